@@ -1,0 +1,1 @@
+//! Files to rows, rows to templated and masked tokens, tokens to batches.

@@ -1,0 +1,1 @@
+//! Importance-aware sparse tuning: score, sample, hook.

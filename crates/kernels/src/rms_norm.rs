@@ -1,0 +1,34 @@
+//! Root-mean-square normalisation (Zhang and Sennrich 2019, eq. 4).
+
+use burn::tensor::Tensor;
+
+/// `x / sqrt(mean(x²) + eps) · weight`, over the last dimension.
+///
+/// # Shapes
+/// - `x`: `[batch, seq, hidden]`, `weight`: `[hidden]`
+/// - output: `[batch, seq, hidden]`
+pub fn rms_norm(x: Tensor<3>, weight: Tensor<1>, eps: f64) -> Tensor<3> {
+    let mean_square = x.clone().square().mean_dim(2);
+    let scale = mean_square.add_scalar(eps).sqrt().recip();
+    x * scale * weight.unsqueeze::<3>()
+}
+
+#[cfg(all(test, feature = "cpu"))]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+
+    #[test]
+    fn a_row_has_unit_root_mean_square_times_weight() {
+        let device = Device::flex();
+        let x = Tensor::<3>::from_floats([[[3.0, -4.0, 0.0, 5.0], [1e-3, 1e-3, 1e-3, 1e-3]]], &device);
+        let weight = Tensor::<1>::from_floats([1.0, 2.0, 1.0, 1.0], &device);
+        let y: Vec<f32> = rms_norm(x, weight, 1e-12).into_data().iter::<f32>().collect();
+        let rms = 12.5_f32.sqrt();
+        for (got, want) in y.iter().zip([3.0 / rms, -8.0 / rms, 0.0, 5.0 / rms, 1.0, 2.0, 1.0, 1.0]) {
+            // f32 rounding of a root and a reciprocal.
+            assert!((got - want).abs() < 1e-5, "{got} {want}");
+        }
+    }
+}

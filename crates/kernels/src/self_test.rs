@@ -1,0 +1,103 @@
+//! Are the answers of this device right?
+
+use burn::tensor::{Device, Tensor, TensorData};
+use stratune_runtime::read_f32;
+
+use crate::{CausalMask, causal_attention, linear, rms_norm, swiglu};
+
+/// Compares the operations of a training step on `device` with sums made on the host, values and a gradient.
+///
+/// Some adapters compute nonsense without an error (an invalid shader, a driver's defect); a run must never start on one.
+///
+/// # Errors
+/// Names the first operation that is wrong, or why the device does not answer.
+pub async fn self_test(device: &Device) -> Result<(), String> {
+    let (rows, inner, out) = (37, 48, 29);
+    let a = wave(rows * inner, 0.37);
+    let w = wave(out * inner, 0.73);
+    let x = Tensor::<3>::from_data(TensorData::new(a.clone(), [1, rows, inner]), device);
+    let weight = Tensor::<2>::from_data(TensorData::new(w.clone(), [out, inner]), device);
+
+    let product: Vec<f32> = (0..rows * out)
+        .map(|i| (0..inner).map(|k| a[i / out * inner + k] * w[i % out * inner + k]).sum())
+        .collect();
+    check("linear", linear(x.clone(), weight.clone()), &product).await?;
+
+    // d/dx sum(x wᵀ · y) = y w, with y the product itself.
+    let tracked = x.clone().autodiff().require_grad();
+    let y = linear(tracked.clone(), weight);
+    let gradients = (y.clone() * y.inner()).sum().backward();
+    let gradient = tracked.grad(&gradients).ok_or("linear: no gradient")?;
+    let expected: Vec<f32> = (0..rows * inner)
+        .map(|i| (0..out).map(|o| product[i / inner * out + o] * w[o * inner + i % inner]).sum())
+        .collect();
+    check("gradient of linear", gradient, &expected).await?;
+
+    let normed: Vec<f32> = a
+        .chunks(inner)
+        .flat_map(|row| {
+            let scale = (row.iter().map(|v| v * v).sum::<f32>() / inner as f32 + 1e-5).sqrt().recip();
+            row.iter().map(move |v| v * scale).collect::<Vec<_>>()
+        })
+        .collect();
+    check("rms_norm", rms_norm(x.clone(), Tensor::ones([inner], device), 1e-5), &normed).await?;
+
+    let gated: Vec<f32> = a.iter().map(|v| v / (1.0 + (-v).exp()) * v).collect();
+    check("swiglu", swiglu(x.clone(), x.clone()), &gated).await?;
+
+    let (heads, seq, head_dim) = (3, 37, 16);
+    let heads_first = x.reshape([1, seq, heads, head_dim]).swap_dims(1, 2);
+    let mask = CausalMask::new(1, seq, 0, device);
+    let attended = causal_attention(heads_first.clone(), heads_first.clone(), heads_first, &mask).swap_dims(1, 2);
+    check("causal_attention", attended.reshape([1, seq, inner]), &attention_on_host(&a, heads, seq, head_dim)).await
+}
+
+fn attention_on_host(x: &[f32], heads: usize, seq: usize, head_dim: usize) -> Vec<f32> {
+    let at = |t: usize, h: usize| &x[(t * heads + h) * head_dim..(t * heads + h + 1) * head_dim];
+    let mut out = vec![0.0; x.len()];
+    for (t, h) in (0..seq).flat_map(|t| (0..heads).map(move |h| (t, h))) {
+        let score = |s| at(t, h).iter().zip(at(s, h)).map(|(q, k)| q * k).sum::<f32>() / (head_dim as f32).sqrt();
+        let weights: Vec<f32> = (0..=t).map(|s| f32::exp(score(s))).collect();
+        let total: f32 = weights.iter().sum();
+        for (s, weight) in weights.iter().enumerate() {
+            for (i, v) in at(s, h).iter().enumerate() {
+                out[(t * heads + h) * head_dim + i] += weight / total * v;
+            }
+        }
+    }
+    out
+}
+
+/// A fixed sequence between −1 and 1 without a pattern that an error could hide in.
+fn wave(len: usize, step: f32) -> Vec<f32> {
+    (0..len).map(|i| (i as f32 * step + (i % 11) as f32).sin()).collect()
+}
+
+async fn check(name: &str, got: Tensor<3>, expected: &[f32]) -> Result<(), String> {
+    let got = read_f32(got).await.map_err(|p| format!("{name}: {p}"))?;
+    let largest = expected.iter().fold(1.0_f32, |m, v| m.max(v.abs()));
+    let worst = got.iter().zip(expected).map(|(g, e)| (g - e).abs()).fold(0.0, |m: f32, d| if d >= m || d.is_nan() { d } else { m });
+    // 48 products in f32, in any order, leave 1e-5; a wrong kernel is off by the values themselves.
+    if got.len() == expected.len() && worst <= 1e-4 * largest {
+        Ok(())
+    } else {
+        Err(format!("{name} is off by {worst:e} where the largest value is {largest}"))
+    }
+}
+
+#[cfg(all(test, feature = "cpu"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cpu_passes_and_a_wrong_answer_does_not() {
+        let device = Device::flex();
+        stratune_runtime::block_on(async {
+            assert_eq!(self_test(&device).await, Ok(()));
+            let zeros = Tensor::<3>::zeros([1, 1, 3], &device);
+            assert!(check("zeros", zeros, &[0.0, 0.0, 1.0]).await.is_err());
+            let nan = Tensor::<3>::full([1, 1, 1], f32::NAN, &device);
+            assert!(check("nan", nan, &[0.0]).await.is_err());
+        });
+    }
+}

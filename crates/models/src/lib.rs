@@ -1,0 +1,8 @@
+//! Model families, built from the parts in [`nn`].
+//!
+//! A struct's field is named as the checkpoint's path segment, so that a parameter's path is where it is in the model.
+
+pub mod llama;
+pub mod nn;
+
+pub use llama::{Llama, LlamaConfig};

@@ -1,0 +1,135 @@
+//! The checkpoint's names and shapes, and a model made from them.
+
+use std::collections::BTreeMap;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use rand::RngExt;
+use stratune_kernels::Rotary;
+use stratune_peft::{Linear, Param};
+use stratune_protocol::{Problem, draws};
+
+use super::{Block, Llama, LlamaConfig};
+use crate::nn::{Attention, Mlp, RmsNorm};
+
+/// Tensors on the device by checkpoint name, flattened.
+pub type Weights = BTreeMap<String, Tensor<1>>;
+
+impl LlamaConfig {
+    /// Every tensor of the checkpoint and its shape, in the order of the forward pass.
+    pub fn layout(&self) -> Vec<(String, Vec<usize>)> {
+        let (d, m) = (self.hidden_size, self.intermediate_size);
+        let (q, kv) = (self.num_attention_heads * self.head_dim, self.num_key_value_heads * self.head_dim);
+        let mut all = vec![("model.embed_tokens.weight".to_string(), vec![self.vocab_size, d])];
+        for i in 0..self.num_hidden_layers {
+            let parts = [
+                ("input_layernorm", vec![d]),
+                ("self_attn.q_proj", vec![q, d]),
+                ("self_attn.k_proj", vec![kv, d]),
+                ("self_attn.v_proj", vec![kv, d]),
+                ("self_attn.o_proj", vec![d, q]),
+                ("post_attention_layernorm", vec![d]),
+                ("mlp.gate_proj", vec![m, d]),
+                ("mlp.up_proj", vec![m, d]),
+                ("mlp.down_proj", vec![d, m]),
+            ];
+            all.extend(parts.map(|(part, shape)| (format!("{}.{part}.weight", Llama::layer_path(i)), shape)));
+        }
+        all.push(("model.norm.weight".to_string(), vec![d]));
+        if !self.tie_word_embeddings {
+            all.push(("lm_head.weight".to_string(), vec![self.vocab_size, d]));
+        }
+        all
+    }
+
+    /// Numbers in the model.
+    pub fn parameters(&self) -> u64 {
+        self.layout().iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum()
+    }
+}
+
+impl Llama {
+    /// A model from its tensors.
+    ///
+    /// # Errors
+    /// Names the tensor that is missing or has another size.
+    pub fn from_weights(config: LlamaConfig, mut weights: Weights, device: &Device) -> Result<Self, Problem> {
+        let mut take = |name: &str, shape: &[usize]| {
+            let tensor = weights
+                .remove(name)
+                .ok_or_else(|| Problem::input(format!("the model has no tensor {name}")).next("use a complete model folder"))?;
+            let (got, want) = (tensor.dims()[0], shape.iter().product::<usize>());
+            if got != want {
+                return Err(Problem::input(format!("{name} has {got} numbers where config.json says {want}"))
+                    .next("use a config.json that belongs to these weights"));
+            }
+            Ok(tensor)
+        };
+        let shapes: BTreeMap<String, Vec<usize>> = config.layout().into_iter().collect();
+        let mut matrix = |name: &str| {
+            let shape = shapes.get(name).map_or([0, 0], |s| [s[0], s[1]]);
+            take(name, &shape).map(|t| t.reshape(shape))
+        };
+        let embed_tokens = Param::frozen(matrix("model.embed_tokens.weight")?);
+        let lm_head = (!config.tie_word_embeddings).then(|| matrix("lm_head.weight").map(Param::frozen)).transpose()?;
+        let mut linears = Vec::with_capacity(config.num_hidden_layers);
+        for i in 0..config.num_hidden_layers {
+            let path = Self::layer_path(i);
+            let mut linear = |part: &str| matrix(&format!("{path}.{part}.weight")).map(Linear::new);
+            let self_attn = Attention {
+                q_proj: linear("self_attn.q_proj")?,
+                k_proj: linear("self_attn.k_proj")?,
+                v_proj: linear("self_attn.v_proj")?,
+                o_proj: linear("self_attn.o_proj")?,
+                head_dim: config.head_dim,
+            };
+            let mlp = Mlp {
+                gate_proj: linear("mlp.gate_proj")?,
+                up_proj: linear("mlp.up_proj")?,
+                down_proj: linear("mlp.down_proj")?,
+            };
+            linears.push((self_attn, mlp));
+        }
+        let mut norm = |path: String| {
+            let weight = Param::frozen(take(&format!("{path}.weight"), &[config.hidden_size])?);
+            Ok::<_, Problem>(RmsNorm { weight, eps: config.rms_norm_eps })
+        };
+        let mut layers = Vec::with_capacity(linears.len());
+        for (i, (self_attn, mlp)) in linears.into_iter().enumerate() {
+            let path = Self::layer_path(i);
+            let input_layernorm = norm(format!("{path}.input_layernorm"))?;
+            let post_attention_layernorm = norm(format!("{path}.post_attention_layernorm"))?;
+            layers.push(Block { input_layernorm, self_attn, post_attention_layernorm, mlp });
+        }
+        let norm = norm("model.norm".to_string())?;
+        let scaling = config.rotary_scaling();
+        let rotary = Rotary::new(config.head_dim, config.max_position_embeddings, config.rope_theta, scaling, device);
+        Ok(Self { config, embed_tokens, layers, norm, lm_head, rotary })
+    }
+
+    /// A model with random weights, normal with standard deviation 0.02 (0.02/√(2·layers) where a block writes to the
+    /// residual stream), norms at one; the same numbers on every device.
+    ///
+    /// # Errors
+    /// None that a checked configuration can cause.
+    pub fn random(config: LlamaConfig, seed: u64, device: &Device) -> Result<Self, Problem> {
+        let residual = 0.02 / (2.0 * config.num_hidden_layers as f32).sqrt();
+        let weights = config.layout().into_iter().enumerate().map(|(i, (name, shape))| {
+            let count = shape.iter().product();
+            let values: Vec<f32> = if shape.len() == 1 {
+                vec![1.0; count]
+            } else {
+                let std = if name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight") { residual } else { 0.02 };
+                let mut rng = draws(seed, "weights", [i as u64, 0]);
+                // Box and Muller.
+                let mut normal = || {
+                    let (u, v): (f32, f32) = (rng.random_range(f32::EPSILON..1.0), rng.random_range(0.0..1.0));
+                    std * (-2.0 * u.ln()).sqrt() * (2.0 * std::f32::consts::PI * v).cos()
+                };
+                (0..count).map(|_| normal()).collect()
+            };
+            (name, Tensor::from_data(TensorData::new(values, [count]), device))
+        });
+        let weights = weights.collect();
+        Self::from_weights(config, weights, device)
+    }
+}

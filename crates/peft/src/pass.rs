@@ -1,0 +1,43 @@
+//! What a forward pass depends on besides its input.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use rand::Rng;
+use stratune_protocol::draws;
+
+/// Where dropout's draws come from. Keyed, not drawn in turn, so that a block that runs twice is the same function twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dropout {
+    /// Seed of the run.
+    pub seed: u64,
+    /// Micro-batch of the run.
+    pub batch: u64,
+}
+
+/// What one block's forward pass depends on besides its input.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Pass {
+    /// What every update of the block is multiplied by: 1, or IST's β while a block is damped.
+    pub damping: f32,
+    /// Present while training.
+    pub dropout: Option<Dropout>,
+    /// The block's number.
+    pub block: usize,
+}
+
+impl Pass {
+    /// The pass of evaluation and generation.
+    pub fn plain(block: usize) -> Self {
+        Self { damping: 1.0, dropout: None, block }
+    }
+
+    /// A mask of zeros and `1/(1-p)`, for the site numbered `site` within the block; none if nothing is dropped.
+    pub fn dropout_mask(&self, p: f32, site: u64, shape: [usize; 3], device: &Device) -> Option<Tensor<3>> {
+        let key = self.dropout.filter(|_| p > 0.0)?;
+        let mut rng = draws(key.seed, "dropout", [key.batch, (self.block as u64) << 8 | site]);
+        let keep = 1.0 / (1.0 - p);
+        let threshold = (f64::from(p) * f64::from(u32::MAX)) as u32;
+        let mask: Vec<f32> =
+            (0..shape.iter().product()).map(|_| if rng.next_u32() < threshold { 0.0 } else { keep }).collect();
+        Some(Tensor::from_data(TensorData::new(mask, shape), device))
+    }
+}

@@ -1,0 +1,274 @@
+//! What an engine tells a front end.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Problem, RunConfig, Voice};
+
+/// What an engine tells a front end: one JSON line each, in `--json`, in `metrics.jsonl` and over a worker's port.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The device is chosen and has passed the self-test.
+    Ready(AdapterInfo),
+    /// Something long is under way.
+    Progress {
+        /// What, such as `reading model.safetensors`.
+        what: String,
+        /// How much is done.
+        done: u64,
+        /// How much there is; 0 if unknown.
+        total: u64,
+    },
+    /// A model is loaded.
+    Model(ModelReport),
+    /// Data is read.
+    Data(DataReport),
+    /// Training begins, or goes on after a checkpoint.
+    Begun {
+        /// Everything the run depends on, defaults filled in.
+        config: Box<RunConfig>,
+        /// Steps already done.
+        step: usize,
+        /// Steps in all.
+        steps: usize,
+        /// Layers of the model.
+        layers: usize,
+        /// Parameters that train.
+        trainable: u64,
+    },
+    /// A step is done.
+    Step(StepReport),
+    /// The scores have moved.
+    Importance {
+        /// Step before which they moved.
+        step: usize,
+        /// One score a layer: high means that training it matters. This is −s of the released code.
+        scores: Vec<f32>,
+        /// One probability of being drawn a layer: the weight σ(score), before normalisation.
+        probabilities: Vec<f32>,
+        /// What was tried to move them.
+        candidates: Vec<Candidate>,
+    },
+    /// Held-out rows have been measured.
+    Validation {
+        /// Steps done.
+        step: usize,
+        /// Mean loss of a learned token, in nats.
+        loss: f64,
+        /// exp(loss).
+        perplexity: f64,
+        /// Whether it is the lowest so far.
+        best: bool,
+    },
+    /// A prompt was continued while training.
+    Sample {
+        /// Steps done.
+        step: usize,
+        /// The prompt.
+        prompt: String,
+        /// What followed.
+        text: String,
+    },
+    /// A checkpoint is safe.
+    Saved {
+        /// The run, or none.
+        run: Option<SavedRun>,
+    },
+    /// Training halted; it can go on.
+    Paused {
+        /// Steps done.
+        step: usize,
+    },
+    /// Training goes on.
+    Resumed {
+        /// Steps done.
+        step: usize,
+    },
+    /// Training is over.
+    Ended {
+        /// Why.
+        reason: EndReason,
+        /// Steps done.
+        step: usize,
+        /// Lowest validation loss, and its step.
+        best: Option<(usize, f64)>,
+        /// Seconds of training in this sitting.
+        seconds: f64,
+    },
+    /// A piece of an answer.
+    Token {
+        /// Who answers.
+        voice: Voice,
+        /// The next piece of text.
+        text: String,
+        /// Whether the answer is complete.
+        done: bool,
+    },
+    /// A file to take away. Over a worker's port its bytes travel beside the message.
+    File {
+        /// Its name.
+        name: String,
+        /// Its media type.
+        media_type: String,
+        /// Its size.
+        bytes: u64,
+    },
+    /// Worth knowing, no error.
+    Notice {
+        /// One sentence.
+        text: String,
+    },
+    /// Something went wrong.
+    Problem(Problem),
+}
+
+/// What the run computes on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdapterInfo {
+    /// `cpu`, `wgpu` or `cuda`.
+    pub device: String,
+    /// The adapter's own name.
+    pub name: String,
+    /// Whether a GPU is imitated in software.
+    pub software: bool,
+    /// Why this one was chosen.
+    pub why: String,
+}
+
+/// What a model is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ModelReport {
+    /// Its name.
+    pub name: String,
+    /// Its family, such as `llama`.
+    pub family: String,
+    /// Parameters.
+    pub parameters: u64,
+    /// Blocks.
+    pub layers: usize,
+    /// Width.
+    pub hidden_size: usize,
+    /// Width inside the feed-forward layers.
+    pub intermediate_size: usize,
+    /// Outputs of k and v together are half of 2 × this.
+    pub key_value_size: usize,
+    /// Outputs of q.
+    pub query_size: usize,
+    /// Tokens it knows.
+    pub vocabulary: usize,
+    /// Longest sequence it was made for.
+    pub context: usize,
+}
+
+/// What the data is, before anything trains on it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DataReport {
+    /// Files read.
+    pub files: Vec<String>,
+    /// The format that was recognised or given.
+    pub format: String,
+    /// Columns of a table, to choose from.
+    pub columns: Vec<String>,
+    /// Rows to train on.
+    pub train_rows: usize,
+    /// Rows held out.
+    pub validation_rows: usize,
+    /// Rows cut at the longest allowed length.
+    pub truncated: usize,
+    /// How many rows were left out altogether.
+    pub skipped_rows: usize,
+    /// The first of them, and why.
+    pub skipped: Vec<SkippedRow>,
+    /// Tokens over all rows.
+    pub tokens: u64,
+    /// Of these, tokens that are learned.
+    pub learned_tokens: u64,
+    /// Rows by length: (upper bound in tokens, rows).
+    pub lengths: Vec<(usize, usize)>,
+    /// The first rows, templated and tokenised.
+    pub preview: Vec<PreviewRow>,
+}
+
+/// A row that was left out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SkippedRow {
+    /// File and line or row.
+    pub at: String,
+    /// Why.
+    pub why: String,
+}
+
+/// A row as the model sees it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PreviewRow {
+    /// Its tokens in order.
+    pub tokens: Vec<PreviewToken>,
+}
+
+/// A token of a previewed row.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PreviewToken {
+    /// Its text.
+    pub text: String,
+    /// Whether it is learned.
+    pub learned: bool,
+}
+
+/// What one step did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StepReport {
+    /// Steps done, this one included.
+    pub step: usize,
+    /// Mean loss of a learned token, in nats.
+    pub loss: f64,
+    /// Learning rate it used.
+    pub learning_rate: f64,
+    /// Global norm of the gradient before clipping.
+    pub gradient_norm: f64,
+    /// Tokens it read, padding left out.
+    pub tokens: u64,
+    /// Tokens a second over the last steps.
+    pub tokens_per_second: f64,
+    /// Seconds left, as it goes now.
+    pub seconds_left: f64,
+    /// Device memory in use, if the device tells; host memory otherwise.
+    pub memory_bytes: u64,
+    /// Layers that trained.
+    pub sampled: Vec<usize>,
+}
+
+/// One try of the importance loop.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// Layers whose update was damped.
+    pub damped: Vec<usize>,
+    /// Loss with them damped.
+    pub loss: f64,
+}
+
+/// An interrupted run that can go on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SavedRun {
+    /// Steps done.
+    pub step: usize,
+    /// Steps in all.
+    pub steps: usize,
+    /// The model's name.
+    pub model: String,
+    /// When it was written: milliseconds since 1970.
+    pub written: u64,
+    /// Its configuration.
+    pub config: Box<RunConfig>,
+}
+
+/// Why training is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndReason {
+    /// All steps are done.
+    Steps,
+    /// The validation loss stopped falling.
+    EarlyStop,
+    /// Somebody asked.
+    Stopped,
+}

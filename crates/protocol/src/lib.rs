@@ -1,0 +1,23 @@
+//! What a run is made of, as plain data.
+//!
+//! The command line, the page and the engine share these types and nothing else: a [`RunConfig`] says what to do,
+//! a [`Command`] goes to an engine, [`Event`]s come back. No tensor, no file and no thread is known here, so the
+//! page can hold the whole of it without holding an engine.
+
+mod command;
+mod config;
+mod draw;
+mod event;
+mod problem;
+
+pub use command::{Asset, Command, Export, GenerateRequest, Voice};
+pub use config::{
+    DataConfig, DataFormat, DeviceChoice, IstConfig, IstMode, MethodConfig, RunConfig, Schedule, Target, TargetOverride,
+    TrainConfig,
+};
+pub use draw::draws;
+pub use event::{
+    AdapterInfo, Candidate, DataReport, EndReason, Event, ModelReport, PreviewRow, PreviewToken, SavedRun, SkippedRow,
+    StepReport,
+};
+pub use problem::{Problem, ProblemKind};

@@ -1,0 +1,111 @@
+//! Opening devices, and saying what they are.
+
+use burn::tensor::Device;
+use stratune_protocol::{AdapterInfo, Problem};
+#[cfg(not(all(feature = "cpu", feature = "wgpu", feature = "cuda")))]
+use stratune_protocol::ProblemKind;
+
+/// An open device and what it is.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// Where tensors live.
+    pub device: Device,
+    /// What it is, for people. `why` is left to the caller.
+    pub info: AdapterInfo,
+}
+
+#[cfg(not(all(feature = "cpu", feature = "wgpu", feature = "cuda")))]
+fn not_built(device: &str) -> Problem {
+    Problem::new(ProblemKind::Device, format!("this build has no {device} device"))
+        .next(format!("build with the cargo feature '{device}', or choose another device"))
+}
+
+/// The CPU.
+///
+/// # Errors
+/// This build has no CPU device.
+pub fn open_cpu() -> Result<Opened, Problem> {
+    #[cfg(feature = "cpu")]
+    {
+        let name = if cfg!(target_family = "wasm") { "CPU in this tab".into() } else { cpu_name() };
+        let info = AdapterInfo { device: "cpu".into(), name, ..AdapterInfo::default() };
+        Ok(Opened { device: Device::flex(), info })
+    }
+    #[cfg(not(feature = "cpu"))]
+    Err(not_built("cpu"))
+}
+
+#[cfg(feature = "cpu")]
+fn cpu_name() -> String {
+    std::fs::read_to_string("/proc/cpuinfo")
+        .ok()
+        .and_then(|text| text.lines().find_map(|l| l.strip_prefix("model name")?.split_once(": ").map(|p| p.1.trim().to_string())))
+        .unwrap_or_else(|| std::env::consts::ARCH.to_string())
+}
+
+/// The best GPU that wgpu offers: WebGPU in a browser, Vulkan, Metal or DirectX natively. A second call answers with
+/// the device of the first, because a runtime can be set up once.
+///
+/// # Errors
+/// There is no adapter, or it refuses, or this build has no wgpu.
+pub async fn open_wgpu() -> Result<Opened, Problem> {
+    #[cfg(feature = "wgpu")]
+    return wgpu_device::open().await;
+    #[cfg(not(feature = "wgpu"))]
+    Err(not_built("wgpu"))
+}
+
+#[cfg(feature = "wgpu")]
+mod wgpu_device {
+    use std::sync::{Mutex, OnceLock};
+
+    use burn::tensor::{Device, wgpu::wgpu};
+    use stratune_protocol::{AdapterInfo, Problem, ProblemKind};
+
+    use super::Opened;
+
+    static FIRST: OnceLock<Mutex<Option<Opened>>> = OnceLock::new();
+
+    pub async fn open() -> Result<Opened, Problem> {
+        let first = FIRST.get_or_init(|| Mutex::new(None));
+        if let Some(opened) = first.lock().ok().and_then(|o| o.clone()) {
+            return Ok(opened);
+        }
+        let (device, setup) = Device::wgpu_options().init_with_setup_async().await.map_err(|e| {
+            Problem::new(ProblemKind::Device, format!("no usable GPU: {e}"))
+                .next("update the graphics driver or the browser, or use the CPU device")
+        })?;
+        let adapter = setup.adapter.get_info();
+        let software = adapter.device_type == wgpu::DeviceType::Cpu || is_software(&adapter.name);
+        let name = if adapter.name.is_empty() { format!("{:?}", adapter.backend) } else { adapter.name };
+        let info = AdapterInfo { device: "wgpu".into(), name, software, why: String::new() };
+        let opened = Opened { device, info };
+        if let Ok(mut slot) = first.lock() {
+            *slot = Some(opened.clone());
+        }
+        Ok(opened)
+    }
+
+    /// Software adapters by the names they give themselves; a browser does not always tell their type.
+    fn is_software(name: &str) -> bool {
+        let name = name.to_lowercase();
+        ["swiftshader", "llvmpipe", "lavapipe", "softpipe", "basic render"].iter().any(|s| name.contains(s))
+    }
+}
+
+/// CUDA card number `index`.
+///
+/// # Errors
+/// This build has no CUDA.
+pub fn open_cuda(index: usize) -> Result<Opened, Problem> {
+    #[cfg(feature = "cuda")]
+    {
+        let info = AdapterInfo { device: "cuda".into(), name: format!("CUDA card {index}"), ..AdapterInfo::default() };
+        Ok(Opened { device: Device::cuda(index), info })
+    }
+    #[cfg(not(feature = "cuda"))]
+    {
+        let _ = index;
+        Err(not_built("cuda"))
+    }
+}

@@ -1,0 +1,37 @@
+//! How much memory is in use.
+
+use burn::tensor::Device;
+use peak_alloc::PeakAlloc;
+
+/// Counts every allocation of the process, so that the CPU device, whose tensors live on the heap, can say what a step
+/// holds. Two relaxed additions an allocation; tensors are few and large.
+#[global_allocator]
+static ALLOCATOR: PeakAlloc = PeakAlloc;
+
+/// Bytes in use on `device`: its pool if it keeps one, else the process's heap, where a CPU device's tensors live.
+pub fn memory_in_use(device: &Device) -> u64 {
+    device.memory_pool_usage().map_or(ALLOCATOR.current_usage() as u64, |usage| usage.bytes_in_use)
+}
+
+/// Most bytes of heap in use at once since the last reset.
+pub fn peak_host_memory() -> u64 {
+    ALLOCATOR.peak_usage() as u64
+}
+
+/// Starts the peak anew from what is in use.
+pub fn reset_peak_host_memory() {
+    ALLOCATOR.reset_peak_usage();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_peak_is_seen() {
+        reset_peak_host_memory();
+        let before = peak_host_memory();
+        drop(std::hint::black_box(vec![1_u8; 10_000_000]));
+        assert!(peak_host_memory() >= before + 9_000_000);
+    }
+}

@@ -1,0 +1,69 @@
+//! Clock, yielding, and running a future to its end.
+
+use std::future::Future;
+
+use web_time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Seconds since a moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Stopwatch(Instant);
+
+impl Stopwatch {
+    /// Starts now.
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Seconds since the start.
+    pub fn seconds(&self) -> f64 {
+        self.0.elapsed().as_secs_f64()
+    }
+}
+
+/// Milliseconds since 1970.
+pub fn unix_millis() -> u64 {
+    u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Lets other work run: in a browser the worker's messages (a macrotask, because a microtask would starve them),
+/// natively nothing, where signals arrive by themselves.
+pub async fn yield_now() {
+    #[cfg(target_family = "wasm")]
+    browser::macrotask().await;
+}
+
+/// Runs a future to its end. Native only: a browser's thread may not block.
+#[cfg(not(target_family = "wasm"))]
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    pollster::block_on(future)
+}
+
+/// Refuses: a browser's thread may not block.
+#[cfg(target_family = "wasm")]
+pub fn block_on<T>(_: impl Future<Output = T>) -> T {
+    unreachable!("the page's engine awaits; it never blocks")
+}
+
+#[cfg(target_family = "wasm")]
+mod browser {
+    use wasm_bindgen::JsValue;
+    use wasm_bindgen::closure::Closure;
+    use wasm_bindgen_futures::JsFuture;
+
+    /// One turn of the event loop. A message port is used because `setTimeout` is held back to 4 ms when nested.
+    pub async fn macrotask() {
+        let Ok(channel) = web_sys::MessageChannel::new() else { return };
+        let receiver = channel.port1();
+        let turn = js_sys::Promise::new(&mut |resolve, _| {
+            let done = Closure::once_into_js(move || {
+                // A promise that cannot be resolved belongs to a worker that is being shut down.
+                let _ = resolve.call0(&JsValue::NULL);
+            });
+            receiver.set_onmessage(Some(done.as_ref().into()));
+        });
+        if channel.port2().post_message(&JsValue::NULL).is_ok() {
+            let _ = JsFuture::from(turn).await;
+        }
+        receiver.close();
+    }
+}

@@ -1,0 +1,1 @@
+//! One run for every front end: configuration in, commands in, events out.

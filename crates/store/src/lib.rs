@@ -1,0 +1,1 @@
+//! Bytes in and out: model folders, adapters in PEFT's format, checkpoints; disk, memory and the browser's private files.

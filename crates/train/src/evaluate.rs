@@ -1,0 +1,56 @@
+//! Loss on rows, forward only.
+
+use burn::tensor::Tensor;
+use stratune_data::{Sequence, collate};
+use stratune_kernels::cross_entropy::{Wanted, linear_cross_entropy};
+use stratune_models::Llama;
+use stratune_peft::Pass;
+use stratune_protocol::Problem;
+use stratune_runtime::{read_scalars, yield_now};
+
+use crate::Uploaded;
+
+/// A mean loss.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Measured {
+    /// Mean over the learned tokens, in nats.
+    pub loss: f64,
+    /// Learned tokens.
+    pub tokens: usize,
+}
+
+/// The mean loss of a learned token over `rows`; `damping` multiplies each block's update (none: all by one).
+///
+/// # Errors
+/// The device does not answer.
+pub async fn measure(
+    model: &Llama,
+    rows: &[&Sequence],
+    batch_size: usize,
+    damping: Option<&[f32]>,
+) -> Result<Measured, Problem> {
+    let mut losses = Vec::new();
+    let mut tokens = 0;
+    for chunk in rows.chunks(batch_size.max(1)) {
+        let batch = Uploaded::new(&collate(chunk), &model.device());
+        tokens += batch.learned;
+        losses.push(loss(model, &batch, damping));
+        yield_now().await;
+    }
+    let sum: f64 = read_scalars(losses).await?.iter().sum();
+    Ok(Measured { loss: sum / tokens.max(1) as f64, tokens })
+}
+
+/// Summed loss of one batch, `[1]`.
+fn loss(model: &Llama, batch: &Uploaded, damping: Option<&[f32]>) -> Tensor<1> {
+    let at = model.positions(batch.tokens.dims()[1], 0);
+    let mut x = model.embed(batch.tokens.clone());
+    for (i, block) in model.layers.iter().enumerate() {
+        let damping = damping.map_or(1.0, |d| d[i]);
+        x = block.forward(x, &at, None, &Pass { damping, ..Pass::plain(i) });
+    }
+    let [rows, width, hidden] = x.dims();
+    let learned = x.reshape([rows * width, hidden]).select(0, batch.positions.clone());
+    let normed = model.norm.forward(learned.unsqueeze()).reshape([batch.learned, hidden]);
+    linear_cross_entropy(normed, model.head(), batch.targets.clone(), 1.0, Wanted::Loss).loss
+}

@@ -1,0 +1,103 @@
+//! What may look into a run and narrow what trains.
+
+use futures::future::LocalBoxFuture;
+use serde_json::Value;
+use stratune_data::{Dataset, Sequence};
+use stratune_models::Llama;
+use stratune_protocol::{Event, Problem};
+
+use crate::evaluate::measure;
+
+/// Which blocks train at a step, and what to tell about it.
+#[derive(Clone, Debug)]
+pub struct Selection {
+    /// One flag a block.
+    pub active: Vec<bool>,
+    /// What happened on the way.
+    pub events: Vec<Event>,
+}
+
+/// Looks into a run before each step. Its state is part of every checkpoint.
+pub trait Hook {
+    /// Called once per optimiser step, before it.
+    fn before_step<'a>(&'a mut self, step: usize, lab: &'a Lab<'a>) -> LocalBoxFuture<'a, Result<Selection, Problem>>;
+
+    /// What a resumed run needs to go on as if nothing had happened.
+    fn save(&self) -> Value;
+
+    /// Takes that back.
+    ///
+    /// # Errors
+    /// It belongs to another run.
+    fn load(&mut self, state: &Value) -> Result<(), Problem>;
+}
+
+/// Trains every block at every step.
+#[derive(Clone, Copy, Debug)]
+pub struct Everything;
+
+impl Hook for Everything {
+    fn before_step<'a>(&'a mut self, _: usize, lab: &'a Lab<'a>) -> LocalBoxFuture<'a, Result<Selection, Problem>> {
+        Box::pin(async { Ok(Selection { active: vec![true; lab.layers()], events: Vec::new() }) })
+    }
+
+    fn save(&self) -> Value {
+        Value::Null
+    }
+
+    fn load(&mut self, _: &Value) -> Result<(), Problem> {
+        Ok(())
+    }
+}
+
+/// Where a hook takes its rows from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rows {
+    /// The rows that train.
+    Train,
+    /// The held-out rows.
+    Validation,
+}
+
+/// What a hook may try on the model as it stands.
+#[derive(Debug)]
+pub struct Lab<'a> {
+    pub(crate) model: &'a Llama,
+    pub(crate) dataset: &'a Dataset,
+    pub(crate) batch_size: usize,
+}
+
+impl<'a> Lab<'a> {
+    /// A lab on a model and its data; `batch_size` rows run at once.
+    pub fn new(model: &'a Llama, dataset: &'a Dataset, batch_size: usize) -> Self {
+        Self { model, dataset, batch_size }
+    }
+
+    /// How many blocks there are.
+    pub fn layers(&self) -> usize {
+        self.model.layers.len()
+    }
+
+    /// How many rows there are to choose from.
+    pub fn count(&self, from: Rows) -> usize {
+        self.rows(from).len()
+    }
+
+    /// The mean loss on some rows, each block's update multiplied by its `damping`. Nothing is changed in the model, so
+    /// there is nothing to restore.
+    ///
+    /// # Errors
+    /// The device does not answer.
+    pub async fn loss(&self, from: Rows, rows: &[usize], damping: &[f32]) -> Result<f64, Problem> {
+        let all = self.rows(from);
+        let rows: Vec<&Sequence> = rows.iter().filter_map(|i| all.get(*i)).collect();
+        Ok(measure(self.model, &rows, self.batch_size, Some(damping)).await?.loss)
+    }
+
+    fn rows(&self, from: Rows) -> &[Sequence] {
+        match from {
+            Rows::Train => &self.dataset.train,
+            Rows::Validation => &self.dataset.validation,
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! The training loop, and what it is made of.
+//!
+//! [`Trainer`] is the loop. [`sweep`](sweep()) is one batch up and down the model; [`AdamW`] moves the parameters;
+//! [`learning_rate`] is the schedule; a [`Hook`] may narrow which layers train and watch what happens; a [`Host`] is the
+//! front end. The loop names no method and no hook.
+
+mod evaluate;
+mod hook;
+mod optimiser;
+mod schedule;
+mod state;
+mod sweep;
+mod trainer;
+mod upload;
+
+pub use evaluate::{Measured, measure};
+pub use hook::{Everything, Hook, Lab, Rows, Selection};
+pub use optimiser::{AdamW, clip};
+pub use schedule::learning_rate;
+pub use state::TrainState;
+pub use sweep::{Demand, Swept, sweep};
+pub use trainer::{Ended, Host, Trainer};
+pub use upload::Uploaded;

@@ -1,0 +1,171 @@
+//! One batch up and down the model.
+//!
+//! On the way up only each block's input is kept, without an autodiff graph. On the way down a block runs again with one,
+//! is seeded with the gradient that comes from above, gives its parameters' and its input's gradient, and is dropped. So
+//! memory is one block, whatever the method, and the way down ends at the lowest block that trains. The top `keep_graphs`
+//! blocks keep their graphs from the way up instead, which saves running them twice.
+
+use burn::tensor::{IndexingUpdateOp, Tensor};
+use stratune_kernels::cross_entropy::{Wanted, linear_cross_entropy};
+use stratune_models::Llama;
+use stratune_models::llama::{Block, Positions};
+use stratune_peft::{Dropout, Gradients, Pass, collect_gradients, track};
+
+use crate::Uploaded;
+
+/// What a sweep is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Demand<'a> {
+    /// Which blocks train.
+    pub active: &'a [bool],
+    /// Key of dropout's draws, while training with dropout.
+    pub dropout: Option<Dropout>,
+    /// Top blocks that keep their graphs.
+    pub keep_graphs: usize,
+    /// What the gradients are multiplied by: one over the learned tokens of the step.
+    pub scale: f64,
+}
+
+/// What a sweep gives.
+#[derive(Debug)]
+pub struct Swept {
+    /// Loss summed over the learned tokens, `[1]`, still on the device.
+    pub loss: Tensor<1>,
+    /// Gradients of what trains.
+    pub gradients: Gradients,
+    /// Blocks that ran with a graph, from the top down: the ones that the backward pass went through.
+    pub passed: Vec<usize>,
+}
+
+/// Loss and gradients of one batch.
+pub fn sweep(model: &Llama, batch: &Uploaded, demand: &Demand<'_>) -> Swept {
+    let layers = model.layers.len();
+    let trains_embedding = model.embed_tokens.trainable;
+    let lowest = demand.active.iter().position(|a| *a).unwrap_or(layers);
+    let floor = if trains_embedding { 0 } else { lowest };
+    let at = model.positions(batch.tokens.dims()[1], 0);
+    let mut gradients = Gradients::new();
+
+    let run = |i: usize, x: Tensor<3>| {
+        let needs_input = trains_embedding || i > floor;
+        let pass = Pass { damping: 1.0, dropout: demand.dropout, block: i };
+        Graph::of(&model.layers[i], x, &at, &pass, demand.active[i], needs_input)
+    };
+    let mut x = model.embed(batch.tokens.clone());
+    let mut kept = Vec::with_capacity(layers - floor);
+    for i in 0..layers {
+        if i >= floor && i + demand.keep_graphs >= layers {
+            let graph = run(i, x);
+            x = graph.output.clone().inner();
+            kept.push(Kept::Graph(graph));
+        } else {
+            if i >= floor {
+                kept.push(Kept::Input(x.clone()));
+            }
+            let pass = Pass { damping: 1.0, dropout: demand.dropout, block: i };
+            x = model.layers[i].forward(x, &at, None, &pass);
+        }
+    }
+
+    let (loss, mut dy) = top(model, x, batch, demand.scale, &mut gradients);
+    let mut passed = Vec::new();
+    for i in (floor..layers).rev() {
+        let graph = match kept.pop() {
+            Some(Kept::Graph(graph)) => graph,
+            Some(Kept::Input(x)) => run(i, x),
+            None => break,
+        };
+        passed.push(i);
+        match graph.backward(dy, &Llama::layer_path(i), &mut gradients) {
+            Some(dx) => dy = dx,
+            None => return Swept { loss, gradients, passed },
+        }
+    }
+    if trains_embedding {
+        embedding_gradient(model, batch, dy, &mut gradients);
+    }
+    Swept { loss, gradients, passed }
+}
+
+/// What is kept of a block on the way up.
+enum Kept {
+    Input(Tensor<3>),
+    Graph(Graph),
+}
+
+/// A block that has run with autodiff.
+struct Graph {
+    block: Option<Block>,
+    input: Option<Tensor<3>>,
+    output: Tensor<3>,
+}
+
+impl Graph {
+    fn of(block: &Block, x: Tensor<3>, at: &Positions, pass: &Pass, trains: bool, needs_input: bool) -> Self {
+        let input = needs_input.then(|| x.clone().autodiff().require_grad());
+        let mut block = block.clone();
+        if trains {
+            track(&mut block, "");
+        }
+        let output = block.forward(input.clone().unwrap_or(x), at, None, pass);
+        Self { block: trains.then_some(block), input, output }
+    }
+
+    /// Adds the parameters' gradients to `into` and gives the input's.
+    fn backward(self, dy: Tensor<3>, path: &str, into: &mut Gradients) -> Option<Tensor<3>> {
+        // The gradient of sum(y · dy) with respect to y is dy.
+        let mut tape = (self.output * dy).sum().backward();
+        if let Some(mut block) = self.block {
+            collect_gradients(&mut block, path, &mut tape, into);
+        }
+        self.input.and_then(|x| x.grad_remove(&mut tape)).map(Tensor::inner)
+    }
+}
+
+/// Final norm, output layer and loss, at the learned positions alone. Gives the loss and its gradient with respect to `x`.
+fn top(model: &Llama, x: Tensor<3>, batch: &Uploaded, scale: f64, into: &mut Gradients) -> (Tensor<1>, Tensor<3>) {
+    let [rows, width, hidden] = x.dims();
+    let mut norm = model.norm.clone();
+    track(&mut norm, "");
+    let learned = x.reshape([rows * width, hidden]).select(0, batch.positions.clone());
+    let learned = learned.autodiff().require_grad();
+    let normed = norm.forward(learned.clone().unsqueeze());
+
+    let head = model.lm_head.as_ref().unwrap_or(&model.embed_tokens);
+    let wanted = if head.trainable { Wanted::HiddenAndHead } else { Wanted::Hidden };
+    let rows_in = normed.clone().inner().reshape([batch.learned, hidden]);
+    let entropy = linear_cross_entropy(rows_in, head.value.clone(), batch.targets.clone(), scale, wanted);
+    if let Some(d_head) = entropy.d_head {
+        let name = if model.lm_head.is_some() { "lm_head.weight" } else { "model.embed_tokens.weight" };
+        add(into, name, d_head);
+    }
+    let device = batch.tokens.device();
+    let mut dx = Tensor::<2>::zeros([rows * width, hidden], &device);
+    if let Some(d_normed) = entropy.d_hidden {
+        let mut tape = (normed * d_normed.unsqueeze()).sum().backward();
+        collect_gradients(&mut norm, "model.norm", &mut tape, into);
+        if let Some(d_learned) = learned.grad_remove(&mut tape) {
+            dx = dx.select_assign(0, batch.positions.clone(), d_learned.inner(), IndexingUpdateOp::Add);
+        }
+    }
+    (entropy.loss, dx.reshape([rows, width, hidden]))
+}
+
+/// Each token's row of the embedding gets the gradient of the places where it stands.
+fn embedding_gradient(model: &Llama, batch: &Uploaded, dy: Tensor<3>, into: &mut Gradients) {
+    let [rows, width, hidden] = dy.dims();
+    let places = batch.tokens.clone().reshape([rows * width]);
+    let table = Tensor::<2>::zeros(model.embed_tokens.value.dims(), &dy.device());
+    let table = table.select_assign(0, places, dy.reshape([rows * width, hidden]), IndexingUpdateOp::Add);
+    add(into, "model.embed_tokens.weight", table);
+}
+
+fn add(into: &mut Gradients, path: &str, gradient: Tensor<2>) {
+    let count = gradient.shape().num_elements();
+    let flat = gradient.reshape([count]);
+    let sum = match into.remove(path) {
+        Some(there) => there + flat,
+        None => flat,
+    };
+    into.insert(path.into(), sum);
+}
