@@ -1,1 +1,76 @@
-fn main() {}
+//! The `stratune` command line.
+
+mod arguments;
+mod commands;
+mod interrupt;
+mod open;
+mod report;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use stratune_protocol::Problem;
+
+/// Fine-tunes language models, training at each step only the layers that matter.
+#[derive(Parser)]
+#[command(name = "stratune", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+    /// Print events as JSON, one a line, on standard output.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Fine-tune a model; the result is an adapter that Hugging Face PEFT reads.
+    Train(Box<commands::train::Train>),
+    /// Continue a prompt.
+    Generate(commands::generate::Generate),
+    /// Measure the loss on rows, and how many answers are exactly right.
+    Eval(commands::eval::Eval),
+    /// Write a model with an adapter merged into its weights.
+    Merge(commands::merge::Merge),
+    /// Make a small model from text alone.
+    Pretrain(commands::pretrain::Pretrain),
+    /// Say what a model, adapter, checkpoint or dataset is.
+    Inspect(commands::inspect::Inspect),
+    /// Measure speed and memory on random weights.
+    Bench(commands::bench::Bench),
+}
+
+fn main() -> ExitCode {
+    let Cli { verb, json } = Cli::parse();
+    let done = stratune_runtime::block_on(run(verb, json));
+    match done {
+        Ok(code) => ExitCode::from(code),
+        Err(problem) => {
+            report::problem(&problem, json);
+            ExitCode::from(problem.kind.exit_code())
+        }
+    }
+}
+
+/// Exit code 130 is that of an interrupted run; its checkpoint is written.
+async fn run(verb: Verb, json: bool) -> Result<u8, Problem> {
+    match verb {
+        Verb::Train(train) => train.run(json).await,
+        Verb::Generate(generate) => generate.run(json).await.map(|()| 0),
+        Verb::Eval(eval) => eval.run(json).await.map(|()| 0),
+        Verb::Merge(merge) => merge.run().await.map(|()| 0),
+        Verb::Pretrain(pretrain) => pretrain.run(json).await,
+        Verb::Inspect(inspect) => inspect.run(json).await.map(|()| 0),
+        Verb::Bench(bench) => bench.run(json).await.map(|()| 0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

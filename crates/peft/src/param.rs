@@ -97,17 +97,52 @@ pub fn count_trainable(of: &mut impl Parameters) -> u64 {
 
 /// The trainable parameters by path, with their shapes. Tensors are shared, not copied.
 pub fn snapshot(of: &mut impl Parameters) -> BTreeMap<String, (Vec<usize>, Tensor<1>)> {
-    struct Snapshot(BTreeMap<String, (Vec<usize>, Tensor<1>)>);
-    impl Visitor for Snapshot {
+    gather(of, false)
+}
+
+/// All parameters by path, with their shapes. Tensors are shared, not copied.
+pub fn everything(of: &mut impl Parameters) -> BTreeMap<String, (Vec<usize>, Tensor<1>)> {
+    gather(of, true)
+}
+
+fn gather(of: &mut impl Parameters, frozen_too: bool) -> BTreeMap<String, (Vec<usize>, Tensor<1>)> {
+    struct Gather {
+        frozen_too: bool,
+        taken: BTreeMap<String, (Vec<usize>, Tensor<1>)>,
+    }
+    impl Visitor for Gather {
         fn visit<const D: usize>(&mut self, path: &str, param: &mut Param<D>) {
-            if param.trainable {
+            if param.trainable || self.frozen_too {
                 let shape = param.value.dims();
                 let flat = param.value.clone().reshape([shape.iter().product::<usize>()]);
-                self.0.insert(path.to_string(), (shape.to_vec(), flat));
+                self.taken.insert(path.to_string(), (shape.to_vec(), flat));
             }
         }
     }
-    let mut taken = Snapshot(BTreeMap::new());
-    of.each("", &mut taken);
-    taken.0
+    let mut pass = Gather { frozen_too, taken: BTreeMap::new() };
+    of.each("", &mut pass);
+    pass.taken
+}
+
+/// Puts values from a [`snapshot`] back.
+///
+/// # Errors
+/// Names the first trainable parameter whose value is missing or has another size.
+pub fn restore(of: &mut impl Parameters, values: &BTreeMap<String, Tensor<1>>) -> Result<(), String> {
+    struct Restore<'a>(&'a BTreeMap<String, Tensor<1>>, Option<String>);
+    impl Visitor for Restore<'_> {
+        fn visit<const D: usize>(&mut self, path: &str, param: &mut Param<D>) {
+            if !param.trainable || self.1.is_some() {
+                return;
+            }
+            let shape = param.value.shape();
+            match self.0.get(path) {
+                Some(value) if value.dims()[0] == shape.num_elements() => param.value = value.clone().reshape(shape),
+                _ => self.1 = Some(path.to_string()),
+            }
+        }
+    }
+    let mut pass = Restore(values, None);
+    of.each("", &mut pass);
+    pass.1.map_or(Ok(()), Err)
 }

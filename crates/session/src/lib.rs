@@ -1,1 +1,29 @@
-//! One run for every front end: configuration in, commands in, events out.
+//! One run for every front end.
+//!
+//! The command line calls the parts: [`Base`] is a loaded model, [`trainer`] makes a run of it, [`answer`] continues a
+//! prompt, [`adapter_of`] takes the result out. The page's worker drives an [`Engine`], which does the same from
+//! [`Command`](stratune_protocol::Command)s and answers with [`Event`](stratune_protocol::Event)s.
+
+mod adapter;
+mod answer;
+mod base;
+mod choose;
+mod engine;
+mod exam;
+mod pretrain;
+mod recorder;
+mod run;
+mod starter;
+
+pub use adapter::{adapter_of, attach, merged_tensors};
+pub use answer::{answer, prompt_tokens};
+pub use base::{Base, read_model};
+pub use choose::open_device;
+pub use engine::{Assets, Engine, Outbox, steer};
+pub use exam::{Exam, Marks};
+pub use pretrain::{BitsPerByte, bits_per_byte, learn_tokenizer};
+pub use recorder::{Recorder, happened_by};
+pub use run::{DEFAULT_PROMPTS, data_fingerprint, hook_for, saved_run, trainer};
+pub use starter::{EXAMPLE, EXAMPLE_HELD_OUT, STARTER};
+#[cfg(feature = "starter")]
+pub use starter::starter_folder;

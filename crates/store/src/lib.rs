@@ -1,1 +1,48 @@
 //! Bytes in and out: model folders, adapters in PEFT's format, checkpoints; disk, memory and the browser's private files.
+//!
+//! Nothing here knows a tensor library or a model: numbers come and go as [`HostTensor`]s, files as bytes.
+
+mod adapter;
+mod adapter_config;
+mod archive;
+#[cfg(target_family = "wasm")]
+mod browser;
+mod checkpoint;
+#[cfg(not(target_family = "wasm"))]
+mod disk;
+#[cfg(not(target_family = "wasm"))]
+mod disk_vault;
+mod folder;
+mod header;
+mod model_files;
+mod model_folder;
+#[cfg(target_family = "wasm")]
+mod opfs;
+#[cfg(target_family = "wasm")]
+mod opfs_vault;
+mod safetensors;
+#[cfg(any(target_family = "wasm", test))]
+mod slot;
+mod tensor;
+mod vault;
+
+pub use adapter::{Adapter, LoraPair, adapter_files, read_adapter};
+pub use adapter_config::{AdapterConfig, Pattern};
+pub use archive::zip;
+#[cfg(target_family = "wasm")]
+pub use browser::BrowserFolder;
+pub use checkpoint::Checkpoint;
+#[cfg(not(target_family = "wasm"))]
+pub use disk::{DiskFolder, write_files};
+#[cfg(not(target_family = "wasm"))]
+pub use disk_vault::DiskVault;
+pub use folder::{Folder, MemoryFolder};
+pub use model_files::model_files;
+pub use model_folder::ModelFolder;
+#[cfg(target_family = "wasm")]
+pub use opfs::OpfsFiles;
+#[cfg(target_family = "wasm")]
+pub use opfs_vault::OpfsVault;
+pub use safetensors::{Tensors, read_safetensors, write_safetensors};
+pub use tensor::{HostTensor, Stored};
+pub use vault::{MemoryVault, Vault};

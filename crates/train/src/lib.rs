@@ -17,7 +17,7 @@ pub use evaluate::{Measured, measure};
 pub use hook::{Everything, Hook, Lab, Rows, Selection};
 pub use optimiser::{AdamW, clip};
 pub use schedule::learning_rate;
-pub use state::TrainState;
+pub use state::{Identity, Record, TrainState};
 pub use sweep::{Demand, Swept, sweep};
 pub use trainer::{Ended, Host, Trainer};
 pub use upload::Uploaded;

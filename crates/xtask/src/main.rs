@@ -1,1 +1,47 @@
-fn main() {}
+//! `cargo xtask`: set-up, page, tests and measurements in one command each.
+
+mod bench;
+mod browser;
+mod places;
+mod shell;
+mod test;
+mod tools;
+mod web;
+
+use std::process::ExitCode;
+
+use places::Places;
+use shell::Failure;
+
+const USAGE: &str = "\
+cargo xtask web   [--port 8080] [--no-serve]   install what the page needs, build it, serve it on this machine
+cargo xtask test  [--only lint|native|browser|e2e]   everything that must hold, or one part of it
+cargo xtask ci    the same as test
+cargo xtask bench --geometry CONFIG.JSON [--batch N] [--seq N] …   `stratune bench`, built with optimisation";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{failure}");
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn run(arguments: &[String]) -> Result<(), Failure> {
+    let Some((command, rest)) = arguments.split_first() else {
+        return Err(Failure::usage("no command is given", USAGE));
+    };
+    match command.as_str() {
+        "web" => web::run(&Places::find()?, rest),
+        "test" | "ci" => test::run(&Places::find()?, rest),
+        "bench" => bench::run(&Places::find()?, rest),
+        "help" | "--help" | "-h" => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        other => Err(Failure::usage(format!("there is no command '{other}'"), USAGE)),
+    }
+}

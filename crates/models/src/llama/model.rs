@@ -61,13 +61,13 @@ impl Llama {
         self.lm_head.as_ref().unwrap_or(&self.embed_tokens).value.clone()
     }
 
-    /// Logits of every position; `caches`, one a block, carry the positions before.
+    /// The blocks' output after the last norm; `caches`, one a block, carry the positions before.
     ///
     /// # Shapes
     /// - `tokens`: `[batch, seq]`
-    /// - output: `[batch, seq, vocabulary]`
-    pub fn forward(&self, tokens: Tensor<2, Int>, caches: Option<&mut [KvCache]>) -> Tensor<3> {
-        let [batch, seq] = tokens.dims();
+    /// - output: `[batch, seq, hidden]`
+    pub fn hidden(&self, tokens: Tensor<2, Int>, caches: Option<&mut [KvCache]>) -> Tensor<3> {
+        let seq = tokens.dims()[1];
         let past = caches.as_ref().and_then(|c| c.first()).map_or(0, KvCache::len);
         let at = self.positions(seq, past);
         let mut caches = caches.map(|c| c.iter_mut());
@@ -76,8 +76,29 @@ impl Llama {
             let cache = caches.as_mut().and_then(Iterator::next);
             x = block.forward(x, &at, cache, &Pass::plain(i));
         }
-        let rows = self.norm.forward(x).reshape([batch * seq, self.config.hidden_size]);
+        self.norm.forward(x)
+    }
+
+    /// Logits of every position of a text from its beginning.
+    ///
+    /// # Shapes
+    /// - `tokens`: `[batch, seq]`
+    /// - output: `[batch, seq, vocabulary]`
+    pub fn logits(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
+        let [batch, seq] = tokens.dims();
+        let rows = self.hidden(tokens, None).reshape([batch * seq, self.config.hidden_size]);
         rows.matmul(self.head().transpose()).reshape([batch, seq, self.config.vocab_size])
+    }
+
+    /// Logits of the token after the last of `tokens`, which follow what `caches` hold.
+    ///
+    /// # Shapes
+    /// - `tokens`: `[1, seq]`
+    /// - output: `[1, vocabulary]`
+    pub fn next_logits(&self, tokens: Tensor<2, Int>, caches: &mut [KvCache]) -> Tensor<2> {
+        let seq = tokens.dims()[1];
+        let last = self.hidden(tokens, Some(caches)).narrow(1, seq - 1, 1).reshape([1, self.config.hidden_size]);
+        last.matmul(self.head().transpose())
     }
 
     /// Fresh caches for a new text.

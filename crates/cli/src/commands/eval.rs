@@ -1,0 +1,62 @@
+//! `stratune eval`
+
+use std::path::PathBuf;
+
+use clap::Args;
+use stratune_data::read_rows;
+use stratune_protocol::{DeviceChoice, Problem, RunConfig};
+use stratune_session::Exam;
+
+use crate::arguments::DataFlags;
+use crate::open;
+
+/// Measure the loss on rows, and how many answers are exactly right.
+#[derive(Args)]
+pub struct Eval {
+    /// The model: `starter`, or a folder in Hugging Face form
+    #[arg(long, default_value = "starter")]
+    model: String,
+    /// An adapter folder in PEFT's format
+    #[arg(long)]
+    adapter: Option<PathBuf>,
+    /// auto, cpu, wgpu, cuda or cuda:INDEX
+    #[arg(long, default_value = "auto")]
+    device: DeviceChoice,
+    #[command(flatten)]
+    data: DataFlags,
+    /// Print this many questions with their answers
+    #[arg(long, default_value_t = 0)]
+    show: usize,
+}
+
+impl Eval {
+    /// Prints the marks.
+    pub async fn run(self, json: bool) -> Result<(), Problem> {
+        let mut config = RunConfig::default();
+        self.data.apply(&mut config);
+        if config.data.files.is_empty() {
+            return Err(Problem::input("no data is given").at("--data").next("name a file, or `example-held-out`"));
+        }
+        let source = read_rows(&open::files(&config.data.files)?, &config.data)?;
+        let opened = open::device(self.device, json).await?;
+        let mut base = open::base(&self.model, &opened, json).await?;
+        open::adapter(&mut base, self.adapter.as_deref()).await?;
+        let max_length = config.data.max_length.min(base.context());
+        let exam = Exam::new(&source, &base.tokenizer, &base.template, max_length)?;
+        let mut show = |done: usize, question: &str, given: &str, right: bool| {
+            if done <= self.show {
+                eprintln!("{} {question}\n    {given}", if right { "✓" } else { "✗" });
+            }
+        };
+        let marks = exam.take(&base.model, &base.tokenizer, &base.template, &mut show).await?;
+        if json {
+            println!("{}", serde_json::to_string(&marks).unwrap_or_default());
+            return Ok(());
+        }
+        println!("rows {}  loss {:.4}  perplexity {:.3}", marks.rows, marks.loss, marks.perplexity);
+        if let Some(share) = marks.exact_match {
+            println!("exact match {} of {} ({:.1} %)", marks.exact, marks.questions, 100.0 * share);
+        }
+        Ok(())
+    }
+}

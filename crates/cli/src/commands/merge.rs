@@ -1,0 +1,58 @@
+//! `stratune merge`
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use stratune_protocol::{DeviceChoice, Problem};
+use stratune_session::merged_tensors;
+use stratune_store::{Stored, model_files, write_files};
+
+use crate::open;
+
+/// Write a model with an adapter merged into its weights.
+#[derive(Args)]
+pub struct Merge {
+    /// The model: `starter`, or a folder in Hugging Face form
+    #[arg(long)]
+    model: String,
+    /// An adapter folder in PEFT's format
+    #[arg(long)]
+    adapter: PathBuf,
+    /// Folder for the merged model
+    #[arg(long)]
+    out: PathBuf,
+    /// How numbers are written
+    #[arg(long, value_enum, default_value = "f32")]
+    dtype: Dtype,
+    /// Replace a model in --out
+    #[arg(long)]
+    overwrite: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Dtype {
+    F32,
+    F16,
+    Bf16,
+}
+
+impl Merge {
+    /// Merges on the CPU and writes the folder.
+    pub async fn run(self) -> Result<(), Problem> {
+        let opened = open::device(DeviceChoice::Cpu, false).await?;
+        let mut base = open::base(&self.model, &opened, false).await?;
+        open::adapter(&mut base, Some(&self.adapter)).await?;
+        let config = base.model.config.to_json();
+        let stored = match self.dtype {
+            Dtype::F32 => Stored::F32,
+            Dtype::F16 => Stored::F16,
+            Dtype::Bf16 => Stored::BF16,
+        };
+        let tensors = merged_tensors(base.model).await?;
+        let (tokenizer, tokenizer_config) = &base.tokenizer_files;
+        let files = model_files(&config, &tensors, stored, tokenizer, tokenizer_config.as_deref())?;
+        write_files(&self.out, &files, self.overwrite)?;
+        eprintln!("model    {}", self.out.display());
+        Ok(())
+    }
+}

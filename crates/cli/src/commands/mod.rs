@@ -1,0 +1,9 @@
+//! One file a verb.
+
+pub mod bench;
+pub mod eval;
+pub mod generate;
+pub mod inspect;
+pub mod merge;
+pub mod pretrain;
+pub mod train;

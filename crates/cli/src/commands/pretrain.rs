@@ -1,0 +1,164 @@
+//! `stratune pretrain`
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use clap::Args;
+use serde_json::{Value, json};
+use stratune_data::{Dataset, SourceFile, Template, Tokenizer, load};
+use stratune_models::{Llama, LlamaConfig};
+use stratune_protocol::{DataFormat, DeviceChoice, EndReason, Event, Problem, ProblemKind, RunConfig};
+use stratune_session::{Recorder, bits_per_byte, data_fingerprint, learn_tokenizer, merged_tensors};
+use stratune_store::{DiskVault, Stored, Vault, model_files, write_files};
+use stratune_train::{Everything, Identity, Trainer};
+
+use crate::report::{self, Bar};
+use crate::{interrupt, open};
+
+/// Text that the tokenizer is learned from: more changes nothing that matters and takes long.
+const TOKENIZER_BYTES: usize = 16 << 20;
+
+/// Make a small model from text alone.
+#[derive(Args)]
+pub struct Pretrain {
+    /// Folder with config.json, the geometry, and run.toml, the recipe; its tokenizer.json is used if it has one, else
+    /// one is learned
+    #[arg(long)]
+    config: PathBuf,
+    /// Text files
+    #[arg(long, num_args = 1.., required = true, value_name = "FILE")]
+    data: Vec<PathBuf>,
+    /// Folder for the model and the checkpoint
+    #[arg(long)]
+    out: PathBuf,
+    /// auto, cpu, wgpu, cuda or cuda:INDEX
+    #[arg(long, default_value = "auto")]
+    device: DeviceChoice,
+    /// Optimiser steps, instead of run.toml's
+    #[arg(long)]
+    steps: Option<usize>,
+    /// Go on from the checkpoint in --out
+    #[arg(long)]
+    resume: bool,
+    /// Replace a model in --out
+    #[arg(long, conflicts_with = "resume")]
+    overwrite: bool,
+}
+
+impl Pretrain {
+    /// Runs, and gives the exit code.
+    pub async fn run(self, json: bool) -> Result<u8, Problem> {
+        let vault = Rc::new(DiskVault::new(&self.out));
+        let checkpoint = if self.resume { vault.load().await? } else { None };
+        let used = ["checkpoint.safetensors", "model.safetensors"].iter().any(|f| self.out.join(f).exists());
+        if used && !self.resume && !self.overwrite {
+            return Err(Problem::input("the folder holds a model already")
+                .at(self.out.display().to_string())
+                .next("use --resume, --overwrite, or another --out"));
+        }
+        let geometry_path = self.config.join("config.json");
+        let geometry: Value = serde_json::from_slice(&open::read(&geometry_path)?)
+            .map_err(|e| Problem::input(format!("not JSON: {e}")).at(geometry_path.display().to_string()))?;
+        let geometry = LlamaConfig::from_json(&geometry, &geometry_path.display().to_string())?;
+        let config = self.recipe()?;
+
+        let names: Vec<String> = self.data.iter().map(|p| p.display().to_string()).collect();
+        let files = open::files(&names)?;
+        let (tokenizer_json, tokenizer_config) = self.tokenizer(&files, geometry.vocab_size)?;
+        let at = self.out.join("tokenizer.json").display().to_string();
+        let tokenizer = Tokenizer::from_json(&tokenizer_json, Some(&tokenizer_config), &at)?;
+        let seed = config.train.seed;
+        let dataset = Rc::new(load(&files, &config.data, &tokenizer, geometry.max_position_embeddings, seed)?);
+        drop(files);
+
+        let control = interrupt::control()?;
+        let opened = open::device(self.device, json).await?;
+        let mut model = Llama::random(geometry.clone(), seed, &opened.device)?;
+        model.train_all();
+        let identity = Identity { model: geometry.to_json().to_string(), data: data_fingerprint(&dataset) };
+        let mut trainer = Trainer::new(config, model, dataset.clone(), Box::new(Everything), identity)?;
+        if let Some(checkpoint) = &checkpoint {
+            trainer.resume(checkpoint)?;
+        }
+        let template = Template::of(&tokenizer)?;
+        let mut bar = Bar::new();
+        let mut recorder = Recorder {
+            emit: &mut |event: &Event| if json { report::event(event) } else { bar.show(event) },
+            vault,
+            prompts: Vec::new(),
+            tokenizer: &tokenizer,
+            template: &template,
+            history: None,
+        };
+        let ended = trainer.run(&mut recorder, &control).await?;
+
+        let tensors = merged_tensors(trainer.model).await?;
+        let files =
+            model_files(&geometry.to_json(), &tensors, Stored::F16, &tokenizer_json, Some(&tokenizer_config))?;
+        write_files(&self.out, &files, true)?;
+        self.record(&dataset, &tokenizer, ended.best, json)?;
+        Ok(if ended.reason == EndReason::Stopped { interrupt::EXIT_CODE } else { 0 })
+    }
+
+    /// run.toml, its data read as text.
+    fn recipe(&self) -> Result<RunConfig, Problem> {
+        let path = self.config.join("run.toml");
+        let text = String::from_utf8(open::read(&path)?)
+            .map_err(|_| Problem::input("the recipe is not UTF-8").at(path.display().to_string()))?;
+        let mut config = RunConfig::from_toml(&text).map_err(|p| {
+            let at = format!("{} {}", path.display(), p.at);
+            p.at(at.trim())
+        })?;
+        config.data.format = DataFormat::Text;
+        if let Some(steps) = self.steps {
+            config.train.steps = steps;
+        }
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// The tokenizer of the recipe, of the run that is resumed, or a new one, which is kept.
+    fn tokenizer(&self, files: &[SourceFile], vocabulary: usize) -> Result<(Vec<u8>, Vec<u8>), Problem> {
+        let of = |dir: &Path| -> Option<(Vec<u8>, Vec<u8>)> {
+            Some((std::fs::read(dir.join("tokenizer.json")).ok()?, std::fs::read(dir.join("tokenizer_config.json")).ok()?))
+        };
+        if let Some(there) = of(&self.config).or_else(|| self.resume.then(|| of(&self.out)).flatten()) {
+            return Ok(there);
+        }
+        eprintln!("learning a tokenizer of {vocabulary} tokens");
+        // As much of every file, so that no author decides alone.
+        let share = TOKENIZER_BYTES / files.len().max(1);
+        let texts: Vec<_> =
+            files.iter().map(|f| String::from_utf8_lossy(&f.bytes[..f.bytes.len().min(share)])).collect();
+        let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
+        let learned = learn_tokenizer(&texts, vocabulary)?;
+        let files = [("tokenizer.json".to_string(), learned.0.clone()), ("tokenizer_config.json".into(), learned.1.clone())];
+        write_files(&self.out, &files, true)?;
+        Ok(learned)
+    }
+
+    /// What came out, beside the model.
+    fn record(&self, dataset: &Dataset, tokenizer: &Tokenizer, best: Option<(usize, f64)>, json: bool) -> Result<(), Problem> {
+        let Some((step, loss)) = best else { return Ok(()) };
+        let measured = bits_per_byte(dataset, tokenizer, loss)?;
+        let record = json!({
+            "step": step,
+            "validation_loss": loss,
+            "bits_per_byte": measured.bits_per_byte,
+            "validation_bytes": measured.bytes,
+            "training_tokens_in_an_epoch": dataset.report.tokens,
+        });
+        let text = serde_json::to_vec_pretty(&record)
+            .map_err(|e| Problem::new(ProblemKind::Internal, format!("the record cannot be written: {e}")))?;
+        write_files(&self.out, &[("pretrain.json".into(), text)], true)?;
+        if json {
+            println!("{record}");
+        } else {
+            println!(
+                "step {step}: validation loss {loss:.4}, {:.4} bits a byte on {} held-out bytes",
+                measured.bits_per_byte, measured.bytes
+            );
+        }
+        Ok(())
+    }
+}

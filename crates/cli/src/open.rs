@@ -1,0 +1,91 @@
+//! Opening what the arguments name: devices, models, adapters, data.
+
+use std::path::Path;
+use std::rc::Rc;
+
+use stratune_data::SourceFile;
+use stratune_protocol::{DeviceChoice, Event, Problem, ProblemKind};
+use stratune_runtime::Opened;
+use stratune_session::{Base, EXAMPLE, EXAMPLE_HELD_OUT, STARTER, attach, open_device};
+use stratune_store::{DiskFolder, Folder, read_adapter};
+
+/// Opens a device and says which it is and why.
+pub async fn device(choice: DeviceChoice, json: bool) -> Result<Opened, Problem> {
+    let opened = open_device(choice).await?;
+    if json {
+        crate::report::event(&Event::Ready(opened.info.clone()));
+    } else {
+        let info = &opened.info;
+        let software = if info.software { ", a software adapter" } else { "" };
+        eprintln!("device   {} · {}{software} ({})", info.device, info.name, info.why);
+    }
+    Ok(opened)
+}
+
+/// Loads `starter` or a folder.
+pub async fn base(model: &str, opened: &Opened, json: bool) -> Result<Base, Problem> {
+    let base = Base::load(folder(model)?, model, &opened.device, &mut |_| {}).await?;
+    let report = base.report();
+    if json {
+        crate::report::event(&Event::Model(report));
+    } else {
+        let millions = report.parameters as f64 / 1e6;
+        eprintln!("model    {model} · {millions:.2} M parameters, {} layers of {}", report.layers, report.hidden_size);
+    }
+    Ok(base)
+}
+
+/// A model's folder.
+pub fn folder(model: &str) -> Result<Rc<dyn Folder>, Problem> {
+    if model == STARTER {
+        return starter();
+    }
+    Ok(Rc::new(DiskFolder::new(model)?))
+}
+
+#[cfg(feature = "starter")]
+fn starter() -> Result<Rc<dyn Folder>, Problem> {
+    Ok(Rc::new(stratune_session::starter_folder()))
+}
+
+#[cfg(not(feature = "starter"))]
+fn starter() -> Result<Rc<dyn Folder>, Problem> {
+    Err(Problem::input("this build has no starter model").next("build with the cargo feature 'starter', or name a folder"))
+}
+
+/// Puts the adapter of a folder into a model.
+pub async fn adapter(base: &mut Base, dir: Option<&Path>) -> Result<(), Problem> {
+    let Some(dir) = dir else { return Ok(()) };
+    let adapter = read_adapter(&DiskFolder::new(dir)?).await?;
+    attach(&mut base.model, &adapter)
+}
+
+/// Reads data files whole. `example` and `example-held-out` are built in, unless there are files of these names.
+pub fn files(names: &[String]) -> Result<Vec<SourceFile>, Problem> {
+    names
+        .iter()
+        .map(|name| {
+            let path = Path::new(name);
+            let built_in = [EXAMPLE, EXAMPLE_HELD_OUT].into_iter().find(|(built_in, _)| built_in == name);
+            match built_in.filter(|_| !path.exists()) {
+                Some((name, bytes)) => Ok(SourceFile { name: format!("{name}.jsonl"), bytes: bytes.to_vec() }),
+                None => Ok(SourceFile { name: name.clone(), bytes: read(path)? }),
+            }
+        })
+        .collect()
+}
+
+/// Reads a file whole.
+pub fn read(path: &Path) -> Result<Vec<u8>, Problem> {
+    std::fs::read(path).map_err(|e| {
+        let next = if e.kind() == std::io::ErrorKind::NotFound { "check the path" } else { "check that it can be read" };
+        Problem::input(format!("cannot read the file: {e}")).at(path.display().to_string()).next(next)
+    })
+}
+
+/// A problem with writing to `path`.
+pub fn cannot_write(path: &Path, e: &std::io::Error) -> Problem {
+    Problem::new(ProblemKind::Storage, format!("cannot write: {e}"))
+        .at(path.display().to_string())
+        .next("check permissions and free space")
+}

@@ -1,0 +1,108 @@
+//! What the command line says.
+
+use std::fmt;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use stratune_protocol::{EndReason, Event, Problem};
+
+/// One event as a line of JSON.
+pub fn event(event: &Event) {
+    if let Ok(line) = serde_json::to_string(event) {
+        println!("{line}");
+    }
+}
+
+/// What went wrong, where, and what next.
+pub fn problem(problem: &Problem, json: bool) {
+    if json {
+        event(&Event::Problem(problem.clone()));
+    }
+    eprintln!("{:?}", miette::Report::new(Shown(problem.clone())));
+}
+
+/// A problem as miette prints it.
+#[derive(Debug)]
+struct Shown(Problem);
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.0.at.is_empty() {
+            write!(f, "{}: ", self.0.at)?;
+        }
+        write!(f, "{}", self.0.what)
+    }
+}
+
+impl std::error::Error for Shown {}
+
+impl miette::Diagnostic for Shown {
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        (!self.0.next.is_empty()).then(|| Box::new(&self.0.next) as Box<dyn fmt::Display>)
+    }
+}
+
+/// A run as a person follows it: a bar, and a line for what is worth keeping.
+pub struct Bar {
+    bar: ProgressBar,
+    loss: f64,
+}
+
+impl Bar {
+    /// A bar on standard error; hidden where that is no terminal.
+    pub fn new() -> Self {
+        let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
+        let style = ProgressStyle::with_template("{bar:24} {pos}/{len}  {msg}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        Self { bar, loss: f64::NAN }
+    }
+
+    /// Shows an event.
+    pub fn show(&mut self, event: &Event) {
+        match event {
+            Event::Begun { step, steps, layers, trainable, .. } => {
+                self.bar.set_length(*steps as u64);
+                self.bar.set_position(*step as u64);
+                self.line(format!("training {trainable} parameters on {layers} layers, {steps} steps"));
+            }
+            Event::Step(s) => {
+                self.loss = s.loss;
+                self.bar.set_position(s.step as u64);
+                self.bar.set_message(format!(
+                    "loss {:.4}  {:.0} tokens/s  {} left",
+                    s.loss,
+                    s.tokens_per_second,
+                    duration(s.seconds_left)
+                ));
+            }
+            Event::Validation { step, loss, perplexity, best } => {
+                let best = if *best { "  best so far" } else { "" };
+                self.line(format!("step {step}: validation loss {loss:.4}, perplexity {perplexity:.3}{best}"));
+            }
+            Event::Sample { step, prompt, text } => self.line(format!("step {step}: {prompt} → {}", text.trim())),
+            Event::Notice { text } => self.line(format!("note: {text}")),
+            Event::Ended { reason, step, seconds, .. } => {
+                self.bar.finish_and_clear();
+                let reason = match reason {
+                    EndReason::Steps => "done",
+                    EndReason::EarlyStop => "stopped early: the validation loss no longer falls",
+                    EndReason::Stopped => "stopped, go on with --resume",
+                };
+                eprintln!("{reason} after {step} steps, {}", duration(*seconds));
+            }
+            _ => {}
+        }
+    }
+
+    fn line(&self, text: String) {
+        self.bar.suspend(|| eprintln!("{text}"));
+    }
+}
+
+fn duration(seconds: f64) -> String {
+    let whole = seconds.max(0.0).round() as u64;
+    match whole {
+        0..60 => format!("{whole} s"),
+        60..3600 => format!("{}:{:02} min", whole / 60, whole % 60),
+        _ => format!("{}:{:02} h", whole / 3600, whole / 60 % 60),
+    }
+}

@@ -1,0 +1,191 @@
+//! File bytes to rows: which reader a file needs, and whether enough of it could be read.
+
+use stratune_protocol::{DataConfig, DataFormat, Problem, SkippedRow};
+
+use crate::{Row, json, shape, table};
+
+/// A file of rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceFile {
+    /// Its name; the ending tells the format.
+    pub name: String,
+    /// What it holds.
+    pub bytes: Vec<u8>,
+}
+
+/// The rows of some files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Source {
+    /// Where each row stands, such as `train.jsonl, line 7`, and the row.
+    pub rows: Vec<(String, Row)>,
+    /// Rows that were left out, and why.
+    pub skipped: Vec<SkippedRow>,
+    /// Columns of the first table.
+    pub columns: Vec<String>,
+    /// The formats, as the configuration names them.
+    pub format: String,
+}
+
+impl Source {
+    /// Adds a row, unless there is nothing to learn from it.
+    pub(crate) fn keep(&mut self, at: String, row: Row) {
+        match row.emptiness() {
+            Some(why) => self.skip(at, why.into()),
+            None => self.rows.push((at, row)),
+        }
+    }
+
+    /// Notes a row that is left out.
+    pub(crate) fn skip(&mut self, at: String, why: String) {
+        self.skipped.push(SkippedRow { at, why });
+    }
+
+    /// Adds another file's rows.
+    fn append(&mut self, mut other: Self) {
+        self.rows.append(&mut other.rows);
+        self.skipped.append(&mut other.skipped);
+        if self.columns.is_empty() {
+            self.columns = other.columns;
+        }
+        if self.format.is_empty() {
+            self.format = other.format;
+        } else if !self.format.split(", ").any(|format| format == other.format) {
+            self.format += &format!(", {}", other.format);
+        }
+    }
+}
+
+/// Reads the rows of all files in order.
+///
+/// # Errors
+/// There is no file, one is empty, not UTF-8 or of no known format, or more than half of its rows are bad.
+pub fn read_rows(files: &[SourceFile], config: &DataConfig) -> Result<Source, Problem> {
+    if files.is_empty() {
+        return Err(Problem::input("no data file is given").at("data.files").next(shape::KNOWN));
+    }
+    let mut all = Source::default();
+    for file in files {
+        all.append(read_file(&file.name, &file.bytes, config)?);
+    }
+    Ok(all)
+}
+
+fn read_file(name: &str, bytes: &[u8], config: &DataConfig) -> Result<Source, Problem> {
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        Problem::input(format!("the file is not UTF-8 text: byte {} does not fit", error.valid_up_to()))
+            .at(name)
+            .next("save the file as UTF-8")
+    })?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if text.trim().is_empty() {
+        return Err(Problem::input("the file is empty").at(name).next("choose a file with rows in it"));
+    }
+    let source = match reader(name, text, config.format)? {
+        Reader::Json => json::read(name, text, config.format)?,
+        Reader::Table(delimiter) => table::read(name, text, delimiter, config)?,
+        Reader::Text => {
+            let rows = vec![(name.to_owned(), Row::Text(text.to_owned()))];
+            Source { rows, format: "text".into(), ..Source::default() }
+        }
+    };
+    enough(name, source)
+}
+
+/// What reads a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reader {
+    Json,
+    Table(u8),
+    Text,
+}
+
+fn reader(name: &str, text: &str, format: DataFormat) -> Result<Reader, Problem> {
+    match format {
+        DataFormat::Alpaca | DataFormat::PromptCompletion | DataFormat::Messages => return Ok(Reader::Json),
+        DataFormat::Csv => return Ok(Reader::Table(b',')),
+        DataFormat::Tsv => return Ok(Reader::Table(b'\t')),
+        DataFormat::Text => return Ok(Reader::Text),
+        DataFormat::Auto => {}
+    }
+    let ending = name.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase());
+    match ending.as_deref() {
+        Some("json" | "jsonl" | "ndjson") => Ok(Reader::Json),
+        Some("csv") => Ok(Reader::Table(b',')),
+        Some("tsv") => Ok(Reader::Table(b'\t')),
+        Some("txt" | "md") => Ok(Reader::Text),
+        _ if text.trim_start().starts_with(['{', '[']) => Ok(Reader::Json),
+        _ => Err(Problem::input("the file's format is not known").at(name).next(shape::KNOWN)),
+    }
+}
+
+/// A file of which most rows are bad is not what somebody meant to train on.
+fn enough(name: &str, source: Source) -> Result<Source, Problem> {
+    let total = source.rows.len() + source.skipped.len();
+    match source.skipped.first() {
+        Some(first) if source.skipped.len() * 2 > total => {
+            let what = format!("{} of {total} rows cannot be used; the first: {}", source.skipped.len(), first.why);
+            Err(Problem::input(what).at(first.at.clone()).next(format!("mend the rows, or {}", shape::KNOWN)))
+        }
+        _ if total == 0 => Err(Problem::input("the file has no rows").at(name).next("choose a file with rows in it")),
+        _ => Ok(source),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn read(files: &[(&str, &[u8])], format: DataFormat) -> Result<Source, Problem> {
+        let file = |&(name, bytes): &(&str, &[u8])| SourceFile { name: name.into(), bytes: bytes.to_vec() };
+        let files: Vec<_> = files.iter().map(file).collect();
+        read_rows(&files, &DataConfig { format, ..DataConfig::default() })
+    }
+
+    #[test]
+    fn files_are_read_by_their_ending_or_their_first_character() {
+        let json = br#"{"prompt":"p","completion":"c"}"#;
+        let cases: [(&str, &[u8], &str); 7] = [
+            ("a.JSONL", json, "prompt_completion"),
+            ("rows", json, "prompt_completion"),
+            ("a.csv", b"\xef\xbb\xbfprompt,completion\np,c", "csv"),
+            ("a.tsv", b"prompt\tcompletion\np\tc", "tsv"),
+            ("a.txt", b"{once upon a time", "text"),
+            ("a.md", b"# once", "text"),
+            ("a.ndjson", json, "prompt_completion"),
+        ];
+        for (name, bytes, format) in cases {
+            let source = read(&[(name, bytes)], DataFormat::Auto).unwrap();
+            assert_eq!((source.format.as_str(), source.rows.len()), (format, 1), "{name}");
+        }
+        assert_eq!(read(&[("a.csv", b"a,b\n1,2")], DataFormat::Text).unwrap().format, "text");
+    }
+
+    #[test]
+    fn several_files_follow_each_other() {
+        let source =
+            read(&[("b.txt", b"one"), ("a.csv", b"text\ntwo\n"), ("c.txt", b"three")], DataFormat::Auto).unwrap();
+        let places: Vec<_> = source.rows.iter().map(|(at, _)| at.as_str()).collect();
+        assert_eq!(places, ["b.txt", "a.csv, line 2", "c.txt"]);
+        assert_eq!((source.format.as_str(), source.columns.as_slice()), ("text, csv", ["text".to_owned()].as_slice()));
+    }
+
+    #[test]
+    fn unusable_files_are_told() {
+        let cases: [(&str, &[u8], &str, &str); 8] = [
+            ("a.txt", b"ab\xff", "byte 2", "a.txt"),
+            ("a.txt", b" \n", "empty", "a.txt"),
+            ("a.bin", b"what", "not known", "a.bin"),
+            ("a.json", b"[]", "no rows", "a.json"),
+            ("a.csv", b"prompt,completion\n", "no rows", "a.csv"),
+            ("a.jsonl", b"{\"a\":1}", "1 of 1 rows cannot be used; the first: its fields (a)", "a.jsonl, line 1"),
+            ("a.jsonl", b"{\"prompt\":\"p\",\"completion\":\"c\"}\n{}\n7\n", "2 of 3 rows", "a.jsonl, line 2"),
+            ("a.json", b"[", "not valid JSON", "a.json, line 1"),
+        ];
+        for (name, bytes, what, at) in cases {
+            let problem = read(&[(name, bytes)], DataFormat::Auto).unwrap_err();
+            assert!(problem.what.contains(what) && problem.at == at && !problem.next.is_empty(), "{problem:?}");
+        }
+        assert!(read(&[], DataFormat::Auto).is_err());
+    }
+}

@@ -1,0 +1,57 @@
+//! What the data is, counted before anything trains on it.
+
+use stratune_protocol::{PreviewRow, PreviewToken};
+
+use crate::{Sequence, Tokenizer, batch::padded};
+
+/// Bins of equal width in the histogram; beyond them each bin is twice as wide as all before.
+const EQUAL_BINS: usize = 16;
+
+/// How many rows are previewed, and how many tokens of each.
+const PREVIEW_ROWS: usize = 5;
+const PREVIEW_TOKENS: usize = 400;
+
+/// Rows by length: (upper bound in tokens, rows), up to the longest.
+pub(crate) fn histogram(rows: &[Sequence]) -> Vec<(usize, usize)> {
+    let longest = rows.iter().map(|row| row.tokens.len()).max().unwrap_or(0);
+    let step = padded(1);
+    let mut bins = Vec::new();
+    let mut bound = 0;
+    while bound < longest {
+        bound = if bins.len() < EQUAL_BINS { bound + step } else { bound * 2 };
+        bins.push((bound, 0));
+    }
+    for row in rows {
+        let bin = bins.partition_point(|&(bound, _)| bound < row.tokens.len());
+        if let Some((_, count)) = bins.get_mut(bin) {
+            *count += 1;
+        }
+    }
+    bins
+}
+
+/// The first rows, token by token.
+pub(crate) fn preview(rows: &[Sequence], tokenizer: &Tokenizer) -> Vec<PreviewRow> {
+    let token = |(&token, &learned): (&u32, &bool)| PreviewToken { text: tokenizer.token_text(token), learned };
+    let row = |row: &Sequence| PreviewRow {
+        tokens: row.tokens.iter().zip(&row.learned).take(PREVIEW_TOKENS).map(token).collect(),
+    };
+    rows.iter().take(PREVIEW_ROWS).map(row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_fall_into_bins_that_double_beyond_512() {
+        let rows = |lengths: &[usize]| -> Vec<Sequence> {
+            lengths.iter().map(|&n| Sequence { tokens: vec![0; n], learned: vec![false; n] }).collect()
+        };
+        assert_eq!(histogram(&[]), []);
+        assert_eq!(histogram(&rows(&[2, 32, 33, 70])), [(32, 2), (64, 1), (96, 1)]);
+        let long = histogram(&rows(&[512, 513, 1024, 1025]));
+        assert_eq!(long.len(), 18);
+        assert_eq!(long[15..], [(512, 1), (1024, 2), (2048, 1)]);
+    }
+}

@@ -1,0 +1,160 @@
+//! Rows from CSV and TSV.
+
+use csv::{ReaderBuilder, StringRecord};
+use stratune_protocol::{DataConfig, DataFormat, Problem};
+
+use crate::{Row, Source, shape::Shape};
+
+/// Reads a table with a header.
+pub(crate) fn read(name: &str, text: &str, delimiter: u8, config: &DataConfig) -> Result<Source, Problem> {
+    let mut reader = ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(text.as_bytes());
+    let header = reader.headers().map_err(|error| {
+        Problem::input(format!("the header cannot be read: {error}")).at(name).next("save the table again as CSV")
+    })?;
+    let columns: Vec<String> = header.iter().map(|column| column.trim().to_owned()).collect();
+    let shape = shape(name, &columns, config)?;
+    let mut source = Source { columns, ..Source::default() };
+    source.format = if delimiter == b'\t' { "tsv" } else { "csv" }.into();
+
+    let mut record = StringRecord::new();
+    loop {
+        match reader.read_record(&mut record) {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(error) => {
+                return Err(Problem::input(format!("the table cannot be read: {error}"))
+                    .at(name)
+                    .next("save the table again as CSV"));
+            }
+        }
+        let (line, start) = record.position().map_or((0, 0), |place| (place.line(), place.byte() as usize));
+        let end = reader.position().byte() as usize;
+        let raw = text.get(start..end).unwrap_or_default();
+        // The reader counts blank lines before a row as part of it.
+        let blank = raw.chars().take_while(|c| matches!(c, '\r' | '\n')).filter(|&c| c == '\n').count() as u64;
+        let at = format!("{name}, line {}", line + blank);
+        let (fields, expected) = (record.len(), source.columns.len());
+        if fields != expected {
+            source.skip(at, format!("it has {fields} fields where the header has {expected}"));
+        } else if end >= text.len() && raw.trim().contains('\n') && raw.matches('"').count() % 2 == 1 {
+            // The reader takes the rest of the file for one field.
+            source.skip(at, "a quote that opens here is never closed".into());
+        } else {
+            let row = row(&record, &source.columns, &shape);
+            source.keep(at, row);
+        }
+    }
+    Ok(source)
+}
+
+/// Which columns are what: as configured, else known by name, else the only one.
+fn shape(name: &str, columns: &[String], config: &DataConfig) -> Result<Shape, Problem> {
+    let has = |column: &str| index(columns, column).is_some();
+    let listed = || format!("its columns are {}", columns.join(", "));
+    for (field, column) in [("prompt_column", &config.prompt_column), ("completion_column", &config.completion_column)]
+    {
+        if !column.is_empty() && !has(column) {
+            return Err(Problem::input(format!("there is no column '{column}'; {}", listed()))
+                .at(format!("{name}, data.{field}"))
+                .next(format!("set data.{field} to one of them")));
+        }
+    }
+    let known =
+        [DataFormat::Alpaca, DataFormat::PromptCompletion].into_iter().find_map(|format| Shape::of(format, has));
+    let chosen = |column: &String| (!column.is_empty()).then(|| column.clone());
+    match (chosen(&config.prompt_column), chosen(&config.completion_column), known) {
+        (Some(prompt), Some(completion), _) => return Ok(Shape::Pair { prompt, input: None, completion }),
+        (None, None, Some(known)) => return Ok(known),
+        (Some(prompt), None, Some(Shape::Pair { completion, .. })) if completion != prompt => {
+            return Ok(Shape::Pair { prompt, input: None, completion });
+        }
+        (None, Some(completion), Some(Shape::Pair { prompt, input, .. })) if completion != prompt => {
+            return Ok(Shape::Pair { prompt, input, completion });
+        }
+        (None, None, None) => match columns {
+            [only] if only.contains([';', '\t', ',']) => {}
+            [only] => return Ok(Shape::Text { field: only.clone() }),
+            _ if has("text") => return Ok(Shape::Text { field: "text".into() }),
+            _ => {}
+        },
+        _ => {}
+    }
+    Err(Problem::input(format!("which column is the prompt and which is learned is not clear; {}", listed()))
+        .at(name)
+        .next(
+            "set data.prompt_column and data.completion_column, and check that commas (tabs in TSV) part the columns",
+        ))
+}
+
+/// Where a column is; capitals do not matter.
+fn index(columns: &[String], name: &str) -> Option<usize> {
+    let exact = columns.iter().position(|column| column == name);
+    exact.or_else(|| columns.iter().position(|column| column.eq_ignore_ascii_case(name)))
+}
+
+fn row(record: &StringRecord, columns: &[String], shape: &Shape) -> Row {
+    let cell = |name: &str| index(columns, name).and_then(|c| record.get(c)).unwrap_or_default();
+    match shape {
+        Shape::Pair { prompt, input, completion } => {
+            Row::pair(cell(prompt), input.as_deref().map_or("", cell), cell(completion))
+        }
+        Shape::Messages { list: field } | Shape::Text { field } => Row::Text(cell(field).into()),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn config(prompt: &str, completion: &str) -> DataConfig {
+        DataConfig { prompt_column: prompt.into(), completion_column: completion.into(), ..DataConfig::default() }
+    }
+
+    #[test]
+    fn columns_are_chosen_or_recognised() {
+        let cases = [
+            ("prompt,completion\np,c\n", config("", ""), Row::pair("p", "", "c")),
+            ("Question,Answer\np,c\n", config("", ""), Row::pair("p", "", "c")),
+            ("instruction,input,output\np,x,c\n", config("", ""), Row::pair("p", "x", "c")),
+            ("a,b,c\n1,2,3\n", config("c", "a"), Row::pair("3", "", "1")),
+            ("prompt,completion,b\np,c,x\n", config("", "b"), Row::pair("p", "", "x")),
+            ("prompt,completion,b\np,c,x\n", config("b", ""), Row::pair("x", "", "c")),
+            ("id,text\n1,\"a, \"\"b\"\"\nc\"\n", config("", ""), Row::Text("a, \"b\"\nc".into())),
+            ("story\nonce\n", config("", ""), Row::Text("once".into())),
+        ];
+        for (text, config, row) in cases {
+            assert_eq!(read("a.csv", text, b',', &config).unwrap().rows[0].1, row, "{text}");
+        }
+        assert_eq!(read("a.tsv", "input\toutput\na,b\tc\n", b'\t', &config("", "")).unwrap().format, "tsv");
+    }
+
+    #[test]
+    fn unclear_columns_are_named() {
+        let cases = [
+            ("a,b\n1,2\n", config("", ""), "its columns are a, b"),
+            ("a,b\n1,2\n", config("x", "b"), "no column 'x'; its columns are a, b"),
+            ("a,b\n1,2\n", config("a", ""), "not clear"),
+            ("prompt;completion\n1;2\n", config("", ""), "not clear"),
+            ("", config("", ""), "not clear"),
+        ];
+        for (text, config, what) in cases {
+            let problem = read("a.csv", text, b',', &config).unwrap_err();
+            assert!(problem.what.contains(what) && problem.at.starts_with("a.csv"), "{problem:?}");
+        }
+    }
+
+    #[test]
+    fn bad_rows_are_left_out_with_their_line() {
+        let text = "prompt,completion\np,c\n\none\n\"a\nb\",c\np,\np,\"never\nclosed\np,c\n";
+        let source = read("a.csv", text, b',', &config("", "")).unwrap();
+        assert_eq!(source.rows.len(), 2, "{source:?}");
+        let skipped: Vec<_> = source.skipped.iter().map(|row| (row.at.as_str(), row.why.as_str())).collect();
+        let expected = [
+            ("a.csv, line 4", "it has 1 fields where the header has 2"),
+            ("a.csv, line 7", "what is to be learned is empty"),
+            ("a.csv, line 8", "a quote that opens here is never closed"),
+        ];
+        assert_eq!(skipped, expected);
+    }
+}

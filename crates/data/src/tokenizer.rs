@@ -1,0 +1,319 @@
+//! Text to tokens and back, from the files that lie beside a checkpoint.
+
+use serde_json::Value;
+use stratune_protocol::Problem;
+
+/// Names of end tokens that known models use, for checkpoints that do not say which is theirs.
+const KNOWN_EOS: [&str; 5] = ["</s>", "<|endoftext|>", "<|end_of_text|>", "<eos>", "<|im_end|>"];
+
+/// What SentencePiece vocabularies write for a space.
+const SPACE_MARK: char = '▁';
+
+/// A checkpoint's tokenizer.
+#[derive(Clone, Debug)]
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    bos: Option<u32>,
+    eos: Option<u32>,
+    chat_template: Option<String>,
+    /// How the first token is written in chat templates, whether or not it is put before other texts.
+    bos_written: String,
+    /// Whether a text gets a space put in front, as SentencePiece does.
+    adds_space: bool,
+}
+
+impl Tokenizer {
+    /// Reads `tokenizer.json`, and `tokenizer_config.json` for the special tokens and the chat template. `at` names
+    /// the place in messages.
+    ///
+    /// # Errors
+    /// One of them cannot be read, or names a token that the vocabulary lacks.
+    pub fn from_json(tokenizer_json: &[u8], tokenizer_config: Option<&[u8]>, at: &str) -> Result<Self, Problem> {
+        let again = "download the model's tokenizer files again";
+        let bad = |what: String| Problem::input(what).at(at).next(again);
+        let mut inner = tokenizers::Tokenizer::from_bytes(tokenizer_json)
+            .map_err(|error| bad(format!("the tokenizer cannot be read: {error}")))?;
+        // Rows are cut and padded by this crate, where it is counted.
+        inner.with_padding(None);
+        inner.with_truncation(None).map_err(|error| bad(format!("the tokenizer cannot be set up: {error}")))?;
+        let config: Value = match tokenizer_config {
+            Some(bytes) => serde_json::from_slice(bytes)
+                .map_err(|error| bad(format!("tokenizer_config.json is not valid JSON: {error}")))?,
+            None => Value::Null,
+        };
+        let special = |name: &str| -> Result<Option<u32>, Problem> {
+            let Some(text) = token_name(&config[name]) else { return Ok(None) };
+            let missing = || bad(format!("the {name} '{text}' of tokenizer_config.json is not in the vocabulary"));
+            inner.token_to_id(text).map(Some).ok_or_else(missing)
+        };
+        let eos = special("eos_token")?.or_else(|| KNOWN_EOS.iter().find_map(|name| inner.token_to_id(name)));
+        let plain = ids(&inner, "a", false).map_err(|problem| problem.at(at).next(again))?;
+        let processed = ids(&inner, "a", true).map_err(|problem| problem.at(at).next(again))?;
+        let bos = match processed.split_first() {
+            Some((first, rest)) if plain.first() != Some(first) && rest.starts_with(&plain) => Some(*first),
+            _ if config["add_bos_token"] == Value::Bool(true) => special("bos_token")?,
+            _ => None,
+        };
+        let adds_space =
+            plain.first().and_then(|&id| inner.id_to_token(id)).is_some_and(|token| token.starts_with(SPACE_MARK));
+        let bos_written = match token_name(&config["bos_token"]) {
+            Some(text) => text.to_owned(),
+            None => bos.and_then(|id| inner.id_to_token(id)).unwrap_or_default(),
+        };
+        let chat_template = chat_template(&config["chat_template"]);
+        Ok(Self { inner, bos, eos, chat_template, bos_written, adds_space })
+    }
+
+    /// The tokens of a text. Special tokens written in it are recognised; none are added.
+    ///
+    /// # Errors
+    /// The tokenizer has no token for a part of the text.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, Problem> {
+        ids(&self.inner, text, false)
+    }
+
+    /// The tokens of a text that goes on after another: without the space that SentencePiece puts before a text.
+    pub(crate) fn encode_after(&self, text: &str) -> Result<Vec<u32>, Problem> {
+        if self.adds_space && !text.is_empty() {
+            let lead = self.encode("\n")?;
+            let both = self.encode(&format!("\n{text}"))?;
+            if let Some(rest) = both.strip_prefix(lead.as_slice()) {
+                return Ok(rest.to_vec());
+            }
+        }
+        self.encode(text)
+    }
+
+    /// The text of tokens, special tokens left out.
+    ///
+    /// # Errors
+    /// The tokenizer's decoder cannot put them together.
+    pub fn decode(&self, ids: &[u32]) -> Result<String, Problem> {
+        self.inner.decode(ids, true).map_err(|error| {
+            Problem::input(format!("the tokenizer cannot decode its tokens: {error}"))
+                .at("tokenizer.json")
+                .next("download the model's tokenizer files again")
+        })
+    }
+
+    /// One token as a person can read it, for previews.
+    pub fn token_text(&self, id: u32) -> String {
+        let Some(token) = self.inner.id_to_token(id) else { return format!("<{id}>") };
+        if token.starts_with(SPACE_MARK) {
+            // Decoded alone, the leading space would be lost.
+            return token.replace(SPACE_MARK, " ");
+        }
+        match self.inner.decode(&[id], false) {
+            Ok(text) if !text.is_empty() && !text.contains(char::REPLACEMENT_CHARACTER) => text,
+            _ => token,
+        }
+    }
+
+    /// How many tokens there are, added ones included.
+    pub fn vocabulary(&self) -> usize {
+        self.inner.get_vocab_size(true)
+    }
+
+    /// The token that every text begins with, if the model was trained so.
+    pub fn bos(&self) -> Option<u32> {
+        self.bos
+    }
+
+    /// The token that ends an answer.
+    pub fn eos(&self) -> Option<u32> {
+        self.eos
+    }
+
+    /// The chat template beside the tokenizer.
+    pub(crate) fn chat_template(&self) -> Option<&str> {
+        self.chat_template.as_deref()
+    }
+
+    /// How the first and the end token are written in chat templates; empty for none.
+    pub(crate) fn written(&self) -> (String, String) {
+        (self.bos_written.clone(), self.eos.and_then(|id| self.inner.id_to_token(id)).unwrap_or_default())
+    }
+
+    /// Decodes an answer token by token.
+    pub fn stream(&self) -> TextStream<'_> {
+        TextStream { tokenizer: self, ids: Vec::new(), told: 0 }
+    }
+}
+
+fn ids(tokenizer: &tokenizers::Tokenizer, text: &str, special: bool) -> Result<Vec<u32>, Problem> {
+    let encoding = tokenizer.encode_fast(text, special).map_err(|error| {
+        Problem::input(format!("the tokenizer cannot encode the text: {error}"))
+            .at("tokenizer.json")
+            .next("check that the tokenizer belongs to the model, or leave the row out")
+    })?;
+    Ok(encoding.get_ids().to_vec())
+}
+
+/// A special token in `tokenizer_config.json`: its text, or an object that holds it.
+fn token_name(value: &Value) -> Option<&str> {
+    value.as_str().or_else(|| value["content"].as_str())
+}
+
+/// The chat template in `tokenizer_config.json`: its text, or a list in which one is called `default`.
+fn chat_template(value: &Value) -> Option<String> {
+    let named = || value.as_array()?.iter().find(|entry| entry["name"] == "default")?["template"].as_str();
+    value.as_str().or_else(named).map(str::to_owned)
+}
+
+/// Decodes an answer token by token; a character that spans tokens comes out whole.
+#[derive(Clone, Debug)]
+pub struct TextStream<'a> {
+    tokenizer: &'a Tokenizer,
+    /// The tokens of the last piece, which tell how the next ones join on, and those still to be told.
+    ids: Vec<u32>,
+    /// How many of them have been told.
+    told: usize,
+}
+
+impl TextStream<'_> {
+    /// The new piece of text that this token completes; empty while a character is incomplete.
+    ///
+    /// # Errors
+    /// The tokenizer's decoder cannot put the tokens together.
+    pub fn push(&mut self, id: u32) -> Result<String, Problem> {
+        self.ids.push(id);
+        let piece = self.rest()?;
+        if piece.is_empty() || piece.ends_with(char::REPLACEMENT_CHARACTER) {
+            return Ok(String::new());
+        }
+        self.ids.drain(..self.told);
+        self.told = self.ids.len();
+        Ok(piece)
+    }
+
+    /// What is left: an incomplete character, shown as a replacement mark.
+    ///
+    /// # Errors
+    /// The tokenizer's decoder cannot put the tokens together.
+    pub fn finish(self) -> Result<String, Problem> {
+        self.rest()
+    }
+
+    /// The text of the tokens not yet told.
+    fn rest(&self) -> Result<String, Problem> {
+        let before = self.tokenizer.decode(&self.ids[..self.told])?;
+        let all = self.tokenizer.decode(&self.ids)?;
+        Ok(all.get(before.len()..).unwrap_or_default().to_owned())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(crate) mod tests {
+    use super::*;
+
+    const JSON: &[u8] = include_bytes!("../../../tests/fixtures/tokenizer/tokenizer.json");
+    const CONFIG: &[u8] = include_bytes!("../../../tests/fixtures/tokenizer/tokenizer_config.json");
+    const SAMPLES: &[u8] = include_bytes!("../../../tests/fixtures/tokenizer/samples.json");
+
+    /// The fixture, with some settings changed.
+    pub(crate) fn fixture(config: &[(&str, Value)]) -> Tokenizer {
+        let mut settings: Value = serde_json::from_slice(CONFIG).unwrap();
+        for (name, value) in config {
+            settings[name] = value.clone();
+        }
+        Tokenizer::from_json(JSON, Some(&serde_json::to_vec(&settings).unwrap()), "tokenizer.json").unwrap()
+    }
+
+    /// The fixture with a post-processor that puts `<|endoftext|>` first.
+    pub(crate) fn fixture_with_bos() -> Tokenizer {
+        let mut json: Value = serde_json::from_slice(JSON).unwrap();
+        let (bos, text) = (
+            serde_json::json!({"SpecialToken": {"id": "<|endoftext|>", "type_id": 0}}),
+            |id: &str| serde_json::json!({"Sequence": {"id": id, "type_id": 0}}),
+        );
+        json["post_processor"] = serde_json::json!({
+            "type": "TemplateProcessing", "single": [bos, text("A")], "pair": [bos, text("A"), text("B")],
+            "special_tokens": {"<|endoftext|>": {"id": "<|endoftext|>", "ids": [0], "tokens": ["<|endoftext|>"]}},
+        });
+        Tokenizer::from_json(&serde_json::to_vec(&json).unwrap(), Some(CONFIG), "tokenizer.json").unwrap()
+    }
+
+    #[test]
+    fn samples_encode_as_the_reference_does_and_decode_back() {
+        let tokenizer = fixture(&[]);
+        let samples: Value = serde_json::from_slice(SAMPLES).unwrap();
+        for sample in samples.as_array().unwrap() {
+            let text = sample["text"].as_str().unwrap();
+            let ids: Vec<u32> = serde_json::from_value(sample["ids"].clone()).unwrap();
+            assert_eq!(tokenizer.encode(text).unwrap(), ids, "{text:?}");
+            assert_eq!(tokenizer.decode(&ids).unwrap(), text.replace("<|endoftext|>", ""));
+        }
+    }
+
+    #[test]
+    fn a_stream_never_tells_half_a_character_and_tells_all() {
+        let tokenizer = fixture(&[]);
+        let text = "naïve 東京, 🦀!";
+        let mut stream = tokenizer.stream();
+        let mut told = String::new();
+        for id in tokenizer.encode(text).unwrap() {
+            let piece = stream.push(id).unwrap();
+            assert!(!piece.contains(char::REPLACEMENT_CHARACTER), "{piece:?}");
+            told += &piece;
+        }
+        assert_eq!(told, text);
+        assert_eq!(stream.finish().unwrap(), "");
+        let mut half = tokenizer.stream();
+        assert_eq!(half.push(tokenizer.encode("🦀").unwrap()[0]).unwrap(), "");
+        assert!(!half.finish().unwrap().is_empty());
+    }
+
+    #[test]
+    fn special_tokens_come_from_the_settings_the_post_processor_or_known_names() {
+        assert_eq!((fixture(&[]).bos(), fixture(&[]).eos()), (None, Some(0)));
+        assert_eq!(fixture(&[("eos_token", serde_json::json!({"content": "!"}))]).eos(), Some(1));
+        assert_eq!(fixture(&[("eos_token", Value::Null)]).eos(), Some(0));
+        let settings = [("bos_token", Value::from("!")), ("add_bos_token", Value::Bool(true))];
+        assert_eq!(fixture(&settings).bos(), Some(1));
+        assert_eq!(fixture(&settings[..1]).bos(), None);
+        assert_eq!(fixture_with_bos().bos(), Some(0));
+        assert_eq!(Tokenizer::from_json(JSON, None, "").unwrap().eos(), Some(0));
+    }
+
+    #[test]
+    fn sentencepiece_puts_no_space_inside_a_row() {
+        let vocab: Vec<_> =
+            ["<unk>", "▁", "a", "▁a", "\n"].iter().map(|token| serde_json::json!([token, -1.0])).collect();
+        let json = serde_json::json!({
+            "version": "1.0", "added_tokens": [], "normalizer": null, "post_processor": null,
+            "truncation": null, "padding": null,
+            "pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": false},
+            "decoder": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": false},
+            "model": {"type": "Unigram", "unk_id": 0, "vocab": vocab, "byte_fallback": false},
+        });
+        let tokenizer = Tokenizer::from_json(&serde_json::to_vec(&json).unwrap(), None, "").unwrap();
+        assert_eq!(tokenizer.encode("a").unwrap(), [3]);
+        assert_eq!(tokenizer.encode_after("a").unwrap(), [2]);
+        assert_eq!(tokenizer.encode_after(" a").unwrap(), [3]);
+        assert_eq!(tokenizer.token_text(3), " a");
+    }
+
+    #[test]
+    fn every_token_has_a_text() {
+        let tokenizer = fixture(&[]);
+        let cases = [(0, "<|endoftext|>"), (259, " the"), (221, " "), (173, "ð"), (9999, "<9999>")];
+        for (id, text) in cases {
+            let id = if id == 259 { tokenizer.encode(" the").unwrap()[0] } else { id };
+            let told = tokenizer.token_text(id);
+            assert!(told == text || id == 173 && !told.is_empty(), "{id}: {told:?}");
+        }
+        assert_eq!(tokenizer.vocabulary(), 320);
+    }
+
+    #[test]
+    fn broken_files_are_told_with_their_place() {
+        let cases: [(&[u8], Option<&[u8]>); 3] =
+            [(b"{", None), (JSON, Some(b"{")), (JSON, Some(br#"{"eos_token": "<nowhere>"}"#))];
+        for (json, config) in cases {
+            let problem = Tokenizer::from_json(json, config, "folder/tokenizer.json").unwrap_err();
+            assert_eq!(problem.at, "folder/tokenizer.json");
+            assert!(!problem.next.is_empty());
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! IST as the training loop sees it.
+
+use futures::future::LocalBoxFuture;
+use rand::seq::SliceRandom;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use stratune_protocol::{Candidate, Event, IstConfig, IstMode, Problem, ProblemKind, draws};
+use stratune_train::{Hook, Lab, Rows, Selection};
+
+use crate::{Floor, Reward, Scores, draw};
+
+/// Chooses the blocks of each step. Its draws are keyed by seed and step, so its whole state is the scores and the set
+/// that is training.
+#[derive(Clone, Debug)]
+pub struct Ist {
+    config: IstConfig,
+    seed: u64,
+    scores: Scores,
+    active: Vec<usize>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    scores: Vec<f64>,
+    active: Vec<usize>,
+}
+
+impl Ist {
+    /// At the first step, for a model of `layers` blocks.
+    pub fn new(config: &IstConfig, layers: usize, seed: u64) -> Self {
+        Self { config: config.clone(), seed, scores: Scores::new(layers), active: Vec::new() }
+    }
+
+    /// The scores as they are.
+    pub fn scores(&self) -> &Scores {
+        &self.scores
+    }
+
+    /// Blocks that a share means: rounded down as released, at least one.
+    fn blocks(&self, share: f32) -> usize {
+        ((f64::from(share) * self.scores.0.len() as f64 + 1e-6).floor() as usize).max(1)
+    }
+
+    /// The importance loop: damps a few sets of blocks in turn and moves the scores by what that does to the loss.
+    async fn learn(&mut self, step: usize, lab: &Lab<'_>) -> Result<Event, Problem> {
+        let practical = self.config.mode == IstMode::Practical;
+        let from = if practical { Rows::Validation } else { Rows::Train };
+        let rows = self.importance_rows(step, lab.count(from));
+        let mut candidates: Vec<Candidate> = Vec::new();
+        for damped in self.damped_sets(step) {
+            let mut damping = vec![1.0; self.scores.0.len()];
+            damped.iter().for_each(|i| damping[*i] = self.config.damping);
+            let loss = lab.loss(from, &rows, &damping).await?;
+            candidates.push(Candidate { damped, loss });
+        }
+        let reward = match self.config.mode {
+            IstMode::Practical => Reward::Normalised { limit: f64::from(self.config.score_limit) },
+            _ => Reward::Raw,
+        };
+        self.scores.update(&candidates, f64::from(self.config.step_size), reward);
+        let probabilities = self.scores.training().into_iter().map(|p| p as f32).collect();
+        let scores = self.scores.0.iter().map(|s| *s as f32).collect();
+        Ok(Event::Importance { step, scores, probabilities, candidates })
+    }
+
+    /// The sets to damp, each drawn again until it differs from the ones before. A model with few blocks has few sets:
+    /// after a hundred draws a repeated one is accepted, which costs a little information and nothing else.
+    fn damped_sets(&self, step: usize) -> Vec<Vec<usize>> {
+        let weights = self.scores.damping();
+        let count = self.blocks(self.config.damped_fraction);
+        let mut rng = draws(self.seed, "ist_damped", [step as u64, 0]);
+        let mut sets: Vec<Vec<usize>> = Vec::new();
+        for _ in 0..self.config.candidates {
+            let mut set = draw(&weights, count, None, &mut rng);
+            for _ in 0..100 {
+                if !sets.contains(&set) {
+                    break;
+                }
+                set = draw(&weights, count, None, &mut rng);
+            }
+            sets.push(set);
+        }
+        sets
+    }
+
+    /// The next rows of a shuffled loader that starts anew when it is through.
+    fn importance_rows(&self, step: usize, count: usize) -> Vec<usize> {
+        let size = self.config.batch_size;
+        let per_pass = count.div_ceil(size).max(1);
+        let update = step / self.config.interval - 1;
+        let mut order: Vec<usize> = (0..count).collect();
+        order.shuffle(&mut draws(self.seed, "ist_rows", [(update / per_pass) as u64, 0]));
+        order.into_iter().skip(update % per_pass * size).take(size).collect()
+    }
+
+    fn choose(&self, step: usize) -> Vec<usize> {
+        let layers = self.scores.0.len();
+        let count = self.blocks(self.config.fraction);
+        let mut rng = draws(self.seed, "ist_active", [step as u64, 0]);
+        match self.config.mode {
+            IstMode::All => (0..layers).collect(),
+            IstMode::Random => draw(&vec![0.5; layers], count, None, &mut rng),
+            IstMode::Faithful => draw(&self.scores.training(), count, None, &mut rng),
+            IstMode::Practical => {
+                let floor = self.config.floor.then_some(Floor { below: layers / 4 });
+                draw(&self.scores.training(), count, floor, &mut rng)
+            }
+        }
+    }
+
+    async fn select(&mut self, step: usize, lab: &Lab<'_>) -> Result<Selection, Problem> {
+        let mut events = Vec::new();
+        if self.config.mode.learns() && step > 0 && step.is_multiple_of(self.config.interval) {
+            events.push(self.learn(step, lab).await?);
+        }
+        let every = if self.config.mode == IstMode::Practical { self.config.redraw_every } else { 1 };
+        if self.active.is_empty() || step.is_multiple_of(every) {
+            self.active = self.choose(step);
+        }
+        let mut active = vec![false; self.scores.0.len()];
+        self.active.iter().for_each(|i| active[*i] = true);
+        Ok(Selection { active, events })
+    }
+}
+
+impl Hook for Ist {
+    fn before_step<'a>(&'a mut self, step: usize, lab: &'a Lab<'a>) -> LocalBoxFuture<'a, Result<Selection, Problem>> {
+        Box::pin(self.select(step, lab))
+    }
+
+    fn save(&self) -> Value {
+        let saved = Saved { scores: self.scores.0.clone(), active: self.active.clone() };
+        serde_json::to_value(saved).unwrap_or_default()
+    }
+
+    fn load(&mut self, state: &Value) -> Result<(), Problem> {
+        let saved: Saved = serde_json::from_value(state.clone())
+            .map_err(|e| Problem::new(ProblemKind::Input, format!("the checkpoint's IST state cannot be read: {e}")))?;
+        let layers = self.scores.0.len();
+        if saved.scores.len() != layers || saved.active.iter().any(|i| *i >= layers) {
+            return Err(Problem::input(format!("the checkpoint scores {} blocks, the model has {layers}", saved.scores.len()))
+                .at("checkpoint.safetensors")
+                .next("use the model the run began with"));
+        }
+        self.scores = Scores(saved.scores);
+        self.active = saved.active;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn ist(mode: IstMode, layers: usize) -> Ist {
+        Ist::new(&IstConfig::preset(mode), layers, 5)
+    }
+
+    #[test]
+    fn shares_are_rounded_down_and_never_to_none() {
+        for (layers, share, want) in [(32, 0.25, 8), (6, 0.25, 1), (3, 0.25, 1), (32, 0.5, 16), (10, 0.3, 3), (4, 1.0, 4)] {
+            assert_eq!(ist(IstMode::Faithful, layers).blocks(share), want, "{layers} × {share}");
+        }
+    }
+
+    #[test]
+    fn a_pass_of_importance_rows_shows_each_row_once_and_the_next_in_another_order() {
+        let ist = ist(IstMode::Faithful, 4);
+        let pass = |from: usize| (from..from + 3).flat_map(|u| ist.importance_rows(10 * (u + 1), 40)).collect::<Vec<_>>();
+        let (first, second) = (pass(0), pass(3));
+        let mut sorted = first.clone();
+        sorted.sort_unstable();
+        assert_eq!(sorted, (0..40).collect::<Vec<_>>());
+        assert_ne!(first, second);
+    }
+
+    #[test]
+    fn damped_sets_differ_where_they_can() {
+        let sets = ist(IstMode::Faithful, 6).damped_sets(10);
+        assert!(sets[0] != sets[1] && sets[1] != sets[2] && sets[0] != sets[2], "{sets:?}");
+        assert!(sets.iter().all(|s| s.len() == 3));
+        assert_eq!(ist(IstMode::Faithful, 1).damped_sets(10), [[0], [0], [0]]);
+    }
+
+    #[test]
+    fn state_goes_round_and_another_models_is_refused() {
+        let mut first = ist(IstMode::Practical, 4);
+        first.scores.0 = vec![0.5, -1.0, 0.1, 3.0];
+        first.active = vec![1, 3];
+        let mut second = ist(IstMode::Practical, 4);
+        second.load(&first.save()).unwrap();
+        assert_eq!((&second.scores, &second.active), (&first.scores, &first.active));
+        assert!(ist(IstMode::Practical, 3).load(&first.save()).is_err());
+    }
+}

@@ -1,0 +1,133 @@
+//! Continuing a text, token by token.
+
+use burn::tensor::{Int, Tensor, TensorData};
+use rand::RngExt;
+use stratune_protocol::{Problem, draws};
+use stratune_runtime::{read_f32, yield_now};
+
+use crate::Llama;
+
+/// How the next token is chosen.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sampling {
+    /// 0 takes the likeliest token.
+    pub temperature: f32,
+    /// Draw among this many likeliest; 0 is all.
+    pub top_k: usize,
+    /// Draw among the likeliest that hold this much probability together; 1 is all.
+    pub top_p: f32,
+    /// Seed of the draws.
+    pub seed: u64,
+}
+
+impl Sampling {
+    /// Always the likeliest token.
+    pub const GREEDY: Self = Self { temperature: 0.0, top_k: 0, top_p: 1.0, seed: 0 };
+
+    /// The token that follows, `step` tokens after the prompt.
+    pub fn pick(&self, logits: &[f32], step: u64) -> u32 {
+        let mut order: Vec<u32> = (0..logits.len() as u32).collect();
+        let logit = |i: u32| logits[i as usize];
+        if self.temperature <= 0.0 {
+            // The first of equals, as argmax has it.
+            return order.into_iter().reduce(|best, i| if logit(i) > logit(best) { i } else { best }).unwrap_or(0);
+        }
+        order.sort_by(|a, b| logit(*b).total_cmp(&logit(*a)));
+        if self.top_k > 0 {
+            order.truncate(self.top_k);
+        }
+        let top = order.first().map_or(0.0, |i| logit(*i));
+        let mut weights: Vec<f64> =
+            order.iter().map(|i| f64::from((logit(*i) - top) / self.temperature).exp()).collect();
+        let total: f64 = weights.iter().sum();
+        let mut mass = 0.0;
+        let kept = weights.iter().take_while(|w| {
+            let before = mass;
+            mass += **w / total;
+            before < f64::from(self.top_p)
+        });
+        let kept = kept.count().max(1);
+        weights.truncate(kept);
+        let mut at = draws(self.seed, "token", [step, 0]).random::<f64>() * weights.iter().sum::<f64>();
+        let place = weights.iter().position(|w| {
+            at -= w;
+            at < 0.0
+        });
+        order[place.unwrap_or(kept - 1)]
+    }
+}
+
+/// Continues `prompt` by at most `max_tokens`, as long as `take` says so and the context lasts.
+///
+/// # Errors
+/// The prompt is empty or fills the context, or the device does not answer.
+pub async fn generate(
+    model: &Llama,
+    prompt: &[u32],
+    max_tokens: usize,
+    sampling: &Sampling,
+    mut take: impl FnMut(u32) -> Result<bool, Problem>,
+) -> Result<(), Problem> {
+    let context = model.config.max_position_embeddings;
+    if prompt.is_empty() {
+        return Err(Problem::input("the prompt is empty").next("type something"));
+    }
+    if prompt.len() >= context {
+        let what = format!("the prompt has {} tokens and the context holds {context}", prompt.len());
+        return Err(Problem::input(what).next("shorten the prompt"));
+    }
+    let mut caches = model.caches();
+    let mut tokens = prompt.to_vec();
+    for step in 0..max_tokens.min(context - prompt.len()) {
+        let ids: Vec<i32> = tokens.iter().map(|t| *t as i32).collect();
+        let input = Tensor::<2, Int>::from_data(TensorData::new(ids, [1, tokens.len()]), &model.device());
+        let logits = read_f32(model.next_logits(input, &mut caches)).await?;
+        let next = sampling.pick(&logits, step as u64);
+        if !take(next)? {
+            break;
+        }
+        tokens = vec![next];
+        yield_now().await;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOGITS: [f32; 5] = [1.0, 3.0, 2.0, 3.0, -1.0];
+
+    fn seen(sampling: Sampling) -> Vec<u32> {
+        let mut seen: Vec<u32> = (0..400).map(|step| sampling.pick(&LOGITS, step)).collect();
+        seen.sort_unstable();
+        seen.dedup();
+        seen
+    }
+
+    #[test]
+    fn greedy_takes_the_first_of_the_likeliest() {
+        assert_eq!(seen(Sampling::GREEDY), [1]);
+    }
+
+    #[test]
+    fn top_k_and_top_p_leave_out_the_unlikely() {
+        let warm = Sampling { temperature: 1.0, seed: 3, ..Sampling::GREEDY };
+        assert_eq!(seen(Sampling { temperature: 2.0, ..warm }), [0, 1, 2, 3, 4]);
+        assert_eq!(seen(Sampling { top_k: 3, ..warm }), [1, 2, 3]);
+        // The two likeliest hold 0.80 of the probability.
+        assert_eq!(seen(Sampling { top_p: 0.7, ..warm }), [1, 3]);
+        assert_eq!(seen(Sampling { top_p: 0.0, ..warm }), [1]);
+    }
+
+    #[test]
+    fn draws_follow_the_weights_and_the_seed() {
+        let sampling = Sampling { temperature: 1.0, seed: 9, ..Sampling::GREEDY };
+        let ones = (0..4000).filter(|s| sampling.pick(&LOGITS, *s) == 1).count() as f64 / 4000.0;
+        // 0.399 expected; three standard deviations are 0.023.
+        assert!((ones - 0.399).abs() < 0.023, "{ones}");
+        let draw = |seed| (0..20).map(|s| Sampling { seed, ..sampling }.pick(&LOGITS, s)).collect::<Vec<_>>();
+        assert_eq!(draw(1), draw(1));
+        assert_ne!(draw(1), draw(2));
+    }
+}

@@ -1,0 +1,103 @@
+//! A model that is loaded and can speak.
+
+use std::rc::Rc;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use stratune_data::{Template, Tokenizer};
+use stratune_models::llama::Weights;
+use stratune_models::{Llama, LlamaConfig};
+use stratune_protocol::{Event, ModelReport, Problem};
+use stratune_store::{Folder, ModelFolder};
+
+/// A model with its tokenizer, as it came from its folder.
+#[derive(Debug)]
+pub struct Base {
+    /// The weights, without any method.
+    pub model: Llama,
+    /// Text to tokens and back.
+    pub tokenizer: Tokenizer,
+    /// How rows and prompts become text.
+    pub template: Template,
+    /// What tells this model from another.
+    pub fingerprint: String,
+    /// Its name: `starter`, or the folder.
+    pub name: String,
+    /// `tokenizer.json` and `tokenizer_config.json`, to be written beside a merged model.
+    pub tokenizer_files: (Vec<u8>, Option<Vec<u8>>),
+}
+
+impl Base {
+    /// Loads a Hugging Face folder, a tensor at a time.
+    ///
+    /// # Errors
+    /// A file is missing or damaged, the architecture is unknown, or tokenizer and model do not belong together.
+    pub async fn load(
+        folder: Rc<dyn Folder>,
+        name: &str,
+        device: &Device,
+        emit: &mut dyn FnMut(Event),
+    ) -> Result<Self, Problem> {
+        let files = ModelFolder::open(folder).await?;
+        let config = geometry(&files)?;
+        let tokenizer_files = files.tokenizer().await?;
+        let tokenizer_at = format!("{}/tokenizer.json", files.label());
+        let tokenizer = Tokenizer::from_json(&tokenizer_files.0, tokenizer_files.1.as_deref(), &tokenizer_at)?;
+        if tokenizer.vocabulary() > config.vocab_size {
+            let what = format!(
+                "the tokenizer knows {} tokens and the model {}",
+                tokenizer.vocabulary(),
+                config.vocab_size
+            );
+            return Err(Problem::input(what).at(tokenizer_at).next("use the tokenizer that came with the model"));
+        }
+        let template = Template::of(&tokenizer)?;
+        let model = read_model(&files, device, emit).await?;
+        let fingerprint = files.fingerprint().await?;
+        Ok(Self { model, tokenizer, template, fingerprint, name: name.to_string(), tokenizer_files })
+    }
+
+    /// What the model is, for people.
+    pub fn report(&self) -> ModelReport {
+        let config = &self.model.config;
+        config.report(&self.name, config.parameters())
+    }
+
+    /// Longest sequence it was made for.
+    pub fn context(&self) -> usize {
+        self.model.config.max_position_embeddings
+    }
+}
+
+/// The geometry that a folder's `config.json` states.
+fn geometry(files: &ModelFolder) -> Result<LlamaConfig, Problem> {
+    LlamaConfig::from_json(files.config(), &format!("{}/config.json", files.label()))
+}
+
+/// The model of a folder, read a tensor at a time.
+///
+/// # Errors
+/// A tensor is missing, damaged, or of another shape than `config.json` says.
+pub async fn read_model(files: &ModelFolder, device: &Device, emit: &mut dyn FnMut(Event)) -> Result<Llama, Problem> {
+    let config = geometry(files)?;
+    let layout = config.layout();
+    let total = layout.len() as u64;
+    let mut weights = Weights::new();
+    for (done, (name, shape)) in layout.into_iter().enumerate() {
+        match files.shape(&name) {
+            Some(there) if there == shape => {}
+            Some(there) => {
+                let what = format!("{name} is {there:?} where config.json says {shape:?}");
+                return Err(Problem::input(what).at(files.label()).next("use a config.json that belongs to these weights"));
+            }
+            None => {
+                let what = format!("the model has no tensor {name}");
+                return Err(Problem::input(what).at(files.label()).next("use a complete model folder"));
+            }
+        }
+        let host = files.tensor(&name).await?;
+        let count = host.data.len();
+        weights.insert(name, Tensor::from_data(TensorData::new(host.data, [count]), device));
+        emit(Event::Progress { what: format!("reading {}", files.label()), done: done as u64 + 1, total });
+    }
+    Llama::from_weights(config, weights, device)
+}

@@ -1,0 +1,38 @@
+//! Which device a run computes on, and why.
+
+use stratune_kernels::self_test;
+use stratune_protocol::{DeviceChoice, Problem, ProblemKind};
+use stratune_runtime::{Opened, open_cpu, open_cuda, open_wgpu};
+
+/// Opens the device that is asked for and tests its arithmetic. `auto` takes a hardware GPU that passes, else the CPU;
+/// a software adapter is taken only when `wgpu` is asked for by name. `info.why` says what happened.
+///
+/// # Errors
+/// The device is not there, or computes wrongly.
+pub async fn open_device(choice: DeviceChoice) -> Result<Opened, Problem> {
+    match choice {
+        DeviceChoice::Cpu => tested(open_cpu()?, "asked for").await,
+        DeviceChoice::Wgpu => tested(open_wgpu().await?, "asked for").await,
+        DeviceChoice::Cuda(index) => tested(open_cuda(index)?, "asked for").await,
+        DeviceChoice::Auto => {
+            let why_not = match open_wgpu().await {
+                Ok(opened) if opened.info.software => format!("{} is a software GPU, slower than the CPU itself", opened.info.name),
+                Ok(opened) => match tested(opened, "a hardware GPU that passes the self-test").await {
+                    Ok(opened) => return Ok(opened),
+                    Err(problem) => problem.what,
+                },
+                Err(problem) => problem.what,
+            };
+            tested(open_cpu()?, &why_not).await
+        }
+    }
+}
+
+async fn tested(mut opened: Opened, why: &str) -> Result<Opened, Problem> {
+    self_test(&opened.device).await.map_err(|wrong| {
+        Problem::new(ProblemKind::Device, format!("{} computes wrongly: {wrong}", opened.info.name))
+            .next("update its driver, or use --device cpu")
+    })?;
+    opened.info.why = why.to_string();
+    Ok(opened)
+}

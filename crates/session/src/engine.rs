@@ -1,0 +1,273 @@
+//! The engine behind the page: commands in, events out.
+
+use std::rc::Rc;
+
+use futures::future::LocalBoxFuture;
+use stratune_data::{Dataset, SourceFile, load};
+use stratune_models::Llama;
+use stratune_protocol::{
+    Command, DataConfig, DeviceChoice, Event, Export, GenerateRequest, Problem, RunConfig, Voice,
+};
+use stratune_runtime::{Control, Opened};
+use stratune_store::{Checkpoint, Folder, Vault, zip};
+
+use crate::run::{DEFAULT_PROMPTS, saved_run, trainer};
+use crate::starter::{EXAMPLE, STARTER};
+use crate::{Base, Recorder, adapter_of, answer, open_device};
+
+/// Where an engine's events go.
+pub trait Outbox {
+    /// Sends an event, and the bytes of a file beside it.
+    fn send(&self, event: &Event, bytes: Option<Vec<u8>>);
+}
+
+/// The files an engine lives with: the built-in model, and the files of the run that would have to survive a reload.
+pub trait Assets {
+    /// The built-in model's folder.
+    fn starter(&self) -> LocalBoxFuture<'_, Result<Rc<dyn Folder>, Problem>>;
+    /// Keeps a copy of `folder` under `name` until [`forget`](Self::forget).
+    fn keep<'a>(&'a self, name: &'a str, folder: &'a dyn Folder) -> LocalBoxFuture<'a, Result<(), Problem>>;
+    /// The copy kept under `name`.
+    fn kept<'a>(&'a self, name: &'a str) -> LocalBoxFuture<'a, Result<Rc<dyn Folder>, Problem>>;
+    /// Drops all copies.
+    fn forget(&self) -> LocalBoxFuture<'_, Result<(), Problem>>;
+}
+
+/// Does what commands say, one after the other. While it trains, the shared [`Control`] reaches it.
+pub struct Engine {
+    out: Rc<dyn Outbox>,
+    assets: Rc<dyn Assets>,
+    vault: Rc<dyn Vault>,
+    control: Control,
+    opened: Option<Opened>,
+    base: Option<Loaded<Base>>,
+    data: Option<(Loaded<Rc<Dataset>>, DataConfig, u64)>,
+    tuned: Option<(Llama, RunConfig)>,
+}
+
+/// Something that was read, and the files it was read from; none if they are built in.
+struct Loaded<T> {
+    value: T,
+    files: Option<Rc<dyn Folder>>,
+}
+
+impl Engine {
+    /// An engine that has done nothing yet.
+    pub fn new(out: Rc<dyn Outbox>, assets: Rc<dyn Assets>, vault: Rc<dyn Vault>, control: Control) -> Self {
+        Self { out, assets, vault, control, opened: None, base: None, data: None, tuned: None }
+    }
+
+    /// Does one command; `files` are what travelled beside it. What goes wrong is sent as an event.
+    pub async fn handle(&mut self, command: Command, files: Option<Rc<dyn Folder>>) {
+        let files = files.filter(|f| !f.names().is_empty());
+        let done = match command {
+            Command::Start { device } => self.start(device).await,
+            Command::LoadModel { model, .. } => self.load_model(&model, files).await,
+            Command::LoadData { data, seed, .. } => self.load_data(data, seed, files).await,
+            Command::Train { config } => self.train(*config).await,
+            Command::Pause | Command::Resume | Command::Stop => {
+                self.steer(&command);
+                Ok(())
+            }
+            Command::FindSaved => self.find_saved().await,
+            Command::Continue => self.go_on().await,
+            Command::Discard => self.discard().await,
+            Command::Generate(request) => self.generate(&request).await,
+            Command::Export(what) => self.export(what).await,
+        };
+        if let Err(problem) = done {
+            self.out.send(&Event::Problem(problem), None);
+        }
+    }
+
+    /// Takes the commands that must not wait for the end of a run. True if it was one.
+    pub fn steer(&self, command: &Command) -> bool {
+        steer(&self.control, command)
+    }
+
+    async fn start(&mut self, device: DeviceChoice) -> Result<(), Problem> {
+        let opened = open_device(device).await?;
+        self.out.send(&Event::Ready(opened.info.clone()), None);
+        self.opened = Some(opened);
+        Ok(())
+    }
+
+    async fn load_model(&mut self, name: &str, files: Option<Rc<dyn Folder>>) -> Result<(), Problem> {
+        let opened = self.opened.as_ref().ok_or_else(|| first("the engine has not started", "send start"))?;
+        let folder = match &files {
+            Some(files) => files.clone(),
+            None if name == STARTER => self.assets.starter().await?,
+            None => return Err(Problem::input(format!("no files came with the model {name}")).next("choose its folder")),
+        };
+        let out = self.out.clone();
+        let base = Base::load(folder, name, &opened.device, &mut |event| out.send(&event, None)).await?;
+        self.out.send(&Event::Model(base.report()), None);
+        self.base = Some(Loaded { value: base, files });
+        self.data = None;
+        self.tuned = None;
+        Ok(())
+    }
+
+    async fn load_data(
+        &mut self,
+        mut config: DataConfig,
+        seed: u64,
+        files: Option<Rc<dyn Folder>>,
+    ) -> Result<(), Problem> {
+        config.files = names(files.as_ref());
+        let base = &self.base.as_ref().ok_or_else(no_model)?.value;
+        let mut sources = Vec::new();
+        match &files {
+            None => sources.push(SourceFile { name: format!("{}.jsonl", EXAMPLE.0), bytes: EXAMPLE.1.to_vec() }),
+            Some(folder) => {
+                for name in folder.names() {
+                    let bytes = folder.read(&name, None).await?;
+                    sources.push(SourceFile { name, bytes });
+                }
+            }
+        }
+        let dataset = load(&sources, &config, &base.tokenizer, base.context(), seed)?;
+        self.out.send(&Event::Data(dataset.report.clone()), None);
+        for text in &dataset.notices {
+            self.out.send(&Event::Notice { text: text.clone() }, None);
+        }
+        self.data = Some((Loaded { value: Rc::new(dataset), files }, config, seed));
+        Ok(())
+    }
+
+    async fn train(&mut self, mut config: RunConfig) -> Result<(), Problem> {
+        config.validate()?;
+        let (data, read_with, seed) = self.data.as_ref().ok_or_else(no_data)?;
+        let files = data.files.clone();
+        config.data.files = names(files.as_ref());
+        if (read_with, *seed) != (&config.data, config.train.seed) {
+            self.load_data(config.data.clone(), config.train.seed, files.clone()).await?;
+        }
+        self.discard().await?;
+        if let Some(folder) = &self.base.as_ref().ok_or_else(no_model)?.files {
+            self.assets.keep("model", folder.as_ref()).await?;
+        }
+        if let Some(folder) = &files {
+            self.assets.keep("data", folder.as_ref()).await?;
+        }
+        self.run(config, None).await
+    }
+
+    async fn go_on(&mut self) -> Result<(), Problem> {
+        let checkpoint = self.vault.load().await?.ok_or_else(|| first("there is no run to continue", "press Train"))?;
+        let config = *saved_run(&checkpoint)?.config;
+        let model_files = match config.model.as_str() {
+            STARTER => None,
+            _ => Some(self.assets.kept("model").await?),
+        };
+        self.load_model(&config.model, model_files).await?;
+        let data_files = match config.data.files == names(None) {
+            true => None,
+            false => Some(self.assets.kept("data").await?),
+        };
+        self.load_data(config.data.clone(), config.train.seed, data_files).await?;
+        self.run(config, Some(checkpoint)).await
+    }
+
+    async fn run(&mut self, config: RunConfig, checkpoint: Option<Checkpoint>) -> Result<(), Problem> {
+        let base = &self.base.as_ref().ok_or_else(no_model)?.value;
+        let dataset = self.data.as_ref().ok_or_else(no_data)?.0.value.clone();
+        let mut prompts = config.train.sample_prompts.clone();
+        if prompts.is_empty() {
+            prompts = dataset.prompts.iter().take(DEFAULT_PROMPTS).cloned().collect();
+        }
+        let history = checkpoint.as_ref().and_then(|c| serde_json::from_value(c.meta["history"].clone()).ok());
+        let mut trainer = trainer(config.clone(), base, dataset, checkpoint.as_ref())?;
+        let out = self.out.clone();
+        let mut recorder = Recorder {
+            emit: &mut |event| out.send(event, None),
+            vault: self.vault.clone(),
+            prompts,
+            tokenizer: &base.tokenizer,
+            template: &base.template,
+            history: Some(history.unwrap_or_default()),
+        };
+        self.control.resume();
+        let ended = trainer.run(&mut recorder, &self.control).await;
+        self.tuned = Some((trainer.model, config));
+        ended.map(|_| ())
+    }
+
+    async fn find_saved(&self) -> Result<(), Problem> {
+        // A damaged checkpoint is no reason not to start: it is told, and counts as none.
+        let run = match self.vault.load().await.and_then(|c| c.map(|c| saved_run(&c)).transpose()) {
+            Ok(run) => run,
+            Err(problem) => {
+                self.out.send(&Event::Problem(problem), None);
+                None
+            }
+        };
+        self.out.send(&Event::Saved { run }, None);
+        Ok(())
+    }
+
+    async fn discard(&self) -> Result<(), Problem> {
+        self.vault.clear().await?;
+        self.assets.forget().await
+    }
+
+    async fn generate(&self, request: &GenerateRequest) -> Result<(), Problem> {
+        let base = &self.base.as_ref().ok_or_else(no_model)?.value;
+        let voice = request.voice;
+        let model = match voice {
+            Voice::Base => &base.model,
+            Voice::Tuned => &self.tuned.as_ref().ok_or_else(no_run)?.0,
+        };
+        let out = self.out.clone();
+        let told = |text: &str, done| out.send(&Event::Token { voice, text: text.to_string(), done }, None);
+        let given = answer(model, &base.tokenizer, &base.template, request, &mut |text| told(text, false)).await;
+        told("", true);
+        given.map(|_| ())
+    }
+
+    async fn export(&mut self, what: Export) -> Result<(), Problem> {
+        let (model, config) = self.tuned.as_mut().ok_or_else(no_run)?;
+        let (name, media_type, bytes) = match what {
+            Export::Adapter => {
+                let files = adapter_of(model, &config.method, &config.model).await?;
+                ("adapter.zip", "application/zip", zip(&files)?)
+            }
+            Export::Config => ("run.toml", "application/toml", config.to_toml()?.into_bytes()),
+        };
+        let event = Event::File { name: name.into(), media_type: media_type.into(), bytes: bytes.len() as u64 };
+        self.out.send(&event, Some(bytes));
+        Ok(())
+    }
+}
+
+/// Takes pause, resume and stop at once, whatever the engine is doing. True if the command was one of them.
+pub fn steer(control: &Control, command: &Command) -> bool {
+    match command {
+        Command::Pause => control.pause(),
+        Command::Resume => control.resume(),
+        Command::Stop => control.stop(),
+        _ => return false,
+    }
+    true
+}
+
+/// What the configuration calls the data.
+fn names(files: Option<&Rc<dyn Folder>>) -> Vec<String> {
+    files.map_or_else(|| vec![EXAMPLE.0.to_string()], |folder| folder.names())
+}
+
+fn first(what: &str, next: &str) -> Problem {
+    Problem::input(what).next(next)
+}
+
+fn no_model() -> Problem {
+    first("no model is loaded", "choose a model")
+}
+
+fn no_data() -> Problem {
+    first("no data is loaded", "choose data, or the example")
+}
+
+fn no_run() -> Problem {
+    first("there is no tuned model yet", "press Train")
+}

@@ -1,0 +1,92 @@
+//! The host of a run: passes events on, keeps checkpoints, continues prompts.
+
+use std::rc::Rc;
+
+use futures::future::LocalBoxFuture;
+use stratune_data::{Template, Tokenizer};
+use stratune_models::Llama;
+use stratune_protocol::{Event, GenerateRequest, Problem, SavedRun};
+use stratune_store::{Checkpoint, Vault};
+use stratune_train::Host;
+
+use crate::answer;
+use crate::run::saved_run;
+
+/// Most new tokens of a sample.
+const SAMPLE_TOKENS: usize = 64;
+
+/// The host of a run, for every front end.
+pub struct Recorder<'a> {
+    /// Where events go.
+    pub emit: &'a mut dyn FnMut(&Event),
+    /// Where checkpoints go.
+    pub vault: Rc<dyn Vault>,
+    /// Prompts that are continued at log-spaced steps.
+    pub prompts: Vec<String>,
+    /// Tokens of the prompts.
+    pub tokenizer: &'a Tokenizer,
+    /// Form of the prompts.
+    pub template: &'a Template,
+    /// What was told so far, kept in each checkpoint so that a page that was reloaded can show the whole run; none where
+    /// events are kept elsewhere.
+    pub history: Option<Vec<Event>>,
+}
+
+impl Host for Recorder<'_> {
+    fn emit(&mut self, event: Event) {
+        (self.emit)(&event);
+        if let Event::Begun { step, .. } = event {
+            // A run that goes on shows what was before.
+            if let Some(history) = self.history.as_mut() {
+                history.retain(|e| happened_by(e, step));
+                history.iter().for_each(|e| (self.emit)(e));
+            }
+        }
+        let lasting = matches!(
+            event,
+            Event::Step(_) | Event::Validation { .. } | Event::Importance { .. } | Event::Sample { .. }
+        );
+        if let Some(history) = self.history.as_mut().filter(|_| lasting) {
+            history.push(event);
+        }
+    }
+
+    fn keep(&mut self, mut checkpoint: Checkpoint) -> LocalBoxFuture<'_, Result<(), Problem>> {
+        Box::pin(async move {
+            let run: SavedRun = saved_run(&checkpoint)?;
+            if let Some(history) = &self.history {
+                checkpoint.meta["history"] = serde_json::to_value(history).unwrap_or_default();
+            }
+            self.vault.save(&checkpoint).await?;
+            (self.emit)(&Event::Saved { run: Some(run) });
+            Ok(())
+        })
+    }
+
+    fn sample<'a>(&'a mut self, model: &'a Llama, step: usize) -> LocalBoxFuture<'a, Result<(), Problem>> {
+        Box::pin(async move {
+            for prompt in self.prompts.clone() {
+                let request = GenerateRequest {
+                    prompt: prompt.clone(),
+                    as_instruction: true,
+                    max_tokens: SAMPLE_TOKENS,
+                    ..GenerateRequest::default()
+                };
+                let text = answer(model, self.tokenizer, self.template, &request, &mut |_| {}).await?;
+                self.emit(Event::Sample { step, prompt, text });
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Whether an event belongs to the first `done` steps of a run. The scores move before a step, everything else is
+/// told after it.
+pub fn happened_by(event: &Event, done: usize) -> bool {
+    match event {
+        Event::Step(report) => report.step <= done,
+        Event::Validation { step, .. } | Event::Sample { step, .. } => *step <= done,
+        Event::Importance { step, .. } => *step < done,
+        _ => true,
+    }
+}

@@ -1,0 +1,80 @@
+//! From a configuration to a run.
+
+use std::rc::Rc;
+
+use stratune_data::Dataset;
+use stratune_ist::Ist;
+use stratune_protocol::{IstMode, Problem, RunConfig, SavedRun};
+use stratune_store::Checkpoint;
+use stratune_train::{Everything, Hook, Identity, Record, Trainer};
+
+use crate::Base;
+
+/// How many held-out prompts are continued while training when the configuration names none.
+pub const DEFAULT_PROMPTS: usize = 2;
+
+/// A run of `config` on a model and its data: a copy of the model with the method attached (weights are shared, not
+/// copied), at its first step or where `checkpoint` was written.
+///
+/// # Errors
+/// The configuration is out of range, does not fit the model, or is not the checkpoint's.
+pub fn trainer(
+    config: RunConfig,
+    base: &Base,
+    dataset: Rc<Dataset>,
+    checkpoint: Option<&Checkpoint>,
+) -> Result<Trainer, Problem> {
+    config.validate()?;
+    if config.ist.mode == IstMode::Practical && dataset.validation.is_empty() {
+        return Err(Problem::input("practical IST measures on held-out rows and there are none")
+            .at("data.validation_split")
+            .next("give more rows or a larger validation_split, or use --ist=faithful"));
+    }
+    let mut model = base.model.clone();
+    model.attach(&config.method, config.train.seed)?;
+    let hook = hook_for(&config, model.layers.len());
+    let identity = Identity { model: base.fingerprint.clone(), data: data_fingerprint(&dataset) };
+    let mut trainer = Trainer::new(config, model, dataset, hook, identity)?;
+    if let Some(checkpoint) = checkpoint {
+        trainer.resume(checkpoint)?;
+    }
+    Ok(trainer)
+}
+
+/// The hook that the configuration names.
+pub fn hook_for(config: &RunConfig, layers: usize) -> Box<dyn Hook> {
+    match config.ist.mode {
+        IstMode::All => Box::new(Everything),
+        _ => Box::new(Ist::new(&config.ist, layers, config.train.seed)),
+    }
+}
+
+/// What tells these rows from others: the 64-bit FNV-1a hash over tokens and masks, in order.
+pub fn data_fingerprint(dataset: &Dataset) -> String {
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    let mut eat = |byte: u8| hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    for rows in [&dataset.train, &dataset.validation] {
+        for row in rows {
+            row.tokens.iter().flat_map(|t| t.to_le_bytes()).for_each(&mut eat);
+            row.learned.iter().for_each(|l| eat(u8::from(*l)));
+            eat(0xff);
+        }
+        eat(0xfe);
+    }
+    format!("{hash:016x}")
+}
+
+/// What a checkpoint would go on with.
+///
+/// # Errors
+/// It is no run's checkpoint.
+pub fn saved_run(checkpoint: &Checkpoint) -> Result<SavedRun, Problem> {
+    let record = Record::of(checkpoint)?;
+    Ok(SavedRun {
+        step: record.step,
+        steps: record.steps,
+        model: record.config.model.clone(),
+        written: record.written,
+        config: Box::new(record.config),
+    })
+}

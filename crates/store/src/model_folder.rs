@@ -1,0 +1,331 @@
+//! A model folder in Hugging Face form, opened by its headers: weights are read one tensor at a time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use serde::Deserialize;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use stratune_protocol::Problem;
+
+use crate::checkpoint::hex;
+use crate::folder::{Folder, check_name, listing, missing, place};
+use crate::header::{Entry, Header, PREFIX};
+use crate::tensor::HostTensor;
+
+const SINGLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+const DOWNLOAD: &str = "download or copy the whole model folder again";
+
+/// A model folder in Hugging Face form: `config.json`, `model.safetensors` (or an index and its shards),
+/// `tokenizer.json`, `tokenizer_config.json`.
+pub struct ModelFolder {
+    folder: Rc<dyn Folder>,
+    config: Value,
+    tensors: BTreeMap<String, Located>,
+    fingerprint: String,
+}
+
+/// Where a tensor is.
+struct Located {
+    shard: String,
+    data_start: u64,
+    entry: Entry,
+}
+
+/// What is read of `model.safetensors.index.json`.
+#[derive(Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+impl ModelFolder {
+    /// Opens a folder: reads its configuration and the headers of its weights, no weight.
+    pub async fn open(folder: Rc<dyn Folder>) -> Result<Self, Problem> {
+        if folder.size("config.json").is_none() {
+            let next = "choose the folder of a model in Hugging Face form: config.json, safetensors, tokenizer.json";
+            return Err(missing(&*folder, "config.json", next));
+        }
+        let config_bytes = folder.read("config.json", None).await?;
+        let config: Value = json(&*folder, "config.json", &config_bytes)?;
+        if !config.is_object() {
+            let at = place(&*folder, "config.json");
+            return Err(Problem::input("config.json is not a JSON object").at(at).next(DOWNLOAD));
+        }
+        let index = if folder.size(SINGLE).is_some() { None } else { Some(read_index(&*folder).await?) };
+        let shards: BTreeSet<&str> = match &index {
+            None => [SINGLE].into(),
+            Some(index) => index.weight_map.values().map(String::as_str).collect(),
+        };
+        let mut hash = Sha256::new();
+        add(&mut hash, &config_bytes);
+        let mut tensors: BTreeMap<String, Located> = BTreeMap::new();
+        for shard in shards {
+            let (header, text, size) = read_header(&*folder, shard).await?;
+            add(&mut hash, &text);
+            hash.update(size.to_le_bytes());
+            for (name, entry) in header.tensors {
+                if let Some(first) = tensors.get(&name) {
+                    let what = format!("tensor '{name}' is in two files: {} and {shard}", first.shard);
+                    return Err(Problem::input(what).at(folder.label()).next(DOWNLOAD));
+                }
+                tensors.insert(name, Located { shard: shard.into(), data_start: header.data_start, entry });
+            }
+        }
+        for (name, shard) in index.iter().flat_map(|index| &index.weight_map) {
+            if tensors.get(name).is_none_or(|t| t.shard != *shard) {
+                let what = format!("tensor '{name}' is not in {shard}, where the index has it");
+                return Err(Problem::input(what).at(place(&*folder, INDEX)).next(DOWNLOAD));
+            }
+        }
+        Ok(Self { folder, config, tensors, fingerprint: hex(&hash.finalize()) })
+    }
+
+    /// What to call it in a message.
+    pub fn label(&self) -> String {
+        self.folder.label()
+    }
+
+    /// `config.json`.
+    pub fn config(&self) -> &Value {
+        &self.config
+    }
+
+    /// The names of all tensors, sorted.
+    pub fn names(&self) -> Vec<String> {
+        self.tensors.keys().cloned().collect()
+    }
+
+    /// The shape of a tensor, if there is one of that name.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.tensors.get(name).map(|t| t.entry.shape.as_slice())
+    }
+
+    /// Reads one tensor, and no other byte of its file.
+    pub async fn tensor(&self, name: &str) -> Result<HostTensor, Problem> {
+        let Some(Located { shard, data_start, entry }) = self.tensors.get(name) else {
+            return Err(Problem::input(format!("the model has no tensor '{name}'"))
+                .at(self.label())
+                .next("check that config.json and the weights belong together"));
+        };
+        let at = place(&*self.folder, shard);
+        let stored = entry.stored(name, &at)?;
+        let (begin, end) = entry.data_offsets;
+        let bytes = self.folder.read(shard, Some(data_start + begin..data_start + end)).await?;
+        Ok(HostTensor { shape: entry.shape.clone(), data: stored.decode(&bytes, name, &at)? })
+    }
+
+    /// `tokenizer.json`, and `tokenizer_config.json` if there is one. A template in a file of its own,
+    /// `chat_template.jinja`, is put into the latter's field `chat_template`.
+    pub async fn tokenizer(&self) -> Result<(Vec<u8>, Option<Vec<u8>>), Problem> {
+        let folder = &*self.folder;
+        if folder.size("tokenizer.json").is_none() {
+            let next = "add the tokenizer.json that belongs to the model";
+            return Err(missing(folder, "tokenizer.json", next));
+        }
+        let tokenizer = folder.read("tokenizer.json", None).await?;
+        let config = match folder.size("tokenizer_config.json") {
+            Some(_) => Some(folder.read("tokenizer_config.json", None).await?),
+            None => None,
+        };
+        if folder.size("chat_template.jinja").is_none() {
+            return Ok((tokenizer, config));
+        }
+        let template = String::from_utf8(folder.read("chat_template.jinja", None).await?).map_err(|_| {
+            Problem::input("chat_template.jinja is not UTF-8 text")
+                .at(place(folder, "chat_template.jinja"))
+                .next(DOWNLOAD)
+        })?;
+        let mut fields: serde_json::Map<String, Value> = match config {
+            Some(bytes) => json(folder, "tokenizer_config.json", &bytes)?,
+            None => serde_json::Map::new(),
+        };
+        fields.insert("chat_template".into(), template.into());
+        Ok((tokenizer, Some(Value::Object(fields).to_string().into_bytes())))
+    }
+
+    /// SHA-256 over the configuration and every header, in hexadecimal digits: cheap, and tells one model from another.
+    /// Weights do not enter, so two trainings of one model with equal layouts look alike.
+    pub async fn fingerprint(&self) -> Result<String, Problem> {
+        Ok(self.fingerprint.clone())
+    }
+}
+
+/// Adds a part with its length, so that no two contents run together.
+fn add(hash: &mut Sha256, part: &[u8]) {
+    hash.update((part.len() as u64).to_le_bytes());
+    hash.update(part);
+}
+
+fn json<T: serde::de::DeserializeOwned>(folder: &dyn Folder, name: &str, bytes: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(bytes)
+        .map_err(|e| Problem::input(format!("{name} cannot be read: {e}")).at(place(folder, name)).next(DOWNLOAD))
+}
+
+/// Reads the index of a model in shards, and checks that each shard is there.
+async fn read_index(folder: &dyn Folder) -> Result<Index, Problem> {
+    if folder.size(INDEX).is_none() {
+        let next = if folder.names().iter().any(|n| n.ends_with(".bin") || n.ends_with(".pth") || n.ends_with(".gguf"))
+        {
+            "get the model in safetensors form; other weight formats are not read"
+        } else {
+            DOWNLOAD
+        };
+        let what = format!("the weights are missing: neither {SINGLE} nor {INDEX}; {}", listing(folder));
+        return Err(Problem::input(what).at(folder.label()).next(next));
+    }
+    let index: Index = json(folder, INDEX, &folder.read(INDEX, None).await?)?;
+    for shard in index.weight_map.values() {
+        check_name(shard, &place(folder, INDEX))?;
+        if folder.size(shard).is_none() {
+            return Err(missing(folder, shard, DOWNLOAD));
+        }
+    }
+    Ok(index)
+}
+
+/// Reads the header of one file: parsed, as it stands, and the size of the file.
+async fn read_header(folder: &dyn Folder, name: &str) -> Result<(Header, Vec<u8>, u64), Problem> {
+    let at = place(folder, name);
+    let size = folder.size(name).ok_or_else(|| missing(folder, name, DOWNLOAD))?;
+    let prefix = folder.read(name, Some(0..PREFIX.min(size))).await?;
+    let length = Header::length(&prefix, size, &at)?;
+    let text = folder.read(name, Some(PREFIX..PREFIX + length)).await?;
+    Ok((Header::parse(&text, size, &at)?, text, size))
+}
+
+#[cfg(all(test, not(target_family = "wasm")))]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::borrow::Cow;
+
+    use pollster::block_on;
+
+    use super::*;
+    use crate::disk::DiskFolder;
+    use crate::folder::MemoryFolder;
+    use crate::safetensors::write_safetensors;
+    use crate::tensor::Stored;
+
+    fn fixture(name: &str) -> DiskFolder {
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures");
+        DiskFolder::new(format!("{root}/{name}")).unwrap()
+    }
+
+    type Files = Vec<(&'static str, Vec<u8>)>;
+
+    fn open(files: Files) -> Result<ModelFolder, Problem> {
+        let files = files.into_iter().map(|(name, bytes)| (name.to_string(), Cow::Owned(bytes))).collect();
+        block_on(ModelFolder::open(Rc::new(MemoryFolder::new("toy", files))))
+    }
+
+    fn weights(name: &str) -> Vec<u8> {
+        let tensor = HostTensor { shape: vec![2], data: vec![1.0, 2.0] };
+        write_safetensors(&[(name.to_string(), tensor)].into(), Stored::F32, &BTreeMap::new()).unwrap()
+    }
+
+    fn index(map: &[(&str, &str)]) -> Vec<u8> {
+        let map: BTreeMap<_, _> = map.iter().copied().collect();
+        serde_json::json!({"weight_map": map}).to_string().into_bytes()
+    }
+
+    #[test]
+    fn reads_each_layout_and_format() {
+        for (name, tensors, head) in
+            [("tiny-llama", 29, false), ("tiny-llama-f16", 11, false), ("tiny-llama3", 21, true)]
+        {
+            let folder = fixture(name);
+            let model = block_on(ModelFolder::open(Rc::new(fixture(name)))).unwrap();
+            assert_eq!(model.config()["hidden_size"], 32, "{name}");
+            assert_eq!(model.names().len(), tensors, "{name}");
+            assert_eq!(model.shape("lm_head.weight").is_some(), head, "{name}");
+            for tensor_name in model.names() {
+                let tensor = block_on(model.tensor(&tensor_name)).unwrap();
+                assert_eq!(model.shape(&tensor_name).unwrap(), tensor.shape);
+                // The same tensor through the reference reader.
+                let shard = &model.tensors[&tensor_name].shard;
+                let bytes = block_on(folder.read(shard, None)).unwrap();
+                let reference = ::safetensors::SafeTensors::deserialize(&bytes).unwrap();
+                let view = reference.tensor(&tensor_name).unwrap();
+                let stored = Stored::from_dtype(&view.dtype().to_string()).unwrap();
+                assert_eq!(stored.decode(view.data(), "", "").unwrap(), tensor.data, "{name} {tensor_name}");
+            }
+        }
+    }
+
+    #[test]
+    fn fingerprints_differ() {
+        let of = |name| block_on(block_on(ModelFolder::open(Rc::new(fixture(name)))).unwrap().fingerprint()).unwrap();
+        assert_eq!(of("tiny-llama").len(), 64);
+        assert_eq!(of("tiny-llama"), of("tiny-llama"));
+        assert_ne!(of("tiny-llama"), of("tiny-llama-f16"));
+    }
+
+    #[test]
+    fn damaged_folders_are_named() {
+        let config = || ("config.json", b"{}".to_vec());
+        let nan = {
+            let mut bytes = weights("w");
+            let end = bytes.len();
+            bytes[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+            bytes
+        };
+        let integers = {
+            let mut bytes = weights("w");
+            let at = bytes.windows(3).position(|w| w == b"F32").unwrap();
+            bytes[at] = b'I';
+            bytes
+        };
+        let cut = weights("w")[..weights("w").len() - 3].to_vec();
+        let cases: Vec<(Files, &str)> = vec![
+            (vec![(SINGLE, weights("w"))], "config.json is missing; there are model.safetensors"),
+            (vec![("config.json", b"{".to_vec()), (SINGLE, weights("w"))], "config.json cannot be read"),
+            (vec![("config.json", b"[]".to_vec()), (SINGLE, weights("w"))], "not a JSON object"),
+            (vec![config()], "the weights are missing"),
+            (vec![config(), (SINGLE, cut)], "3 bytes are missing"),
+            (vec![config(), (SINGLE, nan)], "tensor 'w' holds NaN at index 1"),
+            (vec![config(), (SINGLE, integers)], "number format I32"),
+            (vec![config(), (SINGLE, weights("other"))], "no tensor 'w'"),
+            (vec![config(), (INDEX, b"{}".to_vec())], "weight_map"),
+            (vec![config(), (INDEX, index(&[("w", "a")]))], "a is missing"),
+            (vec![config(), (INDEX, index(&[("w", "../a")]))], "climbs out"),
+            (vec![config(), (INDEX, index(&[("w", "a")])), ("a", weights("v"))], "'w' is not in a"),
+            (
+                vec![config(), (INDEX, index(&[("w", "a"), ("v", "b")])), ("a", weights("w")), ("b", weights("w"))],
+                "'w' is in two files: a and b",
+            ),
+        ];
+        for (files, want) in cases {
+            let problem = open(files).and_then(|model| block_on(model.tensor("w"))).unwrap_err();
+            assert!(problem.what.contains(want), "{want}: {problem:?}");
+            assert!(problem.at.contains("toy") && !problem.next.is_empty(), "{problem:?}");
+        }
+    }
+
+    #[test]
+    fn other_weight_formats_are_recognised() {
+        let problem = open(vec![("config.json", b"{}".to_vec()), ("pytorch_model.bin", vec![])]).err().unwrap();
+        assert!(problem.next.contains("safetensors"), "{problem:?}");
+    }
+
+    #[test]
+    fn the_template_file_wins() {
+        let base = || vec![("config.json", b"{}".to_vec()), (SINGLE, weights("w"))];
+        let tokenizer = |more: Files| {
+            let files = base().into_iter().chain(more).collect();
+            block_on(open(files).unwrap().tokenizer())
+        };
+        let own = ("tokenizer.json", b"T".to_vec());
+        let template = ("chat_template.jinja", b"new".to_vec());
+        let config = ("tokenizer_config.json", br#"{"chat_template":"old","x":1}"#.to_vec());
+        assert!(tokenizer(vec![]).unwrap_err().what.starts_with("tokenizer.json is missing"));
+        assert_eq!(tokenizer(vec![own.clone()]).unwrap(), (b"T".to_vec(), None));
+        assert_eq!(tokenizer(vec![own.clone(), config.clone()]).unwrap().1.unwrap(), config.1);
+        let merged: Value =
+            serde_json::from_slice(&tokenizer(vec![own.clone(), config, template.clone()]).unwrap().1.unwrap())
+                .unwrap();
+        assert_eq!(merged, serde_json::json!({"chat_template": "new", "x": 1}));
+        let alone = tokenizer(vec![own, template]).unwrap().1.unwrap();
+        assert_eq!(alone, br#"{"chat_template":"new"}"#);
+    }
+}

@@ -1,0 +1,149 @@
+//! What a run has come to, and its way into a checkpoint and back.
+
+use std::collections::BTreeMap;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use serde::{Deserialize, Serialize};
+use stratune_models::Llama;
+use stratune_peft::{restore, snapshot};
+use stratune_protocol::{Problem, ProblemKind, RunConfig};
+use stratune_runtime::{read_f32, unix_millis};
+use stratune_store::{Checkpoint, HostTensor};
+
+use crate::{AdamW, Hook};
+
+/// Values of the trainable parameters by path, flattened, on the device.
+pub type Values = BTreeMap<String, Tensor<1>>;
+
+/// What a run trains on: a checkpoint fits only the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Fingerprint of the model.
+    pub model: String,
+    /// Fingerprint of the tokenised rows.
+    pub data: String,
+}
+
+/// How far a run has come, besides the model and the optimiser.
+#[derive(Clone, Debug, Default)]
+pub struct TrainState {
+    /// Steps done.
+    pub step: usize,
+    /// The lowest validation loss and its step.
+    pub best: Option<(usize, f64)>,
+    /// The parameters that had it.
+    pub best_values: Option<Values>,
+    /// Validations since then.
+    pub stale: usize,
+}
+
+/// The part of a checkpoint that is not tensors.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Record {
+    /// Everything the run depends on.
+    pub config: RunConfig,
+    /// What it trains on.
+    pub identity: Identity,
+    /// Steps done. The data cursor and every random draw follow from it and the configuration.
+    pub step: usize,
+    /// Steps in all.
+    pub steps: usize,
+    /// The lowest validation loss and its step.
+    pub best: Option<(usize, f64)>,
+    /// Validations since then.
+    pub stale: usize,
+    /// How often each parameter has moved.
+    pub times: BTreeMap<String, usize>,
+    /// The hook's state.
+    pub hook: serde_json::Value,
+    /// When it was written: milliseconds since 1970.
+    pub written: u64,
+}
+
+impl Record {
+    /// The record of a checkpoint.
+    ///
+    /// # Errors
+    /// It is not a run's checkpoint, or of another version.
+    pub fn of(checkpoint: &Checkpoint) -> Result<Self, Problem> {
+        serde_json::from_value(checkpoint.meta["run"].clone()).map_err(|e| {
+            Problem::input(format!("the checkpoint's record cannot be read: {e}"))
+                .at("checkpoint.safetensors")
+                .next("resume with the version that wrote it, or start anew in another folder")
+        })
+    }
+}
+
+/// Everything a run has come to, as a checkpoint.
+pub(crate) async fn save(
+    model: &mut Llama,
+    optimiser: &AdamW,
+    state: &TrainState,
+    hook: &dyn Hook,
+    (config, identity, steps): (&RunConfig, &Identity, usize),
+) -> Result<Checkpoint, Problem> {
+    let (mut tensors, times) = optimiser.save().await?;
+    for (path, (shape, value)) in snapshot(model) {
+        tensors.insert(format!("value/{path}"), HostTensor { shape, data: read_f32(value).await? });
+    }
+    for (path, value) in state.best_values.iter().flatten() {
+        let data = read_f32(value.clone()).await?;
+        tensors.insert(format!("best/{path}"), HostTensor { shape: vec![data.len()], data });
+    }
+    let record = Record {
+        config: config.clone(),
+        identity: identity.clone(),
+        step: state.step,
+        steps,
+        best: state.best,
+        stale: state.stale,
+        times,
+        hook: hook.save(),
+        written: unix_millis(),
+    };
+    let run = serde_json::to_value(record)
+        .map_err(|e| Problem::new(ProblemKind::Internal, format!("the run's record cannot be written: {e}")))?;
+    Ok(Checkpoint { tensors, meta: serde_json::json!({ "run": run }) })
+}
+
+/// Takes all that back. `model` has its method attached already.
+pub(crate) fn load(
+    checkpoint: &Checkpoint,
+    model: &mut Llama,
+    optimiser: &mut AdamW,
+    hook: &mut dyn Hook,
+    identity: &Identity,
+) -> Result<TrainState, Problem> {
+    let record = Record::of(checkpoint)?;
+    for (what, theirs, ours) in
+        [("model", &record.identity.model, &identity.model), ("data", &record.identity.data, &identity.data)]
+    {
+        if theirs != ours {
+            return Err(Problem::input(format!("the checkpoint was made with another {what}"))
+                .at("checkpoint.safetensors")
+                .next(format!("use the {what} the run began with, or start anew in another folder")));
+        }
+    }
+    let device = model.device();
+    let values = under(checkpoint, "value/", &device);
+    restore(model, &values).map_err(|path| {
+        Problem::input(format!("the checkpoint does not fit: {path} is missing or has another size"))
+            .at("checkpoint.safetensors")
+            .next("use the model and the method the run began with")
+    })?;
+    optimiser.load(&checkpoint.tensors, &record.times, &device)?;
+    hook.load(&record.hook)?;
+    let best_values = record.best.is_some().then(|| under(checkpoint, "best/", &device));
+    Ok(TrainState { step: record.step, best: record.best, best_values, stale: record.stale })
+}
+
+fn under(checkpoint: &Checkpoint, prefix: &str, device: &Device) -> Values {
+    let mut values = Values::new();
+    for (name, host) in &checkpoint.tensors {
+        if let Some(path) = name.strip_prefix(prefix) {
+            let data = TensorData::new(host.data.clone(), [host.data.len()]);
+            values.insert(path.to_string(), Tensor::from_data(data, device));
+        }
+    }
+    values
+}

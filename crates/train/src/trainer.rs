@@ -1,0 +1,325 @@
+//! The loop.
+
+use std::rc::Rc;
+
+use burn::tensor::Tensor;
+use futures::future::LocalBoxFuture;
+use stratune_data::{Dataset, Plan, Sequence, collate};
+use stratune_models::Llama;
+use stratune_peft::{Dropout, Gradients, count_trainable, restore, snapshot};
+use stratune_protocol::{EndReason, Event, Problem, ProblemKind, RunConfig, StepReport};
+use stratune_runtime::{Control, Stopwatch, Wish, memory_in_use, read_scalars, yield_now};
+use stratune_store::Checkpoint;
+
+use crate::state::{self, Identity, TrainState, Values};
+use crate::{AdamW, Demand, Hook, Lab, Uploaded, clip, learning_rate, measure, sweep};
+
+/// The front end of a run.
+pub trait Host {
+    /// Takes notice of an event.
+    fn emit(&mut self, event: Event);
+
+    /// Makes a checkpoint safe before it returns.
+    fn keep(&mut self, checkpoint: Checkpoint) -> LocalBoxFuture<'_, Result<(), Problem>>;
+
+    /// Continues its prompts with the model as it stands; called at log-spaced steps.
+    fn sample<'a>(&'a mut self, model: &'a Llama, step: usize) -> LocalBoxFuture<'a, Result<(), Problem>>;
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ended {
+    /// Why.
+    pub reason: EndReason,
+    /// Steps done.
+    pub step: usize,
+    /// Lowest validation loss, and its step.
+    pub best: Option<(usize, f64)>,
+}
+
+/// A run.
+pub struct Trainer {
+    /// The model with its method attached. After the run it holds the parameters with the lowest validation loss.
+    pub model: Llama,
+    config: RunConfig,
+    dataset: Rc<Dataset>,
+    hook: Box<dyn Hook>,
+    optimiser: AdamW,
+    plan: Plan,
+    identity: Identity,
+    state: TrainState,
+    steps: usize,
+}
+
+/// A step whose numbers are still on the device.
+struct Pending {
+    report: StepReport,
+    loss: Tensor<1>,
+    learned: usize,
+    norm: Tensor<1>,
+}
+
+impl Trainer {
+    /// A run at its first step. `model` has its method attached.
+    ///
+    /// # Errors
+    /// There is nothing to train on.
+    pub fn new(
+        config: RunConfig,
+        model: Llama,
+        dataset: Rc<Dataset>,
+        hook: Box<dyn Hook>,
+        identity: Identity,
+    ) -> Result<Self, Problem> {
+        if dataset.train.is_empty() {
+            return Err(Problem::input("there are no rows to train on").next("give a file with rows"));
+        }
+        let train = &config.train;
+        let plan = Plan::new(&dataset.train, train.batch_size, train.seed);
+        let steps = if train.steps > 0 {
+            train.steps
+        } else {
+            let batches = plan.batches_per_epoch() as f64 * f64::from(train.epochs);
+            (batches / train.accumulation as f64).ceil().max(1.0) as usize
+        };
+        let optimiser = AdamW::new(train.weight_decay);
+        let state = TrainState::default();
+        Ok(Self { model, config, dataset, hook, optimiser, plan, identity, state, steps })
+    }
+
+    /// Goes back to where a checkpoint was written.
+    ///
+    /// # Errors
+    /// The checkpoint belongs to another model, other data or another method.
+    pub fn resume(&mut self, checkpoint: &Checkpoint) -> Result<(), Problem> {
+        self.state =
+            state::load(checkpoint, &mut self.model, &mut self.optimiser, self.hook.as_mut(), &self.identity)?;
+        Ok(())
+    }
+
+    /// Steps done, and steps in all.
+    pub fn progress(&self) -> (usize, usize) {
+        (self.state.step, self.steps)
+    }
+
+    /// Trains until the last step, or until `control` asks for an end.
+    ///
+    /// # Errors
+    /// The device fails, a checkpoint cannot be written, or the loss is not finite; then the last checkpoint stands.
+    pub async fn run(&mut self, host: &mut dyn Host, control: &Control) -> Result<Ended, Problem> {
+        let sitting = Stopwatch::start();
+        host.emit(Event::Begun {
+            config: Box::new(self.config.clone()),
+            step: self.state.step,
+            steps: self.steps,
+            layers: self.model.layers.len(),
+            trainable: count_trainable(&mut self.model),
+        });
+        if self.state.step == 0 && self.state.best.is_none() {
+            self.validate(host).await?;
+            host.sample(&self.model, 0).await?;
+        }
+        let mut pending = Vec::new();
+        let mut clock = Stopwatch::start();
+        let train = self.config.train.clone();
+        let due = |every: usize, step: usize| every > 0 && step.is_multiple_of(every);
+        let mut reason = EndReason::Steps;
+        while self.state.step < self.steps {
+            if train.patience > 0 && self.state.stale >= train.patience {
+                reason = EndReason::EarlyStop;
+                break;
+            }
+            if control.wish() != Wish::Run {
+                self.flush(&mut pending, &clock, host).await?;
+                if !self.wait(host, control).await? {
+                    reason = EndReason::Stopped;
+                    break;
+                }
+                clock = Stopwatch::start();
+            }
+            pending.push(self.step(host).await?);
+            let step = self.state.step;
+            let last = step == self.steps;
+            let (validates, keeps) = (due(train.eval_every, step) || last, due(train.checkpoint_every, step));
+            let samples = log_spaced(step) || last;
+            if due(train.log_every, step) || validates || keeps || samples {
+                self.flush(&mut pending, &clock, host).await?;
+                if validates {
+                    self.validate(host).await?;
+                }
+                if samples {
+                    host.sample(&self.model, step).await?;
+                }
+                if keeps && !last {
+                    self.keep(host).await?;
+                }
+                clock = Stopwatch::start();
+            }
+            yield_now().await;
+        }
+        self.keep(host).await?;
+        if let Some(best) = &self.state.best_values {
+            restore(&mut self.model, best).map_err(|path| Problem::new(ProblemKind::Internal, format!("lost {path}")))?;
+        }
+        let ended = Ended { reason, step: self.state.step, best: self.state.best };
+        let (step, best) = (ended.step, ended.best);
+        host.emit(Event::Ended { reason, step, best, seconds: sitting.seconds() });
+        Ok(ended)
+    }
+
+    /// One optimiser step on its own, told at once: what a benchmark measures.
+    ///
+    /// # Errors
+    /// The device fails, or the loss is not finite.
+    pub async fn advance(&mut self, host: &mut dyn Host) -> Result<(), Problem> {
+        let clock = Stopwatch::start();
+        let mut pending = vec![self.step(host).await?];
+        self.flush(&mut pending, &clock, host).await
+    }
+
+    /// One optimiser step; its numbers stay on the device.
+    async fn step(&mut self, host: &mut dyn Host) -> Result<Pending, Problem> {
+        let train = &self.config.train;
+        let step = self.state.step;
+        let lab = Lab::new(&self.model, &self.dataset, train.batch_size);
+        let selection = self.hook.before_step(step, &lab).await?;
+        selection.events.into_iter().for_each(|e| host.emit(e));
+
+        let first = (step * train.accumulation) as u64;
+        let cursor = first..first + train.accumulation as u64;
+        let batches: Vec<_> = cursor.clone().map(|k| collate(&self.rows(&self.plan.batch(k)))).collect();
+        let learned: usize = batches.iter().map(|b| b.targets.len()).sum();
+        let mut gradients = Gradients::new();
+        let mut loss: Option<Tensor<1>> = None;
+        for (k, batch) in cursor.zip(&batches) {
+            let demand = Demand {
+                active: &selection.active,
+                dropout: Some(Dropout { seed: train.seed, batch: k }),
+                keep_graphs: train.keep_graphs,
+                scale: 1.0 / learned.max(1) as f64,
+            };
+            let swept = sweep(&self.model, &Uploaded::new(batch, &self.model.device()), &demand);
+            for (path, gradient) in swept.gradients {
+                let sum = match gradients.remove(&path) {
+                    Some(there) => there + gradient,
+                    None => gradient,
+                };
+                gradients.insert(path, sum);
+            }
+            loss = Some(loss.map_or(swept.loss.clone(), |sum| sum + swept.loss));
+        }
+        let device = self.model.device();
+        let norm = clip(&mut gradients, train.clip_norm, &device);
+        let rate = learning_rate(train, step, self.steps);
+        self.optimiser.step(&mut self.model, gradients, rate);
+        self.state.step += 1;
+        let report = StepReport {
+            step: self.state.step,
+            learning_rate: rate,
+            tokens: batches.iter().map(|b| b.real_tokens as u64).sum(),
+            memory_bytes: memory_in_use(&device),
+            sampled: (0..selection.active.len()).filter(|i| selection.active[*i]).collect(),
+            ..StepReport::default()
+        };
+        Ok(Pending { report, loss: loss.unwrap_or_else(|| Tensor::zeros([1], &device)), learned, norm })
+    }
+
+    /// Reads the numbers of the steps since the last reading, in one go, and tells them.
+    async fn flush(&self, pending: &mut Vec<Pending>, clock: &Stopwatch, host: &mut dyn Host) -> Result<(), Problem> {
+        let steps = std::mem::take(pending);
+        let read = read_scalars(steps.iter().flat_map(|p| [p.loss.clone(), p.norm.clone()]).collect()).await?;
+        let seconds = clock.seconds().max(1e-9);
+        let tokens: u64 = steps.iter().map(|p| p.report.tokens).sum();
+        let each = seconds / steps.len().max(1) as f64;
+        for (p, values) in steps.into_iter().zip(read.chunks(2)) {
+            let loss = values[0] / p.learned.max(1) as f64;
+            if !(loss.is_finite() && values[1].is_finite()) {
+                return Err(not_finite(p.report.step, loss));
+            }
+            let seconds_left = (self.steps - p.report.step) as f64 * each;
+            let tokens_per_second = tokens as f64 / seconds;
+            let gradient_norm = values[1];
+            host.emit(Event::Step(StepReport { loss, gradient_norm, tokens_per_second, seconds_left, ..p.report }));
+        }
+        Ok(())
+    }
+
+    /// Measures the held-out rows and remembers the best.
+    async fn validate(&mut self, host: &mut dyn Host) -> Result<(), Problem> {
+        if self.dataset.validation.is_empty() {
+            return Ok(());
+        }
+        let mut rows: Vec<&Sequence> = self.dataset.validation.iter().collect();
+        rows.sort_by_key(|r| r.tokens.len());
+        let loss = measure(&self.model, &rows, self.config.train.batch_size, None).await?.loss;
+        let step = self.state.step;
+        if !loss.is_finite() {
+            return Err(not_finite(step, loss));
+        }
+        let best = self.state.best.is_none_or(|(_, lowest)| loss < lowest);
+        if best {
+            self.state.best = Some((step, loss));
+            self.state.best_values = Some(self.values());
+            self.state.stale = 0;
+        } else {
+            self.state.stale += 1;
+        }
+        host.emit(Event::Validation { step, loss, perplexity: loss.exp(), best });
+        Ok(())
+    }
+
+    /// Halts. False if the run is to end.
+    async fn wait(&mut self, host: &mut dyn Host, control: &Control) -> Result<bool, Problem> {
+        if control.wish() == Wish::Pause {
+            self.keep(host).await?;
+            host.emit(Event::Paused { step: self.state.step });
+            while control.wish() == Wish::Pause {
+                yield_now().await;
+            }
+            if control.wish() == Wish::Run {
+                host.emit(Event::Resumed { step: self.state.step });
+            }
+        }
+        Ok(control.wish() == Wish::Run)
+    }
+
+    async fn keep(&mut self, host: &mut dyn Host) -> Result<(), Problem> {
+        let of = (&self.config, &self.identity, self.steps);
+        let checkpoint = state::save(&mut self.model, &self.optimiser, &self.state, self.hook.as_ref(), of).await?;
+        host.keep(checkpoint).await
+    }
+
+    fn values(&mut self) -> Values {
+        snapshot(&mut self.model).into_iter().map(|(path, (_, value))| (path, value)).collect()
+    }
+
+    fn rows(&self, indices: &[usize]) -> Vec<&Sequence> {
+        indices.iter().filter_map(|i| self.dataset.train.get(*i)).collect()
+    }
+}
+
+fn not_finite(step: usize, loss: f64) -> Problem {
+    Problem::new(ProblemKind::Numeric, format!("the loss is {loss} and the run stops; the last checkpoint stands"))
+        .at(format!("step {step}"))
+        .next("lower the learning rate, or set clip_norm, and resume or start anew")
+}
+
+/// 1, 2, 5, 10, 20, 50 …
+fn log_spaced(step: usize) -> bool {
+    let mut unit = 1;
+    while unit * 10 <= step {
+        unit *= 10;
+    }
+    [unit, 2 * unit, 5 * unit].contains(&step)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_are_log_spaced() {
+        let steps: Vec<usize> = (1..=1000).filter(|s| log_spaced(*s)).collect();
+        assert_eq!(steps, [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000]);
+    }
+}

@@ -1,0 +1,148 @@
+//! `cargo xtask test`: everything that must hold, in the order in which it fails soonest.
+
+use std::process::Command;
+
+use crate::places::Places;
+use crate::shell::{self, Failure, step};
+use crate::{browser, tools, web};
+
+/// Seconds that all tests of one browser test binary may take together.
+const BROWSER_SECONDS: &str = "900";
+
+/// A part of the tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// Formatting, and clippy with every warning an error.
+    Lint,
+    /// Everything that runs outside of a browser.
+    Native,
+    /// The engine in a browser, without the page.
+    Browser,
+    /// The page as a person uses it.
+    E2e,
+}
+
+/// Runs all parts, or the one that is asked for.
+pub fn run(places: &Places, arguments: &[String]) -> Result<(), Failure> {
+    let only = read(arguments)?;
+    let wanted = |part| only.is_none_or(|only| only == part);
+    if only != Some(Part::Browser) {
+        tools::clippy(places)?;
+    }
+    if wanted(Part::Native) {
+        browser::ensure_vulkan()?;
+    }
+    if wanted(Part::Browser) || wanted(Part::E2e) {
+        browser::ensure_chromium()?;
+        web::prepare(places)?;
+    }
+    if wanted(Part::Lint) {
+        step("format", || shell::run(places.cargo().args(["fmt", "--all", "--check"])))?;
+    }
+    match only {
+        None => native(places, "lint and native tests", &[])?,
+        Some(Part::Lint) => native(places, "lint", &["--no-run"])?,
+        Some(Part::Native) => native(places, "native tests", &[])?,
+        Some(Part::Browser | Part::E2e) => {}
+    }
+    if wanted(Part::E2e) {
+        step("page", || web::build(places))?;
+    }
+    if wanted(Part::Browser) {
+        step("browser tests", || shell::run(&mut in_browser(places)))?;
+    }
+    if wanted(Part::E2e) {
+        step("end-to-end test", || shell::run(&mut end_to_end(places)))?;
+    }
+    Ok(())
+}
+
+fn read(arguments: &[String]) -> Result<Option<Part>, Failure> {
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    Ok(match words[..] {
+        [] => None,
+        ["--only", "lint"] => Some(Part::Lint),
+        ["--only", "native"] => Some(Part::Native),
+        ["--only", "browser"] => Some(Part::Browser),
+        ["--only", "e2e"] => Some(Part::E2e),
+        _ => {
+            let what = format!("test does not know '{}'", words.join(" "));
+            return Err(Failure::usage(what, "use --only lint, native, browser or e2e, or nothing"));
+        }
+    })
+}
+
+fn native(places: &Places, name: &str, extra: &[&str]) -> Result<(), Failure> {
+    step(name, || shell::run(workspace(places).arg("--no-fail-fast").args(extra)))?;
+    // By itself: what the page asks of shared dependencies would have all of them compiled once more.
+    step(&format!("{name} of the page"), || {
+        shell::run(linted(places).args(["--package", "stratune-app", "--no-fail-fast"]).args(extra))
+    })
+}
+
+/// The tests of all crates that run natively. The worker is the browser's alone.
+fn workspace(places: &Places) -> Command {
+    let mut cargo = linted(places);
+    cargo.args(["--workspace", "--exclude", "stratune-app", "--exclude", "stratune-worker"]);
+    cargo.env_remove("STRATUNE_DIST");
+    cargo
+}
+
+/// `cargo test` with clippy as the compiler of our own crates: one build lints and makes the tests. `cargo clippy` uses
+/// the same two variables, but on a check build, for which every dependency would be compiled a second time.
+fn linted(places: &Places) -> Command {
+    let mut cargo = places.cargo();
+    cargo.arg("test").env("RUSTC_WORKSPACE_WRAPPER", "clippy-driver");
+    cargo.env("CLIPPY_ARGS", "-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__");
+    cargo
+}
+
+fn in_browser(places: &Places) -> Command {
+    let mut cargo = places.cargo();
+    cargo.args(["test", "--release", "--package", "stratune-tests", "--target", tools::WASM]);
+    cargo.args(["--test", "browser_cpu", "--test", "browser_gpu"]);
+    cargo.env("WASM_BINDGEN_TEST_TIMEOUT", BROWSER_SECONDS);
+    with_driver(cargo)
+}
+
+/// The same selection of crates as for the native tests, so that nothing is compiled again.
+fn end_to_end(places: &Places) -> Command {
+    let mut cargo = workspace(places);
+    cargo.args(["--test", "e2e", "--", "--nocapture"]).env("STRATUNE_DIST", &places.dist);
+    with_driver(cargo)
+}
+
+fn with_driver(mut command: Command) -> Command {
+    if let Some(path) = browser::chromedriver() {
+        command.env("CHROMEDRIVER", path);
+    }
+    command
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments() {
+        let read = |text: &str| read(&text.split_whitespace().map(str::to_string).collect::<Vec<_>>());
+        assert_eq!(read("").unwrap(), None);
+        for (text, part) in
+            [("lint", Part::Lint), ("native", Part::Native), ("browser", Part::Browser), ("e2e", Part::E2e)]
+        {
+            assert_eq!(read(&format!("--only {text}")).unwrap(), Some(part));
+        }
+        for bad in ["--only", "--only gpu", "lint"] {
+            assert_eq!(read(bad).unwrap_err().code, 2, "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_end_to_end_test_compiles_nothing_anew() {
+        let places = Places::find().unwrap();
+        let args = |command: &Command| command.get_args().map(|a| a.to_os_string()).collect::<Vec<_>>();
+        let (native, e2e) = (args(&workspace(&places)), args(&end_to_end(&places)));
+        assert_eq!(native, e2e[..native.len()]);
+    }
+}

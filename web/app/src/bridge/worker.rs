@@ -1,0 +1,108 @@
+//! An engine in a worker: commands out, events in.
+//!
+//! A message to the engine is `{json, files}`: a command and the files that it names. A message from it is the word
+//! `up` once, then `{json, bytes}`: an event and, for a file to take away, its bytes.
+
+use js_sys::{Array, Object, Reflect, Uint8Array};
+use stratune_protocol::{Command, Event, Problem, ProblemKind};
+use wasm_bindgen::prelude::*;
+use web_sys::{MessageEvent, Worker, WorkerOptions, WorkerType};
+
+/// Which engine is built into the worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EngineKind {
+    /// Small: the CPU alone.
+    Cpu,
+    /// The GPU through WebGPU, and the CPU.
+    Gpu,
+}
+
+impl EngineKind {
+    fn script(self) -> &'static str {
+        match self {
+            Self::Cpu => "./engine_cpu_loader.js",
+            Self::Gpu => "./engine_gpu_loader.js",
+        }
+    }
+}
+
+/// What comes from a worker.
+pub enum Heard {
+    /// It listens.
+    Up,
+    /// An event, and the bytes beside it.
+    Event(Box<Event>, Option<Uint8Array>),
+    /// It is no more, and why.
+    Died(String),
+}
+
+/// A running engine; dropping it ends the worker.
+pub struct Engine {
+    worker: Worker,
+    _on_message: Closure<dyn Fn(MessageEvent)>,
+    _on_error: Closure<dyn Fn(web_sys::Event)>,
+}
+
+impl Engine {
+    /// Starts a worker; `hear` is called with everything that comes from it.
+    pub fn start(kind: EngineKind, hear: impl Fn(Heard) + Clone + 'static) -> Result<Self, Problem> {
+        let options = WorkerOptions::new();
+        options.set_type(WorkerType::Module);
+        let worker = Worker::new_with_options(kind.script(), &options)
+            .map_err(|e| internal(format!("the engine's worker cannot be started: {}", text(&e))))?;
+        let on_message = Closure::<dyn Fn(MessageEvent)>::new({
+            let hear = hear.clone();
+            move |message: MessageEvent| hear(read(&message.data()))
+        });
+        let on_error = Closure::<dyn Fn(web_sys::Event)>::new(move |error: web_sys::Event| {
+            error.prevent_default();
+            hear(Heard::Died(field(&error, "message").as_string().unwrap_or_default()));
+        });
+        worker.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
+        worker.set_onerror(Some(on_error.as_ref().unchecked_ref()));
+        Ok(Self { worker, _on_message: on_message, _on_error: on_error })
+    }
+
+    /// Sends a command and the files that it names.
+    pub fn send(&self, command: &Command, files: &[web_sys::File]) -> Result<(), Problem> {
+        let json = serde_json::to_string(command).map_err(|e| internal(format!("a command cannot be written: {e}")))?;
+        let message = Object::new();
+        let put = |name: &str, value: &JsValue| Reflect::set(&message, &name.into(), value).map(|_| ());
+        put("json", &json.into())
+            .and_then(|()| put("files", &files.iter().collect::<Array>()))
+            .and_then(|()| self.worker.post_message(&message))
+            .map_err(|e| internal(format!("a command cannot be sent to the engine: {}", text(&e))))
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.worker.set_onmessage(None);
+        self.worker.set_onerror(None);
+        self.worker.terminate();
+    }
+}
+
+fn read(data: &JsValue) -> Heard {
+    if data.as_string().as_deref() == Some("up") {
+        return Heard::Up;
+    }
+    let json = field(data, "json").as_string().unwrap_or_default();
+    let event = serde_json::from_str(&json)
+        .unwrap_or_else(|e| Event::Problem(internal(format!("the engine said something unknown: {e}"))));
+    Heard::Event(Box::new(event), field(data, "bytes").dyn_into().ok())
+}
+
+/// A field of a JavaScript value; undefined if there is none.
+pub fn field(value: &JsValue, name: &str) -> JsValue {
+    Reflect::get(value, &name.into()).unwrap_or(JsValue::UNDEFINED)
+}
+
+/// What a thrown value says.
+pub fn text(thrown: &JsValue) -> String {
+    field(thrown, "message").as_string().or_else(|| thrown.as_string()).unwrap_or_else(|| "no reason given".into())
+}
+
+fn internal(what: String) -> Problem {
+    Problem::new(ProblemKind::Internal, what).next("reload the page; a saved run can go on")
+}

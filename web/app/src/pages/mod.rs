@@ -1,0 +1,19 @@
+//! The page, one file for each part of it that has a name of its own.
+
+mod data;
+mod header;
+mod loss;
+mod method;
+mod model;
+mod notices;
+mod page;
+mod preview;
+mod run;
+mod samples;
+mod status;
+mod strata;
+mod strata_picture;
+mod take_it;
+mod try_it;
+
+pub use page::Page;

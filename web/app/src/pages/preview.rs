@@ -1,0 +1,64 @@
+//! The data as the model sees it: rows in tokens, and how long the rows are.
+
+use leptos::prelude::*;
+use stratune_protocol::{PreviewRow, PreviewToken};
+
+use crate::units::plural;
+
+/// Rows shown.
+const ROWS: usize = 4;
+
+/// The first rows; what is learned is highlighted.
+#[component]
+pub fn Preview(rows: Vec<PreviewRow>) -> impl IntoView {
+    let row = |(i, row): (usize, PreviewRow)| {
+        view! {
+            <tr>
+                <th scope="row">{i + 1}</th>
+                <td>{row.tokens.into_iter().map(token).collect_view()}</td>
+            </tr>
+        }
+    };
+    (!rows.is_empty()).then(|| {
+        view! {
+            <div class="preview" tabindex="0" role="region" aria-label="First rows as tokens">
+                <table>
+                    <thead class="hidden-text"><tr><th scope="col">"Row"</th><th scope="col">"Tokens"</th></tr></thead>
+                    <tbody>{rows.into_iter().take(ROWS).enumerate().map(row).collect_view()}</tbody>
+                </table>
+            </div>
+            <p class="caption">
+                "Every piece is a token. The model reads the whole row and learns to write the "
+                <mark>"highlighted"</mark> " part."
+            </p>
+        }
+    })
+}
+
+fn token(token: PreviewToken) -> AnyView {
+    // A line break is shown where it is, and still breaks the line.
+    let text = token.text.replace('\n', "↵\n");
+    if token.learned { view! { <mark>{text}</mark> }.into_any() } else { view! { <span>{text}</span> }.into_any() }
+}
+
+/// How many rows have which length, and where they are cut.
+#[component]
+pub fn Lengths(lengths: Vec<(usize, usize)>, limit: usize, truncated: usize) -> impl IntoView {
+    let most = lengths.iter().map(|l| l.1).max().unwrap_or(0);
+    if most == 0 {
+        return None;
+    }
+    let longest = lengths.last().map_or(0, |l| l.0);
+    let label = format!("Rows by length, up to {longest} tokens; {} cut at {limit}.", plural(truncated, "row", "rows"));
+    let bar = |(bound, rows): (usize, usize)| {
+        let height = format!("{:.1}%", 100.0 * rows as f64 / most as f64);
+        let title = format!("up to {bound} tokens: {}", plural(rows, "row", "rows"));
+        view! { <span class:cut={bound > limit} title=title style:height=height></span> }
+    };
+    Some(view! {
+        <figure class="lengths">
+            <div class="bars" role="img" aria-label=label.clone()>{lengths.into_iter().map(bar).collect_view()}</div>
+            <figcaption class="caption">{label}</figcaption>
+        </figure>
+    })
+}

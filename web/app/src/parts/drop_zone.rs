@@ -1,0 +1,74 @@
+//! A place to drop files on, with a button that does the same.
+
+use leptos::html;
+use leptos::prelude::*;
+use leptos::task::spawn_local;
+use web_sys::DragEvent;
+
+use crate::bridge::files::{self, Picked};
+
+/// A place to drop files or a folder on.
+#[component]
+pub fn DropZone(
+    id: &'static str,
+    /// The name of the hidden file field, which the button opens.
+    input_id: &'static str,
+    /// Whether a folder is wanted.
+    #[prop(optional)]
+    folder: bool,
+    /// What the button says.
+    button: &'static str,
+    /// What stands beside it.
+    hint: &'static str,
+    on_files: impl Fn(Vec<Picked>) + Copy + 'static,
+) -> impl IntoView {
+    let over = RwSignal::new(false);
+    let input = NodeRef::<html::Input>::new();
+    let chosen = move |_| {
+        if let Some(input) = input.get_untracked() {
+            let picked = files::from_input(&input);
+            if !picked.is_empty() {
+                on_files(picked);
+            }
+        }
+    };
+    let dropped = move |event: DragEvent| {
+        event.prevent_default();
+        over.set(false);
+        let reading = files::from_drop(&event);
+        spawn_local(async move {
+            let picked = reading.await;
+            if !picked.is_empty() {
+                on_files(picked);
+            }
+        });
+    };
+    let open = move |_| {
+        if let Some(input) = input.get_untracked() {
+            input.click();
+        }
+    };
+    input.on_load(move |input| {
+        // No property of the HTML standard, yet every browser has it.
+        if folder {
+            let _ = input.set_attribute("webkitdirectory", "");
+        }
+    });
+    view! {
+        <div
+            class="drop"
+            class:over=move || over.get()
+            id=id
+            on:dragover=move |event| {
+                event.prevent_default();
+                over.set(true);
+            }
+            on:dragleave=move |_| over.set(false)
+            on:drop=dropped
+        >
+            <input node_ref=input id=input_id type="file" multiple hidden tabindex="-1" aria-label=button on:change=chosen />
+            <button type="button" on:click=open>{button}</button>
+            <span>{hint}</span>
+        </div>
+    }
+}

@@ -1,0 +1,9 @@
+//! What pages are made of: cards, fields, charts.
+
+pub mod axis;
+pub mod canvas;
+pub mod card;
+pub mod drop_zone;
+pub mod field;
+pub mod ramp;
+pub mod series;

@@ -1,0 +1,16 @@
+//! What the page knows, and how the engine's events change it.
+
+pub mod activity;
+pub mod answers;
+pub mod engine;
+pub mod history;
+pub mod model_files;
+pub mod notices;
+pub mod presets;
+pub mod recipe;
+pub mod run;
+pub mod size;
+pub mod strata;
+pub mod webgpu;
+
+pub use run::{Card, Run, use_run};

@@ -1,0 +1,159 @@
+//! The settings in the address: a link is a recipe.
+//!
+//! Only what differs from the page's defaults is written, as `train.steps=400&ist.mode=random`. The data, the model's
+//! files and the device belong to a machine and never to a link.
+
+use serde_json::Value;
+use stratune_protocol::{IstConfig, IstMode, Problem, RunConfig};
+
+/// Top fields and paths that a link never carries.
+const PRIVATE: [&str; 3] = ["model", "device", "data.files"];
+
+/// The settings that the page starts with.
+pub fn page_default() -> RunConfig {
+    RunConfig { ist: IstConfig::preset(IstMode::Practical), ..RunConfig::default() }
+}
+
+/// The part of the address after `#` for these settings; empty for the defaults.
+pub fn to_hash(config: &RunConfig) -> String {
+    let mut pairs = Vec::new();
+    differences("", &tree(config), &tree(&page_default()), &mut pairs);
+    pairs.join("&")
+}
+
+/// The settings of an address.
+pub fn from_hash(hash: &str) -> Result<RunConfig, Problem> {
+    let bad = |what: String, at: &str| {
+        Err(Problem::input(what).at(at).next("check the link, or go on with the page's defaults"))
+    };
+    let mut values = tree(&page_default());
+    for pair in hash.trim_start_matches('#').split('&').filter(|p| !p.is_empty()) {
+        let (path, text) = pair.split_once('=').unwrap_or((pair, ""));
+        let slot = values.pointer_mut(&format!("/{}", path.replace('.', "/")));
+        let (Some(slot), false) = (slot, PRIVATE.contains(&path)) else {
+            return bad("the link names a setting that does not exist".into(), path);
+        };
+        let text = decode(text);
+        *slot = match (&*slot, serde_json::from_str(&text)) {
+            (Value::String(_), _) => Value::String(text.clone()),
+            (_, Ok(value)) => value,
+            (_, Err(_)) => return bad(format!("the link's value '{text}' cannot be read"), path),
+        };
+        // Each setting alone, so that the message can name it.
+        if let Err(error) = serde_json::from_value::<RunConfig>(values.clone()) {
+            return bad(format!("the link's value '{text}' cannot be used: {error}"), path);
+        }
+    }
+    serde_json::from_value(values).or_else(|e| bad(format!("the link cannot be read: {e}"), ""))
+}
+
+/// As JSON text and back: the text of an f32 is short, its widening to f64 is not.
+fn tree(config: &RunConfig) -> Value {
+    serde_json::to_string(config).ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or(Value::Null)
+}
+
+fn differences(path: &str, value: &Value, default: &Value, pairs: &mut Vec<String>) {
+    if value == default || PRIVATE.contains(&path) {
+        return;
+    }
+    match (value, default) {
+        // A map that is empty by default, such as the overrides, is written whole.
+        (Value::Object(fields), Value::Object(defaults)) if !defaults.is_empty() => {
+            for (name, value) in fields {
+                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                differences(&path, value, defaults.get(name).unwrap_or(&Value::Null), pairs);
+            }
+        }
+        (Value::String(text), Value::String(_)) => pairs.push(format!("{path}={}", encode(text))),
+        _ => pairs.push(format!("{path}={}", encode(&value.to_string()))),
+    }
+}
+
+/// Percent-encodes all but what an address may hold as it is.
+fn encode(text: &str) -> String {
+    text.bytes()
+        .map(|b| match b {
+            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'-' | b'_' | b'.' | b'~' | b',' | b':' => char::from(b).into(),
+            _ => format!("%{b:02X}"),
+        })
+        .collect()
+}
+
+fn decode(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut i = 0;
+    while i < bytes.len() {
+        let hex = (bytes[i] == b'%').then(|| text.get(i + 1..i + 3)).flatten();
+        match hex.and_then(|h| u8::from_str_radix(h, 16).ok()) {
+            Some(byte) => {
+                out.push(byte);
+                i += 3;
+            }
+            None => {
+                out.push(bytes[i]);
+                i += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use stratune_protocol::{Schedule, Target, TargetOverride};
+
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_an_empty_hash() {
+        assert_eq!(to_hash(&page_default()), "");
+        assert_eq!(from_hash("").unwrap(), page_default());
+        assert_eq!(from_hash("#").unwrap(), page_default());
+    }
+
+    #[test]
+    fn round_trip() {
+        let mut config = page_default();
+        config.train.steps = 400;
+        config.train.learning_rate = 5e-4;
+        config.train.seed = u64::MAX;
+        config.train.schedule = Schedule::Linear;
+        config.train.sample_prompts = vec!["Été & \"hiver\"=1".into()];
+        config.ist.fraction = 0.3;
+        config.method.targets = vec![Target::QProj, Target::VProj];
+        config.method.overrides.insert(Target::QProj, TargetOverride { rank: Some(2), alpha: None });
+        config.data.prompt_column = "question #1".into();
+        let hash = to_hash(&config);
+        assert!(hash.contains("train.steps=400") && hash.contains("ist.fraction=0.3"), "{hash}");
+        assert!(hash.is_ascii() && !hash.contains([' ', '"', '#']), "{hash}");
+        assert_eq!(from_hash(&hash).unwrap(), config);
+    }
+
+    #[test]
+    fn what_belongs_to_a_machine_stays_out() {
+        let mut config = page_default();
+        config.model = "secret".into();
+        config.data.files = vec!["diary.jsonl".into()];
+        config.device = stratune_protocol::DeviceChoice::Cpu;
+        assert_eq!(to_hash(&config), "");
+        assert_eq!(from_hash("model=x").unwrap_err().at, "model");
+    }
+
+    #[test]
+    fn bad_links_name_the_setting() {
+        for (hash, at) in [
+            ("train.stepz=4", "train.stepz"),
+            ("train.steps=four", "train.steps"),
+            ("train.steps=-1", "train.steps"),
+            ("ist.mode=sometimes", "ist.mode"),
+            ("ist=3", "ist"),
+            ("%%%", "%%%"),
+        ] {
+            let problem = from_hash(hash).unwrap_err();
+            assert_eq!(problem.at, at, "{hash}: {problem:?}");
+            assert!(!problem.next.is_empty());
+        }
+    }
+}

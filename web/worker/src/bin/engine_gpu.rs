@@ -1,0 +1,5 @@
+//! The engine with WebGPU.
+
+fn main() {
+    stratune_worker::start();
+}
