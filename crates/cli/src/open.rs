@@ -50,7 +50,8 @@ fn starter() -> Result<Rc<dyn Folder>, Problem> {
 
 #[cfg(not(feature = "starter"))]
 fn starter() -> Result<Rc<dyn Folder>, Problem> {
-    Err(Problem::input("this build has no starter model").next("build with the cargo feature 'starter', or name a folder"))
+    Err(Problem::input("this build has no starter model")
+        .next("build with the cargo feature 'starter', or name a folder"))
 }
 
 /// Puts the adapter of a folder into a model.
@@ -78,7 +79,8 @@ pub fn files(names: &[String]) -> Result<Vec<SourceFile>, Problem> {
 /// Reads a file whole.
 pub fn read(path: &Path) -> Result<Vec<u8>, Problem> {
     std::fs::read(path).map_err(|e| {
-        let next = if e.kind() == std::io::ErrorKind::NotFound { "check the path" } else { "check that it can be read" };
+        let next =
+            if e.kind() == std::io::ErrorKind::NotFound { "check the path" } else { "check that it can be read" };
         Problem::input(format!("cannot read the file: {e}")).at(path.display().to_string()).next(next)
     })
 }

@@ -138,9 +138,12 @@ impl Hook for Ist {
             .map_err(|e| Problem::new(ProblemKind::Input, format!("the checkpoint's IST state cannot be read: {e}")))?;
         let layers = self.scores.0.len();
         if saved.scores.len() != layers || saved.active.iter().any(|i| *i >= layers) {
-            return Err(Problem::input(format!("the checkpoint scores {} blocks, the model has {layers}", saved.scores.len()))
-                .at("checkpoint.safetensors")
-                .next("use the model the run began with"));
+            return Err(Problem::input(format!(
+                "the checkpoint scores {} blocks, the model has {layers}",
+                saved.scores.len()
+            ))
+            .at("checkpoint.safetensors")
+            .next("use the model the run began with"));
         }
         self.scores = Scores(saved.scores);
         self.active = saved.active;
@@ -159,7 +162,9 @@ mod tests {
 
     #[test]
     fn shares_are_rounded_down_and_never_to_none() {
-        for (layers, share, want) in [(32, 0.25, 8), (6, 0.25, 1), (3, 0.25, 1), (32, 0.5, 16), (10, 0.3, 3), (4, 1.0, 4)] {
+        for (layers, share, want) in
+            [(32, 0.25, 8), (6, 0.25, 1), (3, 0.25, 1), (32, 0.5, 16), (10, 0.3, 3), (4, 1.0, 4)]
+        {
             assert_eq!(ist(IstMode::Faithful, layers).blocks(share), want, "{layers} × {share}");
         }
     }
@@ -167,7 +172,8 @@ mod tests {
     #[test]
     fn a_pass_of_importance_rows_shows_each_row_once_and_the_next_in_another_order() {
         let ist = ist(IstMode::Faithful, 4);
-        let pass = |from: usize| (from..from + 3).flat_map(|u| ist.importance_rows(10 * (u + 1), 40)).collect::<Vec<_>>();
+        let pass =
+            |from: usize| (from..from + 3).flat_map(|u| ist.importance_rows(10 * (u + 1), 40)).collect::<Vec<_>>();
         let (first, second) = (pass(0), pass(3));
         let mut sorted = first.clone();
         sorted.sort_unstable();

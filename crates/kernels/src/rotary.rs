@@ -32,9 +32,8 @@ impl Rotary {
             .map(|frequency| scaling.map_or(frequency, |s| s.stretch(frequency)))
             .collect();
         let table = |f: fn(f64) -> f64| {
-            let values: Vec<f32> = (0..positions)
-                .flat_map(|p| frequencies.iter().map(move |w| f(p as f64 * w) as f32))
-                .collect();
+            let values: Vec<f32> =
+                (0..positions).flat_map(|p| frequencies.iter().map(move |w| f(p as f64 * w) as f32)).collect();
             Tensor::<4>::from_data(TensorData::new(values, [1, 1, positions, half]), device)
         };
         Self { cos: table(f64::cos), sin: table(f64::sin) }
@@ -72,8 +71,7 @@ impl RotaryScaling {
         if wavelength > original / self.low_freq_factor {
             return frequency / self.factor;
         }
-        let keep =
-            (original / wavelength - self.low_freq_factor) / (self.high_freq_factor - self.low_freq_factor);
+        let keep = (original / wavelength - self.low_freq_factor) / (self.high_freq_factor - self.low_freq_factor);
         (1.0 - keep) * frequency / self.factor + keep * frequency
     }
 }
@@ -86,8 +84,10 @@ mod tests {
     fn scores_depend_on_distance_only() {
         let device = Device::flex();
         let rotary = Rotary::new(8, 16, 10_000.0, None, &device);
-        let x = Tensor::<4>::from_data(TensorData::new((0..8).map(|i| (i as f32).sin()).collect(), [1, 1, 1, 8]), &device);
-        let y = Tensor::<4>::from_data(TensorData::new((0..8).map(|i| (i as f32).cos()).collect(), [1, 1, 1, 8]), &device);
+        let x =
+            Tensor::<4>::from_data(TensorData::new((0..8).map(|i| (i as f32).sin()).collect(), [1, 1, 1, 8]), &device);
+        let y =
+            Tensor::<4>::from_data(TensorData::new((0..8).map(|i| (i as f32).cos()).collect(), [1, 1, 1, 8]), &device);
         let score = |a, b| (rotary.apply(x.clone(), a) * rotary.apply(y.clone(), b)).sum().into_scalar::<f32>();
         // Two turns in f32.
         assert!((score(3, 1) - score(12, 10)).abs() < 1e-5);

@@ -18,9 +18,8 @@ pub async fn self_test(device: &Device) -> Result<(), String> {
     let x = Tensor::<3>::from_data(TensorData::new(a.clone(), [1, rows, inner]), device);
     let weight = Tensor::<2>::from_data(TensorData::new(w.clone(), [out, inner]), device);
 
-    let product: Vec<f32> = (0..rows * out)
-        .map(|i| (0..inner).map(|k| a[i / out * inner + k] * w[i % out * inner + k]).sum())
-        .collect();
+    let product: Vec<f32> =
+        (0..rows * out).map(|i| (0..inner).map(|k| a[i / out * inner + k] * w[i % out * inner + k]).sum()).collect();
     check("linear", linear(x.clone(), weight.clone()), &product).await?;
 
     // d/dx sum(x wᵀ · y) = y w, with y the product itself.
@@ -76,7 +75,11 @@ fn wave(len: usize, step: f32) -> Vec<f32> {
 async fn check(name: &str, got: Tensor<3>, expected: &[f32]) -> Result<(), String> {
     let got = read_f32(got).await.map_err(|p| format!("{name}: {p}"))?;
     let largest = expected.iter().fold(1.0_f32, |m, v| m.max(v.abs()));
-    let worst = got.iter().zip(expected).map(|(g, e)| (g - e).abs()).fold(0.0, |m: f32, d| if d >= m || d.is_nan() { d } else { m });
+    let worst = got
+        .iter()
+        .zip(expected)
+        .map(|(g, e)| (g - e).abs())
+        .fold(0.0, |m: f32, d| if d >= m || d.is_nan() { d } else { m });
     // 48 products in f32, in any order, leave 1e-5; a wrong kernel is off by the values themselves.
     if got.len() == expected.len() && worst <= 1e-4 * largest {
         Ok(())

@@ -12,5 +12,7 @@ mod pass;
 pub use error::PeftError;
 pub use linear::{Delta, Linear};
 pub use lora::{Lora, LoraShape};
-pub use param::{Gradients, Param, Parameters, Visitor, collect_gradients, count_trainable, everything, restore, snapshot, track};
+pub use param::{
+    Gradients, Param, Parameters, Visitor, collect_gradients, count_trainable, everything, restore, snapshot, track,
+};
 pub use pass::{Dropout, Pass};

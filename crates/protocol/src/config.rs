@@ -209,10 +209,7 @@ impl MethodConfig {
     /// Rank and alpha at `target`.
     pub fn at(&self, target: Target) -> (usize, f32) {
         let over = self.overrides.get(&target);
-        (
-            over.and_then(|o| o.rank).unwrap_or(self.rank),
-            over.and_then(|o| o.alpha).unwrap_or(self.alpha),
-        )
+        (over.and_then(|o| o.rank).unwrap_or(self.rank), over.and_then(|o| o.alpha).unwrap_or(self.alpha))
     }
 }
 
@@ -318,8 +315,9 @@ impl std::str::FromStr for IstMode {
             "faithful" => Self::Faithful,
             "practical" => Self::Practical,
             _ => {
-                return Err(Problem::input(format!("unknown IST mode '{text}'"))
-                    .next("use all, random, faithful or practical"));
+                return Err(
+                    Problem::input(format!("unknown IST mode '{text}'")).next("use all, random, faithful or practical")
+                );
             }
         })
     }
@@ -419,7 +417,10 @@ impl RunConfig {
     pub fn from_toml(text: &str) -> Result<Self, Problem> {
         toml::from_str(text).map_err(|e| {
             Problem::input(format!("the configuration cannot be read: {}", e.message()))
-                .at(e.span().map(|s| format!("line {}", 1 + text[..s.start.min(text.len())].matches('\n').count())).unwrap_or_default())
+                .at(e
+                    .span()
+                    .map(|s| format!("line {}", 1 + text[..s.start.min(text.len())].matches('\n').count()))
+                    .unwrap_or_default())
                 .next("compare with the reference in the README")
         })
     }
@@ -459,7 +460,11 @@ impl RunConfig {
         for &target in &m.targets {
             let (rank, alpha) = m.at(target);
             if rank == 0 {
-                return bad("method.rank", format!("rank is 0 at {}", target.name()), "use 1 or more, or drop the target");
+                return bad(
+                    "method.rank",
+                    format!("rank is 0 at {}", target.name()),
+                    "use 1 or more, or drop the target",
+                );
             }
             if !(alpha.is_finite() && alpha > 0.0) {
                 return bad("method.alpha", format!("alpha is {alpha} at {}", target.name()), "use a positive number");
@@ -469,13 +474,21 @@ impl RunConfig {
             return bad("method.targets", "no layer is named".into(), "name at least one, such as q_proj");
         }
         if let Some(extra) = m.overrides.keys().find(|k| !m.targets.contains(k)) {
-            return bad("method.overrides", format!("{} is not among the targets", extra.name()), "add it to targets or drop it");
+            return bad(
+                "method.overrides",
+                format!("{} is not among the targets", extra.name()),
+                "add it to targets or drop it",
+            );
         }
         if !(0.0..1.0).contains(&m.dropout) {
             return bad("method.dropout", format!("dropout is {}", m.dropout), "use 0 or more and less than 1");
         }
         if !(t.learning_rate.is_finite() && t.learning_rate > 0.0) {
-            return bad("train.learning_rate", format!("learning rate is {}", t.learning_rate), "use a positive number, such as 1e-3");
+            return bad(
+                "train.learning_rate",
+                format!("learning rate is {}", t.learning_rate),
+                "use a positive number, such as 1e-3",
+            );
         }
         if t.batch_size == 0 {
             return bad("train.batch_size", "batch size is 0".into(), "use 1 or more");
@@ -484,7 +497,11 @@ impl RunConfig {
             return bad("train.accumulation", "accumulation is 0".into(), "use 1 or more");
         }
         if t.steps == 0 && !(t.epochs.is_finite() && t.epochs > 0.0) {
-            return bad("train.epochs", format!("steps is 0 and epochs is {}", t.epochs), "give steps or a positive number of epochs");
+            return bad(
+                "train.epochs",
+                format!("steps is 0 and epochs is {}", t.epochs),
+                "give steps or a positive number of epochs",
+            );
         }
         if !(t.weight_decay.is_finite() && t.weight_decay >= 0.0) {
             return bad("train.weight_decay", format!("weight decay is {}", t.weight_decay), "use 0 or more");
@@ -499,20 +516,36 @@ impl RunConfig {
             return bad("data.max_length", format!("max_length is {}", d.max_length), "use 8 or more");
         }
         if !(0.0..0.9).contains(&d.validation_split) {
-            return bad("data.validation_split", format!("validation_split is {}", d.validation_split), "use 0 or more and less than 0.9");
+            return bad(
+                "data.validation_split",
+                format!("validation_split is {}", d.validation_split),
+                "use 0 or more and less than 0.9",
+            );
         }
         if t.patience > 0 && d.validation_split == 0.0 {
-            return bad("train.patience", "early stopping needs held-out rows".into(), "set data.validation_split above 0");
+            return bad(
+                "train.patience",
+                "early stopping needs held-out rows".into(),
+                "set data.validation_split above 0",
+            );
         }
         if !(i.fraction > 0.0 && i.fraction <= 1.0) {
             return bad("ist.fraction", format!("fraction is {}", i.fraction), "use more than 0 and at most 1");
         }
         if i.mode.learns() {
             if !(i.damped_fraction > 0.0 && i.damped_fraction < 1.0) {
-                return bad("ist.damped_fraction", format!("damped_fraction is {}", i.damped_fraction), "use more than 0 and less than 1");
+                return bad(
+                    "ist.damped_fraction",
+                    format!("damped_fraction is {}", i.damped_fraction),
+                    "use more than 0 and less than 1",
+                );
             }
             if i.candidates < 2 {
-                return bad("ist.candidates", format!("candidates is {}", i.candidates), "use 2 or more: one has nothing to be compared with");
+                return bad(
+                    "ist.candidates",
+                    format!("candidates is {}", i.candidates),
+                    "use 2 or more: one has nothing to be compared with",
+                );
             }
             if !(0.0..=1.0).contains(&i.damping) {
                 return bad("ist.damping", format!("damping is {}", i.damping), "use 0 to 1");
@@ -527,7 +560,11 @@ impl RunConfig {
                 return bad("ist.score_limit", format!("score_limit is {}", i.score_limit), "use a positive number");
             }
             if i.mode == IstMode::Practical && d.validation_split == 0.0 {
-                return bad("ist.mode", "practical IST measures on held-out rows".into(), "set data.validation_split above 0, or use faithful");
+                return bad(
+                    "ist.mode",
+                    "practical IST measures on held-out rows".into(),
+                    "set data.validation_split above 0, or use faithful",
+                );
             }
         }
         Ok(())
@@ -571,7 +608,9 @@ mod tests {
             ("data.max_length", |c| c.data.max_length = 1),
             ("data.validation_split", |c| c.data.validation_split = 1.0),
             ("ist.fraction", |c| c.ist.fraction = 0.0),
-            ("ist.candidates", |c| c.ist = IstConfig { mode: IstMode::Faithful, candidates: 1, ..IstConfig::default() }),
+            ("ist.candidates", |c| {
+                c.ist = IstConfig { mode: IstMode::Faithful, candidates: 1, ..IstConfig::default() }
+            }),
         ];
         for (field, spoil) in cases {
             let mut config = RunConfig::default();

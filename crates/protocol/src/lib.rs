@@ -12,8 +12,8 @@ mod problem;
 
 pub use command::{Asset, Command, Export, GenerateRequest, Voice};
 pub use config::{
-    DataConfig, DataFormat, DeviceChoice, IstConfig, IstMode, MethodConfig, RunConfig, Schedule, Target, TargetOverride,
-    TrainConfig,
+    DataConfig, DataFormat, DeviceChoice, IstConfig, IstMode, MethodConfig, RunConfig, Schedule, Target,
+    TargetOverride, TrainConfig,
 };
 pub use draw::draws;
 pub use event::{

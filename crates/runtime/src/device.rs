@@ -1,9 +1,9 @@
 //! Opening devices, and saying what they are.
 
 use burn::tensor::Device;
-use stratune_protocol::{AdapterInfo, Problem};
 #[cfg(not(all(feature = "cpu", feature = "wgpu", feature = "cuda")))]
 use stratune_protocol::ProblemKind;
+use stratune_protocol::{AdapterInfo, Problem};
 
 /// An open device and what it is.
 #[derive(Clone, Debug)]
@@ -39,7 +39,9 @@ pub fn open_cpu() -> Result<Opened, Problem> {
 fn cpu_name() -> String {
     std::fs::read_to_string("/proc/cpuinfo")
         .ok()
-        .and_then(|text| text.lines().find_map(|l| l.strip_prefix("model name")?.split_once(": ").map(|p| p.1.trim().to_string())))
+        .and_then(|text| {
+            text.lines().find_map(|l| l.strip_prefix("model name")?.split_once(": ").map(|p| p.1.trim().to_string()))
+        })
         .unwrap_or_else(|| std::env::consts::ARCH.to_string())
 }
 

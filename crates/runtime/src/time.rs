@@ -22,7 +22,8 @@ impl Stopwatch {
 
 /// Milliseconds since 1970.
 pub fn unix_millis() -> u64 {
-    u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_millis()).unwrap_or(u64::MAX)
+    u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_millis())
+        .unwrap_or(u64::MAX)
 }
 
 /// Lets other work run: in a browser the worker's messages (a macrotask, because a microtask would starve them),

@@ -38,10 +38,10 @@ pub async fn adapter_of(
 pub fn attach(model: &mut Llama, adapter: &Adapter) -> Result<(), Problem> {
     let device = model.device();
     let matrix = |host: &HostTensor, path: &str| match host.shape[..] {
-        [rows, columns] => {
-            Ok(Tensor::<2>::from_data(TensorData::new(host.data.clone(), [rows, columns]), &device))
+        [rows, columns] => Ok(Tensor::<2>::from_data(TensorData::new(host.data.clone(), [rows, columns]), &device)),
+        _ => {
+            Err(Problem::input(format!("a factor of {path} has the shape {:?}", host.shape)).next("use a LoRA adapter"))
         }
-        _ => Err(Problem::input(format!("a factor of {path} has the shape {:?}", host.shape)).next("use a LoRA adapter")),
     };
     for (path, pair) in &adapter.layers {
         let (a, b) = (matrix(&pair.a, path)?, matrix(&pair.b, path)?);

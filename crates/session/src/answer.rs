@@ -8,7 +8,12 @@ use stratune_protocol::{GenerateRequest, Problem};
 ///
 /// # Errors
 /// The text cannot be tokenised.
-pub fn prompt_tokens(tokenizer: &Tokenizer, template: &Template, text: &str, as_instruction: bool) -> Result<Vec<u32>, Problem> {
+pub fn prompt_tokens(
+    tokenizer: &Tokenizer,
+    template: &Template,
+    text: &str,
+    as_instruction: bool,
+) -> Result<Vec<u32>, Problem> {
     if as_instruction {
         return template.prompt(tokenizer, text);
     }
@@ -30,12 +35,8 @@ pub async fn answer(
     piece: &mut dyn FnMut(&str),
 ) -> Result<String, Problem> {
     let prompt = prompt_tokens(tokenizer, template, &request.prompt, request.as_instruction)?;
-    let sampling = Sampling {
-        temperature: request.temperature,
-        top_k: request.top_k,
-        top_p: request.top_p,
-        seed: request.seed,
-    };
+    let sampling =
+        Sampling { temperature: request.temperature, top_k: request.top_k, top_p: request.top_p, seed: request.seed };
     let mut stream = tokenizer.stream();
     let mut told = Told { text: String::new(), sent: 0, stop: &request.stop, piece };
     let eos = tokenizer.eos();

@@ -43,11 +43,8 @@ impl Base {
         let tokenizer_at = format!("{}/tokenizer.json", files.label());
         let tokenizer = Tokenizer::from_json(&tokenizer_files.0, tokenizer_files.1.as_deref(), &tokenizer_at)?;
         if tokenizer.vocabulary() > config.vocab_size {
-            let what = format!(
-                "the tokenizer knows {} tokens and the model {}",
-                tokenizer.vocabulary(),
-                config.vocab_size
-            );
+            let what =
+                format!("the tokenizer knows {} tokens and the model {}", tokenizer.vocabulary(), config.vocab_size);
             return Err(Problem::input(what).at(tokenizer_at).next("use the tokenizer that came with the model"));
         }
         let template = Template::of(&tokenizer)?;
@@ -87,7 +84,9 @@ pub async fn read_model(files: &ModelFolder, device: &Device, emit: &mut dyn FnM
             Some(there) if there == shape => {}
             Some(there) => {
                 let what = format!("{name} is {there:?} where config.json says {shape:?}");
-                return Err(Problem::input(what).at(files.label()).next("use a config.json that belongs to these weights"));
+                return Err(Problem::input(what)
+                    .at(files.label())
+                    .next("use a config.json that belongs to these weights"));
             }
             None => {
                 let what = format!("the model has no tensor {name}");

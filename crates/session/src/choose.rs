@@ -16,7 +16,9 @@ pub async fn open_device(choice: DeviceChoice) -> Result<Opened, Problem> {
         DeviceChoice::Cuda(index) => tested(open_cuda(index)?, "asked for").await,
         DeviceChoice::Auto => {
             let why_not = match open_wgpu().await {
-                Ok(opened) if opened.info.software => format!("{} is a software GPU, slower than the CPU itself", opened.info.name),
+                Ok(opened) if opened.info.software => {
+                    format!("{} is a software GPU, slower than the CPU itself", opened.info.name)
+                }
                 Ok(opened) => match tested(opened, "a hardware GPU that passes the self-test").await {
                     Ok(opened) => return Ok(opened),
                     Err(problem) => problem.what,

@@ -5,9 +5,7 @@ use std::rc::Rc;
 use futures::future::LocalBoxFuture;
 use stratune_data::{Dataset, SourceFile, load};
 use stratune_models::Llama;
-use stratune_protocol::{
-    Command, DataConfig, DeviceChoice, Event, Export, GenerateRequest, Problem, RunConfig, Voice,
-};
+use stratune_protocol::{Command, DataConfig, DeviceChoice, Event, Export, GenerateRequest, Problem, RunConfig, Voice};
 use stratune_runtime::{Control, Opened};
 use stratune_store::{Checkpoint, Folder, Vault, zip};
 
@@ -97,7 +95,9 @@ impl Engine {
         let folder = match &files {
             Some(files) => files.clone(),
             None if name == STARTER => self.assets.starter().await?,
-            None => return Err(Problem::input(format!("no files came with the model {name}")).next("choose its folder")),
+            None => {
+                return Err(Problem::input(format!("no files came with the model {name}")).next("choose its folder"));
+            }
         };
         let out = self.out.clone();
         let base = Base::load(folder, name, &opened.device, &mut |event| out.send(&event, None)).await?;

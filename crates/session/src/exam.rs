@@ -36,7 +36,12 @@ impl Exam {
     ///
     /// # Errors
     /// No row can be used.
-    pub fn new(source: &Source, tokenizer: &Tokenizer, template: &Template, max_length: usize) -> Result<Self, Problem> {
+    pub fn new(
+        source: &Source,
+        tokenizer: &Tokenizer,
+        template: &Template,
+        max_length: usize,
+    ) -> Result<Self, Problem> {
         let (mut sequences, mut questions) = (Vec::new(), Vec::new());
         for (_, row) in &source.rows {
             let mut sequence = template.encode(tokenizer, row)?;
@@ -82,7 +87,12 @@ impl Exam {
         for (done, (question, right)) in self.questions.iter().enumerate() {
             // An answer twice as long as the right one is wrong, however it ends.
             let max_tokens = 2 * tokenizer.encode(right)?.len() + 8;
-            let request = GenerateRequest { prompt: question.clone(), as_instruction: true, max_tokens, ..GenerateRequest::default() };
+            let request = GenerateRequest {
+                prompt: question.clone(),
+                as_instruction: true,
+                max_tokens,
+                ..GenerateRequest::default()
+            };
             let given = answer(model, tokenizer, template, &request, &mut |_| {}).await?;
             let is_right = given.trim() == right;
             exact += usize::from(is_right);

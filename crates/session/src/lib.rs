@@ -24,6 +24,6 @@ pub use exam::{Exam, Marks};
 pub use pretrain::{BitsPerByte, bits_per_byte, learn_tokenizer};
 pub use recorder::{Recorder, happened_by};
 pub use run::{DEFAULT_PROMPTS, data_fingerprint, hook_for, saved_run, trainer};
-pub use starter::{EXAMPLE, EXAMPLE_HELD_OUT, STARTER};
 #[cfg(feature = "starter")]
 pub use starter::starter_folder;
+pub use starter::{EXAMPLE, EXAMPLE_HELD_OUT, STARTER};

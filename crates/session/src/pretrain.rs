@@ -15,9 +15,8 @@ const END: &str = "<|endoftext|>";
 /// # Errors
 /// There is too little text for so many tokens.
 pub fn learn_tokenizer(texts: &[&str], vocabulary: usize) -> Result<(Vec<u8>, Vec<u8>), Problem> {
-    let failed = |e: tokenizers::Error| {
-        Problem::new(ProblemKind::Internal, format!("the tokenizer cannot be learned: {e}"))
-    };
+    let failed =
+        |e: tokenizers::Error| Problem::new(ProblemKind::Internal, format!("the tokenizer cannot be learned: {e}"));
     let mut tokenizer = TokenizerBuilder::new()
         .with_model(BPE::default())
         .with_normalizer(None::<tokenizers::normalizers::NFC>)

@@ -17,13 +17,17 @@ const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 const DOWNLOAD: &str = "download or copy the whole model folder again";
 
+/// Tensors whose weights enter a fingerprint, and bytes of each.
+const SAMPLED_TENSORS: usize = 32;
+const SAMPLED_BYTES: u64 = 4096;
+
 /// A model folder in Hugging Face form: `config.json`, `model.safetensors` (or an index and its shards),
 /// `tokenizer.json`, `tokenizer_config.json`.
 pub struct ModelFolder {
     folder: Rc<dyn Folder>,
     config: Value,
     tensors: BTreeMap<String, Located>,
-    fingerprint: String,
+    headers: String,
 }
 
 /// Where a tensor is.
@@ -78,7 +82,7 @@ impl ModelFolder {
                 return Err(Problem::input(what).at(place(&*folder, INDEX)).next(DOWNLOAD));
             }
         }
-        Ok(Self { folder, config, tensors, fingerprint: hex(&hash.finalize()) })
+        Ok(Self { folder, config, tensors, headers: hex(&hash.finalize()) })
     }
 
     /// What to call it in a message.
@@ -144,10 +148,21 @@ impl ModelFolder {
         Ok((tokenizer, Some(Value::Object(fields).to_string().into_bytes())))
     }
 
-    /// SHA-256 over the configuration and every header, in hexadecimal digits: cheap, and tells one model from another.
-    /// Weights do not enter, so two trainings of one model with equal layouts look alike.
+    /// SHA-256 over the configuration, every header and a few weights of some tensors, in hexadecimal digits: cheap, and
+    /// tells one model, and one training of it, from another.
+    ///
+    /// # Errors
+    /// The weights cannot be read.
     pub async fn fingerprint(&self) -> Result<String, Problem> {
-        Ok(self.fingerprint.clone())
+        let mut hash = Sha256::new();
+        add(&mut hash, self.headers.as_bytes());
+        let every = self.tensors.len().div_ceil(SAMPLED_TENSORS).max(1);
+        for Located { shard, data_start, entry } in self.tensors.values().step_by(every) {
+            let (begin, end) = entry.data_offsets;
+            let range = data_start + begin..data_start + end.min(begin + SAMPLED_BYTES);
+            add(&mut hash, &self.folder.read(shard, Some(range)).await?);
+        }
+        Ok(hex(&hash.finalize()))
     }
 }
 

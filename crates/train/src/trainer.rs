@@ -48,6 +48,7 @@ pub struct Trainer {
     plan: Plan,
     identity: Identity,
     state: TrainState,
+    validated: Option<usize>,
     steps: usize,
 }
 
@@ -84,7 +85,7 @@ impl Trainer {
         };
         let optimiser = AdamW::new(train.weight_decay);
         let state = TrainState::default();
-        Ok(Self { model, config, dataset, hook, optimiser, plan, identity, state, steps })
+        Ok(Self { model, config, dataset, hook, optimiser, plan, identity, state, validated: None, steps })
     }
 
     /// Goes back to where a checkpoint was written.
@@ -92,8 +93,7 @@ impl Trainer {
     /// # Errors
     /// The checkpoint belongs to another model, other data or another method.
     pub fn resume(&mut self, checkpoint: &Checkpoint) -> Result<(), Problem> {
-        self.state =
-            state::load(checkpoint, &mut self.model, &mut self.optimiser, self.hook.as_mut(), &self.identity)?;
+        self.state = state::load(checkpoint, &mut self.model, &mut self.optimiser, self.hook.as_mut(), &self.identity)?;
         Ok(())
     }
 
@@ -158,8 +158,13 @@ impl Trainer {
             yield_now().await;
         }
         self.keep(host).await?;
+        if reason == EndReason::Stopped && self.validated != Some(self.state.step) {
+            // After the checkpoint: a run that goes on must not remember a validation that the uninterrupted one lacks.
+            self.validate(host).await?;
+        }
         if let Some(best) = &self.state.best_values {
-            restore(&mut self.model, best).map_err(|path| Problem::new(ProblemKind::Internal, format!("lost {path}")))?;
+            restore(&mut self.model, best)
+                .map_err(|path| Problem::new(ProblemKind::Internal, format!("lost {path}")))?;
         }
         let ended = Ended { reason, step: self.state.step, best: self.state.best };
         let (step, best) = (ended.step, ended.best);
@@ -256,6 +261,7 @@ impl Trainer {
         if !loss.is_finite() {
             return Err(not_finite(step, loss));
         }
+        self.validated = Some(step);
         let best = self.state.best.is_none_or(|(_, lowest)| loss < lowest);
         if best {
             self.state.best = Some((step, loss));

@@ -109,6 +109,8 @@ fn in_browser(places: &Places) -> Command {
 fn end_to_end(places: &Places) -> Command {
     let mut cargo = workspace(places);
     cargo.args(["--test", "e2e", "--", "--nocapture"]).env("STRATUNE_DIST", &places.dist);
+    // A proxy that the user has set is not for talking to the driver on this machine.
+    cargo.env("NO_PROXY", "127.0.0.1");
     with_driver(cargo)
 }
 

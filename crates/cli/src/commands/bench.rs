@@ -104,7 +104,9 @@ impl Bench {
         if json {
             reports.iter().for_each(|r| println!("{r}"));
         } else {
-            println!("mode        tokens/s   step ms (mean)   layers   step MiB average   peak   time ×   average ×   peak ×");
+            println!(
+                "mode        tokens/s   step ms (mean)   layers   step MiB average   peak   time ×   average ×   peak ×"
+            );
             all.iter().zip(&reports).for_each(|(one, r)| one.print(r));
         }
         Ok(())

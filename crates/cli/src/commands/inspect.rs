@@ -60,7 +60,8 @@ impl Inspect {
         let report = config.report(&self.path, config.parameters());
         let missing: Vec<String> =
             config.layout().into_iter().filter(|(n, s)| files.shape(n) != Some(&s[..])).map(|(n, _)| n).collect();
-        let lora: usize = Target::ALL.into_iter().map(|t| lora_size(&config, t, RunConfig::default().method.rank)).sum();
+        let lora: usize =
+            Target::ALL.into_iter().map(|t| lora_size(&config, t, RunConfig::default().method.rank)).sum();
         Ok(json!({
             "kind": "model",
             "family": report.family,

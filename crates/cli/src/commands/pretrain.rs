@@ -93,8 +93,7 @@ impl Pretrain {
         let ended = trainer.run(&mut recorder, &control).await?;
 
         let tensors = merged_tensors(trainer.model).await?;
-        let files =
-            model_files(&geometry.to_json(), &tensors, Stored::F16, &tokenizer_json, Some(&tokenizer_config))?;
+        let files = model_files(&geometry.to_json(), &tensors, Stored::F16, &tokenizer_json, Some(&tokenizer_config))?;
         write_files(&self.out, &files, true)?;
         self.record(&dataset, &tokenizer, ended.best, json)?;
         Ok(if ended.reason == EndReason::Stopped { interrupt::EXIT_CODE } else { 0 })
@@ -120,7 +119,10 @@ impl Pretrain {
     /// The tokenizer of the recipe, of the run that is resumed, or a new one, which is kept.
     fn tokenizer(&self, files: &[SourceFile], vocabulary: usize) -> Result<(Vec<u8>, Vec<u8>), Problem> {
         let of = |dir: &Path| -> Option<(Vec<u8>, Vec<u8>)> {
-            Some((std::fs::read(dir.join("tokenizer.json")).ok()?, std::fs::read(dir.join("tokenizer_config.json")).ok()?))
+            Some((
+                std::fs::read(dir.join("tokenizer.json")).ok()?,
+                std::fs::read(dir.join("tokenizer_config.json")).ok()?,
+            ))
         };
         if let Some(there) = of(&self.config).or_else(|| self.resume.then(|| of(&self.out)).flatten()) {
             return Ok(there);
@@ -132,13 +134,20 @@ impl Pretrain {
             files.iter().map(|f| String::from_utf8_lossy(&f.bytes[..f.bytes.len().min(share)])).collect();
         let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
         let learned = learn_tokenizer(&texts, vocabulary)?;
-        let files = [("tokenizer.json".to_string(), learned.0.clone()), ("tokenizer_config.json".into(), learned.1.clone())];
+        let files =
+            [("tokenizer.json".to_string(), learned.0.clone()), ("tokenizer_config.json".into(), learned.1.clone())];
         write_files(&self.out, &files, true)?;
         Ok(learned)
     }
 
     /// What came out, beside the model.
-    fn record(&self, dataset: &Dataset, tokenizer: &Tokenizer, best: Option<(usize, f64)>, json: bool) -> Result<(), Problem> {
+    fn record(
+        &self,
+        dataset: &Dataset,
+        tokenizer: &Tokenizer,
+        best: Option<(usize, f64)>,
+        json: bool,
+    ) -> Result<(), Problem> {
         let Some((step, loss)) = best else { return Ok(()) };
         let measured = bits_per_byte(dataset, tokenizer, loss)?;
         let record = json!({

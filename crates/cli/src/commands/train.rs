@@ -74,7 +74,9 @@ impl Train {
         let at = self.out.display().to_string();
         if self.resume {
             let checkpoint = vault.load().await?.ok_or_else(|| {
-                Problem::input("there is no checkpoint to resume from").at(&at).next("leave --resume out to start a run")
+                Problem::input("there is no checkpoint to resume from")
+                    .at(&at)
+                    .next("leave --resume out to start a run")
             })?;
             let mut config = *saved_run(&checkpoint)?.config;
             if let Some(device) = self.run.device {
@@ -161,7 +163,11 @@ impl Metrics {
     fn write(&mut self, event: &Event) {
         let lasting = matches!(
             event,
-            Event::Step(_) | Event::Validation { .. } | Event::Importance { .. } | Event::Sample { .. } | Event::Ended { .. }
+            Event::Step(_)
+                | Event::Validation { .. }
+                | Event::Importance { .. }
+                | Event::Sample { .. }
+                | Event::Ended { .. }
         );
         if !lasting || self.failed.is_some() {
             return;

@@ -18,9 +18,8 @@ impl CausalMask {
             return Self { hidden: None };
         }
         let keys = past + queries;
-        let hidden: Vec<bool> = (0..groups)
-            .flat_map(|_| (0..queries).flat_map(move |q| (0..keys).map(move |k| k > past + q)))
-            .collect();
+        let hidden: Vec<bool> =
+            (0..groups).flat_map(|_| (0..queries).flat_map(move |q| (0..keys).map(move |k| k > past + q))).collect();
         let data = TensorData::new(hidden, [1, 1, groups * queries, keys]);
         Self { hidden: Some(Tensor::from_data(data, device)) }
     }

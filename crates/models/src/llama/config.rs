@@ -79,11 +79,15 @@ impl LlamaConfig {
         let bad = |what: String| Problem::input(what).at(at);
         let model_type = json["model_type"].as_str().unwrap_or("");
         if model_type != "llama" {
-            return Err(bad(format!("unknown architecture '{model_type}'")).next("use a model whose model_type is llama"));
+            return Err(
+                bad(format!("unknown architecture '{model_type}'")).next("use a model whose model_type is llama")
+            );
         }
         for key in ["attention_bias", "mlp_bias"] {
             if json[key].as_bool() == Some(true) {
-                return Err(bad(format!("{key} is true: biases are not computed")).next("use a Llama model without biases"));
+                return Err(
+                    bad(format!("{key} is true: biases are not computed")).next("use a Llama model without biases")
+                );
             }
         }
         if let Some(act) = json["hidden_act"].as_str().filter(|a| *a != "silu") {
@@ -91,7 +95,8 @@ impl LlamaConfig {
         }
         let mut json = json.clone();
         flatten_rope(&mut json).map_err(&bad)?;
-        let mut config: Self = serde_json::from_value(json).map_err(|e| bad(format!("not a Llama configuration: {e}")))?;
+        let mut config: Self =
+            serde_json::from_value(json).map_err(|e| bad(format!("not a Llama configuration: {e}")))?;
         if config.num_key_value_heads == 0 {
             config.num_key_value_heads = config.num_attention_heads;
         }
@@ -140,9 +145,11 @@ impl LlamaConfig {
 
     /// The stretch of the wavelengths for the rotary tables.
     pub fn rotary_scaling(&self) -> Option<RotaryScaling> {
-        self.rope_scaling.map(|RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings }| {
-            RotaryScaling { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings }
-        })
+        self.rope_scaling.map(
+            |RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings }| {
+                RotaryScaling { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings }
+            },
+        )
     }
 
     /// What the model is, for people.

@@ -54,9 +54,9 @@ impl Llama {
     /// Names the tensor that is missing or has another size.
     pub fn from_weights(config: LlamaConfig, mut weights: Weights, device: &Device) -> Result<Self, Problem> {
         let mut take = |name: &str, shape: &[usize]| {
-            let tensor = weights
-                .remove(name)
-                .ok_or_else(|| Problem::input(format!("the model has no tensor {name}")).next("use a complete model folder"))?;
+            let tensor = weights.remove(name).ok_or_else(|| {
+                Problem::input(format!("the model has no tensor {name}")).next("use a complete model folder")
+            })?;
             let (got, want) = (tensor.dims()[0], shape.iter().product::<usize>());
             if got != want {
                 return Err(Problem::input(format!("{name} has {got} numbers where config.json says {want}"))
@@ -118,7 +118,8 @@ impl Llama {
             let values: Vec<f32> = if shape.len() == 1 {
                 vec![1.0; count]
             } else {
-                let std = if name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight") { residual } else { 0.02 };
+                let std =
+                    if name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight") { residual } else { 0.02 };
                 let mut rng = draws(seed, "weights", [i as u64, 0]);
                 // Box and Muller.
                 let mut normal = || {

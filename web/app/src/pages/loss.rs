@@ -154,10 +154,12 @@ fn paint(surface: &Surface, history: &History, log: bool, marked: Option<f64>) {
         let at = x(sample.step as f64);
         surface.line((at, TOP + height - 7.0), (at, TOP + height), &ink.text, 1.5);
     }
+    // Many circles are small ones, so that each can still be told from the next.
+    let radius = (width / history.validations.len().max(1) as f64 / 4.0).clamp(1.5, 4.0);
     for v in history.validations.iter().filter(|v| v.loss.is_finite()) {
         let at = (x(v.step as f64), y(v.loss));
-        surface.circle(at, 4.0, &ink.ground, None);
-        surface.circle(at, 4.0, &ink.accent, Some(2.0));
+        surface.circle(at, radius, &ink.ground, None);
+        surface.circle(at, radius, &ink.accent, Some((0.5 * radius).max(1.25)));
     }
     if let Some((step, _)) = marked.and_then(|m| nearest(&history.losses, m)) {
         surface.line((x(step as f64), TOP), (x(step as f64), TOP + height), &ink.muted, 1.0);

@@ -60,7 +60,8 @@ fn follow_settings(run: Run) {
     let of_data = Memo::new(move |_| run.config.with(|c| (c.data.clone(), c.train.seed)));
     let mut refresh = debounce(REST, move |()| run.refresh_data());
     Effect::new(move |_| {
-        of_data.track();
+        // Read, not merely tracked: a memo that nobody reads never learns what it depends on.
+        of_data.with(|_| ());
         refresh(());
     });
 }

@@ -3,6 +3,7 @@
 use leptos::prelude::*;
 use stratune_protocol::RunConfig;
 
+use super::status::outcome;
 use crate::parts::card::Card;
 use crate::parts::field::{Choice, Field, name_of, put};
 use crate::state::activity::Activity;
@@ -23,7 +24,11 @@ pub fn RunCard() -> impl IntoView {
                 aria-describedby="problem"
                 on:click=move |_| run.train()
             >
-                {move || if run.activity.get().runs() { "Training" } else { "Train" }}
+                {move || match run.activity.get() {
+                    Activity::Starting | Activity::Training => "Training",
+                    Activity::Paused => "Paused",
+                    Activity::Idle | Activity::Done => "Train",
+                }}
             </button>
         }
     };
@@ -45,8 +50,12 @@ fn steps(config: &RunConfig, rows: usize) -> usize {
 }
 
 fn summary(run: Run) -> String {
-    if run.activity.get() == Activity::Training {
+    if matches!(run.activity.get(), Activity::Starting | Activity::Training) {
         return "training; it keeps running while this tab is hidden".into();
+    }
+    // Until its card is opened for the next run.
+    if run.activity.get() == Activity::Done && run.open.get() != Some(Which::Run) {
+        return outcome(Activity::Done, &run.history.read());
     }
     let config = run.config.get();
     let t = &config.train;

@@ -34,7 +34,7 @@ pub fn Status() -> impl IntoView {
     let runs = move || run.activity.get().runs();
     follow_title(step);
     view! {
-        <footer class="status" aria-label="Where the run is">
+        <footer class="status" class:live=runs aria-label="Where the run is">
             <div class="done"><span style:width=share></span></div>
             <dl>
                 <div>
@@ -78,9 +78,10 @@ pub fn Status() -> impl IntoView {
 }
 
 /// What became of the run, in a sentence.
-fn outcome(activity: Activity, history: &History) -> String {
+pub fn outcome(activity: Activity, history: &History) -> String {
     match (activity, &history.ending) {
-        (Activity::Paused, _) => "Paused; the adapter so far can be tried and taken.".into(),
+        (Activity::Paused, _) => "Paused. Go on, or stop to try and to take what it has learned.".into(),
+        (Activity::Done, None) => "Ended by a problem; what was good until then is kept.".into(),
         (Activity::Done, Some(ending)) => {
             let why = match ending.reason {
                 EndReason::Steps => "Finished",
@@ -132,7 +133,7 @@ fn follow_title(step: Memo<(usize, usize)>) {
     Effect::new(move |_| {
         let (step, steps) = step.get();
         browser::document().set_title(&match run.activity.get() {
-            Activity::Training => format!("{step}/{steps} · Stratune"),
+            Activity::Starting | Activity::Training => format!("{step}/{steps} · Stratune"),
             Activity::Paused => format!("paused {step}/{steps} · Stratune"),
             Activity::Done => "done · Stratune".to_string(),
             Activity::Idle => "Stratune: fine-tune a language model in this tab".to_string(),

@@ -70,7 +70,7 @@ pub fn StrataPanel() -> impl IntoView {
                 </div>
                 <div class="rows now" aria-hidden="true" style:grid-template-rows=rows>
                     <For each=top_first key=|layer| *layer let:layer>
-                        <Now layer />
+                        <Now layer layers />
                     </For>
                 </div>
                 <div class="axis" aria-hidden="true">
@@ -132,12 +132,16 @@ fn detail(strata: &Strata, chosen: Option<usize>) -> String {
     text
 }
 
+/// Whether `layer` of `layers` has room for letters: of many low rows only some, or the letters would touch.
+fn has_room(layer: usize, layers: usize) -> bool {
+    layers <= 18 || (layer + 1).is_multiple_of(4)
+}
+
 /// A layer's name, which chooses it.
 #[component]
 fn LayerName(layer: usize, chosen: RwSignal<Option<usize>>, layers: Memo<usize>) -> impl IntoView {
     let is_chosen = move || chosen.get() == Some(layer);
-    // Of many low rows some are named: the letters of all would touch.
-    let shown = move || layers.get() <= 18 || (layer + 1).is_multiple_of(4);
+    let shown = move || has_room(layer, layers.get());
     let node = NodeRef::<html::Button>::new();
     let walk = move |event: KeyboardEvent| {
         let Some(button) = node.get_untracked() else { return };
@@ -169,16 +173,18 @@ fn LayerName(layer: usize, chosen: RwSignal<Option<usize>>, layers: Memo<usize>)
 
 /// A layer's number now, as a bar; a ring if the latest step trained it.
 #[component]
-fn Now(layer: usize) -> impl IntoView {
+fn Now(layer: usize, layers: Memo<usize>) -> impl IntoView {
     let run = use_run();
     let now = Memo::new(move |_| run.history.with(|h| h.strata.now(layer)));
     let sampled = Memo::new(move |_| run.history.with(|h| h.strata.sampled.contains(&layer)));
     let colour = move || ramp::css(ramp::colour(f64::from(now.get()), run.dark.get()));
+    let figure =
+        move || has_room(layer, layers.get()).then(|| format!("{:.2}", now.get()).trim_start_matches('0').to_string());
     view! {
         <div class="bar" class:sampled=move || sampled.get()>
             <i></i>
             <b><span style:width=move || format!("{:.1}%", 100.0 * now.get()) style:background-color=colour></span></b>
-            <span class="figure">{move || format!("{:.2}", now.get()).trim_start_matches('0').to_string()}</span>
+            <span class="figure">{figure}</span>
         </div>
     }
 }

@@ -27,7 +27,7 @@ pub fn TakeIt() -> impl IntoView {
             <div class="panel-head">
                 <h2 id="title-take">"Take it"</h2>
                 <p class="reading">
-                    {move || if run.has_adapter() { "it is yours" } else { "after a run, or while it is paused" }}
+                    {move || if run.has_adapter() { "it is yours" } else { "after a run" }}
                 </p>
             </div>
             <div class="choices">

@@ -5,7 +5,6 @@ use stratune_protocol::Voice;
 use web_sys::KeyboardEvent;
 
 use crate::parts::field::put;
-use crate::state::activity::Activity;
 use crate::state::{Run, use_run};
 
 /// The two panes.
@@ -85,8 +84,8 @@ pub fn TryIt() -> impl IntoView {
 
 /// Why nothing can be asked now.
 fn reason(run: Run, blank: bool) -> Option<&'static str> {
-    if run.activity.get() == Activity::Training {
-        Some("The engine is training: pause it, or wait until it is done")
+    if run.activity.get().runs() {
+        Some("The engine is training: stop it, or wait until it is done")
     } else if !run.is_loaded() {
         Some("The model is not loaded yet")
     } else if run.is_writing() {

@@ -49,12 +49,10 @@ impl Axis {
     /// About `n` round values inside.
     pub fn ticks(&self, n: usize) -> Vec<f64> {
         if self.log {
-            let round: Vec<f64> = log_steps(&[1.0, 2.0, 5.0], self.low, self.high);
-            if round.len() >= 2 && round.len() <= 2 * n {
-                return round;
-            }
-            if round.len() > 2 * n {
-                return log_steps(&[1.0], self.low, self.high);
+            let sets: [&[f64]; 3] = [&[1.0], &[1.0, 2.0, 5.0], &[1.0, 1.5, 2.0, 3.0, 5.0, 7.0]];
+            let fits = |ticks: &Vec<f64>| ticks.len() >= 3;
+            if let Some(ticks) = sets.into_iter().map(|s| log_steps(s, self.low, self.high)).find(fits) {
+                return ticks;
             }
         }
         linear_ticks(self.low, self.high, n)
@@ -128,7 +126,8 @@ mod tests {
         assert_eq!(linear_ticks(0.0, 10.0, 5), vec![0.0, 2.0, 4.0, 6.0, 8.0, 10.0]);
         assert_eq!(linear_ticks(3.0, 3.0, 5), Vec::<f64>::new());
         let axis = Axis { low: 0.04, high: 3.0, log: true };
-        assert_eq!(axis.ticks(5).len(), 6);
+        assert_eq!(axis.ticks(5), [0.05, 0.1, 0.2, 0.5, 1.0, 2.0]);
+        assert_eq!(Axis { low: 0.69, high: 3.2, log: true }.ticks(5).len(), 5);
         let narrow = Axis { low: 1.1, high: 1.4, log: true };
         assert!(narrow.ticks(4).len() >= 2);
         assert_eq!(label(0.2, &[0.0, 0.2, 0.4]), "0.2");

@@ -38,7 +38,8 @@ pub fn Field(
         let config = run.config.get();
         let mut meant = config.clone();
         let typo = run.typos.with_untracked(|t| t.contains_key(id));
-        if !typo && !(text.with_untracked(|t| write(&mut meant, t)) && meant == config) {
+        let says_it = text.with_untracked(|t| write(&mut meant, t)) && meant == config;
+        if !typo && !says_it {
             text.set(read(&config));
         }
     });

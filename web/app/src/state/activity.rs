@@ -8,11 +8,13 @@ pub enum Activity {
     /// No run yet.
     #[default]
     Idle,
+    /// A run has been asked for.
+    Starting,
     /// A run is under way.
     Training,
     /// A run waits.
     Paused,
-    /// A run is over; its adapter can be used.
+    /// A run is over; what it learned can be used.
     Done,
 }
 
@@ -21,24 +23,24 @@ impl Activity {
     pub fn after(self, event: &Event) -> Self {
         match event {
             Event::Begun { .. } | Event::Resumed { .. } => Self::Training,
-            Event::Step(_) if self == Self::Idle => Self::Training,
             Event::Paused { .. } => Self::Paused,
             Event::Ended { .. } => Self::Done,
-            // A run that goes wrong is over; if it was not that bad, the next step says so.
-            Event::Problem(_) if self.runs() => Self::Idle,
+            // A run that goes wrong is over; what was good of it is kept.
+            Event::Problem(_) if self == Self::Starting => Self::Idle,
+            Event::Problem(_) if self.runs() => Self::Done,
             _ => self,
         }
     }
 
-    /// Whether a run is under way or waits.
+    /// Whether a run begins, is under way or waits.
     pub fn runs(self) -> bool {
-        matches!(self, Self::Training | Self::Paused)
+        matches!(self, Self::Starting | Self::Training | Self::Paused)
     }
 
     /// The word that the page's `data-state` shows; `ready` is whether a model and data are loaded.
     pub fn word(self, ready: bool) -> &'static str {
         match self {
-            Self::Training => "training",
+            Self::Starting | Self::Training => "training",
             Self::Paused => "paused",
             Self::Done => "done",
             Self::Idle if ready => "ready",
@@ -68,8 +70,10 @@ mod tests {
             (Paused, &Event::Resumed { step: 1 }, Training),
             (Paused, &ended, Done),
             (Training, &ended, Done),
-            (Training, &problem, Idle),
-            (Idle, &step, Training),
+            (Starting, &begun, Training),
+            (Starting, &problem, Idle),
+            (Training, &problem, Done),
+            (Idle, &problem, Idle),
             (Done, &problem, Done),
             (Idle, &Event::Notice { text: String::new() }, Idle),
         ] {

@@ -17,6 +17,9 @@ use super::{model_files, recipe};
 use crate::bridge::browser;
 use crate::bridge::files::Picked;
 
+/// What a configuration calls the data that comes with the engine. In the page's own settings it is no file at all.
+const EXAMPLE: &str = "example";
+
 /// One of the four cards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -186,6 +189,8 @@ impl Run {
             return self.no_longer_held(&model);
         }
         self.model.set(None);
+        // The adapter belonged to the model before this one.
+        self.activity.set(Activity::Idle);
         self.reading_model.set(true);
         self.send(&Command::LoadModel { model, files: assets }, &files);
     }
@@ -218,7 +223,7 @@ impl Run {
     }
 
     /// The data's settings are those of a run that goes on: nothing to read again.
-    pub(super) fn accept_data_settings(self) {
+    fn accept_data_settings(self) {
         self.sent_data.set_value(Some(self.config.with_untracked(|c| (c.data.clone(), c.train.seed))));
     }
 
@@ -242,7 +247,7 @@ impl Run {
 
     /// Whether there is an adapter to try and to take.
     pub fn has_adapter(self) -> bool {
-        self.activity.get() == Activity::Done || (self.activity.get() == Activity::Paused)
+        self.activity.get() == Activity::Done
     }
 
     /// Whether an answer is being written.
@@ -255,7 +260,7 @@ impl Run {
         self.refresh_data();
         self.found.set(None);
         self.notices.update(Notices::clear_alerts);
-        self.activity.set(Activity::Training);
+        self.activity.set(Activity::Starting);
         self.link.update_value(Link::allow_restart);
         self.open.set(None);
         let config = Box::new(self.config.get_untracked());
@@ -282,8 +287,12 @@ impl Run {
     }
 
     /// Shows the settings of a run that goes on.
-    pub(super) fn adopt(self, config: &RunConfig) {
-        self.config.set(config.clone());
+    fn adopt(self, config: &RunConfig) {
+        let mut config = config.clone();
+        if config.data.files == [EXAMPLE] {
+            config.data.files.clear();
+        }
+        self.config.set(config);
         self.accept_data_settings();
     }
 
@@ -314,7 +323,11 @@ impl Run {
 
     /// The configuration of the run that was, or of the one that would be.
     pub fn shown_config(self) -> RunConfig {
-        self.history.with(|h| h.config.as_deref().cloned()).unwrap_or_else(|| self.config.get())
+        let mut config = self.history.with(|h| h.config.as_deref().cloned()).unwrap_or_else(|| self.config.get());
+        if config.data.files.is_empty() {
+            config.data.files = vec![EXAMPLE.into()];
+        }
+        config
     }
 }
 

@@ -1,0 +1,87 @@
+//! In a browser's worker, on the CPU device: the same proofs as natively, and the browser's own storage.
+#![cfg(target_family = "wasm")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use burn::tensor::Device;
+use serde_json::json;
+use stratune_protocol::{IstConfig, IstMode, RunConfig};
+use stratune_store::{Checkpoint, Folder, HostTensor, OpfsFiles, OpfsVault, Vault};
+use stratune_tests::runs::{Witness, trainer};
+use stratune_tests::{checks, fixtures};
+use wasm_bindgen_test::{console_log, wasm_bindgen_test, wasm_bindgen_test_configure};
+
+wasm_bindgen_test_configure!(run_in_dedicated_worker);
+
+#[wasm_bindgen_test]
+async fn numbers_are_right() {
+    common::start();
+    checks::all(&Device::flex()).await;
+    common::no_errors();
+}
+
+#[wasm_bindgen_test]
+async fn stories_are_told() {
+    common::start();
+    if !checks::stories_are_told(&Device::flex(), 120).await {
+        console_log!("skipped: STRATUNE_DATA was not set when this was built");
+    }
+}
+
+/// A practical run learns, and goes on exactly after its checkpoint went through the browser's storage.
+#[wasm_bindgen_test]
+async fn a_run_learns_and_goes_on_from_the_browsers_storage() {
+    common::start();
+    let device = Device::flex();
+    let mut config = RunConfig { ist: IstConfig::preset(IstMode::Practical), ..RunConfig::default() };
+    config.ist.interval = 4;
+    config.method.rank = 4;
+    config.train.steps = 30;
+    config.train.learning_rate = 1e-2;
+    let mut whole = Witness::default();
+    whole.watch(&mut trainer(&config, 4, &device)).await.unwrap();
+    let losses = whole.losses();
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    assert!(mean(&losses[25..]) < 0.9 * mean(&losses[..5]), "{losses:?}");
+
+    let mut first = Witness { stop_after: Some(13), ..Witness::default() };
+    first.watch(&mut trainer(&config, 4, &device)).await.unwrap();
+    let vault = OpfsVault::open("test-run").await.unwrap();
+    vault.save(first.last()).await.unwrap();
+    let kept = OpfsVault::open("test-run").await.unwrap().load().await.unwrap().unwrap();
+    let mut again = trainer(&config, 4, &device);
+    again.resume(&kept).unwrap();
+    let mut second = Witness::default();
+    second.watch(&mut again).await.unwrap();
+    assert_eq!(second.losses(), losses[13..]);
+    assert_eq!(second.last().tensors, whole.last().tensors);
+    vault.clear().await.unwrap();
+    assert!(vault.load().await.unwrap().is_none());
+}
+
+#[wasm_bindgen_test]
+async fn storage_keeps_the_newest_checkpoint_and_files_of_a_run() {
+    common::start();
+    let vault = OpfsVault::open("test-vault").await.unwrap();
+    vault.clear().await.unwrap();
+    for step in 0..3 {
+        let tensors =
+            BTreeMap::from([("value/x".to_string(), HostTensor { shape: vec![2], data: vec![step as f32; 2] })]);
+        let checkpoint = Checkpoint { tensors, meta: json!({ "step": step }) };
+        vault.save(&checkpoint).await.unwrap();
+        assert_eq!(vault.load().await.unwrap(), Some(checkpoint));
+    }
+    vault.clear().await.unwrap();
+
+    let files = OpfsFiles::open("test-files").await.unwrap();
+    let source: Rc<dyn Folder> = fixtures::folder("tokenizer");
+    for name in source.names() {
+        files.put_from(&name, source.as_ref()).await.unwrap();
+        assert_eq!(files.get(&name).await.unwrap().unwrap(), source.read(&name, None).await.unwrap());
+        files.remove(&name).await.unwrap();
+    }
+    assert!(files.names().await.unwrap().is_empty());
+}

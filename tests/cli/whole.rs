@@ -1,0 +1,124 @@
+//! From data to an adapter and on to text, marks and a merged model.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::{SHORT, done, path};
+
+#[test]
+fn a_run_and_what_is_done_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (out, merged) = (dir.path().join("run"), dir.path().join("merged"));
+    let mut arguments = SHORT.to_vec();
+    arguments.extend(["--steps", "8", "--eval-every", "4", "--out", path(&out), "--json"]);
+    let events: Vec<Value> = done(&arguments).lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let count = |name: &str| events.iter().filter(|e| e["event"] == name).count();
+    assert_eq!((count("ready"), count("model"), count("data"), count("begun"), count("ended")), (1, 1, 1, 1, 1));
+    assert_eq!((count("step"), count("importance"), count("validation")), (8, 2, 3));
+    assert!(count("sample") >= 4, "log-spaced samples");
+    for step in events.iter().filter(|e| e["event"] == "step") {
+        assert!(step["loss"].as_f64().unwrap() > 0.0 && step["learning_rate"].as_f64().unwrap() > 0.0);
+        assert!(step["tokens_per_second"].as_f64().unwrap() > 0.0);
+        assert_eq!(step["sampled"].as_array().unwrap().len(), 2);
+    }
+    for file in
+        ["adapter_config.json", "adapter_model.safetensors", "run.toml", "metrics.jsonl", "checkpoint.safetensors"]
+    {
+        assert!(out.join(file).exists(), "{file}");
+    }
+    let metrics = fs::read_to_string(out.join("metrics.jsonl")).unwrap();
+    assert_eq!(metrics.lines().filter(|l| l.contains("\"event\":\"step\"")).count(), 8);
+
+    // The same configuration from its file gives the same adapter, byte for byte.
+    let again = dir.path().join("again");
+    done(&["train", "--config", path(&out.join("run.toml")), "--out", path(&again)]);
+    for file in ["adapter_model.safetensors", "adapter_config.json"] {
+        assert_eq!(fs::read(out.join(file)).unwrap(), fs::read(again.join(file)).unwrap(), "{file}");
+    }
+
+    let prompt =
+        ["--prompt", "Mary stood by the mill at noon.", "--as-instruction", "--max-tokens", "12", "--device", "cpu"];
+    let tuned = done(&[&["generate", "--adapter", path(&out)], &prompt[..]].concat());
+    done(&["merge", "--model", "starter", "--adapter", path(&out), "--out", path(&merged)]);
+    assert_eq!(done(&[&["generate", "--model", path(&merged)], &prompt[..]].concat()), tuned, "merged says the same");
+
+    let rows = dir.path().join("rows.jsonl");
+    fs::write(&rows, "{\"prompt\": \"Tom came to the mill at dawn.\", \"completion\": \"{}\"}\n".repeat(3)).unwrap();
+    let eval = ["eval", "--adapter", path(&out), "--data", path(&rows), "--device", "cpu", "--json"];
+    let marks: Value = serde_json::from_str(done(&eval).lines().last().unwrap()).unwrap();
+    assert_eq!((marks["rows"].as_u64(), marks["questions"].as_u64()), (Some(3), Some(3)));
+    assert!(marks["loss"].as_f64().unwrap() > 0.0);
+
+    for (what, kind) in
+        [(path(&merged), "model"), (path(&out), "adapter"), ("example", "dataset"), ("starter", "model")]
+    {
+        let found: Value = serde_json::from_str(&done(&["inspect", what, "--json"])).unwrap();
+        assert_eq!(found["kind"], kind, "{what}");
+    }
+    let checkpoint = out.join("checkpoint.safetensors");
+    let found: Value = serde_json::from_str(&done(&["inspect", path(&checkpoint), "--json"])).unwrap();
+    assert_eq!((found["kind"].as_str(), found["step"].as_u64()), (Some("checkpoint"), Some(8)));
+}
+
+#[test]
+fn bench_measures_modes_side_by_side() {
+    let geometry = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/tiny-llama/config.json");
+    let arguments = [
+        "bench",
+        "--geometry",
+        geometry,
+        "--batch",
+        "2",
+        "--seq",
+        "16",
+        "--steps",
+        "3",
+        "--ist=faithful,practical",
+        "--device",
+        "cpu",
+        "--json",
+    ];
+    let reports: Vec<Value> = done(&arguments).lines().skip(1).map(|l| serde_json::from_str(l).unwrap()).collect();
+    let modes: Vec<&str> = reports.iter().map(|r| r["mode"].as_str().unwrap()).collect();
+    assert_eq!(modes, ["all", "faithful", "practical"]);
+    for report in &reports {
+        for number in ["tokens_per_second", "step_seconds", "peak_bytes", "average_bytes", "time_ratio"] {
+            assert!(report[number].as_f64().unwrap() > 0.0, "{number}: {report}");
+        }
+    }
+    assert_eq!(reports[0]["time_ratio"].as_f64(), Some(1.0));
+}
+
+/// A model made from text alone loads, speaks, and its bits a byte are measured.
+#[test]
+fn a_model_from_text_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (recipe, out, text) = (dir.path().join("recipe"), dir.path().join("out"), dir.path().join("text.txt"));
+    fs::create_dir(&recipe).unwrap();
+    let config = serde_json::json!({"model_type": "llama", "vocab_size": 300, "hidden_size": 32, "intermediate_size": 48,
+        "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 64, "tie_word_embeddings": true});
+    fs::write(recipe.join("config.json"), config.to_string()).unwrap();
+    fs::write(
+        recipe.join("run.toml"),
+        "[data]\nmax_length = 32\n[train]\nsteps = 30\nbatch_size = 8\nlearning_rate = 0.01\n",
+    )
+    .unwrap();
+    fs::write(&text, "The rain falls on the hill, and the river runs to the sea. ".repeat(200)).unwrap();
+    done(&["pretrain", "--config", path(&recipe), "--data", path(&text), "--out", path(&out), "--device", "cpu"]);
+    let record: Value = serde_json::from_slice(&fs::read(out.join("pretrain.json")).unwrap()).unwrap();
+    // The sentence repeats: 8 bits a byte before, far less after a few steps.
+    assert!(record["bits_per_byte"].as_f64().unwrap() < 2.0, "{record}");
+    let told = done(&[
+        "generate",
+        "--model",
+        path(&out),
+        "--prompt",
+        "The rain falls",
+        "--max-tokens",
+        "5",
+        "--device",
+        "cpu",
+    ]);
+    assert!(!told.trim().is_empty());
+}

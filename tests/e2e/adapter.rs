@@ -1,0 +1,40 @@
+//! The adapter that a person takes away.
+
+use std::borrow::Cow;
+use std::io::{Cursor, Read};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use stratune_store::{MemoryFolder, read_adapter};
+use zip::ZipArchive;
+
+/// Waits for the zip that the browser puts into `folder`, and reads it.
+pub async fn downloaded(folder: &Path) -> Vec<u8> {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        // A download has another ending until it is whole.
+        let mut files = folder.read_dir().unwrap().flatten().map(|entry| entry.path());
+        if let Some(zip) = files.find(|path| path.extension().is_some_and(|e| e == "zip")) {
+            return std::fs::read(zip).unwrap();
+        }
+        assert!(Instant::now() < deadline, "no adapter was downloaded within a minute");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Reads the adapter natively, as PEFT's format has it, and checks that something was learned.
+pub async fn check(zip: &[u8]) {
+    let mut archive = ZipArchive::new(Cursor::new(zip)).unwrap();
+    let mut files = Vec::new();
+    for i in 0..archive.len() {
+        let mut entry = archive.by_index(i).unwrap();
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes).unwrap();
+        files.push((entry.name().unwrap().into_owned(), Cow::Owned(bytes)));
+    }
+    let adapter = read_adapter(&MemoryFolder::new("the downloaded adapter", files)).await.unwrap();
+    assert!(!adapter.layers.is_empty());
+    let learned = adapter.layers.values().flat_map(|pair| &pair.b.data);
+    assert!(learned.clone().all(|value| value.is_finite()), "the adapter holds numbers that are none");
+    assert!(learned.clone().any(|value| *value != 0.0), "every B is zero: nothing was learned");
+}

@@ -1,0 +1,147 @@
+//! The page as a stranger uses it: data in, a run, a reload in the middle, an adapter out.
+//!
+//! Needs the built page (`STRATUNE_DIST`, an absolute path) and chromedriver (`CHROMEDRIVER`, or on the PATH);
+//! `cargo xtask test --only e2e` sees to both. With `STRATUNE_SCREENSHOTS` set, pictures go into that folder.
+#![cfg(not(target_family = "wasm"))]
+#![allow(clippy::unwrap_used)]
+
+mod adapter;
+mod browser;
+mod page;
+mod pictures;
+mod requests;
+mod server;
+
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::path::{Path, PathBuf};
+
+use futures::FutureExt;
+
+use browser::Browser;
+use page::{Page, Seen};
+use server::Site;
+
+/// Steps of the run: long enough for a reload in the middle.
+const STEPS: usize = 60;
+
+/// The page is reloaded after this many.
+const RELOAD_AFTER: usize = 20;
+
+/// The example's rows under another name, so that the run learns from a file that a person chose.
+const ROWS: &str = include_str!("../../crates/session/assets/example/train.jsonl");
+const FILE: &str = "who-where-when.jsonl";
+
+#[tokio::test]
+async fn a_stranger_trains_reloads_and_takes_the_adapter() {
+    let Some(dist) = std::env::var_os("STRATUNE_DIST").map(PathBuf::from) else {
+        // Past the test harness, which keeps the output of a test that passes to itself.
+        let _ = writeln!(std::io::stderr(), "end-to-end test: skipped, because STRATUNE_DIST is not set");
+        return;
+    };
+    let site = Site::serve(&dist);
+    let browser = Browser::start().await;
+    let page = Page::new(browser.driver());
+    let told = AssertUnwindSafe(story(&page, &site, browser.folder())).catch_unwind().await;
+    let errors = browser.console_errors().await;
+    if let Err(panic) = told {
+        let seen = page.see().await;
+        let _ = writeln!(std::io::stderr(), "the page when the story broke off: {seen:#?}\nits console: {errors:#?}");
+        resume_unwind(panic);
+    }
+    let requests = browser.quit().await;
+    assert!(errors.is_empty(), "the console has errors: {errors:#?}");
+    let own = requests::of_page(&requests, &site.origin);
+    assert!(own.iter().any(|url| url.ends_with(".wasm")), "the record of requests is incomplete: {own:#?}");
+    let strange: Vec<_> = own.iter().filter(|url| !requests::stays_at(url, &site.origin)).collect();
+    assert!(strange.is_empty(), "requests left the page's origin: {strange:#?}");
+}
+
+async fn story(page: &Page, site: &Site, folder: &Path) {
+    page.open(&format!("{}/?device=cpu", site.origin)).await;
+    page.until("the page is ready", 300, |seen| seen.state == "ready").await;
+    pictures::take(page, "ready").await;
+    let file = folder.join(FILE);
+    std::fs::write(&file, ROWS).unwrap();
+    page.choose_file("data-file", &file).await;
+    page.until("the file is read", 60, |seen| seen.state == "ready" && seen.data.contains(FILE)).await;
+    for card in ["model", "data", "method", "run"] {
+        page.click(&format!("change-{card}")).await;
+        page.fits(380, &format!("the {card} card")).await;
+        page.click(&format!("change-{card}")).await;
+    }
+
+    page.click("change-method").await;
+    page.open_advanced("body-method").await;
+    page.write("ist-interval", "5").await;
+    page.click("change-run").await;
+    page.write("steps", &STEPS.to_string()).await;
+    page.open_advanced("body-run").await;
+    page.write("checkpoint-every", "10").await;
+    page.until("Train can be pressed", 30, |seen| seen.can_train).await;
+    page.click("train").await;
+    let losses = steps_until(page, "the run gets going", |seen| seen.step >= RELOAD_AFTER && seen.columns > 0).await;
+    let mean = |part: &[(usize, f64)]| part.iter().map(|(_, loss)| loss).sum::<f64>() / part.len() as f64;
+    assert!(losses.len() >= 6, "too few steps were seen to compare: {losses:?}");
+    let (first, last) = (mean(&losses[..3]), mean(&losses[losses.len() - 3..]));
+    assert!(last < first, "the loss went from {first} to {last}: {losses:?}");
+
+    page.click("pause").await;
+    page.until("the run pauses", 60, |seen| seen.state == "paused").await;
+    pictures::take(page, "training").await;
+    page.fits(380, "a run").await;
+    page.click("pause").await;
+    page.until("the run goes on", 60, |seen| seen.state == "training").await;
+
+    page.reload().await;
+    let found = page.until("the interrupted run is offered", 300, |seen| !seen.found.is_empty()).await.found;
+    let saved = first_number_after(&found, "at step").unwrap_or_else(|| panic!("no step in '{found}'"));
+    assert!((10..STEPS).contains(&saved), "a checkpoint of step {saved} is offered");
+    page.click("continue").await;
+    let again = steps_until(page, "the run goes on after the reload", |seen| seen.step > saved).await;
+    // The steps before the checkpoint are shown again for the charts, in a moment. A run that began anew would take its
+    // time over each of them.
+    let repeated = again.iter().filter(|(step, _)| *step < saved).count();
+    assert!(repeated <= saved / 2, "the run began anew and did not go on from step {saved}: {again:?}");
+    let end = page.until("the run is done", 1800, |seen| seen.state == "done").await;
+    assert_eq!(end.step, STEPS);
+    assert!(end.columns > 0, "the strata of the run are not shown");
+    assert!(end.table_rows > 1, "the strata have no table for screen readers");
+
+    page.write("prompt", "Mary waited at the old bridge until midnight, and nobody came.").await;
+    page.click("generate").await;
+    let written = |seen: &Seen| !seen.base.is_empty() && !seen.tuned.is_empty() && !seen.writing;
+    let answers = page.until("both models have answered", 300, written).await;
+    assert_ne!(answers.base, answers.tuned, "training changed nothing about the answer");
+    pictures::take(page, "done").await;
+    page.fits(380, "a run that is done").await;
+
+    page.click("download-adapter").await;
+    let zip = adapter::downloaded(folder).await;
+    adapter::check(&zip).await;
+}
+
+/// Watches the run until `done`, and gives each step that was seen with its loss.
+async fn steps_until(page: &Page, what: &str, done: impl Fn(&Seen) -> bool) -> Vec<(usize, f64)> {
+    let mut steps: Vec<(usize, f64)> = Vec::new();
+    let look = |seen: &Seen| {
+        let known = steps.last().is_some_and(|(step, _)| *step == seen.step);
+        if let (false, "training" | "done", Some(loss)) = (known, seen.state.as_str(), seen.loss) {
+            steps.push((seen.step, loss));
+        }
+        done(seen)
+    };
+    page.until(what, 1800, look).await;
+    steps
+}
+
+fn first_number_after(text: &str, words: &str) -> Option<usize> {
+    let (_, rest) = text.split_once(words)?;
+    rest.split_whitespace().next()?.parse().ok()
+}
+
+#[test]
+fn numbers_are_found_in_sentences() {
+    assert_eq!(first_number_after("was interrupted at step 20 of 60, just now", "at step"), Some(20));
+    assert_eq!(first_number_after("was interrupted", "at step"), None);
+}

@@ -1,0 +1,93 @@
+//! (b) A planted useless and a planted crucial block are told apart.
+
+use std::collections::BTreeMap;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use rand::RngExt;
+use stratune_data::{Dataset, Sequence};
+use stratune_ist::Ist;
+use stratune_models::Llama;
+use stratune_protocol::{Event, IstConfig, IstMode, draws};
+use stratune_runtime::{block_on, read_f32};
+use stratune_tests::fixtures::ids;
+use stratune_tests::runs::small;
+use stratune_train::{Hook, Lab};
+
+const LAYERS: usize = 6;
+const CRUCIAL: usize = 3;
+const USELESS: usize = 4;
+
+/// A model whose every block has an update: a strong one in the crucial block, none at all in the useless one, a weak one
+/// in the others.
+fn teacher(device: &Device) -> Llama {
+    let mut model = small(LAYERS, device);
+    for layer in 0..LAYERS {
+        let strength = match layer {
+            CRUCIAL => 1.0,
+            USELESS => 0.0,
+            _ => 0.3,
+        };
+        for (site, part, [outputs, inputs]) in [(0, "mlp.down_proj", [16, 24]), (1, "self_attn.o_proj", [16, 16])] {
+            let mut rng = draws(3, "planted", [layer as u64, site]);
+            let mut matrix = |rows: usize, columns: usize, bound: f32| {
+                let values: Vec<f32> = (0..rows * columns).map(|_| bound * rng.random_range(-1.0..1.0)).collect();
+                Tensor::<2>::from_data(TensorData::new(values, [rows, columns]), device)
+            };
+            let (a, b) = (matrix(2, inputs, 1.0), matrix(outputs, 2, strength));
+            model.attach_factors(&format!("model.layers.{layer}.{part}"), a, b, 4.0).unwrap();
+        }
+    }
+    model
+}
+
+/// Rows that the teacher itself would write: what damps its updates says them less surely.
+fn rows(model: &Llama, device: &Device) -> Vec<Sequence> {
+    let row = |i: u64| {
+        let mut rng = draws(4, "rows", [i, 0]);
+        let mut tokens: Vec<u32> = (0..2).map(|_| rng.random_range(0..32)).collect();
+        for _ in 0..14 {
+            let logits = block_on(read_f32(model.logits(ids(&tokens, device)))).unwrap();
+            let last = &logits[logits.len() - 32..];
+            let weights: Vec<f64> = last.iter().map(|l| f64::from(*l).exp()).collect();
+            let mut at = rng.random::<f64>() * weights.iter().sum::<f64>();
+            let next = weights.iter().position(|w| {
+                at -= w;
+                at < 0.0
+            });
+            tokens.push(next.unwrap_or(31) as u32);
+        }
+        Sequence { learned: (0..16).map(|t| t > 1).collect(), tokens }
+    };
+    (0..48).map(row).collect()
+}
+
+#[test]
+fn a_useless_block_is_ranked_last_and_a_crucial_one_first() {
+    let device = Device::flex();
+    let model = teacher(&device);
+    let rows = rows(&model, &device);
+    let dataset = Dataset { train: rows.clone(), validation: rows, ..Dataset::default() };
+    for mode in [IstMode::Faithful, IstMode::Practical] {
+        // The released μ is made for thousands of updates; the ordering needs few, larger ones.
+        let step_size = if mode == IstMode::Faithful { 40.0 } else { 0.3 };
+        let config = IstConfig { step_size, interval: 1, ..IstConfig::preset(mode) };
+        let mut hook = Ist::new(&config, LAYERS, 17);
+        let lab = Lab::new(&model, &dataset, 16);
+        let mut probabilities = BTreeMap::new();
+        for step in 0..150 {
+            let selection = block_on(hook.before_step(step, &lab)).unwrap();
+            for event in selection.events {
+                if let Event::Importance { step, probabilities: p, .. } = event {
+                    probabilities.insert(step, p);
+                }
+            }
+        }
+        let scores = &hook.scores().0;
+        let mut ranked: Vec<usize> = (0..LAYERS).collect();
+        ranked.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]));
+        println!("{mode:?}: {scores:?}");
+        assert_eq!((ranked[0], ranked[LAYERS - 1]), (CRUCIAL, USELESS), "{mode:?}: {scores:?}");
+        let last = &probabilities[&149];
+        assert!(last[CRUCIAL] > 0.5 && last[USELESS] < 0.5, "{last:?}");
+    }
+}

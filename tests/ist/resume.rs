@@ -1,0 +1,99 @@
+//! (f) A run that was interrupted is the run that was not, bit for bit.
+
+use burn::tensor::Device;
+use stratune_protocol::{Event, IstConfig, IstMode, RunConfig};
+use stratune_runtime::block_on;
+use stratune_store::Checkpoint;
+use stratune_tests::runs::{Witness, trainer};
+
+const LAYERS: usize = 4;
+const STEPS: usize = 17;
+
+fn config(mode: IstMode) -> RunConfig {
+    let mut config = RunConfig { ist: IstConfig::preset(mode), ..RunConfig::default() };
+    config.ist.interval = 4;
+    config.ist.redraw_every = 3;
+    config.method.rank = 2;
+    config.method.dropout = 0.1;
+    config.train.steps = STEPS;
+    config.train.batch_size = 3;
+    config.train.accumulation = 2;
+    config.train.eval_every = 5;
+    config.train.weight_decay = 0.01;
+    config
+}
+
+/// All that a checkpoint holds, but the time it was written.
+fn contents(
+    checkpoint: &Checkpoint,
+) -> (serde_json::Value, &std::collections::BTreeMap<String, stratune_store::HostTensor>) {
+    let mut meta = checkpoint.meta.clone();
+    meta["run"]["written"] = 0.into();
+    (meta, &checkpoint.tensors)
+}
+
+#[test]
+fn resumed_is_uninterrupted() {
+    let device = Device::flex();
+    for mode in [IstMode::All, IstMode::Random, IstMode::Faithful, IstMode::Practical] {
+        let config = config(mode);
+        let mut whole = Witness::default();
+        block_on(whole.watch(&mut trainer(&config, LAYERS, &device))).unwrap();
+        for stop in [1, 7, 10, 16] {
+            let mut first = Witness { stop_after: Some(stop), ..Witness::default() };
+            block_on(first.watch(&mut trainer(&config, LAYERS, &device))).unwrap();
+            let mut again = trainer(&config, LAYERS, &device);
+            again.resume(first.last()).unwrap();
+            assert_eq!(again.progress(), (stop, STEPS));
+            let mut second = Witness::default();
+            block_on(second.watch(&mut again)).unwrap();
+
+            assert_eq!([first.losses(), second.losses()].concat(), whole.losses(), "{mode:?}, stopped after {stop}");
+            assert_eq!([first.sampled(), second.sampled()].concat(), whole.sampled());
+            assert_eq!(contents(second.last()), contents(whole.last()), "{mode:?}, stopped after {stop}");
+        }
+    }
+}
+
+/// A loss that is not finite stops the run with the step's number, and no checkpoint of it is written.
+#[test]
+fn a_loss_that_is_not_finite_stops_the_run_and_spares_the_checkpoint() {
+    let mut config = config(IstMode::All);
+    config.train.learning_rate = 1e30;
+    config.train.clip_norm = 0.0;
+    config.train.warmup_steps = 0;
+    config.train.checkpoint_every = 1;
+    config.train.eval_every = 0;
+    config.train.log_every = 100;
+    let mut witness = Witness::default();
+    let problem = block_on(witness.watch(&mut trainer(&config, LAYERS, &Device::flex()))).unwrap_err();
+    assert_eq!(problem.kind.exit_code(), 3);
+    assert!(problem.what.contains("loss") && problem.at.starts_with("step "), "{problem:?}");
+    for checkpoint in &witness.checkpoints {
+        let values = checkpoint.tensors.iter().filter(|(name, _)| name.starts_with("value/"));
+        assert!(values.flat_map(|(_, t)| &t.data).all(|v| v.is_finite()));
+    }
+    assert!(!witness.events.iter().any(|e| matches!(e, Event::Ended { .. })));
+}
+
+/// A checkpoint of another run is refused, and says why.
+#[test]
+fn another_runs_checkpoint_is_refused() {
+    let device = Device::flex();
+    let config = config(IstMode::Practical);
+    let mut witness = Witness { stop_after: Some(2), ..Witness::default() };
+    block_on(witness.watch(&mut trainer(&config, LAYERS, &device))).unwrap();
+    let mut smaller = config.clone();
+    smaller.method.rank = 1;
+    for (mut other, about) in
+        [(trainer(&config, LAYERS + 1, &device), "layers"), (trainer(&smaller, LAYERS, &device), "layers")]
+    {
+        let problem = other.resume(witness.last()).unwrap_err();
+        assert!(problem.what.contains(about), "{problem:?}");
+        assert_eq!(problem.kind.exit_code(), 2);
+    }
+    let mut checkpoint = witness.last().clone();
+    checkpoint.meta["run"]["identity"]["model"] = "another".into();
+    let problem = trainer(&config, LAYERS, &device).resume(&checkpoint).unwrap_err();
+    assert!(problem.what.contains("another model"), "{problem:?}");
+}

@@ -1,0 +1,90 @@
+//! The same numbers as transformers, PEFT and PyTorch, on each device there is.
+
+use burn::tensor::Device;
+use serde::Deserialize;
+use stratune_data::Tokenizer;
+use stratune_peft::{Param, Parameters, Visitor};
+use stratune_runtime::{block_on, open_wgpu};
+use stratune_tests::{checks, fixtures};
+use stratune_train::AdamW;
+
+#[test]
+fn on_the_cpu() {
+    block_on(checks::all(&Device::flex()));
+}
+
+#[test]
+fn stories_on_the_cpu() {
+    if !block_on(checks::stories_are_told(&Device::flex(), 240)) {
+        println!("skipped: STRATUNE_DATA is not set");
+    }
+}
+
+/// Any adapter will do, a software one too: what is proven is that the numbers are right.
+#[test]
+fn on_wgpu() {
+    match block_on(open_wgpu()) {
+        Err(problem) => println!("skipped: {problem}"),
+        Ok(opened) => {
+            println!("on {}", opened.info.name);
+            block_on(checks::all(&opened.device));
+            if !block_on(checks::stories_are_told(&opened.device, 40)) {
+                println!("skipped: STRATUNE_DATA is not set");
+            }
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Steps {
+    learning_rate: f64,
+    betas: (f32, f32),
+    weight_decay: f32,
+    start: Vec<f32>,
+    gradients: Vec<Vec<f32>>,
+    after: Vec<Vec<f32>>,
+}
+
+struct One(Param<1>);
+
+impl Parameters for One {
+    fn each(&mut self, _: &str, visitor: &mut impl Visitor) {
+        visitor.visit("one", &mut self.0);
+    }
+}
+
+/// torch.optim.AdamW, step by step, within f32's rounding.
+#[test]
+fn adamw_is_pytorchs() {
+    let steps: Steps = serde_json::from_slice(fixtures::ADAMW).unwrap();
+    let device = Device::flex();
+    let tensor = |values: &[f32]| burn::tensor::Tensor::<1>::from_floats(values, &device);
+    let mut one = One(Param::trainable(tensor(&steps.start)));
+    let mut adam = AdamW::with_betas(steps.weight_decay, steps.betas.0, steps.betas.1);
+    for (gradient, after) in steps.gradients.iter().zip(&steps.after) {
+        adam.step(&mut one, [("one".to_string(), tensor(gradient))].into(), steps.learning_rate);
+        let ours: Vec<f32> = one.0.value.to_data().iter::<f32>().collect();
+        assert!(ours.iter().zip(after).all(|(a, b)| (a - b).abs() <= 1e-6), "{ours:?} {after:?}");
+    }
+}
+
+#[derive(Deserialize)]
+struct Sample {
+    text: String,
+    ids: Vec<u32>,
+}
+
+/// The tokens of Hugging Face's tokenizers library in Python, and back.
+#[test]
+fn tokens_are_the_librarys() {
+    let folder = fixtures::folder("tokenizer");
+    let read = |name: &str| block_on(folder.read(name, None)).unwrap();
+    let tokenizer =
+        Tokenizer::from_json(&read("tokenizer.json"), Some(&read("tokenizer_config.json")), "tokenizer.json").unwrap();
+    let samples: Vec<Sample> = serde_json::from_slice(&read("samples.json")).unwrap();
+    assert!(samples.len() > 3);
+    for sample in samples {
+        assert_eq!(tokenizer.encode(&sample.text).unwrap(), sample.ids, "{}", sample.text);
+        assert_eq!(tokenizer.decode(&sample.ids).unwrap(), sample.text);
+    }
+}

@@ -1,0 +1,125 @@
+//! Gradients of the reverse sweep, against PEFT and against differences.
+
+use std::collections::BTreeMap;
+
+use burn::tensor::Device;
+use serde::Deserialize;
+use stratune_data::{Sequence, collate};
+use stratune_models::Llama;
+use stratune_peft::{Gradients, Param, Parameters, Visitor};
+use stratune_runtime::{read_f32, read_scalars};
+use stratune_train::{Demand, Swept, Uploaded, sweep};
+
+use super::worst;
+use crate::fixtures::{GRADIENTS, adapted};
+use crate::runs::rows;
+
+#[derive(Deserialize)]
+struct Expected {
+    adapter: String,
+    ids: Vec<Vec<u32>>,
+    labels: Vec<Vec<i64>>,
+    loss: f64,
+    gradients: BTreeMap<String, Gradient>,
+}
+
+#[derive(Deserialize)]
+struct Gradient {
+    values: Vec<f32>,
+}
+
+fn expected() -> Expected {
+    serde_json::from_slice(GRADIENTS).expect("the fixture's form")
+}
+
+/// One sweep over all blocks of `model`.
+fn swept(model: &Llama, rows: &[Sequence], keep_graphs: usize) -> (Swept, usize) {
+    let batch = collate(&rows.iter().collect::<Vec<_>>());
+    let learned = batch.targets.len();
+    let active = vec![true; model.layers.len()];
+    let demand = Demand { active: &active, dropout: None, keep_graphs, scale: 1.0 / learned as f64 };
+    (sweep(model, &Uploaded::new(&batch, &model.device()), &demand), learned)
+}
+
+async fn read(gradients: Gradients) -> BTreeMap<String, Vec<f32>> {
+    let mut values = BTreeMap::new();
+    for (path, gradient) in gradients {
+        values.insert(path, read_f32(gradient).await.expect("a gradient"));
+    }
+    values
+}
+
+/// Loss and LoRA gradients of one masked batch, against transformers and PEFT: within 1e-4, both in f32.
+pub async fn gradients_agree_with_peft(device: &Device) {
+    let expected = expected();
+    let model = adapted(&expected.adapter, device).await;
+    let rows = rows(&expected.ids, &expected.labels);
+    let (swept, learned) = swept(&model, &rows, 0);
+    let loss = read_scalars(vec![swept.loss]).await.expect("a loss")[0] / learned as f64;
+    assert!((loss - expected.loss).abs() <= 1e-4, "loss {loss}, PEFT's {}", expected.loss);
+    let ours = read(swept.gradients).await;
+    assert!(!expected.gradients.is_empty());
+    for (name, gradient) in &expected.gradients {
+        let path = name.trim_start_matches("base_model.model.");
+        let ours = ours.get(path).unwrap_or_else(|| panic!("no gradient of {path}"));
+        let scale = gradient.values.iter().fold(1.0_f32, |m, v| m.max(v.abs()));
+        let off = worst(ours, &gradient.values);
+        assert!(off <= 1e-4 * scale, "{path}: off by {off:e} where the largest is {scale}");
+    }
+}
+
+/// Blocks that keep their graphs and blocks that run twice give the same gradients, bit for bit.
+pub async fn keeping_graphs_changes_nothing(device: &Device) {
+    let expected = expected();
+    let model = adapted(&expected.adapter, device).await;
+    let rows = rows(&expected.ids, &expected.labels);
+    let twice = read(swept(&model, &rows, 0).0.gradients).await;
+    for keep_graphs in [1, model.layers.len()] {
+        let kept = read(swept(&model, &rows, keep_graphs).0.gradients).await;
+        assert_eq!(kept, twice, "keep_graphs {keep_graphs}");
+    }
+}
+
+/// (f(x + h) − f(x − h)) / 2h at the largest entry of every factor. In f32 the loss carries 1e-6, which h = 1e-2 turns
+/// into 1e-4; the third derivative adds as much. 2 % of the gradient and 1e-3 hold both.
+pub async fn finite_differences(device: &Device) {
+    let expected = expected();
+    let model = adapted(&expected.adapter, device).await;
+    let rows = rows(&expected.ids, &expected.labels);
+    let gradients = read(swept(&model, &rows, 0).0.gradients).await;
+    assert_eq!(gradients.len(), 2 * 7 * model.layers.len());
+    let step = 1e-2;
+    for (path, gradient) in gradients.iter().step_by(3) {
+        let at = (0..gradient.len()).max_by(|a, b| gradient[*a].abs().total_cmp(&gradient[*b].abs())).unwrap_or(0);
+        let mut losses = Vec::new();
+        for h in [step, -step] {
+            let mut moved = model.clone();
+            moved.each("", &mut Nudge { path, at, by: h });
+            let (swept, learned) = swept(&moved, &rows, 0);
+            losses.push(read_scalars(vec![swept.loss]).await.expect("a loss")[0] / learned as f64);
+        }
+        let difference = (losses[0] - losses[1]) / f64::from(2.0 * step);
+        let ours = f64::from(gradient[at]);
+        let allowed = 0.02 * ours.abs() + 1e-3;
+        assert!((difference - ours).abs() <= allowed, "{path}[{at}]: {ours} by hand, {difference} by difference");
+    }
+}
+
+/// Adds a number to one entry of one parameter.
+struct Nudge<'a> {
+    path: &'a str,
+    at: usize,
+    by: f32,
+}
+
+impl Visitor for Nudge<'_> {
+    fn visit<const D: usize>(&mut self, path: &str, param: &mut Param<D>) {
+        if path == self.path {
+            let shape = param.value.shape();
+            let mut values: Vec<f32> = param.value.to_data().iter::<f32>().collect();
+            values[self.at] += self.by;
+            let data = burn::tensor::TensorData::new(values, shape);
+            param.value = burn::tensor::Tensor::from_data(data, &param.value.device());
+        }
+    }
+}

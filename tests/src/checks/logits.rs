@@ -1,0 +1,56 @@
+//! What the models say, against transformers and PEFT.
+
+use burn::tensor::Device;
+use stratune_models::{Llama, Sampling, generate};
+use stratune_runtime::read_f32;
+
+use super::worst;
+use crate::fixtures::{Logits, adapted, ids, json, model};
+
+/// Both sides compute in f32, in another order: 1e-4 of logits that reach a few units.
+const TOLERANCE: f32 = 1e-4;
+
+async fn says(model: &Llama, expected: &Logits, name: &str) {
+    let ours = read_f32(model.logits(ids(&expected.ids, &model.device()))).await.expect("logits");
+    let off = worst(&ours, &expected.logits.concat());
+    assert!(off <= TOLERANCE, "{name}: logits are off by {off:e}");
+}
+
+/// Logits of tied and untied, f32, f16 and bf16, whole and sharded models, with and without stretched positions; and
+/// greedy text through the cache.
+pub async fn logits_agree_with_transformers(device: &Device) {
+    for name in ["tiny-llama", "tiny-llama3", "tiny-llama-f16"] {
+        let model = model(name, device).await;
+        let expected: Logits = json(name, "logits.json").await;
+        says(&model, &expected, name).await;
+        let mut told = Vec::new();
+        let take = |token| {
+            told.push(token);
+            Ok(true)
+        };
+        generate(&model, &expected.prompt, expected.greedy.len(), &Sampling::GREEDY, take).await.expect("a text");
+        assert_eq!(told, expected.greedy, "{name}");
+    }
+}
+
+/// Adapters written by PEFT: LoRA with a rank and an alpha of its own at one target, and rank-stabilised LoRA.
+pub async fn adapters_agree_with_peft(device: &Device) {
+    for name in ["peft-lora", "peft-rslora"] {
+        let expected: Logits = json(name, "logits.json").await;
+        says(&adapted(name, device).await, &expected, name).await;
+    }
+}
+
+/// Merged and unmerged logits within 1e-5 of each other: one sum of f32 products in another order.
+pub async fn merging_changes_nothing(device: &Device) {
+    for name in ["peft-lora", "peft-rslora", "peft-all"] {
+        let mut model = adapted(name, device).await;
+        let text: Vec<u32> = (1..25).collect();
+        let before = read_f32(model.logits(ids(&text, device))).await.expect("logits");
+        model.merge();
+        let after = read_f32(model.logits(ids(&text, device))).await.expect("logits");
+        let scale = before.iter().fold(1.0_f32, |m, v| m.max(v.abs()));
+        let off = worst(&before, &after);
+        assert!(off <= 1e-5 * scale, "{name}: merging moves logits of up to {scale} by {off:e}");
+    }
+}

@@ -1,0 +1,32 @@
+//! Proofs that run on any device.
+
+mod curve;
+mod gradients;
+mod logits;
+mod stories;
+
+use burn::tensor::Device;
+
+pub use curve::training_follows_pytorch;
+pub use gradients::{finite_differences, gradients_agree_with_peft, keeping_graphs_changes_nothing};
+pub use logits::{adapters_agree_with_peft, logits_agree_with_transformers, merging_changes_nothing};
+pub use stories::stories_are_told;
+
+/// All of them. Panics with the first that fails.
+pub async fn all(device: &Device) {
+    assert_eq!(stratune_kernels::self_test(device).await, Ok(()));
+    logits_agree_with_transformers(device).await;
+    adapters_agree_with_peft(device).await;
+    merging_changes_nothing(device).await;
+    gradients_agree_with_peft(device).await;
+    keeping_graphs_changes_nothing(device).await;
+    finite_differences(device).await;
+    training_follows_pytorch(device).await;
+}
+
+/// The largest difference between two lists of the same length.
+pub(crate) fn worst(ours: &[f32], theirs: &[f32]) -> f32 {
+    assert_eq!(ours.len(), theirs.len());
+    // A comparison with NaN must not pass as small.
+    ours.iter().zip(theirs).map(|(a, b)| (a - b).abs()).fold(0.0, |m, d| if d <= m { m } else { d })
+}

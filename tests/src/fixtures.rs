@@ -1,0 +1,85 @@
+//! The fixtures, built into the tests so that a browser has them too. `make_fixtures.py` beside them makes them.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use serde::Deserialize;
+use stratune_models::Llama;
+use stratune_session::{attach, read_model};
+use stratune_store::{Folder, MemoryFolder, ModelFolder, read_adapter};
+
+macro_rules! folder {
+    ($name:literal: $($file:literal),+) => {
+        ($name, &[$(($file, include_bytes!(concat!("../fixtures/", $name, "/", $file)).as_slice())),+])
+    };
+}
+
+type Files = &'static [(&'static str, &'static [u8])];
+
+const FOLDERS: [(&str, Files); 7] = [
+    folder!("tiny-llama": "config.json", "model.safetensors", "logits.json"),
+    folder!("tiny-llama3": "config.json", "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors",
+        "model.safetensors.index.json", "logits.json"),
+    folder!("tiny-llama-f16": "config.json", "model.safetensors", "logits.json"),
+    folder!("peft-lora": "adapter_config.json", "adapter_model.safetensors", "logits.json"),
+    folder!("peft-rslora": "adapter_config.json", "adapter_model.safetensors", "logits.json"),
+    folder!("peft-all": "adapter_config.json", "adapter_model.safetensors"),
+    folder!("tokenizer": "tokenizer.json", "tokenizer_config.json", "samples.json"),
+];
+
+/// Loss, gradients and shapes of one batch, from transformers and PEFT.
+pub const GRADIENTS: &[u8] = include_bytes!("../fixtures/lora-gradients.json");
+/// Loss and gradient norm of twelve steps, from transformers, PEFT and PyTorch.
+pub const TRAINING: &[u8] = include_bytes!("../fixtures/lora-training.json");
+/// `torch.optim.AdamW` on five numbers.
+pub const ADAMW: &[u8] = include_bytes!("../fixtures/adamw.json");
+
+/// A fixture's folder.
+pub fn folder(name: &str) -> Rc<dyn Folder> {
+    let (_, files) = FOLDERS.iter().find(|(n, _)| *n == name).expect("a listed fixture");
+    let files = files.iter().map(|(file, bytes)| (file.to_string(), Cow::Borrowed(*bytes))).collect();
+    Rc::new(MemoryFolder::new(name, files))
+}
+
+/// A file of a fixture, from JSON.
+pub async fn json<T: for<'a> Deserialize<'a>>(name: &str, file: &str) -> T {
+    let bytes = folder(name).read(file, None).await.expect("a listed file");
+    serde_json::from_slice(&bytes).expect("JSON of that form")
+}
+
+/// A fixture's model.
+pub async fn model(name: &str, device: &Device) -> Llama {
+    let files = ModelFolder::open(folder(name)).await.expect("a model folder");
+    read_model(&files, device, &mut |_| {}).await.expect("a model")
+}
+
+/// `tiny-llama` with a fixture's adapter.
+pub async fn adapted(adapter: &str, device: &Device) -> Llama {
+    let mut model = model("tiny-llama", device).await;
+    let adapter = read_adapter(folder(adapter).as_ref()).await.expect("an adapter");
+    attach(&mut model, &adapter).expect("an adapter that fits");
+    model
+}
+
+/// Token ids as a batch of one row.
+pub fn ids(values: &[u32], device: &Device) -> Tensor<2, Int> {
+    let values: Vec<i32> = values.iter().map(|v| *v as i32).collect();
+    let count = values.len();
+    Tensor::from_data(TensorData::new(values, [1, count]), device)
+}
+
+/// What a model says at each position.
+#[derive(Deserialize)]
+pub struct Logits {
+    /// The text.
+    pub ids: Vec<u32>,
+    /// The answer at each position.
+    pub logits: Vec<Vec<f32>>,
+    /// A beginning.
+    #[serde(default)]
+    pub prompt: Vec<u32>,
+    /// How it goes on, taking the likeliest token each time.
+    #[serde(default)]
+    pub greedy: Vec<u32>,
+}

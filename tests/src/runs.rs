@@ -1,0 +1,119 @@
+//! Small runs to look into.
+
+use std::rc::Rc;
+
+use burn::tensor::Device;
+use futures::future::LocalBoxFuture;
+use rand::RngExt;
+use stratune_data::{Dataset, Sequence};
+use stratune_models::{Llama, LlamaConfig};
+use stratune_protocol::{Event, Problem, RunConfig, draws};
+use stratune_runtime::Control;
+use stratune_session::hook_for;
+use stratune_store::Checkpoint;
+use stratune_train::{Ended, Host, Identity, Trainer};
+
+/// Rows from Hugging Face's ids and labels.
+pub fn rows(ids: &[Vec<u32>], labels: &[Vec<i64>]) -> Vec<Sequence> {
+    let learned = labels.iter().map(|row| row.iter().enumerate().map(|(t, l)| t > 0 && *l >= 0).collect());
+    ids.iter().zip(learned).map(|(tokens, learned)| Sequence { tokens: tokens.clone(), learned }).collect()
+}
+
+/// A model of `layers` blocks of 16, with random weights.
+pub fn small(layers: usize, device: &Device) -> Llama {
+    let config = LlamaConfig {
+        vocab_size: 32,
+        hidden_size: 16,
+        intermediate_size: 24,
+        num_hidden_layers: layers,
+        num_attention_heads: 2,
+        num_key_value_heads: 1,
+        head_dim: 8,
+        rms_norm_eps: 1e-5,
+        rope_theta: 10_000.0,
+        rope_scaling: None,
+        max_position_embeddings: 64,
+        tie_word_embeddings: true,
+    };
+    Llama::random(config, 11, device).expect("a sound geometry")
+}
+
+/// Rows in which every token is the one before plus a step of the row's own: something to learn.
+pub fn counting(train: usize, validation: usize) -> Dataset {
+    let row = |i: usize| {
+        let mut rng = draws(5, "counting", [i as u64, 0]);
+        let (start, step, length) = (rng.random_range(0..32_u32), rng.random_range(1..4_u32), rng.random_range(8..20));
+        let tokens = (0..length).map(|t| (start + t * step) % 32).collect();
+        Sequence { tokens, learned: (0..length).map(|t| t > 2).collect() }
+    };
+    let all: Vec<Sequence> = (0..train + validation).map(row).collect();
+    let (train, validation) = all.split_at(train);
+    Dataset { train: train.to_vec(), validation: validation.to_vec(), ..Dataset::default() }
+}
+
+/// A run of `config` on a small model and counting rows.
+pub fn trainer(config: &RunConfig, layers: usize, device: &Device) -> Trainer {
+    let mut model = small(layers, device);
+    model.attach(&config.method, config.train.seed).expect("a method that fits");
+    let hook = hook_for(config, layers);
+    let dataset = Rc::new(counting(40, 12));
+    Trainer::new(config.clone(), model, dataset, hook, Identity::default()).expect("a run")
+}
+
+/// A host that remembers everything, and may stop the run after a step.
+#[derive(Default)]
+pub struct Witness {
+    /// What was told.
+    pub events: Vec<Event>,
+    /// What was kept.
+    pub checkpoints: Vec<Checkpoint>,
+    /// Stops the run after this step.
+    pub stop_after: Option<usize>,
+    /// What the run looks at.
+    pub control: Control,
+}
+
+impl Witness {
+    /// Runs `trainer` to its end.
+    pub async fn watch(&mut self, trainer: &mut Trainer) -> Result<Ended, Problem> {
+        let control = self.control.clone();
+        trainer.run(self, &control).await
+    }
+
+    /// The layers that trained, step by step.
+    pub fn sampled(&self) -> Vec<Vec<usize>> {
+        self.events.iter().filter_map(|e| if let Event::Step(s) = e { Some(s.sampled.clone()) } else { None }).collect()
+    }
+
+    /// The loss, step by step.
+    pub fn losses(&self) -> Vec<f64> {
+        self.events.iter().filter_map(|e| if let Event::Step(s) = e { Some(s.loss) } else { None }).collect()
+    }
+
+    /// The last checkpoint.
+    pub fn last(&self) -> &Checkpoint {
+        self.checkpoints.last().expect("a checkpoint")
+    }
+}
+
+impl Host for Witness {
+    fn emit(&mut self, event: Event) {
+        if let Event::Step(step) = &event
+            && self.stop_after == Some(step.step)
+        {
+            self.control.stop();
+        }
+        self.events.push(event);
+    }
+
+    fn keep(&mut self, checkpoint: Checkpoint) -> LocalBoxFuture<'_, Result<(), Problem>> {
+        // Through bytes and back, as a real one goes.
+        let bytes = checkpoint.to_bytes();
+        self.checkpoints.push(bytes.and_then(|b| Checkpoint::from_bytes(&b, "memory")).expect("a sound checkpoint"));
+        Box::pin(async { Ok(()) })
+    }
+
+    fn sample<'a>(&'a mut self, _: &'a Llama, _: usize) -> LocalBoxFuture<'a, Result<(), Problem>> {
+        Box::pin(async { Ok(()) })
+    }
+}
