@@ -1,4 +1,5 @@
 //! The command line as a person uses it: whole runs, interrupted runs, and wrong input.
+#![allow(clippy::unwrap_used)]
 
 mod bad_input;
 mod interrupted;

@@ -36,9 +36,8 @@ impl Ist {
         &self.scores
     }
 
-    /// Blocks that a share means: rounded down as released, at least one.
     fn blocks(&self, share: f32) -> usize {
-        ((f64::from(share) * self.scores.0.len() as f64 + 1e-6).floor() as usize).max(1)
+        IstConfig::blocks(share, self.scores.0.len())
     }
 
     /// The importance loop: damps a few sets of blocks in turn and moves the scores by what that does to the loss.

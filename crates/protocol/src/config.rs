@@ -272,6 +272,12 @@ impl Default for IstConfig {
 }
 
 impl IstConfig {
+    /// How many of `layers` a share means: rounded down, as released, and at least one.
+    pub fn blocks(share: f32, layers: usize) -> usize {
+        // A third of nine is three, whatever f32 makes of a third.
+        ((f64::from(share) * layers as f64 + 1e-6).floor() as usize).max(1)
+    }
+
     /// The settings a mode starts from. `faithful` keeps the constants of the released algorithm; `practical` uses a
     /// step size that suits a normalised advantage.
     pub fn preset(mode: IstMode) -> Self {

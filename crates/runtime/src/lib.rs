@@ -12,4 +12,4 @@ pub use control::{Control, Wish};
 pub use device::{Opened, open_cpu, open_cuda, open_wgpu};
 pub use memory::{memory_in_use, peak_host_memory, reset_peak_host_memory};
 pub use read::{read_f32, read_scalars};
-pub use time::{Stopwatch, block_on, unix_millis, yield_now};
+pub use time::{Stopwatch, block_on, rest, unix_millis, yield_now};

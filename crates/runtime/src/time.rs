@@ -33,6 +33,14 @@ pub async fn yield_now() {
     browser::macrotask().await;
 }
 
+/// Waits a little, while there is nothing to do.
+pub async fn rest() {
+    #[cfg(target_family = "wasm")]
+    browser::pause().await;
+    #[cfg(not(target_family = "wasm"))]
+    std::thread::sleep(Duration::from_millis(20));
+}
+
 /// Runs a future to its end. Native only: a browser's thread may not block.
 #[cfg(not(target_family = "wasm"))]
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -47,8 +55,8 @@ pub fn block_on<T>(_: impl Future<Output = T>) -> T {
 
 #[cfg(target_family = "wasm")]
 mod browser {
-    use wasm_bindgen::JsValue;
     use wasm_bindgen::closure::Closure;
+    use wasm_bindgen::{JsCast, JsValue};
     use wasm_bindgen_futures::JsFuture;
 
     /// One turn of the event loop. A message port is used because `setTimeout` is held back to 4 ms when nested.
@@ -66,5 +74,17 @@ mod browser {
             let _ = JsFuture::from(turn).await;
         }
         receiver.close();
+    }
+
+    /// A twentieth of a second.
+    pub async fn pause() {
+        let scope: web_sys::WorkerGlobalScope = js_sys::global().unchecked_into();
+        let over = js_sys::Promise::new(&mut |resolve, _| {
+            // Without a timer the promise is settled at once, and waiting becomes asking again.
+            if scope.set_timeout_with_callback_and_timeout_and_arguments_0(&resolve, 50).is_err() {
+                let _ = resolve.call0(&JsValue::NULL);
+            }
+        });
+        let _ = JsFuture::from(over).await;
     }
 }

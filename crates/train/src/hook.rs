@@ -4,7 +4,7 @@ use futures::future::LocalBoxFuture;
 use serde_json::Value;
 use stratune_data::{Dataset, Sequence};
 use stratune_models::Llama;
-use stratune_protocol::{Event, Problem};
+use stratune_protocol::{Event, Problem, ProblemKind};
 
 use crate::evaluate::measure;
 
@@ -87,11 +87,19 @@ impl<'a> Lab<'a> {
     /// there is nothing to restore.
     ///
     /// # Errors
-    /// The device does not answer.
+    /// The loss is not finite, or the device does not answer.
     pub async fn loss(&self, from: Rows, rows: &[usize], damping: &[f32]) -> Result<f64, Problem> {
         let all = self.rows(from);
         let rows: Vec<&Sequence> = rows.iter().filter_map(|i| all.get(*i)).collect();
-        Ok(measure(self.model, &rows, self.batch_size, Some(damping)).await?.loss)
+        let loss = measure(self.model, &rows, self.batch_size, Some(damping)).await?.loss;
+        if !loss.is_finite() {
+            let what =
+                format!("the loss of the importance batch is {loss} and the run stops; the last checkpoint stands");
+            return Err(
+                Problem::new(ProblemKind::Numeric, what).next("lower the learning rate, and resume or start anew")
+            );
+        }
+        Ok(loss)
     }
 
     fn rows(&self, from: Rows) -> &[Sequence] {

@@ -8,7 +8,7 @@ use stratune_data::{Dataset, Plan, Sequence, collate};
 use stratune_models::Llama;
 use stratune_peft::{Dropout, Gradients, count_trainable, restore, snapshot};
 use stratune_protocol::{EndReason, Event, Problem, ProblemKind, RunConfig, StepReport};
-use stratune_runtime::{Control, Stopwatch, Wish, memory_in_use, read_scalars, yield_now};
+use stratune_runtime::{Control, Stopwatch, Wish, memory_in_use, read_scalars, rest, yield_now};
 use stratune_store::Checkpoint;
 
 use crate::state::{self, Identity, TrainState, Values};
@@ -280,7 +280,7 @@ impl Trainer {
             self.keep(host).await?;
             host.emit(Event::Paused { step: self.state.step });
             while control.wish() == Wish::Pause {
-                yield_now().await;
+                rest().await;
             }
             if control.wish() == Wish::Run {
                 host.emit(Event::Resumed { step: self.state.step });

@@ -37,41 +37,36 @@ pub fn wasm_bindgen(places: &Places) -> Result<(), Failure> {
         .map_err(|e| Failure::usage(format!("Cargo.lock cannot be read: {e}"), "run `cargo generate-lockfile`"))?;
     let version = locked_version(&lock, "wasm-bindgen")
         .ok_or_else(|| Failure::usage("Cargo.lock names no wasm-bindgen", "run `cargo generate-lockfile`"))?;
-    ensure(places, "wasm-bindgen", "wasm-bindgen-cli", version, |there| there == version)
+    // Without its lock file, which names a prerelease that was withdrawn.
+    ensure(places, "wasm-bindgen", &["wasm-bindgen-cli", "--version", version], |there| there == version)
 }
 
 /// Makes sure of trunk, which puts the page together.
 pub fn trunk(places: &Places) -> Result<(), Failure> {
-    ensure(places, "trunk", "trunk", TRUNK, |there| there.starts_with(TRUNK_SERIES))
+    // With its lock file: the newest lightningcss that it allows does not compile with the newest parcel_selectors.
+    ensure(places, "trunk", &["trunk", "--version", TRUNK, "--locked"], |there| there.starts_with(TRUNK_SERIES))
 }
 
-/// Installs `package` unless `program` is there in a version that fits. Where the user has another version it goes
-/// beside the build, so that theirs stays. Not with `--locked`: the lock file of wasm-bindgen-cli names a prerelease
-/// that was withdrawn.
-fn ensure(
-    places: &Places,
-    program: &str,
-    package: &str,
-    version: &str,
-    fits: impl Fn(&str) -> bool,
-) -> Result<(), Failure> {
+/// Installs a package unless its `program` is there in a version that fits. Where the user has another version it goes
+/// beside the build, so that theirs stays.
+fn ensure(places: &Places, program: &str, package: &[&str], fits: impl Fn(&str) -> bool) -> Result<(), Failure> {
     let found = version_of(places, program);
     if found.as_deref().is_some_and(&fits) {
         return Ok(());
     }
     let mut install = places.cargo();
-    install.args(["install", package, "--version", version]);
+    install.arg("install").args(package);
     if found.is_some() {
         install.arg("--root").arg(&places.tools).arg("--force");
     }
     // Its own folder for the build, which cargo removes afterwards.
     install.env_remove("CARGO_TARGET_DIR");
-    shell::step(&format!("install {package} {version}"), || shell::run(&mut install))?;
+    shell::step(&format!("install {}", package[0]), || shell::run(&mut install))?;
     match version_of(places, program) {
         Some(there) if fits(&there) => Ok(()),
         there => Err(Failure::usage(
-            format!("{program} {version} is installed, and the PATH has {}", there.as_deref().unwrap_or("none")),
-            "put cargo's bin folder (~/.cargo/bin) on the PATH",
+            format!("{} is installed, and the {program} on the PATH is {there:?}", package[0]),
+            "put cargo's bin folder (~/.cargo/bin) before others on the PATH",
         )),
     }
 }

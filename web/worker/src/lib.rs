@@ -36,7 +36,6 @@ pub fn start() {
     // again at every entry from JavaScript, which would register the whole inventory of kernels each time: a hundred
     // times slower. A browser test counts on it.
     unsafe { __wasm_call_ctors() };
-    console_error_panic_hook::set_once();
     console::install();
     let control = Control::default();
     let (send, mut receive) = mpsc::unbounded();

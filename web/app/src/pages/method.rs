@@ -104,7 +104,7 @@ fn summary(run: Run) -> String {
     let sparse = match (ist.mode, layers) {
         (IstMode::All, _) => "all layers".to_string(),
         (mode, 0) => name_of(mode).to_string(),
-        (mode, n) => format!("{} of {n} layers, {}", drawn(ist.fraction, n), name_of(mode)),
+        (mode, n) => format!("{} of {n} layers, {}", IstConfig::blocks(ist.fraction, n), name_of(mode)),
     };
     let share = run.model.with(|m| {
         m.as_ref()
@@ -115,11 +115,6 @@ fn summary(run: Run) -> String {
 
 fn share_of(all: u64, part: u64) -> f64 {
     part as f64 / all.max(1) as f64
-}
-
-/// Layers of `n` that train at a step.
-fn drawn(fraction: f32, n: usize) -> usize {
-    ((fraction * n as f32).round() as usize).clamp(1, n.max(1))
 }
 
 /// The targets in a few letters: `q v`, or `all matrices`.
@@ -136,7 +131,7 @@ fn fraction_hint(run: Run) -> Option<String> {
     let layers = run.model.with(|m| m.as_ref().map(|m| m.layers))?;
     Some(match mode {
         IstMode::All => "not used: every layer trains".into(),
-        _ => format!("{} of {layers} layers at each step", drawn(fraction, layers)),
+        _ => format!("{} of {layers} layers at each step", IstConfig::blocks(fraction, layers)),
     })
 }
 
@@ -250,13 +245,6 @@ fn Advanced() -> impl IntoView {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn layers_drawn_at_a_step() {
-        for (fraction, n, drawn_layers) in [(0.25, 8, 2), (0.01, 8, 1), (1.0, 8, 8), (0.5, 0, 1)] {
-            assert_eq!(drawn(fraction, n), drawn_layers);
-        }
-    }
 
     #[test]
     fn targets_in_short() {

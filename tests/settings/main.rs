@@ -1,0 +1,179 @@
+//! No setting is declared and ignored: each is turned, and the run is another. A setting that is not listed here fails
+//! the test.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use burn::tensor::Device;
+use serde_json::Value;
+use stratune_data::{SourceFile, Tokenizer, load};
+use stratune_protocol::{DataFormat, Event, IstConfig, IstMode, RunConfig, Schedule, Target, TargetOverride};
+use stratune_runtime::{block_on, peak_host_memory, reset_peak_host_memory};
+use stratune_store::HostTensor;
+use stratune_tests::fixtures;
+use stratune_tests::runs::{Witness, trainer};
+
+type Change = fn(&mut RunConfig);
+
+/// A run in which every part has something to do.
+fn base() -> RunConfig {
+    let mut config = RunConfig { ist: IstConfig::preset(IstMode::Practical), ..RunConfig::default() };
+    config.ist.interval = 2;
+    config.ist.batch_size = 4;
+    config.ist.step_size = 3.0;
+    config.method.rank = 2;
+    config.train.epochs = 1.0;
+    config.train.batch_size = 4;
+    config.train.eval_every = 4;
+    config.train.warmup_steps = 2;
+    config.train.learning_rate = 0.02;
+    config
+}
+
+/// Settings of the loop, the method and IST: what to set first, and what to turn.
+fn turns() -> Vec<(&'static str, Change, Change)> {
+    let nothing: Change = |_| {};
+    vec![
+        ("method.rank", nothing, |c| c.method.rank = 3),
+        ("method.alpha", nothing, |c| c.method.alpha = 3.0),
+        ("method.dropout", nothing, |c| c.method.dropout = 0.3),
+        ("method.targets", nothing, |c| c.method.targets = vec![Target::QProj]),
+        ("method.overrides", nothing, |c| {
+            c.method.overrides.insert(Target::VProj, TargetOverride { rank: Some(1), alpha: None });
+        }),
+        ("ist.mode", nothing, |c| c.ist.mode = IstMode::Faithful),
+        ("ist.fraction", nothing, |c| c.ist.fraction = 0.5),
+        ("ist.damped_fraction", nothing, |c| c.ist.damped_fraction = 0.25),
+        ("ist.candidates", nothing, |c| c.ist.candidates = 5),
+        ("ist.damping", nothing, |c| c.ist.damping = 0.75),
+        ("ist.step_size", nothing, |c| c.ist.step_size = 1.0),
+        ("ist.interval", nothing, |c| c.ist.interval = 3),
+        ("ist.batch_size", nothing, |c| c.ist.batch_size = 7),
+        ("ist.redraw_every", nothing, |c| c.ist.redraw_every = 4),
+        ("ist.score_limit", nothing, |c| c.ist.score_limit = 0.01),
+        ("ist.floor", |c| c.ist.fraction = 0.5, |c| c.ist.floor = false),
+        ("train.steps", nothing, |c| c.train.steps = 3),
+        ("train.epochs", nothing, |c| c.train.epochs = 0.5),
+        ("train.batch_size", nothing, |c| c.train.batch_size = 5),
+        ("train.accumulation", nothing, |c| c.train.accumulation = 2),
+        ("train.learning_rate", nothing, |c| c.train.learning_rate = 0.01),
+        ("train.schedule", nothing, |c| c.train.schedule = Schedule::Linear),
+        ("train.warmup_steps", nothing, |c| c.train.warmup_steps = 5),
+        ("train.weight_decay", nothing, |c| c.train.weight_decay = 0.5),
+        ("train.clip_norm", nothing, |c| c.train.clip_norm = 0.01),
+        ("train.seed", nothing, |c| c.train.seed = 1),
+        ("train.log_every", nothing, |c| c.train.log_every = 3),
+        ("train.eval_every", nothing, |c| c.train.eval_every = 3),
+        ("train.patience", |c| (c.train.learning_rate, c.train.eval_every) = (2.0, 1), |c| c.train.patience = 1),
+        ("train.checkpoint_every", nothing, |c| c.train.checkpoint_every = 3),
+    ]
+}
+
+/// What a run did, without the clock.
+#[derive(PartialEq)]
+struct Seen {
+    events: Vec<Value>,
+    checkpoints: Vec<BTreeMap<String, HostTensor>>,
+}
+
+fn seen(config: &RunConfig) -> Seen {
+    let mut witness = Witness::default();
+    block_on(witness.watch(&mut trainer(config, 8, &Device::flex()))).unwrap();
+    let lasting = witness.events.iter().filter(|e| !matches!(e, Event::Begun { .. }));
+    let events = lasting
+        .map(|event| {
+            let mut event = serde_json::to_value(event).unwrap();
+            for clock in ["tokens_per_second", "seconds_left", "seconds", "memory_bytes"] {
+                event.as_object_mut().unwrap().remove(clock);
+            }
+            event
+        })
+        .collect();
+    Seen { events, checkpoints: witness.checkpoints.into_iter().map(|c| c.tensors).collect() }
+}
+
+/// One test, so that nothing else allocates while memory is counted.
+#[test]
+fn every_setting_has_an_effect() {
+    let plain = seen(&base());
+    assert!(plain == seen(&base()), "two equal runs are equal");
+    let mut proven: BTreeSet<&str> = BTreeSet::new();
+    for (name, prepare, turn) in turns() {
+        let mut before = base();
+        prepare(&mut before);
+        let mut after = before.clone();
+        turn(&mut after);
+        assert_ne!(before, after, "{name}");
+        assert!(seen(&before) != seen(&after), "{name} changes nothing");
+        proven.insert(name);
+    }
+    proven.extend(data_settings());
+    keep_graphs_holds_more();
+    proven.insert("train.keep_graphs");
+    // Proven in tests/cli: the model, the device, the files and the prompts are what the command line gives.
+    proven.extend(["model", "device", "data.files", "train.sample_prompts"]);
+
+    let mut declared = BTreeSet::new();
+    leaves("", &serde_json::to_value(RunConfig::default()).unwrap(), &mut declared);
+    let proven: BTreeSet<String> = proven.into_iter().map(String::from).collect();
+    assert_eq!(declared, proven, "declared, and proven");
+}
+
+/// The graphs of the top blocks are held from the way up: more bytes, same numbers.
+fn keep_graphs_holds_more() {
+    let peak = |keep_graphs: usize| {
+        let mut config = base();
+        config.train.keep_graphs = keep_graphs;
+        config.ist.mode = IstMode::All;
+        config.train.steps = 2;
+        reset_peak_host_memory();
+        let seen = seen(&config);
+        (peak_host_memory(), seen)
+    };
+    let ((little, twice), (much, kept)) = (peak(0), peak(8));
+    assert!(much > little, "{much} {little}");
+    assert!(twice == kept, "the numbers stay");
+}
+
+fn data_settings() -> [&'static str; 5] {
+    let folder = fixtures::folder("tokenizer");
+    let json = block_on(folder.read("tokenizer.json", None)).unwrap();
+    let tokenizer = Tokenizer::from_json(&json, None, "tokenizer.json").unwrap();
+    let table = |name: &str| SourceFile {
+        name: name.to_string(),
+        bytes: "prompt,completion,other\n"
+            .bytes()
+            .chain("the rain fell,on the river,all night\n".repeat(20).bytes())
+            .collect(),
+    };
+    let rows = |file: SourceFile, change: Change| {
+        let mut config = RunConfig::default();
+        change(&mut config);
+        let dataset = load(&[file], &config.data, &tokenizer, 64, 0).unwrap();
+        (dataset.train, dataset.validation)
+    };
+    let plain = rows(table("rows.csv"), |_| {});
+    let turns: [(&str, Change); 5] = [
+        ("data.format", |c| c.data.format = DataFormat::Text),
+        ("data.prompt_column", |c| c.data.prompt_column = "other".into()),
+        ("data.completion_column", |c| c.data.completion_column = "other".into()),
+        ("data.max_length", |c| c.data.max_length = 12),
+        ("data.validation_split", |c| c.data.validation_split = 0.5),
+    ];
+    turns.map(|(name, turn)| {
+        assert!(rows(table("rows.csv"), turn) != plain, "{name} changes nothing");
+        name
+    })
+}
+
+/// The paths of all values that are no tables.
+fn leaves(path: &str, value: &Value, into: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(fields) if path != "method.overrides" => {
+            for (name, value) in fields {
+                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                leaves(&path, value, into);
+            }
+        }
+        _ => drop(into.insert(path.to_string())),
+    }
+}
