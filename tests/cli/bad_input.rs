@@ -6,6 +6,12 @@ use std::path::Path;
 use crate::{path, run};
 
 const TINY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/tiny-llama");
+/// A tokenizer of three words.
+const WORDS: &str = r#"{"version": "1.0", "added_tokens": [], "normalizer": null, "pre_tokenizer": {"type": "Whitespace"},
+    "post_processor": null, "decoder": null, "truncation": null, "padding": null,
+    "model": {"type": "WordLevel", "vocab": {"?": 0, "the": 1, "mill": 2}, "unk_token": "?"}}"#;
+
+/// A tokenizer of more words than the model knows.
 const TOKENIZER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/tokenizer/tokenizer.json");
 
 /// A copy of a whole small model, spoiled by `spoil`.
@@ -15,7 +21,7 @@ fn model(dir: &Path, name: &str, spoil: impl Fn(&Path)) -> String {
     for file in ["config.json", "model.safetensors"] {
         fs::copy(Path::new(TINY).join(file), to.join(file)).unwrap();
     }
-    fs::copy(TOKENIZER, to.join("tokenizer.json")).unwrap();
+    fs::write(to.join("tokenizer.json"), WORDS).unwrap();
     spoil(&to);
     path(&to).to_string()
 }
@@ -63,7 +69,7 @@ fn wrong_models() {
             }),
             "mamba",
         ),
-        (model(at, "vocabulary", |_| {}), "tokens"),
+        (model(at, "vocabulary", |m| drop(fs::copy(TOKENIZER, m.join("tokenizer.json")).unwrap())), "320 tokens"),
         (model(at, "not-json", |m| fs::write(m.join("config.json"), "{").unwrap()), "config.json"),
         (path(&at.join("nowhere")).to_string(), "nowhere"),
     ];

@@ -96,7 +96,7 @@ fn a_model_from_text_alone() {
     let dir = tempfile::tempdir().unwrap();
     let (recipe, out, text) = (dir.path().join("recipe"), dir.path().join("out"), dir.path().join("text.txt"));
     fs::create_dir(&recipe).unwrap();
-    let config = serde_json::json!({"model_type": "llama", "vocab_size": 300, "hidden_size": 32, "intermediate_size": 48,
+    let config = serde_json::json!({"model_type": "llama", "vocab_size": 280, "hidden_size": 32, "intermediate_size": 48,
         "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 64, "tie_word_embeddings": true});
     fs::write(recipe.join("config.json"), config.to_string()).unwrap();
     fs::write(

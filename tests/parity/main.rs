@@ -85,6 +85,7 @@ fn tokens_are_the_librarys() {
     assert!(samples.len() > 3);
     for sample in samples {
         assert_eq!(tokenizer.encode(&sample.text).unwrap(), sample.ids, "{}", sample.text);
-        assert_eq!(tokenizer.decode(&sample.ids).unwrap(), sample.text);
+        // Special tokens are recognised in a text, and are no part of what is said.
+        assert_eq!(tokenizer.decode(&sample.ids).unwrap(), sample.text.replace("<|endoftext|>", ""));
     }
 }

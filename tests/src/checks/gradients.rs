@@ -68,7 +68,8 @@ pub async fn gradients_agree_with_peft(device: &Device) {
     }
 }
 
-/// Blocks that keep their graphs and blocks that run twice give the same gradients, bit for bit.
+/// Blocks that keep their graphs and blocks that run twice give the same gradients, but for the rounding of sums that
+/// autodiff takes in another order.
 pub async fn keeping_graphs_changes_nothing(device: &Device) {
     let expected = expected();
     let model = adapted(&expected.adapter, device).await;
@@ -76,7 +77,12 @@ pub async fn keeping_graphs_changes_nothing(device: &Device) {
     let twice = read(swept(&model, &rows, 0).0.gradients).await;
     for keep_graphs in [1, model.layers.len()] {
         let kept = read(swept(&model, &rows, keep_graphs).0.gradients).await;
-        assert_eq!(kept, twice, "keep_graphs {keep_graphs}");
+        assert!(kept.keys().eq(twice.keys()));
+        for (path, gradient) in &kept {
+            let scale = gradient.iter().fold(1e-2_f32, |m, v| m.max(v.abs()));
+            let off = worst(gradient, &twice[path]);
+            assert!(off <= 1e-5 * scale, "keep_graphs {keep_graphs}, {path}: off by {off:e} of {scale}");
+        }
     }
 }
 
