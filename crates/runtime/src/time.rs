@@ -68,7 +68,7 @@ mod browser {
                 // A promise that cannot be resolved belongs to a worker that is being shut down.
                 let _ = resolve.call0(&JsValue::NULL);
             });
-            receiver.set_onmessage(Some(done.as_ref().into()));
+            receiver.set_onmessage(Some(done.unchecked_ref()));
         });
         if channel.port2().post_message(&JsValue::NULL).is_ok() {
             let _ = JsFuture::from(turn).await;
