@@ -1,0 +1,155 @@
+//! The layer and its gradients against autodiff of the definition, and the kernel against products made on the host.
+#![allow(clippy::unwrap_used)]
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+use super::linear;
+
+/// The device of a graphics adapter, a software one too; says so if there is none. Tests run side by side, and a device
+/// can be opened once.
+#[cfg(feature = "wgpu")]
+fn wgpu() -> Option<Device> {
+    static OPENED: std::sync::OnceLock<Result<Device, String>> = std::sync::OnceLock::new();
+    let open =
+        || stratune_runtime::block_on(stratune_runtime::open_wgpu()).map(|o| o.device).map_err(|p| p.to_string());
+    OPENED.get_or_init(open).clone().inspect_err(|problem| println!("skipped: {problem}")).ok()
+}
+
+/// Numbers in −1..1 that repeat only after 2³² of them.
+fn noise(len: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+fn matrix(rows: usize, columns: usize, seed: u32, device: &Device) -> Tensor<2> {
+    Tensor::from_data(TensorData::new(noise(rows * columns, seed), [rows, columns]), device)
+}
+
+fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().iter::<f32>().collect()
+}
+
+/// Sums of `depth` products of numbers below 1, in f32 in another order. Not a number is never close.
+fn assert_close(got: &[f32], expected: &[f32], depth: usize, what: &str) {
+    assert_eq!(got.len(), expected.len(), "{what}");
+    let allowed = 1e-6 * depth as f32 + 1e-6;
+    for (i, (g, e)) in got.iter().zip(expected).enumerate() {
+        assert!((g - e).abs() <= allowed, "{what}: at {i} {g} instead of {e}");
+    }
+}
+
+/// Which operands want a gradient: `linear` must give exactly those, and the same as autodiff of the definition.
+fn gradients_agree(device: &Device) {
+    for (batch, seq, features, out) in
+        [(1, 1, 1, 1), (1, 3, 5, 2), (1, 7, 8, 8), (2, 67, 72, 132), (1, 64, 64, 64), (3, 37, 8, 97)]
+    {
+        for (track_x, track_weight) in [(true, false), (false, true), (true, true)] {
+            let what = format!("{batch}×{seq}×{features} by {out}, tracked {track_x} {track_weight}");
+            let leaf = |t: Tensor<2>, tracked: bool| if tracked { t.autodiff().require_grad() } else { t };
+            let operands = || {
+                (
+                    leaf(matrix(batch * seq, features, 1, device), track_x),
+                    leaf(matrix(out, features, 2, device), track_weight),
+                )
+            };
+            let dy = matrix(batch * seq, out, 3, device).autodiff();
+
+            let (x, weight) = operands();
+            let y = linear(x.clone().reshape([batch, seq, features]), weight.clone()).reshape([batch * seq, out]);
+            let gradients = (y.clone() * dy.clone()).sum().backward();
+            let (x0, weight0) = operands();
+            let y0 = x0.clone().matmul(weight0.clone().transpose());
+            let gradients0 = (y0.clone() * dy).sum().backward();
+
+            assert_close(&values(y.inner()), &values(y0.inner()), features, &what);
+            let pairs = [
+                (track_x, x.grad(&gradients), x0.grad(&gradients0), out),
+                (track_weight, weight.grad(&gradients), weight0.grad(&gradients0), batch * seq),
+            ];
+            for (tracked, got, expected, depth) in pairs {
+                assert_eq!(got.is_some(), tracked, "{what}");
+                if let (Some(got), Some(expected)) = (got, expected) {
+                    assert_close(&values(got), &values(expected), depth, &what);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(feature = "cpu")]
+#[test]
+fn gradients_agree_on_the_cpu() {
+    gradients_agree(&Device::flex());
+}
+
+#[cfg(feature = "wgpu")]
+#[test]
+fn gradients_agree_on_wgpu() {
+    if let Some(device) = wgpu() {
+        gradients_agree(&device);
+    }
+}
+
+/// Straight to the kernels, below the sizes at which they pay too, into memory full of values that are no numbers.
+#[cfg(feature = "wgpu")]
+#[test]
+fn the_kernels_make_every_product() {
+    use burn_cubecl::CubeBackend;
+
+    use super::launch::{Orientation, Reading, possible, product};
+
+    let Some(device) = wgpu() else { return };
+    // The side that may be anything, the columns, and the side that is a multiple of 4 as they are.
+    let sizes =
+        [(1, 4, 4), (3, 8, 4), (7, 4, 8), (64, 64, 16), (65, 60, 20), (131, 68, 100), (1, 200, 8), (200, 4, 36)];
+    for (free, columns, fours) in sizes {
+        for orientation in [Orientation::Nt, Orientation::Nn, Orientation::Tn] {
+            let (rows, depth) = if orientation == Orientation::Tn { (fours, free) } else { (free, fours) };
+            let lhs = noise(rows * depth, 1);
+            let rhs = noise(columns * depth, 2);
+            let expected: Vec<f32> = (0..rows * columns)
+                .map(|i| {
+                    let (l, r) = (i / columns * depth, i % columns * depth);
+                    (0..depth).map(|d| f64::from(lhs[l + d]) * f64::from(rhs[r + d])).sum::<f64>() as f32
+                })
+                .collect();
+            let lhs = Tensor::<2>::from_data(TensorData::new(lhs, [rows, depth]), &device);
+            let rhs = Tensor::<2>::from_data(TensorData::new(rhs, [columns, depth]), &device);
+            // Transposing moves no data: the operand arrives as a view that the launch lays out anew.
+            let lhs = if orientation == Orientation::Tn { lhs.transpose() } else { lhs };
+            let rhs = if orientation == Orientation::Nt { rhs } else { rhs.transpose() };
+            let lhs = lhs.try_into_primitive::<CubeBackend>().unwrap();
+            let rhs = rhs.try_into_primitive::<CubeBackend>().unwrap();
+            let size = possible(&lhs, &rhs, orientation).unwrap();
+            for reading in [Reading::Tiled, Reading::Direct] {
+                drop(Tensor::<2>::full([rows, columns], f32::NAN, &device));
+                let out = product(lhs.clone(), rhs.clone(), orientation, size, reading);
+                let out = Tensor::<2>::from_primitive::<CubeBackend>(out);
+                assert_eq!(out.dims(), [rows, columns]);
+                let what = format!("{reading:?} {orientation:?} {rows}×{columns}×{depth}");
+                assert_close(&values(out), &expected, depth, &what);
+            }
+        }
+    }
+}
+
+/// One tensor as both operands, which a browser would refuse to bind for writing twice.
+#[cfg(feature = "wgpu")]
+#[test]
+fn a_matrix_times_its_own_transpose() {
+    let Some(device) = wgpu() else { return };
+    let x = matrix(68, 36, 5, &device);
+    let product = linear(x.clone().unsqueeze::<3>(), x.clone());
+    assert_close(&values(product), &values(x.clone().matmul(x.transpose())), 36, "x xᵀ");
+}
+
+#[cfg(feature = "wgpu")]
+#[test]
+fn the_self_test_passes_on_wgpu() {
+    let Some(device) = wgpu() else { return };
+    assert_eq!(stratune_runtime::block_on(crate::self_test(&device)), Ok(()));
+}

@@ -1,0 +1,94 @@
+
+// For GPUs: the workgroup reads 64 rows and 64 columns, 16 steps deep, into workgroup memory (8.5 KiB), a block of each
+// operand to an invocation, and every invocation takes its eight rows and columns from there.
+
+const TILE = 64u;
+const DEPTH = 16u;
+// Vectors that belong to one line of all 16 blocks at a depth, and one more so that lines start in different banks.
+const STRIDE = 17u;
+
+var<workgroup> lhs_tile: array<vec4<f32>, 272>;
+var<workgroup> rhs_tile: array<vec4<f32>, 272>;
+
+// Neighbours take neighbours in memory: along depth where that is the last dimension, else along the sides.
+fn share(invocation: u32, depth_last: bool) -> vec2<u32> {
+    if depth_last {
+        return vec2<u32>(invocation / 4u, invocation % 4u);
+    }
+    return vec2<u32>(invocation % 16u, invocation / 16u);
+}
+
+fn lhs_of_tile(block: u32, step: u32) -> mat4x4<f32> {
+    let at = 4u * step * STRIDE + block;
+    return mat4x4<f32>(
+        lhs_tile[at],
+        lhs_tile[at + STRIDE],
+        lhs_tile[at + 2u * STRIDE],
+        lhs_tile[at + 3u * STRIDE],
+    );
+}
+
+fn rhs_of_tile(block: u32, step: u32) -> mat4x4<f32> {
+    let at = 4u * step * STRIDE + block;
+    return mat4x4<f32>(
+        rhs_tile[at],
+        rhs_tile[at + STRIDE],
+        rhs_tile[at + 2u * STRIDE],
+        rhs_tile[at + 3u * STRIDE],
+    );
+}
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) invocation: u32) {
+    let first_row = workgroup.y * TILE;
+    let first_column = workgroup.x * TILE;
+    let l_share = share(invocation, LHS_DEPTH_LAST);
+    let r_share = share(invocation, RHS_DEPTH_LAST);
+    let l_at = 4u * l_share.y * STRIDE + l_share.x;
+    let r_at = 4u * r_share.y * STRIDE + r_share.x;
+    let x = invocation % 8u;
+    let y = invocation / 8u;
+
+    var top_left = mat4x4<f32>();
+    var top_right = mat4x4<f32>();
+    var bottom_left = mat4x4<f32>();
+    var bottom_right = mat4x4<f32>();
+    for (var start = 0u; start < size.z; start += DEPTH) {
+        var l = mat4x4<f32>();
+        var r = mat4x4<f32>();
+        if start + 4u * l_share.y < size.z {
+            l = lhs_block(first_row + 4u * l_share.x, start + 4u * l_share.y);
+        }
+        if start + 4u * r_share.y < size.z {
+            r = rhs_block(first_column + 4u * r_share.x, start + 4u * r_share.y);
+        }
+        lhs_tile[l_at] = l[0];
+        lhs_tile[l_at + STRIDE] = l[1];
+        lhs_tile[l_at + 2u * STRIDE] = l[2];
+        lhs_tile[l_at + 3u * STRIDE] = l[3];
+        rhs_tile[r_at] = r[0];
+        rhs_tile[r_at + STRIDE] = r[1];
+        rhs_tile[r_at + 2u * STRIDE] = r[2];
+        rhs_tile[r_at + 3u * STRIDE] = r[3];
+        workgroupBarrier();
+        for (var step = 0u; step < 4u; step++) {
+            let top = lhs_of_tile(y, step);
+            let bottom = lhs_of_tile(y + 8u, step);
+            let left = rhs_of_tile(x, step);
+            let right = rhs_of_tile(x + 8u, step);
+            top_left += left * top;
+            top_right += right * top;
+            bottom_left += left * bottom;
+            bottom_right += right * bottom;
+        }
+        workgroupBarrier();
+    }
+
+    // The blocks of an invocation lie 32 apart, so that neighbours read and write neighbours.
+    let row = first_row + 4u * y;
+    let column = first_column + 4u * x;
+    store_block(row, column, top_left);
+    store_block(row, column + 32u, top_right);
+    store_block(row + 32u, column, bottom_left);
+    store_block(row + 32u, column + 32u, bottom_right);
+}
