@@ -45,7 +45,7 @@ async fn a_run_learns_and_goes_on_from_the_browsers_storage() {
     whole.watch(&mut trainer(&config, 4, &device)).await.unwrap();
     let losses = whole.losses();
     let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
-    assert!(mean(&losses[25..]) < 0.9 * mean(&losses[..5]), "{losses:?}");
+    assert!(mean(&losses[25..]) < mean(&losses[..5]) - 0.02, "{losses:?}");
 
     let mut first = Witness { stop_after: Some(13), ..Witness::default() };
     first.watch(&mut trainer(&config, 4, &device)).await.unwrap();

@@ -44,7 +44,7 @@ async fn a_run_learns() {
     witness.watch(&mut trainer(&config, 4, &open_wgpu().await.unwrap().device)).await.unwrap();
     let losses = witness.losses();
     let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
-    assert!(mean(&losses[12..]) < 0.95 * mean(&losses[..4]), "{losses:?}");
+    assert!(mean(&losses[12..]) < mean(&losses[..4]) - 0.01, "{losses:?}");
     common::no_errors();
 }
 
