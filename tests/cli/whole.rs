@@ -17,6 +17,7 @@ fn a_run_and_what_is_done_with_it() {
     assert_eq!((count("ready"), count("model"), count("data"), count("begun"), count("ended")), (1, 1, 1, 1, 1));
     assert_eq!((count("step"), count("importance"), count("validation")), (8, 2, 3));
     assert!(count("sample") >= 4, "log-spaced samples");
+    assert!(events.iter().filter(|e| e["event"] == "sample").all(|e| e["prompt"] == SHORT[SHORT.len() - 1]));
     for step in events.iter().filter(|e| e["event"] == "step") {
         assert!(step["loss"].as_f64().unwrap() > 0.0 && step["learning_rate"].as_f64().unwrap() > 0.0);
         assert!(step["tokens_per_second"].as_f64().unwrap() > 0.0);
