@@ -118,7 +118,8 @@ fn every_setting_has_an_effect() {
     assert_eq!(declared, proven, "declared, and proven");
 }
 
-/// The graphs of the top blocks are held from the way up: more bytes, same numbers.
+/// The graphs of the top blocks are held from the way up: more bytes. That the gradients stay is
+/// proven among the gradients' checks.
 fn keep_graphs_holds_more() {
     let peak = |keep_graphs: usize| {
         let mut config = base();

@@ -68,8 +68,8 @@ pub async fn gradients_agree_with_peft(device: &Device) {
     }
 }
 
-/// Blocks that keep their graphs and blocks that run twice give the same gradients, but for the rounding of sums that
-/// autodiff takes in another order.
+/// Blocks that keep their graphs and blocks that run twice give the same gradients within 1e-5 of the largest. They are
+/// not bit-equal on the CPU; where the last digits part is not known yet.
 pub async fn keeping_graphs_changes_nothing(device: &Device) {
     let expected = expected();
     let model = adapted(&expected.adapter, device).await;
