@@ -135,7 +135,7 @@ fn keep_graphs_holds_more() {
     assert_eq!(twice.checkpoints.len(), kept.checkpoints.len());
 }
 
-fn data_settings() -> [&'static str; 5] {
+fn data_settings() -> Vec<&'static str> {
     let folder = fixtures::folder("tokenizer");
     let json = block_on(folder.read("tokenizer.json", None)).unwrap();
     let tokenizer = Tokenizer::from_json(&json, None, "tokenizer.json").unwrap();
@@ -160,10 +160,13 @@ fn data_settings() -> [&'static str; 5] {
         ("data.max_length", |c| c.data.max_length = 12),
         ("data.validation_split", |c| c.data.validation_split = 0.5),
     ];
-    turns.map(|(name, turn)| {
+    let text = |change| rows(table("rows.txt"), change);
+    assert!(text(|c| c.data.repeat = 1.0) != text(|_| {}), "data.repeat changes nothing");
+    for (name, turn) in turns {
         assert!(rows(table("rows.csv"), turn) != plain, "{name} changes nothing");
-        name
-    })
+    }
+    let names = turns.map(|(name, _)| name);
+    names.into_iter().chain(["data.repeat"]).collect()
 }
 
 /// The paths of all values that are no tables.

@@ -10,6 +10,7 @@ mod dataset;
 mod json;
 mod plain;
 mod plan;
+mod repeat;
 mod row;
 mod sequence;
 mod shape;

@@ -83,6 +83,9 @@ pub struct DataConfig {
     pub max_length: usize,
     /// Share of rows held out to measure the loss on rows never trained on.
     pub validation_split: f32,
+    /// Plain text: share of the training rows in which earlier passages are said again, so that a model made from
+    /// nothing learns to copy from its context.
+    pub repeat: f32,
 }
 
 impl Default for DataConfig {
@@ -94,6 +97,7 @@ impl Default for DataConfig {
             completion_column: String::new(),
             max_length: 512,
             validation_split: 0.1,
+            repeat: 0.0,
         }
     }
 }
@@ -528,6 +532,9 @@ impl RunConfig {
                 "use 0 or more and less than 0.9",
             );
         }
+        if !(0.0..=1.0).contains(&d.repeat) {
+            return bad("data.repeat", format!("repeat is {}", d.repeat), "use 0 to 1");
+        }
         if t.patience > 0 && d.validation_split == 0.0 {
             return bad(
                 "train.patience",
@@ -602,7 +609,7 @@ mod tests {
     #[test]
     fn bad_values_name_their_field() {
         type Spoil = fn(&mut RunConfig);
-        let cases: [(&str, Spoil); 12] = [
+        let cases: [(&str, Spoil); 13] = [
             ("method.rank", |c| c.method.rank = 0),
             ("method.alpha", |c| c.method.alpha = f32::NAN),
             ("method.targets", |c| c.method.targets.clear()),
@@ -613,6 +620,7 @@ mod tests {
             ("train.epochs", |c| c.train.epochs = 0.0),
             ("data.max_length", |c| c.data.max_length = 1),
             ("data.validation_split", |c| c.data.validation_split = 1.0),
+            ("data.repeat", |c| c.data.repeat = 1.5),
             ("ist.fraction", |c| c.ist.fraction = 0.0),
             ("ist.candidates", |c| {
                 c.ist = IstConfig { mode: IstMode::Faithful, candidates: 1, ..IstConfig::default() }

@@ -25,6 +25,9 @@ pub struct Pretrain {
     /// one is learned
     #[arg(long)]
     config: PathBuf,
+    /// Begin with this model's weights and tokenizer: starter, or a folder of the same geometry
+    #[arg(long, value_name = "MODEL")]
+    from: Option<String>,
     /// Text files
     #[arg(long, num_args = 1.., required = true, value_name = "FILE")]
     data: Vec<PathBuf>,
@@ -62,18 +65,37 @@ impl Pretrain {
         let geometry = LlamaConfig::from_json(&geometry, &geometry_path.display().to_string())?;
         let config = self.recipe()?;
 
+        let opened = open::device(self.device, json).await?;
+        let from = match &self.from {
+            Some(from) => Some(open::base(from, &opened, json).await?),
+            None => None,
+        };
+        if let Some(from) = from.as_ref().filter(|from| from.model.config != geometry) {
+            return Err(Problem::input(format!("{} has another geometry than config.json", from.name))
+                .at(geometry_path.display().to_string())
+                .next("use the config.json of that model"));
+        }
+
         let names: Vec<String> = self.data.iter().map(|p| p.display().to_string()).collect();
         let files = open::files(&names)?;
-        let (tokenizer_json, tokenizer_config) = self.tokenizer(&files, geometry.vocab_size)?;
+        let (tokenizer_json, tokenizer_config) = match &from {
+            Some(from) => from.tokenizer_files.clone(),
+            None => {
+                let (tokenizer, config) = self.tokenizer(&files, geometry.vocab_size)?;
+                (tokenizer, Some(config))
+            }
+        };
         let at = self.out.join("tokenizer.json").display().to_string();
-        let tokenizer = Tokenizer::from_json(&tokenizer_json, Some(&tokenizer_config), &at)?;
+        let tokenizer = Tokenizer::from_json(&tokenizer_json, tokenizer_config.as_deref(), &at)?;
         let seed = config.train.seed;
         let dataset = Rc::new(load(&files, &config.data, &tokenizer, geometry.max_position_embeddings, seed)?);
         drop(files);
 
         let control = interrupt::control()?;
-        let opened = open::device(self.device, json).await?;
-        let mut model = Llama::random(geometry.clone(), seed, &opened.device)?;
+        let mut model = match from {
+            Some(from) => from.model,
+            None => Llama::random(geometry.clone(), seed, &opened.device)?,
+        };
         model.train_all();
         let identity = Identity { model: geometry.to_json().to_string(), data: data_fingerprint(&dataset) };
         let mut trainer = Trainer::new(config, model, dataset.clone(), Box::new(Everything), identity)?;
@@ -93,7 +115,7 @@ impl Pretrain {
         let ended = trainer.run(&mut recorder, &control).await?;
 
         let tensors = merged_tensors(trainer.model).await?;
-        let files = model_files(&geometry.to_json(), &tensors, Stored::F16, &tokenizer_json, Some(&tokenizer_config))?;
+        let files = model_files(&geometry.to_json(), &tensors, Stored::F16, &tokenizer_json, tokenizer_config.as_deref())?;
         write_files(&self.out, &files, true)?;
         self.record(&dataset, &tokenizer, ended.best, json)?;
         Ok(if ended.reason == EndReason::Stopped { interrupt::EXIT_CODE } else { 0 })
