@@ -38,7 +38,7 @@ async fn a_run_learns_and_goes_on_from_the_browsers_storage() {
     let device = Device::flex();
     let mut config = RunConfig { ist: IstConfig::preset(IstMode::Practical), ..RunConfig::default() };
     config.ist.interval = 4;
-    config.method.rank = 4;
+    config.method[0].rank = Some(4);
     config.train.steps = 30;
     config.train.learning_rate = 1e-2;
     let mut whole = Witness::default();

@@ -36,7 +36,7 @@ async fn a_run_learns() {
     common::start();
     let mut config = RunConfig { ist: IstConfig::preset(IstMode::Practical), ..RunConfig::default() };
     config.ist.interval = 4;
-    config.method.rank = 4;
+    config.method[0].rank = Some(4);
     config.train.steps = 16;
     config.train.eval_every = 0;
     config.train.learning_rate = 2e-2;

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::Device;
 use rand::RngExt;
 use stratune_data::{Dataset, Sequence};
 use stratune_ist::Ist;
 use stratune_models::Llama;
-use stratune_protocol::{Event, IstConfig, IstMode, draws};
+use stratune_protocol::{Event, IstConfig, IstMode, MethodConfig, Target, draws};
 use stratune_runtime::{block_on, read_f32};
+use stratune_session::attach;
+use stratune_store::{Adapter, HostTensor, Tensors};
 use stratune_tests::fixtures::ids;
 use stratune_tests::runs::small;
 use stratune_train::{Hook, Lab};
@@ -23,6 +25,7 @@ fn teacher(device: &Device) -> Llama {
     let mut model = small(LAYERS, device);
     // Random embeddings say next to nothing; larger ones make the answers sure enough to be hurt.
     model.embed_tokens.value = model.embed_tokens.value.clone().mul_scalar(20.0);
+    let mut tensors = Tensors::new();
     for layer in 0..LAYERS {
         let strength = match layer {
             CRUCIAL => 1.5,
@@ -32,13 +35,22 @@ fn teacher(device: &Device) -> Llama {
         for (site, part, [outputs, inputs]) in [(0, "mlp.down_proj", [16, 24]), (1, "self_attn.o_proj", [16, 16])] {
             let mut rng = draws(3, "planted", [layer as u64, site]);
             let mut matrix = |rows: usize, columns: usize, bound: f32| {
-                let values: Vec<f32> = (0..rows * columns).map(|_| bound * rng.random_range(-1.0..1.0)).collect();
-                Tensor::<2>::from_data(TensorData::new(values, [rows, columns]), device)
+                let data = (0..rows * columns).map(|_| bound * rng.random_range(-1.0..1.0)).collect();
+                HostTensor { shape: vec![rows, columns], data }
             };
             let (a, b) = (matrix(2, inputs, 1.0), matrix(outputs, 2, strength));
-            model.attach_factors(&format!("model.layers.{layer}.{part}"), a, b, 4.0).unwrap();
+            tensors.insert(format!("model.layers.{layer}.{part}.lora_A.weight"), a);
+            tensors.insert(format!("model.layers.{layer}.{part}.lora_B.weight"), b);
         }
     }
+    let method = MethodConfig {
+        rank: Some(2),
+        alpha: Some(8.0),
+        targets: Some(vec![Target::OProj, Target::DownProj]),
+        ..MethodConfig::default()
+    };
+    let adapter = Adapter { base_model: None, methods: method.into(), seed: 0, tensors };
+    block_on(attach(&mut model, &adapter)).unwrap();
     model
 }
 

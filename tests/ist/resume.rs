@@ -13,8 +13,8 @@ fn config(mode: IstMode) -> RunConfig {
     let mut config = RunConfig { ist: IstConfig::preset(mode), ..RunConfig::default() };
     config.ist.interval = 4;
     config.ist.redraw_every = 3;
-    config.method.rank = 2;
-    config.method.dropout = 0.1;
+    config.method[0].rank = Some(2);
+    config.method[0].dropout = Some(0.1);
     config.train.steps = STEPS;
     config.train.batch_size = 3;
     config.train.accumulation = 2;
@@ -84,7 +84,7 @@ fn another_runs_checkpoint_is_refused() {
     let mut witness = Witness { stop_after: Some(2), ..Witness::default() };
     block_on(witness.watch(&mut trainer(&config, LAYERS, &device))).unwrap();
     let mut smaller = config.clone();
-    smaller.method.rank = 1;
+    smaller.method[0].rank = Some(1);
     for (mut other, about) in
         [(trainer(&config, LAYERS + 1, &device), "layers"), (trainer(&smaller, LAYERS, &device), "layers")]
     {

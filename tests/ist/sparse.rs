@@ -14,7 +14,7 @@ const LAYERS: usize = 8;
 fn config(mode: IstMode, steps: usize) -> RunConfig {
     let mut config = RunConfig { ist: IstConfig::preset(mode), ..RunConfig::default() };
     config.ist.interval = 3;
-    config.method.rank = 2;
+    config.method[0].rank = Some(2);
     config.train.steps = steps;
     config.train.batch_size = 4;
     config.train.weight_decay = 0.1;
@@ -81,7 +81,7 @@ fn all_is_all() {
 fn backward_stops_below_the_lowest_sampled_block() {
     let device = Device::flex();
     let mut model = small(LAYERS, &device);
-    model.attach(&config(IstMode::All, 1).method, 0).unwrap();
+    block_on(model.attach(&config(IstMode::All, 1).method, 0)).unwrap();
     let rows = counting(4, 0);
     let batch = Uploaded::new(&collate(&rows.train.iter().collect::<Vec<_>>()), &device);
     for keep_graphs in [0, 3, LAYERS] {
@@ -103,7 +103,7 @@ fn backward_stops_below_the_lowest_sampled_block() {
 fn a_high_lowest_block_holds_less() {
     let device = Device::flex();
     let mut model = small(LAYERS, &device);
-    model.attach(&config(IstMode::All, 1).method, 0).unwrap();
+    block_on(model.attach(&config(IstMode::All, 1).method, 0)).unwrap();
     let rows = counting(32, 0);
     let batch = Uploaded::new(&collate(&rows.train.iter().collect::<Vec<_>>()), &device);
     let peak = |sampled: &[usize]| {

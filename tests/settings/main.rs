@@ -6,13 +6,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use burn::tensor::Device;
 use serde_json::Value;
 use stratune_data::{SourceFile, Tokenizer, load};
-use stratune_protocol::{DataFormat, Event, IstConfig, IstMode, RunConfig, Schedule, Target, TargetOverride};
+use stratune_protocol::{
+    DataFormat, Event, IstConfig, IstMode, MethodConfig, MethodKind, Projection, RunConfig, Schedule, Setting, Target,
+    TargetOverride,
+};
 use stratune_runtime::{block_on, peak_host_memory, reset_peak_host_memory};
 use stratune_store::HostTensor;
 use stratune_tests::fixtures;
 use stratune_tests::runs::{Witness, trainer};
 
 type Change = fn(&mut RunConfig);
+type Turn = fn(&mut MethodConfig);
 
 /// A run in which every part has something to do.
 fn base() -> RunConfig {
@@ -20,7 +24,7 @@ fn base() -> RunConfig {
     config.ist.interval = 2;
     config.ist.batch_size = 4;
     config.ist.step_size = 3.0;
-    config.method.rank = 2;
+    config.method[0].rank = Some(2);
     config.train.epochs = 1.0;
     config.train.batch_size = 4;
     config.train.eval_every = 4;
@@ -29,17 +33,52 @@ fn base() -> RunConfig {
     config
 }
 
-/// Settings of the loop, the method and IST: what to set first, and what to turn.
+/// Each setting of each method that has it, and which blocks it enters.
+fn method_turns() -> Vec<(MethodKind, &'static str, Turn)> {
+    let turn = |setting: Setting| -> Turn {
+        match setting {
+            Setting::Targets => |m| m.targets = Some(vec![Target::KProj]),
+            Setting::Rank => |m| m.rank = Some(3),
+            Setting::Alpha => |m| m.alpha = Some(3.0),
+            Setting::Dropout => |m| m.dropout = Some(0.3),
+            Setting::Overrides => |m| {
+                m.overrides.insert("v_proj".into(), TargetOverride { rank: Some(1), alpha: None });
+            },
+            Setting::Ratio => |m| m.ratio = Some(2.0),
+            Setting::Width => |m| m.width = Some(7),
+            Setting::Scale => |m| m.scale = Some(1.5),
+            Setting::Length => |m| m.length = Some(5),
+            Setting::Share => |m| m.share = Some(0.2),
+            Setting::Dimension => |m| m.dimension = Some(80),
+            Setting::Projection => |m| m.projection = Some(Projection::Sparse),
+        }
+    };
+    let settings = |kind: MethodKind| kind.settings().iter().map(move |s| (kind, s.name(), turn(*s)));
+    let layers = |kind: MethodKind| (kind, "layers", (|m| m.layers = vec![1]) as Turn);
+    let per_layer = MethodKind::ALL.into_iter().filter(|kind| *kind != MethodKind::Prompt);
+    MethodKind::ALL.into_iter().flat_map(settings).chain(per_layer.map(layers)).collect()
+}
+
+/// A setting of a method changes the run, whichever method has it.
+fn method_settings() {
+    for (kind, setting, turn) in method_turns() {
+        let mut before = RunConfig { method: kind.into(), ..RunConfig::default() };
+        before.train.steps = 2;
+        before.train.learning_rate = 0.02;
+        before.method.set(Some(2), |m| &mut m.rank);
+        before.method.set(Some(70), |m| &mut m.dimension);
+        let mut after = before.clone();
+        turn(&mut after.method[0]);
+        assert_ne!(before, after, "{kind} {setting}");
+        after.validate().unwrap_or_else(|p| panic!("{kind} {setting}: {p}"));
+        assert!(seen(&before) != seen(&after), "{setting} of {kind} changes nothing");
+    }
+}
+
+/// Settings of the loop and IST: what to set first, and what to turn.
 fn turns() -> Vec<(&'static str, Change, Change)> {
     let nothing: Change = |_| {};
     vec![
-        ("method.rank", nothing, |c| c.method.rank = 3),
-        ("method.alpha", nothing, |c| c.method.alpha = 3.0),
-        ("method.dropout", nothing, |c| c.method.dropout = 0.3),
-        ("method.targets", nothing, |c| c.method.targets = vec![Target::QProj]),
-        ("method.overrides", nothing, |c| {
-            c.method.overrides.insert(Target::VProj, TargetOverride { rank: Some(1), alpha: None });
-        }),
         ("ist.mode", nothing, |c| c.ist.mode = IstMode::Faithful),
         ("ist.fraction", nothing, |c| c.ist.fraction = 0.5),
         ("ist.damped_fraction", nothing, |c| c.ist.damped_fraction = 0.25),
@@ -106,6 +145,8 @@ fn every_setting_has_an_effect() {
         assert!(seen(&before) != seen(&after), "{name} changes nothing");
         proven.insert(name);
     }
+    method_settings();
+    proven.extend(["method"]);
     proven.extend(data_settings());
     keep_graphs_holds_more();
     proven.insert("train.keep_graphs");
@@ -172,7 +213,7 @@ fn data_settings() -> Vec<&'static str> {
 /// The paths of all values that are no tables.
 fn leaves(path: &str, value: &Value, into: &mut BTreeSet<String>) {
     match value {
-        Value::Object(fields) if path != "method.overrides" => {
+        Value::Object(fields) => {
             for (name, value) in fields {
                 let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
                 leaves(&path, value, into);

@@ -17,7 +17,7 @@ macro_rules! folder {
 
 type Files = &'static [(&'static str, &'static [u8])];
 
-const FOLDERS: [(&str, Files); 7] = [
+const FOLDERS: [(&str, Files); 17] = [
     folder!("tiny-llama": "config.json", "model.safetensors", "logits.json"),
     folder!("tiny-llama3": "config.json", "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors",
         "model.safetensors.index.json", "logits.json"),
@@ -25,6 +25,16 @@ const FOLDERS: [(&str, Files); 7] = [
     folder!("peft-lora": "adapter_config.json", "adapter_model.safetensors", "logits.json"),
     folder!("peft-rslora": "adapter_config.json", "adapter_model.safetensors", "logits.json"),
     folder!("peft-all": "adapter_config.json", "adapter_model.safetensors"),
+    folder!("peft-dora": "adapter_config.json", "adapter_model.safetensors", "logits.json"),
+    folder!("peft-pissa": "adapter_config.json", "adapter_model.safetensors", "logits.json"),
+    folder!("peft-vera": "adapter_config.json", "adapter_model.safetensors", "logits.json"),
+    folder!("peft-ia3": "adapter_config.json", "adapter_model.safetensors", "logits.json"),
+    folder!("peft-adalora": "adapter_config.json", "adapter_model.safetensors", "logits.json"),
+    folder!("peft-adalora-cut": "adapter_config.json", "adapter_model.safetensors", "logits.json"),
+    folder!("peft-lokr": "adapter_config.json", "adapter_model.safetensors", "logits.json"),
+    folder!("peft-ln": "adapter_config.json", "adapter_model.safetensors", "logits.json"),
+    folder!("peft-prefix": "adapter_config.json", "adapter_model.safetensors", "logits.json"),
+    folder!("peft-prompt": "adapter_config.json", "adapter_model.safetensors", "logits.json"),
     folder!("tokenizer": "tokenizer.json", "tokenizer_config.json", "samples.json"),
 ];
 
@@ -58,7 +68,7 @@ pub async fn model(name: &str, device: &Device) -> Llama {
 pub async fn adapted(adapter: &str, device: &Device) -> Llama {
     let mut model = model("tiny-llama", device).await;
     let adapter = read_adapter(folder(adapter).as_ref()).await.expect("an adapter");
-    attach(&mut model, &adapter).expect("an adapter that fits");
+    attach(&mut model, &adapter).await.expect("an adapter that fits");
     model
 }
 

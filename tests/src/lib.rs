@@ -6,3 +6,5 @@
 pub mod checks;
 pub mod fixtures;
 pub mod runs;
+
+pub use checks::worst;

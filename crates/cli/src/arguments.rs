@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use stratune_protocol::{DataFormat, DeviceChoice, IstConfig, IstMode, Problem, RunConfig, Schedule, Target};
+use stratune_protocol::{
+    DataFormat, DeviceChoice, IstConfig, IstMode, Methods, Problem, Projection, RunConfig, Schedule, Target,
+};
 
 use crate::open;
 
@@ -53,21 +55,49 @@ pub struct DataFlags {
     pub validation_split: Option<f32>,
 }
 
+/// What is trained. A setting goes to every method that has it.
 #[derive(Args, Clone)]
-#[command(next_help_heading = "Method")]
-struct MethodFlags {
-    /// Rank of the update [default: 8]
+#[command(next_help_heading = "Method (`stratune methods` lists them with their settings)")]
+pub struct MethodFlags {
+    /// A method, a combination such as mam, or several with commas between [default: lora]
+    #[arg(long)]
+    method: Option<Methods>,
+    /// Blocks it enters, from 0, such as 0,1,2 [default: all]
+    #[arg(long, value_delimiter = ',')]
+    layers: Vec<usize>,
+    /// Linear layers it enters, such as q_proj,v_proj [default: all seven; ia3: k_proj,v_proj,down_proj]
+    #[arg(long, value_delimiter = ',')]
+    targets: Vec<Target>,
+    /// Rank of the update [default: 8; vera 64, hiwi 16]
     #[arg(long)]
     rank: Option<usize>,
-    /// Scale of the update is alpha / rank [default: 16]
+    /// Scale of the update is alpha / rank [default: 16; lokr 8]
     #[arg(long)]
     alpha: Option<f32>,
     /// Dropout on the update's input [default: 0]
     #[arg(long)]
     dropout: Option<f32>,
-    /// Layers it enters, such as q_proj,v_proj [default: all seven]
-    #[arg(long, value_delimiter = ',')]
-    targets: Vec<Target>,
+    /// lora_plus: B's learning rate is this many times A's [default: 16]
+    #[arg(long)]
+    ratio: Option<f64>,
+    /// Adapters: width of the bottleneck [default: 16]; prefix: of the reparametrising layer [default: none]
+    #[arg(long)]
+    width: Option<usize>,
+    /// parallel: what the adapter's output is multiplied by [default: 4]
+    #[arg(long)]
+    scale: Option<f32>,
+    /// prefix, prompt: positions put before the text [default: 10; prompt 20]
+    #[arg(long)]
+    length: Option<usize>,
+    /// pafi: share of each matrix that trains [default: 0.005]
+    #[arg(long)]
+    share: Option<f32>,
+    /// did, said: numbers that steer all weights [default: 1000]
+    #[arg(long)]
+    dimension: Option<usize>,
+    /// did, said: dense, sparse or fastfood [default: fastfood]
+    #[arg(long)]
+    projection: Option<Projection>,
 }
 
 #[derive(Args, Clone)]
@@ -170,7 +200,7 @@ impl RunFlags {
         set(&mut config.model, self.model.clone());
         set(&mut config.device, self.device);
         self.data.clone().apply(&mut config);
-        self.method.clone().apply(&mut config);
+        self.method.clone().apply(&mut config.method)?;
         self.ist.clone().apply(&mut config);
         self.train.clone().apply(&mut config);
         config.validate()?;
@@ -194,14 +224,40 @@ impl DataFlags {
 }
 
 impl MethodFlags {
-    fn apply(self, config: &mut RunConfig) {
-        let method = &mut config.method;
-        set(&mut method.rank, self.rank);
-        set(&mut method.alpha, self.alpha);
-        set(&mut method.dropout, self.dropout);
-        if !self.targets.is_empty() {
-            method.targets = self.targets;
+    /// Puts what was given into `methods`.
+    ///
+    /// # Errors
+    /// A setting was given that none of the methods has.
+    pub fn apply(self, methods: &mut Methods) -> Result<(), Problem> {
+        // The same methods again keep the settings of the file.
+        if let Some(chosen) = self.method
+            && !chosen.iter().map(|m| m.kind).eq(methods.iter().map(|m| m.kind))
+        {
+            *methods = chosen;
         }
+        if !self.layers.is_empty() {
+            methods.iter_mut().for_each(|method| method.layers.clone_from(&self.layers));
+        }
+        let targets = (!self.targets.is_empty()).then_some(self.targets);
+        for (reached, flag) in [
+            (methods.set(targets, |m| &mut m.targets), "--targets"),
+            (methods.set(self.rank, |m| &mut m.rank), "--rank"),
+            (methods.set(self.alpha, |m| &mut m.alpha), "--alpha"),
+            (methods.set(self.dropout, |m| &mut m.dropout), "--dropout"),
+            (methods.set(self.ratio, |m| &mut m.ratio), "--ratio"),
+            (methods.set(self.width, |m| &mut m.width), "--width"),
+            (methods.set(self.scale, |m| &mut m.scale), "--scale"),
+            (methods.set(self.length, |m| &mut m.length), "--length"),
+            (methods.set(self.share, |m| &mut m.share), "--share"),
+            (methods.set(self.dimension, |m| &mut m.dimension), "--dimension"),
+            (methods.set(self.projection, |m| &mut m.projection), "--projection"),
+        ] {
+            if !reached {
+                let what = format!("{} has no such setting", methods.title());
+                return Err(Problem::input(what).at(flag).next("leave it out; `stratune methods` lists the settings"));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -32,6 +32,8 @@ enum Verb {
     Eval(commands::eval::Eval),
     /// Write a model with an adapter merged into its weights.
     Merge(commands::merge::Merge),
+    /// List every method: what it trains, where, how much of it, and what it costs when the model serves.
+    Methods(commands::methods::ListMethods),
     /// Make a small model from text alone.
     Pretrain(commands::pretrain::Pretrain),
     /// Say what a model, adapter, checkpoint or dataset is.
@@ -59,6 +61,7 @@ async fn run(verb: Verb, json: bool) -> Result<u8, Problem> {
         Verb::Generate(generate) => generate.run(json).await.map(|()| 0),
         Verb::Eval(eval) => eval.run(json).await.map(|()| 0),
         Verb::Merge(merge) => merge.run().await.map(|()| 0),
+        Verb::Methods(methods) => methods.run(json).await.map(|()| 0),
         Verb::Pretrain(pretrain) => pretrain.run(json).await,
         Verb::Inspect(inspect) => inspect.run(json).await.map(|()| 0),
         Verb::Bench(bench) => bench.run(json).await.map(|()| 0),

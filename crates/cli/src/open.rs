@@ -58,7 +58,7 @@ fn starter() -> Result<Rc<dyn Folder>, Problem> {
 pub async fn adapter(base: &mut Base, dir: Option<&Path>) -> Result<(), Problem> {
     let Some(dir) = dir else { return Ok(()) };
     let adapter = read_adapter(&DiskFolder::new(dir)?).await?;
-    attach(&mut base.model, &adapter)
+    attach(&mut base.model, &adapter).await
 }
 
 /// Reads data files whole. `example` and `example-held-out` are built in, unless there are files of these names.

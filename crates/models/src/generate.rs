@@ -68,7 +68,7 @@ pub async fn generate(
     sampling: &Sampling,
     mut take: impl FnMut(u32) -> Result<bool, Problem>,
 ) -> Result<(), Problem> {
-    let context = model.config.max_position_embeddings;
+    let context = model.config.max_position_embeddings.saturating_sub(model.taken_positions());
     if prompt.is_empty() {
         return Err(Problem::input("the prompt is empty").next("type something"));
     }

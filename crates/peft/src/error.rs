@@ -1,10 +1,30 @@
 //! What can be wrong about a method on a layer.
 
-use stratune_protocol::Problem;
+use stratune_protocol::{MethodKind, Problem};
 
 /// A method that does not fit its layer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PeftError {
+    /// The device did not answer.
+    #[error("{0}")]
+    Device(Box<Problem>),
+    /// No number to steer with.
+    #[error("dimension is 0")]
+    DimensionZero,
+    /// More numbers than a projection onto the matrix can take.
+    #[error("dimension {dimension} is above {most}, the most that a fastfood projection onto this matrix can take")]
+    DimensionAboveMatrix {
+        /// The dimension asked for.
+        dimension: usize,
+        /// The most it can be.
+        most: usize,
+    },
+    /// A bottleneck of width zero.
+    #[error("width is 0")]
+    WidthZero,
+    /// Two methods with the same parameters at one place.
+    #[error("{0} enters where another method already has parameters of the same name")]
+    Occupied(MethodKind),
     /// A rank of zero trains nothing.
     #[error("rank is 0")]
     RankZero,
@@ -20,27 +40,19 @@ pub enum PeftError {
         /// Columns of the matrix.
         inputs: usize,
     },
-    /// Matrices that do not belong to this layer.
-    #[error("A is {a:?} and B is {b:?}, where the layer is {outputs} × {inputs}")]
-    Shape {
-        /// Shape of A.
-        a: [usize; 2],
-        /// Shape of B.
-        b: [usize; 2],
-        /// Rows of the layer's matrix.
-        outputs: usize,
-        /// Columns of the layer's matrix.
-        inputs: usize,
-    },
 }
 
 impl PeftError {
     /// As a person reads it; `at` is the layer.
     pub fn at(&self, at: &str) -> Problem {
         let next = match self {
+            Self::Device(problem) => return (**problem).clone(),
             Self::RankZero => "use a rank of 1 or more",
             Self::RankAboveMatrix { .. } => "use a lower rank, or leave this target out",
-            Self::Shape { .. } => "use an adapter that was trained on this model",
+            Self::DimensionZero => "use a dimension of 1 or more",
+            Self::DimensionAboveMatrix { .. } => "use a smaller dimension, or --projection sparse",
+            Self::WidthZero => "use a width of 1 or more",
+            Self::Occupied(_) => "give the methods different layers or targets",
         };
         Problem::input(self.to_string()).at(at).next(next)
     }

@@ -1,18 +1,46 @@
 //! What may be trained, and how it enters a layer.
 //!
-//! A layer is a [`Linear`]: a frozen base and, where a method enters, a [`Delta`]. There is one model code for every
-//! method; the compiler names each place that a new one must be handled. Parameter paths are Hugging Face's.
+//! A method is one file. It enters at a slot: a [`Linear`] holds a frozen base and its [`Delta`]s, a block holds
+//! [`Bottleneck`]s, an attention a [`Prefix`], a norm its tuned gain, the model its prompt and what is [`Shared`]. There is
+//! one model code for every method; the compiler names each place that a new one must be handled. Parameter paths are
+//! Hugging Face's.
 
+mod bottleneck;
+mod delta;
+mod dora;
 mod error;
+mod intrinsic;
+mod kronecker;
 mod linear;
 mod lora;
 mod param;
 mod pass;
+mod prefix;
+mod projection;
+mod shared;
+mod site;
+mod sparse;
+mod svd;
+mod vectors;
+mod vera;
 
+pub use bottleneck::{Bottleneck, Place};
+pub use delta::Delta;
+pub use dora::Dora;
 pub use error::PeftError;
-pub use linear::{Delta, Linear};
-pub use lora::{Lora, LoraShape};
+pub use intrinsic::Intrinsic;
+pub use kronecker::{Kronecker, Second};
+pub use linear::Linear;
+pub use lora::{Lora, lora_scale};
 pub use param::{
-    Gradients, Param, Parameters, Visitor, collect_gradients, count_trainable, everything, restore, snapshot, track,
+    Gradients, Misfit, Param, Parameters, Values, Visitor, added, collect_gradients, count_trainable, everything,
+    restore, restore_added, snapshot, track,
 };
 pub use pass::{Dropout, Pass};
+pub use prefix::Prefix;
+pub use projection::{Fastfood, Projector};
+pub use shared::{PrefixEncoder, Shared, VeraMatrices};
+pub use site::Site;
+pub use sparse::Sparse;
+pub use vectors::{Bias, Hiwi, Ia3, Ssf};
+pub use vera::Vera;

@@ -1,30 +1,25 @@
-//! A linear layer and what a method adds to it.
+//! A linear layer and what methods add to it.
 
 use burn::tensor::Tensor;
 use stratune_kernels::linear;
 
-use crate::{Lora, Param, Parameters, Pass, Visitor};
+use crate::{Delta, Param, Parameters, Pass, Shared, Visitor};
 
-/// What a method adds to a linear layer.
-#[derive(Clone, Debug)]
-pub enum Delta {
-    /// A low-rank update.
-    Lora(Lora),
-}
-
-/// `x Wᵀ`, plus what a method adds.
+/// `x Wᵀ + b`, and what methods make of it.
 #[derive(Clone, Debug)]
 pub struct Linear {
     /// W, `[out, in]`.
     pub weight: Param<2>,
-    /// What a method adds.
-    pub delta: Option<Delta>,
+    /// b, `[out]`, if the model has one.
+    pub bias: Option<Param<1>>,
+    /// What methods add, in the order in which they enter.
+    pub deltas: Vec<Delta>,
 }
 
 impl Linear {
-    /// A layer without an addition.
+    /// A layer without a bias or an addition.
     pub fn new(weight: Tensor<2>) -> Self {
-        Self { weight: Param::frozen(weight), delta: None }
+        Self { weight: Param::frozen(weight), bias: None, deltas: Vec::new() }
     }
 
     /// `[out, in]`.
@@ -36,17 +31,22 @@ impl Linear {
     /// - `x`: `[batch, seq, in]`
     /// - output: `[batch, seq, out]`
     pub fn forward(&self, x: Tensor<3>, pass: &Pass) -> Tensor<3> {
-        match &self.delta {
-            None => linear(x, self.weight.value.clone()),
-            Some(Delta::Lora(lora)) => linear(x.clone(), self.weight.value.clone()) + lora.forward(x, pass),
-        }
+        let x = self.deltas.iter().fold(x, |x, delta| delta.input(x, pass));
+        let y = linear(x.clone(), self.weight.value.clone());
+        let y = match &self.bias {
+            None => y,
+            Some(bias) => y + bias.value.clone().unsqueeze(),
+        };
+        self.deltas.iter().fold(y, |y, delta| delta.output(x.clone(), y, &self.weight.value, pass))
     }
 
-    /// Moves the addition into W.
-    pub fn merge(&mut self) {
-        match self.delta.take() {
-            None => {}
-            Some(Delta::Lora(lora)) => self.weight.value = self.weight.value.clone() + lora.update(),
+    /// Moves the additions into weight and bias.
+    pub fn merge(&mut self, shared: &Shared) {
+        for delta in std::mem::take(&mut self.deltas) {
+            let bias = self.bias.take().map(|b| b.value);
+            let (weight, bias) = delta.merge(self.weight.value.clone(), bias, shared);
+            self.weight.value = weight;
+            self.bias = bias.map(Param::frozen);
         }
     }
 }
@@ -54,9 +54,11 @@ impl Linear {
 impl Parameters for Linear {
     fn each(&mut self, path: &str, visitor: &mut impl Visitor) {
         visitor.visit(&format!("{path}.weight"), &mut self.weight);
-        match &mut self.delta {
-            None => {}
-            Some(Delta::Lora(lora)) => lora.each(path, visitor),
+        if let Some(bias) = &mut self.bias {
+            visitor.visit(&format!("{path}.bias"), bias);
+        }
+        for delta in &mut self.deltas {
+            delta.each(path, visitor);
         }
     }
 }

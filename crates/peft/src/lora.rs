@@ -1,14 +1,25 @@
-//! LoRA: a low-rank update (Hu et al. 2021, arXiv 2106.09685, eq. 3).
+//! LoRA: a low-rank update (Hu et al. 2021, arXiv 2106.09685, eq. 3), and the methods that differ from it in a line.
 //!
-//! `y = x Wᵀ + (α/r) · (x Aᵀ) Bᵀ`, on the activation side: `W + s·BA` is never formed while training, so a step costs 4N
+//! `y = x Wᵀ + s · (x Aᵀ) Bᵀ`, on the activation side: `W + s·BA` is never formed while training, so a step costs 4N
 //! multiply-adds a token and not 6N, and no gradient as large as W exists.
+//!
+//! | method | differs in |
+//! |---|---|
+//! | LoRA | s = α/r, A uniform within ±1/√in (Kaiming with a = √5), B zero |
+//! | rsLoRA (2312.03732) | s = α/√r |
+//! | LoRA+ (2402.12354) | B's learning rate is `ratio` times A's |
+//! | LoRA-FA (2308.03303) | A stays as drawn |
+//! | PiSSA (2404.02948) | A and B start at the matrix's r largest directions, B₀A₀, which are taken off: s·(BA − B₀A₀) |
+//!
+//! PiSSA's authors take B₀A₀ off the base weight. Here the base is never touched: the same sum, an exact identity at the
+//! start, at the price of one more low-rank product.
 
-use burn::tensor::{Device, Tensor, TensorData};
-use rand::RngExt;
+use burn::tensor::Tensor;
 use stratune_kernels::linear;
-use stratune_protocol::draws;
+use stratune_protocol::{MethodConfig, MethodKind};
 
-use crate::{Param, Parameters, Pass, PeftError, Visitor};
+use crate::site::{kaiming, uniform};
+use crate::{Param, Parameters, Pass, PeftError, Site, Visitor, svd};
 
 /// The two factors of an update.
 #[derive(Clone, Debug)]
@@ -17,81 +28,49 @@ pub struct Lora {
     pub a: Param<2>,
     /// B, `[out, rank]`.
     pub b: Param<2>,
-    /// What the product is multiplied by: α/r.
+    /// PiSSA: A₀ and B₀, where the factors started.
+    pub start: Option<(Tensor<2>, Tensor<2>)>,
+    /// What the product is multiplied by, s.
     pub scale: f32,
     /// Share of the input's entries that training drops.
     pub dropout: f32,
-    /// Number of this site within its block: tells its dropout draws from its neighbours'.
+    /// Number of the site within its block: tells its dropout draws from its neighbours'.
     pub site: u64,
 }
 
-/// What a new update looks like.
-#[derive(Clone, Copy, Debug)]
-pub struct LoraShape {
-    /// Rank, r.
-    pub rank: usize,
-    /// Scale α/r of the product.
-    pub scale: f32,
-    /// Dropout on the input.
-    pub dropout: f32,
-    /// Number of the site within its block.
-    pub site: u64,
+/// What the product of factors of this rank and alpha is multiplied by.
+pub fn lora_scale(kind: MethodKind, rank: usize, alpha: f32) -> f32 {
+    match kind {
+        MethodKind::Rslora => alpha / (rank.max(1) as f32).sqrt(),
+        _ => alpha / rank.max(1) as f32,
+    }
 }
 
 impl Lora {
-    /// A new update that changes nothing yet: A is uniform within ±1/√in (Kaiming-uniform with a = √5), B is zero.
-    /// The draws depend on `seed` and `path` alone.
+    /// A new update that changes nothing yet.
     ///
     /// # Errors
     /// The rank does not fit the layer.
-    pub fn new(
-        [outputs, inputs]: [usize; 2],
-        shape: LoraShape,
-        seed: u64,
-        at: [u64; 2],
-        device: &Device,
-    ) -> Result<Self, PeftError> {
-        let LoraShape { rank, scale, dropout, site } = shape;
-        if rank == 0 {
-            return Err(PeftError::RankZero);
-        }
-        let smaller = outputs.min(inputs);
-        if rank > smaller {
-            return Err(PeftError::RankAboveMatrix { rank, smaller, outputs, inputs });
-        }
-        let mut rng = draws(seed, "lora_A", at);
-        let bound = (inputs as f32).sqrt().recip();
-        let a: Vec<f32> = (0..rank * inputs).map(|_| rng.random_range(-bound..bound)).collect();
-        Ok(Self {
-            a: Param::trainable(Tensor::from_data(TensorData::new(a, [rank, inputs]), device)),
-            b: Param::trainable(Tensor::zeros([outputs, rank], device)),
-            scale,
-            dropout,
-            site,
-        })
+    pub async fn new(config: &MethodConfig, site: &Site) -> Result<Self, PeftError> {
+        let [outputs, inputs] = site.shape();
+        let (rank, alpha) = config.at(&site.path);
+        check_rank(rank, [outputs, inputs])?;
+        let scale = lora_scale(config.kind, rank, alpha);
+        let device = site.device();
+        let (a, b, start) = if config.kind == MethodKind::Pissa {
+            let (a, b) = svd::factors(&site.weight, rank, scale).await?;
+            (a.clone(), b.clone(), Some((a, b)))
+        } else {
+            let a = uniform(&mut site.draws("lora_A"), [rank, inputs], kaiming(inputs), &device);
+            (a, Tensor::zeros([outputs, rank], &device), None)
+        };
+        let a = if config.kind == MethodKind::LoraFa { Param::frozen(a) } else { Param::trainable(a) };
+        let b = Param::trainable(b).at_rate(config.ratio.unwrap_or(1.0));
+        let dropout = config.dropout.unwrap_or(0.0);
+        Ok(Self { a, b, start, scale, dropout, site: site.target as u64 })
     }
 
-    /// An update with given factors.
-    ///
-    /// # Errors
-    /// The factors do not fit each other or the layer.
-    pub fn from_factors(
-        [outputs, inputs]: [usize; 2],
-        a: Tensor<2>,
-        b: Tensor<2>,
-        shape: LoraShape,
-    ) -> Result<Self, PeftError> {
-        let LoraShape { rank, scale, dropout, site } = shape;
-        if rank == 0 {
-            return Err(PeftError::RankZero);
-        }
-        if a.dims() != [rank, inputs] || b.dims() != [outputs, rank] {
-            return Err(PeftError::Shape { a: a.dims(), b: b.dims(), outputs, inputs });
-        }
-        Ok(Self { a: Param::trainable(a), b: Param::trainable(b), scale, dropout, site })
-    }
-
-    /// The addition to the layer's output.
+    /// The addition to the layer's output, not damped.
     ///
     /// # Shapes
     /// - `x`: `[batch, seq, in]`
@@ -101,13 +80,41 @@ impl Lora {
             Some(mask) => x * mask,
             None => x,
         };
-        let narrow = linear(x, self.a.value.clone()).mul_scalar(self.scale * pass.damping);
-        linear(narrow, self.b.value.clone())
+        let narrow = linear(x.clone(), self.a.value.clone()).mul_scalar(self.scale * pass.damping);
+        let y = linear(narrow, self.b.value.clone());
+        match &self.start {
+            None => y,
+            Some((a, b)) => y - linear(linear(x, a.clone()).mul_scalar(self.scale * pass.damping), b.clone()),
+        }
     }
 
-    /// The dense update `s·BA`, `[out, in]`.
+    /// Makes PiSSA's factors and their start one pair of twice the rank, which any reader of LoRA computes.
+    pub(crate) fn settle(&mut self) {
+        if let Some((a, b)) = self.start.take() {
+            self.a = Param::trainable(Tensor::cat(vec![self.a.value.clone(), a], 0));
+            self.b = Param::trainable(Tensor::cat(vec![self.b.value.clone(), b.neg()], 1));
+        }
+    }
+
+    /// The dense update, `[out, in]`.
     pub fn update(&self) -> Tensor<2> {
-        self.b.value.clone().matmul(self.a.value.clone()).mul_scalar(self.scale)
+        let product = |a: &Tensor<2>, b: &Tensor<2>| b.clone().matmul(a.clone());
+        let whole = product(&self.a.value, &self.b.value);
+        let whole = match &self.start {
+            None => whole,
+            Some((a, b)) => whole - product(a, b),
+        };
+        whole.mul_scalar(self.scale)
+    }
+}
+
+/// Refuses a rank that trains nothing or adds parameters and no freedom.
+pub(crate) fn check_rank(rank: usize, [outputs, inputs]: [usize; 2]) -> Result<(), PeftError> {
+    let smaller = outputs.min(inputs);
+    match rank {
+        0 => Err(PeftError::RankZero),
+        _ if rank > smaller => Err(PeftError::RankAboveMatrix { rank, smaller, outputs, inputs }),
+        _ => Ok(()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Parameters, and walking over them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use burn::tensor::{Gradients as Tape, Tensor};
 
@@ -11,17 +11,24 @@ pub struct Param<const D: usize> {
     pub value: Tensor<D>,
     /// Whether the method trains it.
     pub trainable: bool,
+    /// Its learning rate is this many times the run's.
+    pub rate: f64,
 }
 
 impl<const D: usize> Param<D> {
     /// A tensor that stays as it is.
     pub fn frozen(value: Tensor<D>) -> Self {
-        Self { value, trainable: false }
+        Self { value, trainable: false, rate: 1.0 }
+    }
+
+    /// The same with another learning rate: `rate` times the run's.
+    pub fn at_rate(self, rate: f64) -> Self {
+        Self { rate, ..self }
     }
 
     /// A tensor that the method trains.
     pub fn trainable(value: Tensor<D>) -> Self {
-        Self { value, trainable: true }
+        Self { value, trainable: true, rate: 1.0 }
     }
 }
 
@@ -36,6 +43,9 @@ pub trait Parameters {
     /// Shows every parameter to `visitor`, always in the same order; `path` is this thing's own path.
     fn each(&mut self, path: &str, visitor: &mut impl Visitor);
 }
+
+/// Values by parameter path, flattened, with their shapes. Tensors are shared, not copied.
+pub type Values = BTreeMap<String, (Vec<usize>, Tensor<1>)>;
 
 /// Gradients by parameter path, flattened.
 pub type Gradients = BTreeMap<String, Tensor<1>>;
@@ -96,32 +106,84 @@ pub fn count_trainable(of: &mut impl Parameters) -> u64 {
 }
 
 /// The trainable parameters by path, with their shapes. Tensors are shared, not copied.
-pub fn snapshot(of: &mut impl Parameters) -> BTreeMap<String, (Vec<usize>, Tensor<1>)> {
-    gather(of, false)
+pub fn snapshot(of: &mut impl Parameters) -> Values {
+    gather(of, |_, trainable| trainable)
 }
 
 /// All parameters by path, with their shapes. Tensors are shared, not copied.
-pub fn everything(of: &mut impl Parameters) -> BTreeMap<String, (Vec<usize>, Tensor<1>)> {
-    gather(of, true)
+pub fn everything(of: &mut impl Parameters) -> Values {
+    gather(of, |_, _| true)
 }
 
-fn gather(of: &mut impl Parameters, frozen_too: bool) -> BTreeMap<String, (Vec<usize>, Tensor<1>)> {
-    struct Gather {
-        frozen_too: bool,
-        taken: BTreeMap<String, (Vec<usize>, Tensor<1>)>,
+/// What methods have added to or train in a model whose own parameters are `base`: what an adapter holds.
+pub fn added(of: &mut impl Parameters, base: &BTreeSet<String>) -> Values {
+    gather(of, |path, trainable| trainable || !base.contains(path))
+}
+
+fn gather(of: &mut impl Parameters, wanted: impl Fn(&str, bool) -> bool) -> Values {
+    struct Gather<F> {
+        wanted: F,
+        taken: Values,
     }
-    impl Visitor for Gather {
+    impl<F: Fn(&str, bool) -> bool> Visitor for Gather<F> {
         fn visit<const D: usize>(&mut self, path: &str, param: &mut Param<D>) {
-            if param.trainable || self.frozen_too {
+            if (self.wanted)(path, param.trainable) {
                 let shape = param.value.dims();
                 let flat = param.value.clone().reshape([shape.iter().product::<usize>()]);
                 self.taken.insert(path.to_string(), (shape.to_vec(), flat));
             }
         }
     }
-    let mut pass = Gather { frozen_too, taken: BTreeMap::new() };
+    let mut pass = Gather { wanted, taken: Values::new() };
     of.each("", &mut pass);
     pass.taken
+}
+
+/// Why values do not fit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Misfit {
+    /// There is none for this parameter.
+    Missing(String),
+    /// There is no parameter for this one.
+    Extra(String),
+    /// The parameter's shape is the second one.
+    Shape(String, Vec<usize>, Vec<usize>),
+}
+
+/// Puts values from [`added`] back, all of them and no others.
+///
+/// # Errors
+/// Names the first that does not fit.
+pub fn restore_added(of: &mut impl Parameters, base: &BTreeSet<String>, values: &Values) -> Result<(), Misfit> {
+    struct Restore<'a> {
+        base: &'a BTreeSet<String>,
+        values: &'a Values,
+        used: BTreeSet<String>,
+        misfit: Option<Misfit>,
+    }
+    impl Visitor for Restore<'_> {
+        fn visit<const D: usize>(&mut self, path: &str, param: &mut Param<D>) {
+            let held = param.trainable || !self.base.contains(path);
+            if self.misfit.is_some() || !held {
+                return;
+            }
+            let want = param.value.dims().to_vec();
+            match self.values.get(path) {
+                None => self.misfit = Some(Misfit::Missing(path.into())),
+                Some((shape, _)) if *shape != want => {
+                    self.misfit = Some(Misfit::Shape(path.into(), shape.clone(), want));
+                }
+                Some((_, value)) => {
+                    param.value = value.clone().reshape(param.value.shape());
+                    self.used.insert(path.into());
+                }
+            }
+        }
+    }
+    let mut pass = Restore { base, values, used: BTreeSet::new(), misfit: None };
+    of.each("", &mut pass);
+    let extra = || values.keys().find(|path| !pass.used.contains(*path)).map(|path| Misfit::Extra(path.clone()));
+    pass.misfit.clone().or_else(extra).map_or(Ok(()), Err)
 }
 
 /// Puts values from a [`snapshot`] back.

@@ -1,8 +1,12 @@
 //! What a forward pass depends on besides its input.
 
+use std::rc::Rc;
+
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::Rng;
 use stratune_protocol::draws;
+
+use crate::Shared;
 
 /// Where dropout's draws come from. Keyed, not drawn in turn, so that a block that runs twice is the same function twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,20 +18,27 @@ pub struct Dropout {
 }
 
 /// What one block's forward pass depends on besides its input.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Pass {
-    /// What every update of the block is multiplied by: 1, or IST's β while a block is damped.
+    /// What the effect of every method in the block is multiplied by: 1, or IST's β while a block is damped.
     pub damping: f32,
     /// Present while training.
     pub dropout: Option<Dropout>,
     /// The block's number.
     pub block: usize,
+    /// What the methods of all blocks read.
+    pub shared: Rc<Shared>,
 }
 
 impl Pass {
     /// The pass of evaluation and generation.
-    pub fn plain(block: usize) -> Self {
-        Self { damping: 1.0, dropout: None, block }
+    pub fn plain(block: usize, shared: Rc<Shared>) -> Self {
+        Self { damping: 1.0, dropout: None, block, shared }
+    }
+
+    /// `changed`, or while the block is damped, what lies β of the way from `plain` to it.
+    pub fn damp<const D: usize>(&self, plain: Tensor<D>, changed: Tensor<D>) -> Tensor<D> {
+        if self.damping == 1.0 { changed } else { plain.clone() + (changed - plain).mul_scalar(self.damping) }
     }
 
     /// A mask of zeros and `1/(1-p)`, for the site numbered `site` within the block; none if nothing is dropped.

@@ -154,6 +154,8 @@ pub struct ModelReport {
     pub key_value_size: usize,
     /// Outputs of q.
     pub query_size: usize,
+    /// Width of a head.
+    pub head_dim: usize,
     /// Tokens it knows.
     pub vocabulary: usize,
     /// Longest sequence it was made for.

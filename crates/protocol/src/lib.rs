@@ -8,16 +8,18 @@ mod command;
 mod config;
 mod draw;
 mod event;
+mod method;
 mod problem;
 
 pub use command::{Asset, Command, Export, GenerateRequest, Voice};
-pub use config::{
-    DataConfig, DataFormat, DeviceChoice, IstConfig, IstMode, MethodConfig, RunConfig, Schedule, Target,
-    TargetOverride, TrainConfig,
-};
+pub use config::{DataConfig, DataFormat, DeviceChoice, IstConfig, IstMode, RunConfig, Schedule, Target, TrainConfig};
 pub use draw::draws;
 pub use event::{
     AdapterInfo, Candidate, DataReport, EndReason, Event, ModelReport, PreviewRow, PreviewToken, SavedRun, SkippedRow,
     StepReport,
+};
+pub use method::{
+    Enters, Family, KroneckerShape, Merges, MethodConfig, MethodKind, MethodPreset, Methods, Projection, Setting,
+    TargetOverride, kept,
 };
 pub use problem::{Problem, ProblemKind};

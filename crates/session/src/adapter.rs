@@ -3,61 +3,65 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::{Tensor, TensorData};
-use stratune_models::Llama;
-use stratune_peft::{everything, snapshot};
-use stratune_protocol::{MethodConfig, Problem};
+use stratune_models::{Llama, LlamaConfig};
+use stratune_peft::{Misfit, Values, added, everything, restore_added};
+use stratune_protocol::{Problem, RunConfig};
 use stratune_runtime::read_f32;
-use stratune_store::{Adapter, HostTensor, adapter_files};
+use stratune_store::{Adapter, HostTensor, Tensors, adapter_files};
 
-/// The adapter folder of a model's additions, as Hugging Face PEFT reads it.
+/// The adapter folder of what a run has added to a model: Hugging Face PEFT's where PEFT has the method.
 ///
 /// # Errors
 /// The device does not answer.
-pub async fn adapter_of(
-    model: &mut Llama,
-    method: &MethodConfig,
-    base_model: &str,
-) -> Result<Vec<(String, Vec<u8>)>, Problem> {
-    let mut factors: BTreeMap<String, [Option<HostTensor>; 2]> = BTreeMap::new();
-    for (path, (shape, value)) in snapshot(model) {
-        for (place, suffix) in [".lora_A.weight", ".lora_B.weight"].into_iter().enumerate() {
-            if let Some(layer) = path.strip_suffix(suffix) {
-                let host = HostTensor { shape: shape.clone(), data: read_f32(value.clone()).await? };
-                factors.entry(layer.to_string()).or_default()[place] = Some(host);
-            }
-        }
-    }
-    let pairs = factors.into_iter().filter_map(|(layer, [a, b])| Some((layer, (a?, b?))));
-    adapter_files(base_model, method, &pairs.collect())
+pub async fn adapter_of(model: &Llama, config: &RunConfig) -> Result<Vec<(String, Vec<u8>)>, Problem> {
+    // A copy, whose tensors are shared: the run may go on with the original.
+    let mut model = model.clone();
+    let kept = model.settle(&config.method);
+    let base = model.base_paths();
+    let tensors = read(added(&mut model, &base)).await?;
+    let report = model.config.report(&config.model, model.config.parameters());
+    adapter_files(&report, &kept, config.train.seed, tensors)
 }
 
 /// Puts an adapter into a model.
 ///
 /// # Errors
-/// The adapter belongs to another model; names the layer.
-pub fn attach(model: &mut Llama, adapter: &Adapter) -> Result<(), Problem> {
+/// The adapter belongs to another model, or lacks a tensor, or has one too many; names the tensor.
+pub async fn attach(model: &mut Llama, adapter: &Adapter) -> Result<(), Problem> {
+    let next = "use an adapter that was trained on this model";
+    model.attach(&adapter.methods, adapter.seed).await.map_err(|p| if p.next.is_empty() { p.next(next) } else { p })?;
     let device = model.device();
-    let matrix = |host: &HostTensor, path: &str| match host.shape[..] {
-        [rows, columns] => Ok(Tensor::<2>::from_data(TensorData::new(host.data.clone(), [rows, columns]), &device)),
-        _ => {
-            Err(Problem::input(format!("a factor of {path} has the shape {:?}", host.shape)).next("use a LoRA adapter"))
-        }
+    let on_device = |(path, host): (&String, &HostTensor)| {
+        let data = TensorData::new(host.data.clone(), [host.data.len()]);
+        (path.clone(), (host.shape.clone(), Tensor::from_data(data, &device)))
     };
-    for (path, pair) in &adapter.layers {
-        let (a, b) = (matrix(&pair.a, path)?, matrix(&pair.b, path)?);
-        model.attach_factors(path, a, b, pair.scale)?;
-    }
-    Ok(())
+    let values: Values = adapter.tensors.iter().map(on_device).collect();
+    let base = model.base_paths();
+    restore_added(model, &base, &values).map_err(|misfit| {
+        let (what, at) = match misfit {
+            Misfit::Missing(path) => ("the adapter lacks this tensor".to_string(), path),
+            Misfit::Extra(path) => ("the adapter has a tensor that its method does not have".to_string(), path),
+            Misfit::Shape(path, there, want) => {
+                (format!("the adapter has {there:?} where this model takes {want:?}"), path)
+            }
+        };
+        Problem::input(what).at(at).next(next)
+    })
 }
 
-/// All of a model's tensors on the host, its additions merged into them.
+/// A model's geometry and all of its tensors on the host, its additions merged into them.
 ///
 /// # Errors
-/// The device does not answer.
-pub async fn merged_tensors(mut model: Llama) -> Result<BTreeMap<String, HostTensor>, Problem> {
-    model.merge();
+/// An addition cannot be merged, or the device does not answer.
+pub async fn merged_tensors(mut model: Llama) -> Result<(LlamaConfig, Tensors), Problem> {
+    model.merge()?;
+    let tensors = read(everything(&mut model)).await?;
+    Ok((model.config, tensors))
+}
+
+async fn read(values: Values) -> Result<Tensors, Problem> {
     let mut tensors = BTreeMap::new();
-    for (path, (shape, value)) in everything(&mut model) {
+    for (path, (shape, value)) in values {
         tensors.insert(path, HostTensor { shape, data: read_f32(value).await? });
     }
     Ok(tensors)

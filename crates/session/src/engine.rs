@@ -177,7 +177,7 @@ impl Engine {
             prompts = dataset.prompts.iter().take(DEFAULT_PROMPTS).cloned().collect();
         }
         let history = checkpoint.as_ref().and_then(|c| serde_json::from_value(c.meta["history"].clone()).ok());
-        let mut trainer = trainer(config.clone(), base, dataset, checkpoint.as_ref())?;
+        let mut trainer = trainer(config.clone(), base, dataset, checkpoint.as_ref()).await?;
         let out = self.out.clone();
         let mut recorder = Recorder {
             emit: &mut |event| out.send(event, None),
@@ -229,7 +229,7 @@ impl Engine {
         let (model, config) = self.tuned.as_mut().ok_or_else(no_run)?;
         let (name, media_type, bytes) = match what {
             Export::Adapter => {
-                let files = adapter_of(model, &config.method, &config.model).await?;
+                let files = adapter_of(model, config).await?;
                 ("adapter.zip", "application/zip", zip(&files)?)
             }
             Export::Config => ("run.toml", "application/toml", config.to_toml()?.into_bytes()),

@@ -18,7 +18,7 @@ pub const DEFAULT_PROMPTS: usize = 2;
 ///
 /// # Errors
 /// The configuration is out of range, does not fit the model, or is not the checkpoint's.
-pub fn trainer(
+pub async fn trainer(
     config: RunConfig,
     base: &Base,
     dataset: Rc<Dataset>,
@@ -30,8 +30,26 @@ pub fn trainer(
             .at("data.validation_split")
             .next("give more rows or a larger validation_split, or use --ist=faithful"));
     }
+    let longest = dataset.train.iter().chain(&dataset.validation).map(|row| row.tokens.len()).max().unwrap_or(0);
+    let room = base.context().saturating_sub(config.method.taken_positions());
+    if longest > room {
+        let what = format!(
+            "{} leaves {room} positions of the context to a row, and a row has {longest}",
+            config.method.title()
+        );
+        return Err(Problem::input(what)
+            .at("data.max_length")
+            .next(format!("set max_length to {room}, or use a shorter length")));
+    }
     let mut model = base.model.clone();
-    model.attach(&config.method, config.train.seed)?;
+    model.attach(&config.method, config.train.seed).await?;
+    if config.ist.mode != IstMode::All
+        && let Some(layer) = model.layers.iter().position(|block| !block.trains(&model.shared))
+    {
+        return Err(Problem::input(format!("IST chooses among all layers, and no method enters layer {layer}"))
+            .at("method.layers")
+            .next("leave the layers out, or use --ist=all"));
+    }
     let hook = hook_for(&config, model.layers.len());
     let identity = Identity { model: base.fingerprint.clone(), data: data_fingerprint(&dataset) };
     let mut trainer = Trainer::new(config, model, dataset, hook, identity)?;

@@ -1,40 +1,45 @@
-//! LoRA adapters as Hugging Face PEFT stores them: `adapter_config.json` and `adapter_model.safetensors`.
+//! Adapter folders: `adapter_config.json` and `adapter_model.safetensors`.
+//!
+//! Where Hugging Face PEFT has the method, the folder is PEFT's, names and shapes and all. A method that PEFT lacks, and a
+//! combination of methods, is a folder of the same form whose `peft_type` is `STRATUNE`: the methods as a run's
+//! configuration has them, and every tensor under its parameter path.
 
 use std::collections::BTreeMap;
 
-use stratune_protocol::{MethodConfig, Problem, ProblemKind};
+use serde_json::{Value, json};
+use stratune_protocol::{Methods, ModelReport, Problem};
 
-use crate::adapter_config::{AdapterConfig, config_file, target_of};
 use crate::folder::{Folder, missing, place};
-use crate::safetensors::{read_safetensors, write_safetensors};
+use crate::peft::{self, Form};
+use crate::safetensors::{Tensors, read_safetensors, write_safetensors};
 use crate::tensor::{HostTensor, Stored};
 
-const CONFIG: &str = "adapter_config.json";
-const WEIGHTS: &str = "adapter_model.safetensors";
-const PREFIX: &str = "base_model.model.";
-const A: &str = ".lora_A.weight";
-const B: &str = ".lora_B.weight";
+pub(crate) const CONFIG: &str = "adapter_config.json";
+pub(crate) const WEIGHTS: &str = "adapter_model.safetensors";
+/// What PEFT puts before a parameter's path.
+pub(crate) const PREFIX: &str = "base_model.model.";
+/// Our own `peft_type`.
+const OWN: &str = "STRATUNE";
+/// The keys of our own form.
+const OWN_KEYS: [&str; 6] = ["peft_type", "stratune_format", "base_model_name_or_path", "task_type", "methods", "seed"];
 
-/// An adapter: its configuration, and a pair of matrices for each layer it enters.
-pub struct Adapter {
-    /// Its configuration.
-    pub config: AdapterConfig,
-    /// The pairs by the layer's path, such as `model.layers.0.self_attn.q_proj`.
-    pub layers: BTreeMap<String, LoraPair>,
-}
-
-/// The update of one layer: `scale · B · A` is added to its weight.
+/// An adapter: methods and their tensors.
 #[derive(Clone, Debug, PartialEq)]
-pub struct LoraPair {
-    /// Shape `[r, in]`.
-    pub a: HostTensor,
-    /// Shape `[out, r]`.
-    pub b: HostTensor,
-    /// Alpha / r, or alpha / √r.
-    pub scale: f32,
+pub struct Adapter {
+    /// The model it was trained on, as its author named it.
+    pub base_model: Option<String>,
+    /// What enters the model.
+    pub methods: Methods,
+    /// Seed of what is drawn and not stored, such as projections.
+    pub seed: u64,
+    /// Tensors by parameter path, such as `model.layers.0.self_attn.q_proj.lora_A.weight`.
+    pub tensors: Tensors,
 }
 
 /// Reads the adapter in a folder.
+///
+/// # Errors
+/// A file is missing or damaged, or the adapter asks for something that is not computed here; names it.
 pub async fn read_adapter(folder: &dyn Folder) -> Result<Adapter, Problem> {
     for name in [CONFIG, WEIGHTS] {
         if folder.size(name).is_none() {
@@ -42,171 +47,83 @@ pub async fn read_adapter(folder: &dyn Folder) -> Result<Adapter, Problem> {
             return Err(missing(folder, name, next));
         }
     }
-    let config = AdapterConfig::parse(&folder.read(CONFIG, None).await?, &place(folder, CONFIG))?;
-    let at = place(folder, WEIGHTS);
-    let (tensors, _) = read_safetensors(&folder.read(WEIGHTS, None).await?, &at)?;
-    let bad = |what: String, next: &str| Problem::input(what).at(at.clone()).next(next);
-    let again = "export the adapter again";
-    let mut a_side = BTreeMap::new();
-    let mut b_side = BTreeMap::new();
-    for (name, tensor) in tensors {
-        let inner = name.strip_prefix(PREFIX).unwrap_or_default();
-        if let Some(path) = inner.strip_suffix(A) {
-            a_side.insert(path.to_string(), tensor);
-        } else if let Some(path) = inner.strip_suffix(B) {
-            b_side.insert(path.to_string(), tensor);
-        } else {
-            let next = "only lora_A and lora_B of linear layers are read; merge the adapter into its model with PEFT";
-            return Err(bad(format!("tensor '{name}' is not part of a plain LoRA adapter"), next));
-        }
+    let at = place(folder, CONFIG);
+    let config: Value = serde_json::from_slice(&folder.read(CONFIG, None).await?).map_err(|e| {
+        Problem::input(format!("{CONFIG} cannot be read: {e}")).at(&at).next("export the adapter again")
+    })?;
+    let (tensors, _) = read_safetensors(&folder.read(WEIGHTS, None).await?, &place(folder, WEIGHTS))?;
+    let base_model = config["base_model_name_or_path"].as_str().map(str::to_owned);
+    let form = match config["peft_type"].as_str() {
+        Some(OWN) => own_form(&config, tensors).map_err(|p| p.at(&at))?,
+        kind => peft::read(kind.unwrap_or("absent"), &config, tensors, &at, &place(folder, WEIGHTS))?,
+    };
+    let Form { methods, seed, tensors } = form;
+    if tensors.is_empty() {
+        return Err(Problem::input("the adapter holds no layer")
+            .at(place(folder, WEIGHTS))
+            .next("export the adapter again"));
     }
-    let mut layers = BTreeMap::new();
-    for (path, a) in a_side {
-        let Some(b) = b_side.remove(&path) else {
-            return Err(bad(format!("layer {path} has lora_A without lora_B"), again));
-        };
-        let rank = config.rank(&path);
-        if a.shape.len() != 2 || b.shape.len() != 2 || a.shape[0] != rank || b.shape[1] != rank || rank == 0 {
-            let what =
-                format!("layer {path} has lora_A {:?} and lora_B {:?}, and its rank is {rank}", a.shape, b.shape);
-            return Err(bad(what, "check r and rank_pattern in adapter_config.json, or export the adapter again"));
-        }
-        let scale = config.scale(&path);
-        if !scale.is_finite() {
-            return Err(bad(format!("layer {path} has the scale {scale}"), "check lora_alpha in adapter_config.json"));
-        }
-        layers.insert(path, LoraPair { a, b, scale });
-    }
-    if let Some(path) = b_side.keys().next() {
-        return Err(bad(format!("layer {path} has lora_B without lora_A"), again));
-    }
-    if layers.is_empty() {
-        return Err(bad("the adapter holds no layer".into(), again));
-    }
-    Ok(Adapter { config, layers })
+    Ok(Adapter { base_model, methods, seed, tensors })
 }
 
-/// The files of an adapter's folder, as PEFT loads them, from A `[r, in]` and B `[out, r]` of each layer by path.
+/// The files of an adapter's folder. `methods` are what is kept after training, `tensors` theirs by parameter path.
+///
+/// # Errors
+/// A tensor is not what its shape says.
 pub fn adapter_files(
-    base_model: &str,
-    method: &MethodConfig,
-    layers: &BTreeMap<String, (HostTensor, HostTensor)>,
+    model: &ModelReport,
+    methods: &Methods,
+    seed: u64,
+    tensors: Tensors,
 ) -> Result<Vec<(String, Vec<u8>)>, Problem> {
-    let mut tensors = BTreeMap::new();
-    for (path, (a, b)) in layers {
-        let target = target_of(path)?;
-        let (rank, _) = method.at(target);
-        if !method.targets.contains(&target) || a.shape.first() != Some(&rank) || b.shape.get(1) != Some(&rank) {
-            let what =
-                format!("layer {path} has A {:?} and B {:?}, which the method does not give it", a.shape, b.shape);
-            return Err(Problem::new(ProblemKind::Internal, what).next("please report this"));
+    let (config, tensors) = match peft::write(model, methods, &tensors) {
+        Some(form) => form,
+        None => {
+            let config = json!({
+                "peft_type": OWN,
+                "stratune_format": 1,
+                "base_model_name_or_path": model.name,
+                "task_type": "CAUSAL_LM",
+                "methods": methods,
+                "seed": seed,
+            });
+            (config, prefixed(tensors))
         }
-        tensors.insert(format!("{PREFIX}{path}{A}"), a.clone());
-        tensors.insert(format!("{PREFIX}{path}{B}"), b.clone());
-    }
+    };
     let weights = write_safetensors(&tensors, Stored::F32, &BTreeMap::new())?;
-    let config = format!("{:#}\n", config_file(base_model, method));
-    Ok(vec![(CONFIG.into(), config.into_bytes()), (WEIGHTS.into(), weights)])
+    Ok(vec![(CONFIG.into(), format!("{config:#}\n").into_bytes()), (WEIGHTS.into(), weights)])
 }
 
-#[cfg(all(test, not(target_family = "wasm")))]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use std::borrow::Cow;
+/// Tensors with PEFT's prefix before their paths.
+pub(crate) fn prefixed(tensors: Tensors) -> Tensors {
+    tensors.into_iter().map(|(path, tensor)| (format!("{PREFIX}{path}"), tensor)).collect()
+}
 
-    use pollster::block_on;
-    use serde_json::Value;
-    use stratune_protocol::{Target, TargetOverride};
-
-    use super::*;
-    use crate::disk::DiskFolder;
-    use crate::folder::MemoryFolder;
-
-    fn fixture(name: &str) -> DiskFolder {
-        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures");
-        DiskFolder::new(format!("{root}/{name}")).unwrap()
-    }
-
-    fn in_memory(files: Vec<(String, Vec<u8>)>) -> MemoryFolder {
-        MemoryFolder::new("toy", files.into_iter().map(|(name, bytes)| (name, Cow::Owned(bytes))).collect())
-    }
-
-    #[test]
-    fn reads_what_peft_wrote() {
-        let cases = [
-            ("peft-all", "model.layers.0.self_attn.q_proj", 4, 2.0),
-            ("peft-rslora", "model.layers.0.self_attn.q_proj", 4, 4.0),
-            ("peft-lora", "model.layers.2.self_attn.q_proj", 2, 3.0),
-            ("peft-lora", "model.layers.2.mlp.down_proj", 4, 2.0),
-        ];
-        for (name, path, rank, scale) in cases {
-            let adapter = block_on(read_adapter(&fixture(name))).unwrap();
-            let per_block = if name == "peft-lora" { 3 } else { 7 };
-            assert_eq!(adapter.layers.len(), 3 * per_block, "{name}");
-            let pair = &adapter.layers[path];
-            assert_eq!((pair.a.shape[0], pair.b.shape[1], pair.scale), (rank, rank, scale), "{name} {path}");
-            assert_eq!(adapter.config.base_model_name_or_path.as_deref(), Some("tiny-llama"));
+/// Tensors by the path behind PEFT's prefix.
+pub(crate) fn unprefixed(tensors: Tensors) -> Result<Tensors, Problem> {
+    let strip = |(name, tensor): (String, HostTensor)| match name.strip_prefix(PREFIX) {
+        Some(path) => Ok((path.to_string(), tensor)),
+        None => {
+            Err(Problem::input(format!("tensor '{name}' is not part of the adapter that its configuration describes"))
+                .next("export the adapter again"))
         }
-    }
+    };
+    tensors.into_iter().map(strip).collect()
+}
 
-    #[test]
-    fn writes_what_peft_wrote() {
-        let folder = fixture("peft-lora");
-        let adapter = block_on(read_adapter(&folder)).unwrap();
-        let over = TargetOverride { rank: Some(2), alpha: Some(6.0) };
-        let method = MethodConfig {
-            rank: 4,
-            alpha: 8.0,
-            dropout: 0.0,
-            targets: vec![Target::QProj, Target::VProj, Target::DownProj],
-            overrides: [(Target::QProj, over)].into(),
-        };
-        let layers =
-            adapter.layers.iter().map(|(path, pair)| (path.clone(), (pair.a.clone(), pair.b.clone()))).collect();
-        let files = adapter_files("tiny-llama", &method, &layers).unwrap();
-        let ours: serde_json::Map<String, Value> = serde_json::from_slice(&files[0].1).unwrap();
-        let theirs: Value = serde_json::from_slice(&block_on(folder.read(CONFIG, None)).unwrap()).unwrap();
-        for (key, value) in &ours {
-            let same = value == &theirs[key] || value.as_f64().is_some_and(|x| Some(x) == theirs[key].as_f64());
-            assert!(same, "{key}: {value} against {}", theirs[key]);
-        }
-        let tensors = |bytes: &[u8]| read_safetensors(bytes, "f").unwrap();
-        assert_eq!(tensors(&files[1].1), tensors(&block_on(folder.read(WEIGHTS, None)).unwrap()));
-        let again = block_on(read_adapter(&in_memory(files))).unwrap();
-        assert_eq!(again.layers, adapter.layers);
+fn own_form(config: &Value, tensors: Tensors) -> Result<Form, Problem> {
+    let unknown = config.as_object().and_then(|fields| fields.keys().find(|k| !OWN_KEYS.contains(&k.as_str())));
+    if let Some(key) = unknown {
+        return Err(Problem::input(format!("unknown key '{key}'")).next("leave it out, or update Stratune"));
     }
-
-    #[test]
-    fn wrong_tensors_are_named() {
-        type Shapes = Vec<(String, [usize; 2])>;
-        let tensor = |shape: [usize; 2]| HostTensor { shape: shape.to_vec(), data: vec![1.0; shape[0] * shape[1]] };
-        let full = |name: &str| format!("base_model.model.model.layers.0.{name}.weight");
-        let cases: Vec<(Shapes, &str)> = vec![
-            (vec![(full("q_proj.lora_A"), [2, 3])], "q_proj has lora_A without lora_B"),
-            (vec![(full("q_proj.lora_B"), [3, 2])], "q_proj has lora_B without lora_A"),
-            (vec![(full("q_proj.lora_A"), [2, 3]), (full("q_proj.lora_B"), [3, 1])], "its rank is 2"),
-            (vec![(full("q_proj.lora_A"), [4, 3]), (full("q_proj.lora_B"), [3, 4])], "its rank is 2"),
-            (vec![(full("q_proj.lora_embedding_A"), [2, 3])], "not part of a plain LoRA adapter"),
-            (vec![("x.lora_A.weight".into(), [2, 3])], "'x.lora_A.weight' is not part"),
-            (vec![], "no layer"),
-        ];
-        for (tensors, want) in cases {
-            let tensors = tensors.into_iter().map(|(name, shape)| (name, tensor(shape))).collect();
-            let weights = write_safetensors(&tensors, Stored::F32, &BTreeMap::new()).unwrap();
-            let config = br#"{"peft_type":"LORA","r":2,"target_modules":["q_proj"]}"#.to_vec();
-            let folder = in_memory(vec![(CONFIG.into(), config), (WEIGHTS.into(), weights)]);
-            let problem = block_on(read_adapter(&folder)).err().unwrap();
-            assert!(problem.what.contains(want), "{want}: {problem:?}");
-            assert!(problem.at == "toy/adapter_model.safetensors" && !problem.next.is_empty(), "{problem:?}");
-        }
-        let problem = block_on(read_adapter(&in_memory(vec![]))).err().unwrap();
-        assert!(problem.what.contains("adapter_config.json is missing; the folder is empty"), "{problem:?}");
+    if config["stratune_format"] != 1 {
+        let what = format!("the adapter's format is {}, and this version reads 1", config["stratune_format"]);
+        return Err(Problem::input(what).next("update Stratune"));
     }
-
-    #[test]
-    fn a_rank_the_method_does_not_give_is_refused() {
-        let tensor = |shape: [usize; 2]| HostTensor { shape: shape.to_vec(), data: vec![1.0; shape[0] * shape[1]] };
-        let layers = [("model.layers.0.self_attn.q_proj".to_string(), (tensor([3, 5]), tensor([5, 3])))].into();
-        assert!(adapter_files("m", &MethodConfig::default(), &layers).unwrap_err().what.contains("q_proj"));
-    }
+    let methods = serde_json::from_value(config["methods"].clone())
+        .map_err(|e| Problem::input(format!("methods cannot be read: {e}")).next("export the adapter again"))?;
+    let Some(seed) = config["seed"].as_u64() else {
+        return Err(Problem::input("seed is missing").next("export the adapter again"));
+    };
+    Ok(Form { methods, seed, tensors: unprefixed(tensors)? })
 }

@@ -3,7 +3,6 @@
 //! Nothing here knows a tensor library or a model: numbers come and go as [`HostTensor`]s, files as bytes.
 
 mod adapter;
-mod adapter_config;
 mod archive;
 #[cfg(target_family = "wasm")]
 mod browser;
@@ -20,14 +19,14 @@ mod model_folder;
 mod opfs;
 #[cfg(target_family = "wasm")]
 mod opfs_vault;
+mod peft;
 mod safetensors;
 #[cfg(any(target_family = "wasm", test))]
 mod slot;
 mod tensor;
 mod vault;
 
-pub use adapter::{Adapter, LoraPair, adapter_files, read_adapter};
-pub use adapter_config::{AdapterConfig, Pattern};
+pub use adapter::{Adapter, adapter_files, read_adapter};
 pub use archive::zip;
 #[cfg(target_family = "wasm")]
 pub use browser::BrowserFolder;

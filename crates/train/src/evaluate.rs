@@ -44,13 +44,14 @@ pub async fn measure(
 /// Summed loss of one batch, `[1]`.
 fn loss(model: &Llama, batch: &Uploaded, damping: Option<&[f32]>) -> Tensor<1> {
     let at = model.positions(batch.tokens.dims()[1], 0);
-    let mut x = model.embed(batch.tokens.clone());
+    let mut x = model.begin(batch.tokens.clone());
     for (i, block) in model.layers.iter().enumerate() {
         let damping = damping.map_or(1.0, |d| d[i]);
-        x = block.forward(x, &at, None, &Pass { damping, ..Pass::plain(i) });
+        x = block.forward(x, &at, None, &Pass { damping, ..model.plain_pass(i) });
     }
+    let x = model.text_of(x);
     let [rows, width, hidden] = x.dims();
     let learned = x.reshape([rows * width, hidden]).select(0, batch.positions.clone());
-    let normed = model.norm.forward(learned.unsqueeze()).reshape([batch.learned, hidden]);
+    let normed = model.final_norm(learned.unsqueeze()).reshape([batch.learned, hidden]);
     linear_cross_entropy(normed, model.head(), batch.targets.clone(), 1.0, Wanted::Loss).loss
 }

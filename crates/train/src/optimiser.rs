@@ -49,7 +49,7 @@ impl AdamW {
                 let shape = param.value.shape();
                 let flat = param.value.clone().reshape([shape.num_elements()]);
                 let moments = self.adam.moments.remove(path);
-                let (flat, moments) = self.adam.rule.step(self.learning_rate, flat, gradient, moments);
+                let (flat, moments) = self.adam.rule.step(self.learning_rate * param.rate, flat, gradient, moments);
                 if let Some(moments) = moments {
                     self.adam.moments.insert(path.to_string(), moments);
                 }

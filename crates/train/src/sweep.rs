@@ -5,11 +5,14 @@
 //! memory is one block, whatever the method, and the way down ends at the lowest block that trains. The top `keep_graphs`
 //! blocks keep their graphs from the way up instead, which saves running them twice.
 
+use std::rc::Rc;
+
 use burn::tensor::{IndexingUpdateOp, Tensor};
 use stratune_kernels::cross_entropy::{Wanted, linear_cross_entropy};
 use stratune_models::Llama;
-use stratune_models::llama::{Block, Positions};
-use stratune_peft::{Dropout, Gradients, Pass, collect_gradients, track};
+use stratune_models::llama::Block;
+use stratune_models::nn::Positions;
+use stratune_peft::{Dropout, Gradients, Pass, Shared, collect_gradients, track};
 
 use crate::Uploaded;
 
@@ -40,18 +43,22 @@ pub struct Swept {
 /// Loss and gradients of one batch.
 pub fn sweep(model: &Llama, batch: &Uploaded, demand: &Demand<'_>) -> Swept {
     let layers = model.layers.len();
-    let trains_embedding = model.embed_tokens.trainable;
-    let lowest = demand.active.iter().position(|a| *a).unwrap_or(layers);
-    let floor = if trains_embedding { 0 } else { lowest };
+    let trains_input = model.embed_tokens.trainable || model.prompt.as_ref().is_some_and(|p| p.trainable);
+    // A block that is to train and in which no method trains anything has nothing to give.
+    let blocks = model.layers.iter().zip(demand.active);
+    let active: Vec<bool> = blocks.map(|(block, active)| *active && block.trains(&model.shared)).collect();
+    let lowest = active.iter().position(|a| *a).unwrap_or(layers);
+    let floor = if trains_input { 0 } else { lowest };
     let at = model.positions(batch.tokens.dims()[1], 0);
     let mut gradients = Gradients::new();
+    let shared = Rc::new(model.shared.clone());
 
     let run = |i: usize, x: Tensor<3>| {
-        let needs_input = trains_embedding || i > floor;
-        let pass = Pass { damping: 1.0, dropout: demand.dropout, block: i };
-        Graph::of(&model.layers[i], x, &at, &pass, demand.active[i], needs_input)
+        let needs_input = trains_input || i > floor;
+        let pass = Pass { dropout: demand.dropout, ..Pass::plain(i, shared.clone()) };
+        Graph::of(&model.layers[i], x, &at, pass, active[i], needs_input)
     };
-    let mut x = model.embed(batch.tokens.clone());
+    let mut x = model.begin(batch.tokens.clone());
     let mut kept = Vec::with_capacity(layers - floor);
     for i in 0..layers {
         if i >= floor && i + demand.keep_graphs >= layers {
@@ -62,12 +69,13 @@ pub fn sweep(model: &Llama, batch: &Uploaded, demand: &Demand<'_>) -> Swept {
             if i >= floor {
                 kept.push(Kept::Input(x.clone()));
             }
-            let pass = Pass { damping: 1.0, dropout: demand.dropout, block: i };
+            let pass = Pass { dropout: demand.dropout, ..Pass::plain(i, shared.clone()) };
             x = model.layers[i].forward(x, &at, None, &pass);
         }
     }
 
-    let (loss, mut dy) = top(model, x, batch, demand.scale, &mut gradients);
+    let (loss, dy) = top(model, model.text_of(x), batch, demand.scale, &mut gradients);
+    let mut dy = below_prompt(model, dy);
     let mut passed = Vec::new();
     for i in (floor..layers).rev() {
         let graph = match kept.pop() {
@@ -81,8 +89,8 @@ pub fn sweep(model: &Llama, batch: &Uploaded, demand: &Demand<'_>) -> Swept {
             None => return Swept { loss, gradients, passed },
         }
     }
-    if trains_embedding {
-        embedding_gradient(model, batch, dy, &mut gradients);
+    if trains_input {
+        input_gradients(model, batch, dy, &mut gradients);
     }
     Swept { loss, gradients, passed }
 }
@@ -97,28 +105,32 @@ enum Kept {
 
 /// A block that has run with autodiff.
 struct Graph {
-    block: Option<Block>,
+    trained: Option<(Block, Shared)>,
     input: Option<Tensor<3>>,
     output: Tensor<3>,
 }
 
 impl Graph {
-    fn of(block: &Block, x: Tensor<3>, at: &Positions, pass: &Pass, trains: bool, needs_input: bool) -> Self {
+    fn of(block: &Block, x: Tensor<3>, at: &Positions, mut pass: Pass, trains: bool, needs_input: bool) -> Self {
         let input = needs_input.then(|| x.clone().autodiff().require_grad());
         let mut block = block.clone();
+        let mut shared = (*pass.shared).clone();
         if trains {
             track(&mut block, "");
+            track(&mut shared, "");
+            pass.shared = Rc::new(shared.clone());
         }
-        let output = block.forward(input.clone().unwrap_or(x), at, None, pass);
-        Self { block: trains.then_some(block), input, output }
+        let output = block.forward(input.clone().unwrap_or(x), at, None, &pass);
+        Self { trained: trains.then_some((block, shared)), input, output }
     }
 
     /// Adds the parameters' gradients to `into` and gives the input's.
     fn backward(self, dy: Tensor<3>, path: &str, into: &mut Gradients) -> Option<Tensor<3>> {
         // The gradient of sum(y · dy) with respect to y is dy.
         let mut tape = (self.output * dy).sum().backward();
-        if let Some(mut block) = self.block {
+        if let Some((mut block, mut shared)) = self.trained {
             collect_gradients(&mut block, path, &mut tape, into);
+            collect_gradients(&mut shared, "shared", &mut tape, into);
         }
         self.input.and_then(|x| x.grad_remove(&mut tape)).map(Tensor::inner)
     }
@@ -131,7 +143,7 @@ fn top(model: &Llama, x: Tensor<3>, batch: &Uploaded, scale: f64, into: &mut Gra
     track(&mut norm, "");
     let learned = x.reshape([rows * width, hidden]).select(0, batch.positions.clone());
     let learned = learned.autodiff().require_grad();
-    let normed = norm.forward(learned.clone().unsqueeze());
+    let normed = norm.forward(learned.clone().unsqueeze(), &model.plain_pass(model.layers.len()));
 
     let head = model.lm_head.as_ref().unwrap_or(&model.embed_tokens);
     let wanted = if head.trainable { Wanted::HiddenAndHead } else { Wanted::Hidden };
@@ -153,8 +165,25 @@ fn top(model: &Llama, x: Tensor<3>, batch: &Uploaded, scale: f64, into: &mut Gra
     (entropy.loss, dx.reshape([rows, width, hidden]))
 }
 
-/// Each token's row of the embedding gets the gradient of the places where it stands.
-fn embedding_gradient(model: &Llama, batch: &Uploaded, dy: Tensor<3>, into: &mut Gradients) {
+/// The gradient of the text's positions, with zeros at those of the prompt.
+fn below_prompt(model: &Llama, dy: Tensor<3>) -> Tensor<3> {
+    let [rows, _, hidden] = dy.dims();
+    match model.prompt_length() {
+        0 => dy,
+        length => Tensor::cat(vec![Tensor::zeros([rows, length, hidden], &dy.device()), dy], 1),
+    }
+}
+
+/// The prompt gets the gradient of its positions, each token's row of the embedding that of the places where it stands.
+fn input_gradients(model: &Llama, batch: &Uploaded, dy: Tensor<3>, into: &mut Gradients) {
+    let length = model.prompt_length();
+    if model.prompt.as_ref().is_some_and(|p| p.trainable) {
+        add(into, "prompt", dy.clone().narrow(1, 0, length).sum_dim(0).squeeze_dim(0));
+    }
+    if !model.embed_tokens.trainable {
+        return;
+    }
+    let dy = model.text_of(dy);
     let [rows, width, hidden] = dy.dims();
     let places = batch.tokens.clone().reshape([rows * width]);
     let table = Tensor::<2>::zeros(model.embed_tokens.value.dims(), &dy.device());

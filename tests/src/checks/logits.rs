@@ -33,9 +33,25 @@ pub async fn logits_agree_with_transformers(device: &Device) {
     }
 }
 
-/// Adapters written by PEFT: LoRA with a rank and an alpha of its own at one target, and rank-stabilised LoRA.
+/// Adapters written by PEFT, one folder for each of its methods that are read here.
+pub const PEFT_FOLDERS: [&str; 12] = [
+    "peft-lora",
+    "peft-rslora",
+    "peft-dora",
+    "peft-pissa",
+    "peft-vera",
+    "peft-ia3",
+    "peft-adalora",
+    "peft-adalora-cut",
+    "peft-lokr",
+    "peft-ln",
+    "peft-prefix",
+    "peft-prompt",
+];
+
+/// Adapters written by PEFT say the same here.
 pub async fn adapters_agree_with_peft(device: &Device) {
-    for name in ["peft-lora", "peft-rslora"] {
+    for name in PEFT_FOLDERS {
         let expected: Logits = json(name, "logits.json").await;
         says(&adapted(name, device).await, &expected, name).await;
     }
@@ -47,7 +63,7 @@ pub async fn merging_changes_nothing(device: &Device) {
         let mut model = adapted(name, device).await;
         let text: Vec<u32> = (1..25).collect();
         let before = read_f32(model.logits(ids(&text, device))).await.expect("logits");
-        model.merge();
+        model.merge().expect("LoRA merges");
         let after = read_f32(model.logits(ids(&text, device))).await.expect("logits");
         let scale = before.iter().fold(1.0_f32, |m, v| m.max(v.abs()));
         let off = worst(&before, &after);

@@ -25,7 +25,7 @@ pub async fn all(device: &Device) {
 }
 
 /// The largest difference between two lists of the same length.
-pub(crate) fn worst(ours: &[f32], theirs: &[f32]) -> f32 {
+pub fn worst(ours: &[f32], theirs: &[f32]) -> f32 {
     assert_eq!(ours.len(), theirs.len());
     // A comparison with NaN must not pass as small.
     ours.iter().zip(theirs).map(|(a, b)| (a - b).abs()).fold(0.0, |m, d| if d <= m { m } else { d })

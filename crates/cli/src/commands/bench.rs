@@ -9,12 +9,13 @@ use rand::RngExt;
 use serde_json::{Value, json};
 use stratune_data::{Dataset, Sequence};
 use stratune_models::{Llama, LlamaConfig};
-use stratune_protocol::{DeviceChoice, Event, IstConfig, IstMode, Problem, RunConfig, Target, draws};
+use stratune_protocol::{DeviceChoice, Event, IstConfig, IstMode, Problem, RunConfig, draws};
 use stratune_runtime::{Stopwatch, memory_in_use, peak_host_memory, reset_peak_host_memory};
 use stratune_session::hook_for;
 use stratune_store::Checkpoint;
 use stratune_train::{Host, Identity, Trainer};
 
+use crate::arguments::MethodFlags;
 use crate::open;
 
 /// Measure speed and memory on random weights.
@@ -29,15 +30,8 @@ pub struct Bench {
     /// Tokens in a row
     #[arg(long, default_value_t = 128)]
     seq: usize,
-    /// What trains
-    #[arg(long, default_value = "lora", value_parser = ["lora"])]
-    method: String,
-    /// Rank of the update
-    #[arg(long, default_value_t = 8)]
-    rank: usize,
-    /// Layers it enters
-    #[arg(long, value_delimiter = ',')]
-    targets: Vec<Target>,
+    #[command(flatten)]
+    method: MethodFlags,
     /// Also measure these modes, beside `all`, and give ratios; `--ist` alone is practical
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "practical", value_delimiter = ',', value_name = "MODES")]
     ist: Vec<IstMode>,
@@ -80,7 +74,10 @@ impl Bench {
         let dataset = Rc::new(self.rows(base.config.vocab_size));
         let mut modes = vec![IstMode::All];
         modes.extend(self.ist.iter().filter(|m| **m != IstMode::All));
-        let mut all = modes.iter().map(|m| self.start(*m, &base, &dataset)).collect::<Result<Vec<_>, _>>()?;
+        let mut all = Vec::new();
+        for mode in modes {
+            all.push(self.start(mode, &base, &dataset).await?);
+        }
 
         let on_host = opened.info.device == "cpu";
         for step in 0..self.steps + 2 {
@@ -122,18 +119,15 @@ impl Bench {
         Dataset { validation: train.iter().take(16).cloned().collect(), train, ..Dataset::default() }
     }
 
-    fn start(&self, mode: IstMode, base: &Llama, dataset: &Rc<Dataset>) -> Result<Measured, Problem> {
+    async fn start(&self, mode: IstMode, base: &Llama, dataset: &Rc<Dataset>) -> Result<Measured, Problem> {
         let mut config = RunConfig { ist: IstConfig::preset(mode), ..RunConfig::default() };
-        config.method.rank = self.rank;
-        if !self.targets.is_empty() {
-            config.method.targets = self.targets.clone();
-        }
+        self.method.clone().apply(&mut config.method)?;
         config.train.batch_size = self.batch;
         config.train.steps = self.steps + 2;
         config.train.keep_graphs = self.keep_graphs;
         config.validate()?;
         let mut model = base.clone();
-        model.attach(&config.method, 0)?;
+        model.attach(&config.method, 0).await?;
         let hook = hook_for(&config, model.layers.len());
         let trainer = Trainer::new(config, model, dataset.clone(), hook, Identity::default())?;
         Ok(Measured { mode, trainer, seconds: Vec::new(), bytes: Vec::new(), sampled: Vec::new() })

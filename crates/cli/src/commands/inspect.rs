@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use stratune_data::read_rows;
 use stratune_models::LlamaConfig;
-use stratune_protocol::{Problem, RunConfig, Target};
+use stratune_protocol::{Problem, RunConfig};
 use stratune_session::saved_run;
 use stratune_store::{Checkpoint, DiskFolder, ModelFolder, read_adapter};
 
@@ -60,8 +60,6 @@ impl Inspect {
         let report = config.report(&self.path, config.parameters());
         let missing: Vec<String> =
             config.layout().into_iter().filter(|(n, s)| files.shape(n) != Some(&s[..])).map(|(n, _)| n).collect();
-        let lora: usize =
-            Target::ALL.into_iter().map(|t| lora_size(&config, t, RunConfig::default().method.rank)).sum();
         Ok(json!({
             "kind": "model",
             "family": report.family,
@@ -73,7 +71,7 @@ impl Inspect {
             "context": report.context,
             "bytes_on_disk": bytes,
             "bytes_in_f32": 4 * report.parameters,
-            "lora_r8_parameters": lora * config.num_hidden_layers,
+            "lora_r8_parameters": RunConfig::default().method.trainable(&report),
             "tensors_missing": missing,
             "fingerprint": files.fingerprint().await?,
         }))
@@ -94,29 +92,18 @@ impl Inspect {
     }
 }
 
-/// Numbers that LoRA of rank `rank` trains at one target of one block.
-fn lora_size(config: &LlamaConfig, target: Target, rank: usize) -> usize {
-    let (d, m) = (config.hidden_size, config.intermediate_size);
-    let (q, kv) = (config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim);
-    rank * match target {
-        Target::QProj | Target::OProj => d + q,
-        Target::KProj | Target::VProj => d + kv,
-        Target::GateProj | Target::UpProj | Target::DownProj => d + m,
-    }
-}
-
 async fn adapter(folder: &DiskFolder) -> Result<Value, Problem> {
     let adapter = read_adapter(folder).await?;
-    let parameters: usize = adapter.layers.values().map(|pair| pair.a.data.len() + pair.b.data.len()).sum();
-    let largest = adapter.layers.values().flat_map(|pair| &pair.b.data).fold(0.0_f32, |m, v| m.max(v.abs()));
+    let parameters: usize = adapter.tensors.values().map(|tensor| tensor.data.len()).sum();
+    let largest = adapter.tensors.values().flat_map(|tensor| &tensor.data).fold(0.0_f32, |m, v| m.max(v.abs()));
     Ok(json!({
         "kind": "adapter",
-        "method": "LoRA",
-        "base_model": adapter.config.base_model_name_or_path,
-        "layers": adapter.layers.len(),
+        "method": adapter.methods.title(),
+        "base_model": adapter.base_model,
         "parameters": parameters,
-        "largest_entry_of_B": largest,
-        "sites": adapter.layers.keys().collect::<Vec<_>>(),
+        "largest_magnitude": largest,
+        "methods": adapter.methods,
+        "tensors": adapter.tensors.keys().collect::<Vec<_>>(),
     }))
 }
 

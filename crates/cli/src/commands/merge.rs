@@ -42,15 +42,14 @@ impl Merge {
         let opened = open::device(DeviceChoice::Cpu, false).await?;
         let mut base = open::base(&self.model, &opened, false).await?;
         open::adapter(&mut base, Some(&self.adapter)).await?;
-        let config = base.model.config.to_json();
         let stored = match self.dtype {
             Dtype::F32 => Stored::F32,
             Dtype::F16 => Stored::F16,
             Dtype::Bf16 => Stored::BF16,
         };
-        let tensors = merged_tensors(base.model).await?;
+        let (config, tensors) = merged_tensors(base.model).await?;
         let (tokenizer, tokenizer_config) = &base.tokenizer_files;
-        let files = model_files(&config, &tensors, stored, tokenizer, tokenizer_config.as_deref())?;
+        let files = model_files(&config.to_json(), &tensors, stored, tokenizer, tokenizer_config.as_deref())?;
         write_files(&self.out, &files, self.overwrite)?;
         eprintln!("model    {}", self.out.display());
         Ok(())

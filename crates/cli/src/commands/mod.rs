@@ -5,5 +5,6 @@ pub mod eval;
 pub mod generate;
 pub mod inspect;
 pub mod merge;
+pub mod methods;
 pub mod pretrain;
 pub mod train;

@@ -114,8 +114,9 @@ impl Pretrain {
         };
         let ended = trainer.run(&mut recorder, &control).await?;
 
-        let tensors = merged_tensors(trainer.model).await?;
-        let files = model_files(&geometry.to_json(), &tensors, Stored::F16, &tokenizer_json, tokenizer_config.as_deref())?;
+        let (_, tensors) = merged_tensors(trainer.model).await?;
+        let files =
+            model_files(&geometry.to_json(), &tensors, Stored::F16, &tokenizer_json, tokenizer_config.as_deref())?;
         write_files(&self.out, &files, true)?;
         self.record(&dataset, &tokenizer, ended.best, json)?;
         Ok(if ended.reason == EndReason::Stopped { interrupt::EXIT_CODE } else { 0 })

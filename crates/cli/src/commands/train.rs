@@ -40,7 +40,7 @@ impl Train {
         let opened = open::device(config.device, json).await?;
         let base = open::base(&config.model, &opened, json).await?;
         let dataset = Rc::new(read_data(&config, &base, json)?);
-        let mut trainer = trainer(config.clone(), &base, dataset.clone(), checkpoint.as_ref())?;
+        let mut trainer = trainer(config.clone(), &base, dataset.clone(), checkpoint.as_ref()).await?;
 
         let step = trainer.progress().0;
         let mut metrics = Metrics::open(&self.out, step)?;
@@ -61,7 +61,7 @@ impl Train {
         };
         let ended = trainer.run(&mut recorder, &control).await?;
         metrics.finish()?;
-        let files = adapter_of(&mut trainer.model, &config.method, &config.model).await?;
+        let files = adapter_of(&trainer.model, &config).await?;
         write_files(&self.out, &files, true)?;
         if !json {
             eprintln!("adapter  {}", self.out.display());

@@ -39,6 +39,12 @@ pub struct LlamaConfig {
     /// Whether the output layer is the embedding.
     #[serde(default)]
     pub tie_word_embeddings: bool,
+    /// Whether the attention's linear layers have biases.
+    #[serde(default)]
+    pub attention_bias: bool,
+    /// Whether the feed-forward's linear layers have biases.
+    #[serde(default)]
+    pub mlp_bias: bool,
 }
 
 /// `rope_scaling` of `config.json`.
@@ -82,13 +88,6 @@ impl LlamaConfig {
             return Err(
                 bad(format!("unknown architecture '{model_type}'")).next("use a model whose model_type is llama")
             );
-        }
-        for key in ["attention_bias", "mlp_bias"] {
-            if json[key].as_bool() == Some(true) {
-                return Err(
-                    bad(format!("{key} is true: biases are not computed")).next("use a Llama model without biases")
-                );
-            }
         }
         if let Some(act) = json["hidden_act"].as_str().filter(|a| *a != "silu") {
             return Err(bad(format!("hidden_act is {act}")).next("use a model with silu"));
@@ -163,6 +162,7 @@ impl LlamaConfig {
             intermediate_size: self.intermediate_size,
             key_value_size: self.num_key_value_heads * self.head_dim,
             query_size: self.num_attention_heads * self.head_dim,
+            head_dim: self.head_dim,
             vocabulary: self.vocab_size,
             context: self.max_position_embeddings,
         }

@@ -1,66 +1,216 @@
-//! Putting a method into a model, and taking it out again.
+//! Putting methods into a model, and taking them out again.
 
-use burn::tensor::Tensor;
-use stratune_peft::{Delta, Lora, LoraShape, Parameters, Visitor};
-use stratune_protocol::{MethodConfig, Problem, Target};
+use std::collections::BTreeSet;
 
-use super::{Block, Llama};
+use burn::tensor::{Int, Tensor, TensorData};
+use rand::RngExt;
+use stratune_peft::{
+    Bottleneck, Delta, Param, Parameters, PeftError, Place, Prefix, PrefixEncoder, Site, VeraMatrices, Visitor,
+};
+use stratune_protocol::{Enters, MethodConfig, MethodKind, Methods, Problem, Target, TargetOverride, draws};
+
+use super::Llama;
+use crate::nn::RmsNorm;
 
 impl Llama {
-    /// Puts a new LoRA into every block, drawn from `seed`.
+    /// Puts methods into the model, each on top of the ones before, drawn from `seed`. They change nothing yet, but for
+    /// prefix and prompt tuning, which add positions.
     ///
     /// # Errors
-    /// The rank does not fit a target; names it.
-    pub fn attach(&mut self, method: &MethodConfig, seed: u64) -> Result<(), Problem> {
-        let device = self.device();
-        for (i, block) in self.layers.iter_mut().enumerate() {
-            for &target in &method.targets {
-                let (rank, alpha) = method.at(target);
-                let site = target as u64;
-                let shape = LoraShape { rank, scale: alpha / rank.max(1) as f32, dropout: method.dropout, site };
-                let linear = block.linear_mut(target);
-                let lora = Lora::new(linear.shape(), shape, seed, [i as u64, site], &device)
-                    .map_err(|e| e.at(&format!("layer {i}, {}", target.name())))?;
-                linear.delta = Some(Delta::Lora(lora));
+    /// A method does not fit the model; names the layer.
+    pub async fn attach(&mut self, methods: &[MethodConfig], seed: u64) -> Result<(), Problem> {
+        for method in methods {
+            if let Some(layer) = method.layers.iter().find(|i| **i >= self.layers.len()) {
+                let what = format!("there is no layer {layer}: the model has {}", self.layers.len());
+                return Err(Problem::input(what).at("method.layers").next("layers are counted from 0"));
+            }
+            match method.kind.enters() {
+                Enters::Linear => self.attach_linear(method, seed).await?,
+                Enters::Block => self.attach_bottlenecks(method, seed)?,
+                Enters::Attention => self.attach_prefix(method, seed),
+                Enters::Norm => self.attach_norms(method)?,
+                Enters::Input => self.attach_prompt(method, seed),
             }
         }
         Ok(())
     }
 
-    /// Puts given factors at the layer with the checkpoint path `path`, such as `model.layers.0.self_attn.q_proj`.
-    ///
-    /// # Errors
-    /// There is no such layer, or the factors do not fit it.
-    pub fn attach_factors(&mut self, path: &str, a: Tensor<2>, b: Tensor<2>, scale: f32) -> Result<(), Problem> {
-        let missing = || {
-            Problem::input(format!("the adapter trains {path}, which this model does not have"))
-                .next("use an adapter that was trained on this model")
+    async fn attach_linear(&mut self, method: &MethodConfig, seed: u64) -> Result<(), Problem> {
+        let sites: Vec<(usize, Target)> = (0..self.layers.len())
+            .filter(|i| method.enters_layer(*i))
+            .flat_map(|i| linear_targets(method).iter().map(move |t| (i, *t)))
+            .collect();
+        let shapes = sites.iter().map(|(i, target)| self.layers[*i].linear_mut(*target).shape());
+        let extent = shapes.fold([0, 0], |[o, i], [out, inputs]| [o.max(out), i.max(inputs)]);
+        let mut dimension = method.dimension.unwrap_or(0);
+        if method.kind == MethodKind::Said {
+            let what =
+                || format!("dimension {dimension} does not reach beyond one λ for each of {} matrices", sites.len());
+            dimension = dimension.checked_sub(sites.len()).filter(|d| *d > 0).ok_or_else(|| {
+                Problem::input(what()).at("method.dimension").next("use a larger dimension, or fewer targets")
+            })?;
+        }
+        for (block, target) in sites {
+            let path = format!("{}.{}", Self::layer_path(block), target.path());
+            let linear = self.layers[block].linear_mut(target);
+            if method.kind == MethodKind::Full {
+                linear.weight.trainable = true;
+                continue;
+            }
+            let site = Site { block, target, path: path.clone(), weight: linear.weight.value.clone(), extent, seed };
+            let fits = |e: PeftError| e.at(&path);
+            let Some(mut delta) = Delta::new(method, &site, dimension).await.map_err(fits)? else { continue };
+            let taken: BTreeSet<String> = linear.deltas.iter_mut().flat_map(paths).collect();
+            if paths(&mut delta).iter().any(|p| taken.contains(p)) {
+                return Err(PeftError::Occupied(method.kind).at(&path));
+            }
+            linear.deltas.push(delta);
+        }
+        if method.kind == MethodKind::Vera {
+            let rank = method.rank.unwrap_or(0);
+            self.shared.vera = Some(VeraMatrices::new(rank, extent, seed, &self.device()));
+        }
+        if matches!(method.kind, MethodKind::Did | MethodKind::Said) {
+            self.shared.vector = Some(Param::trainable(Tensor::zeros([dimension], &self.device())));
+        }
+        Ok(())
+    }
+
+    fn attach_bottlenecks(&mut self, method: &MethodConfig, seed: u64) -> Result<(), Problem> {
+        let places: &[Place] = match method.kind {
+            MethodKind::Houlsby => &[Place::AfterAttention, Place::AfterMlp],
+            MethodKind::Parallel => &[Place::BesideMlp],
+            _ => &[Place::AfterMlp],
         };
-        let (layer, part) =
-            path.strip_prefix("model.layers.").and_then(|rest| rest.split_once('.')).ok_or_else(missing)?;
-        let block = layer.parse::<usize>().ok().and_then(|i| self.layers.get_mut(i)).ok_or_else(missing)?;
-        let target = Target::ALL.into_iter().find(|t| Block::target_path(*t) == part).ok_or_else(missing)?;
-        let linear = block.linear_mut(target);
-        let shape = LoraShape { rank: a.dims()[0], scale, dropout: 0.0, site: target as u64 };
-        let lora = Lora::from_factors(linear.shape(), a, b, shape).map_err(|e| e.at(path))?;
-        linear.delta = Some(Delta::Lora(lora));
+        let (device, scale) = (self.device(), method.scale.unwrap_or(1.0));
+        let shape = [self.config.hidden_size, method.width.unwrap_or(0)];
+        for (i, block) in self.layers.iter_mut().enumerate().filter(|(i, _)| method.enters_layer(*i)) {
+            for &place in places {
+                if block.adapters.iter().any(|a| a.place == place) {
+                    return Err(PeftError::Occupied(method.kind).at(&Self::layer_path(i)));
+                }
+                let adapter = Bottleneck::new(place, shape, scale, (seed, i), &device);
+                block.adapters.push(adapter.map_err(|e| e.at(&Self::layer_path(i)))?);
+            }
+        }
         Ok(())
     }
 
-    /// Moves every addition into the base weights.
-    pub fn merge(&mut self) {
-        for block in &mut self.layers {
-            for target in Target::ALL {
-                block.linear_mut(target).merge();
+    fn attach_norms(&mut self, method: &MethodConfig) -> Result<(), Problem> {
+        for (i, block) in self.layers.iter_mut().enumerate().filter(|(i, _)| method.enters_layer(*i)) {
+            for norm in block.norms_mut() {
+                if norm.tuned.is_some() {
+                    return Err(PeftError::Occupied(method.kind).at(&Self::layer_path(i)));
+                }
+                norm.tuned = Some(Param::trainable(norm.weight.value.clone()));
             }
+        }
+        // The last norm belongs to no block: it trains where every block does.
+        if method.layers.is_empty() {
+            self.norm.tuned = Some(Param::trainable(self.norm.weight.value.clone()));
+        }
+        Ok(())
+    }
+
+    /// The prefix starts at the keys and values that the model itself has for some of its tokens.
+    fn attach_prefix(&mut self, method: &MethodConfig, seed: u64) {
+        let (length, device) = (method.length.unwrap_or(0), self.device());
+        let mut caches = self.caches();
+        self.hidden(self.random_tokens(length, seed), Some(&mut caches));
+        let width = method.width.filter(|w| *w > 0);
+        for ((i, block), cache) in self.layers.iter_mut().enumerate().zip(caches) {
+            if let Some((keys, values)) = cache.into_states().filter(|_| method.enters_layer(i)) {
+                let flat = |t: Tensor<4>| {
+                    let [_, heads, seq, head_dim] = t.dims();
+                    t.narrow(2, seq - length, length).swap_dims(1, 2).reshape([length, heads * head_dim])
+                };
+                block.self_attn.prefix = Some(Prefix::new(flat(keys), flat(values), width));
+            }
+        }
+        if let Some(width) = width {
+            self.shared.prefix = Some(PrefixEncoder::new(length, self.config.hidden_size, width, seed, &device));
         }
     }
 
-    /// Takes every addition out; what is left is the model as it came.
-    pub fn detach(&mut self) {
+    /// The prompt starts at the embeddings of some tokens.
+    fn attach_prompt(&mut self, method: &MethodConfig, seed: u64) {
+        let length = method.length.unwrap_or(0);
+        let start = self.embed(self.random_tokens(length, seed)).squeeze_dim(0);
+        self.prompt = Some(Param::trainable(start));
+    }
+
+    fn random_tokens(&self, length: usize, seed: u64) -> Tensor<2, Int> {
+        let mut rng = draws(seed, "virtual_tokens", [0, 0]);
+        let ids: Vec<i32> = (0..length).map(|_| rng.random_range(0..self.config.vocab_size as i32)).collect();
+        Tensor::from_data(TensorData::new(ids, [1, length]), &self.device())
+    }
+
+    /// Keeps of the methods what is needed to compute the same, and says what that is: HiWi leaves biases, PiSSA a LoRA of
+    /// twice the rank, a prefix's network the prefix.
+    pub fn settle(&mut self, methods: &Methods) -> Methods {
+        let shared = self.shared.clone();
         for block in &mut self.layers {
             for target in Target::ALL {
-                block.linear_mut(target).delta = None;
+                block.linear_mut(target).deltas.iter_mut().for_each(Delta::settle);
+            }
+            if let Some(prefix) = &mut block.self_attn.prefix {
+                prefix.eject(&shared);
+            }
+        }
+        self.shared.prefix = None;
+        Methods(methods.iter().map(settled).collect())
+    }
+
+    /// The paths of the model's own parameters.
+    pub fn base_paths(&self) -> BTreeSet<String> {
+        self.config.layout().into_iter().map(|(path, _)| path).collect()
+    }
+
+    /// Moves every addition that can be into the base weights.
+    ///
+    /// # Errors
+    /// One cannot; the model stays as it was.
+    pub fn merge(&mut self) -> Result<(), Problem> {
+        let refuse = |what: &str| {
+            Err(Problem::input(format!("{what} cannot be merged into the weights"))
+                .next("keep the adapter beside the model: --adapter takes it"))
+        };
+        if self.prompt.is_some() {
+            return refuse("a prompt");
+        }
+        if self.layers.iter().any(|b| b.self_attn.prefix.is_some()) {
+            return refuse("a prefix");
+        }
+        if self.layers.iter().any(|b| !b.adapters.is_empty()) {
+            return refuse("an adapter in a block");
+        }
+        let shared = std::mem::take(&mut self.shared);
+        for block in &mut self.layers {
+            Target::ALL.into_iter().for_each(|target| block.linear_mut(target).merge(&shared));
+            block.norms_mut().into_iter().for_each(RmsNorm::merge);
+        }
+        self.norm.merge();
+        self.spread_biases();
+        Ok(())
+    }
+
+    /// `config.json` knows biases for a whole attention or feed-forward: where one layer has got one, the others get
+    /// zeros.
+    fn spread_biases(&mut self) {
+        let device = self.device();
+        let biased = |this: &mut Self, targets: &[Target]| {
+            this.layers.iter_mut().any(|b| targets.iter().any(|t| b.linear_mut(*t).bias.is_some()))
+        };
+        let (attention, mlp) = Target::ALL.split_at(4);
+        self.config.attention_bias |= biased(self, attention);
+        self.config.mlp_bias |= biased(self, mlp);
+        for (targets, wanted) in [(attention, self.config.attention_bias), (mlp, self.config.mlp_bias)] {
+            for block in self.layers.iter_mut().filter(|_| wanted) {
+                for target in targets {
+                    let linear = block.linear_mut(*target);
+                    let size = linear.shape()[0];
+                    linear.bias.get_or_insert_with(|| Param::frozen(Tensor::zeros([size], &device)));
+                }
             }
         }
     }
@@ -69,10 +219,57 @@ impl Llama {
     pub fn train_all(&mut self) {
         struct All;
         impl Visitor for All {
-            fn visit<const D: usize>(&mut self, _: &str, param: &mut stratune_peft::Param<D>) {
+            fn visit<const D: usize>(&mut self, _: &str, param: &mut Param<D>) {
                 param.trainable = true;
             }
         }
         self.each("", &mut All);
     }
+}
+
+/// The linear layers that a method enters. HiWi's are those of the feed-forward's two biases.
+fn linear_targets(method: &MethodConfig) -> &[Target] {
+    match method.kind {
+        MethodKind::Hiwi => &[Target::UpProj, Target::DownProj],
+        _ => method.targets(),
+    }
+}
+
+/// What is left of a method when training is over.
+fn settled(method: &MethodConfig) -> MethodConfig {
+    match method.kind {
+        MethodKind::Hiwi => MethodConfig {
+            layers: method.layers.clone(),
+            targets: Some(linear_targets(method).to_vec()),
+            ..MethodConfig::new(MethodKind::Bitfit)
+        },
+        MethodKind::Pissa => {
+            let twice = |over: &TargetOverride| TargetOverride {
+                rank: over.rank.map(|r| 2 * r),
+                alpha: over.alpha.map(|a| 2.0 * a),
+            };
+            MethodConfig {
+                kind: MethodKind::Lora,
+                rank: method.rank.map(|r| 2 * r),
+                alpha: method.alpha.map(|a| 2.0 * a),
+                overrides: method.overrides.iter().map(|(path, over)| (path.clone(), twice(over))).collect(),
+                ..method.clone()
+            }
+        }
+        MethodKind::Prefix => MethodConfig { width: Some(0), ..method.clone() },
+        _ => method.clone(),
+    }
+}
+
+/// The paths of a thing's parameters.
+fn paths(of: &mut impl Parameters) -> Vec<String> {
+    struct Paths(Vec<String>);
+    impl Visitor for Paths {
+        fn visit<const D: usize>(&mut self, path: &str, _: &mut Param<D>) {
+            self.0.push(path.to_string());
+        }
+    }
+    let mut found = Paths(Vec::new());
+    of.each("", &mut found);
+    found.0
 }

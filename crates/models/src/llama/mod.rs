@@ -8,5 +8,5 @@ mod weights;
 
 pub use block::Block;
 pub use config::{LlamaConfig, RopeScaling};
-pub use model::{Llama, Positions};
+pub use model::Llama;
 pub use weights::Weights;

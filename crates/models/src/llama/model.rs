@@ -1,11 +1,13 @@
 //! The whole model, block by block.
 
+use std::rc::Rc;
+
 use burn::tensor::{Device, Int, Tensor};
-use stratune_kernels::{CausalMask, Rotary};
-use stratune_peft::{Param, Parameters, Pass, Visitor};
+use stratune_kernels::Rotary;
+use stratune_peft::{Param, Parameters, Pass, Shared, Visitor};
 
 use super::{Block, LlamaConfig};
-use crate::nn::{KvCache, RmsNorm};
+use crate::nn::{KvCache, Positions, RmsNorm};
 
 /// A Llama model. Its training loop takes it apart: [`embed`](Self::embed), the [`layers`](Self::layers) one by one,
 /// [`norm`](Self::norm), [`head`](Self::head).
@@ -23,15 +25,10 @@ pub struct Llama {
     pub lm_head: Option<Param<2>>,
     /// Angles of every position of the context.
     pub rotary: Rotary,
-}
-
-/// What the blocks need to know about where the tokens are.
-#[derive(Clone, Debug)]
-pub struct Positions {
-    /// Angles of the positions.
-    pub rotary: Rotary,
-    /// Who sees whom.
-    pub mask: CausalMask,
+    /// Learned embeddings before the text, `[length, hidden]`.
+    pub prompt: Option<Param<2>>,
+    /// What the methods of all blocks read.
+    pub shared: Shared,
 }
 
 impl Llama {
@@ -40,11 +37,25 @@ impl Llama {
         self.embed_tokens.value.device()
     }
 
-    /// What the blocks need for `seq` new tokens after `past` earlier ones.
+    /// What the blocks need for `seq` new tokens after `past` earlier ones. A prompt counts among the new tokens at the
+    /// beginning of a text, prefixes among the earlier ones.
     pub fn positions(&self, seq: usize, past: usize) -> Positions {
         let groups = self.config.num_attention_heads / self.config.num_key_value_heads;
-        let mask = CausalMask::new(groups, seq, past, &self.device());
-        Positions { rotary: self.rotary.clone(), mask }
+        let (seq, past) = if past == 0 { (seq + self.prompt_length(), 0) } else { (seq, past + self.prompt_length()) };
+        let prefixes = self.layers.iter().filter_map(|block| block.self_attn.prefix.as_ref());
+        let pasts: Vec<usize> = prefixes.map(|prefix| past + prefix.length()).chain([past]).collect();
+        Positions::new(self.rotary.clone(), groups, seq, &pasts, &self.device())
+    }
+
+    /// Embeddings before the text.
+    pub fn prompt_length(&self) -> usize {
+        self.prompt.as_ref().map_or(0, |prompt| prompt.value.dims()[0])
+    }
+
+    /// Positions of the context that methods take from the text.
+    pub fn taken_positions(&self) -> usize {
+        let prefix = |block: &Block| block.self_attn.prefix.as_ref().map_or(0, |p| p.length());
+        self.prompt_length() + self.layers.iter().map(prefix).max().unwrap_or(0)
     }
 
     /// # Shapes
@@ -54,6 +65,40 @@ impl Llama {
         let [batch, seq] = tokens.dims();
         let rows = self.embed_tokens.value.clone().select(0, tokens.reshape([batch * seq]));
         rows.reshape([batch, seq, self.config.hidden_size])
+    }
+
+    /// The embedded beginning of a text: its prompt, if the model has one, and the tokens.
+    ///
+    /// # Shapes
+    /// - `tokens`: `[batch, seq]`
+    /// - output: `[batch, prompt + seq, hidden]`
+    pub fn begin(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
+        let x = self.embed(tokens);
+        match &self.prompt {
+            None => x,
+            Some(prompt) => {
+                let [batch, _, hidden] = x.dims();
+                let length = self.prompt_length();
+                let before = prompt.value.clone().unsqueeze::<3>().expand([batch, length, hidden]);
+                Tensor::cat(vec![before, x], 1)
+            }
+        }
+    }
+
+    /// `x` without the positions of the prompt.
+    pub fn text_of(&self, x: Tensor<3>) -> Tensor<3> {
+        match self.prompt_length() {
+            0 => x,
+            length => {
+                let seq = x.dims()[1] - length;
+                x.narrow(1, length, seq)
+            }
+        }
+    }
+
+    /// The pass of evaluation and generation through block `i`.
+    pub fn plain_pass(&self, i: usize) -> Pass {
+        Pass::plain(i, Rc::new(self.shared.clone()))
     }
 
     /// The output layer's matrix, `[vocabulary, hidden]`.
@@ -68,15 +113,31 @@ impl Llama {
     /// - output: `[batch, seq, hidden]`
     pub fn hidden(&self, tokens: Tensor<2, Int>, caches: Option<&mut [KvCache]>) -> Tensor<3> {
         let seq = tokens.dims()[1];
-        let past = caches.as_ref().and_then(|c| c.first()).map_or(0, KvCache::len);
+        let past = caches.as_ref().map_or(0, |c| self.text_length(c));
         let at = self.positions(seq, past);
         let mut caches = caches.map(|c| c.iter_mut());
-        let mut x = self.embed(tokens);
+        let begins = past == 0;
+        let mut x = if begins { self.begin(tokens) } else { self.embed(tokens) };
         for (i, block) in self.layers.iter().enumerate() {
             let cache = caches.as_mut().and_then(Iterator::next);
-            x = block.forward(x, &at, cache, &Pass::plain(i));
+            x = block.forward(x, &at, cache, &self.plain_pass(i));
         }
-        self.norm.forward(x)
+        if begins {
+            x = self.text_of(x);
+        }
+        self.final_norm(x)
+    }
+
+    /// Tokens of the text that caches hold.
+    fn text_length(&self, caches: &[KvCache]) -> usize {
+        let (Some(cache), Some(block)) = (caches.first(), self.layers.first()) else { return 0 };
+        let prefix = block.self_attn.prefix.as_ref().map_or(0, |p| p.length());
+        cache.len().saturating_sub(prefix + self.prompt_length())
+    }
+
+    /// The norm before the output layer.
+    pub fn final_norm(&self, x: Tensor<3>) -> Tensor<3> {
+        self.norm.forward(x, &self.plain_pass(self.layers.len()))
     }
 
     /// Logits of every position of a text from its beginning.
@@ -122,5 +183,9 @@ impl Parameters for Llama {
         if let Some(head) = &mut self.lm_head {
             visitor.visit("lm_head.weight", head);
         }
+        if let Some(prompt) = &mut self.prompt {
+            visitor.visit("prompt", prompt);
+        }
+        self.shared.each("shared", visitor);
     }
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::RngExt;
 use stratune_kernels::Rotary;
-use stratune_peft::{Linear, Param};
-use stratune_protocol::{Problem, draws};
+use stratune_peft::{Linear, Param, Shared};
+use stratune_protocol::{Problem, Target, draws};
 
 use super::{Block, Llama, LlamaConfig};
 use crate::nn::{Attention, Mlp, RmsNorm};
@@ -32,7 +32,14 @@ impl LlamaConfig {
                 ("mlp.up_proj", vec![m, d]),
                 ("mlp.down_proj", vec![d, m]),
             ];
-            all.extend(parts.map(|(part, shape)| (format!("{}.{part}.weight", Llama::layer_path(i)), shape)));
+            for (part, shape) in parts {
+                let path = format!("{}.{part}", Llama::layer_path(i));
+                let biased =
+                    part.starts_with("self_attn.") && self.attention_bias || part.starts_with("mlp.") && self.mlp_bias;
+                let bias = biased.then(|| (format!("{path}.bias"), vec![shape[0]]));
+                all.push((format!("{path}.weight"), shape));
+                all.extend(bias);
+            }
         }
         all.push(("model.norm.weight".to_string(), vec![d]));
         if !self.tie_word_embeddings {
@@ -65,45 +72,59 @@ impl Llama {
             Ok(tensor)
         };
         let shapes: BTreeMap<String, Vec<usize>> = config.layout().into_iter().collect();
-        let mut matrix = |name: &str| {
+        type Take<'a> = &'a mut dyn FnMut(&str, &[usize]) -> Result<Tensor<1>, Problem>;
+        let matrix = |take: Take<'_>, name: &str| {
             let shape = shapes.get(name).map_or([0, 0], |s| [s[0], s[1]]);
             take(name, &shape).map(|t| t.reshape(shape))
         };
-        let embed_tokens = Param::frozen(matrix("model.embed_tokens.weight")?);
-        let lm_head = (!config.tie_word_embeddings).then(|| matrix("lm_head.weight").map(Param::frozen)).transpose()?;
+        let embed_tokens = Param::frozen(matrix(&mut take, "model.embed_tokens.weight")?);
+        let lm_head = match config.tie_word_embeddings {
+            true => None,
+            false => Some(Param::frozen(matrix(&mut take, "lm_head.weight")?)),
+        };
         let mut linears = Vec::with_capacity(config.num_hidden_layers);
         for i in 0..config.num_hidden_layers {
             let path = Self::layer_path(i);
-            let mut linear = |part: &str| matrix(&format!("{path}.{part}.weight")).map(Linear::new);
+            let mut linear = |target: Target| -> Result<Linear, Problem> {
+                let path = format!("{path}.{}", target.path());
+                let mut linear = Linear::new(matrix(&mut take, &format!("{path}.weight"))?);
+                let bias = format!("{path}.bias");
+                if let Some(shape) = shapes.get(&bias) {
+                    linear.bias = Some(Param::frozen(take(&bias, shape)?));
+                }
+                Ok(linear)
+            };
             let self_attn = Attention {
-                q_proj: linear("self_attn.q_proj")?,
-                k_proj: linear("self_attn.k_proj")?,
-                v_proj: linear("self_attn.v_proj")?,
-                o_proj: linear("self_attn.o_proj")?,
+                q_proj: linear(Target::QProj)?,
+                k_proj: linear(Target::KProj)?,
+                v_proj: linear(Target::VProj)?,
+                o_proj: linear(Target::OProj)?,
                 head_dim: config.head_dim,
+                prefix: None,
             };
             let mlp = Mlp {
-                gate_proj: linear("mlp.gate_proj")?,
-                up_proj: linear("mlp.up_proj")?,
-                down_proj: linear("mlp.down_proj")?,
+                gate_proj: linear(Target::GateProj)?,
+                up_proj: linear(Target::UpProj)?,
+                down_proj: linear(Target::DownProj)?,
             };
             linears.push((self_attn, mlp));
         }
         let mut norm = |path: String| {
-            let weight = Param::frozen(take(&format!("{path}.weight"), &[config.hidden_size])?);
-            Ok::<_, Problem>(RmsNorm { weight, eps: config.rms_norm_eps })
+            Ok::<_, Problem>(RmsNorm::new(take(&format!("{path}.weight"), &[config.hidden_size])?, config.rms_norm_eps))
         };
         let mut layers = Vec::with_capacity(linears.len());
         for (i, (self_attn, mlp)) in linears.into_iter().enumerate() {
             let path = Self::layer_path(i);
             let input_layernorm = norm(format!("{path}.input_layernorm"))?;
             let post_attention_layernorm = norm(format!("{path}.post_attention_layernorm"))?;
-            layers.push(Block { input_layernorm, self_attn, post_attention_layernorm, mlp });
+            let adapters = Vec::new();
+            layers.push(Block { input_layernorm, self_attn, post_attention_layernorm, mlp, adapters });
         }
         let norm = norm("model.norm".to_string())?;
         let scaling = config.rotary_scaling();
         let rotary = Rotary::new(config.head_dim, config.max_position_embeddings, config.rope_theta, scaling, device);
-        Ok(Self { config, embed_tokens, layers, norm, lm_head, rotary })
+        let shared = Shared::default();
+        Ok(Self { config, embed_tokens, layers, norm, lm_head, rotary, prompt: None, shared })
     }
 
     /// A model with random weights, normal with standard deviation 0.02 (0.02/√(2·layers) where a block writes to the
@@ -115,7 +136,9 @@ impl Llama {
         let residual = 0.02 / (2.0 * config.num_hidden_layers as f32).sqrt();
         let weights = config.layout().into_iter().enumerate().map(|(i, (name, shape))| {
             let count = shape.iter().product();
-            let values: Vec<f32> = if shape.len() == 1 {
+            let values: Vec<f32> = if name.ends_with(".bias") {
+                vec![0.0; count]
+            } else if shape.len() == 1 {
                 vec![1.0; count]
             } else {
                 let std =

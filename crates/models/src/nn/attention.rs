@@ -1,10 +1,10 @@
 //! Self-attention with grouped queries and rotary positions.
 
 use burn::tensor::Tensor;
-use stratune_kernels::{CausalMask, Rotary, causal_attention};
-use stratune_peft::{Linear, Parameters, Pass, Visitor};
+use stratune_kernels::causal_attention;
+use stratune_peft::{Linear, Parameters, Pass, Prefix, Visitor};
 
-use super::KvCache;
+use super::{KvCache, Positions};
 
 /// Self-attention.
 #[derive(Clone, Debug)]
@@ -19,35 +19,55 @@ pub struct Attention {
     pub o_proj: Linear,
     /// Width of a head.
     pub head_dim: usize,
+    /// Learned keys and values before the text.
+    pub prefix: Option<Prefix>,
 }
 
 impl Attention {
     /// # Shapes
     /// - `x`, output: `[batch, seq, hidden]`
-    pub fn forward(
-        &self,
-        x: Tensor<3>,
-        rotary: &Rotary,
-        mask: &CausalMask,
-        cache: Option<&mut KvCache>,
-        pass: &Pass,
-    ) -> Tensor<3> {
+    pub fn forward(&self, x: Tensor<3>, at: &Positions, cache: Option<&mut KvCache>, pass: &Pass) -> Tensor<3> {
         let [batch, seq, _] = x.dims();
-        let split = |t: Tensor<3>| {
-            let heads = t.dims()[2] / self.head_dim;
-            t.reshape([batch, seq, heads, self.head_dim]).swap_dims(1, 2)
-        };
-        let offset = cache.as_ref().map_or(0, |c| c.len());
-        let q = rotary.apply(split(self.q_proj.forward(x.clone(), pass)), offset);
-        let k = rotary.apply(split(self.k_proj.forward(x.clone(), pass)), offset);
+        // Positions that the text follows: those of the cache, which has the prefix among them, or the prefix.
+        let prefix = self.prefix.as_ref();
+        let cached = cache.as_ref().map_or(0, |c| c.len());
+        let offset = if cached > 0 { cached } else { prefix.map_or(0, Prefix::length) };
+        let split = |t: Tensor<3>| self.split(t);
+        let q = at.rotary.apply(split(self.q_proj.forward(x.clone(), pass)), offset);
+        let k = at.rotary.apply(split(self.k_proj.forward(x.clone(), pass)), offset);
         let v = split(self.v_proj.forward(x, pass));
+        // While the block is damped, what the text alone would give is needed too.
+        let plain = (pass.damping != 1.0 && prefix.is_some() && cached == 0)
+            .then(|| causal_attention(q.clone(), k.clone(), v.clone(), at.mask(0)));
+        let (k, v) = match prefix.filter(|_| cached == 0) {
+            None => (k, v),
+            Some(prefix) => {
+                let (keys, values) = prefix.states(&pass.shared);
+                let before = |t: Tensor<2>| {
+                    let [length, width] = t.dims();
+                    self.split(t.unsqueeze::<3>().expand([batch, length, width]))
+                };
+                (Tensor::cat(vec![before(keys), k], 2), Tensor::cat(vec![before(values), v], 2))
+            }
+        };
         let (k, v) = match cache {
             None => (k, v),
             Some(cache) => cache.extend(k, v),
         };
-        let mixed = causal_attention(q, k, v, mask);
+        let past = k.dims()[2] - seq;
+        let mixed = causal_attention(q, k, v, at.mask(past));
+        let mixed = match plain {
+            None => mixed,
+            Some(plain) => pass.damp(plain, mixed),
+        };
         let width = mixed.dims()[1] * self.head_dim;
         self.o_proj.forward(mixed.swap_dims(1, 2).reshape([batch, seq, width]), pass)
+    }
+
+    /// `[batch, seq, heads · head_dim]` to `[batch, heads, seq, head_dim]`.
+    fn split(&self, t: Tensor<3>) -> Tensor<4> {
+        let [batch, seq, width] = t.dims();
+        t.reshape([batch, seq, width / self.head_dim, self.head_dim]).swap_dims(1, 2)
     }
 }
 
@@ -57,5 +77,8 @@ impl Parameters for Attention {
         self.k_proj.each(&format!("{path}.k_proj"), visitor);
         self.v_proj.each(&format!("{path}.v_proj"), visitor);
         self.o_proj.each(&format!("{path}.o_proj"), visitor);
+        if let Some(prefix) = &mut self.prefix {
+            prefix.each(path, visitor);
+        }
     }
 }

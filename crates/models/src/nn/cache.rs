@@ -19,6 +19,11 @@ impl KvCache {
         self.past.is_none()
     }
 
+    /// What it holds: `[batch, kv_heads, positions, head_dim]` each.
+    pub fn into_states(self) -> Option<(Tensor<4>, Tensor<4>)> {
+        self.past
+    }
+
     /// Adds the new positions and gives all of them.
     ///
     /// # Shapes

@@ -4,8 +4,10 @@ mod attention;
 mod cache;
 mod mlp;
 mod norm;
+mod positions;
 
 pub use attention::Attention;
 pub use cache::KvCache;
 pub use mlp::Mlp;
 pub use norm::RmsNorm;
+pub use positions::Positions;

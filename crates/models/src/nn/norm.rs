@@ -2,27 +2,49 @@
 
 use burn::tensor::Tensor;
 use stratune_kernels::rms_norm;
-use stratune_peft::{Param, Parameters, Visitor};
+use stratune_peft::{Param, Parameters, Pass, Visitor};
 
 /// Root-mean-square normalisation.
 #[derive(Clone, Debug)]
 pub struct RmsNorm {
     /// Gain, `[hidden]`.
     pub weight: Param<1>,
+    /// The gain that layer-norm tuning trains in its place, `[hidden]`.
+    pub tuned: Option<Param<1>>,
     /// Added to the mean square.
     pub eps: f64,
 }
 
 impl RmsNorm {
+    /// A norm that no method enters.
+    pub fn new(weight: Tensor<1>, eps: f64) -> Self {
+        Self { weight: Param::frozen(weight), tuned: None, eps }
+    }
+
     /// # Shapes
     /// - `x`, output: `[batch, seq, hidden]`
-    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        rms_norm(x, self.weight.value.clone(), self.eps)
+    pub fn forward(&self, x: Tensor<3>, pass: &Pass) -> Tensor<3> {
+        let weight = self.weight.value.clone();
+        let weight = match &self.tuned {
+            None => weight,
+            Some(tuned) => pass.damp(weight, tuned.value.clone()),
+        };
+        rms_norm(x, weight, self.eps)
+    }
+
+    /// Puts the tuned gain in the place of the gain.
+    pub fn merge(&mut self) {
+        if let Some(tuned) = self.tuned.take() {
+            self.weight.value = tuned.value;
+        }
     }
 }
 
 impl Parameters for RmsNorm {
     fn each(&mut self, path: &str, visitor: &mut impl Visitor) {
         visitor.visit(&format!("{path}.weight"), &mut self.weight);
+        if let Some(tuned) = &mut self.tuned {
+            visitor.visit(&format!("{path}.ln_tuning_layers.weight"), tuned);
+        }
     }
 }

@@ -2,8 +2,10 @@
 
 mod data;
 mod header;
+mod layers;
 mod loss;
 mod method;
+mod method_numbers;
 mod model;
 mod notices;
 mod page;

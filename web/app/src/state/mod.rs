@@ -9,7 +9,6 @@ pub mod notices;
 pub mod presets;
 pub mod recipe;
 pub mod run;
-pub mod size;
 pub mod strata;
 pub mod webgpu;
 

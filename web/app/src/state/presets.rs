@@ -47,8 +47,8 @@ impl Preset {
     /// Changes `config` to this setting; everything else stays.
     pub fn put(self, config: &mut RunConfig) {
         let (rank, epochs, learning_rate) = self.values();
-        config.method.rank = rank;
-        config.method.alpha = 2.0 * rank as f32;
+        config.method.set(Some(rank), |m| &mut m.rank);
+        config.method.set(Some(2.0 * rank as f32), |m| &mut m.alpha);
         config.train.steps = 0;
         config.train.epochs = epochs;
         config.train.learning_rate = learning_rate;

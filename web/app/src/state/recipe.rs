@@ -102,7 +102,7 @@ fn decode(text: &str) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use stratune_protocol::{Schedule, Target, TargetOverride};
+    use stratune_protocol::{MethodConfig, MethodKind, Methods, Schedule, Target, TargetOverride};
 
     use super::*;
 
@@ -122,8 +122,9 @@ mod tests {
         config.train.schedule = Schedule::Linear;
         config.train.sample_prompts = vec!["Été & \"hiver\"=1".into()];
         config.ist.fraction = 0.3;
-        config.method.targets = vec![Target::QProj, Target::VProj];
-        config.method.overrides.insert(Target::QProj, TargetOverride { rank: Some(2), alpha: None });
+        config.method = Methods(vec![MethodConfig::new(MethodKind::Prefix), MethodConfig::default()]);
+        config.method[1].targets = Some(vec![Target::QProj, Target::VProj]);
+        config.method[1].overrides.insert("q_proj".into(), TargetOverride { rank: Some(2), alpha: None });
         config.data.prompt_column = "question #1".into();
         let hash = to_hash(&config);
         assert!(hash.contains("train.steps=400") && hash.contains("ist.fraction=0.3"), "{hash}");

@@ -1,0 +1,57 @@
+//! DoRA: direction and magnitude apart (Liu et al. 2024, arXiv 2402.09353, eq. 5).
+//!
+//! `W' = m ⊙ (W + s·BA) / ‖W + s·BA‖`, the norm taken over each row of `[out, in]`. As in §4.3 of the paper the norm counts
+//! as a constant in the backward pass. On the activation side: `y' = m/‖W + s·BA‖ ⊙ (x Wᵀ + s·x Aᵀ Bᵀ)`.
+
+use burn::tensor::Tensor;
+use stratune_protocol::MethodConfig;
+
+use crate::{Lora, Param, Parameters, Pass, PeftError, Site, Visitor};
+
+/// A low-rank update of the direction, and the rows' lengths.
+#[derive(Clone, Debug)]
+pub struct Dora {
+    /// The update of the direction.
+    pub lora: Lora,
+    /// m, `[out]`; starts at the lengths of W's rows.
+    pub magnitude: Param<1>,
+}
+
+impl Dora {
+    /// A new one that changes nothing yet.
+    ///
+    /// # Errors
+    /// The rank does not fit the layer.
+    pub async fn new(config: &MethodConfig, site: &Site) -> Result<Self, PeftError> {
+        let lora = Lora::new(config, site).await?;
+        Ok(Self { lora, magnitude: Param::trainable(row_norms(site.weight.clone())) })
+    }
+
+    /// The layer's new output, from `y = x Wᵀ`.
+    pub(crate) fn forward(&self, x: Tensor<3>, y: Tensor<3>, weight: &Tensor<2>, pass: &Pass) -> Tensor<3> {
+        let undamped = Pass { damping: 1.0, ..pass.clone() };
+        let length = row_norms((weight.clone() + self.lora.update()).detach());
+        let factor = self.magnitude.value.clone() / length;
+        let changed = (y.clone() + self.lora.forward(x, &undamped)) * factor.unsqueeze();
+        pass.damp(y, changed)
+    }
+
+    /// W'.
+    pub(crate) fn merged(&self, weight: Tensor<2>) -> Tensor<2> {
+        let whole = weight + self.lora.update();
+        let factor = self.magnitude.value.clone() / row_norms(whole.clone());
+        whole * factor.unsqueeze_dim(1)
+    }
+}
+
+/// The Euclidean length of each row.
+fn row_norms(matrix: Tensor<2>) -> Tensor<1> {
+    matrix.square().sum_dim(1).sqrt().squeeze_dim(1)
+}
+
+impl Parameters for Dora {
+    fn each(&mut self, path: &str, visitor: &mut impl Visitor) {
+        self.lora.each(path, visitor);
+        visitor.visit(&format!("{path}.lora_magnitude_vector"), &mut self.magnitude);
+    }
+}

@@ -1,0 +1,60 @@
+//! Intrinsic dimension: a few numbers steer all weights (Aghajanyan et al. 2021, arXiv 2012.13255, eqs. 1 and 2).
+//!
+//! DID: `W' = W + P v`. SAID: `W' = W + λ · P v` with one trainable λ a matrix, taken out of the dimension. v is shared by
+//! all matrices and starts at zero, λ at one; each matrix has a projection of its own, drawn from the seed.
+
+use burn::tensor::Tensor;
+use stratune_kernels::linear;
+use stratune_protocol::{MethodConfig, MethodKind};
+
+use crate::{Param, Parameters, Pass, PeftError, Projector, Shared, Site, Visitor};
+
+/// One matrix's share of v.
+#[derive(Clone, Debug)]
+pub struct Intrinsic {
+    /// λ, `[1]`; none for DID.
+    pub lambda: Option<Param<1>>,
+    projector: Projector,
+    shape: [usize; 2],
+}
+
+impl Intrinsic {
+    /// A new one; `dimension` is the length of v.
+    ///
+    /// # Errors
+    /// The dimension does not fit the projection.
+    pub fn new(config: &MethodConfig, site: &Site, dimension: usize) -> Result<Self, PeftError> {
+        let (shape, device) = (site.shape(), site.device());
+        let kind = config.projection.unwrap_or_default();
+        let projector = Projector::new(kind, shape[0] * shape[1], dimension, &mut site.draws("projection"), &device)?;
+        let lambda = (config.kind == MethodKind::Said).then(|| Param::trainable(Tensor::ones([1], &device)));
+        Ok(Self { lambda, projector, shape })
+    }
+
+    /// The dense update, `[out, in]`.
+    pub(crate) fn update(&self, shared: &Shared) -> Tensor<2> {
+        let Some(vector) = &shared.vector else {
+            // Only a model taken apart by hand lacks the vector; without it there is no update.
+            return Tensor::zeros(self.shape, &self.projector.device());
+        };
+        let spread = self.projector.apply(vector.value.clone());
+        let spread = match &self.lambda {
+            None => spread,
+            Some(lambda) => spread * lambda.value.clone(),
+        };
+        spread.reshape(self.shape)
+    }
+
+    /// The addition to the layer's output.
+    pub(crate) fn forward(&self, x: Tensor<3>, pass: &Pass) -> Tensor<3> {
+        linear(x, self.update(&pass.shared)).mul_scalar(pass.damping)
+    }
+}
+
+impl Parameters for Intrinsic {
+    fn each(&mut self, path: &str, visitor: &mut impl Visitor) {
+        if let Some(lambda) = &mut self.lambda {
+            visitor.visit(&format!("{path}.said_lambda"), lambda);
+        }
+    }
+}

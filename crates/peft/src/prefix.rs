@@ -1,0 +1,86 @@
+//! Prefix tuning and P-tuning v2: learned keys and values before the text (Li and Liang 2021, arXiv 2101.00190; Liu et
+//! al. 2021, arXiv 2110.07602).
+//!
+//! Each block's attention sees `length` more positions. They start at the keys and values that the model itself has for
+//! some of its tokens, which learns far better than noise. With a `width` they are what a small network makes,
+//! `P = P₀ + U tanh(E Dᵀ + b)ᵀ`, whose E, D and b the blocks share; when training is over the network is ejected and P
+//! alone is left. Without one (P-tuning v2) P itself is the parameter.
+
+use burn::tensor::{Device, Tensor};
+
+use crate::site::{kaiming, normals, uniform};
+use crate::{Param, Parameters, PrefixEncoder, Shared, Visitor};
+use stratune_protocol::draws;
+
+/// A block's keys and values before the text.
+#[derive(Clone, Debug)]
+pub struct Prefix {
+    /// `[length, kv_heads · head_dim]`.
+    pub keys: Param<2>,
+    /// `[length, kv_heads · head_dim]`.
+    pub values: Param<2>,
+    /// While a network makes them: U, `[2 · kv_heads · head_dim, width]`, and its bias; keys come first.
+    pub up: Option<(Param<2>, Param<1>)>,
+}
+
+impl Prefix {
+    /// One that starts at given keys and values; `width` is that of the network, if there is one.
+    pub fn new(keys: Tensor<2>, values: Tensor<2>, width: Option<usize>) -> Self {
+        let ([_, size], device) = (keys.dims(), keys.device());
+        match width {
+            None => Self { keys: Param::trainable(keys), values: Param::trainable(values), up: None },
+            Some(width) => {
+                let up = Param::trainable(Tensor::zeros([2 * size, width], &device));
+                let bias = Param::trainable(Tensor::zeros([2 * size], &device));
+                Self { keys: Param::frozen(keys), values: Param::frozen(values), up: Some((up, bias)) }
+            }
+        }
+    }
+
+    /// Positions.
+    pub fn length(&self) -> usize {
+        self.keys.value.dims()[0]
+    }
+
+    /// Keys and values, `[length, kv_heads · head_dim]` each.
+    pub fn states(&self, shared: &Shared) -> (Tensor<2>, Tensor<2>) {
+        let (keys, values) = (self.keys.value.clone(), self.values.value.clone());
+        let (Some((up, bias)), Some(encoder)) = (&self.up, &shared.prefix) else { return (keys, values) };
+        let made = encoder.encode().matmul(up.value.clone().transpose()) + bias.value.clone().unsqueeze();
+        let size = keys.dims()[1];
+        (keys + made.clone().narrow(1, 0, size), values + made.narrow(1, size, size))
+    }
+
+    /// Keeps what the network makes and throws the network away.
+    pub fn eject(&mut self, shared: &Shared) {
+        let (keys, values) = self.states(shared);
+        *self = Self { keys: Param::trainable(keys), values: Param::trainable(values), up: None };
+    }
+}
+
+impl PrefixEncoder {
+    /// The shared part of the network: E normal, D Kaiming-uniform, b zero.
+    pub fn new(length: usize, hidden: usize, width: usize, seed: u64, device: &Device) -> Self {
+        let mut rng = draws(seed, "prefix_encoder", [0, 0]);
+        let embedding = normals(&mut rng, length * hidden, 1.0);
+        Self {
+            embedding: Param::trainable(Tensor::from_data(
+                burn::tensor::TensorData::new(embedding, [length, hidden]),
+                device,
+            )),
+            down: Param::trainable(uniform(&mut rng, [width, hidden], kaiming(hidden), device)),
+            bias: Param::trainable(Tensor::zeros([width], device)),
+        }
+    }
+}
+
+impl Parameters for Prefix {
+    fn each(&mut self, path: &str, visitor: &mut impl Visitor) {
+        visitor.visit(&format!("{path}.prefix.keys"), &mut self.keys);
+        visitor.visit(&format!("{path}.prefix.values"), &mut self.values);
+        if let Some((up, bias)) = &mut self.up {
+            visitor.visit(&format!("{path}.prefix.up.weight"), up);
+            visitor.visit(&format!("{path}.prefix.up.bias"), bias);
+        }
+    }
+}

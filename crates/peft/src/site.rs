@@ -1,0 +1,60 @@
+//! Where a method enters, and the random start it has there.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+use stratune_protocol::{Target, draws};
+
+/// A linear layer of a block, as a method sees it.
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// The block's number.
+    pub block: usize,
+    /// Which of its linear layers.
+    pub target: Target,
+    /// The layer's path, such as `model.layers.0.self_attn.q_proj`.
+    pub path: String,
+    /// Its matrix, `[out, in]`.
+    pub weight: Tensor<2>,
+    /// Most outputs and most inputs of a layer that the method enters: the size of what these layers share slices of.
+    pub extent: [usize; 2],
+    /// Seed of the run.
+    pub seed: u64,
+}
+
+impl Site {
+    /// `[out, in]`.
+    pub fn shape(&self) -> [usize; 2] {
+        self.weight.dims()
+    }
+
+    /// Where its tensors live.
+    pub fn device(&self) -> Device {
+        self.weight.device()
+    }
+
+    /// The draws called `what` at this site. They depend on the seed, the name and the place alone.
+    pub(crate) fn draws(&self, what: &str) -> ChaCha8Rng {
+        draws(self.seed, what, [self.block as u64, self.target as u64])
+    }
+}
+
+/// Numbers drawn evenly within ±bound.
+pub(crate) fn uniform<const D: usize>(rng: &mut ChaCha8Rng, shape: [usize; D], bound: f32, on: &Device) -> Tensor<D> {
+    let values: Vec<f32> = (0..shape.iter().product()).map(|_| rng.random_range(-bound..bound)).collect();
+    Tensor::from_data(TensorData::new(values, shape), on)
+}
+
+/// Normal numbers with standard deviation `std`, by Box and Muller.
+pub(crate) fn normals(rng: &mut ChaCha8Rng, count: usize, std: f32) -> Vec<f32> {
+    let mut normal = || {
+        let (u, v): (f32, f32) = (rng.random_range(f32::EPSILON..1.0), rng.random_range(0.0..1.0));
+        std * (-2.0 * u.ln()).sqrt() * (2.0 * std::f32::consts::PI * v).cos()
+    };
+    (0..count).map(|_| normal()).collect()
+}
+
+/// The bound of Kaiming's uniform draw with a = √5 for rows of `inputs`: 1/√inputs.
+pub(crate) fn kaiming(inputs: usize) -> f32 {
+    (inputs.max(1) as f32).sqrt().recip()
+}

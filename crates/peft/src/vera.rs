@@ -1,0 +1,92 @@
+//! VeRA: two vectors scale a random update that all layers share (Kopiczko et al. 2023, arXiv 2310.11454, eq. 2).
+//!
+//! `Δy = λ_b ⊙ B (λ_d ⊙ A x)` with A and B drawn once from the seed, uniform within ±√(3/fan-in) (Kaiming), and never
+//! trained. A layer takes the columns of A and the rows of B that it needs. λ_d starts at 0.1 and λ_b at zero.
+
+use burn::tensor::{Device, Tensor};
+use stratune_kernels::linear;
+use stratune_protocol::{MethodConfig, draws};
+
+use crate::shared::VeraMatrices;
+use crate::site::uniform;
+use crate::{Param, Parameters, Pass, PeftError, Shared, Site, Visitor};
+
+/// λ_d where training starts.
+const START: f32 = 0.1;
+
+/// The two vectors of a layer.
+#[derive(Clone, Debug)]
+pub struct Vera {
+    /// λ_d, `[rank]`.
+    pub lambda_d: Param<1>,
+    /// λ_b, `[out]`.
+    pub lambda_b: Param<1>,
+    inputs: usize,
+    dropout: f32,
+    site: u64,
+}
+
+impl VeraMatrices {
+    /// Drawn from the seed for layers of at most `extent` outputs and inputs.
+    pub fn new(rank: usize, [outputs, inputs]: [usize; 2], seed: u64, device: &Device) -> Self {
+        let bound = |fan_in: usize| (3.0 / fan_in.max(1) as f32).sqrt();
+        let a = uniform(&mut draws(seed, "vera_A", [0, 0]), [rank, inputs], bound(inputs), device);
+        let b = uniform(&mut draws(seed, "vera_B", [0, 0]), [outputs, rank], bound(rank), device);
+        Self { a: Param::frozen(a), b: Param::frozen(b) }
+    }
+}
+
+impl Vera {
+    /// A new one that changes nothing yet.
+    ///
+    /// # Errors
+    /// The rank is 0.
+    pub fn new(config: &MethodConfig, site: &Site) -> Result<Self, PeftError> {
+        let [outputs, inputs] = site.shape();
+        let (rank, _) = config.at(&site.path);
+        if rank == 0 {
+            return Err(PeftError::RankZero);
+        }
+        let device = site.device();
+        Ok(Self {
+            lambda_d: Param::trainable(Tensor::full([rank], START, &device)),
+            lambda_b: Param::trainable(Tensor::zeros([outputs], &device)),
+            inputs,
+            dropout: config.dropout.unwrap_or(0.0),
+            site: site.target as u64,
+        })
+    }
+
+    /// A's first columns and B's first rows; none in a model that lacks the matrices.
+    fn slices(&self, shared: &Shared) -> Option<(Tensor<2>, Tensor<2>)> {
+        let VeraMatrices { a, b } = shared.vera.as_ref()?;
+        let (rank, outputs) = (self.lambda_d.value.dims()[0], self.lambda_b.value.dims()[0]);
+        Some((a.value.clone().slice([0..rank, 0..self.inputs]), b.value.clone().slice([0..outputs, 0..rank])))
+    }
+
+    /// The layer's output with the addition.
+    pub(crate) fn forward(&self, x: Tensor<3>, y: Tensor<3>, pass: &Pass) -> Tensor<3> {
+        let Some((a, b)) = self.slices(&pass.shared) else { return y };
+        let x = match pass.dropout_mask(self.dropout, self.site, x.dims(), &x.device().inner()) {
+            Some(mask) => x * mask,
+            None => x,
+        };
+        let narrow = linear(x, a) * self.lambda_d.value.clone().unsqueeze();
+        y + (linear(narrow, b) * self.lambda_b.value.clone().unsqueeze()).mul_scalar(pass.damping)
+    }
+
+    /// `weight` with the dense update.
+    pub(crate) fn merged(&self, weight: Tensor<2>, shared: &Shared) -> Tensor<2> {
+        let Some((a, b)) = self.slices(shared) else { return weight };
+        let b = b * self.lambda_b.value.clone().unsqueeze_dim(1);
+        let a = a * self.lambda_d.value.clone().unsqueeze_dim(1);
+        weight + b.matmul(a)
+    }
+}
+
+impl Parameters for Vera {
+    fn each(&mut self, path: &str, visitor: &mut impl Visitor) {
+        visitor.visit(&format!("{path}.vera_lambda_b"), &mut self.lambda_b);
+        visitor.visit(&format!("{path}.vera_lambda_d"), &mut self.lambda_d);
+    }
+}

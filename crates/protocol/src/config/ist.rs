@@ -1,0 +1,156 @@
+//! Which layers train at each step.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Problem;
+
+/// Which layers train at each step: importance-aware sparse tuning (arXiv 2410.11772).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct IstConfig {
+    /// How layers are chosen.
+    pub mode: IstMode,
+    /// Share of the layers that train at a step.
+    pub fraction: f32,
+    /// Share of the layers that a candidate damps.
+    pub damped_fraction: f32,
+    /// Candidates at each importance update.
+    pub candidates: usize,
+    /// What a damped layer's update is multiplied by, β.
+    pub damping: f32,
+    /// Step size of the scores, μ.
+    pub step_size: f32,
+    /// Steps between importance updates, T.
+    pub interval: usize,
+    /// Rows in an importance batch.
+    pub batch_size: usize,
+    /// `practical` only: steps a drawn set of layers is kept.
+    pub redraw_every: usize,
+    /// `practical` only: scores stay within ± this, so that every layer keeps a chance.
+    pub score_limit: f32,
+    /// `practical` only: at most one layer of the lowest quarter trains at a step, which shortens the backward pass.
+    pub floor: bool,
+}
+
+impl Default for IstConfig {
+    fn default() -> Self {
+        Self {
+            mode: IstMode::All,
+            fraction: 0.25,
+            damped_fraction: 0.5,
+            candidates: 3,
+            damping: 0.25,
+            step_size: 10.0,
+            interval: 10,
+            batch_size: 16,
+            redraw_every: 1,
+            score_limit: 4.0,
+            floor: false,
+        }
+    }
+}
+
+impl IstConfig {
+    /// How many of `layers` a share means: rounded down, as released, and at least one.
+    pub fn blocks(share: f32, layers: usize) -> usize {
+        // A third of nine is three, whatever f32 makes of a third.
+        ((f64::from(share) * layers as f64 + 1e-6).floor() as usize).max(1)
+    }
+
+    /// The settings a mode starts from. `faithful` keeps the constants of the released algorithm; `practical` uses a
+    /// step size that suits a normalised advantage.
+    pub fn preset(mode: IstMode) -> Self {
+        let base = Self { mode, ..Self::default() };
+        match mode {
+            IstMode::Practical => Self { step_size: 1.0, floor: true, ..base },
+            IstMode::Faithful | IstMode::Random | IstMode::All => base,
+        }
+    }
+}
+
+/// How the layers of a step are chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IstMode {
+    /// Every layer at every step.
+    #[default]
+    All,
+    /// Uniformly at random (RST).
+    Random,
+    /// By learned scores, as released: importance batch from the training rows, raw advantage, a draw at every step.
+    Faithful,
+    /// By learned scores: held-out importance batch, normalised advantage, bounded scores.
+    Practical,
+}
+
+impl IstMode {
+    /// Whether scores are learned.
+    pub fn learns(self) -> bool {
+        matches!(self, Self::Faithful | Self::Practical)
+    }
+}
+
+impl std::str::FromStr for IstMode {
+    type Err = Problem;
+
+    fn from_str(text: &str) -> Result<Self, Problem> {
+        Ok(match text {
+            "all" | "off" => Self::All,
+            "random" => Self::Random,
+            "faithful" => Self::Faithful,
+            "practical" => Self::Practical,
+            _ => {
+                return Err(
+                    Problem::input(format!("unknown IST mode '{text}'")).next("use all, random, faithful or practical")
+                );
+            }
+        })
+    }
+}
+
+impl IstConfig {
+    /// Checks every field against its range; `held_out` says whether there are rows to measure on.
+    pub(super) fn check(&self, held_out: bool) -> Result<(), Problem> {
+        let bad = |field: &str, what: String, next: &str| Err(Problem::input(what).at(field).next(next));
+        if !(self.fraction > 0.0 && self.fraction <= 1.0) {
+            return bad("ist.fraction", format!("fraction is {}", self.fraction), "use more than 0 and at most 1");
+        }
+        if !self.mode.learns() {
+            return Ok(());
+        }
+        if !(self.damped_fraction > 0.0 && self.damped_fraction < 1.0) {
+            return bad(
+                "ist.damped_fraction",
+                format!("damped_fraction is {}", self.damped_fraction),
+                "use more than 0 and less than 1",
+            );
+        }
+        if self.candidates < 2 {
+            return bad(
+                "ist.candidates",
+                format!("candidates is {}", self.candidates),
+                "use 2 or more: one has nothing to be compared with",
+            );
+        }
+        if !(0.0..=1.0).contains(&self.damping) {
+            return bad("ist.damping", format!("damping is {}", self.damping), "use 0 to 1");
+        }
+        if !(self.step_size.is_finite() && self.step_size >= 0.0) {
+            return bad("ist.step_size", format!("step_size is {}", self.step_size), "use 0 or more");
+        }
+        if self.interval == 0 || self.batch_size == 0 || self.redraw_every == 0 {
+            return bad("ist", "interval, batch_size and redraw_every must be 1 or more".into(), "use 1 or more");
+        }
+        if !(self.score_limit.is_finite() && self.score_limit > 0.0) {
+            return bad("ist.score_limit", format!("score_limit is {}", self.score_limit), "use a positive number");
+        }
+        if self.mode == IstMode::Practical && !held_out {
+            return bad(
+                "ist.mode",
+                "practical IST measures on held-out rows".into(),
+                "set data.validation_split above 0, or use faithful",
+            );
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,152 @@
+//! The one configuration: TOML file, command-line flags, web form and the record in every checkpoint.
+
+mod data;
+mod device;
+mod ist;
+mod target;
+mod train;
+
+use serde::{Deserialize, Serialize};
+
+pub use data::{DataConfig, DataFormat};
+pub use device::DeviceChoice;
+pub use ist::{IstConfig, IstMode};
+pub use target::Target;
+pub use train::{Schedule, TrainConfig};
+
+use crate::{Methods, Problem};
+
+/// Everything a training run depends on. Equal configurations on equal data give equal runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RunConfig {
+    /// The model to tune: `starter`, or a folder in Hugging Face form.
+    pub model: String,
+    /// Where to compute.
+    pub device: DeviceChoice,
+    /// What to learn from.
+    pub data: DataConfig,
+    /// What is trained: one method, or several that work together.
+    pub method: Methods,
+    /// Which layers train at each step.
+    pub ist: IstConfig,
+    /// How it is trained.
+    pub train: TrainConfig,
+}
+
+impl Default for RunConfig {
+    fn default() -> Self {
+        Self {
+            model: "starter".into(),
+            device: DeviceChoice::Auto,
+            data: DataConfig::default(),
+            method: Methods::default(),
+            ist: IstConfig::default(),
+            train: TrainConfig::default(),
+        }
+    }
+}
+
+impl RunConfig {
+    /// Reads a TOML file's text. Unknown fields are errors that name the field.
+    pub fn from_toml(text: &str) -> Result<Self, Problem> {
+        toml::from_str(text).map_err(|e| {
+            Problem::input(format!("the configuration cannot be read: {}", e.message()))
+                .at(e
+                    .span()
+                    .map(|s| format!("line {}", 1 + text[..s.start.min(text.len())].matches('\n').count()))
+                    .unwrap_or_default())
+                .next("compare with the reference in the README")
+        })
+    }
+
+    /// The TOML text of this configuration.
+    pub fn to_toml(&self) -> Result<String, Problem> {
+        toml::to_string(self).map_err(|e| Problem::new(crate::ProblemKind::Internal, format!("cannot write TOML: {e}")))
+    }
+
+    /// The command line that repeats this run, in full.
+    pub fn to_command(&self, out: &str) -> String {
+        let quote = |s: &str| {
+            if !s.is_empty() && s.chars().all(|c| c.is_ascii_alphanumeric() || "-_./:=,".contains(c)) {
+                s.to_string()
+            } else {
+                format!("'{}'", s.replace('\'', "'\\''"))
+            }
+        };
+        let mut words = vec!["stratune train".to_string(), format!("--config {}", quote("run.toml"))];
+        if !self.data.files.is_empty() {
+            words.push(format!("--data {}", self.data.files.iter().map(|f| quote(f)).collect::<Vec<_>>().join(" ")));
+        }
+        words.push(format!("--out {}", quote(out)));
+        words.join(" ")
+    }
+
+    /// Checks every field against its range.
+    ///
+    /// # Errors
+    /// Names the first field that is out of range.
+    pub fn validate(&self) -> Result<(), Problem> {
+        if self.model.is_empty() {
+            return Err(Problem::input("no model is named").at("model").next("use `starter` or a folder"));
+        }
+        let held_out = self.data.validation_split > 0.0;
+        self.method.check(self.ist.mode)?;
+        self.train.check(held_out)?;
+        self.data.check()?;
+        self.ist.check(held_out)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::{MethodConfig, MethodKind, TargetOverride};
+
+    #[test]
+    fn toml_round_trip() {
+        let mut config = RunConfig::default();
+        config.method.override_at("q_proj", TargetOverride { rank: Some(2), alpha: None });
+        config.method.push(MethodConfig::new(MethodKind::Prefix));
+        config.ist = IstConfig::preset(IstMode::Practical);
+        config.device = DeviceChoice::Cuda(1);
+        let text = config.to_toml().unwrap();
+        assert_eq!(RunConfig::from_toml(&text).unwrap(), config, "{text}");
+    }
+
+    #[test]
+    fn an_unknown_field_is_named() {
+        let problem = RunConfig::from_toml("[train]\nlerning_rate = 1.0\n").unwrap_err();
+        assert!(problem.what.contains("lerning_rate"), "{problem:?}");
+        assert_eq!(problem.at, "line 2");
+    }
+
+    #[test]
+    fn bad_values_name_their_field() {
+        type Spoil = fn(&mut RunConfig);
+        let cases: [(&str, Spoil); 10] = [
+            ("method.rank", |c| c.method[0].rank = Some(0)),
+            ("train.learning_rate", |c| c.train.learning_rate = 0.0),
+            ("train.learning_rate", |c| c.train.learning_rate = -1.0),
+            ("train.batch_size", |c| c.train.batch_size = 0),
+            ("train.epochs", |c| c.train.epochs = 0.0),
+            ("data.max_length", |c| c.data.max_length = 1),
+            ("data.validation_split", |c| c.data.validation_split = 1.0),
+            ("data.repeat", |c| c.data.repeat = 1.5),
+            ("ist.fraction", |c| c.ist.fraction = 0.0),
+            ("ist.candidates", |c| {
+                c.ist = IstConfig { mode: IstMode::Faithful, candidates: 1, ..IstConfig::default() }
+            }),
+        ];
+        for (field, spoil) in cases {
+            let mut config = RunConfig::default();
+            spoil(&mut config);
+            let problem = config.validate().unwrap_err();
+            assert_eq!(problem.at, field);
+            assert_eq!(problem.kind.exit_code(), 2);
+            assert!(!problem.next.is_empty());
+        }
+        RunConfig::default().validate().unwrap();
+    }
+}

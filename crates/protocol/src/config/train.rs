@@ -1,0 +1,138 @@
+//! How it is trained.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Problem;
+
+/// How the learning rate moves over a run, after the warm-up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Schedule {
+    /// Stays.
+    Constant,
+    /// Falls in a straight line to zero.
+    Linear,
+    /// Falls along half a cosine to zero.
+    #[default]
+    Cosine,
+}
+
+impl std::str::FromStr for Schedule {
+    type Err = Problem;
+
+    fn from_str(text: &str) -> Result<Self, Problem> {
+        Ok(match text {
+            "constant" => Self::Constant,
+            "linear" => Self::Linear,
+            "cosine" => Self::Cosine,
+            _ => {
+                return Err(Problem::input(format!("unknown schedule '{text}'")).next("use constant, linear or cosine"));
+            }
+        })
+    }
+}
+
+/// How it is trained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Optimiser steps. 0: as many as `epochs` needs.
+    pub steps: usize,
+    /// Passes over the training rows, used when `steps` is 0.
+    pub epochs: f32,
+    /// Rows in a batch.
+    pub batch_size: usize,
+    /// Batches added up to one step.
+    pub accumulation: usize,
+    /// Peak learning rate.
+    pub learning_rate: f64,
+    /// How the learning rate moves after the warm-up.
+    pub schedule: Schedule,
+    /// Steps over which the learning rate climbs to its peak.
+    pub warmup_steps: usize,
+    /// AdamW's decoupled weight decay.
+    pub weight_decay: f32,
+    /// Largest global norm of the gradient; 0 leaves it alone.
+    pub clip_norm: f32,
+    /// Seed of every random draw.
+    pub seed: u64,
+    /// Keep the autodiff graphs of this many top blocks instead of running them twice: faster, and more memory.
+    pub keep_graphs: usize,
+    /// Steps between readings of the loss.
+    pub log_every: usize,
+    /// Steps between validations; 0 validates only at the end.
+    pub eval_every: usize,
+    /// Stop after this many validations without improvement; 0 never stops early.
+    pub patience: usize,
+    /// Steps between checkpoints; 0 writes one only at the end.
+    pub checkpoint_every: usize,
+    /// Prompts that the model continues at log-spaced steps, to be read while it trains.
+    pub sample_prompts: Vec<String>,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            steps: 0,
+            epochs: 3.0,
+            batch_size: 8,
+            accumulation: 1,
+            learning_rate: 1e-3,
+            schedule: Schedule::Cosine,
+            warmup_steps: 10,
+            weight_decay: 0.0,
+            clip_norm: 1.0,
+            seed: 0,
+            keep_graphs: 0,
+            log_every: 1,
+            eval_every: 50,
+            patience: 0,
+            checkpoint_every: 50,
+            sample_prompts: Vec::new(),
+        }
+    }
+}
+
+impl TrainConfig {
+    /// Checks every field against its range; `held_out` says whether there are rows to measure on.
+    pub(super) fn check(&self, held_out: bool) -> Result<(), Problem> {
+        let bad = |field: &str, what: String, next: &str| Err(Problem::input(what).at(field).next(next));
+        if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
+            return bad(
+                "train.learning_rate",
+                format!("learning rate is {}", self.learning_rate),
+                "use a positive number, such as 1e-3",
+            );
+        }
+        for (field, what, value) in [
+            ("train.batch_size", "batch size", self.batch_size),
+            ("train.accumulation", "accumulation", self.accumulation),
+            ("train.log_every", "log_every", self.log_every),
+        ] {
+            if value == 0 {
+                return bad(field, format!("{what} is 0"), "use 1 or more");
+            }
+        }
+        if self.steps == 0 && !(self.epochs.is_finite() && self.epochs > 0.0) {
+            return bad(
+                "train.epochs",
+                format!("steps is 0 and epochs is {}", self.epochs),
+                "give steps or a positive number of epochs",
+            );
+        }
+        if !(self.weight_decay.is_finite() && self.weight_decay >= 0.0) {
+            return bad("train.weight_decay", format!("weight decay is {}", self.weight_decay), "use 0 or more");
+        }
+        if !(self.clip_norm.is_finite() && self.clip_norm >= 0.0) {
+            return bad("train.clip_norm", format!("clip norm is {}", self.clip_norm), "use 0 or more");
+        }
+        if self.patience > 0 && !held_out {
+            return bad(
+                "train.patience",
+                "early stopping needs held-out rows".into(),
+                "set data.validation_split above 0",
+            );
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,320 @@
+//! One method and its settings.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{MethodKind, Problem, Projection, Setting, Target};
+
+/// One method and its settings. A setting that the method does not have is absent; one that it has is always there,
+/// whether it was given or is the default.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Given")]
+pub struct MethodConfig {
+    /// Which method.
+    pub kind: MethodKind,
+    /// The blocks that it enters, from 0; empty: all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<usize>,
+    /// The linear layers that it enters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub targets: Option<Vec<Target>>,
+    /// Rank of the update, r.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rank: Option<usize>,
+    /// Scale of the update is alpha / rank.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alpha: Option<f32>,
+    /// Dropout on the update's input while training.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dropout: Option<f32>,
+    /// The learning rate of B is this many times that of A.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ratio: Option<f64>,
+    /// Width of the bottleneck.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub width: Option<usize>,
+    /// What the adapter's output is multiplied by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scale: Option<f32>,
+    /// Positions put before the text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub length: Option<usize>,
+    /// Share of each matrix that trains.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub share: Option<f32>,
+    /// Numbers that steer all weights.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dimension: Option<usize>,
+    /// How they do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub projection: Option<Projection>,
+    /// Another rank or alpha at layers whose path ends so, such as `q_proj` or `layers.0.self_attn.q_proj`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub overrides: BTreeMap<String, TargetOverride>,
+}
+
+/// Another rank or alpha at some layers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TargetOverride {
+    /// Rank here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rank: Option<usize>,
+    /// Alpha here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alpha: Option<f32>,
+}
+
+impl MethodConfig {
+    /// A method with its usual settings.
+    pub fn new(kind: MethodKind) -> Self {
+        let has = |setting: Setting| kind.settings().contains(&setting);
+        let some = |setting: Setting, value: usize| has(setting).then_some(value);
+        let rank = match kind {
+            MethodKind::Vera => 64,
+            MethodKind::Hiwi => 16,
+            _ => 8,
+        };
+        let length = if kind == MethodKind::Prefix { 10 } else { 20 };
+        Self {
+            kind,
+            layers: Vec::new(),
+            targets: has(Setting::Targets).then(|| kind.usual_targets().to_vec()),
+            rank: some(Setting::Rank, rank),
+            alpha: has(Setting::Alpha).then_some(if kind == MethodKind::Lokr { 8.0 } else { 16.0 }),
+            dropout: has(Setting::Dropout).then_some(0.0),
+            ratio: has(Setting::Ratio).then_some(16.0),
+            width: some(Setting::Width, if kind == MethodKind::Prefix { 0 } else { 16 }),
+            scale: has(Setting::Scale).then_some(4.0),
+            length: some(Setting::Length, length),
+            share: has(Setting::Share).then_some(0.005),
+            dimension: some(Setting::Dimension, 1000),
+            projection: has(Setting::Projection).then(Projection::default),
+            overrides: BTreeMap::new(),
+        }
+    }
+
+    /// The targets; none if it has no such setting.
+    pub fn targets(&self) -> &[Target] {
+        self.targets.as_deref().unwrap_or_default()
+    }
+
+    /// Whether it enters block `layer`.
+    pub fn enters_layer(&self, layer: usize) -> bool {
+        self.layers.is_empty() || self.layers.contains(&layer)
+    }
+
+    /// How many of `layers` blocks it enters.
+    pub fn layer_count(&self, layers: usize) -> usize {
+        (0..layers).filter(|i| self.enters_layer(*i)).count()
+    }
+
+    /// Rank and alpha at the layer with this path; the longest override that fits its end counts.
+    pub fn at(&self, path: &str) -> (usize, f32) {
+        let fits = |key: &str| path.strip_suffix(key).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+        let over = self.overrides.iter().filter(|(key, _)| fits(key)).max_by_key(|(key, _)| key.len());
+        let over = over.map(|(_, over)| over);
+        (over.and_then(|o| o.rank).or(self.rank).unwrap_or(0), over.and_then(|o| o.alpha).or(self.alpha).unwrap_or(1.0))
+    }
+
+    /// Whether the setting is there.
+    fn is_given(&self, setting: Setting) -> bool {
+        match setting {
+            Setting::Targets => self.targets.is_some(),
+            Setting::Rank => self.rank.is_some(),
+            Setting::Alpha => self.alpha.is_some(),
+            Setting::Dropout => self.dropout.is_some(),
+            Setting::Overrides => !self.overrides.is_empty(),
+            Setting::Ratio => self.ratio.is_some(),
+            Setting::Width => self.width.is_some(),
+            Setting::Scale => self.scale.is_some(),
+            Setting::Length => self.length.is_some(),
+            Setting::Share => self.share.is_some(),
+            Setting::Dimension => self.dimension.is_some(),
+            Setting::Projection => self.projection.is_some(),
+        }
+    }
+
+    /// The first setting that is there and that the method does not have.
+    pub(crate) fn foreign(&self) -> Option<Problem> {
+        let has = self.kind.settings();
+        let foreign = Setting::ALL.into_iter().find(|s| self.is_given(*s) && !has.contains(s))?;
+        let names: Vec<_> = has.iter().map(|s| s.name()).chain(["layers"]).collect();
+        Some(
+            Problem::input(format!("{} has no setting {}", self.kind, foreign.name()))
+                .at(format!("method.{}", foreign.name()))
+                .next(format!("leave it out; {} has {}", self.kind, names.join(", "))),
+        )
+    }
+
+    /// Checks every setting against its range.
+    pub(crate) fn check(&self) -> Result<(), Problem> {
+        let bad =
+            |field: &str, what: String, next: &str| Err(Problem::input(what).at(format!("method.{field}")).next(next));
+        if let Some(problem) = self.foreign() {
+            return Err(problem);
+        }
+        if self.targets.as_ref().is_some_and(Vec::is_empty) {
+            return bad("targets", "no layer is named".into(), "name at least one, such as q_proj");
+        }
+        let ranks = self
+            .rank
+            .iter()
+            .map(|r| (*r, "rank"))
+            .chain(self.overrides.values().filter_map(|o| o.rank.map(|r| (r, "overrides"))));
+        for (rank, field) in ranks {
+            if rank == 0 {
+                return bad(field, "rank is 0".into(), "use 1 or more, or drop the target");
+            }
+        }
+        let alphas = self
+            .alpha
+            .iter()
+            .map(|a| (*a, "alpha"))
+            .chain(self.overrides.values().filter_map(|o| o.alpha.map(|a| (a, "overrides"))));
+        for (alpha, field) in alphas {
+            if !(alpha.is_finite() && alpha > 0.0) {
+                return bad(field, format!("alpha is {alpha}"), "use a positive number");
+            }
+        }
+        let named = |key: &str| key.rsplit('.').next().unwrap_or(key).parse::<Target>().ok();
+        if let Some(key) = self.overrides.keys().find(|k| named(k).is_none_or(|t| !self.targets().contains(&t))) {
+            return bad("overrides", format!("{key} is not among the targets"), "add it to targets or drop it");
+        }
+        if self.dropout.is_some_and(|d| !(0.0..1.0).contains(&d)) {
+            return bad("dropout", format!("dropout is {:?}", self.dropout), "use 0 or more and less than 1");
+        }
+        for (field, value) in [("ratio", self.ratio), ("scale", self.scale.map(f64::from))] {
+            if value.is_some_and(|v| !(v.is_finite() && v > 0.0)) {
+                return bad(field, format!("{field} is {}", value.unwrap_or_default()), "use a positive number");
+            }
+        }
+        let width_needed = self.kind != MethodKind::Prefix;
+        for (field, value) in
+            [("width", self.width.filter(|_| width_needed)), ("length", self.length), ("dimension", self.dimension)]
+        {
+            if value == Some(0) {
+                return bad(field, format!("{field} is 0"), "use 1 or more");
+            }
+        }
+        if self.share.is_some_and(|s| !(s > 0.0 && s <= 1.0)) {
+            return bad("share", format!("share is {:?}", self.share), "use more than 0 and at most 1");
+        }
+        Ok(())
+    }
+}
+
+impl Default for MethodConfig {
+    fn default() -> Self {
+        Self::new(MethodKind::default())
+    }
+}
+
+/// What a configuration says of a method: what it leaves out is filled in.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Given {
+    #[serde(default)]
+    kind: MethodKind,
+    #[serde(default)]
+    layers: Vec<usize>,
+    targets: Option<Vec<Target>>,
+    rank: Option<usize>,
+    alpha: Option<f32>,
+    dropout: Option<f32>,
+    ratio: Option<f64>,
+    width: Option<usize>,
+    scale: Option<f32>,
+    length: Option<usize>,
+    share: Option<f32>,
+    dimension: Option<usize>,
+    projection: Option<Projection>,
+    #[serde(default)]
+    overrides: BTreeMap<String, TargetOverride>,
+}
+
+impl TryFrom<Given> for MethodConfig {
+    type Error = Problem;
+
+    fn try_from(given: Given) -> Result<Self, Problem> {
+        let usual = Self::new(given.kind);
+        let config = Self {
+            kind: given.kind,
+            layers: given.layers,
+            targets: given.targets.or(usual.targets),
+            rank: given.rank.or(usual.rank),
+            alpha: given.alpha.or(usual.alpha),
+            dropout: given.dropout.or(usual.dropout),
+            ratio: given.ratio.or(usual.ratio),
+            width: given.width.or(usual.width),
+            scale: given.scale.or(usual.scale),
+            length: given.length.or(usual.length),
+            share: given.share.or(usual.share),
+            dimension: given.dimension.or(usual.dimension),
+            projection: given.projection.or(usual.projection),
+            overrides: given.overrides,
+        };
+        config.foreign().map_or(Ok(config), Err)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_method_has_its_settings_and_no_other() {
+        for kind in MethodKind::ALL {
+            let config = MethodConfig::new(kind);
+            config.check().unwrap();
+            for setting in Setting::ALL {
+                let has = kind.settings().contains(&setting);
+                assert!(config.is_given(setting) == has || setting == Setting::Overrides, "{kind} {setting:?}");
+            }
+            let text = toml::to_string(&config).unwrap();
+            assert_eq!(toml::from_str::<MethodConfig>(&text).unwrap(), config, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_foreign_setting_is_named() {
+        let error = toml::from_str::<MethodConfig>("kind = \"bitfit\"\nrank = 4\n").unwrap_err().to_string();
+        assert!(error.contains("bitfit has no setting rank"), "{error}");
+        assert!(toml::from_str::<MethodConfig>("ranc = 4\n").unwrap_err().to_string().contains("ranc"));
+    }
+
+    #[test]
+    fn the_longest_override_that_fits_counts() {
+        let text = "rank = 8\n[overrides.q_proj]\nrank = 2\n[overrides.\"layers.1.self_attn.q_proj\"]\nalpha = 3.0\n";
+        let config: MethodConfig = toml::from_str(text).unwrap();
+        assert_eq!(config.at("model.layers.0.self_attn.q_proj"), (2, 16.0));
+        assert_eq!(config.at("model.layers.1.self_attn.q_proj"), (8, 3.0));
+        assert_eq!(config.at("model.layers.11.self_attn.q_proj"), (2, 16.0));
+        assert_eq!(config.at("model.layers.0.mlp.up_proj"), (8, 16.0));
+    }
+
+    #[test]
+    fn bad_settings_name_their_field() {
+        type Spoil = fn(&mut MethodConfig);
+        let cases: [(MethodKind, &str, Spoil); 9] = [
+            (MethodKind::Lora, "method.rank", |m| m.rank = Some(0)),
+            (MethodKind::Lora, "method.alpha", |m| m.alpha = Some(f32::NAN)),
+            (MethodKind::Lora, "method.targets", |m| m.targets = Some(Vec::new())),
+            (MethodKind::Lora, "method.dropout", |m| m.dropout = Some(1.0)),
+            (MethodKind::LoraPlus, "method.ratio", |m| m.ratio = Some(0.0)),
+            (MethodKind::Prompt, "method.length", |m| m.length = Some(0)),
+            (MethodKind::Pafi, "method.share", |m| m.share = Some(1.5)),
+            (MethodKind::Ia3, "method.rank", |m| m.rank = Some(1)),
+            (MethodKind::Lora, "method.overrides", |m| {
+                m.overrides.insert("lm_head".into(), TargetOverride::default());
+            }),
+        ];
+        for (kind, field, spoil) in cases {
+            let mut config = MethodConfig::new(kind);
+            spoil(&mut config);
+            assert_eq!(config.check().unwrap_err().at, field);
+        }
+    }
+}

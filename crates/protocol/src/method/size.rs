@@ -1,0 +1,159 @@
+//! How much a method trains, before it exists.
+
+use crate::{MethodConfig, MethodKind, Methods, ModelReport, Target};
+
+impl ModelReport {
+    /// Outputs and inputs of a block's linear layer.
+    pub fn shape(&self, target: Target) -> [usize; 2] {
+        match target {
+            Target::QProj => [self.query_size, self.hidden_size],
+            Target::KProj | Target::VProj => [self.key_value_size, self.hidden_size],
+            Target::OProj => [self.hidden_size, self.query_size],
+            Target::GateProj | Target::UpProj => [self.intermediate_size, self.hidden_size],
+            Target::DownProj => [self.hidden_size, self.intermediate_size],
+        }
+    }
+}
+
+impl Methods {
+    /// Numbers that train in `model`.
+    pub fn trainable(&self, model: &ModelReport) -> u64 {
+        self.iter().map(|method| method.trainable(model)).fold(0, u64::saturating_add)
+    }
+}
+
+impl MethodConfig {
+    /// Numbers that train in `model`.
+    pub fn trainable(&self, model: &ModelReport) -> u64 {
+        let layers = (0..model.layers).filter(|i| self.enters_layer(*i));
+        let sites = layers.flat_map(|i| self.targets().iter().map(move |t| (i, *t)));
+        let at_sites = |count: &dyn Fn(&str, [usize; 2], Target) -> usize| {
+            let count = |(i, target): (usize, Target)| {
+                count(&format!("model.layers.{i}.{}", target.path()), model.shape(target), target) as u64
+            };
+            sites.clone().map(count).fold(0, u64::saturating_add)
+        };
+        let layers = self.layer_count(model.layers) as u64;
+        let (d, m) = (model.hidden_size as u64, model.intermediate_size as u64);
+        let kv = 2 * model.key_value_size as u64;
+        let number = |value: Option<usize>| value.unwrap_or(0) as u64;
+        let low_rank = |path: &str, [out, inputs]: [usize; 2]| self.at(path).0.saturating_mul(out + inputs);
+        let width = number(self.width);
+        let bottleneck = (2 * d + 1).saturating_mul(width).saturating_add(d);
+        match self.kind {
+            MethodKind::Lora | MethodKind::Rslora | MethodKind::LoraPlus | MethodKind::Pissa => {
+                at_sites(&|path, shape, _| low_rank(path, shape))
+            }
+            MethodKind::LoraFa => at_sites(&|path, [out, _], _| self.at(path).0.saturating_mul(out)),
+            MethodKind::Dora => at_sites(&|path, shape, _| low_rank(path, shape).saturating_add(shape[0])),
+            MethodKind::Vera => at_sites(&|_, [out, _], _| self.rank.unwrap_or(0) + out),
+            MethodKind::Lokr => at_sites(&|_, shape, _| KroneckerShape::of(shape, self.rank.unwrap_or(0)).numbers()),
+            MethodKind::Did | MethodKind::Said => number(self.dimension),
+            MethodKind::Hiwi => layers * 2 * number(self.rank) * (m + d),
+            MethodKind::Houlsby => layers * 2 * bottleneck,
+            MethodKind::Pfeiffer | MethodKind::Parallel => layers * bottleneck,
+            MethodKind::Prefix if width > 0 => number(self.length) * d + (d + 1) * width + layers * (width + 1) * kv,
+            MethodKind::Prefix => layers * number(self.length) * kv,
+            MethodKind::Prompt => number(self.length) * d,
+            MethodKind::Ia3 => at_sites(&|_, [out, inputs], t| if t == Target::DownProj { inputs } else { out }),
+            MethodKind::Ssf => at_sites(&|_, [out, _], _| 2 * out),
+            MethodKind::Bitfit => at_sites(&|_, [out, _], _| out),
+            MethodKind::LayerNorm => layers * 2 * d + if self.layers.is_empty() { d } else { 0 },
+            MethodKind::Pafi => at_sites(&|_, shape, _| kept(self.share.unwrap_or(0.0), shape)),
+            MethodKind::Full => at_sites(&|_, [out, inputs], _| out * inputs),
+        }
+    }
+}
+
+/// How many numbers of a matrix a share of it is: rounded, and at least one.
+pub fn kept(share: f32, [out, inputs]: [usize; 2]) -> usize {
+    ((f64::from(share) * (out * inputs) as f64).round() as usize).max(1)
+}
+
+/// How a matrix is written as a Kronecker product: `[o₁, i₁] ⊗ [o₂, i₂]`, the second factor as a product of rank r if
+/// that is smaller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KroneckerShape {
+    /// Of the first factor, the smaller one.
+    pub first: [usize; 2],
+    /// Of the second.
+    pub second: [usize; 2],
+    /// Rank of the second, if it is written as a product.
+    pub rank: Option<usize>,
+}
+
+impl KroneckerShape {
+    /// For an `[out, in]` matrix. Each side is split as evenly as its divisors allow; the second factor is a product if
+    /// the rank is below half its larger side, as in LyCORIS and PEFT.
+    pub fn of([out, inputs]: [usize; 2], rank: usize) -> Self {
+        let split = |n: usize| {
+            let small = (1..).take_while(|s| s * s <= n).filter(|s| n.is_multiple_of(*s)).last().unwrap_or(1);
+            (small, n / small)
+        };
+        let ((o1, o2), (i1, i2)) = (split(out), split(inputs));
+        let rank = (2 * rank < o2.max(i2)).then_some(rank);
+        Self { first: [o1, i1], second: [o2, i2], rank }
+    }
+
+    /// Numbers in the factors.
+    pub fn numbers(self) -> usize {
+        let Self { first: [o1, i1], second: [o2, i2], rank } = self;
+        o1 * i1 + rank.map_or(o2 * i2, |r| r * (o2 + i2))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_by_hand() {
+        let model = ModelReport {
+            layers: 2,
+            hidden_size: 8,
+            intermediate_size: 20,
+            key_value_size: 4,
+            query_size: 8,
+            ..Default::default()
+        };
+        let of = |kind, rank: usize, targets: &[Target]| MethodConfig {
+            rank: Some(rank),
+            targets: Some(targets.to_vec()),
+            ..MethodConfig::new(kind)
+        };
+        let (q, k, v) = (Target::QProj, Target::KProj, Target::VProj);
+        for (method, n) in [
+            (of(MethodKind::Lora, 1, &[q]), 2 * 16),
+            (of(MethodKind::Lora, 2, &[k, v]), 2 * 2 * (12 + 12)),
+            (of(MethodKind::Lora, 1, &[Target::OProj, Target::UpProj, Target::DownProj]), 2 * (16 + 28 * 2)),
+            (of(MethodKind::LoraFa, 3, &[k]), 2 * 3 * 4),
+            (of(MethodKind::Dora, 1, &[k]), 2 * (12 + 4)),
+            (of(MethodKind::Vera, 5, &[k]), 2 * (5 + 4)),
+            (MethodConfig { layers: vec![1], ..of(MethodKind::Lora, 1, &[q]) }, 16),
+            (MethodConfig::new(MethodKind::Ia3), 2 * (4 + 4 + 20)),
+            (MethodConfig { width: Some(3), ..MethodConfig::new(MethodKind::Houlsby) }, 2 * 2 * (8 * 3 * 2 + 3 + 8)),
+            (MethodConfig { length: Some(3), ..MethodConfig::new(MethodKind::Prefix) }, 2 * 3 * 8),
+            (MethodConfig { length: Some(3), ..MethodConfig::new(MethodKind::Prompt) }, 24),
+            (MethodConfig::new(MethodKind::LayerNorm), 2 * 16 + 8),
+        ] {
+            assert_eq!(method.trainable(&model), n, "{method:?}");
+        }
+        let mut mixed = of(MethodKind::Lora, 1, &[q, k]);
+        mixed.overrides.insert("q_proj".into(), crate::TargetOverride { rank: Some(3), alpha: None });
+        assert_eq!(mixed.trainable(&model), 2 * (3 * 16 + 12));
+        assert!(of(MethodKind::Lora, usize::MAX, &Target::ALL).trainable(&model) > 0);
+    }
+
+    #[test]
+    fn kronecker_factors_multiply_to_the_matrix() {
+        for (shape, rank, want) in [
+            ([160, 416], 4, KroneckerShape { first: [10, 16], second: [16, 26], rank: Some(4) }),
+            ([32, 160], 8, KroneckerShape { first: [4, 10], second: [8, 16], rank: None }),
+            ([7, 1], 1, KroneckerShape { first: [1, 1], second: [7, 1], rank: Some(1) }),
+        ] {
+            let got = KroneckerShape::of(shape, rank);
+            assert_eq!(got, want);
+            assert_eq!([got.first[0] * got.second[0], got.first[1] * got.second[1]], shape);
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! `peft_type` LORA, and AdaLoRA's folders, which are LoRA's with the third factor apart.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use stratune_protocol::{MethodConfig, MethodKind, Methods, Problem, Target};
+
+use super::pattern::Pattern;
+use super::sites::{Shape, site, spread};
+use super::{COMMON, is_set, number, placed};
+use crate::adapter::unprefixed;
+use crate::safetensors::Tensors;
+use crate::tensor::HostTensor;
+
+/// Settings that change the model beyond what is computed here. Unless null, false or empty, they are refused.
+const BEYOND: [&str; 16] = [
+    "fan_in_fan_out",
+    "modules_to_save",
+    "lora_bias",
+    "layer_replication",
+    "target_parameters",
+    "trainable_token_indices",
+    "alora_invocation_tokens",
+    "use_qalora",
+    "use_bdlora",
+    "arrow_config",
+    "kasa_config",
+    "monteclora_config",
+    "velora_config",
+    "megatron_config",
+    "lora_ga_config",
+    "corda_config",
+];
+
+/// Settings that matter to PEFT's training alone.
+const HARMLESS: [&str; 8] = [
+    "ensure_weight_tying",
+    "eva_config",
+    "loftq_config",
+    "megatron_core",
+    "qalora_group_size",
+    "lora_dropout",
+    "bias",
+    "init_lora_weights",
+];
+
+/// Starting values that leave the base weights alone.
+const PLAIN_STARTS: [&str; 4] = ["gaussian", "eva", "orthogonal", "mica"];
+
+/// What of the configuration decides how the tensors are read.
+#[derive(Deserialize)]
+struct Config {
+    #[serde(default = "default_rank")]
+    r: usize,
+    #[serde(default = "default_alpha")]
+    lora_alpha: f32,
+    #[serde(default)]
+    use_rslora: bool,
+    #[serde(default)]
+    use_dora: bool,
+    #[serde(default)]
+    rank_pattern: Pattern<usize>,
+    #[serde(default)]
+    alpha_pattern: Pattern<f32>,
+}
+
+fn default_rank() -> usize {
+    8
+}
+
+fn default_alpha() -> f32 {
+    8.0
+}
+
+/// Reads a LoRA adapter; `at` is the configuration's file.
+pub(super) fn read(fields: &Map<String, Value>, tensors: Tensors, at: &str) -> Result<(Methods, Tensors), Problem> {
+    let kind = check(fields, &["r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern"])
+        .map_err(|p| p.at(at))?;
+    let config: Config = serde_json::from_value(Value::Object(fields.clone())).map_err(|e| {
+        Problem::input(format!("adapter_config.json cannot be read: {e}")).at(at).next("export the adapter again")
+    })?;
+    config.rank_pattern.check("rank_pattern", at)?;
+    config.alpha_pattern.check("alpha_pattern", at)?;
+    let kind = match (kind, config.use_dora, config.use_rslora) {
+        (MethodKind::Lora, false, true) => MethodKind::Rslora,
+        (MethodKind::Lora, true, false) => MethodKind::Dora,
+        (kind, false, false) => kind,
+        _ => {
+            return Err(Problem::input("use_dora, use_rslora and init_lora_weights ask for several variants at once")
+                .at(at)
+                .next("merge the adapter into its model with PEFT"));
+        }
+    };
+    let tensors = unprefixed(tensors)?;
+    let mut sites: BTreeMap<(usize, Target), Shape> = BTreeMap::new();
+    for (path, [a, b]) in factors(&tensors, [".lora_A.weight", ".lora_B.weight"])? {
+        let rank = config.rank_pattern.at(&path).unwrap_or(config.r);
+        let alpha = config.alpha_pattern.at(&path).unwrap_or(config.lora_alpha);
+        if a.shape.len() != 2 || b.shape.len() != 2 || a.shape[0] != rank || b.shape[1] != rank || rank == 0 {
+            let what =
+                format!("layer {path} has lora_A {:?} and lora_B {:?}, and its rank is {rank}", a.shape, b.shape);
+            return Err(Problem::input(what)
+                .next("check r and rank_pattern in adapter_config.json, or export the adapter again"));
+        }
+        if !(alpha.is_finite() && alpha > 0.0) {
+            return Err(Problem::input(format!("layer {path} has the alpha {alpha}"))
+                .next("check lora_alpha in adapter_config.json"));
+        }
+        sites.insert(site(&path)?, (rank, alpha));
+    }
+    let known = |path: &str| {
+        [".lora_A.weight", ".lora_B.weight"].iter().any(|end| path.ends_with(end))
+            || kind == MethodKind::Dora && path.ends_with(".lora_magnitude_vector")
+    };
+    if let Some(path) = tensors.keys().find(|path| !known(path)) {
+        return Err(Problem::input(format!("tensor '{path}' is not part of a LoRA adapter"))
+            .next("only lora_A, lora_B and magnitudes of linear layers are read"));
+    }
+    let usual = MethodConfig { rank: Some(config.r), alpha: Some(config.lora_alpha), ..MethodConfig::new(kind) };
+    Ok((Methods(spread(&usual, &sites)), tensors))
+}
+
+/// Reads an AdaLoRA adapter as the LoRA that computes the same: `A' = E ⊙ A`, and alpha so that the scale is PEFT's
+/// `lora_alpha / (init_r + 1e-5)` whatever rank is left.
+pub(super) fn read_adalora(
+    fields: &Map<String, Value>,
+    tensors: Tensors,
+    at: &str,
+) -> Result<(Methods, Tensors), Problem> {
+    let keys = [
+        "r",
+        "lora_alpha",
+        "init_r",
+        "target_r",
+        "tinit",
+        "tfinal",
+        "deltaT",
+        "beta1",
+        "beta2",
+        "orth_reg_weight",
+        "total_step",
+        "rank_pattern",
+        "use_rslora",
+        "alpha_pattern",
+    ];
+    check(fields, &keys).map_err(|p| p.at(at))?;
+    let number = |key: &str| {
+        fields.get(key).and_then(Value::as_f64).filter(|v| *v > 0.0).ok_or_else(|| {
+            Problem::input(format!("{key} is missing or not a positive number")).at(at).next("export the adapter again")
+        })
+    };
+    let scale = number("lora_alpha")? / (number("init_r")? + 1e-5);
+    let tensors = unprefixed(tensors)?;
+    let (mut sites, mut kept) = (BTreeMap::new(), Tensors::new());
+    for (path, [a, b]) in factors(&tensors, [".lora_A", ".lora_B"])? {
+        let rank = a.shape[0];
+        let gains = tensors.get(&format!("{path}.lora_E")).filter(|e| e.data.len() == rank).ok_or_else(|| {
+            Problem::input(format!("layer {path} has no lora_E of its rank {rank}")).next("export the adapter again")
+        })?;
+        // A layer that the budget has left nothing computes nothing.
+        if rank == 0 {
+            continue;
+        }
+        let width = a.data.len() / rank;
+        let data = a.data.chunks(width).zip(&gains.data).flat_map(|(row, e)| row.iter().map(move |v| v * e)).collect();
+        sites.insert(site(&path)?, (rank, (scale * rank as f64) as f32));
+        kept.insert(format!("{path}.lora_A.weight"), HostTensor { shape: a.shape.clone(), data });
+        kept.insert(format!("{path}.lora_B.weight"), b.clone());
+    }
+    Ok((Methods(spread(&MethodConfig::new(MethodKind::Lora), &sites)), kept))
+}
+
+/// The pairs of factors by the layer's path.
+fn factors<'a>(
+    tensors: &'a Tensors,
+    [a_end, b_end]: [&str; 2],
+) -> Result<BTreeMap<String, [&'a HostTensor; 2]>, Problem> {
+    let again = "export the adapter again";
+    let a_name = a_end.trim_start_matches('.').trim_end_matches(".weight");
+    let b_name = b_end.trim_start_matches('.').trim_end_matches(".weight");
+    let mut pairs = BTreeMap::new();
+    for (name, a) in tensors {
+        let Some(path) = name.strip_suffix(a_end) else { continue };
+        let Some(b) = tensors.get(&format!("{path}{b_end}")) else {
+            return Err(Problem::input(format!("layer {path} has {a_name} without {b_name}")).next(again));
+        };
+        pairs.insert(path.to_string(), [a, b]);
+    }
+    match tensors.keys().filter_map(|name| name.strip_suffix(b_end)).find(|path| !pairs.contains_key(*path)) {
+        Some(path) => Err(Problem::input(format!("layer {path} has {b_name} without {a_name}")).next(again)),
+        None => Ok(pairs),
+    }
+}
+
+/// Refuses what is not computed here, and says what the starting values ask for.
+fn check(fields: &Map<String, Value>, keys: &[&str]) -> Result<MethodKind, Problem> {
+    if let Some(bias) = fields.get("bias").filter(|v| **v != "none" && !v.is_null()) {
+        return Err(Problem::input(format!("bias is {bias}")).next("only adapters trained with bias \"none\" are read"));
+    }
+    let next = "merge the adapter into its model with PEFT, and use the merged model";
+    if let Some(key) = BEYOND.into_iter().find(|key| fields.get(*key).is_some_and(is_set)) {
+        return Err(Problem::input(format!("{key} is {}, which goes beyond plain LoRA", fields[key])).next(next));
+    }
+    let listed = |key: &str| [&COMMON[..], &BEYOND, &HARMLESS, keys].iter().any(|list| list.contains(&key));
+    if let Some((key, value)) = fields.iter().find(|(key, value)| !listed(key) && is_set(value)) {
+        return Err(Problem::input(format!("unknown key '{key}' with the value {value}"))
+            .next("if it changes nothing, remove it; else merge the adapter into its model with PEFT"));
+    }
+    match fields.get("init_lora_weights").and_then(Value::as_str) {
+        Some("pissa") => Ok(MethodKind::Pissa),
+        Some(start) if !PLAIN_STARTS.contains(&start) => {
+            Err(Problem::input(format!("init_lora_weights is {start}, which alters the model's own weights"))
+                .next(next))
+        }
+        _ => Ok(MethodKind::Lora),
+    }
+}
+
+/// What PEFT's configuration says of a LoRA trained with `method`.
+pub(super) fn fields(method: &MethodConfig) -> Map<String, Value> {
+    let mut fields = placed(method);
+    let usual = (method.rank, method.alpha);
+    let patterns = |value: &dyn Fn(&stratune_protocol::TargetOverride) -> Option<Value>| -> Map<String, Value> {
+        method.overrides.iter().filter_map(|(path, over)| Some((path.clone(), value(over)?))).collect()
+    };
+    let ranks = patterns(&|over| over.rank.filter(|r| Some(*r) != usual.0).map(Value::from));
+    let alphas = patterns(&|over| over.alpha.filter(|a| Some(*a) != usual.1).map(number));
+    let Value::Object(own) = json!({
+        "alpha_pattern": alphas,
+        "bias": "none",
+        "fan_in_fan_out": false,
+        "init_lora_weights": true,
+        "lora_alpha": number(method.alpha.unwrap_or(1.0)),
+        "lora_dropout": number(method.dropout.unwrap_or(0.0)),
+        "r": method.rank,
+        "rank_pattern": ranks,
+        "use_dora": method.kind == MethodKind::Dora,
+        "use_rslora": method.kind == MethodKind::Rslora,
+    }) else {
+        return fields;
+    };
+    fields.extend(own);
+    fields
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn tensor(shape: [usize; 2]) -> HostTensor {
+        HostTensor { shape: shape.to_vec(), data: vec![1.0; shape[0] * shape[1]] }
+    }
+
+    type Shapes<'a> = Vec<(&'a str, [usize; 2])>;
+
+    fn read_text(text: &str, tensors: Shapes) -> Result<(Methods, Tensors), Problem> {
+        let full = |(name, shape): (&str, [usize; 2])| (format!("base_model.model.{name}"), tensor(shape));
+        let fields = serde_json::from_str::<Map<String, Value>>(text).unwrap();
+        read(&fields, tensors.into_iter().map(full).collect(), "config")
+    }
+
+    const Q0: [(&str, [usize; 2]); 2] = [
+        ("model.layers.0.self_attn.q_proj.lora_A.weight", [4, 3]),
+        ("model.layers.0.self_attn.q_proj.lora_B.weight", [3, 4]),
+    ];
+
+    #[test]
+    fn the_first_pattern_that_fits_counts() {
+        let text = r#"{"r":4,"lora_alpha":8,"rank_pattern":{"v_proj":2,"layers.1.self_attn.v_proj":16},
+            "alpha_pattern":{"layers.0.mlp.up_proj":4,"up_proj":12.5}}"#;
+        let paths = [
+            ("model.layers.0.self_attn.q_proj", 4, 8.0),
+            ("model.layers.1.self_attn.v_proj", 2, 8.0),
+            ("model.layers.0.mlp.up_proj", 4, 4.0),
+            ("model.layers.1.mlp.up_proj", 4, 12.5),
+        ];
+        let names: Vec<_> = paths
+            .iter()
+            .flat_map(|(path, rank, _)| {
+                [(format!("{path}.lora_A.weight"), [*rank, 3]), (format!("{path}.lora_B.weight"), [3, *rank])]
+            })
+            .collect();
+        let tensors = names.iter().map(|(name, shape)| (name.as_str(), *shape)).collect();
+        let (methods, _) = read_text(text, tensors).unwrap();
+        for (path, rank, alpha) in paths {
+            let (layer, target) = site(path).unwrap();
+            let method = methods.iter().find(|m| m.enters_layer(layer) && m.targets().contains(&target)).unwrap();
+            assert_eq!(method.at(path), (rank, alpha), "{path} {methods:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_computed_is_refused() {
+        let cases = [
+            (r#"{"bias":"all"}"#, "bias is \"all\""),
+            (r#"{"fan_in_fan_out":true}"#, "fan_in_fan_out is true"),
+            (r#"{"modules_to_save":["lm_head"]}"#, "modules_to_save is [\"lm_head\"]"),
+            (r#"{"init_lora_weights":"olora"}"#, "init_lora_weights is olora"),
+            (r#"{"rank_pattern":{".*q_proj":2}}"#, "regular expression '.*q_proj'"),
+            (r#"{"alpha_pattern":{"^q_proj":2}}"#, "alpha_pattern"),
+            (r#"{"use_dora":true,"use_rslora":true}"#, "several variants"),
+            (r#"{"use_zora":true}"#, "unknown key 'use_zora'"),
+            (r#"{"r":-1}"#, "cannot be read"),
+        ];
+        for (text, want) in cases {
+            let problem = read_text(text, Q0.to_vec()).unwrap_err();
+            assert!(problem.what.contains(want), "{want}: {problem:?}");
+            assert!(problem.at == "config" && !problem.next.is_empty(), "{problem:?}");
+        }
+        let harmless = r#"{"r":4,"modules_to_save":[],"rank_pattern":null,"init_lora_weights":"gaussian"}"#;
+        read_text(harmless, Q0.to_vec()).unwrap();
+    }
+
+    #[test]
+    fn wrong_tensors_are_named() {
+        let [a, b] = Q0;
+        let cases: Vec<(Shapes, &str)> = vec![
+            (vec![a], "q_proj has lora_A without lora_B"),
+            (vec![b], "q_proj has lora_B without lora_A"),
+            (vec![a, (b.0, [3, 1])], "its rank is 4"),
+            (vec![(a.0, [2, 3]), (b.0, [3, 2])], "its rank is 4"),
+            (vec![a, b, ("model.layers.0.self_attn.q_proj.lora_embedding_A", [2, 3])], "not part of a LoRA adapter"),
+            (vec![("lm_head.lora_A.weight", [4, 3]), ("lm_head.lora_B.weight", [3, 4])], "lm_head, which is no linear"),
+        ];
+        for (tensors, want) in cases {
+            let problem = read_text(r#"{"r":4}"#, tensors).unwrap_err();
+            assert!(problem.what.contains(want), "{want}: {problem:?}");
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Every method of the table, by the same checks: a new method is tested by being listed.
+
+mod proofs;
+mod suite;
+
+use burn::tensor::Device;
+use stratune_protocol::{MethodConfig, MethodKind, MethodPreset, Methods};
+use stratune_runtime::block_on;
+
+/// Every method by itself, with settings that a small model can take, and every combination.
+fn table() -> Vec<(String, Methods)> {
+    let mut table: Vec<(String, Methods)> = MethodKind::ALL.map(|kind| (kind.to_string(), suited(kind).into())).into();
+    let reparametrised = MethodConfig { width: Some(6), ..suited(MethodKind::Prefix) };
+    table.push(("prefix with a network".into(), reparametrised.into()));
+    for projection in [stratune_protocol::Projection::Dense, stratune_protocol::Projection::Sparse] {
+        let method = MethodConfig { projection: Some(projection), ..suited(MethodKind::Said) };
+        table.push((format!("said, {projection:?}"), method.into()));
+    }
+    for preset in MethodPreset::ALL {
+        let small = |m: &MethodConfig| {
+            let of = suited(m.kind);
+            MethodConfig { length: of.length, width: of.width, rank: of.rank, ..m.clone() }
+        };
+        table.push((preset.name().into(), Methods(preset.methods().iter().map(small).collect())));
+    }
+    let some_layers = MethodConfig { layers: vec![1], ..suited(MethodKind::Dora) };
+    table.push((
+        "lora and biases and norms".into(),
+        Methods(vec![suited(MethodKind::Lora), suited(MethodKind::Bitfit), suited(MethodKind::LayerNorm)]),
+    ));
+    table.push(("dora in one layer".into(), some_layers.into()));
+    table
+}
+
+/// A method with settings that a model of width 16 can take.
+fn suited(kind: MethodKind) -> MethodConfig {
+    let mut method = MethodConfig::new(kind);
+    let small = |setting: &mut Option<usize>, to: usize| {
+        if let Some(value) = setting {
+            *value = to;
+        }
+    };
+    small(&mut method.rank, 3);
+    small(&mut method.width, if kind == MethodKind::Prefix { 0 } else { 5 });
+    small(&mut method.length, 4);
+    small(&mut method.dimension, 60);
+    method.share = method.share.map(|_| 0.1);
+    method
+}
+
+#[test]
+fn every_method_passes_every_check() {
+    let device = Device::flex();
+    for (name, methods) in table() {
+        println!("{name}");
+        block_on(suite::all(&name, &methods, &device));
+    }
+}
+
+#[test]
+fn what_each_method_is_known_for() {
+    block_on(proofs::all(&Device::flex()));
+}

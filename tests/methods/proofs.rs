@@ -1,0 +1,224 @@
+//! What each method is known for, beyond what all of them pass.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use burn::tensor::{Device, Tensor};
+use stratune_models::Llama;
+use stratune_peft::{Delta, Values, everything, lora_scale, snapshot};
+use stratune_protocol::{MethodConfig, MethodKind, Methods, RunConfig, Target};
+use stratune_runtime::read_f32;
+use stratune_tests::fixtures::ids;
+use stratune_tests::runs::{Witness, counting, small};
+use stratune_tests::worst;
+use stratune_train::{Everything, Identity, Trainer};
+
+use super::suited;
+use crate::suite::{LAYERS, TEXT, fresh, moved, says};
+
+pub async fn all(device: &Device) {
+    rslora_scales_by_the_root_of_the_rank();
+    lora_plus_moves_b_faster(device).await;
+    lora_fa_leaves_a_as_drawn(device).await;
+    dora_rows_have_the_length_of_their_magnitude(device).await;
+    vera_shares_its_matrices(device).await;
+    pissa_starts_at_the_largest_directions(device).await;
+    hiwi_leaves_biases_whose_number_does_not_depend_on_the_rank(device).await;
+    a_prompt_of_real_tokens_is_those_tokens(device).await;
+    serial_adapters_read_the_output_and_parallel_ones_the_input(device).await;
+    pafi_takes_the_same_smallest_weights_and_moves_nothing_else(device).await;
+    nothing_but_full_tuning_touches_the_base(device).await;
+}
+
+fn config(methods: impl Into<Methods>) -> RunConfig {
+    let mut config = RunConfig { method: methods.into(), ..RunConfig::default() };
+    config.train.steps = 6;
+    config.train.learning_rate = 0.01;
+    config.train.weight_decay = 0.1;
+    config.train.warmup_steps = 0;
+    config.train.eval_every = 0;
+    config
+}
+
+/// A model after a run of `config`.
+async fn trained(config: RunConfig, model: Llama) -> Llama {
+    let dataset = Rc::new(counting(40, 0));
+    let mut trainer = Trainer::new(config, model, dataset, Box::new(Everything), Identity::default()).expect("a run");
+    Witness::default().watch(&mut trainer).await.expect("a run to its end");
+    trainer.model
+}
+
+async fn numbers(values: Values) -> BTreeMap<String, Vec<f32>> {
+    let mut read = BTreeMap::new();
+    for (path, (_, value)) in values {
+        read.insert(path, read_f32(value).await.expect("a value"));
+    }
+    read
+}
+
+fn rslora_scales_by_the_root_of_the_rank() {
+    assert_eq!(lora_scale(MethodKind::Lora, 16, 16.0), 1.0);
+    assert_eq!(lora_scale(MethodKind::Rslora, 16, 16.0), 4.0);
+}
+
+/// AdamW's first step has the length of the learning rate whatever the gradient, so B's is `ratio` times A's.
+async fn lora_plus_moves_b_faster(device: &Device) {
+    let method = MethodConfig { ratio: Some(16.0), ..suited(MethodKind::LoraPlus) };
+    let mut config = config(method.clone());
+    config.train.steps = 1;
+    config.train.weight_decay = 0.0;
+    config.train.clip_norm = 0.0;
+    let model = moved(&method.into(), device).await;
+    let before = numbers(snapshot(&mut model.clone())).await;
+    let after = numbers(snapshot(&mut trained(config, model).await)).await;
+    let step = |end: &str| {
+        let moves = before.iter().filter(|(path, _)| path.ends_with(end)).map(|(path, v)| worst(v, &after[path]));
+        moves.fold(0.0_f32, f32::max)
+    };
+    let ratio = step("lora_B.weight") / step("lora_A.weight");
+    assert!((ratio - 16.0).abs() < 0.05, "{ratio}");
+}
+
+async fn lora_fa_leaves_a_as_drawn(device: &Device) {
+    let method = suited(MethodKind::LoraFa);
+    let model = fresh(&method.clone().into(), device).await;
+    let factors = |model: &Llama| everything(&mut model.clone());
+    let before = numbers(factors(&model)).await;
+    let after = numbers(factors(&trained(config(method), model).await)).await;
+    for (path, value) in &before {
+        assert_eq!(*value == after[path], !path.ends_with("lora_B.weight"), "{path}");
+    }
+}
+
+async fn dora_rows_have_the_length_of_their_magnitude(device: &Device) {
+    let mut model = moved(&suited(MethodKind::Dora).into(), device).await;
+    let magnitudes = numbers(snapshot(&mut model)).await;
+    model.merge().expect("DoRA merges");
+    for (path, magnitude) in magnitudes.iter().filter(|(path, _)| path.ends_with("lora_magnitude_vector")) {
+        let weight = everything(&mut model)[&path.replace("lora_magnitude_vector", "weight")].clone();
+        let width = weight.0[1];
+        let rows = read_f32(weight.1).await.expect("a weight");
+        for (row, m) in rows.chunks(width).zip(magnitude) {
+            let length = row.iter().map(|v| v * v).sum::<f32>().sqrt();
+            assert!((length - m.abs()).abs() < 1e-5 * m.abs().max(0.1), "{path}: {length} {m}");
+        }
+    }
+}
+
+async fn vera_shares_its_matrices(device: &Device) {
+    let methods: Methods = suited(MethodKind::Vera).into();
+    let (one, other) = (moved(&methods, device).await, moved(&methods, device).await);
+    assert_eq!(says(&one).await, says(&other).await, "the seed makes the matrices");
+    let trained: Vec<String> = snapshot(&mut one.clone()).into_keys().collect();
+    assert!(trained.iter().all(|p| p.ends_with("vera_lambda_b") || p.ends_with("vera_lambda_d")), "{trained:?}");
+    let shared = one.shared.vera.expect("matrices");
+    assert_eq!((shared.a.value.dims(), shared.b.value.dims()), ([3, 24], [24, 3]));
+}
+
+/// What is taken off is the best approximation of the rank: what is left has the next singular value as its norm, and
+/// the factors' own norms are the roots of the values.
+async fn pissa_starts_at_the_largest_directions(device: &Device) {
+    let mut model = fresh(&suited(MethodKind::Pissa).into(), device).await;
+    let linear = model.layers[0].linear_mut(Target::GateProj);
+    let Some(Delta::Lora(lora)) = linear.deltas.first() else { panic!("a LoRA") };
+    let squared = |t: Tensor<2>| t.square().sum().into_scalar::<f32>();
+    let product = lora.b.value.clone().matmul(lora.a.value.clone()).mul_scalar(lora.scale);
+    let weight = linear.weight.value.clone();
+    // ‖W‖² = ‖top‖² + ‖rest‖² holds for the best approximation, and ‖A‖² = ‖B‖² for factors that share the roots.
+    let (whole, top, rest) = (squared(weight.clone()), squared(product.clone()), squared(weight - product));
+    assert!((whole - top - rest).abs() < 1e-4 * whole, "{whole} {top} {rest}");
+    let (a, b) = (squared(lora.a.value.clone()), squared(lora.b.value.clone()));
+    assert!((a - b).abs() < 1e-4 * a, "{a} {b}");
+    assert!(squared(lora.update()) == 0.0, "the start changes nothing");
+}
+
+async fn hiwi_leaves_biases_whose_number_does_not_depend_on_the_rank(device: &Device) {
+    let mut stored = Vec::new();
+    for rank in [2, 9] {
+        let methods: Methods = MethodConfig { rank: Some(rank), ..suited(MethodKind::Hiwi) }.into();
+        let mut model = moved(&methods, device).await;
+        let training = says(&model).await;
+        let kept = model.settle(&methods);
+        assert_eq!(kept[0].kind, MethodKind::Bitfit);
+        assert_eq!(says(&model).await, training, "bit for bit, the network thrown away");
+        let values = numbers(snapshot(&mut model)).await;
+        stored.push(values.values().map(Vec::len).sum::<usize>());
+        model.merge().expect("biases merge");
+        assert!(model.config.mlp_bias && !model.config.attention_bias);
+        let off = worst(&says(&model).await, &training);
+        assert!(off < 1e-6, "{off:e}");
+    }
+    assert_eq!(stored, [LAYERS * (24 + 16); 2]);
+}
+
+async fn a_prompt_of_real_tokens_is_those_tokens(device: &Device) {
+    let mut model = fresh(&suited(MethodKind::Prompt).into(), device).await;
+    let before: Vec<u32> = vec![5, 6, 7, 28];
+    if let Some(prompt) = &mut model.prompt {
+        prompt.value = small(LAYERS, device).embed(ids(&before, device)).squeeze_dim(0);
+    }
+    let whole: Vec<u32> = before.iter().chain(&TEXT).copied().collect();
+    let base = small(LAYERS, device);
+    let plain = read_f32(base.logits(ids(&whole, device))).await.expect("logits");
+    let after = &plain[before.len() * base.config.vocab_size..];
+    assert!(worst(&says(&model).await, after) < 1e-6);
+}
+
+/// With the feed-forward's output made zero, what a serial adapter reads is zero, and what a parallel one reads is not.
+async fn serial_adapters_read_the_output_and_parallel_ones_the_input(device: &Device) {
+    for (kind, moves) in [(MethodKind::Pfeiffer, false), (MethodKind::Parallel, true)] {
+        let silenced = |mut model: Llama| {
+            for block in &mut model.layers {
+                let down = block.linear_mut(Target::DownProj);
+                down.weight.value = Tensor::zeros(down.shape(), device);
+                for adapter in &mut block.adapters {
+                    adapter.down_bias.value = Tensor::zeros([5], device);
+                    adapter.up_bias.value = Tensor::zeros([16], device);
+                }
+            }
+            model
+        };
+        let base = says(&silenced(small(LAYERS, device))).await;
+        let adapted = says(&silenced(moved(&suited(kind).into(), device).await)).await;
+        assert_eq!(worst(&base, &adapted) > 1e-4, moves, "{kind}");
+    }
+}
+
+async fn pafi_takes_the_same_smallest_weights_and_moves_nothing_else(device: &Device) {
+    let method = suited(MethodKind::Pafi);
+    let base = numbers(everything(&mut small(LAYERS, device))).await;
+    let mut places: Vec<BTreeMap<String, Vec<usize>>> = Vec::new();
+    for seed in [1, 2] {
+        let mut model = small(LAYERS, device);
+        model.attach(std::slice::from_ref(&method), seed).await.expect("PaFi fits");
+        let mut config = config(method.clone());
+        config.train.seed = seed;
+        let mut model = trained(config, model).await;
+        model.merge().expect("PaFi merges");
+        let after = numbers(everything(&mut model)).await;
+        let mut moved = BTreeMap::new();
+        for (path, weights) in base.iter().filter(|(path, _)| path.ends_with("_proj.weight")) {
+            let kept = (weights.len() as f64 * 0.1).round() as usize;
+            let mut sizes: Vec<f32> = weights.iter().map(|w| w.abs()).collect();
+            sizes.sort_by(f32::total_cmp);
+            let at: Vec<usize> = (0..weights.len()).filter(|i| weights[*i] != after[path][*i]).collect();
+            assert!(!at.is_empty() && at.len() <= kept, "{path}: {} of {kept} moved", at.len());
+            assert!(at.iter().all(|i| weights[*i].abs() <= sizes[kept - 1]), "{path}: only the smallest move");
+            moved.insert(path.clone(), at);
+        }
+        places.push(moved);
+    }
+    assert_eq!(places[0], places[1], "one choice for all seeds");
+}
+
+/// Bit for bit, with weight decay on.
+async fn nothing_but_full_tuning_touches_the_base(device: &Device) {
+    let base = numbers(everything(&mut small(LAYERS, device))).await;
+    for kind in MethodKind::ALL {
+        let method = suited(kind);
+        let model = fresh(&method.clone().into(), device).await;
+        let after = numbers(everything(&mut trained(config(method), model).await)).await;
+        let touched = base.iter().any(|(path, value)| after[path] != *value);
+        assert_eq!(touched, kind == MethodKind::Full, "{kind}");
+    }
+}

@@ -1,0 +1,299 @@
+//! The checks that every method passes.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use rand::RngExt;
+use stratune_data::{Sequence, collate};
+use stratune_models::{Llama, Sampling, generate};
+use stratune_peft::{Values, added, count_trainable, restore, snapshot};
+use stratune_protocol::{IstConfig, IstMode, Merges, MethodKind, Methods, RunConfig, draws};
+use stratune_runtime::{read_f32, read_scalars};
+use stratune_session::{adapter_of, attach, hook_for};
+use stratune_store::{MemoryFolder, read_adapter};
+use stratune_tests::fixtures::ids;
+use stratune_tests::runs::{Witness, counting, small};
+use stratune_tests::worst;
+use stratune_train::{Demand, Identity, Trainer, Uploaded, measure, sweep};
+
+/// Blocks of the model that the checks use.
+pub const LAYERS: usize = 3;
+const SEED: u64 = 4;
+/// A text.
+pub const TEXT: [u32; 12] = [1, 9, 17, 4, 30, 2, 2, 8, 11, 25, 3, 19];
+
+/// All of them. Panics with the first that fails.
+pub async fn all(name: &str, methods: &Methods, device: &Device) {
+    starts_as_the_base(name, methods, device).await;
+    counts_as_its_formula(name, methods, device).await;
+    gradients_are_differences(name, methods, device).await;
+    merges_or_says_no(name, methods, device).await;
+    goes_through_a_folder(name, methods, device).await;
+    says_the_same_through_the_cache(name, methods, device).await;
+    learns(name, methods, device).await;
+    obeys_ist(name, methods, device).await;
+}
+
+/// The model with the methods, as they start.
+pub async fn fresh(methods: &Methods, device: &Device) -> Llama {
+    let mut model = small(LAYERS, device);
+    model.attach(methods, SEED).await.expect("methods that fit");
+    model
+}
+
+/// The same with every trainable number moved: as if it had trained.
+pub async fn moved(methods: &Methods, device: &Device) -> Llama {
+    let mut model = fresh(methods, device).await;
+    let mut values = BTreeMap::new();
+    for (i, (path, (_, value))) in snapshot(&mut model).into_iter().enumerate() {
+        let mut rng = draws(9, "moved", [i as u64, 0]);
+        let there = read_f32(value).await.expect("a value");
+        let there: Vec<f32> = there.iter().map(|v| v + rng.random_range(-0.1..0.1)).collect();
+        values.insert(path, Tensor::<1>::from_floats(there.as_slice(), device));
+    }
+    restore(&mut model, &values).expect("the same parameters");
+    model
+}
+
+/// What a model says to a text at each position.
+pub async fn says(model: &Llama) -> Vec<f32> {
+    read_f32(model.logits(ids(&TEXT, &model.device()))).await.expect("logits")
+}
+
+fn only(methods: &Methods, kinds: &[MethodKind]) -> bool {
+    methods.iter().all(|m| kinds.contains(&m.kind))
+}
+
+/// Bit for bit, but for methods that add positions, which no start makes neutral. PiSSA's two equal products, and gains
+/// and magnitudes that divide by themselves, leave rounding: 1e-5 of logits below 1.
+async fn starts_as_the_base(name: &str, methods: &Methods, device: &Device) {
+    if methods.iter().any(|m| matches!(m.kind, MethodKind::Prefix | MethodKind::Prompt)) {
+        return;
+    }
+    let (base, new) = (says(&small(LAYERS, device)).await, says(&fresh(methods, device).await).await);
+    let off = worst(&new, &base);
+    let exact = !methods.iter().any(|m| matches!(m.kind, MethodKind::Pissa | MethodKind::Dora));
+    assert!(off <= if exact { 0.0 } else { 1e-5 }, "{name}: the start is off by {off:e}");
+}
+
+async fn counts_as_its_formula(name: &str, methods: &Methods, device: &Device) {
+    let mut model = fresh(methods, device).await;
+    let report = model.config.report("small", model.config.parameters());
+    assert_eq!(count_trainable(&mut model), methods.trainable(&report), "{name}: numbers that train");
+}
+
+/// Rows for a gradient: of different lengths, with unlearned tokens.
+fn some_rows() -> Vec<Sequence> {
+    counting(3, 0).train
+}
+
+async fn loss_and_gradients(model: &Llama) -> (f64, BTreeMap<String, Vec<f32>>) {
+    let rows = some_rows();
+    let batch = collate(&rows.iter().collect::<Vec<_>>());
+    let active = vec![true; model.layers.len()];
+    let scale = 1.0 / batch.targets.len() as f64;
+    let demand = Demand { active: &active, dropout: None, keep_graphs: 1, scale };
+    let swept = sweep(model, &Uploaded::new(&batch, &model.device()), &demand);
+    let loss = read_scalars(vec![swept.loss]).await.expect("a loss")[0] * scale;
+    let mut gradients = BTreeMap::new();
+    for (path, gradient) in swept.gradients {
+        gradients.insert(path, read_f32(gradient).await.expect("a gradient"));
+    }
+    (loss, gradients)
+}
+
+/// (f(x + h) − f(x − h)) / 2h along each parameter's own gradient, scaled so that the step is 6e-4 at its largest entry.
+/// The loss carries 1e-6 of rounding, which the step makes 1e-3, and relu has kinks: 3 % of the slope and 2e-3 hold both.
+async fn gradients_are_differences(name: &str, methods: &Methods, device: &Device) {
+    // DoRA's norm is a constant of the backward pass by definition, so a difference cannot agree with it; its
+    // gradient is compared with PEFT's rule in its own proof.
+    if methods.iter().any(|m| m.kind == MethodKind::Dora) {
+        return;
+    }
+    let model = moved(methods, device).await;
+    let (_, gradients) = loss_and_gradients(&model).await;
+    let mut trained: Vec<String> = snapshot(&mut model.clone()).into_keys().collect();
+    trained.sort();
+    assert_eq!(gradients.keys().cloned().collect::<Vec<_>>(), trained, "{name}: what gets a gradient");
+    for (path, gradient) in gradients.iter().step_by(if gradients.len() > 30 { 5 } else { 1 }) {
+        let largest = gradient.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+        if largest < 1e-5 {
+            continue;
+        }
+        let step = 6e-4 / largest;
+        let mut losses = Vec::new();
+        for sign in [1.0, -1.0] {
+            let mut values: BTreeMap<String, Tensor<1>> = BTreeMap::new();
+            for (other, (_, value)) in snapshot(&mut model.clone()) {
+                values.insert(other, value);
+            }
+            let there = read_f32(values[path].clone()).await.expect("a value");
+            let there: Vec<f32> = there.iter().zip(gradient).map(|(v, g)| v + sign * step * g).collect();
+            values.insert(path.clone(), Tensor::from_floats(there.as_slice(), device));
+            let mut nudged = model.clone();
+            restore(&mut nudged, &values).expect("the same parameters");
+            losses.push(loss_and_gradients(&nudged).await.0);
+        }
+        let slope = (losses[0] - losses[1]) / f64::from(2.0 * step);
+        let ours: f64 = gradient.iter().map(|g| f64::from(*g) * f64::from(*g)).sum();
+        // Both are the gradient's squared length; in units of its largest entry the step was 6e-4.
+        let allowed = 0.03 * ours + 2e-3 * f64::from(largest);
+        assert!((slope - ours).abs() <= allowed, "{name}, {path}: {ours:e} by hand, {slope:e} by difference");
+    }
+}
+
+async fn merges_or_says_no(name: &str, methods: &Methods, device: &Device) {
+    let mut model = moved(methods, device).await;
+    let before = says(&model).await;
+    let mergeable = methods.iter().all(|m| m.kind.merges() != Merges::No);
+    match model.merge() {
+        Ok(()) => {
+            assert!(mergeable, "{name} is listed as not mergeable");
+            let after = says(&model).await;
+            let scale = before.iter().fold(1.0_f32, |m, v| m.max(v.abs()));
+            let off = worst(&after, &before);
+            assert!(off <= 1e-5 * scale, "{name}: merging moves logits of up to {scale} by {off:e}");
+            let mut left = added(&mut model.clone(), &model.base_paths());
+            left.retain(|path, _| {
+                !path.starts_with("shared.") && !only(methods, &[MethodKind::Full]) && !path.is_empty()
+            });
+            assert!(left.is_empty(), "{name} leaves {:?}", left.keys());
+        }
+        Err(problem) => {
+            assert!(!mergeable, "{name}: {problem}");
+            assert!(problem.what.contains("cannot be merged") && !problem.next.is_empty());
+            assert_eq!(says(&model).await, before, "{name}: a refused merge changes nothing");
+        }
+    }
+}
+
+/// Written, read, and put into a fresh base: the same logits, within the rounding of PiSSA's longer product.
+async fn goes_through_a_folder(name: &str, methods: &Methods, device: &Device) {
+    let model = moved(methods, device).await;
+    let mut config = RunConfig { method: methods.clone(), ..RunConfig::default() };
+    config.train.seed = SEED;
+    let files = adapter_of(&model, &config).await.expect("files");
+    let text = String::from_utf8(files[0].1.clone()).expect("JSON");
+    if let [method] = methods.as_slice() {
+        let peft = method.kind.peft().filter(|_| method.layers.is_empty());
+        let kind = peft.unwrap_or(if method.kind == MethodKind::Dora { "LORA" } else { "STRATUNE" });
+        assert!(text.contains(&format!("\"peft_type\": \"{kind}\"")), "{name}: {text}");
+    }
+    let owned = files.into_iter().map(|(file, bytes)| (file, bytes.into())).collect();
+    let folder = MemoryFolder::new("adapter", owned);
+    let adapter = read_adapter(&folder).await.unwrap_or_else(|p| panic!("{name}: {p} {}\n{text}", p.next));
+    let mut again = small(LAYERS, device);
+    attach(&mut again, &adapter).await.unwrap_or_else(|p| panic!("{name}: {p}\n{text}"));
+    let off = worst(&says(&again).await, &says(&model).await);
+    assert!(off <= 2e-5, "{name}: the folder's model is off by {off:e}");
+
+    // A tensor less or more is an error, not a warning.
+    let (path, tensor) = adapter.tensors.iter().next().expect("a tensor");
+    let mut less = adapter.clone();
+    less.tensors.remove(path);
+    assert!(attach(&mut small(LAYERS, device), &less).await.is_err(), "{name} without {path}");
+    let mut more = adapter.clone();
+    more.tensors.insert("model.layers.0.mlp.extra".into(), tensor.clone());
+    assert!(attach(&mut small(LAYERS, device), &more).await.is_err(), "{name} with one too many");
+}
+
+/// Token by token through the cache, and each time from the beginning: the same text.
+async fn says_the_same_through_the_cache(name: &str, methods: &Methods, device: &Device) {
+    let model = moved(methods, device).await;
+    let mut told = Vec::new();
+    let take = |token| {
+        told.push(token);
+        Ok(true)
+    };
+    generate(&model, &TEXT[..5], 8, &Sampling::GREEDY, take).await.expect("a text");
+    let mut text = TEXT[..5].to_vec();
+    for (at, token) in told.iter().enumerate() {
+        let logits = read_f32(model.logits(ids(&text, device))).await.expect("logits");
+        let last = &logits[logits.len() - model.config.vocab_size..];
+        let best = last.iter().fold(f32::MIN, |m, v| m.max(*v));
+        // Within rounding of the likeliest: near ties may fall either way.
+        assert!(last[*token as usize] >= best - 1e-4, "{name}: token {at} is {token}");
+        text.push(*token);
+    }
+}
+
+async fn learns(name: &str, methods: &Methods, device: &Device) {
+    let mut config = RunConfig { method: methods.clone(), ..RunConfig::default() };
+    config.train.steps = 40;
+    config.train.learning_rate = 0.02;
+    config.train.eval_every = 0;
+    let dataset = Rc::new(counting(40, 12));
+    let model = fresh(methods, device).await;
+    let rows: Vec<&Sequence> = dataset.train.iter().collect();
+    let before = measure(&model, &rows, 8, None).await.expect("a loss").loss;
+    let mut trainer =
+        Trainer::new(config, model, dataset.clone(), Box::new(stratune_train::Everything), Identity::default())
+            .expect("a run");
+    Witness::default().watch(&mut trainer).await.expect("a run to its end");
+    let after = measure(&trainer.model, &rows, 8, None).await.expect("a loss").loss;
+    assert!(after < before - 5e-4, "{name}: from {before} to {after}");
+}
+
+/// Under IST only the drawn blocks move; a block damped to nothing says what the base says. A method without numbers of
+/// each block's own is refused.
+async fn obeys_ist(name: &str, methods: &Methods, device: &Device) {
+    let mut config = RunConfig { method: methods.clone(), ..RunConfig::default() };
+    config.ist =
+        IstConfig::preset(if only(methods, &[MethodKind::Full]) { IstMode::Random } else { IstMode::Faithful });
+    config.ist.interval = 2;
+    if methods.iter().any(|m| !m.kind.per_layer()) {
+        assert_eq!(config.validate().expect_err("no blocks to choose among").at, "ist.mode", "{name}");
+        return;
+    }
+    config.validate().unwrap_or_else(|p| panic!("{name}: {p}"));
+    let model = fresh(methods, device).await;
+    let dataset = Rc::new(counting(40, 12));
+    let hook = hook_for(&config, LAYERS);
+    config.train.steps = 4;
+    let mut trainer = Trainer::new(config.clone(), model, dataset.clone(), hook, Identity::default()).expect("a run");
+    let mut before = read(snapshot(&mut trainer.model)).await;
+    for step in 0..4 {
+        let mut witness = Witness::default();
+        trainer.advance(&mut witness).await.expect("a step");
+        let sampled = witness.sampled().pop().expect("a step's report");
+        let after = read(snapshot(&mut trainer.model)).await;
+        for (path, value) in &after {
+            let block = path.strip_prefix("model.layers.").and_then(|rest| rest.split('.').next()?.parse().ok());
+            let Some(block) = block else { continue };
+            // Where the gradient is zero nothing moves: U = 0 stops D's at the first step.
+            if !sampled.contains(&block) {
+                assert_eq!(value, &before[path], "{name}, step {step}: {path} moved though its block was not drawn");
+            }
+        }
+        before = after;
+    }
+    if only(methods, &[MethodKind::Full]) {
+        return;
+    }
+    let model = moved(methods, device).await;
+    let rows: Vec<&Sequence> = dataset.train.iter().take(6).collect();
+    let base = measure(&small(LAYERS, device), &rows, 8, None).await.expect("a loss").loss;
+    let damped = measure(&model, &rows, 8, Some(&[0.0; LAYERS])).await.expect("a loss").loss;
+    // The last norm belongs to no block and is not damped.
+    let whole = methods.iter().all(|m| m.kind != MethodKind::LayerNorm);
+    assert!(!whole || (damped - base).abs() < 1e-6 * base.abs(), "{name}: damped to nothing {damped}, base {base}");
+    let full = measure(&model, &rows, 8, Some(&[1.0; LAYERS])).await.expect("a loss").loss;
+    let plain = measure(&model, &rows, 8, None).await.expect("a loss").loss;
+    assert_eq!(full, plain, "{name}: undamped is untouched");
+    assert!(damped != plain, "{name}: damping does something");
+}
+
+async fn read(values: Values) -> BTreeMap<String, Vec<f32>> {
+    let mut read = BTreeMap::new();
+    for (path, (_, value)) in values {
+        read.insert(path, read_f32(value).await.expect("a value"));
+    }
+    read
+}
+
+/// A tensor from numbers.
+#[allow(dead_code)]
+pub fn tensor(values: &[f32], device: &Device) -> Tensor<1> {
+    Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), device)
+}
