@@ -9,6 +9,7 @@ pub mod linear;
 mod rms_norm;
 mod rotary;
 mod self_test;
+mod softmax;
 mod swiglu;
 
 pub use attention::{CausalMask, causal_attention};
@@ -17,4 +18,5 @@ pub use linear::linear;
 pub use rms_norm::rms_norm;
 pub use rotary::{Rotary, RotaryScaling};
 pub use self_test::self_test;
+pub use softmax::softmax;
 pub use swiglu::swiglu;

@@ -8,7 +8,9 @@ mod stories;
 use burn::tensor::Device;
 
 pub use curve::training_follows_pytorch;
-pub use gradients::{finite_differences, gradients_agree_with_peft, keeping_graphs_changes_nothing};
+pub use gradients::{
+    finite_differences, gradients_agree_with_burns_lora, gradients_agree_with_peft, keeping_graphs_changes_nothing,
+};
 pub use logits::{adapters_agree_with_peft, logits_agree_with_transformers, merging_changes_nothing};
 pub use stories::stories_are_told;
 
@@ -19,6 +21,7 @@ pub async fn all(device: &Device) {
     adapters_agree_with_peft(device).await;
     merging_changes_nothing(device).await;
     gradients_agree_with_peft(device).await;
+    gradients_agree_with_burns_lora(device).await;
     keeping_graphs_changes_nothing(device).await;
     finite_differences(device).await;
     training_follows_pytorch(device).await;

@@ -1,6 +1,8 @@
 //! Attention in plain tensor code: the scores are materialised, one matrix of `seq × keys` a head.
 
-use burn::tensor::{Bool, Tensor, activation::softmax};
+use burn::tensor::{Bool, Tensor};
+
+use crate::softmax;
 
 /// Query heads that share a key head are stacked as rows, so that keys and values are never repeated.
 pub fn causal_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, hidden: Option<Tensor<4, Bool>>) -> Tensor<4> {
@@ -13,5 +15,5 @@ pub fn causal_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, hidden: Option
         let keys = scores.dims()[3];
         scores = scores.mask_fill(hidden.expand([batch, kv_heads, rows, keys]), f32::NEG_INFINITY);
     }
-    softmax(scores, 3).matmul(v).reshape([batch, heads, seq, head_dim])
+    softmax(scores).matmul(v).reshape([batch, heads, seq, head_dim])
 }
