@@ -1,5 +1,6 @@
 //! Every method of the table, by the same checks: a new method is tested by being listed.
 
+mod for_peft;
 mod proofs;
 mod suite;
 
@@ -60,4 +61,9 @@ fn every_method_passes_every_check() {
 #[test]
 fn what_each_method_is_known_for() {
     block_on(proofs::all(&Device::flex()));
+}
+
+#[test]
+fn peft_reads_what_we_write() {
+    block_on(for_peft::all(&Device::flex()));
 }

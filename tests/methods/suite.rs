@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use rand::RngExt;
 use stratune_data::{Sequence, collate};
 use stratune_models::{Llama, Sampling, generate};
@@ -44,7 +44,13 @@ pub async fn fresh(methods: &Methods, device: &Device) -> Llama {
 
 /// The same with every trainable number moved: as if it had trained.
 pub async fn moved(methods: &Methods, device: &Device) -> Llama {
-    let mut model = fresh(methods, device).await;
+    moved_on(small(LAYERS, device), methods).await
+}
+
+/// The same on another model.
+pub async fn moved_on(mut model: Llama, methods: &Methods) -> Llama {
+    model.attach(methods, SEED).await.expect("methods that fit");
+    let device = &model.device();
     let mut values = BTreeMap::new();
     for (i, (path, (_, value))) in snapshot(&mut model).into_iter().enumerate() {
         let mut rng = draws(9, "moved", [i as u64, 0]);
@@ -290,10 +296,4 @@ async fn read(values: Values) -> BTreeMap<String, Vec<f32>> {
         read.insert(path, read_f32(value).await.expect("a value"));
     }
     read
-}
-
-/// A tensor from numbers.
-#[allow(dead_code)]
-pub fn tensor(values: &[f32], device: &Device) -> Tensor<1> {
-    Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), device)
 }
