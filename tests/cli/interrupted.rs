@@ -72,3 +72,30 @@ fn a_run_is_not_overwritten() {
     assert_eq!(fs::read(dir.path().join("adapter_model.safetensors")).unwrap(), b"precious");
     assert_eq!(run(&["train", "--resume", "--out", path(dir.path())]).status.code(), Some(2), "no checkpoint");
 }
+
+/// A disk that takes no more: the run says so and names the file, nothing half-written is left, and the checkpoint from
+/// before still goes on to the end. A limit on the size of files stands in for the full disk.
+#[test]
+fn a_full_disk_costs_nothing_that_was_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("run");
+    let mut child = begin(&out);
+    wait_for_checkpoint(&out, &mut child);
+    signal(&child, "-KILL");
+    child.wait().unwrap();
+    let before = fs::read(out.join("checkpoint.safetensors")).unwrap();
+
+    let words = "trap '' XFSZ; ulimit -f 100; exec \"$0\" train --resume --out \"$1\"";
+    let mut bash = std::process::Command::new("bash");
+    let output = bash.args(["-c", words, env!("CARGO_BIN_EXE_stratune"), path(&out)]).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(3), "{error}");
+    assert!(error.contains("checkpoint.safetensors") && error.contains("File too large"), "{error}");
+    assert!(fs::read(out.join("checkpoint.safetensors")).unwrap() == before, "the checkpoint was touched");
+    let names: Vec<String> =
+        fs::read_dir(&out).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(names.iter().all(|n| !n.contains("tmp") && !n.contains("adapter")), "{names:?}");
+
+    done(&["train", "--resume", "--out", path(&out)]);
+    assert!(out.join("adapter_model.safetensors").exists());
+}
