@@ -11,7 +11,7 @@ use stratune_runtime::read_f32;
 use stratune_tests::fixtures::ids;
 use stratune_tests::runs::{Witness, counting, small};
 use stratune_tests::worst;
-use stratune_train::{Everything, Identity, Trainer};
+use stratune_train::{Everything, Identity, Trainer, measure};
 
 use super::suited;
 use crate::suite::{LAYERS, TEXT, fresh, moved, says};
@@ -20,6 +20,7 @@ pub async fn all(device: &Device) {
     rslora_scales_by_the_root_of_the_rank();
     lora_plus_moves_b_faster(device).await;
     lora_fa_leaves_a_as_drawn(device).await;
+    every_rank_of_dylora_is_usable(device).await;
     dora_rows_have_the_length_of_their_magnitude(device).await;
     vera_shares_its_matrices(device).await;
     pissa_starts_at_the_largest_directions(device).await;
@@ -87,6 +88,43 @@ async fn lora_fa_leaves_a_as_drawn(device: &Device) {
     let after = numbers(factors(&trained(config(method), model).await)).await;
     for (path, value) in &before {
         assert_eq!(*value == after[path], !path.ends_with("lora_B.weight"), "{path}");
+    }
+}
+
+/// Trained at all ranks at once, the slice of each rank gains at least half of what a LoRA of that rank gains.
+async fn every_rank_of_dylora_is_usable(device: &Device) {
+    let rank = 4;
+    let trained_at = async |kind: MethodKind, rank: usize| {
+        let mut config = config(MethodConfig { rank: Some(rank), ..MethodConfig::new(kind) });
+        config.train.steps = 150;
+        config.train.weight_decay = 0.0;
+        config.train.learning_rate = 0.02;
+        let mut model = small(LAYERS, device);
+        model.attach(&config.method, 2).await.expect("a rank that fits");
+        trained(config, model).await
+    };
+    let rows = counting(40, 0).train;
+    let rows: Vec<_> = rows.iter().collect();
+    let loss = async |model: &Llama| measure(model, &rows, 8, None).await.expect("a loss").loss;
+    let cut = |model: &Llama, rank: usize| {
+        let mut model = model.clone();
+        for block in &mut model.layers {
+            for target in Target::ALL {
+                for delta in &mut block.linear_mut(target).deltas {
+                    let Delta::Lora(lora) = delta else { continue };
+                    let (a, b) = lora.sliced(rank);
+                    (lora.a.value, lora.b.value, lora.scale) = (a, b, 16.0 / rank as f32);
+                }
+            }
+        }
+        model
+    };
+    let base = loss(&small(LAYERS, device)).await;
+    let whole = trained_at(MethodKind::Dylora, rank).await;
+    for slice in 1..=rank {
+        let (sliced, own) = (loss(&cut(&whole, slice)).await, loss(&trained_at(MethodKind::Lora, slice).await).await);
+        println!("rank {slice}: sliced {sliced:.3}, LoRA {own:.3}, base {base:.3}");
+        assert!(base - sliced > 0.5 * (base - own), "rank {slice}: {sliced} where LoRA has {own} and the base {base}");
     }
 }
 

@@ -43,9 +43,12 @@ impl Delta {
     /// The method does not fit the layer.
     pub async fn new(config: &MethodConfig, site: &Site, dimension: usize) -> Result<Option<Self>, PeftError> {
         Ok(Some(match config.kind {
-            MethodKind::Lora | MethodKind::Rslora | MethodKind::LoraPlus | MethodKind::LoraFa | MethodKind::Pissa => {
-                Self::Lora(Lora::new(config, site).await?)
-            }
+            MethodKind::Lora
+            | MethodKind::Rslora
+            | MethodKind::LoraPlus
+            | MethodKind::LoraFa
+            | MethodKind::Pissa
+            | MethodKind::Dylora => Self::Lora(Lora::new(config, site).await?),
             MethodKind::Dora => Self::Dora(Dora::new(config, site).await?),
             MethodKind::Vera => Self::Vera(Vera::new(config, site)?),
             MethodKind::Lokr => Self::Kronecker(Kronecker::new(config, site)?),

@@ -9,14 +9,16 @@
 //! | rsLoRA (2312.03732) | s = α/√r |
 //! | LoRA+ (2402.12354) | B's learning rate is `ratio` times A's |
 //! | LoRA-FA (2308.03303) | A stays as drawn |
+//! | DyLoRA (2210.07558) | while training, a rank b up to r is drawn for each batch: A's first b rows, B's first b columns, s = α/b |
 //! | PiSSA (2404.02948) | A and B start at the matrix's r largest directions, B₀A₀, which are taken off: s·(BA − B₀A₀) |
 //!
 //! PiSSA's authors take B₀A₀ off the base weight. Here the base is never touched: the same sum, an exact identity at the
 //! start, at the price of one more low-rank product.
 
 use burn::tensor::Tensor;
+use rand::RngExt;
 use stratune_kernels::linear;
-use stratune_protocol::{MethodConfig, MethodKind};
+use stratune_protocol::{MethodConfig, MethodKind, draws};
 
 use crate::site::{kaiming, uniform};
 use crate::{Param, Parameters, Pass, PeftError, Site, Visitor, svd};
@@ -32,6 +34,8 @@ pub struct Lora {
     pub start: Option<(Tensor<2>, Tensor<2>)>,
     /// What the product is multiplied by, s.
     pub scale: f32,
+    /// DyLoRA: α, and a draw of the rank at each batch.
+    pub dynamic: Option<f32>,
     /// Share of the input's entries that training drops.
     pub dropout: f32,
     /// Number of the site within its block: tells its dropout draws from its neighbours'.
@@ -67,7 +71,8 @@ impl Lora {
         let a = if config.kind == MethodKind::LoraFa { Param::frozen(a) } else { Param::trainable(a) };
         let b = Param::trainable(b).at_rate(config.ratio.unwrap_or(1.0));
         let dropout = config.dropout.unwrap_or(0.0);
-        Ok(Self { a, b, start, scale, dropout, site: site.target as u64 })
+        let dynamic = (config.kind == MethodKind::Dylora).then_some(alpha);
+        Ok(Self { a, b, start, scale, dynamic, dropout, site: site.target as u64 })
     }
 
     /// The addition to the layer's output, not damped.
@@ -80,12 +85,25 @@ impl Lora {
             Some(mask) => x * mask,
             None => x,
         };
-        let narrow = linear(x.clone(), self.a.value.clone()).mul_scalar(self.scale * pass.damping);
-        let y = linear(narrow, self.b.value.clone());
+        let (a, b, scale) = match self.dynamic.zip(pass.dropout) {
+            None => (self.a.value.clone(), self.b.value.clone(), self.scale),
+            Some((alpha, key)) => {
+                // One rank for all layers of a batch, as its paper has it.
+                let rank = draws(key.seed, "dylora_rank", [key.batch, 0]).random_range(1..=self.a.value.dims()[0]);
+                let (a, b) = self.sliced(rank);
+                (a, b, alpha / rank as f32)
+            }
+        };
+        let y = linear(linear(x.clone(), a).mul_scalar(scale * pass.damping), b);
         match &self.start {
             None => y,
             Some((a, b)) => y - linear(linear(x, a.clone()).mul_scalar(self.scale * pass.damping), b.clone()),
         }
+    }
+
+    /// A's first rows and B's first columns.
+    pub fn sliced(&self, rank: usize) -> (Tensor<2>, Tensor<2>) {
+        (self.a.value.clone().narrow(0, 0, rank), self.b.value.clone().narrow(1, 0, rank))
     }
 
     /// Makes PiSSA's factors and their start one pair of twice the rank, which any reader of LoRA computes.

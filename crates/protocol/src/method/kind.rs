@@ -15,6 +15,7 @@ pub enum MethodKind {
     LoraPlus,
     LoraFa,
     Pissa,
+    Dylora,
     Dora,
     Vera,
     Lokr,
@@ -133,12 +134,13 @@ const LOW_RANK: &[Setting] = &[Targets, Rank, Alpha, Dropout, Overrides];
 
 impl MethodKind {
     /// All of them, by family.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Lora,
         Self::Rslora,
         Self::LoraPlus,
         Self::LoraFa,
         Self::Pissa,
+        Self::Dylora,
         Self::Dora,
         Self::Vera,
         Self::Lokr,
@@ -223,6 +225,15 @@ impl MethodKind {
                 "pissa",
                 "PiSSA",
                 "LoRA that starts from the matrix's own largest directions: learns faster.",
+                "A and B",
+                Merges::Weights,
+                Some("LORA"),
+                LOW_RANK,
+            ),
+            Self::Dylora => reparameterised(
+                "dylora",
+                "DyLoRA",
+                "LoRA trained at every rank up to its own at once, so that any of them can be cut out afterwards.",
                 "A and B",
                 Merges::Weights,
                 Some("LORA"),

@@ -41,7 +41,7 @@ impl MethodConfig {
         let width = number(self.width);
         let bottleneck = (2 * d + 1).saturating_mul(width).saturating_add(d);
         match self.kind {
-            MethodKind::Lora | MethodKind::Rslora | MethodKind::LoraPlus | MethodKind::Pissa => {
+            MethodKind::Lora | MethodKind::Rslora | MethodKind::LoraPlus | MethodKind::Pissa | MethodKind::Dylora => {
                 at_sites(&|path, shape, _| low_rank(path, shape))
             }
             MethodKind::LoraFa => at_sites(&|path, [out, _], _| self.at(path).0.saturating_mul(out)),

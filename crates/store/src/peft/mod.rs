@@ -89,9 +89,12 @@ pub(crate) fn read(
 pub(crate) fn write(model: &ModelReport, methods: &Methods, tensors: &Tensors) -> Option<(Value, Tensors)> {
     let [method] = methods.as_slice() else { return None };
     let (kind, mut fields, tensors) = match method.kind {
-        MethodKind::Lora | MethodKind::Rslora | MethodKind::LoraPlus | MethodKind::LoraFa | MethodKind::Dora => {
-            ("LORA", lora::fields(method), crate::adapter::prefixed(tensors.clone()))
-        }
+        MethodKind::Lora
+        | MethodKind::Rslora
+        | MethodKind::LoraPlus
+        | MethodKind::LoraFa
+        | MethodKind::Dylora
+        | MethodKind::Dora => ("LORA", lora::fields(method), crate::adapter::prefixed(tensors.clone())),
         MethodKind::Vera => ("VERA", vectors::vera_fields(method), vectors::write_vera(tensors.clone())),
         MethodKind::Ia3 => ("IA3", vectors::ia3_fields(method), vectors::write_ia3(tensors.clone())),
         MethodKind::Lokr => ("LOKR", vectors::lokr_fields(method), crate::adapter::prefixed(tensors.clone())),

@@ -1,7 +1,7 @@
 //! The third card: what is trained.
 
 use leptos::prelude::*;
-use stratune_protocol::{Family, IstMode, MethodConfig, MethodKind, MethodPreset, Methods, Setting, Target};
+use stratune_protocol::{Family, IstMode, MethodKind, MethodPreset, Methods, Setting, Target};
 
 use super::layers::{self, LayerDetails, LayerFields};
 use super::method_numbers::{has, number};
@@ -180,6 +180,8 @@ fn TargetBox(target: Target) -> impl IntoView {
 
 #[cfg(test)]
 mod tests {
+    use stratune_protocol::MethodConfig;
+
     use super::*;
 
     #[test]
