@@ -60,13 +60,13 @@ pub struct DataFlags {
 #[command(next_help_heading = "Method (`stratune methods` lists them with their settings)")]
 pub struct MethodFlags {
     /// A method, a combination such as mam, or several with commas between [default: lora]
-    #[arg(long)]
+    #[arg(long, value_parser = choose::<Methods>)]
     method: Option<Methods>,
     /// Blocks it enters, from 0, such as 0,1,2 [default: all]
     #[arg(long, value_delimiter = ',')]
     layers: Vec<usize>,
     /// Linear layers it enters, such as q_proj,v_proj [default: all seven; ia3: k_proj,v_proj,down_proj]
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', value_parser = choose::<Target>)]
     targets: Vec<Target>,
     /// Rank of the update [default: 8; vera 64, hiwi 16]
     #[arg(long)]
@@ -96,7 +96,7 @@ pub struct MethodFlags {
     #[arg(long)]
     dimension: Option<usize>,
     /// did, said: dense, sparse or fastfood [default: fastfood]
-    #[arg(long)]
+    #[arg(long, value_parser = choose::<Projection>)]
     projection: Option<Projection>,
 }
 
@@ -174,6 +174,11 @@ struct TrainFlags {
     /// A prompt to continue at log-spaced steps; may be given more than once [default: two held-out rows']
     #[arg(long)]
     sample_prompt: Vec<String>,
+}
+
+/// Reads a value whose error says what to use instead.
+pub fn choose<T: std::str::FromStr<Err = Problem>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|problem: Problem| format!("{}; {}", problem.what, problem.next))
 }
 
 /// Puts a flag's value into its field, if it was given.

@@ -40,6 +40,8 @@ enum Verb {
     Inspect(commands::inspect::Inspect),
     /// Measure speed and memory on random weights.
     Bench(commands::bench::Bench),
+    /// Train many methods on the same rows, and say what each costs and how well it does.
+    Compare(Box<commands::compare::Compare>),
 }
 
 fn main() -> ExitCode {
@@ -65,6 +67,7 @@ async fn run(verb: Verb, json: bool) -> Result<u8, Problem> {
         Verb::Pretrain(pretrain) => pretrain.run(json).await,
         Verb::Inspect(inspect) => inspect.run(json).await.map(|()| 0),
         Verb::Bench(bench) => bench.run(json).await.map(|()| 0),
+        Verb::Compare(compare) => compare.run(json).await.map(|()| 0),
     }
 }
 

@@ -106,3 +106,8 @@ fn duration(seconds: f64) -> String {
         _ => format!("{}:{:02} h", whole / 3600, whole / 60 % 60),
     }
 }
+
+/// How far a long row of runs has come, on one line of its own.
+pub fn progress(what: &str, done: usize, total: usize) {
+    eprint!("\r{what}: step {done} of {total}{}", if done == total { "\n" } else { "" });
+}

@@ -63,6 +63,16 @@ impl Exam {
         Ok(Self { sequences, questions })
     }
 
+    /// The mean loss of a learned token, in nats; `batch_size` rows run at once.
+    ///
+    /// # Errors
+    /// The device does not answer.
+    pub async fn loss(&self, model: &Llama, batch_size: usize) -> Result<f64, Problem> {
+        let mut rows: Vec<&Sequence> = self.sequences.iter().collect();
+        rows.sort_by_key(|r| r.tokens.len());
+        Ok(measure(model, &rows, batch_size, None).await?.loss)
+    }
+
     /// How many questions there are.
     pub fn questions(&self) -> usize {
         self.questions.len()

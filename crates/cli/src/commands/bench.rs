@@ -188,8 +188,9 @@ fn median(values: &[f64]) -> f64 {
 
 /// A host that only counts.
 #[derive(Default)]
-struct Quiet {
-    sampled: usize,
+pub struct Quiet {
+    /// Layers that the last step trained.
+    pub sampled: usize,
 }
 
 impl Host for Quiet {

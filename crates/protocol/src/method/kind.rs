@@ -467,6 +467,25 @@ impl MethodKind {
         !matches!(self, Self::Did | Self::Said | Self::Prompt)
     }
 
+    /// The learning rate that suits it, over LoRA's: methods of few numbers take larger steps, full tuning smaller ones.
+    pub fn usual_rate(self) -> f64 {
+        match self {
+            Self::Full | Self::Pafi => 0.3,
+            Self::Lora
+            | Self::Rslora
+            | Self::LoraPlus
+            | Self::LoraFa
+            | Self::Pissa
+            | Self::Dylora
+            | Self::Dora
+            | Self::Houlsby
+            | Self::Pfeiffer
+            | Self::Parallel => 1.0,
+            Self::Vera | Self::Lokr | Self::Hiwi | Self::Bitfit | Self::LayerNorm | Self::Ia3 | Self::Ssf => 3.0,
+            Self::Did | Self::Said | Self::Prefix | Self::Prompt => 10.0,
+        }
+    }
+
     /// The targets that it can enter; none if it has no targets.
     pub fn possible_targets(self) -> &'static [Target] {
         if !self.settings().contains(&Targets) {
