@@ -3,7 +3,6 @@
 use rand::seq::SliceRandom;
 use stratune_protocol::{DataConfig, DataReport, Problem, SkippedRow, draws};
 
-use crate::repeat::repeat_passages;
 use crate::{Row, Sequence, SourceFile, Template, Tokenizer, read_rows, summary};
 
 /// How many left-out rows a report lists.
@@ -85,7 +84,6 @@ pub fn load(
         }
         if held_out { dataset.validation.push(row) } else { dataset.train.push(row) }
     }
-    repeat_passages(&mut dataset.train, config.repeat, seed);
     report.train_rows = dataset.train.len();
     report.validation_rows = dataset.validation.len();
     dataset.report = report;

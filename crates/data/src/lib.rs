@@ -10,7 +10,6 @@ mod dataset;
 mod json;
 mod plain;
 mod plan;
-mod repeat;
 mod row;
 mod sequence;
 mod shape;

@@ -20,9 +20,6 @@ pub struct DataConfig {
     pub max_length: usize,
     /// Share of rows held out to measure the loss on rows never trained on.
     pub validation_split: f32,
-    /// Plain text: share of the training rows in which earlier passages are said again, so that a model made from
-    /// nothing learns to copy from its context.
-    pub repeat: f32,
 }
 
 impl Default for DataConfig {
@@ -34,7 +31,6 @@ impl Default for DataConfig {
             completion_column: String::new(),
             max_length: 512,
             validation_split: 0.1,
-            repeat: 0.0,
         }
     }
 }
@@ -93,9 +89,6 @@ impl DataConfig {
                 format!("validation_split is {}", self.validation_split),
                 "use 0 or more and less than 0.9",
             );
-        }
-        if !(0.0..=1.0).contains(&self.repeat) {
-            return bad("data.repeat", format!("repeat is {}", self.repeat), "use 0 to 1");
         }
         Ok(())
     }

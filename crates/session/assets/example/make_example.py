@@ -5,13 +5,14 @@
 
 Needs nothing but Python; the seed is fixed, so it writes the same bytes each time. The text is the project's own.
 
-  train.jsonl     480 rows {"prompt", "completion"} of 30 sentence patterns, 16 rows each
-  held_out.jsonl  120 rows with `unseen_pattern` besides: 88 rows of those patterns, and 32 of four others
+  train.jsonl     480 rows {"prompt", "completion"} of 24 sentence patterns, 20 rows each
+  held_out.jsonl  120 rows with `unseen_pattern` besides: 96 rows of those patterns, and 24 of four others
 
-The completion names who, where, when in that order, each in the very words of the sentence, whatever their order there.
-Names, places and times come from closed sets, and each occurs often in train.jsonl; no who-where-when triple occurs
-twice in the two files together. So the held-out rows ask whether the model reads a sentence rather than remembers it,
-and those with an unseen pattern whether it also reads sentences of another build.
+The record does not repeat the sentence's words, it says what they come to: whether it is a man, a woman or a child, at
+home, in town, at sea or in the country, in the morning, in the evening or at night. There are 36 records. Every phrase
+occurs often in train.jsonl, and no three phrases occur together twice in the two files. So the held-out rows ask whether
+the model reads a sentence rather than remembers it, and those with an unseen pattern whether it also reads sentences of
+another build.
 """
 
 import json
@@ -22,79 +23,80 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 
-WOMEN = ["Alice", "Anna", "Clara", "Ellen", "Emma", "Fanny", "Jane", "Kate", "Lucy", "Margaret", "Mary", "Sarah"]
-MEN = ["Arthur", "Charles", "Edward", "Frank", "George", "Henry", "James", "John", "Philip", "Robert", "Tom", "William"]
-PLACES = ["the mill", "the church", "the inn", "the stone bridge", "the station", "the harbour", "the school",
-          "the market", "the farm", "the castle", "the forge", "the old well", "the garden gate", "the library",
-          "the chapel", "the theatre", "the ferry", "the cottage", "the post office", "the lighthouse"]
-TIMES = ["at dawn", "at noon", "at dusk", "at midnight", "before breakfast", "after supper", "on Monday",
-         "on Sunday morning", "last night", "at six o'clock", "in the evening", "after the storm", "on Christmas Eve",
-         "in early spring"]
+WHO = {
+    "man": ["the captain", "my uncle", "the old gentleman", "Mr. Grey", "his brother", "the farmer"],
+    "woman": ["the widow", "my aunt", "the young lady", "Mrs. Grey", "her sister", "the housemaid"],
+    "child": ["the little boy", "the little girl", "the baby", "the schoolboy", "the youngest child", "the orphan"],
+}
+WHERE = {
+    "home": ["in the parlour", "by the fire", "in the kitchen", "on the stairs", "in the bedroom"],
+    "town": ["in the street", "at the market", "at the station", "in the shop", "in the church"],
+    "sea": ["on the beach", "on board the ship", "in the harbour", "on the cliff", "in the boat"],
+    "country": ["in the wood", "in the meadow", "on the hill", "by the river", "in the orchard"],
+}
+WHEN = {
+    "morning": ["at dawn", "after breakfast", "at sunrise", "early in the morning", "before breakfast"],
+    "evening": ["at sunset", "after supper", "at dusk", "in the evening", "after tea"],
+    "night": ["at midnight", "by moonlight", "late at night", "under the stars", "in the dead of night"],
+}
 THINGS = ["a letter", "a lantern", "a basket of apples", "a silver watch", "an old book", "a loaf of bread",
           "a black umbrella", "a bunch of keys", "a broken violin", "a purse of gold"]
 
-# Five for each order of the three facts. A place or time never opens a sentence, where its first letter would change.
 PATTERNS = [
-    "{who} walked to {where} {when}, carrying {thing}.",
-    "{who} was seen near {where} {when}, though {he} denied it afterwards.",
-    "{who} had promised to be at {where} {when}, and {he} kept {his} word.",
-    "To our surprise, {who} came back from {where} {when}, pale and silent.",
-    "\"I saw {who} at {where} {when},\" said the doctor, and shook his head.",
-
-    "{who} set out {when} for {where}, with {thing} in {his} hand.",
-    "{who} dressed in haste {when} and went alone to {where}.",
-    "{who} waited {when} by {where} until {his} patience was gone.",
-    "Poor {who} was sent {when} to fetch {thing} from {where}.",
-    "We heard that {who} had arrived {when} at {where}, weary but cheerful.",
-
-    "On the road to {where} we met {who} {when}, looking for {thing}.",
-    "In the shadow of {where} stood {who} {when}, as still as a stone.",
-    "It was at {where} that {who} lost {thing} {when}.",
-    "Outside {where} a stranger spoke to {who} {when} about {thing}.",
-    "Not far from {where}, {who} fell asleep {when} under a tree.",
-
-    "Near {where}, {when}, the children found {who} weeping over {thing}.",
-    "There was dancing at {where} {when}, and {who} was the last to leave.",
-    "A fire broke out at {where} {when}, but {who} was unhurt.",
-    "The crowd at {where} {when} was great, and everyone stared at {who}.",
-    "Someone left {thing} at {where} {when}, and {who} was blamed for it.",
-
-    "It was {when} that {who} first came to {where}.",
-    "So it happened that {when} {who} returned to {where} with {thing}.",
-    "Once, {when}, {who} rode past {where} without turning {his} head.",
-    "Very quietly, {when}, {who} slipped away from {where} and was not missed.",
-    "The letter said that {when} {who} had been found at {where}.",
-
-    "It was cold {when}, and the path to {where} was empty, save for {who}.",
-    "The bell rang {when} at {where}, and {who} let fall {thing}.",
-    "There came {when} to {where} a young traveller whose name was {who}.",
-    "They say that {when}, at {where}, a voice called out to {who}.",
-    "The news came {when} to {where}, and nobody wept but {who}.",
+    "{Who} was seen {where} {when}, with {thing}.",
+    "{Who} stood {where} {when}, pale and silent.",
+    "{Who} waited {where} {when}, but nobody came.",
+    "{Who} wept {where} {when} over {thing}.",
+    "\"I saw {who} {where} {when},\" said the doctor, and shook his head.",
+    "To our surprise, {who} was found {where} {when}.",
+    "We met {who} {where} {when}, looking for {thing}.",
+    "They say that {who} lost {thing} {where} {when}.",
+    "{Who} was sitting {when} {where}, lost in thought.",
+    "{Who} was heard {when} singing {where}.",
+    "We came upon {who} {when} {where}, fast asleep.",
+    "It was {when} that {who} was first seen {where}.",
+    "So it happened that {when} {who} dropped {thing} {where}.",
+    "Once, {when}, {who} told me a strange tale {where}.",
+    "Very quietly, {when}, {who} hid {thing} {where}.",
+    "It was cold {when}, and {who} shivered {where}.",
+    "It was {where} that {who} lost {thing} {when}.",
+    "Somebody left {thing} {where} {when}, and {who} was blamed for it.",
+    "There was dancing {where} {when}, and {who} was the last to leave.",
+    "A quarrel began {where} {when}, and {who} was the cause of it.",
+    "A strange noise {when} {where} had frightened {who}.",
+    "The bell rang {when}, and {who} let fall {thing} {where}.",
+    "There was music {when} {where}, but {who} would not sing.",
+    "Nobody {where} {when} was so merry as {who}.",
 ]
 UNSEEN_PATTERNS = [
-    "{who}, who was never idle, swept the floor {when} and then hurried to {where}.",
-    "The keeper of {where} told {who} a strange tale {when}.",
-    "Beside {where} there was music {when}, but {who} would not sing.",
-    "A quarrel began {when} at {where}, and only {who} could end it.",
+    "Do you remember how {who} laughed {where} {when}?",
+    "{Who}, who was never idle, mended {thing} {when} {where}.",
+    "What {when} had become of {who} was discovered {where}.",
+    "He swore that {where}, {when}, he had spoken to {who}.",
 ]
 
 
 def main():
     rng = random.Random(1871)
-    triples = list(product(WOMEN + MEN, PLACES, TIMES))
+    triples = list(product(*(phrases(of) for of in (WHO, WHERE, WHEN))))
     rng.shuffle(triples)
     train = take_evenly(triples, 480)
     held_out = take_evenly(triples, 120)
     write("train.jsonl", [row(rng, p, t) for p, t in zip(dealt(rng, PATTERNS, 480), train)])
-    patterns = dealt(rng, PATTERNS, 88) + dealt(rng, UNSEEN_PATTERNS, 32)
+    patterns = dealt(rng, PATTERNS, 96) + dealt(rng, UNSEEN_PATTERNS, 24)
     rows = [{**row(rng, p, t), "unseen_pattern": p in UNSEEN_PATTERNS} for p, t in zip(patterns, held_out)]
     rng.shuffle(rows)
     write("held_out.jsonl", rows)
 
 
+def phrases(of):
+    """All phrases of a fact, each with what it comes to."""
+    return [(phrase, meaning) for meaning, known in of.items() for phrase in known]
+
+
 def take_evenly(triples, count):
-    """Takes `count` triples out of the list, no name, place or time much more often than the others."""
-    limits = [count // len(facts) + 1 for facts in (WOMEN + MEN, PLACES, TIMES)]
+    """Takes `count` triples out of the list, no phrase much more often than the others of its fact."""
+    limits = [count // len(phrases(of)) + 1 for of in (WHO, WHERE, WHEN)]
     used = [Counter(), Counter(), Counter()]
     taken = []
     for triple in triples:
@@ -116,13 +118,11 @@ def dealt(rng, patterns, count):
 
 
 def row(rng, pattern, triple):
-    facts = dict(zip(("who", "where", "when"), triple))
-    he, his = ("she", "her") if facts["who"] in WOMEN else ("he", "his")
-    prompt = pattern.format(**facts, he=he, his=his, thing=rng.choice(THINGS))
-    # Each fact is there once, and no rival from the same set.
-    assert all(sum(prompt.count(f) for f in known) == 1 for known in (WOMEN + MEN, PLACES, TIMES)), prompt
-    assert len(prompt.split()) <= 20, prompt
-    return {"prompt": prompt, "completion": json.dumps(facts)}
+    who, where, when = (phrase for phrase, _ in triple)
+    prompt = pattern.format(who=who, Who=who[0].upper() + who[1:], where=where, when=when, thing=rng.choice(THINGS))
+    assert len(prompt.split()) <= 24, prompt
+    record = dict(zip(("who", "where", "when"), (meaning for _, meaning in triple)))
+    return {"prompt": prompt, "completion": json.dumps(record)}
 
 
 def write(name, rows):
