@@ -50,5 +50,5 @@ const SHORT: [&str; 18] = [
     "--rank",
     "2",
     "--sample-prompt",
-    "Tom was at the inn at dawn.",
+    "The farmer was at the market at dawn.",
 ];

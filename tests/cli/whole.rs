@@ -38,8 +38,15 @@ fn a_run_and_what_is_done_with_it() {
         assert_eq!(fs::read(out.join(file)).unwrap(), fs::read(again.join(file)).unwrap(), "{file}");
     }
 
-    let prompt =
-        ["--prompt", "Mary stood by the mill at noon.", "--as-instruction", "--max-tokens", "12", "--device", "cpu"];
+    let prompt = [
+        "--prompt",
+        "The widow stood by the fire at dawn.",
+        "--as-instruction",
+        "--max-tokens",
+        "12",
+        "--device",
+        "cpu",
+    ];
     let tuned = done(&[&["generate", "--adapter", path(&out)], &prompt[..]].concat());
     done(&["merge", "--model", "starter", "--adapter", path(&out), "--out", path(&merged)]);
     assert_eq!(done(&[&["generate", "--model", path(&merged)], &prompt[..]].concat()), tuned, "merged says the same");

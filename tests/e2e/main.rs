@@ -108,7 +108,7 @@ async fn story(page: &Page, site: &Site, folder: &Path) {
     assert!(end.columns > 0, "the strata of the run are not shown");
     assert!(end.table_rows > 1, "the strata have no table for screen readers");
 
-    page.write("prompt", "Mary waited at the old bridge until midnight, and nobody came.").await;
+    page.write("prompt", "The farmer waited by the fire until supper, and nobody came.").await;
     page.click("generate").await;
     let written = |seen: &Seen| !seen.base.is_empty() && !seen.tuned.is_empty() && !seen.writing;
     let answers = page.until("both models have answered", 300, written).await;
@@ -119,6 +119,14 @@ async fn story(page: &Page, site: &Site, folder: &Path) {
     page.click("download-adapter").await;
     let zip = adapter::downloaded(folder).await;
     adapter::check(&zip).await;
+
+    // The browser's storage takes no more: that is said, with what to do about it, and the page goes on.
+    page.limit_storage(&site.origin, Some(1000)).await;
+    page.click("train").await;
+    let told = page.until("the full storage is told", 300, |seen| !seen.problem.is_empty()).await.problem;
+    assert!(told.contains("free space"), "{told}");
+    page.limit_storage(&site.origin, None).await;
+    page.until("Train can be pressed again", 60, |seen| seen.can_train).await;
 }
 
 /// Watches the run until `done`, and gives each step that was seen with its loss.

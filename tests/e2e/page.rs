@@ -169,6 +169,15 @@ impl Page {
         picture
     }
 
+    /// Lets the origin store no more than so many bytes, or what it may by itself.
+    pub async fn limit_storage(&self, origin: &str, bytes: Option<u64>) {
+        let mut parameters = serde_json::json!({ "origin": origin });
+        if let Some(bytes) = bytes {
+            parameters["quotaSize"] = bytes.into();
+        }
+        self.devtools("Storage.overrideQuotaForOrigin", parameters).await;
+    }
+
     /// An element, brought to the middle of the window, where nothing lies over it.
     async fn element(&self, selector: &str) -> WebElement {
         let element = self.driver.find(By::Css(selector)).await.unwrap_or_else(|e| panic!("no {selector}: {e}"));
