@@ -15,6 +15,7 @@ mod server;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use futures::FutureExt;
 
@@ -72,6 +73,16 @@ async fn story(page: &Page, site: &Site, folder: &Path) {
     }
 
     page.click("change-method").await;
+    // Each method says how much it trains, and has the settings that are its own.
+    for (method, trains, field) in
+        [("prefix", "5,120", "length"), ("pafi", "10,456", "share"), ("lora", "176,128", "rank")]
+    {
+        page.pick("method", method).await;
+        let size = page.text("adapter-size").await;
+        assert!(size.starts_with(trains), "{method}: {size}");
+        page.text(field).await;
+        pictures::take(page, method).await;
+    }
     page.open_advanced("body-method").await;
     page.write("ist-interval", "5").await;
     page.click("change-run").await;
@@ -123,10 +134,15 @@ async fn story(page: &Page, site: &Site, folder: &Path) {
     // The browser's storage takes no more: that is said, with what to do about it, and the page goes on.
     page.limit_storage(&site.origin, Some(1000)).await;
     page.click("train").await;
-    let told = page.until("the full storage is told", 300, |seen| !seen.problem.is_empty()).await.problem;
+    let told = page.problem(300).await;
     assert!(told.contains("free space"), "{told}");
     page.limit_storage(&site.origin, None).await;
-    page.until("Train can be pressed again", 60, |seen| seen.can_train).await;
+    let ready = async {
+        while !page.see().await.can_train {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), ready).await.expect("Train can be pressed again");
 }
 
 /// Watches the run until `done`, and gives each step that was seen with its loss.

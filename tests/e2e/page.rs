@@ -112,6 +112,29 @@ impl Page {
         }
     }
 
+    /// Waits for a problem that the page tells, for so many seconds.
+    pub async fn problem(&self, seconds: u64) -> String {
+        let deadline = Instant::now() + Duration::from_secs(seconds);
+        loop {
+            let seen = self.see().await;
+            if !seen.problem.is_empty() {
+                return seen.problem;
+            }
+            assert!(Instant::now() < deadline, "waited {seconds} seconds for a problem: {seen:#?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Chooses a value of the list with this id.
+    pub async fn pick(&self, id: &str, value: &str) {
+        self.element(&format!("#{id} option[value='{value}']")).await.click().await.unwrap();
+    }
+
+    /// The text of what has this id.
+    pub async fn text(&self, id: &str) -> String {
+        self.element(&format!("#{id}")).await.text().await.unwrap()
+    }
+
     /// Presses what has this id.
     pub async fn click(&self, id: &str) {
         self.element(&format!("#{id}")).await.click().await.unwrap_or_else(|e| panic!("#{id} cannot be pressed: {e}"));

@@ -3,6 +3,7 @@
 mod curve;
 mod gradients;
 mod logits;
+mod methods;
 mod stories;
 
 use burn::tensor::Device;
@@ -12,6 +13,7 @@ pub use gradients::{
     finite_differences, gradients_agree_with_burns_lora, gradients_agree_with_peft, keeping_graphs_changes_nothing,
 };
 pub use logits::{adapters_agree_with_peft, logits_agree_with_transformers, merging_changes_nothing};
+pub use methods::methods_learn;
 pub use stories::stories_are_told;
 
 /// All of them. Panics with the first that fails.
@@ -25,6 +27,7 @@ pub async fn all(device: &Device) {
     keeping_graphs_changes_nothing(device).await;
     finite_differences(device).await;
     training_follows_pytorch(device).await;
+    methods_learn(device).await;
 }
 
 /// The largest difference between two lists of the same length.

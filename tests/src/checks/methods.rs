@@ -1,0 +1,51 @@
+//! A sample of the methods trains.
+
+use std::rc::Rc;
+
+use burn::tensor::Device;
+use stratune_data::Sequence;
+use stratune_protocol::{MethodConfig, MethodKind, RunConfig};
+use stratune_train::{Everything, Identity, Trainer, measure};
+
+use crate::runs::{Witness, counting, small};
+
+/// One of each way to enter a model: update, magnitude, shared matrices, shared vector, vectors, network, prefix, prompt,
+/// some of the weights, norms.
+const SAMPLE: [MethodKind; 10] = [
+    MethodKind::Lora,
+    MethodKind::Dora,
+    MethodKind::Vera,
+    MethodKind::Said,
+    MethodKind::Ia3,
+    MethodKind::Parallel,
+    MethodKind::Prefix,
+    MethodKind::Prompt,
+    MethodKind::Pafi,
+    MethodKind::LayerNorm,
+];
+
+/// The loss on the rows falls, for one of each way to enter a model.
+pub async fn methods_learn(device: &Device) {
+    for kind in SAMPLE {
+        let mut method = MethodConfig::new(kind);
+        method.rank = method.rank.map(|_| 4);
+        method.length = method.length.map(|_| 4);
+        method.dimension = method.dimension.map(|_| 60);
+        method.share = method.share.map(|_| 0.1);
+        let mut config = RunConfig { method: method.into(), ..RunConfig::default() };
+        config.train.steps = 12;
+        config.train.warmup_steps = 0;
+        config.train.eval_every = 0;
+        config.train.learning_rate = 0.01 * kind.usual_rate();
+        let mut model = small(2, device);
+        model.attach(&config.method, 3).await.expect("a method that fits");
+        let dataset = Rc::new(counting(24, 0));
+        let rows: Vec<&Sequence> = dataset.train.iter().collect();
+        let before = measure(&model, &rows, 24, None).await.expect("a loss").loss;
+        let mut trainer = Trainer::new(config, model, dataset.clone(), Box::new(Everything), Identity::default());
+        let trainer = trainer.as_mut().expect("a run");
+        Witness::default().watch(trainer).await.expect("a run to its end");
+        let after = measure(&trainer.model, &rows, 24, None).await.expect("a loss").loss;
+        assert!(after < before - 1e-4, "{kind}: from {before} to {after}");
+    }
+}
