@@ -7,6 +7,7 @@
 
 mod adapter;
 mod browser;
+mod native;
 mod page;
 mod pictures;
 mod requests;
@@ -119,6 +120,11 @@ async fn story(page: &Page, site: &Site, folder: &Path) {
     assert!(end.columns > 0, "the strata of the run are not shown");
     assert!(end.table_rows > 1, "the strata have no table for screen readers");
 
+    // The same configuration from the command line's parts comes to the same loss: the page's was interrupted, too.
+    let shown: f64 = page.text("validation").await.parse().expect("a loss");
+    let native = native::validation_loss(ROWS, STEPS, 5).await;
+    assert!((shown - native).abs() <= 0.02 * native, "held-out loss {shown} in the page, {native} natively");
+
     page.write("prompt", "The farmer waited by the fire until supper, and nobody came.").await;
     page.click("generate").await;
     let written = |seen: &Seen| !seen.base.is_empty() && !seen.tuned.is_empty() && !seen.writing;
@@ -135,7 +141,7 @@ async fn story(page: &Page, site: &Site, folder: &Path) {
     page.limit_storage(&site.origin, Some(1000)).await;
     page.click("train").await;
     let told = page.problem(300).await;
-    assert!(told.contains("free space"), "{told}");
+    assert!(told.contains("storage quota") && told.contains("Free space"), "{told}");
     page.limit_storage(&site.origin, None).await;
     let ready = async {
         while !page.see().await.can_train {

@@ -27,8 +27,8 @@ pub trait Assets {
     fn keep<'a>(&'a self, name: &'a str, folder: &'a dyn Folder) -> LocalBoxFuture<'a, Result<(), Problem>>;
     /// The copy kept under `name`.
     fn kept<'a>(&'a self, name: &'a str) -> LocalBoxFuture<'a, Result<Rc<dyn Folder>, Problem>>;
-    /// Drops all copies.
-    fn forget(&self) -> LocalBoxFuture<'_, Result<(), Problem>>;
+    /// Drops the copy under `name`.
+    fn forget<'a>(&'a self, name: &'a str) -> LocalBoxFuture<'a, Result<(), Problem>>;
 }
 
 /// Does what commands say, one after the other. While it trains, the shared [`Control`] reaches it.
@@ -46,8 +46,27 @@ pub struct Engine {
 /// Something that was read, and the files it was read from; none if they are built in.
 struct Loaded<T> {
     value: T,
-    files: Option<Rc<dyn Folder>>,
+    files: Option<Source>,
 }
+
+/// Files that something was read from.
+#[derive(Clone)]
+struct Source {
+    folder: Rc<dyn Folder>,
+    /// Whether they are the copies of an interrupted run: as long as they are in use, these must not be dropped.
+    kept: bool,
+}
+
+impl Source {
+    /// What a person chose.
+    fn chosen(folder: Option<Rc<dyn Folder>>) -> Option<Self> {
+        folder.map(|folder| Self { folder, kept: false })
+    }
+}
+
+/// The names that copies of a run's model and data are kept under.
+const MODEL: &str = "model";
+const DATA: &str = "data";
 
 impl Engine {
     /// An engine that has done nothing yet.
@@ -60,8 +79,8 @@ impl Engine {
         let files = files.filter(|f| !f.names().is_empty());
         let done = match command {
             Command::Start { device } => self.start(device).await,
-            Command::LoadModel { model, .. } => self.load_model(&model, files).await,
-            Command::LoadData { data, seed, .. } => self.load_data(data, seed, files).await,
+            Command::LoadModel { model, .. } => self.load_model(&model, Source::chosen(files)).await,
+            Command::LoadData { data, seed, .. } => self.load_data(data, seed, Source::chosen(files)).await,
             Command::Train { config } => self.train(*config).await,
             Command::Pause | Command::Resume | Command::Stop => {
                 self.steer(&command);
@@ -90,10 +109,10 @@ impl Engine {
         Ok(())
     }
 
-    async fn load_model(&mut self, name: &str, files: Option<Rc<dyn Folder>>) -> Result<(), Problem> {
+    async fn load_model(&mut self, name: &str, files: Option<Source>) -> Result<(), Problem> {
         let opened = self.opened.as_ref().ok_or_else(|| first("the engine has not started", "send start"))?;
         let folder = match &files {
-            Some(files) => files.clone(),
+            Some(files) => files.folder.clone(),
             None if name == STARTER => self.assets.starter().await?,
             None => {
                 return Err(Problem::input(format!("no files came with the model {name}")).next("choose its folder"));
@@ -108,18 +127,13 @@ impl Engine {
         Ok(())
     }
 
-    async fn load_data(
-        &mut self,
-        mut config: DataConfig,
-        seed: u64,
-        files: Option<Rc<dyn Folder>>,
-    ) -> Result<(), Problem> {
+    async fn load_data(&mut self, mut config: DataConfig, seed: u64, files: Option<Source>) -> Result<(), Problem> {
         config.files = names(files.as_ref());
         let base = &self.base.as_ref().ok_or_else(no_model)?.value;
         let mut sources = Vec::new();
         match &files {
             None => sources.push(SourceFile { name: format!("{}.jsonl", EXAMPLE.0), bytes: EXAMPLE.1.to_vec() }),
-            Some(folder) => {
+            Some(Source { folder, .. }) => {
                 for name in folder.names() {
                     let bytes = folder.read(&name, None).await?;
                     sources.push(SourceFile { name, bytes });
@@ -144,11 +158,11 @@ impl Engine {
             self.load_data(config.data.clone(), config.train.seed, files.clone()).await?;
         }
         self.discard().await?;
-        if let Some(folder) = &self.base.as_ref().ok_or_else(no_model)?.files {
-            self.assets.keep("model", folder.as_ref()).await?;
-        }
-        if let Some(folder) = &files {
-            self.assets.keep("data", folder.as_ref()).await?;
+        let model = &self.base.as_ref().ok_or_else(no_model)?.files;
+        for (name, source) in [(MODEL, model), (DATA, &files)] {
+            if let Some(source) = source.as_ref().filter(|source| !source.kept) {
+                self.assets.keep(name, source.folder.as_ref()).await?;
+            }
         }
         self.run(config, None).await
     }
@@ -158,12 +172,12 @@ impl Engine {
         let config = *saved_run(&checkpoint)?.config;
         let model_files = match config.model.as_str() {
             STARTER => None,
-            _ => Some(self.assets.kept("model").await?),
+            _ => Some(Source { folder: self.assets.kept(MODEL).await?, kept: true }),
         };
         self.load_model(&config.model, model_files).await?;
         let data_files = match config.data.files == names(None) {
             true => None,
-            false => Some(self.assets.kept("data").await?),
+            false => Some(Source { folder: self.assets.kept(DATA).await?, kept: true }),
         };
         self.load_data(config.data.clone(), config.train.seed, data_files).await?;
         self.run(config, Some(checkpoint)).await
@@ -206,9 +220,18 @@ impl Engine {
         Ok(())
     }
 
+    /// Drops the interrupted run, but for the copies that the loaded model or data are read from.
     async fn discard(&self) -> Result<(), Problem> {
         self.vault.clear().await?;
-        self.assets.forget().await
+        let kept = |files: Option<&Source>| files.is_some_and(|source| source.kept);
+        let model = kept(self.base.as_ref().and_then(|base| base.files.as_ref()));
+        let data = kept(self.data.as_ref().and_then(|(data, ..)| data.files.as_ref()));
+        for (name, in_use) in [(MODEL, model), (DATA, data)] {
+            if !in_use {
+                self.assets.forget(name).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn generate(&self, request: &GenerateRequest) -> Result<(), Problem> {
@@ -252,8 +275,8 @@ pub fn steer(control: &Control, command: &Command) -> bool {
 }
 
 /// What the configuration calls the data.
-fn names(files: Option<&Rc<dyn Folder>>) -> Vec<String> {
-    files.map_or_else(|| vec![EXAMPLE.0.to_string()], |folder| folder.names())
+fn names(files: Option<&Source>) -> Vec<String> {
+    files.map_or_else(|| vec![EXAMPLE.0.to_string()], |source| source.folder.names())
 }
 
 fn first(what: &str, next: &str) -> Problem {

@@ -14,9 +14,6 @@ use web_sys::{Response, WorkerGlobalScope};
 
 const STARTER_FILES: [&str; 4] = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
 
-/// Directories of the browser's storage that hold copies.
-const KEPT: [&str; 2] = ["model", "data"];
-
 /// The engine's own files.
 pub struct OwnFiles;
 
@@ -54,13 +51,11 @@ impl Assets for OwnFiles {
         })
     }
 
-    fn forget(&self) -> LocalBoxFuture<'_, Result<(), Problem>> {
-        Box::pin(async {
-            for name in KEPT {
-                let copies = directory(name).await?;
-                for file in copies.names().await? {
-                    copies.remove(&file).await?;
-                }
+    fn forget<'a>(&'a self, name: &'a str) -> LocalBoxFuture<'a, Result<(), Problem>> {
+        Box::pin(async move {
+            let copies = directory(name).await?;
+            for file in copies.names().await? {
+                copies.remove(&file).await?;
             }
             Ok(())
         })

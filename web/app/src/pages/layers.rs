@@ -33,28 +33,26 @@ pub fn LayerFields() -> impl IntoView {
     let modes = MODES.map(|mode| (name_of(mode), name_of(mode))).to_vec();
     let sentence = Signal::derive(move || Some(explain(run.config.with(|c| c.ist.mode)).to_string()));
     view! {
-        <div class="fields">
-            <Choice
-                id="ist-mode"
-                label="Layers trained at a step"
-                options=modes
-                hint=sentence
-                read=|c| name_of(c.ist.mode)
-                write=|c, text| {
-                    let mut mode = c.ist.mode;
-                    let known = put(&mut mode, text);
-                    c.ist = IstConfig { fraction: c.ist.fraction, ..IstConfig::preset(mode) };
-                    known
-                }
-            />
-            <Field
-                id="ist-fraction"
-                label="Share of the layers"
-                hint=Signal::derive(move || fraction_hint(run))
-                read=|c| c.ist.fraction.to_string()
-                write=|c, text| put(&mut c.ist.fraction, text)
-            />
-        </div>
+        <Choice
+            id="ist-mode"
+            label="Layers trained at a step"
+            options=modes
+            hint=sentence
+            read=|c| name_of(c.ist.mode)
+            write=|c, text| {
+                let mut mode = c.ist.mode;
+                let known = put(&mut mode, text);
+                c.ist = IstConfig { fraction: c.ist.fraction, ..IstConfig::preset(mode) };
+                known
+            }
+        />
+        <Field
+            id="ist-fraction"
+            label="Share of the layers"
+            hint=Signal::derive(move || fraction_hint(run))
+            read=|c| c.ist.fraction.to_string()
+            write=|c, text| put(&mut c.ist.fraction, text)
+        />
     }
 }
 

@@ -30,8 +30,10 @@ pub fn MethodCard() -> impl IntoView {
     view! {
         <Card which=Which::Method summary=Signal::derive(move || summary(run))>
             <div class="choices" role="group" aria-label="Presets">{Preset::ALL.map(preset).collect_view()}</div>
-            <Picker />
-            <LayerFields />
+            <div class="fields">
+                <Picker />
+                <LayerFields />
+            </div>
             <div class="fields">{[Setting::Rank, Setting::Alpha, Setting::Ratio, Setting::Width, Setting::Scale,
                 Setting::Length, Setting::Share, Setting::Dimension].map(number).collect_view()}</div>
             <Show when=move || has(run, Setting::Targets)>

@@ -1,0 +1,33 @@
+//! The page's run, outside of the page.
+
+use std::rc::Rc;
+
+use stratune_data::{SourceFile, load};
+use stratune_protocol::{DeviceChoice, Event, IstConfig, IstMode, RunConfig};
+use stratune_session::{Base, open_device, trainer};
+use stratune_store::DiskFolder;
+use stratune_tests::runs::Witness;
+
+const STARTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/session/assets/starter");
+
+/// The last validation loss of a run on `rows` with the page's settings.
+pub async fn validation_loss(rows: &str, steps: usize, interval: usize) -> f64 {
+    let mut config = RunConfig { ist: IstConfig::preset(IstMode::Practical), ..RunConfig::default() };
+    config.ist.interval = interval;
+    config.train.steps = steps;
+    config.train.checkpoint_every = 0;
+    config.train.sample_prompts = vec!["none".into()];
+    let opened = open_device(DeviceChoice::Cpu).await.unwrap();
+    let folder = Rc::new(DiskFolder::new(STARTER).unwrap());
+    let base = Base::load(folder, "starter", &opened.device, &mut |_| {}).await.unwrap();
+    let file = SourceFile { name: "rows.jsonl".into(), bytes: rows.as_bytes().to_vec() };
+    let dataset = load(&[file], &config.data, &base.tokenizer, base.context(), config.train.seed).unwrap();
+    let mut run = trainer(config, &base, Rc::new(dataset), None).await.unwrap();
+    let mut witness = Witness::default();
+    witness.watch(&mut run).await.unwrap();
+    let mut validations = witness.events.iter().filter_map(|e| match e {
+        Event::Validation { loss, .. } => Some(*loss),
+        _ => None,
+    });
+    validations.next_back().unwrap()
+}
