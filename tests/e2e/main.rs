@@ -123,6 +123,7 @@ async fn story(page: &Page, site: &Site, folder: &Path) {
     // The same configuration from the command line's parts comes to the same loss: the page's was interrupted, too.
     let shown: f64 = page.text("validation").await.parse().expect("a loss");
     let native = native::validation_loss(ROWS, STEPS, 5).await;
+    println!("held-out loss {shown} in the page, {native:.4} natively");
     assert!((shown - native).abs() <= 0.02 * native, "held-out loss {shown} in the page, {native} natively");
 
     page.write("prompt", "The farmer waited by the fire until supper, and nobody came.").await;

@@ -14,6 +14,7 @@ const STARTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/session/as
 pub async fn validation_loss(rows: &str, steps: usize, interval: usize) -> f64 {
     let mut config = RunConfig { ist: IstConfig::preset(IstMode::Practical), ..RunConfig::default() };
     config.ist.interval = interval;
+    config.train.learning_rate = 5e-3;
     config.train.steps = steps;
     config.train.checkpoint_every = 0;
     config.train.sample_prompts = vec!["none".into()];

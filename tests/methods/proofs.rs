@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use burn::tensor::{Device, Tensor};
-use stratune_models::Llama;
+use stratune_models::{Llama, LlamaConfig};
 use stratune_peft::{Delta, Values, everything, lora_scale, snapshot};
 use stratune_protocol::{MethodConfig, MethodKind, Methods, RunConfig, Target};
 use stratune_runtime::read_f32;
@@ -185,6 +185,11 @@ async fn hiwi_leaves_biases_whose_number_does_not_depend_on_the_rank(device: &De
         assert!(model.config.mlp_bias && !model.config.attention_bias);
         let off = worst(&says(&model).await, &training);
         assert!(off < 1e-6, "{off:e}");
+        // As a model folder that knows of biases.
+        let config = LlamaConfig::from_json(&model.config.to_json(), "config.json").expect("a sound config.json");
+        let weights = everything(&mut model).into_iter().map(|(path, (_, value))| (path, value)).collect();
+        let again = Llama::from_weights(config, weights, device).expect("every tensor of the layout");
+        assert_eq!(says(&again).await, says(&model).await);
     }
     assert_eq!(stored, [LAYERS * (24 + 16); 2]);
 }

@@ -137,8 +137,6 @@ impl LlamaConfig {
         json["architectures"] = serde_json::json!(["LlamaForCausalLM"]);
         json["model_type"] = "llama".into();
         json["hidden_act"] = "silu".into();
-        json["attention_bias"] = false.into();
-        json["mlp_bias"] = false.into();
         json
     }
 
@@ -210,6 +208,22 @@ mod tests {
     }
 
     #[test]
+    fn biases_are_part_of_the_layout() {
+        let biases = |key: &str| {
+            let mut json = base();
+            json[key] = true.into();
+            let config = LlamaConfig::from_json(&json, "config.json").unwrap();
+            assert_eq!(LlamaConfig::from_json(&config.to_json(), "").unwrap(), config);
+            let first =
+                |(name, _): &(String, Vec<usize>)| name.starts_with("model.layers.0.") && name.ends_with(".bias");
+            config.layout().into_iter().filter(first).map(|(name, shape)| (name, shape[0])).collect::<Vec<_>>()
+        };
+        assert_eq!(biases("attention_bias").len(), 4);
+        assert_eq!(biases("mlp_bias").len(), 3);
+        assert_eq!(biases("mlp_bias")[2], ("model.layers.0.mlp.down_proj.bias".to_string(), 32));
+    }
+
+    #[test]
     fn rope_is_read_in_both_forms() {
         let scaling = json!({"type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
                              "original_max_position_embeddings": 16});
@@ -228,7 +242,6 @@ mod tests {
     fn what_is_not_computed_is_refused_by_name() {
         for (key, value, named) in [
             ("model_type", json!("mamba"), "mamba"),
-            ("attention_bias", json!(true), "attention_bias"),
             ("hidden_act", json!("gelu"), "gelu"),
             ("num_key_value_heads", json!(3), "num_key_value_heads"),
             ("rope_scaling", json!({"rope_type": "yarn"}), "yarn"),

@@ -1,4 +1,4 @@
-//! Three settings to start from.
+//! Settings to start from.
 
 use stratune_protocol::RunConfig;
 
@@ -11,11 +11,13 @@ pub enum Preset {
     Balanced,
     /// When it may take its time.
     Thorough,
+    /// What the starter model needs: small models take large steps, and many.
+    Starter,
 }
 
 impl Preset {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Quick, Self::Balanced, Self::Thorough];
+    pub const ALL: [Self; 4] = [Self::Quick, Self::Balanced, Self::Thorough, Self::Starter];
 
     /// Its name.
     pub fn name(self) -> &'static str {
@@ -23,6 +25,7 @@ impl Preset {
             Self::Quick => "Quick",
             Self::Balanced => "Balanced",
             Self::Thorough => "Thorough",
+            Self::Starter => "Starter",
         }
     }
 
@@ -32,6 +35,7 @@ impl Preset {
             Self::Quick => "rank 4, one pass: see whether it works",
             Self::Balanced => "rank 8, three passes: what most people want",
             Self::Thorough => "rank 16, six passes: when it may take its time",
+            Self::Starter => "rank 16, twenty passes at a large learning rate: what the small starter model needs",
         }
     }
 
@@ -41,6 +45,7 @@ impl Preset {
             Self::Quick => (4, 1.0, 2e-3),
             Self::Balanced => (8, 3.0, 1e-3),
             Self::Thorough => (16, 6.0, 5e-4),
+            Self::Starter => (16, 20.0, 5e-3),
         }
     }
 

@@ -6,12 +6,16 @@
 use serde_json::Value;
 use stratune_protocol::{IstConfig, IstMode, Problem, RunConfig};
 
+use super::presets::Preset;
+
 /// Top fields and paths that a link never carries.
 const PRIVATE: [&str; 3] = ["model", "device", "data.files"];
 
-/// The settings that the page starts with.
+/// The settings that the page starts with, the starter model chosen.
 pub fn page_default() -> RunConfig {
-    RunConfig { ist: IstConfig::preset(IstMode::Practical), ..RunConfig::default() }
+    let mut config = RunConfig { ist: IstConfig::preset(IstMode::Practical), ..RunConfig::default() };
+    Preset::Starter.put(&mut config);
+    config
 }
 
 /// The part of the address after `#` for these settings; empty for the defaults.

@@ -13,6 +13,7 @@ use super::answers::Answers;
 use super::engine::Link;
 use super::history::History;
 use super::notices::{Notices, Offer};
+use super::presets::Preset;
 use super::{model_files, recipe};
 use crate::bridge::browser;
 use crate::bridge::files::Picked;
@@ -152,7 +153,13 @@ impl Run {
                 .next("choose a folder in Hugging Face form: config.json, *.safetensors, tokenizer.json");
             return self.alert(problem, None);
         }
-        self.config.update(|c| c.model = if folder.is_empty() { "model".into() } else { folder });
+        self.config.update(|c| {
+            // The starter's large steps would throw a larger model off its course.
+            if Preset::Starter.is(c) {
+                Preset::Balanced.put(c);
+            }
+            c.model = if folder.is_empty() { "model".into() } else { folder };
+        });
         self.model_files.set_value(files);
         self.load_model();
         self.load_data();
@@ -161,7 +168,12 @@ impl Run {
     /// Takes the starter model.
     pub fn choose_starter(self) {
         self.notices.update(Notices::clear_alerts);
-        self.config.update(|c| c.model = "starter".into());
+        self.config.update(|c| {
+            if Preset::Balanced.is(c) {
+                Preset::Starter.put(c);
+            }
+            c.model = "starter".into();
+        });
         self.model_listing.set(Vec::new());
         self.model_files.set_value(Vec::new());
         self.load_model();
