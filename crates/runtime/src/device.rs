@@ -1,9 +1,7 @@
 //! Opening devices, and saying what they are.
 
 use burn::tensor::Device;
-#[cfg(not(all(feature = "cpu", feature = "wgpu", feature = "cuda")))]
-use stratune_protocol::ProblemKind;
-use stratune_protocol::{AdapterInfo, Problem};
+use stratune_protocol::{AdapterInfo, Problem, ProblemKind};
 
 /// An open device and what it is.
 #[derive(Clone, Debug)]
@@ -95,13 +93,26 @@ mod wgpu_device {
     }
 }
 
+/// The driver's library, as Linux and Windows call it.
+#[cfg(feature = "cuda")]
+const DRIVER: [&str; 3] = ["libcuda.so.1", "libcuda.so", "nvcuda.dll"];
+
 /// CUDA card number `index`.
 ///
 /// # Errors
-/// This build has no CUDA.
+/// This build has no CUDA, or the machine has no driver for it.
 pub fn open_cuda(index: usize) -> Result<Opened, Problem> {
     #[cfg(feature = "cuda")]
     {
+        // Without the driver's library cudarc panics on a thread of its own; so it is looked for first.
+        // SAFETY: loading the library runs its initialisers, as cudarc is about to have it do in any case.
+        if !DRIVER.iter().any(|name| unsafe { libloading::Library::new(*name) }.is_ok()) {
+            return Err(Problem::new(
+                ProblemKind::Device,
+                format!("there is no CUDA driver: none of {}", DRIVER.join(", ")),
+            )
+            .next("install NVIDIA's driver, or choose another device"));
+        }
         let info = AdapterInfo { device: "cuda".into(), name: format!("CUDA card {index}"), ..AdapterInfo::default() };
         Ok(Opened { device: Device::cuda(index), info })
     }
