@@ -2,7 +2,10 @@
 
 mod for_peft;
 mod proofs;
+mod selective;
 mod suite;
+mod together;
+mod without_gradient;
 
 use burn::tensor::Device;
 use stratune_protocol::{MethodConfig, MethodKind, MethodPreset, Methods};
@@ -22,7 +25,11 @@ fn table() -> Vec<(String, Methods)> {
             let of = suited(m.kind);
             MethodConfig { length: of.length, width: of.width, rank: of.rank, ..m.clone() }
         };
-        table.push((preset.name().into(), Methods(preset.methods().iter().map(small).collect())));
+        let model = stratune_tests::runs::small(suite::LAYERS, &Device::flex()).config.report("small", 0);
+        table.push((preset.name().into(), Methods(preset.methods(&model).iter().map(small).collect())));
+    }
+    for kind in [MethodKind::Lora, MethodKind::Pfeiffer] {
+        table.push((format!("{kind} behind a gate"), MethodConfig { gated: Some(true), ..suited(kind) }.into()));
     }
     let some_layers = MethodConfig { layers: vec![1], ..suited(MethodKind::Dora) };
     table.push((
@@ -42,10 +49,19 @@ fn suited(kind: MethodKind) -> MethodConfig {
         }
     };
     small(&mut method.rank, 3);
-    small(&mut method.width, if kind == MethodKind::Prefix { 0 } else { 5 });
+    let width = match kind {
+        MethodKind::Prefix => 0,
+        MethodKind::Compacter => 8,
+        _ => 5,
+    };
+    small(&mut method.width, width);
+    small(&mut method.initial_rank, 5);
+    small(&mut method.samples, 10);
+    small(&mut method.interval, 3);
+    small(&mut method.bits, 8);
     small(&mut method.length, 4);
     small(&mut method.dimension, 60);
-    method.share = method.share.map(|_| 0.1);
+    method.share = method.share.map(|_| if kind == MethodKind::ChildTuning { 0.3 } else { 0.1 });
     method
 }
 
@@ -61,6 +77,21 @@ fn every_method_passes_every_check() {
 #[test]
 fn what_each_method_is_known_for() {
     block_on(proofs::all(&Device::flex()));
+}
+
+#[test]
+fn what_trains_some_of_the_weights() {
+    block_on(selective::all(&Device::flex()));
+}
+
+#[test]
+fn what_works_together() {
+    block_on(together::all(&Device::flex()));
+}
+
+#[test]
+fn what_needs_no_gradient() {
+    block_on(without_gradient::all(&Device::flex()));
 }
 
 #[test]

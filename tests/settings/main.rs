@@ -7,8 +7,8 @@ use burn::tensor::Device;
 use serde_json::Value;
 use stratune_data::{SourceFile, Tokenizer, load};
 use stratune_protocol::{
-    DataFormat, Event, IstConfig, IstMode, MethodConfig, MethodKind, Projection, RunConfig, Schedule, Setting, Target,
-    TargetOverride,
+    DataFormat, Event, IstConfig, IstMode, MethodConfig, MethodKind, OptimiserKind, Projection, RunConfig, Schedule,
+    Setting, Target, TargetOverride,
 };
 use stratune_runtime::{block_on, peak_host_memory, reset_peak_host_memory};
 use stratune_store::HostTensor;
@@ -45,17 +45,25 @@ fn method_turns() -> Vec<(MethodKind, &'static str, Turn)> {
                 m.overrides.insert("v_proj".into(), TargetOverride { rank: Some(1), alpha: None });
             },
             Setting::Ratio => |m| m.ratio = Some(2.0),
-            Setting::Width => |m| m.width = Some(7),
+            Setting::Width => |m| m.width = Some(12),
             Setting::Scale => |m| m.scale = Some(1.5),
             Setting::Length => |m| m.length = Some(5),
             Setting::Share => |m| m.share = Some(0.2),
             Setting::Dimension => |m| m.dimension = Some(80),
             Setting::Projection => |m| m.projection = Some(Projection::Sparse),
+            Setting::InitialRank => |m| m.initial_rank = Some(5),
+            Setting::Penalty => |m| m.penalty = Some(0.7),
+            Setting::Samples => |m| m.samples = Some(1),
+            Setting::Interval => |m| m.interval = Some(1),
+            Setting::Blocks => |m| m.blocks = Some(3),
+            Setting::Bits => |m| m.bits = Some(8),
+            Setting::Reduction => |m| m.reduction = Some(2),
+            Setting::Gated => |m| m.gated = Some(true),
         }
     };
     let settings = |kind: MethodKind| kind.settings().iter().map(move |s| (kind, s.name(), turn(*s)));
     let layers = |kind: MethodKind| (kind, "layers", (|m| m.layers = vec![1]) as Turn);
-    let per_layer = MethodKind::ALL.into_iter().filter(|kind| *kind != MethodKind::Prompt);
+    let per_layer = MethodKind::ALL.into_iter().filter(|kind| kind.has_layers());
     MethodKind::ALL.into_iter().flat_map(settings).chain(per_layer.map(layers)).collect()
 }
 
@@ -66,6 +74,8 @@ fn method_settings() {
         before.train.steps = 2;
         before.train.learning_rate = 0.02;
         before.method.set(Some(2), |m| &mut m.rank);
+        before.method.set(Some(3), |m| &mut m.initial_rank);
+        before.method.set(Some(8), |m| &mut m.width);
         before.method.set(Some(70), |m| &mut m.dimension);
         let mut after = before.clone();
         turn(&mut after.method[0]);
@@ -94,6 +104,8 @@ fn turns() -> Vec<(&'static str, Change, Change)> {
         ("train.epochs", nothing, |c| c.train.epochs = 0.5),
         ("train.batch_size", nothing, |c| c.train.batch_size = 5),
         ("train.accumulation", nothing, |c| c.train.accumulation = 2),
+        ("train.optimiser", nothing, |c| c.train.optimiser = OptimiserKind::Mezo),
+        ("train.perturbation", |c| c.train.optimiser = OptimiserKind::Mezo, |c| c.train.perturbation = 0.1),
         ("train.learning_rate", nothing, |c| c.train.learning_rate = 0.01),
         ("train.schedule", nothing, |c| c.train.schedule = Schedule::Linear),
         ("train.warmup_steps", nothing, |c| c.train.warmup_steps = 5),

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 use stratune_protocol::{
-    DataFormat, DeviceChoice, IstConfig, IstMode, Methods, Problem, Projection, RunConfig, Schedule, Target,
+    DataFormat, DeviceChoice, IstConfig, IstMode, MethodNames, Methods, ModelReport, OptimiserKind, Problem,
+    Projection, RunConfig, Schedule, Target,
 };
 
 use crate::open;
@@ -60,15 +61,15 @@ pub struct DataFlags {
 #[command(next_help_heading = "Method (`stratune methods` lists them with their settings)")]
 pub struct MethodFlags {
     /// A method, a combination such as mam, or several with commas between [default: lora]
-    #[arg(long, value_parser = choose::<Methods>)]
-    method: Option<Methods>,
+    #[arg(long, value_parser = choose::<MethodNames>)]
+    method: Option<MethodNames>,
     /// Blocks it enters, from 0, such as 0,1,2 [default: all]
     #[arg(long, value_delimiter = ',')]
     layers: Vec<usize>,
     /// Linear layers it enters, such as q_proj,v_proj [default: all seven; ia3: k_proj,v_proj,down_proj]
     #[arg(long, value_delimiter = ',', value_parser = choose::<Target>)]
     targets: Vec<Target>,
-    /// Rank of the update [default: 8; vera 64, hiwi 16]
+    /// Rank of the update; galore: of the gradient [default: 8; vera 64, hiwi 16]
     #[arg(long)]
     rank: Option<usize>,
     /// Scale of the update is alpha / rank [default: 16; lokr 8]
@@ -80,16 +81,17 @@ pub struct MethodFlags {
     /// lora_plus: B's learning rate is this many times A's [default: 16]
     #[arg(long)]
     ratio: Option<f64>,
-    /// Adapters: width of the bottleneck [default: 16]; prefix: of the reparametrising layer [default: none]
+    /// Adapters: width of the bottleneck [default: 16; sparse_adapter 64]; prefix: of the reparametrising layer [default: none]
     #[arg(long)]
     width: Option<usize>,
-    /// parallel: what the adapter's output is multiplied by [default: 4]
+    /// parallel: what the adapter's output is multiplied by; galore: the step [default: 4; galore 0.25]
     #[arg(long)]
     scale: Option<f32>,
     /// prefix, prompt: positions put before the text [default: 10; prompt 20]
     #[arg(long)]
     length: Option<usize>,
-    /// pafi: share of each matrix that trains [default: 0.005]
+    /// pafi, random_mask, fish, lt_sft, diff_pruning, sparse_adapter: share of each matrix that trains [default: 0.005;
+    /// sparse_adapter 0.2]; child_tuning: share of the gradient that a step keeps [default: 0.3]
     #[arg(long)]
     share: Option<f32>,
     /// did, said: numbers that steer all weights [default: 1000]
@@ -98,6 +100,30 @@ pub struct MethodFlags {
     /// did, said: dense, sparse or fastfood [default: fastfood]
     #[arg(long, value_parser = choose::<Projection>)]
     projection: Option<Projection>,
+    /// adalora: rank that training starts with [default: 12]
+    #[arg(long)]
+    initial_rank: Option<usize>,
+    /// adalora: weight of the directions' penalty [default: 0.1]; diff_pruning: of the switches' [default: 0.01]
+    #[arg(long)]
+    penalty: Option<f32>,
+    /// fish, lt_sft, sparse_adapter: rows that are looked at to choose what trains [default: 128]
+    #[arg(long)]
+    samples: Option<usize>,
+    /// Steps between changes: of adalora's ranks [default: 10], lisa's layers [default: 20], galore's directions [default: 200]
+    #[arg(long)]
+    interval: Option<usize>,
+    /// lisa: layers that train at a time [default: 2]
+    #[arg(long)]
+    blocks: Option<usize>,
+    /// qlora, loftq: bits of a base weight, 4 or 8 [default: 4]
+    #[arg(long)]
+    bits: Option<usize>,
+    /// ladder: how many times narrower than the model [default: 4]
+    #[arg(long)]
+    reduction: Option<usize>,
+    /// lora, prefix, pfeiffer: a learned gate decides for each token how much is added
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    gated: Option<bool>,
 }
 
 #[derive(Args, Clone)]
@@ -138,6 +164,12 @@ struct TrainFlags {
     /// Batches added up to one step [default: 1]
     #[arg(long)]
     accumulation: Option<usize>,
+    /// adamw, or mezo, which needs no backward pass [default: adamw]
+    #[arg(long)]
+    optimiser: Option<OptimiserKind>,
+    /// mezo: how far either side of the parameters the loss is taken [default: 1e-3]
+    #[arg(long)]
+    perturbation: Option<f32>,
     /// Peak learning rate [default: 1e-3]
     #[arg(long)]
     learning_rate: Option<f64>,
@@ -190,7 +222,7 @@ fn set<T>(field: &mut T, flag: Option<T>) {
 
 impl RunFlags {
     /// The configuration: the file, then the flags, checked.
-    pub fn to_config(&self) -> Result<RunConfig, Problem> {
+    pub async fn to_config(&self) -> Result<RunConfig, Problem> {
         let mut config = match &self.config {
             None => RunConfig::default(),
             Some(path) => {
@@ -205,7 +237,12 @@ impl RunFlags {
         set(&mut config.model, self.model.clone());
         set(&mut config.device, self.device);
         self.data.clone().apply(&mut config);
-        self.method.clone().apply(&mut config.method)?;
+        let model = match self.method.method {
+            // Some combinations are made for the model's layers.
+            Some(_) => open::model_report(&config.model).await?,
+            None => ModelReport::default(),
+        };
+        self.method.clone().apply(&mut config.method, &model)?;
         self.ist.clone().apply(&mut config);
         self.train.clone().apply(&mut config);
         config.validate()?;
@@ -233,9 +270,9 @@ impl MethodFlags {
     ///
     /// # Errors
     /// A setting was given that none of the methods has.
-    pub fn apply(self, methods: &mut Methods) -> Result<(), Problem> {
+    pub fn apply(self, methods: &mut Methods, model: &ModelReport) -> Result<(), Problem> {
         // The same methods again keep the settings of the file.
-        if let Some(chosen) = self.method
+        if let Some(chosen) = self.method.map(|names| names.methods(model))
             && !chosen.iter().map(|m| m.kind).eq(methods.iter().map(|m| m.kind))
         {
             *methods = chosen;
@@ -256,6 +293,14 @@ impl MethodFlags {
             (methods.set(self.share, |m| &mut m.share), "--share"),
             (methods.set(self.dimension, |m| &mut m.dimension), "--dimension"),
             (methods.set(self.projection, |m| &mut m.projection), "--projection"),
+            (methods.set(self.initial_rank, |m| &mut m.initial_rank), "--initial-rank"),
+            (methods.set(self.penalty, |m| &mut m.penalty), "--penalty"),
+            (methods.set(self.samples, |m| &mut m.samples), "--samples"),
+            (methods.set(self.interval, |m| &mut m.interval), "--interval"),
+            (methods.set(self.blocks, |m| &mut m.blocks), "--blocks"),
+            (methods.set(self.bits, |m| &mut m.bits), "--bits"),
+            (methods.set(self.reduction, |m| &mut m.reduction), "--reduction"),
+            (methods.set(self.gated, |m| &mut m.gated), "--gated"),
         ] {
             if !reached {
                 let what = format!("{} has no such setting", methods.title());
@@ -290,6 +335,8 @@ impl TrainFlags {
         set(&mut train.epochs, self.epochs);
         set(&mut train.batch_size, self.batch_size);
         set(&mut train.accumulation, self.accumulation);
+        set(&mut train.optimiser, self.optimiser);
+        set(&mut train.perturbation, self.perturbation);
         set(&mut train.learning_rate, self.learning_rate);
         set(&mut train.schedule, self.schedule);
         set(&mut train.warmup_steps, self.warmup_steps);

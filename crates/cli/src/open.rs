@@ -1,13 +1,13 @@
 //! Opening what the arguments name: devices, models, adapters, data.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use stratune_data::SourceFile;
-use stratune_protocol::{DeviceChoice, Event, Problem, ProblemKind};
+use stratune_protocol::{DeviceChoice, Event, ModelReport, Problem, ProblemKind};
 use stratune_runtime::Opened;
-use stratune_session::{Base, EXAMPLE, EXAMPLE_HELD_OUT, STARTER, attach, open_device};
-use stratune_store::{DiskFolder, Folder, read_adapter};
+use stratune_session::{Base, EXAMPLE, EXAMPLE_HELD_OUT, STARTER, attach, mix, model_config, open_device};
+use stratune_store::{DiskFolder, Folder, ModelFolder, read_adapter};
 
 /// Opens a device and says which it is and why.
 pub async fn device(choice: DeviceChoice, json: bool) -> Result<Opened, Problem> {
@@ -35,6 +35,12 @@ pub async fn base(model: &str, opened: &Opened, json: bool) -> Result<Base, Prob
     Ok(base)
 }
 
+/// What a model is, from its config.json alone.
+pub async fn model_report(model: &str) -> Result<ModelReport, Problem> {
+    let config = model_config(&ModelFolder::open(folder(model)?).await?)?;
+    Ok(config.report(model, config.parameters()))
+}
+
 /// A model's folder.
 pub fn folder(model: &str) -> Result<Rc<dyn Folder>, Problem> {
     if model == STARTER {
@@ -54,11 +60,28 @@ fn starter() -> Result<Rc<dyn Folder>, Problem> {
         .next("build with the cargo feature 'starter', or name a folder"))
 }
 
-/// Puts the adapter of a folder into a model.
-pub async fn adapter(base: &mut Base, dir: Option<&Path>) -> Result<(), Problem> {
-    let Some(dir) = dir else { return Ok(()) };
-    let adapter = read_adapter(&DiskFolder::new(dir)?).await?;
-    attach(&mut base.model, &adapter).await
+/// Puts the adapters of some folders into a model: one as it is, several weighted, each by one unless told otherwise.
+pub async fn adapters(base: &mut Base, dirs: &[PathBuf], weights: &[f32]) -> Result<(), Problem> {
+    if !weights.is_empty() && weights.len() != dirs.len() {
+        let what = format!("there are {} adapters and {} weights", dirs.len(), weights.len());
+        return Err(Problem::input(what).at("--weights").next("give a weight for each adapter, or none"));
+    }
+    if let Some(weight) = weights.iter().find(|w| !w.is_finite()) {
+        return Err(Problem::input(format!("a weight is {weight}")).at("--weights").next("use a number"));
+    }
+    match (dirs, weights) {
+        ([], _) => Ok(()),
+        ([dir], []) => attach(&mut base.model, &read_adapter(&DiskFolder::new(dir)?).await?).await,
+        _ => {
+            let mut read = Vec::new();
+            for (k, dir) in dirs.iter().enumerate() {
+                let weight = weights.get(k).copied().unwrap_or(1.0);
+                read.push((read_adapter(&DiskFolder::new(dir)?).await?, weight));
+            }
+            base.model = mix(&base.model, &read).await?;
+            Ok(())
+        }
+    }
 }
 
 /// Reads data files whole. `example` and `example-held-out` are built in, unless there are files of these names.

@@ -118,7 +118,7 @@ impl Ist {
         }
         let mut active = vec![false; self.scores.0.len()];
         self.active.iter().for_each(|i| active[*i] = true);
-        Ok(Selection { active, events })
+        Ok(Selection { active, events, released: Vec::new() })
     }
 }
 

@@ -8,9 +8,11 @@
 //! blocks that can be damped without harm. Blocks train with weight σ(I) and are damped with weight σ(−I).
 
 mod hook;
+mod lisa;
 mod sample;
 mod score;
 
 pub use hook::Ist;
+pub use lisa::Lisa;
 pub use sample::{Floor, draw};
 pub use score::{Reward, Scores};

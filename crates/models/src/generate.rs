@@ -68,6 +68,22 @@ pub async fn generate(
     sampling: &Sampling,
     mut take: impl FnMut(u32) -> Result<bool, Problem>,
 ) -> Result<(), Problem> {
+    generate_rows(model, prompt, 1, max_tokens, sampling, |_, token| take(token)).await
+}
+
+/// The same in `rows` rows of one batch, which differ where the model treats its rows differently. `take` gets the row
+/// and its token; a row that has ended gets no more.
+///
+/// # Errors
+/// The prompt is empty or fills the context, or the device does not answer.
+pub async fn generate_rows(
+    model: &Llama,
+    prompt: &[u32],
+    rows: usize,
+    max_tokens: usize,
+    sampling: &Sampling,
+    mut take: impl FnMut(usize, u32) -> Result<bool, Problem>,
+) -> Result<(), Problem> {
     let context = model.config.max_position_embeddings.saturating_sub(model.taken_positions());
     if prompt.is_empty() {
         return Err(Problem::input("the prompt is empty").next("type something"));
@@ -77,16 +93,19 @@ pub async fn generate(
         return Err(Problem::input(what).next("shorten the prompt"));
     }
     let mut caches = model.caches();
-    let mut tokens = prompt.to_vec();
+    let mut tokens = prompt.repeat(rows);
+    let mut going = vec![true; rows];
     for step in 0..max_tokens.min(context - prompt.len()) {
         let ids: Vec<i32> = tokens.iter().map(|t| *t as i32).collect();
-        let input = Tensor::<2, Int>::from_data(TensorData::new(ids, [1, tokens.len()]), &model.device());
+        let input = Tensor::<2, Int>::from_data(TensorData::new(ids, [rows, tokens.len() / rows]), &model.device());
         let logits = read_f32(model.next_logits(input, &mut caches)).await?;
-        let next = sampling.pick(&logits, step as u64);
-        if !take(next)? {
+        tokens = logits.chunks(model.config.vocab_size).map(|row| sampling.pick(row, step as u64)).collect();
+        for (row, token) in tokens.iter().enumerate() {
+            going[row] = going[row] && take(row, *token)?;
+        }
+        if !going.contains(&true) {
             break;
         }
-        tokens = vec![next];
         yield_now().await;
     }
     Ok(())

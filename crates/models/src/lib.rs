@@ -6,5 +6,5 @@ mod generate;
 pub mod llama;
 pub mod nn;
 
-pub use generate::{Sampling, generate};
+pub use generate::{Sampling, generate, generate_rows};
 pub use llama::{Llama, LlamaConfig};

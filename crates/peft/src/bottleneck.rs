@@ -1,22 +1,26 @@
 //! Adapters: a small network beside or after a part of a block.
 //!
-//! `a(h) = s · (U relu(D h + b_D) + b_U)`, D Kaiming-uniform, the rest zero, so that a new one changes nothing.
+//! `a(h) = s · (U f(D h + b_D) + b_U)`, D random, U and the biases zero, so that a new one changes nothing.
 //!
-//! | method | where |
-//! |---|---|
-//! | Houlsby (2019, arXiv 1902.00751) | after the attention, `h + a(h)`, and after the feed-forward |
-//! | Pfeiffer (2021, arXiv 2005.00247) | after the feed-forward |
-//! | parallel (He et al. 2022, arXiv 2110.04366, §3.3) | beside the feed-forward: its input goes in, its output gets `a` |
+//! | method | where | D and U |
+//! |---|---|---|
+//! | Houlsby (2019, arXiv 1902.00751) | after the attention, `h + a(h)`, and after the feed-forward | matrices |
+//! | Pfeiffer (2021, arXiv 2005.00247) | after the feed-forward | matrices |
+//! | parallel (He et al. 2022, arXiv 2110.04366, §3.3) | beside the feed-forward: its input goes in, its output gets `a` | matrices |
+//! | Compacter (Karimi Mahabadi et al. 2021, arXiv 2106.04647, eq. 5) | as Houlsby, f is GELU | `Σᵢ Aᵢ ⊗ (sᵢ tᵢᵀ)`, four terms, the Aᵢ shared by all layers |
+//! | SparseAdapter (He et al. 2022, arXiv 2210.04284) | as Pfeiffer | matrices of which a chosen share is kept |
 //!
-//! Norms and head stay frozen here: list `layer_norm` beside it to train the norms too.
+//! f is ReLU elsewhere. Norms and head stay frozen here: list `layer_norm` beside it to train the norms too.
 
-use burn::tensor::activation::relu;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::activation::{gelu_approximate, relu};
+use burn::tensor::{Device, Tensor, TensorData};
+use rand_chacha::ChaCha8Rng;
 use stratune_kernels::linear;
-use stratune_protocol::draws;
+use stratune_protocol::{COMPACTER_TERMS, MethodConfig, MethodKind, draws, normals};
 
 use crate::site::{kaiming, uniform};
-use crate::{Param, Parameters, Pass, PeftError, Visitor};
+use crate::sparse::{Places, check_share, largest, stored_on};
+use crate::{Gate, Param, Parameters, Pass, PeftError, Shared, Visitor};
 
 /// Where in its block a bottleneck is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,6 +34,15 @@ pub enum Place {
 }
 
 impl Place {
+    /// The places that a method has.
+    pub fn of(kind: MethodKind) -> &'static [Self] {
+        match kind {
+            MethodKind::Houlsby | MethodKind::Compacter => &[Self::AfterAttention, Self::AfterMlp],
+            MethodKind::Parallel => &[Self::BesideMlp],
+            _ => &[Self::AfterMlp],
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::AfterAttention => "after_attention",
@@ -45,40 +58,114 @@ pub struct Bottleneck {
     /// Where.
     pub place: Place,
     /// D, `[width, hidden]`.
-    pub down: Param<2>,
+    pub down: Matrix,
     /// `[width]`.
     pub down_bias: Param<1>,
     /// U, `[hidden, width]`.
-    pub up: Param<2>,
+    pub up: Matrix,
     /// `[hidden]`.
     pub up_bias: Param<1>,
     /// s.
     pub scale: f32,
+    /// Decides for each token how much is added.
+    pub gate: Option<Gate>,
+}
+
+/// How a matrix of a bottleneck is written.
+#[derive(Clone, Debug)]
+// A model holds few of them, and each is used at every step: a pointer would buy nothing.
+#[allow(clippy::large_enum_variant)]
+pub enum Matrix {
+    /// As it is, `[out, in]`.
+    Dense(Param<2>),
+    /// Compacter's: with the shared Aᵢ, `[n, n, n]`, the sum of the Kronecker products `Aᵢ ⊗ (sᵢ tᵢᵀ)`.
+    Kronecker {
+        /// s, `[n, out / n]`.
+        left: Param<2>,
+        /// t, `[n, in / n]`.
+        right: Param<2>,
+    },
+    /// Zero but at the kept places.
+    Sparse {
+        /// Where, `[kept]`.
+        places: Places,
+        /// What is there, `[kept]`.
+        values: Param<1>,
+        /// `[out, in]`.
+        shape: [usize; 2],
+    },
+}
+
+impl Matrix {
+    /// `[out, in]`.
+    fn value(&self, shared: &Shared) -> Tensor<2> {
+        match self {
+            Self::Dense(param) => param.value.clone(),
+            Self::Kronecker { left, right } => {
+                let [n, rows] = left.value.dims();
+                let columns = right.value.dims()[1];
+                let Some(rules) = &shared.compacter else {
+                    // Only a model taken apart by hand lacks the shared factors; without them there is no update.
+                    return Tensor::zeros([n * rows, n * columns], &left.value.device());
+                };
+                // (Aᵢ ⊗ sᵢtᵢᵀ)[a·rows + p, b·columns + q] = Aᵢ[a, b] · sᵢ[p] · tᵢ[q]
+                let outer = left.value.clone().unsqueeze_dim::<3>(2) * right.value.clone().unsqueeze_dim::<3>(1);
+                let rules = rules.value.clone().reshape([n, n * n]).transpose();
+                let sum = rules.matmul(outer.reshape([n, rows * columns]));
+                sum.reshape([n, n, rows, columns]).swap_dims(1, 2).reshape([n * rows, n * columns])
+            }
+            Self::Sparse { places, values, shape } => {
+                let [rows, columns] = *shape;
+                let flat = Tensor::<1>::zeros([rows * columns], &values.value.device());
+                let at = places.flat(columns);
+                flat.select_assign(0, at, values.value.clone(), burn::tensor::IndexingUpdateOp::Add)
+                    .reshape([rows, columns])
+            }
+        }
+    }
 }
 
 impl Bottleneck {
-    /// A new one that changes nothing yet.
+    /// A new one that changes nothing yet, for a block of a model `hidden` wide.
     ///
     /// # Errors
-    /// The width is 0.
+    /// The width does not fit.
     pub fn new(
+        config: &MethodConfig,
         place: Place,
-        [hidden, width]: [usize; 2],
-        scale: f32,
+        hidden: usize,
         (seed, block): (u64, usize),
         device: &Device,
     ) -> Result<Self, PeftError> {
+        let width = config.width.unwrap_or(0);
         if width == 0 {
             return Err(PeftError::WidthZero);
         }
         let mut rng = draws(seed, place.name(), [block as u64, 0]);
+        let zeros = |shape: [usize; 2]| Tensor::zeros(shape, device);
+        let (down, up) = match config.kind {
+            MethodKind::Compacter => kronecker([width, hidden], &mut rng, device)?,
+            MethodKind::SparseAdapter => {
+                let start = uniform(&mut rng, [width, hidden], kaiming(hidden), device);
+                (
+                    sparse(start, config.share.unwrap_or(0.0))?,
+                    sparse(zeros([hidden, width]), config.share.unwrap_or(0.0))?,
+                )
+            }
+            _ => (
+                Matrix::Dense(Param::trainable(uniform(&mut rng, [width, hidden], kaiming(hidden), device))),
+                Matrix::Dense(Param::trainable(zeros([hidden, width]))),
+            ),
+        };
+        let gated = config.gated == Some(true);
         Ok(Self {
             place,
-            down: Param::trainable(uniform(&mut rng, [width, hidden], kaiming(hidden), device)),
+            down,
             down_bias: Param::trainable(Tensor::zeros([width], device)),
-            up: Param::trainable(Tensor::zeros([hidden, width], device)),
+            up,
             up_bias: Param::trainable(Tensor::zeros([hidden], device)),
-            scale,
+            scale: config.scale.unwrap_or(1.0),
+            gate: gated.then(|| Gate::new(hidden, &mut draws(seed, "gate", [block as u64, 64 + place as u64]), device)),
         })
     }
 
@@ -87,18 +174,109 @@ impl Bottleneck {
     /// # Shapes
     /// - `h`, output: `[batch, seq, hidden]`
     pub fn forward(&self, h: Tensor<3>, pass: &Pass) -> Tensor<3> {
-        let narrow = relu(linear(h, self.down.value.clone()) + self.down_bias.value.clone().unsqueeze());
-        let wide = linear(narrow, self.up.value.clone()) + self.up_bias.value.clone().unsqueeze();
-        wide.mul_scalar(self.scale * pass.damping)
+        let open = self.gate.as_ref().map(|gate| gate.open(h.clone()));
+        let narrow = linear(h, self.down.value(&pass.shared)) + self.down_bias.value.clone().unsqueeze();
+        let narrow = match self.down {
+            Matrix::Kronecker { .. } => gelu_approximate(narrow),
+            _ => relu(narrow),
+        };
+        let wide = linear(narrow, self.up.value(&pass.shared)) + self.up_bias.value.clone().unsqueeze();
+        let wide = wide.mul_scalar(self.scale * pass.damping);
+        match open {
+            None => wide,
+            Some(open) => wide * open,
+        }
+    }
+
+    /// SparseAdapter's matrices as they are scored, whole: D as it is drawn, U normal with a deviation of 0.01, because at
+    /// its zero start nothing could be told about D.
+    pub fn whole(&self, (seed, block): (u64, usize)) -> Self {
+        let mut whole = self.clone();
+        let [hidden, width] = [self.up_bias.value.dims()[0], self.down_bias.value.dims()[0]];
+        let device = self.up_bias.value.device();
+        let mut rng = draws(seed, self.place.name(), [block as u64, 0]);
+        whole.down = Matrix::Dense(Param::trainable(uniform(&mut rng, [width, hidden], kaiming(hidden), &device)));
+        let up = normals(&mut draws(seed, "sparse_adapter_up", [block as u64, 0]), hidden * width, 0.01);
+        whole.up = Matrix::Dense(Param::trainable(Tensor::from_data(TensorData::new(up, [hidden, width]), &device)));
+        whole
+    }
+
+    /// Keeps of `whole` the places with the highest scores, one score a weight of D and of U; U starts at zero there.
+    pub fn choose(&mut self, down: (&[f32], &[f32]), up: &[f32]) {
+        for (matrix, scores, start) in [(&mut self.down, down.1, Some(down.0)), (&mut self.up, up, None)] {
+            let Matrix::Sparse { places, values, shape } = matrix else { continue };
+            let device = values.value.device();
+            let flat = largest(scores, values.value.dims()[0]);
+            let kept: Vec<f32> = flat.iter().map(|i| start.map_or(0.0, |s| s[*i as usize])).collect();
+            *places = stored_on(&flat, *shape, &device);
+            values.value = Tensor::from_floats(kept.as_slice(), &device);
+        }
+    }
+}
+
+/// D and U of Compacter; U's left factors are zero. Right factors as Glorot has them.
+fn kronecker(
+    [width, hidden]: [usize; 2],
+    rng: &mut ChaCha8Rng,
+    device: &Device,
+) -> Result<(Matrix, Matrix), PeftError> {
+    let n = COMPACTER_TERMS;
+    if !width.is_multiple_of(n) || !hidden.is_multiple_of(n) {
+        return Err(PeftError::NotInTerms { width, hidden, terms: n });
+    }
+    let mut glorot = |size: usize| {
+        let bound = (6.0 / (1 + size / n) as f32).sqrt();
+        uniform(rng, [n, size / n], bound, device)
+    };
+    let down = Matrix::Kronecker { left: Param::trainable(glorot(width)), right: Param::trainable(glorot(hidden)) };
+    let up = Matrix::Kronecker {
+        left: Param::trainable(Tensor::zeros([n, hidden / n], device)),
+        right: Param::trainable(glorot(width)),
+    };
+    Ok((down, up))
+}
+
+/// The Aᵢ of Compacter, `[n, n, n]`: normal with the deviation 0.01.
+pub(crate) fn compacter_rules(seed: u64, device: &Device) -> Param<3> {
+    let n = COMPACTER_TERMS;
+    let values = normals(&mut draws(seed, "compacter", [0, 0]), n * n * n, 0.01);
+    Param::trainable(Tensor::from_data(TensorData::new(values, [n, n, n]), device))
+}
+
+/// A matrix of which a share is kept; until it is chosen, the first entries.
+fn sparse(start: Tensor<2>, share: f32) -> Result<Matrix, PeftError> {
+    let (shape, device) = (start.dims(), start.device());
+    let count = check_share(share, shape)?;
+    let flat: Vec<i32> = (0..count as i32).collect();
+    let values = start.reshape([shape[0] * shape[1]]).narrow(0, 0, count);
+    Ok(Matrix::Sparse { places: stored_on(&flat, shape, &device), values: Param::trainable(values), shape })
+}
+
+impl Matrix {
+    fn each(&mut self, path: &str, visitor: &mut impl Visitor) {
+        match self {
+            Self::Dense(param) => visitor.visit(&format!("{path}.weight"), param),
+            Self::Kronecker { left, right } => {
+                visitor.visit(&format!("{path}.left"), left);
+                visitor.visit(&format!("{path}.right"), right);
+            }
+            Self::Sparse { places, values, .. } => {
+                places.each(path, visitor);
+                visitor.visit(&format!("{path}.sparse_values"), values);
+            }
+        }
     }
 }
 
 impl Parameters for Bottleneck {
     fn each(&mut self, path: &str, visitor: &mut impl Visitor) {
         let path = format!("{path}.adapters.{}", self.place.name());
-        visitor.visit(&format!("{path}.down.weight"), &mut self.down);
+        self.down.each(&format!("{path}.down"), visitor);
         visitor.visit(&format!("{path}.down.bias"), &mut self.down_bias);
-        visitor.visit(&format!("{path}.up.weight"), &mut self.up);
+        self.up.each(&format!("{path}.up"), visitor);
         visitor.visit(&format!("{path}.up.bias"), &mut self.up_bias);
+        if let Some(gate) = &mut self.gate {
+            gate.each(&path, visitor);
+        }
     }
 }

@@ -1,11 +1,13 @@
 //! What a method adds to a linear layer: one case a method, so that the compiler names each place a new one concerns.
 
 use burn::tensor::Tensor;
-use stratune_protocol::{MethodConfig, MethodKind};
+use stratune_protocol::{MethodConfig, MethodKind, Problem};
+use stratune_runtime::read_f32;
 
+use crate::sparse::check_share;
 use crate::{
-    Bias, Dora, Hiwi, Ia3, Intrinsic, Kronecker, Lora, Param, Parameters, Pass, PeftError, Shared, Site, Sparse, Ssf,
-    Vera, Visitor,
+    Adalora, Bias, Diff, Dora, Hiwi, Ia3, Intrinsic, Kronecker, Lora, Mixture, Param, Parameters, Pass, PeftError,
+    Shared, Site, Sparse, Ssf, Vera, Visitor,
 };
 
 /// What a method adds to a linear layer.
@@ -13,8 +15,10 @@ use crate::{
 // A model holds few of them, and each is used at every step: a pointer would buy nothing.
 #[allow(clippy::large_enum_variant)]
 pub enum Delta {
-    /// A low-rank update: LoRA, rsLoRA, LoRA+, LoRA-FA, PiSSA.
+    /// A low-rank update: LoRA and what differs from it in a line.
     Lora(Lora),
+    /// A low-rank update whose directions have a gain each.
+    Adalora(Adalora),
     /// A low-rank update of the direction, and the rows' lengths.
     Dora(Dora),
     /// Two vectors on shared random matrices.
@@ -33,6 +37,10 @@ pub enum Delta {
     Hiwi(Hiwi),
     /// Some of the layer's own weights.
     Sparse(Sparse),
+    /// A difference for each weight, and a switch.
+    Diff(Diff),
+    /// Several adapters.
+    Mixture(Mixture),
 }
 
 impl Delta {
@@ -48,7 +56,10 @@ impl Delta {
             | MethodKind::LoraPlus
             | MethodKind::LoraFa
             | MethodKind::Pissa
+            | MethodKind::Qlora
+            | MethodKind::Loftq
             | MethodKind::Dylora => Self::Lora(Lora::new(config, site).await?),
+            MethodKind::Adalora => Self::Adalora(Adalora::new(config, site)?),
             MethodKind::Dora => Self::Dora(Dora::new(config, site).await?),
             MethodKind::Vera => Self::Vera(Vera::new(config, site)?),
             MethodKind::Lokr => Self::Kronecker(Kronecker::new(config, site)?),
@@ -57,13 +68,25 @@ impl Delta {
             MethodKind::Ssf => Self::Ssf(Ssf::new(site)),
             MethodKind::Bitfit => Self::Bias(Bias::new(site)),
             MethodKind::Hiwi => Self::Hiwi(Hiwi::new(config, site)?),
-            MethodKind::Pafi => Self::Sparse(Sparse::smallest(config, site).await?),
+            MethodKind::Pafi | MethodKind::RandomMask | MethodKind::Fish | MethodKind::LtSft => {
+                Self::Sparse(Sparse::new(config, site).await?)
+            }
+            MethodKind::DiffPruning => {
+                check_share(config.share.unwrap_or(0.0), site.shape())?;
+                Self::Diff(Diff::new(config, site))
+            }
             MethodKind::Houlsby
             | MethodKind::Pfeiffer
             | MethodKind::Parallel
+            | MethodKind::Compacter
+            | MethodKind::SparseAdapter
             | MethodKind::Prefix
             | MethodKind::Prompt
+            | MethodKind::Ladder
             | MethodKind::LayerNorm
+            | MethodKind::ChildTuning
+            | MethodKind::Lisa
+            | MethodKind::Galore
             | MethodKind::Full => return Ok(None),
         }))
     }
@@ -76,10 +99,16 @@ impl Delta {
         }
     }
 
+    /// Whether [`input`](Self::input) does something.
+    pub(crate) fn changes_input(&self) -> bool {
+        matches!(self, Self::Ia3(ia3) if ia3.on_input)
+    }
+
     /// The layer's output, as the method changes it, from `y = x Wᵀ` and what the methods before made of it.
     pub(crate) fn output(&self, x: Tensor<3>, y: Tensor<3>, weight: &Tensor<2>, pass: &Pass) -> Tensor<3> {
         match self {
             Self::Lora(lora) => y + lora.forward(x, pass),
+            Self::Adalora(adalora) => y + adalora.forward(x, pass),
             Self::Dora(dora) => dora.forward(x, y, weight, pass),
             Self::Vera(vera) => vera.forward(x, y, pass),
             Self::Kronecker(product) => y + product.forward(x, pass),
@@ -90,12 +119,32 @@ impl Delta {
             Self::Bias(bias) => bias.forward(y, pass),
             Self::Hiwi(hiwi) => hiwi.forward(y, pass),
             Self::Sparse(sparse) => y + sparse.forward(x, pass),
+            Self::Diff(diff) => y + diff.forward(x, pass),
+            Self::Mixture(mixture) => mixture.forward(x, y, weight, pass),
+        }
+    }
+
+    /// What the method's penalty in the loss adds to the gradients, by the end of the parameter's path. `weight` is one
+    /// over the layers that have such a penalty.
+    pub fn penalty_gradients(&self, weight: f32) -> Vec<(&'static str, Tensor<2>)> {
+        match self {
+            Self::Adalora(adalora) => adalora.penalty_gradients(weight).into(),
+            Self::Diff(diff) => vec![("diff_switch", diff.penalty_gradient())],
+            _ => Vec::new(),
         }
     }
 
     /// Keeps what is needed to compute the same and throws away what only training needs.
-    pub fn settle(&mut self) {
+    ///
+    /// # Errors
+    /// The device does not answer.
+    pub async fn settle(&mut self) -> Result<(), Problem> {
         match self {
+            Self::Diff(diff) => {
+                let (update, share) = (diff.update(), diff.share);
+                let (shape, device) = (update.dims(), update.device());
+                *self = Self::Sparse(Sparse::largest_of(&read_f32(update).await?, share, shape, &device));
+            }
             Self::Lora(lora) => lora.settle(),
             Self::Hiwi(hiwi) => *self = Self::Bias(Bias { value: Param::trainable(hiwi.bias()) }),
             Self::Dora(_)
@@ -105,8 +154,11 @@ impl Delta {
             | Self::Ia3(_)
             | Self::Ssf(_)
             | Self::Bias(_)
+            | Self::Adalora(_)
+            | Self::Mixture(_)
             | Self::Sparse(_) => {}
         }
+        Ok(())
     }
 
     /// Moves it into a weight and a bias that compute the same.
@@ -119,6 +171,7 @@ impl Delta {
         let plus = |bias: Option<Tensor<1>>, more: Tensor<1>| Some(bias.map_or(more.clone(), |b| b + more));
         match self {
             Self::Lora(lora) => (weight + lora.update(), bias),
+            Self::Adalora(adalora) => (weight + adalora.update(), bias),
             Self::Dora(dora) => (dora.merged(weight), bias),
             Self::Vera(vera) => (vera.merged(weight, shared), bias),
             Self::Kronecker(product) => (weight + product.update(), bias),
@@ -135,6 +188,8 @@ impl Delta {
             Self::Bias(more) => (weight, plus(bias, more.value.value.clone())),
             Self::Hiwi(hiwi) => (weight, plus(bias, hiwi.bias())),
             Self::Sparse(sparse) => (weight + sparse.update(), bias),
+            Self::Diff(diff) => (weight + diff.update(), bias),
+            Self::Mixture(mixture) => mixture.merge(weight, bias),
         }
     }
 }
@@ -152,6 +207,10 @@ impl Parameters for Delta {
             Self::Bias(bias) => bias.each(path, visitor),
             Self::Hiwi(hiwi) => hiwi.each(path, visitor),
             Self::Sparse(sparse) => sparse.each(path, visitor),
+            Self::Adalora(adalora) => adalora.each(path, visitor),
+            Self::Diff(diff) => diff.each(path, visitor),
+            // Adapters at work, not in training: their parameters would have one path.
+            Self::Mixture(_) => {}
         }
     }
 }

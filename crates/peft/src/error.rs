@@ -22,6 +22,22 @@ pub enum PeftError {
     /// A bottleneck of width zero.
     #[error("width is 0")]
     WidthZero,
+    /// A share of a matrix that is less than one of its weights.
+    #[error("the share is less than one of the matrix's {weights} weights")]
+    ShareBelowOne {
+        /// Weights of the matrix.
+        weights: usize,
+    },
+    /// A matrix that is no sum of Kronecker products.
+    #[error("width {width} or hidden size {hidden} is not a multiple of {terms}, the terms of Compacter's sums")]
+    NotInTerms {
+        /// Width of the bottleneck.
+        width: usize,
+        /// Width of the model.
+        hidden: usize,
+        /// Terms.
+        terms: usize,
+    },
     /// Two methods with the same parameters at one place.
     #[error("{0} enters where another method already has parameters of the same name")]
     Occupied(MethodKind),
@@ -51,6 +67,8 @@ impl PeftError {
             Self::RankAboveMatrix { .. } => "use a lower rank, or leave this target out",
             Self::DimensionZero => "use a dimension of 1 or more",
             Self::DimensionAboveMatrix { .. } => "use a smaller dimension, or --projection sparse",
+            Self::ShareBelowOne { .. } => "use a larger share, or leave this target out",
+            Self::NotInTerms { .. } => "use a width that is a multiple of 4; the model's must be, too",
             Self::WidthZero => "use a width of 1 or more",
             Self::Occupied(_) => "give the methods different layers or targets",
         };

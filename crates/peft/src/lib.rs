@@ -5,18 +5,23 @@
 //! one model code for every method; the compiler names each place that a new one must be handled. Parameter paths are
 //! Hugging Face's.
 
+mod adalora;
 mod bottleneck;
 mod delta;
+mod diff;
 mod dora;
 mod error;
+mod gate;
 mod intrinsic;
 mod kronecker;
 mod linear;
 mod lora;
+mod mixture;
 mod param;
 mod pass;
 mod prefix;
 mod projection;
+mod quantised;
 mod shared;
 mod site;
 mod sparse;
@@ -24,23 +29,29 @@ mod svd;
 mod vectors;
 mod vera;
 
-pub use bottleneck::{Bottleneck, Place};
+pub use adalora::Adalora;
+pub use bottleneck::{Bottleneck, Matrix, Place};
 pub use delta::Delta;
+pub use diff::Diff;
 pub use dora::Dora;
 pub use error::PeftError;
+pub use gate::Gate;
 pub use intrinsic::Intrinsic;
 pub use kronecker::{Kronecker, Second};
 pub use linear::Linear;
 pub use lora::{Lora, lora_scale};
+pub use mixture::{Mixture, Part};
 pub use param::{
-    Gradients, Misfit, Param, Parameters, Values, Visitor, added, collect_gradients, count_trainable, everything,
+    Gradients, Misfit, Param, Parameters, Rule, Values, Visitor, added, collect_gradients, count_trainable, everything,
     restore, restore_added, snapshot, track,
 };
 pub use pass::{Dropout, Pass};
 pub use prefix::Prefix;
 pub use projection::{Fastfood, Projector};
+pub use quantised::quantise;
 pub use shared::{PrefixEncoder, Shared, VeraMatrices};
 pub use site::Site;
-pub use sparse::Sparse;
+pub use sparse::{Places, Sparse};
+pub use svd::directions;
 pub use vectors::{Bias, Hiwi, Ia3, Ssf};
 pub use vera::Vera;

@@ -3,6 +3,7 @@
 use burn::tensor::Tensor;
 use stratune_kernels::linear;
 
+use crate::param::dense;
 use crate::{Delta, Param, Parameters, Pass, Shared, Visitor};
 
 /// `x Wᵀ + b`, and what methods make of it.
@@ -27,24 +28,30 @@ impl Linear {
         self.weight.value.dims()
     }
 
+    /// W in floats, whatever few bits it is kept in.
+    pub fn weight(&self) -> Tensor<2> {
+        dense(&self.weight.value)
+    }
+
     /// # Shapes
     /// - `x`: `[batch, seq, in]`
     /// - output: `[batch, seq, out]`
     pub fn forward(&self, x: Tensor<3>, pass: &Pass) -> Tensor<3> {
         let x = self.deltas.iter().fold(x, |x, delta| delta.input(x, pass));
-        let y = linear(x.clone(), self.weight.value.clone());
+        let weight = self.weight();
+        let y = linear(x.clone(), weight.clone());
         let y = match &self.bias {
             None => y,
             Some(bias) => y + bias.value.clone().unsqueeze(),
         };
-        self.deltas.iter().fold(y, |y, delta| delta.output(x.clone(), y, &self.weight.value, pass))
+        self.deltas.iter().fold(y, |y, delta| delta.output(x.clone(), y, &weight, pass))
     }
 
     /// Moves the additions into weight and bias.
     pub fn merge(&mut self, shared: &Shared) {
         for delta in std::mem::take(&mut self.deltas) {
             let bias = self.bias.take().map(|b| b.value);
-            let (weight, bias) = delta.merge(self.weight.value.clone(), bias, shared);
+            let (weight, bias) = delta.merge(self.weight(), bias, shared);
             self.weight.value = weight;
             self.bias = bias.map(Param::frozen);
         }

@@ -9,6 +9,9 @@
 //! | rsLoRA (2312.03732) | s = α/√r |
 //! | LoRA+ (2402.12354) | B's learning rate is `ratio` times A's |
 //! | LoRA-FA (2308.03303) | A stays as drawn |
+//! | QLoRA (2305.14314) | the base is kept in few bits ([`quantise`](crate::quantise)) |
+//! | LoftQ (2310.08659) | the same, and A and B start at what the few bits have lost |
+//! | gated (UniPELT, 2110.07577, §3.2) | s = σ(w·x + b), learned, for each token |
 //! | DyLoRA (2210.07558) | while training, a rank b up to r is drawn for each batch: A's first b rows, B's first b columns, s = α/b |
 //! | PiSSA (2404.02948) | A and B start at the matrix's r largest directions, B₀A₀, which are taken off: s·(BA − B₀A₀) |
 //!
@@ -20,8 +23,9 @@ use rand::RngExt;
 use stratune_kernels::linear;
 use stratune_protocol::{MethodConfig, MethodKind, draws};
 
+use crate::param::dense;
 use crate::site::{kaiming, uniform};
-use crate::{Param, Parameters, Pass, PeftError, Site, Visitor, svd};
+use crate::{Gate, Param, Parameters, Pass, PeftError, Site, Visitor, quantise, svd};
 
 /// The two factors of an update.
 #[derive(Clone, Debug)]
@@ -30,8 +34,12 @@ pub struct Lora {
     pub a: Param<2>,
     /// B, `[out, rank]`.
     pub b: Param<2>,
-    /// PiSSA: A₀ and B₀, where the factors started.
+    /// PiSSA and LoftQ: A₀ and B₀, where the factors started.
     pub start: Option<(Tensor<2>, Tensor<2>)>,
+    /// Whether the base has what the factors start at, so that it is taken off: PiSSA's does, LoftQ's does not.
+    pub start_in_base: bool,
+    /// Decides for each token how much is added, in place of the scale.
+    pub gate: Option<Gate>,
     /// What the product is multiplied by, s.
     pub scale: f32,
     /// DyLoRA: α, and a draw of the rank at each batch.
@@ -61,8 +69,12 @@ impl Lora {
         check_rank(rank, [outputs, inputs])?;
         let scale = lora_scale(config.kind, rank, alpha);
         let device = site.device();
-        let (a, b, start) = if config.kind == MethodKind::Pissa {
-            let (a, b) = svd::factors(&site.weight, rank, scale).await?;
+        let start = match config.kind {
+            MethodKind::Pissa => Some(svd::factors(&site.weight, rank, scale).await?),
+            MethodKind::Loftq => Some(loftq(&site.weight, config.bits.unwrap_or(4), rank, scale).await?),
+            _ => None,
+        };
+        let (a, b, start) = if let Some((a, b)) = start {
             (a.clone(), b.clone(), Some((a, b)))
         } else {
             let a = uniform(&mut site.draws("lora_A"), [rank, inputs], kaiming(inputs), &device);
@@ -72,7 +84,10 @@ impl Lora {
         let b = Param::trainable(b).at_rate(config.ratio.unwrap_or(1.0));
         let dropout = config.dropout.unwrap_or(0.0);
         let dynamic = (config.kind == MethodKind::Dylora).then_some(alpha);
-        Ok(Self { a, b, start, scale, dynamic, dropout, site: site.target as u64 })
+        let gated = config.gated == Some(true);
+        let gate = gated.then(|| Gate::new(inputs, &mut site.draws("gate"), &device));
+        let start_in_base = config.kind == MethodKind::Pissa;
+        Ok(Self { a, b, start, start_in_base, gate, scale, dynamic, dropout, site: site.target as u64 })
     }
 
     /// The addition to the layer's output, not damped.
@@ -94,8 +109,12 @@ impl Lora {
                 (a, b, alpha / rank as f32)
             }
         };
+        if let Some(gate) = &self.gate {
+            let open = gate.open(x.clone());
+            return linear(linear(x, a).mul_scalar(pass.damping), b) * open;
+        }
         let y = linear(linear(x.clone(), a).mul_scalar(scale * pass.damping), b);
-        match &self.start {
+        match self.start.as_ref().filter(|_| self.start_in_base) {
             None => y,
             Some((a, b)) => y - linear(linear(x, a.clone()).mul_scalar(self.scale * pass.damping), b.clone()),
         }
@@ -106,7 +125,8 @@ impl Lora {
         (self.a.value.clone().narrow(0, 0, rank), self.b.value.clone().narrow(1, 0, rank))
     }
 
-    /// Makes PiSSA's factors and their start one pair of twice the rank, which any reader of LoRA computes.
+    /// Makes PiSSA's or LoftQ's factors and their start one pair of twice the rank, which any reader of LoRA computes on
+    /// the base as it was.
     pub(crate) fn settle(&mut self) {
         if let Some((a, b)) = self.start.take() {
             self.a = Param::trainable(Tensor::cat(vec![self.a.value.clone(), a], 0));
@@ -118,12 +138,19 @@ impl Lora {
     pub fn update(&self) -> Tensor<2> {
         let product = |a: &Tensor<2>, b: &Tensor<2>| b.clone().matmul(a.clone());
         let whole = product(&self.a.value, &self.b.value);
-        let whole = match &self.start {
+        let whole = match self.start.as_ref().filter(|_| self.start_in_base) {
             None => whole,
             Some((a, b)) => whole - product(a, b),
         };
         whole.mul_scalar(self.scale)
     }
+}
+
+/// LoftQ's start (Li et al. 2023, arXiv 2310.08659, algorithm 1, one turn as in PEFT): s·BA has the largest directions of
+/// W − Q, with Q the few bits of W, which is what the base holds.
+async fn loftq(weight: &Tensor<2>, bits: usize, rank: usize, scale: f32) -> Result<(Tensor<2>, Tensor<2>), PeftError> {
+    let lost = weight.clone() - dense(&quantise(weight.clone(), bits));
+    svd::factors(&lost, rank, scale).await
 }
 
 /// Refuses a rank that trains nothing or adds parameters and no freedom.
@@ -140,5 +167,8 @@ impl Parameters for Lora {
     fn each(&mut self, path: &str, visitor: &mut impl Visitor) {
         visitor.visit(&format!("{path}.lora_A.weight"), &mut self.a);
         visitor.visit(&format!("{path}.lora_B.weight"), &mut self.b);
+        if let Some(gate) = &mut self.gate {
+            gate.each(path, visitor);
+        }
     }
 }

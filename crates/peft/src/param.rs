@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use burn::tensor::{Gradients as Tape, Tensor};
+use burn::tensor::{DType, Gradients as Tape, Tensor};
 
 /// A tensor of a model, and whether the run trains it.
 #[derive(Clone, Debug)]
@@ -13,12 +13,36 @@ pub struct Param<const D: usize> {
     pub trainable: bool,
     /// Its learning rate is this many times the run's.
     pub rate: f64,
+    /// What the optimiser does with its gradient.
+    pub rule: Rule,
+}
+
+/// What the optimiser does with a parameter's gradient.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Rule {
+    /// Takes it as it is.
+    #[default]
+    Plain,
+    /// Keeps a random share of its entries at each step, over that share (child-tuning F).
+    Thinned {
+        /// The share.
+        share: f32,
+    },
+    /// Sees it in a few directions alone (GaLore).
+    Projected {
+        /// How many.
+        rank: usize,
+        /// Steps until they are chosen anew.
+        interval: usize,
+        /// What the step is multiplied by on the way back.
+        scale: f32,
+    },
 }
 
 impl<const D: usize> Param<D> {
     /// A tensor that stays as it is.
     pub fn frozen(value: Tensor<D>) -> Self {
-        Self { value, trainable: false, rate: 1.0 }
+        Self { value, trainable: false, rate: 1.0, rule: Rule::Plain }
     }
 
     /// The same with another learning rate: `rate` times the run's.
@@ -28,7 +52,15 @@ impl<const D: usize> Param<D> {
 
     /// A tensor that the method trains.
     pub fn trainable(value: Tensor<D>) -> Self {
-        Self { value, trainable: true, rate: 1.0 }
+        Self { value, trainable: true, rate: 1.0, rule: Rule::Plain }
+    }
+}
+
+/// The tensor in floats, whatever few bits it is kept in.
+pub(crate) fn dense<const D: usize>(value: &Tensor<D>) -> Tensor<D> {
+    match value.dtype() {
+        DType::QFloat(_) => value.clone().dequantize(),
+        _ => value.clone(),
     }
 }
 
@@ -129,7 +161,7 @@ fn gather(of: &mut impl Parameters, wanted: impl Fn(&str, bool) -> bool) -> Valu
         fn visit<const D: usize>(&mut self, path: &str, param: &mut Param<D>) {
             if (self.wanted)(path, param.trainable) {
                 let shape = param.value.dims();
-                let flat = param.value.clone().reshape([shape.iter().product::<usize>()]);
+                let flat = dense(&param.value).reshape([shape.iter().product::<usize>()]);
                 self.taken.insert(path.to_string(), (shape.to_vec(), flat));
             }
         }

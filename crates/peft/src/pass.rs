@@ -28,12 +28,14 @@ pub struct Pass {
     pub block: usize,
     /// What the methods of all blocks read.
     pub shared: Rc<Shared>,
+    /// Which adapter of a [`Mixture`](crate::Mixture) each row of the batch gets, if not all rows get all.
+    pub rows: Option<Rc<[usize]>>,
 }
 
 impl Pass {
     /// The pass of evaluation and generation.
     pub fn plain(block: usize, shared: Rc<Shared>) -> Self {
-        Self { damping: 1.0, dropout: None, block, shared }
+        Self { damping: 1.0, dropout: None, block, shared, rows: None }
     }
 
     /// `changed`, or while the block is damped, what lies β of the way from `plain` to it.

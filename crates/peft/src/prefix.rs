@@ -4,13 +4,14 @@
 //! Each block's attention sees `length` more positions. They start at the keys and values that the model itself has for
 //! some of its tokens, which learns far better than noise. With a `width` they are what a small network makes,
 //! `P = P₀ + U tanh(E Dᵀ + b)ᵀ`, whose E, D and b the blocks share; when training is over the network is ejected and P
-//! alone is left. Without one (P-tuning v2) P itself is the parameter.
+//! alone is left. Without one (P-tuning v2) P itself is the parameter. Gated, a token hears what it hears without the
+//! prefix and, as far as the gate is open, the difference that the prefix makes.
 
 use burn::tensor::{Device, Tensor};
 
-use crate::site::{kaiming, normals, uniform};
-use crate::{Param, Parameters, PrefixEncoder, Shared, Visitor};
-use stratune_protocol::draws;
+use crate::site::{kaiming, uniform};
+use crate::{Gate, Param, Parameters, Pass, PrefixEncoder, Shared, Visitor};
+use stratune_protocol::{draws, normals};
 
 /// A block's keys and values before the text.
 #[derive(Clone, Debug)]
@@ -21,6 +22,8 @@ pub struct Prefix {
     pub values: Param<2>,
     /// While a network makes them: U, `[2 · kv_heads · head_dim, width]`, and its bias; keys come first.
     pub up: Option<(Param<2>, Param<1>)>,
+    /// Decides for each token how much of the prefix it hears.
+    pub gate: Option<Gate>,
 }
 
 impl Prefix {
@@ -28,11 +31,11 @@ impl Prefix {
     pub fn new(keys: Tensor<2>, values: Tensor<2>, width: Option<usize>) -> Self {
         let ([_, size], device) = (keys.dims(), keys.device());
         match width {
-            None => Self { keys: Param::trainable(keys), values: Param::trainable(values), up: None },
+            None => Self { keys: Param::trainable(keys), values: Param::trainable(values), up: None, gate: None },
             Some(width) => {
                 let up = Param::trainable(Tensor::zeros([2 * size, width], &device));
                 let bias = Param::trainable(Tensor::zeros([2 * size], &device));
-                Self { keys: Param::frozen(keys), values: Param::frozen(values), up: Some((up, bias)) }
+                Self { keys: Param::frozen(keys), values: Param::frozen(values), up: Some((up, bias)), gate: None }
             }
         }
     }
@@ -51,10 +54,26 @@ impl Prefix {
         (keys + made.clone().narrow(1, 0, size), values + made.narrow(1, size, size))
     }
 
+    /// What a token hears, from what it hears `without` the prefix and `with` it; `x` goes into the attention.
+    ///
+    /// # Shapes
+    /// - `x`: `[batch, seq, hidden]`
+    /// - `without`, `with`, output: `[batch, heads, seq, head_dim]`
+    pub fn admit(&self, x: Tensor<3>, without: Tensor<4>, with: Tensor<4>, pass: &Pass) -> Tensor<4> {
+        match &self.gate {
+            None => pass.damp(without, with),
+            Some(gate) => {
+                let open = gate.open(x).mul_scalar(pass.damping).unsqueeze_dim(1);
+                without.clone() + (with - without) * open
+            }
+        }
+    }
+
     /// Keeps what the network makes and throws the network away.
     pub fn eject(&mut self, shared: &Shared) {
         let (keys, values) = self.states(shared);
-        *self = Self { keys: Param::trainable(keys), values: Param::trainable(values), up: None };
+        let gate = self.gate.take();
+        *self = Self { keys: Param::trainable(keys), values: Param::trainable(values), up: None, gate };
     }
 }
 
@@ -81,6 +100,9 @@ impl Parameters for Prefix {
         if let Some((up, bias)) = &mut self.up {
             visitor.visit(&format!("{path}.prefix.up.weight"), up);
             visitor.visit(&format!("{path}.prefix.up.bias"), bias);
+        }
+        if let Some(gate) = &mut self.gate {
+            gate.each(&format!("{path}.prefix"), visitor);
         }
     }
 }

@@ -7,10 +7,9 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use rand::RngExt;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
-use stratune_protocol::Projection;
+use stratune_protocol::{Projection, normals};
 
 use crate::PeftError;
-use crate::site::normals;
 
 /// Nonzero entries in a row of the sparse map.
 const NONZERO: usize = 4;

@@ -1,7 +1,8 @@
 //! What the methods of all blocks read: trained once, for the whole model.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 
+use crate::bottleneck::compacter_rules;
 use crate::{Param, Parameters, Visitor};
 
 /// What the methods of all blocks read.
@@ -13,6 +14,15 @@ pub struct Shared {
     pub prefix: Option<PrefixEncoder>,
     /// VeRA's random matrices, which never train.
     pub vera: Option<VeraMatrices>,
+    /// The factors that all of Compacter's matrices share, `[n, n, n]`.
+    pub compacter: Option<Param<3>>,
+}
+
+impl Shared {
+    /// Draws the factors of Compacter, unless they are there.
+    pub fn add_compacter(&mut self, seed: u64, device: &Device) {
+        self.compacter.get_or_insert_with(|| compacter_rules(seed, device));
+    }
 }
 
 /// VeRA's matrices, as large as the largest layer needs.
@@ -52,6 +62,9 @@ impl Parameters for Shared {
             visitor.visit(&format!("{path}.prefix.embedding"), embedding);
             visitor.visit(&format!("{path}.prefix.down.weight"), down);
             visitor.visit(&format!("{path}.prefix.down.bias"), bias);
+        }
+        if let Some(rules) = &mut self.compacter {
+            visitor.visit(&format!("{path}.compacter"), rules);
         }
         if let Some(VeraMatrices { a, b }) = &mut self.vera {
             visitor.visit(&format!("{path}.vera_A"), a);

@@ -45,15 +45,6 @@ pub(crate) fn uniform<const D: usize>(rng: &mut ChaCha8Rng, shape: [usize; D], b
     Tensor::from_data(TensorData::new(values, shape), on)
 }
 
-/// Normal numbers with standard deviation `std`, by Box and Muller.
-pub(crate) fn normals(rng: &mut ChaCha8Rng, count: usize, std: f32) -> Vec<f32> {
-    let mut normal = || {
-        let (u, v): (f32, f32) = (rng.random_range(f32::EPSILON..1.0), rng.random_range(0.0..1.0));
-        std * (-2.0 * u.ln()).sqrt() * (2.0 * std::f32::consts::PI * v).cos()
-    };
-    (0..count).map(|_| normal()).collect()
-}
-
 /// The bound of Kaiming's uniform draw with a = √5 for rows of `inputs`: 1/√inputs.
 pub(crate) fn kaiming(inputs: usize) -> f32 {
     (inputs.max(1) as f32).sqrt().recip()

@@ -1,15 +1,24 @@
-//! A few of a matrix's own weights train (PaFi: Liao et al. 2023, arXiv 2305.16742, §3.1).
+//! A few of a matrix's own weights train.
 //!
 //! `W' = W + δ`, δ zero but at the chosen places, where it is the parameter. So nothing outside the places can move,
 //! whatever the optimiser does; moments exist for the places alone, and weight decay draws δ to zero, that is, the
 //! weights to where they were.
 //!
-//! PaFi takes the weights of least magnitude in each matrix: no data, no gradient, one choice for all tasks. Equal
-//! magnitudes are taken in the order of the matrix.
+//! | method | the places |
+//! |---|---|
+//! | PaFi (Liao et al. 2023, arXiv 2305.16742, §3.1) | of least magnitude: no data, no gradient, one choice for all tasks |
+//! | random mask (SHiRA, Bhardwaj et al. 2024, arXiv 2406.13175) | drawn from the seed |
+//! | FISH (Sung et al. 2021, arXiv 2111.09839) | of the largest squared gradients on some rows |
+//! | LT-SFT (Ansell et al. 2022, arXiv 2110.07560) | of the largest moves in a first training of everything |
+//!
+//! Each matrix keeps the same share, where FISH and LT-SFT rank the weights of all matrices together: so each layer has
+//! something to train, and IST something to choose. Equal values are taken in the order of the matrix. PaFi's places
+//! follow from the base and are not stored, only two numbers that tell whether they are the same; the others are stored.
 
 use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
+use rand::RngExt;
 use stratune_kernels::linear;
-use stratune_protocol::{MethodConfig, kept};
+use stratune_protocol::{MethodConfig, MethodKind, kept};
 use stratune_runtime::read_f32;
 
 use crate::{Param, Parameters, Pass, PeftError, Site, Visitor};
@@ -17,32 +26,103 @@ use crate::{Param, Parameters, Pass, PeftError, Site, Visitor};
 /// The chosen places of a matrix, and what is added there.
 #[derive(Clone, Debug)]
 pub struct Sparse {
-    /// Places in the flattened matrix, rising: `[kept]`.
-    pub places: Tensor<1, Int>,
+    /// Which method chooses.
+    pub kind: MethodKind,
+    /// The places, as they are kept in files.
+    pub places: Places,
     /// δ there: `[kept]`.
     pub values: Param<1>,
     shape: [usize; 2],
 }
 
+/// Places in a matrix, rising.
+#[derive(Clone, Debug)]
+pub enum Places {
+    /// They follow from the base.
+    Known {
+        /// In the flattened matrix, `[kept]`.
+        flat: Tensor<1, Int>,
+        /// What tells them from others, `[2]`.
+        check: Param<1>,
+    },
+    /// They are stored.
+    Stored {
+        /// `[kept]`. Floats, as all tensors of an adapter are: they are exact up to 16 million rows.
+        rows: Param<1>,
+        /// `[kept]`.
+        columns: Param<1>,
+    },
+}
+
+impl Places {
+    /// Places in the flattened matrix with so many columns.
+    pub(crate) fn flat(&self, width: usize) -> Tensor<1, Int> {
+        match self {
+            Self::Known { flat, .. } => flat.clone(),
+            Self::Stored { rows, columns } => {
+                rows.value.clone().int().mul_scalar(width as i64) + columns.value.clone().int()
+            }
+        }
+    }
+}
+
 impl Sparse {
-    /// PaFi's choice, which changes nothing yet.
+    /// A method's choice, which changes nothing yet. What needs data to choose starts at the first places, until
+    /// [`choose`](Self::choose).
     ///
     /// # Errors
-    /// The device does not answer.
-    pub async fn smallest(config: &MethodConfig, site: &Site) -> Result<Self, PeftError> {
-        let weights = read_f32(site.weight.clone()).await.map_err(|e| PeftError::Device(Box::new(e)))?;
-        let places = smallest(&weights, kept(config.share.unwrap_or(0.0), site.shape()));
-        Ok(Self::at(places, site))
+    /// The share is less than one weight, or the device does not answer.
+    pub async fn new(config: &MethodConfig, site: &Site) -> Result<Self, PeftError> {
+        let (shape, device) = (site.shape(), site.device());
+        let share = config.share.unwrap_or(0.0);
+        let count = check_share(share, shape)?;
+        let mut this = Self {
+            kind: config.kind,
+            places: stored(&[], shape, site),
+            values: Param::trainable(Tensor::zeros([count], &device)),
+            shape,
+        };
+        match config.kind {
+            MethodKind::Pafi => {
+                let weights = read_f32(site.weight.clone()).await.map_err(|e| PeftError::Device(Box::new(e)))?;
+                let sizes: Vec<f32> = weights.iter().map(|w| -w.abs()).collect();
+                let flat = largest(&sizes, count);
+                let check = Param::frozen(Tensor::from_floats(fingerprint(&flat), &device));
+                this.places = Places::Known { flat: indices(&flat, site), check };
+            }
+            MethodKind::RandomMask => {
+                let mut rng = site.draws("random_mask");
+                let lots: Vec<f32> = (0..shape[0] * shape[1]).map(|_| rng.random()).collect();
+                this.places = stored(&largest(&lots, count), shape, site);
+            }
+            _ => this.places = stored(&(0..count as i32).collect::<Vec<_>>(), shape, site),
+        }
+        Ok(this)
     }
 
-    /// At given places.
-    fn at(places: Vec<i32>, site: &Site) -> Self {
-        let (count, device) = (places.len(), site.device());
+    /// What is largest of a dense update, as the share of it that is kept.
+    pub(crate) fn largest_of(update: &[f32], share: f32, shape: [usize; 2], on: &burn::tensor::Device) -> Self {
+        let sizes: Vec<f32> = update.iter().map(|v| v.abs()).collect();
+        let flat = largest(&sizes, kept(share, shape).max(1));
+        let values: Vec<f32> = flat.iter().map(|i| update[*i as usize]).collect();
         Self {
-            places: Tensor::from_data(TensorData::new(places, [count]), &device),
-            values: Param::trainable(Tensor::zeros([count], &device)),
-            shape: site.shape(),
+            kind: MethodKind::RandomMask,
+            places: stored_on(&flat, shape, on),
+            values: Param::trainable(Tensor::from_floats(values.as_slice(), on)),
+            shape,
         }
+    }
+
+    /// Takes the places with the highest scores, one score a weight.
+    pub fn choose(&mut self, scores: &[f32]) {
+        let count = self.values.value.dims()[0];
+        let device = self.values.value.device();
+        self.places = stored_on(&largest(scores, count), self.shape, &device);
+    }
+
+    /// Places in the flattened matrix, `[kept]`.
+    pub fn flat(&self) -> Tensor<1, Int> {
+        self.places.flat(self.shape[1])
     }
 
     /// The dense update, `[out, in]`.
@@ -50,7 +130,7 @@ impl Sparse {
         let values = self.values.value.clone();
         let count = self.shape[0] * self.shape[1];
         let flat = Tensor::<1>::zeros([count], &values.device());
-        flat.select_assign(0, self.places.clone(), values, IndexingUpdateOp::Add).reshape(self.shape)
+        flat.select_assign(0, self.flat(), values, IndexingUpdateOp::Add).reshape(self.shape)
     }
 
     /// The addition to the layer's output.
@@ -59,18 +139,68 @@ impl Sparse {
     }
 }
 
-/// The places of the `count` values of least magnitude, rising.
-fn smallest(values: &[f32], count: usize) -> Vec<i32> {
+/// How many weights the share is.
+///
+/// # Errors
+/// Less than one.
+pub(crate) fn check_share(share: f32, shape: [usize; 2]) -> Result<usize, PeftError> {
+    match kept(share, shape) {
+        0 => Err(PeftError::ShareBelowOne { weights: shape[0] * shape[1] }),
+        count => Ok(count),
+    }
+}
+
+fn stored(flat: &[i32], shape: [usize; 2], site: &Site) -> Places {
+    stored_on(flat, shape, &site.device())
+}
+
+pub(crate) fn stored_on(flat: &[i32], [_, columns]: [usize; 2], on: &burn::tensor::Device) -> Places {
+    let part = |of: &dyn Fn(i32) -> i32| {
+        let values: Vec<f32> = flat.iter().map(|i| of(*i) as f32).collect();
+        Param::frozen(Tensor::from_data(TensorData::new(values, [flat.len()]), on))
+    };
+    let columns = columns as i32;
+    Places::Stored { rows: part(&|i| i / columns), columns: part(&|i| i % columns) }
+}
+
+fn indices(flat: &[i32], site: &Site) -> Tensor<1, Int> {
+    Tensor::from_data(TensorData::new(flat.to_vec(), [flat.len()]), &site.device())
+}
+
+/// Two numbers below 2²⁴, which floats hold exactly: halves of an FNV-1a hash.
+fn fingerprint(flat: &[i32]) -> [f32; 2] {
+    let hash = flat
+        .iter()
+        .flat_map(|i| i.to_le_bytes())
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    [(hash & 0xff_ffff) as f32, (hash >> 24 & 0xff_ffff) as f32]
+}
+
+/// The places of the `count` largest values, rising.
+pub(crate) fn largest(values: &[f32], count: usize) -> Vec<i32> {
     let mut order: Vec<i32> = (0..values.len() as i32).collect();
-    let size = |i: &i32| values[*i as usize].abs();
-    order.sort_by(|a, b| size(a).total_cmp(&size(b)));
+    let value = |i: &i32| values[*i as usize];
+    order.sort_by(|a, b| value(b).total_cmp(&value(a)));
     order.truncate(count);
     order.sort_unstable();
     order
 }
 
+impl Parameters for Places {
+    fn each(&mut self, path: &str, visitor: &mut impl Visitor) {
+        match self {
+            Self::Known { check, .. } => visitor.visit(&format!("{path}.sparse_check"), check),
+            Self::Stored { rows, columns } => {
+                visitor.visit(&format!("{path}.sparse_rows"), rows);
+                visitor.visit(&format!("{path}.sparse_columns"), columns);
+            }
+        }
+    }
+}
+
 impl Parameters for Sparse {
     fn each(&mut self, path: &str, visitor: &mut impl Visitor) {
+        self.places.each(path, visitor);
         visitor.visit(&format!("{path}.sparse_values"), &mut self.values);
     }
 }
@@ -80,10 +210,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_smallest_are_taken_and_the_first_of_equals() {
-        let values = [3.0, -1.0, 0.5, 1.0, -0.5, 0.0, 2.0];
+    fn the_largest_are_taken_and_the_first_of_equals() {
+        let values = [-3.0, -1.0, -0.5, -1.0, -0.5, 0.0, -2.0];
         for (count, want) in [(1, vec![5]), (2, vec![2, 5]), (4, vec![1, 2, 4, 5]), (9, (0..7).collect())] {
-            assert_eq!(smallest(&values, count), want);
+            assert_eq!(largest(&values, count), want);
         }
+    }
+
+    #[test]
+    fn other_places_have_another_fingerprint() {
+        assert_eq!(fingerprint(&[1, 2, 3]), fingerprint(&[1, 2, 3]));
+        assert_ne!(fingerprint(&[1, 2, 3]), fingerprint(&[1, 2, 4]));
     }
 }

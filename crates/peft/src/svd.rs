@@ -3,7 +3,7 @@
 use burn::tensor::{Tensor, TensorData};
 use nalgebra::DMatrix;
 use rand::RngExt;
-use stratune_protocol::draws;
+use stratune_protocol::{Problem, draws};
 use stratune_runtime::read_f32;
 
 use crate::PeftError;
@@ -33,6 +33,22 @@ pub(crate) async fn factors(weight: &Tensor<2>, rank: usize, scale: f32) -> Resu
         Tensor::from_data(TensorData::new(a, [rank, inputs]), &device),
         Tensor::from_data(TensorData::new(b, [out, rank]), &device),
     ))
+}
+
+/// The `rank` largest directions of a matrix on its smaller side, as rows: left ones, `[rank, rows]`, of a wide matrix,
+/// right ones, `[rank, columns]`, of a tall or square one (GaLore: Zhao et al. 2024, arXiv 2403.03507, eq. 12).
+///
+/// # Errors
+/// The device does not answer.
+pub async fn directions(matrix: &Tensor<2>, rank: usize) -> Result<Tensor<2>, Problem> {
+    let ([rows, columns], device) = (matrix.dims(), matrix.device());
+    let host = read_f32(matrix.clone()).await?;
+    let host = DMatrix::from_row_iterator(rows, columns, host.into_iter().map(f64::from));
+    let (u, _, vt) = largest(&host, rank);
+    let (side, vectors) = if rows >= columns { (columns, vt) } else { (rows, u.transpose()) };
+    let values: Vec<f32> =
+        (0..rank).flat_map(|k| (0..side).map(move |j| (k, j))).map(|at| vectors[at] as f32).collect();
+    Ok(Tensor::from_data(TensorData::new(values, [rank, side]), &device))
 }
 
 /// The `rank` largest singular triplets, by subspace iteration with a Rayleigh-Ritz step at the end

@@ -12,9 +12,9 @@
 
 use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
-use stratune_protocol::{MethodConfig, Target};
+use stratune_protocol::{MethodConfig, Target, normals};
 
-use crate::site::{kaiming, normals, uniform};
+use crate::site::{kaiming, uniform};
 use crate::{Param, Parameters, Pass, PeftError, Site, Visitor};
 
 /// (IA)³'s vector.

@@ -3,6 +3,7 @@
 //! A draw is keyed by the run's seed, what it is for, and where in the run it happens. So there is no generator state to
 //! save: a resumed run draws what the uninterrupted one would have drawn, on every target.
 
+use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
@@ -13,6 +14,15 @@ pub fn draws(seed: u64, what: &str, at: [u64; 2]) -> ChaCha8Rng {
         bytes.copy_from_slice(&word.to_le_bytes());
     }
     ChaCha8Rng::from_seed(key)
+}
+
+/// Normal numbers with standard deviation `std`, by Box and Muller.
+pub fn normals(rng: &mut ChaCha8Rng, count: usize, std: f32) -> Vec<f32> {
+    let mut normal = || {
+        let (u, v): (f32, f32) = (rng.random_range(f32::EPSILON..1.0), rng.random_range(0.0..1.0));
+        std * (-2.0 * u.ln()).sqrt() * (2.0 * std::f32::consts::PI * v).cos()
+    };
+    (0..count).map(|_| normal()).collect()
 }
 
 /// The 64-bit FNV-1a hash: stable for ever, unlike the standard library's.

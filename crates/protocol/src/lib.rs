@@ -12,14 +12,16 @@ mod method;
 mod problem;
 
 pub use command::{Asset, Command, Export, GenerateRequest, Voice};
-pub use config::{DataConfig, DataFormat, DeviceChoice, IstConfig, IstMode, RunConfig, Schedule, Target, TrainConfig};
-pub use draw::draws;
+pub use config::{
+    DataConfig, DataFormat, DeviceChoice, IstConfig, IstMode, OptimiserKind, RunConfig, Schedule, Target, TrainConfig,
+};
+pub use draw::{draws, normals};
 pub use event::{
     AdapterInfo, Candidate, DataReport, EndReason, Event, ModelReport, PreviewRow, PreviewToken, SavedRun, SkippedRow,
     StepReport,
 };
 pub use method::{
-    Enters, Family, KroneckerShape, Merges, MethodConfig, MethodKind, MethodPreset, Methods, Projection, Setting,
-    TargetOverride, kept,
+    COMPACTER_TERMS, Enters, Family, KroneckerShape, Merges, MethodConfig, MethodKind, MethodNames, MethodPreset,
+    Methods, Projection, Setting, SideShape, TargetOverride, kept,
 };
 pub use problem::{Problem, ProblemKind};

@@ -16,7 +16,7 @@ use stratune_store::{Adapter, HostTensor, Tensors, adapter_files};
 pub async fn adapter_of(model: &Llama, config: &RunConfig) -> Result<Vec<(String, Vec<u8>)>, Problem> {
     // A copy, whose tensors are shared: the run may go on with the original.
     let mut model = model.clone();
-    let kept = model.settle(&config.method);
+    let kept = model.settle(&config.method).await?;
     let base = model.base_paths();
     let tensors = read(added(&mut model, &base)).await?;
     let report = model.config.report(&config.model, model.config.parameters());
@@ -37,6 +37,13 @@ pub async fn attach(model: &mut Llama, adapter: &Adapter) -> Result<(), Problem>
     };
     let values: Values = adapter.tensors.iter().map(on_device).collect();
     let base = model.base_paths();
+    for (path, (_, ours)) in everything(model).into_iter().filter(|(path, _)| path.ends_with(".sparse_check")) {
+        let Some(theirs) = adapter.tensors.get(&path) else { continue };
+        if theirs.data != read_f32(ours).await? {
+            let what = "the adapter moves the smallest weights of a base, and on this model these are others";
+            return Err(Problem::input(what).at(path).next(next));
+        }
+    }
     restore_added(model, &base, &values).map_err(|misfit| {
         let (what, at) = match misfit {
             Misfit::Missing(path) => ("the adapter lacks this tensor".to_string(), path),
@@ -47,6 +54,20 @@ pub async fn attach(model: &mut Llama, adapter: &Adapter) -> Result<(), Problem>
         };
         Problem::input(what).at(at).next(next)
     })
+}
+
+/// A base with several adapters, each weighted.
+///
+/// # Errors
+/// As [`attach`]; or the adapters cannot be mixed.
+pub async fn mix(base: &Llama, adapters: &[(Adapter, f32)]) -> Result<Llama, Problem> {
+    let mut models = Vec::new();
+    for (adapter, weight) in adapters {
+        let mut model = base.clone();
+        attach(&mut model, adapter).await?;
+        models.push((model, *weight));
+    }
+    base.mixed(models)
 }
 
 /// A model's geometry and all of its tensors on the host, its additions merged into them.

@@ -1,7 +1,7 @@
 //! Continuing a prompt as streamed text.
 
 use stratune_data::{Template, Tokenizer};
-use stratune_models::{Llama, Sampling, generate};
+use stratune_models::{Llama, Sampling, generate, generate_rows};
 use stratune_protocol::{GenerateRequest, Problem};
 
 /// The tokens a prompt begins with: in the form of the training rows, or as it stands.
@@ -51,6 +51,37 @@ pub async fn answer(
     let rest = stream.finish()?;
     told.add(&rest);
     Ok(told.end())
+}
+
+/// What each row of a model that treats its rows differently says to one prompt, in one batch.
+///
+/// # Errors
+/// As [`answer`].
+pub async fn answer_each(
+    model: &Llama,
+    rows: usize,
+    tokenizer: &Tokenizer,
+    template: &Template,
+    request: &GenerateRequest,
+) -> Result<Vec<String>, Problem> {
+    let prompt = prompt_tokens(tokenizer, template, &request.prompt, request.as_instruction)?;
+    let sampling =
+        Sampling { temperature: request.temperature, top_k: request.top_k, top_p: request.top_p, seed: request.seed };
+    let eos = tokenizer.eos();
+    let mut said: Vec<Vec<u32>> = vec![Vec::new(); rows];
+    generate_rows(model, &prompt, rows, request.max_tokens, &sampling, |row, token| {
+        if Some(token) != eos {
+            said[row].push(token);
+        }
+        Ok(Some(token) != eos)
+    })
+    .await?;
+    let cut = |text: String| {
+        let stops = request.stop.iter().filter(|s| !s.is_empty());
+        let end = stops.filter_map(|s| text.find(s.as_str())).min().unwrap_or(text.len());
+        text[..end].to_string()
+    };
+    said.iter().map(|tokens| tokenizer.decode(tokens).map(cut)).collect()
 }
 
 /// Text that was generated, and how much of it is certain not to be the beginning of a stop string.

@@ -38,7 +38,7 @@ impl Base {
         emit: &mut dyn FnMut(Event),
     ) -> Result<Self, Problem> {
         let files = ModelFolder::open(folder).await?;
-        let config = geometry(&files)?;
+        let config = model_config(&files)?;
         let tokenizer_files = files.tokenizer().await?;
         let tokenizer_at = format!("{}/tokenizer.json", files.label());
         let tokenizer = Tokenizer::from_json(&tokenizer_files.0, tokenizer_files.1.as_deref(), &tokenizer_at)?;
@@ -66,7 +66,10 @@ impl Base {
 }
 
 /// The geometry that a folder's `config.json` states.
-fn geometry(files: &ModelFolder) -> Result<LlamaConfig, Problem> {
+///
+/// # Errors
+/// It is no model of a family that is known here.
+pub fn model_config(files: &ModelFolder) -> Result<LlamaConfig, Problem> {
     LlamaConfig::from_json(files.config(), &format!("{}/config.json", files.label()))
 }
 
@@ -75,7 +78,7 @@ fn geometry(files: &ModelFolder) -> Result<LlamaConfig, Problem> {
 /// # Errors
 /// A tensor is missing, damaged, or of another shape than `config.json` says.
 pub async fn read_model(files: &ModelFolder, device: &Device, emit: &mut dyn FnMut(Event)) -> Result<Llama, Problem> {
-    let config = geometry(files)?;
+    let config = model_config(files)?;
     let layout = config.layout();
     let total = layout.len() as u64;
     let mut weights = Weights::new();

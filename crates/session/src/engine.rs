@@ -40,7 +40,16 @@ pub struct Engine {
     opened: Option<Opened>,
     base: Option<Loaded<Base>>,
     data: Option<(Loaded<Rc<Dataset>>, DataConfig, u64)>,
-    tuned: Option<(Llama, RunConfig)>,
+    tuned: Option<Tuned>,
+}
+
+/// The result of a run.
+struct Tuned {
+    model: Llama,
+    /// The run's configuration.
+    config: RunConfig,
+    /// The same with what is left of the methods.
+    settled: RunConfig,
 }
 
 /// Something that was read, and the files it was read from; none if they are built in.
@@ -203,7 +212,10 @@ impl Engine {
         };
         self.control.resume();
         let ended = trainer.run(&mut recorder, &self.control).await;
-        self.tuned = Some((trainer.model, config));
+        // What is tried is what is taken away: the model without what only training needs.
+        let settled = trainer.model.settle(&config.method).await?;
+        self.tuned =
+            Some(Tuned { model: trainer.model, settled: RunConfig { method: settled, ..config.clone() }, config });
         ended.map(|_| ())
     }
 
@@ -239,7 +251,7 @@ impl Engine {
         let voice = request.voice;
         let model = match voice {
             Voice::Base => &base.model,
-            Voice::Tuned => &self.tuned.as_ref().ok_or_else(no_run)?.0,
+            Voice::Tuned => &self.tuned.as_ref().ok_or_else(no_run)?.model,
         };
         let out = self.out.clone();
         let told = |text: &str, done| out.send(&Event::Token { voice, text: text.to_string(), done }, None);
@@ -249,10 +261,10 @@ impl Engine {
     }
 
     async fn export(&mut self, what: Export) -> Result<(), Problem> {
-        let (model, config) = self.tuned.as_mut().ok_or_else(no_run)?;
+        let Tuned { model, config, settled } = self.tuned.as_ref().ok_or_else(no_run)?;
         let (name, media_type, bytes) = match what {
             Export::Adapter => {
-                let files = adapter_of(model, config).await?;
+                let files = adapter_of(model, settled).await?;
                 ("adapter.zip", "application/zip", zip(&files)?)
             }
             Export::Config => ("run.toml", "application/toml", config.to_toml()?.into_bytes()),

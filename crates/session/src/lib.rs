@@ -15,9 +15,9 @@ mod recorder;
 mod run;
 mod starter;
 
-pub use adapter::{adapter_of, attach, merged_tensors};
-pub use answer::{answer, prompt_tokens};
-pub use base::{Base, read_model};
+pub use adapter::{adapter_of, attach, merged_tensors, mix};
+pub use answer::{answer, answer_each, prompt_tokens};
+pub use base::{Base, model_config, read_model};
 pub use choose::open_device;
 pub use engine::{Assets, Engine, Outbox, steer};
 pub use exam::{Exam, Marks};

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use stratune_data::Dataset;
-use stratune_ist::Ist;
+use stratune_ist::{Ist, Lisa};
 use stratune_protocol::{IstMode, Problem, RunConfig, SavedRun};
 use stratune_store::Checkpoint;
 use stratune_train::{Everything, Hook, Identity, Record, Trainer};
@@ -61,6 +61,9 @@ pub async fn trainer(
 
 /// The hook that the configuration names.
 pub fn hook_for(config: &RunConfig, layers: usize) -> Box<dyn Hook> {
+    if let Some(lisa) = Lisa::of(&config.method, layers, config.train.seed) {
+        return Box::new(lisa);
+    }
     match config.ist.mode {
         IstMode::All => Box::new(Everything),
         _ => Box::new(Ist::new(&config.ist, layers, config.train.seed)),

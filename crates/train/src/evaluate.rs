@@ -4,6 +4,7 @@ use burn::tensor::Tensor;
 use stratune_data::{Sequence, collate};
 use stratune_kernels::cross_entropy::{Wanted, linear_cross_entropy};
 use stratune_models::Llama;
+use stratune_models::llama::{Alter, Walk};
 use stratune_peft::Pass;
 use stratune_protocol::Problem;
 use stratune_runtime::{read_scalars, yield_now};
@@ -34,7 +35,7 @@ pub async fn measure(
     for chunk in rows.chunks(batch_size.max(1)) {
         let batch = Uploaded::new(&collate(chunk), &model.device());
         tokens += batch.learned;
-        losses.push(loss(model, &batch, damping));
+        losses.push(loss(model, &batch, damping, None));
         yield_now().await;
     }
     let sum: f64 = read_scalars(losses).await?.iter().sum();
@@ -42,14 +43,11 @@ pub async fn measure(
 }
 
 /// Summed loss of one batch, `[1]`.
-fn loss(model: &Llama, batch: &Uploaded, damping: Option<&[f32]>) -> Tensor<1> {
+pub(crate) fn loss(model: &Llama, batch: &Uploaded, damping: Option<&[f32]>, alter: Option<Alter<'_>>) -> Tensor<1> {
     let at = model.positions(batch.tokens.dims()[1], 0);
-    let mut x = model.begin(batch.tokens.clone());
-    for (i, block) in model.layers.iter().enumerate() {
-        let damping = damping.map_or(1.0, |d| d[i]);
-        x = block.forward(x, &at, None, &Pass { damping, ..model.plain_pass(i) });
-    }
-    let x = model.text_of(x);
+    let damping = |i: usize| damping.and_then(|d| d.get(i).copied()).unwrap_or(1.0);
+    let walk = Walk { pass: &|i| Pass { damping: damping(i), ..model.plain_pass(i) }, alter };
+    let x = model.text_of(model.through(model.begin(batch.tokens.clone()), &at, None, walk));
     let [rows, width, hidden] = x.dims();
     let learned = x.reshape([rows * width, hidden]).select(0, batch.positions.clone());
     let normed = model.final_norm(learned.unsqueeze()).reshape([batch.learned, hidden]);

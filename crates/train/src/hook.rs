@@ -15,6 +15,8 @@ pub struct Selection {
     pub active: Vec<bool>,
     /// What happened on the way.
     pub events: Vec<Event>,
+    /// Blocks whose optimiser state is given up.
+    pub released: Vec<usize>,
 }
 
 /// Looks into a run before each step. Its state is part of every checkpoint.
@@ -38,7 +40,7 @@ pub struct Everything;
 
 impl Hook for Everything {
     fn before_step<'a>(&'a mut self, _: usize, lab: &'a Lab<'a>) -> LocalBoxFuture<'a, Result<Selection, Problem>> {
-        Box::pin(async { Ok(Selection { active: vec![true; lab.layers()], events: Vec::new() }) })
+        Box::pin(async { Ok(Selection { active: vec![true; lab.layers()], events: Vec::new(), released: Vec::new() }) })
     }
 
     fn save(&self) -> Value {

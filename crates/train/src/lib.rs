@@ -4,19 +4,27 @@
 //! [`learning_rate`] is the schedule; a [`Hook`] may narrow which layers train and watch what happens; a [`Host`] is the
 //! front end. The loop names no method and no hook.
 
+mod budget;
 mod evaluate;
 mod hook;
+mod mezo;
 mod optimiser;
+mod projected;
 mod schedule;
+mod scout;
 mod state;
 mod sweep;
 mod trainer;
 mod upload;
 
+pub use budget::Budget;
 pub use evaluate::{Measured, measure};
 pub use hook::{Everything, Hook, Lab, Rows, Selection};
-pub use optimiser::{AdamW, clip};
+pub use mezo::{Direction, Move, Slope};
+pub use optimiser::{AdamW, Moment, clip};
+pub use projected::Projectors;
 pub use schedule::learning_rate;
+pub use scout::scout;
 pub use state::{Identity, Record, TrainState};
 pub use sweep::{Demand, Swept, sweep};
 pub use trainer::{Ended, Host, Trainer};

@@ -7,16 +7,30 @@ use std::collections::BTreeMap;
 
 use burn::optim::{AdamWConfig, AdamWState, AdaptiveMomentumState, Optimizer};
 use burn::tensor::{Device, Tensor, TensorData};
-use stratune_peft::{Gradients, Param, Parameters, Visitor};
-use stratune_protocol::Problem;
+use rand::RngExt;
+use stratune_peft::{Gradients, Param, Parameters, Rule, Visitor};
+use stratune_protocol::{Problem, draws};
 use stratune_runtime::read_f32;
 use stratune_store::HostTensor;
+
+use crate::projected::Projectors;
 
 /// AdamW with β = (0.9, 0.999) and ε = 1e-8, as PyTorch has it.
 #[derive(Clone)]
 pub struct AdamW {
     rule: burn::optim::AdamW,
+    weight_decay: f32,
     moments: BTreeMap<String, AdamWState<1>>,
+    projectors: Projectors,
+}
+
+/// When in a run a step is: what random draws are keyed by.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Moment {
+    /// Seed of the run.
+    pub seed: u64,
+    /// Step of the run.
+    pub step: usize,
 }
 
 impl AdamW {
@@ -33,30 +47,87 @@ impl AdamW {
             .with_beta_1(beta_1)
             .with_beta_2(beta_2)
             .build();
-        Self { rule, moments: BTreeMap::new() }
+        Self { rule, weight_decay, moments: BTreeMap::new(), projectors: Projectors::default() }
     }
 
-    /// Moves every parameter that has a gradient.
-    pub fn step(&mut self, of: &mut impl Parameters, gradients: Gradients, learning_rate: f64) {
+    /// Moves every parameter that has a gradient, each by its rule.
+    ///
+    /// # Errors
+    /// The device does not answer when directions of gradients are chosen anew.
+    pub async fn step(
+        &mut self,
+        of: &mut impl Parameters,
+        gradients: Gradients,
+        learning_rate: f64,
+        at: Moment,
+    ) -> Result<(), Problem> {
         struct Step<'a> {
             adam: &'a mut AdamW,
             gradients: Gradients,
             learning_rate: f64,
+            at: Moment,
         }
         impl Visitor for Step<'_> {
             fn visit<const D: usize>(&mut self, path: &str, param: &mut Param<D>) {
                 let Some(gradient) = self.gradients.remove(path).filter(|_| param.trainable) else { return };
                 let shape = param.value.shape();
                 let flat = param.value.clone().reshape([shape.num_elements()]);
-                let moments = self.adam.moments.remove(path);
-                let (flat, moments) = self.adam.rule.step(self.learning_rate * param.rate, flat, gradient, moments);
-                if let Some(moments) = moments {
-                    self.adam.moments.insert(path.to_string(), moments);
-                }
+                let rate = self.learning_rate * param.rate;
+                let flat = match param.rule {
+                    Rule::Plain => self.adam.moved(path, flat, gradient, rate),
+                    Rule::Thinned { share } => {
+                        self.adam.moved(path, flat, thinned(gradient, share, path, self.at), rate)
+                    }
+                    Rule::Projected { scale, .. } => {
+                        let sides = param.value.dims();
+                        self.adam.moved_in_directions(path, flat, &gradient, rate, scale, [sides[0], sides[D - 1]])
+                    }
+                };
                 param.value = flat.reshape(shape);
             }
         }
-        of.each("", &mut Step { adam: self, gradients, learning_rate });
+        let times: BTreeMap<String, usize> =
+            self.moments.iter().map(|(path, state)| (path.clone(), state.momentum.time)).collect();
+        let times = |path: &str| times.get(path).copied().unwrap_or(0);
+        self.projectors.refresh(of, &gradients, times).await?;
+        of.each("", &mut Step { adam: self, gradients, learning_rate, at });
+        Ok(())
+    }
+
+    fn moved(&mut self, path: &str, value: Tensor<1>, gradient: Tensor<1>, rate: f64) -> Tensor<1> {
+        let moments = self.moments.remove(path);
+        let (value, moments) = self.rule.step(rate, value, gradient, moments);
+        if let Some(moments) = moments {
+            self.moments.insert(path.to_string(), moments);
+        }
+        value
+    }
+
+    /// GaLore's step. The rule's own decay is of the zeros it is given, so the matrix's is here.
+    fn moved_in_directions(
+        &mut self,
+        path: &str,
+        value: Tensor<1>,
+        gradient: &Tensor<1>,
+        rate: f64,
+        scale: f32,
+        sides: [usize; 2],
+    ) -> Tensor<1> {
+        let Some(narrow) = self.projectors.narrow(path, gradient, sides) else { return value };
+        let step = self.moved(path, narrow.zeros_like(), narrow, rate);
+        let Some(step) = self.projectors.widen(path, step, sides) else { return value };
+        value.mul_scalar(1.0 - rate * f64::from(self.weight_decay)) + step.mul_scalar(scale)
+    }
+
+    /// Forgets the state of the parameters whose paths begin so.
+    pub fn release(&mut self, prefix: &str) {
+        self.moments.retain(|path, _| !path.starts_with(prefix));
+        self.projectors.release(prefix);
+    }
+
+    /// Numbers that the state holds.
+    pub fn state_size(&self) -> usize {
+        self.moments.values().map(|AdamWState { momentum }| 2 * momentum.moment_1.dims()[0]).sum()
     }
 
     /// The moments, for a checkpoint: `moment_1/PATH`, `moment_2/PATH`, and how often each parameter has moved.
@@ -73,6 +144,7 @@ impl AdamW {
             }
             times.insert(path.clone(), momentum.time);
         }
+        tensors.extend(self.projectors.save().await?);
         Ok((tensors, times))
     }
 
@@ -101,8 +173,19 @@ impl AdamW {
             };
             self.moments.insert(path.clone(), AdamWState { momentum });
         }
+        self.projectors.load(tensors, device);
         Ok(())
     }
+}
+
+/// Child-tuning F (Xu et al. 2021, arXiv 2109.05687, eq. 4): a random share of the entries, over that share. As in the
+/// authors' code the moments see the zeros of the others, and weight decay is of the whole.
+fn thinned(gradient: Tensor<1>, share: f32, path: &str, at: Moment) -> Tensor<1> {
+    let mut rng = draws(at.seed, path, [at.step as u64, u64::from_le_bytes(*b"child   ")]);
+    let count = gradient.dims()[0];
+    let mask: Vec<f32> = (0..count).map(|_| if rng.random::<f32>() < share { 1.0 / share } else { 0.0 }).collect();
+    let mask = Tensor::<1>::from_data(TensorData::new(mask, [count]), &gradient.device());
+    gradient * mask
 }
 
 /// Scales the gradients so that their global norm is at most `limit` (0: not at all), and gives the norm before, `[1]`,

@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 use stratune_models::Llama;
-use stratune_peft::{restore, snapshot};
-use stratune_protocol::{Problem, ProblemKind, RunConfig};
+use stratune_peft::{Misfit, Values, added, restore_added, snapshot};
+use stratune_protocol::{OptimiserKind, Problem, ProblemKind, RunConfig};
 use stratune_runtime::{read_f32, unix_millis};
 use stratune_store::{Checkpoint, HostTensor};
 
-use crate::{AdamW, Hook};
+use crate::{AdamW, Budget, Direction, Hook, Move};
 
 /// Values of the trainable parameters by path, flattened, on the device.
-pub type Values = BTreeMap<String, Tensor<1>>;
+pub type Flat = BTreeMap<String, Tensor<1>>;
 
 /// What a run trains on: a checkpoint fits only the same.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,9 +32,11 @@ pub struct TrainState {
     /// The lowest validation loss and its step.
     pub best: Option<(usize, f64)>,
     /// The parameters that had it.
-    pub best_values: Option<Values>,
+    pub best_values: Option<Flat>,
     /// Validations since then.
     pub stale: usize,
+    /// MeZO's moves, which with the start are the parameters.
+    pub moves: Vec<Move>,
 }
 
 /// The part of a checkpoint that is not tensors.
@@ -52,6 +54,9 @@ pub struct Record {
     pub best: Option<(usize, f64)>,
     /// Validations since then.
     pub stale: usize,
+    /// MeZO's moves.
+    #[serde(default)]
+    pub moves: Vec<Move>,
     /// How often each parameter has moved.
     pub times: BTreeMap<String, usize>,
     /// The hook's state.
@@ -77,13 +82,21 @@ impl Record {
 /// Everything a run has come to, as a checkpoint.
 pub(crate) async fn save(
     model: &mut Llama,
-    optimiser: &AdamW,
+    (optimiser, budget): (&AdamW, Option<&Budget>),
     state: &TrainState,
     hook: &dyn Hook,
     (config, identity, steps): (&RunConfig, &Identity, usize),
 ) -> Result<Checkpoint, Problem> {
     let (mut tensors, times) = optimiser.save().await?;
-    for (path, (shape, value)) in snapshot(model) {
+    if let Some(budget) = budget {
+        tensors.extend(budget.save().await?);
+    }
+    let replayed = match config.train.optimiser {
+        OptimiserKind::Adamw => Values::new(),
+        OptimiserKind::Mezo => snapshot(model),
+    };
+    let base = model.base_paths();
+    for (path, (shape, value)) in added(model, &base).into_iter().filter(|(path, _)| !replayed.contains_key(path)) {
         tensors.insert(format!("value/{path}"), HostTensor { shape, data: read_f32(value).await? });
     }
     for (path, value) in state.best_values.iter().flatten() {
@@ -97,6 +110,7 @@ pub(crate) async fn save(
         steps,
         best: state.best,
         stale: state.stale,
+        moves: state.moves.clone(),
         times,
         hook: hook.save(),
         written: unix_millis(),
@@ -110,7 +124,7 @@ pub(crate) async fn save(
 pub(crate) fn load(
     checkpoint: &Checkpoint,
     model: &mut Llama,
-    optimiser: &mut AdamW,
+    (optimiser, budget): (&mut AdamW, Option<&mut Budget>),
     hook: &mut dyn Hook,
     identity: &Identity,
 ) -> Result<TrainState, Problem> {
@@ -125,24 +139,39 @@ pub(crate) fn load(
         }
     }
     let device = model.device();
-    let values = under(checkpoint, "value/", &device);
-    restore(model, &values).map_err(|path| {
-        Problem::input(format!("the checkpoint does not fit: {path} is missing or has another size"))
+    let mut values = match record.config.train.optimiser {
+        OptimiserKind::Adamw => Values::new(),
+        OptimiserKind::Mezo => snapshot(model),
+    };
+    values.extend(shaped(checkpoint, "value/", &device));
+    let base = model.base_paths();
+    restore_added(model, &base, &values).map_err(|misfit| {
+        let path = match misfit {
+            Misfit::Missing(path) | Misfit::Extra(path) | Misfit::Shape(path, ..) => path,
+        };
+        Problem::input(format!("the checkpoint does not fit: {path} is missing, too many or of another size"))
             .at("checkpoint.safetensors")
             .next("use the model and the method the run began with")
     })?;
+    for (step, of) in record.moves.iter().enumerate() {
+        Direction { seed: record.config.train.seed, step }.take(model, of);
+    }
     optimiser.load(&checkpoint.tensors, &record.times, &device)?;
+    if let Some(budget) = budget {
+        budget.load(&checkpoint.tensors, &device);
+    }
     hook.load(&record.hook)?;
-    let best_values = record.best.is_some().then(|| under(checkpoint, "best/", &device));
-    Ok(TrainState { step: record.step, best: record.best, best_values, stale: record.stale })
+    let flat = |values: Values| values.into_iter().map(|(path, (_, value))| (path, value)).collect();
+    let best_values = record.best.is_some().then(|| flat(shaped(checkpoint, "best/", &device)));
+    Ok(TrainState { step: record.step, best: record.best, best_values, stale: record.stale, moves: record.moves })
 }
 
-fn under(checkpoint: &Checkpoint, prefix: &str, device: &Device) -> Values {
+fn shaped(checkpoint: &Checkpoint, prefix: &str, device: &Device) -> Values {
     let mut values = Values::new();
     for (name, host) in &checkpoint.tensors {
         if let Some(path) = name.strip_prefix(prefix) {
             let data = TensorData::new(host.data.clone(), [host.data.len()]);
-            values.insert(path.to_string(), Tensor::from_data(data, device));
+            values.insert(path.to_string(), (host.shape.clone(), Tensor::from_data(data, device)));
         }
     }
     values

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use burn::tensor::{IndexingUpdateOp, Tensor};
 use stratune_kernels::cross_entropy::{Wanted, linear_cross_entropy};
 use stratune_models::Llama;
-use stratune_models::llama::Block;
+use stratune_models::llama::{Block, Ladder};
 use stratune_models::nn::Positions;
 use stratune_peft::{Dropout, Gradients, Pass, Shared, collect_gradients, track};
 
@@ -42,6 +42,9 @@ pub struct Swept {
 
 /// Loss and gradients of one batch.
 pub fn sweep(model: &Llama, batch: &Uploaded, demand: &Demand<'_>) -> Swept {
+    if let Some(ladder) = &model.ladder {
+        return beside(model, ladder, batch, demand);
+    }
     let layers = model.layers.len();
     let trains_input = model.embed_tokens.trainable || model.prompt.as_ref().is_some_and(|p| p.trainable);
     // A block that is to train and in which no method trains anything has nothing to give.
@@ -93,6 +96,28 @@ pub fn sweep(model: &Llama, batch: &Uploaded, demand: &Demand<'_>) -> Swept {
         input_gradients(model, batch, dy, &mut gradients);
     }
     Swept { loss, gradients, passed }
+}
+
+/// Loss and gradients of one batch for a ladder: the model runs without a graph, and the ladder alone with one.
+fn beside(model: &Llama, ladder: &Ladder, batch: &Uploaded, demand: &Demand<'_>) -> Swept {
+    let at = model.positions(batch.tokens.dims()[1], 0);
+    let mut x = model.begin(batch.tokens.clone());
+    let mut states = vec![x.clone()];
+    for (i, block) in model.layers.iter().enumerate() {
+        x = block.forward(x, &at, None, &model.plain_pass(i));
+        states.push(x.clone());
+    }
+    let mut gradients = Gradients::new();
+    let mut ladder = ladder.clone();
+    track(&mut ladder, "");
+    let Some(at) = &at.side else {
+        return Swept { loss: Tensor::zeros([1], &x.device()), gradients, passed: Vec::new() };
+    };
+    let side = ladder.forward(&states, at, None, &model.plain_pass(model.layers.len()));
+    let (loss, dy) = top(model, model.text_of(x + side.clone().inner()), batch, demand.scale, &mut gradients);
+    let mut tape = (side * below_prompt(model, dy)).sum().backward();
+    collect_gradients(&mut ladder, "ladder", &mut tape, &mut gradients);
+    Swept { loss, gradients, passed: Vec::new() }
 }
 
 /// What is kept of a block on the way up.

@@ -7,12 +7,14 @@ use futures::future::LocalBoxFuture;
 use stratune_data::{Dataset, Plan, Sequence, collate};
 use stratune_models::Llama;
 use stratune_peft::{Dropout, Gradients, count_trainable, restore, snapshot};
-use stratune_protocol::{EndReason, Event, Problem, ProblemKind, RunConfig, StepReport};
+use stratune_protocol::{EndReason, Event, OptimiserKind, Problem, ProblemKind, RunConfig, StepReport};
 use stratune_runtime::{Control, Stopwatch, Wish, memory_in_use, read_scalars, rest, yield_now};
 use stratune_store::Checkpoint;
 
-use crate::state::{self, Identity, TrainState, Values};
-use crate::{AdamW, Demand, Hook, Lab, Uploaded, clip, learning_rate, measure, sweep};
+use crate::state::{self, Flat, Identity, TrainState};
+use crate::{
+    AdamW, Budget, Demand, Direction, Hook, Lab, Moment, Move, Uploaded, clip, learning_rate, measure, scout, sweep,
+};
 
 /// The front end of a run.
 pub trait Host {
@@ -45,10 +47,13 @@ pub struct Trainer {
     dataset: Rc<Dataset>,
     hook: Box<dyn Hook>,
     optimiser: AdamW,
+    budget: Option<Budget>,
     plan: Plan,
     identity: Identity,
     state: TrainState,
     validated: Option<usize>,
+    /// Whether the methods that choose from data what trains have chosen.
+    chosen: bool,
     steps: usize,
 }
 
@@ -84,8 +89,10 @@ impl Trainer {
             (batches / train.accumulation as f64).ceil().max(1.0) as usize
         };
         let optimiser = AdamW::new(train.weight_decay);
+        let budget = Budget::of(&config.method, steps);
         let state = TrainState::default();
-        Ok(Self { model, config, dataset, hook, optimiser, plan, identity, state, validated: None, steps })
+        let (validated, chosen) = (None, false);
+        Ok(Self { model, config, dataset, hook, optimiser, budget, plan, identity, state, validated, chosen, steps })
     }
 
     /// Goes back to where a checkpoint was written.
@@ -93,7 +100,9 @@ impl Trainer {
     /// # Errors
     /// The checkpoint belongs to another model, other data or another method.
     pub fn resume(&mut self, checkpoint: &Checkpoint) -> Result<(), Problem> {
-        self.state = state::load(checkpoint, &mut self.model, &mut self.optimiser, self.hook.as_mut(), &self.identity)?;
+        let moved_by = (&mut self.optimiser, self.budget.as_mut());
+        self.state = state::load(checkpoint, &mut self.model, moved_by, self.hook.as_mut(), &self.identity)?;
+        self.chosen = true;
         Ok(())
     }
 
@@ -172,6 +181,11 @@ impl Trainer {
         Ok(ended)
     }
 
+    /// Numbers that the optimiser's state holds.
+    pub fn optimiser_state(&self) -> usize {
+        self.optimiser.state_size()
+    }
+
     /// One optimiser step on its own, told at once: what a benchmark measures.
     ///
     /// # Errors
@@ -182,28 +196,73 @@ impl Trainer {
         self.flush(&mut pending, &clock, host).await
     }
 
+    /// Lets the methods that choose from data what trains choose it; once, before the first step.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub async fn choose(&mut self, host: &mut dyn Host) -> Result<(), Problem> {
+        if !std::mem::replace(&mut self.chosen, true) {
+            for text in scout(&mut self.model, &self.config, &self.dataset).await? {
+                host.emit(Event::Notice { text });
+            }
+        }
+        Ok(())
+    }
+
     /// One optimiser step; its numbers stay on the device.
     async fn step(&mut self, host: &mut dyn Host) -> Result<Pending, Problem> {
-        let train = &self.config.train;
-        let step = self.state.step;
-        let lab = Lab::new(&self.model, &self.dataset, train.batch_size);
+        self.choose(host).await?;
+        let (step, accumulation) = (self.state.step, self.config.train.accumulation);
+        let lab = Lab::new(&self.model, &self.dataset, self.config.train.batch_size);
         let selection = self.hook.before_step(step, &lab).await?;
         selection.events.into_iter().for_each(|e| host.emit(e));
+        for block in &selection.released {
+            self.optimiser.release(&format!("{}.", Llama::layer_path(*block)));
+        }
+        let first = (step * accumulation) as u64;
+        let cursor = first..first + accumulation as u64;
+        let batches: Vec<_> = cursor.map(|k| (k, collate(&self.rows(&self.plan.batch(k))))).collect();
+        let learned: usize = batches.iter().map(|(_, b)| b.targets.len()).sum();
+        let tokens = batches.iter().map(|(_, b)| b.real_tokens as u64).sum();
+        let device = self.model.device();
+        let batches: Vec<_> = batches.iter().map(|(k, b)| (*k, Uploaded::new(b, &device))).collect();
+        let rate = learning_rate(&self.config.train, step, self.steps);
+        let (loss, norm) = match self.config.train.optimiser {
+            OptimiserKind::Adamw => self.descend(&batches, &selection.active, learned, rate).await?,
+            OptimiserKind::Mezo => self.feel(&batches, &selection.active, rate).await?,
+        };
+        self.state.step += 1;
+        let report = StepReport {
+            step: self.state.step,
+            learning_rate: rate,
+            tokens,
+            memory_bytes: memory_in_use(&device),
+            sampled: (0..selection.active.len()).filter(|i| selection.active[*i]).collect(),
+            ..StepReport::default()
+        };
+        Ok(Pending { report, loss, learned, norm })
+    }
 
-        let first = (step * train.accumulation) as u64;
-        let cursor = first..first + train.accumulation as u64;
-        let batches: Vec<_> = cursor.clone().map(|k| collate(&self.rows(&self.plan.batch(k)))).collect();
-        let learned: usize = batches.iter().map(|b| b.targets.len()).sum();
+    /// A step down the gradient. Gives the summed loss and the gradient's norm.
+    async fn descend(
+        &mut self,
+        batches: &[(u64, Uploaded)],
+        active: &[bool],
+        learned: usize,
+        rate: f64,
+    ) -> Result<(Tensor<1>, Tensor<1>), Problem> {
+        let train = &self.config.train;
+        let device = self.model.device();
         let mut gradients = Gradients::new();
-        let mut loss: Option<Tensor<1>> = None;
-        for (k, batch) in cursor.zip(&batches) {
+        let mut loss = Tensor::zeros([1], &device);
+        for (k, batch) in batches {
             let demand = Demand {
-                active: &selection.active,
-                dropout: Some(Dropout { seed: train.seed, batch: k }),
+                active,
+                dropout: Some(Dropout { seed: train.seed, batch: *k }),
                 keep_graphs: train.keep_graphs,
                 scale: 1.0 / learned.max(1) as f64,
             };
-            let swept = sweep(&self.model, &Uploaded::new(batch, &self.model.device()), &demand);
+            let swept = sweep(&self.model, batch, &demand);
             for (path, gradient) in swept.gradients {
                 let sum = match gradients.remove(&path) {
                     Some(there) => there + gradient,
@@ -211,22 +270,38 @@ impl Trainer {
                 };
                 gradients.insert(path, sum);
             }
-            loss = Some(loss.map_or(swept.loss.clone(), |sum| sum + swept.loss));
+            loss = loss + swept.loss;
         }
-        let device = self.model.device();
+        self.model.add_penalties(active, &mut gradients);
+        if let Some(budget) = &mut self.budget {
+            budget.watch(&mut self.model, &gradients);
+        }
         let norm = clip(&mut gradients, train.clip_norm, &device);
-        let rate = learning_rate(train, step, self.steps);
-        self.optimiser.step(&mut self.model, gradients, rate);
-        self.state.step += 1;
-        let report = StepReport {
-            step: self.state.step,
-            learning_rate: rate,
-            tokens: batches.iter().map(|b| b.real_tokens as u64).sum(),
-            memory_bytes: memory_in_use(&device),
-            sampled: (0..selection.active.len()).filter(|i| selection.active[*i]).collect(),
-            ..StepReport::default()
-        };
-        Ok(Pending { report, loss: loss.unwrap_or_else(|| Tensor::zeros([1], &device)), learned, norm })
+        let at = Moment { seed: train.seed, step: self.state.step };
+        self.optimiser.step(&mut self.model, gradients, rate, at).await?;
+        if let Some(budget) = &mut self.budget {
+            budget.allot(&mut self.model, self.state.step + 1).await?;
+        }
+        Ok((loss, norm))
+    }
+
+    /// MeZO's step. Gives the summed loss and the slope along the direction.
+    async fn feel(
+        &mut self,
+        batches: &[(u64, Uploaded)],
+        active: &[bool],
+        rate: f64,
+    ) -> Result<(Tensor<1>, Tensor<1>), Problem> {
+        let train = &self.config.train;
+        let direction = Direction { seed: train.seed, step: self.state.step };
+        let batches: Vec<Uploaded> = batches.iter().map(|(_, batch)| batch.clone()).collect();
+        let blocks: Vec<usize> = (0..active.len()).filter(|i| active[*i]).collect();
+        let felt = direction.slope(&self.model, &batches, &blocks, train.perturbation).await?;
+        let taken = Move { length: rate * felt.slope, blocks };
+        direction.take(&mut self.model, &taken);
+        self.state.moves.push(taken);
+        let number = |x: f64| Tensor::<1>::from_floats([x as f32], &self.model.device());
+        Ok((number(felt.loss), number(felt.slope.abs())))
     }
 
     /// Reads the numbers of the steps since the last reading, in one go, and tells them.
@@ -291,11 +366,12 @@ impl Trainer {
 
     async fn keep(&mut self, host: &mut dyn Host) -> Result<(), Problem> {
         let of = (&self.config, &self.identity, self.steps);
-        let checkpoint = state::save(&mut self.model, &self.optimiser, &self.state, self.hook.as_ref(), of).await?;
+        let moved_by = (&self.optimiser, self.budget.as_ref());
+        let checkpoint = state::save(&mut self.model, moved_by, &self.state, self.hook.as_ref(), of).await?;
         host.keep(checkpoint).await
     }
 
-    fn values(&mut self) -> Values {
+    fn values(&mut self) -> Flat {
         snapshot(&mut self.model).into_iter().map(|(path, (_, value))| (path, value)).collect()
     }
 

@@ -4,7 +4,7 @@ use burn::tensor::Device;
 use serde::Deserialize;
 use stratune_data::collate;
 use stratune_runtime::read_scalars;
-use stratune_train::{AdamW, Demand, Uploaded, clip, sweep};
+use stratune_train::{AdamW, Demand, Moment, Uploaded, clip, sweep};
 
 use crate::fixtures::{TRAINING, adapted};
 use crate::runs::rows;
@@ -47,7 +47,8 @@ pub async fn training_follows_pytorch(device: &Device) {
         let demand = Demand { active: &active, dropout: None, keep_graphs: 0, scale: 1.0 / learned };
         let mut swept = sweep(&model, &Uploaded::new(&batch, device), &demand);
         let norm = clip(&mut swept.gradients, expected.clip, device);
-        adam.step(&mut model, swept.gradients, expected.learning_rate);
+        let moment = Moment { seed: 0, step: k };
+        adam.step(&mut model, swept.gradients, expected.learning_rate, moment).await.expect("a step");
         let read = read_scalars(vec![swept.loss, norm]).await.expect("a loss");
         let loss = read[0] / learned;
         assert!((loss - step.loss).abs() <= 1e-3, "step {k}: loss {loss}, PyTorch's {}", step.loss);

@@ -124,6 +124,8 @@ pub async fn gradients_agree_with_burns_lora(device: &Device) {
         a: Param::trainable(leaf(a)),
         b: Param::trainable(leaf(b)),
         start: None,
+        start_in_base: false,
+        gate: None,
         dynamic: None,
         scale: (alpha / rank as f64) as f32,
         dropout: 0.0,

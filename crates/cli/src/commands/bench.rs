@@ -121,7 +121,7 @@ impl Bench {
 
     async fn start(&self, mode: IstMode, base: &Llama, dataset: &Rc<Dataset>) -> Result<Measured, Problem> {
         let mut config = RunConfig { ist: IstConfig::preset(mode), ..RunConfig::default() };
-        self.method.clone().apply(&mut config.method)?;
+        self.method.clone().apply(&mut config.method, &base.config.report("", base.config.parameters()))?;
         config.train.batch_size = self.batch;
         config.train.steps = self.steps + 2;
         config.train.keep_graphs = self.keep_graphs;

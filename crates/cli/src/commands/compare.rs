@@ -5,7 +5,7 @@ use std::rc::Rc;
 use clap::Args;
 use serde_json::{Value, json};
 use stratune_data::{Dataset, load, read_rows};
-use stratune_protocol::{DeviceChoice, MethodKind, MethodPreset, Methods, Problem, RunConfig};
+use stratune_protocol::{DeviceChoice, MethodKind, MethodNames, MethodPreset, Methods, Problem, RunConfig};
 use stratune_runtime::{Stopwatch, memory_in_use, peak_host_memory, reset_peak_host_memory};
 use stratune_session::{Base, Exam, trainer};
 use stratune_train::Trainer;
@@ -18,8 +18,8 @@ use crate::{open, report};
 #[derive(Args)]
 pub struct Compare {
     /// Methods and combinations; all if none is named. The first is what time and memory are relative to
-    #[arg(long, num_args = 1.., value_name = "METHOD", value_parser = choose::<Methods>)]
-    methods: Vec<Methods>,
+    #[arg(long, num_args = 1.., value_name = "METHOD", value_parser = choose::<MethodNames>)]
+    methods: Vec<MethodNames>,
     /// Rows that no method trains on
     #[arg(long, default_value = "example-held-out")]
     held_out: String,
@@ -44,7 +44,7 @@ impl Compare {
     /// Trains and prints the table, or JSON lines. The methods take turns step by step, so that a drift of the machine
     /// meets all alike.
     pub async fn run(self, json: bool) -> Result<(), Problem> {
-        let mut config = self.run.to_config()?;
+        let mut config = self.run.to_config().await?;
         if config.method != Methods::default() {
             return Err(Problem::input("every method is compared at its usual settings")
                 .at("--method")
@@ -87,7 +87,9 @@ impl Compare {
                     report::progress(&format!("seed {seed}"), step + 1, steps);
                 }
             }
-            for (trainer, entry) in trainers.iter().zip(&mut entries) {
+            for (trainer, entry) in trainers.iter_mut().zip(&mut entries) {
+                // What serves is measured, not what trained.
+                trainer.model.settle(&entry.methods).await?;
                 entry.losses.push(exam.loss(&trainer.model, config.train.batch_size).await?);
             }
         }
@@ -99,10 +101,10 @@ impl Compare {
         let model = base.report();
         let all = || {
             let kinds = MethodKind::ALL.into_iter().map(|kind| (kind.name().to_string(), kind.into()));
-            let presets = MethodPreset::ALL.into_iter().map(|p| (p.name().to_string(), p.methods()));
+            let presets = MethodPreset::ALL.into_iter().map(|p| (p.name().to_string(), p.methods(&model)));
             kinds.chain(presets).collect::<Vec<_>>()
         };
-        let named = || self.methods.iter().map(|m| (m.title(), m.clone())).collect();
+        let named = || self.methods.iter().map(|m| (m.title(), m.methods(&model))).collect();
         let listed: Vec<(String, Methods)> = if self.methods.is_empty() { all() } else { named() };
         let entry = |(name, methods): (String, Methods)| Entry {
             trainable: methods.trainable(&model),
@@ -121,7 +123,9 @@ async fn start(config: &RunConfig, entry: &Entry, base: &Base, dataset: &Rc<Data
     let mut config = config.clone();
     config.method = entry.methods.clone();
     config.train.learning_rate *= entry.methods.iter().map(|m| m.kind.usual_rate()).fold(f64::MAX, f64::min);
-    trainer(config, base, dataset.clone(), None).await
+    let mut trainer = trainer(config, base, dataset.clone(), None).await?;
+    trainer.choose(&mut Quiet::default()).await?;
+    Ok(trainer)
 }
 
 fn print(entries: &[Entry], before: f64, json: bool) {

@@ -16,9 +16,12 @@ pub struct Eval {
     /// The model: `starter`, or a folder in Hugging Face form
     #[arg(long, default_value = "starter")]
     model: String,
-    /// An adapter folder in PEFT's format
-    #[arg(long)]
-    adapter: Option<PathBuf>,
+    /// An adapter folder; several are weighted and added up
+    #[arg(long, num_args = 1..)]
+    adapter: Vec<PathBuf>,
+    /// How much of each adapter's change is added [default: 1]
+    #[arg(long, value_delimiter = ',', allow_negative_numbers = true)]
+    weights: Vec<f32>,
     /// auto, cpu, wgpu, cuda or cuda:INDEX
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
@@ -40,7 +43,7 @@ impl Eval {
         let source = read_rows(&open::files(&config.data.files)?, &config.data)?;
         let opened = open::device(self.device, json).await?;
         let mut base = open::base(&self.model, &opened, json).await?;
-        open::adapter(&mut base, self.adapter.as_deref()).await?;
+        open::adapters(&mut base, &self.adapter, &self.weights).await?;
         let max_length = config.data.max_length.min(base.context());
         let exam = Exam::new(&source, &base.tokenizer, &base.template, max_length)?;
         let mut show = |done: usize, question: &str, given: &str, right: bool| {

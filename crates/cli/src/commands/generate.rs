@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use stratune_protocol::{DeviceChoice, Event, GenerateRequest, Problem, Voice};
-use stratune_session::answer;
+use stratune_session::{answer, answer_each};
 
 use crate::{open, report};
 
@@ -15,9 +15,15 @@ pub struct Generate {
     /// The model: `starter`, or a folder in Hugging Face form
     #[arg(long, default_value = "starter")]
     model: String,
-    /// An adapter folder in PEFT's format
-    #[arg(long)]
-    adapter: Option<PathBuf>,
+    /// An adapter folder; several are weighted and added up
+    #[arg(long, num_args = 1..)]
+    adapter: Vec<PathBuf>,
+    /// How much of each adapter's change is added [default: 1]
+    #[arg(long, value_delimiter = ',', allow_negative_numbers = true)]
+    weights: Vec<f32>,
+    /// Let the base and each adapter answer by itself, as rows of one batch
+    #[arg(long, requires = "adapter", conflicts_with = "weights")]
+    each: bool,
     /// auto, cpu, wgpu, cuda or cuda:INDEX
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
@@ -60,8 +66,9 @@ impl Generate {
         }
         let opened = open::device(self.device, json).await?;
         let mut base = open::base(&self.model, &opened, json).await?;
-        open::adapter(&mut base, self.adapter.as_deref()).await?;
-        let voice = if self.adapter.is_some() { Voice::Tuned } else { Voice::Base };
+        let voice = if self.adapter.is_empty() { Voice::Base } else { Voice::Tuned };
+        let weights = if self.each { vec![1.0; self.adapter.len()] } else { self.weights };
+        open::adapters(&mut base, &self.adapter, &weights).await?;
         let request = GenerateRequest {
             prompt: self.prompt,
             as_instruction: self.as_instruction,
@@ -73,6 +80,20 @@ impl Generate {
             seed: self.seed,
             stop: self.stop,
         };
+        if self.each {
+            let rows: Vec<usize> = (0..=self.adapter.len()).collect();
+            let model = base.model.for_rows(&rows);
+            let said = answer_each(&model, rows.len(), &base.tokenizer, &base.template, &request).await?;
+            let names = std::iter::once("base".to_string()).chain(self.adapter.iter().map(|a| a.display().to_string()));
+            for (name, text) in names.zip(said) {
+                if json {
+                    println!("{}", serde_json::json!({ "adapter": name, "text": text }));
+                } else {
+                    println!("{name}: {}", text.trim());
+                }
+            }
+            return Ok(());
+        }
         let tell = |text: &str, done: bool| {
             if json {
                 report::event(&Event::Token { voice, text: text.into(), done });

@@ -15,9 +15,12 @@ pub struct Merge {
     /// The model: `starter`, or a folder in Hugging Face form
     #[arg(long)]
     model: String,
-    /// An adapter folder in PEFT's format
-    #[arg(long)]
-    adapter: PathBuf,
+    /// An adapter folder; several are weighted and added up
+    #[arg(long, required = true, num_args = 1..)]
+    adapter: Vec<PathBuf>,
+    /// How much of each adapter's change is added [default: 1]
+    #[arg(long, value_delimiter = ',', allow_negative_numbers = true)]
+    weights: Vec<f32>,
     /// Folder for the merged model
     #[arg(long)]
     out: PathBuf,
@@ -41,7 +44,7 @@ impl Merge {
     pub async fn run(self) -> Result<(), Problem> {
         let opened = open::device(DeviceChoice::Cpu, false).await?;
         let mut base = open::base(&self.model, &opened, false).await?;
-        open::adapter(&mut base, Some(&self.adapter)).await?;
+        open::adapters(&mut base, &self.adapter, &self.weights).await?;
         let stored = match self.dtype {
             Dtype::F32 => Stored::F32,
             Dtype::F16 => Stored::F16,

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::{Value, json};
 use stratune_models::{Llama, Sampling, generate};
-use stratune_protocol::{DeviceChoice, MethodKind, MethodPreset, Methods, Problem};
+use stratune_protocol::{DeviceChoice, Merges, MethodKind, MethodPreset, Methods, ModelReport, Problem};
 use stratune_runtime::Stopwatch;
 
 use crate::open;
@@ -44,8 +44,14 @@ impl ListMethods {
             println!("| method | family | trains | enters | parameters | share | merges | latency | PEFT |");
             println!("|---|---|---|---|--:|--:|---|--:|---|");
         }
-        for Entry { name, title, methods } in entries() {
-            let kinds: Vec<MethodKind> = methods.iter().map(|m| m.kind).collect();
+        for Entry { name, title, methods } in entries(&report) {
+            let mut kinds: Vec<MethodKind> = Vec::new();
+            for method in methods.iter().filter(|m| !kinds.contains(&m.kind)).map(|m| m.kind).collect::<Vec<_>>() {
+                if !kinds.contains(&method) {
+                    kinds.push(method);
+                }
+            }
+            let merges = if methods.iter().any(|m| m.merges() == Merges::No) { Merges::No } else { kinds[0].merges() };
             let latency = match self.no_latency {
                 true => None,
                 false => Some(latency(&base.model, &methods).await?),
@@ -68,7 +74,7 @@ impl ListMethods {
                 "enters": all(&|k| k.enters().name()),
                 "trainable": trainable,
                 "share": share,
-                "merges": all(&|k| k.merges().name()),
+                "merges": merges.name(),
                 "latency": latency,
                 "peft_type": peft,
                 "settings": settings,
@@ -79,10 +85,10 @@ impl ListMethods {
     }
 }
 
-fn entries() -> Vec<Entry> {
+fn entries(model: &ModelReport) -> Vec<Entry> {
     let method = |kind: MethodKind| Entry { name: kind.name(), title: kind.title(), methods: kind.into() };
-    let preset = |p: MethodPreset| Entry { name: p.name(), title: p.title(), methods: p.methods() };
-    MethodKind::ALL.into_iter().map(method).chain(MethodPreset::ALL.map(preset)).collect()
+    let preset = |p: MethodPreset| Entry { name: p.name(), title: p.title(), methods: p.methods(model) };
+    MethodKind::ALL.into_iter().map(method).chain(MethodPreset::ALL.into_iter().map(preset)).collect()
 }
 
 fn print(line: &Value) {
@@ -107,7 +113,7 @@ fn print(line: &Value) {
 async fn latency(base: &Llama, methods: &Methods) -> Result<f64, Problem> {
     let mut served = base.clone();
     served.attach(methods, 0).await?;
-    served.settle(methods);
+    served.settle(methods).await?;
     // What cannot be merged serves beside the model.
     let _ = served.merge();
     let (mut fastest, mut plain) = (f64::MAX, f64::MAX);

@@ -90,7 +90,7 @@ impl Train {
                 .at(&at)
                 .next("use --resume to go on with it, --overwrite to replace it, or another --out"));
         }
-        let config = self.run.to_config()?;
+        let config = self.run.to_config().await?;
         if config.data.files.is_empty() {
             return Err(Problem::input("no data is given").at("--data").next("name a file, or `example`"));
         }

@@ -5,11 +5,13 @@ use std::collections::BTreeSet;
 use burn::tensor::{Int, Tensor, TensorData};
 use rand::RngExt;
 use stratune_peft::{
-    Bottleneck, Delta, Param, Parameters, PeftError, Place, Prefix, PrefixEncoder, Site, VeraMatrices, Visitor,
+    Bottleneck, Delta, Gate, Gradients, Param, Parameters, PeftError, Place, Prefix, PrefixEncoder, Rule, Site,
+    VeraMatrices, Visitor, quantise,
 };
 use stratune_protocol::{Enters, MethodConfig, MethodKind, Methods, Problem, Target, TargetOverride, draws};
 
-use super::Llama;
+use super::ladder::train_all;
+use super::{Ladder, Llama};
 use crate::nn::RmsNorm;
 
 impl Llama {
@@ -30,6 +32,11 @@ impl Llama {
                 Enters::Attention => self.attach_prefix(method, seed),
                 Enters::Norm => self.attach_norms(method)?,
                 Enters::Input => self.attach_prompt(method, seed),
+                Enters::Side => {
+                    let reduction = method.reduction.unwrap_or(1);
+                    self.ladder = Some(Ladder::new(&self.config, reduction, seed, &self.device())?);
+                }
+                Enters::Whole => self.train_all(),
             }
         }
         Ok(())
@@ -53,11 +60,12 @@ impl Llama {
         for (block, target) in sites {
             let path = format!("{}.{}", Self::layer_path(block), target.path());
             let linear = self.layers[block].linear_mut(target);
-            if method.kind == MethodKind::Full {
+            if method.kind.in_place() {
                 linear.weight.trainable = true;
+                linear.weight.rule = rule(method, linear.shape()).map_err(|e| e.at(&path))?;
                 continue;
             }
-            let site = Site { block, target, path: path.clone(), weight: linear.weight.value.clone(), extent, seed };
+            let site = Site { block, target, path: path.clone(), weight: linear.weight(), extent, seed };
             let fits = |e: PeftError| e.at(&path);
             let Some(mut delta) = Delta::new(method, &site, dimension).await.map_err(fits)? else { continue };
             let taken: BTreeSet<String> = linear.deltas.iter_mut().flat_map(paths).collect();
@@ -65,6 +73,15 @@ impl Llama {
                 return Err(PeftError::Occupied(method.kind).at(&path));
             }
             linear.deltas.push(delta);
+        }
+        if let Some(bits) = method.bits.filter(|_| method.kind.quantises()) {
+            // All matrices of the blocks, whichever of them train.
+            for block in &mut self.layers {
+                for target in Target::ALL {
+                    let weight = &mut block.linear_mut(target).weight;
+                    weight.value = quantise(weight.value.clone(), bits);
+                }
+            }
         }
         if method.kind == MethodKind::Vera {
             let rank = method.rank.unwrap_or(0);
@@ -77,21 +94,18 @@ impl Llama {
     }
 
     fn attach_bottlenecks(&mut self, method: &MethodConfig, seed: u64) -> Result<(), Problem> {
-        let places: &[Place] = match method.kind {
-            MethodKind::Houlsby => &[Place::AfterAttention, Place::AfterMlp],
-            MethodKind::Parallel => &[Place::BesideMlp],
-            _ => &[Place::AfterMlp],
-        };
-        let (device, scale) = (self.device(), method.scale.unwrap_or(1.0));
-        let shape = [self.config.hidden_size, method.width.unwrap_or(0)];
+        let (device, hidden) = (self.device(), self.config.hidden_size);
         for (i, block) in self.layers.iter_mut().enumerate().filter(|(i, _)| method.enters_layer(*i)) {
-            for &place in places {
+            for &place in Place::of(method.kind) {
                 if block.adapters.iter().any(|a| a.place == place) {
                     return Err(PeftError::Occupied(method.kind).at(&Self::layer_path(i)));
                 }
-                let adapter = Bottleneck::new(place, shape, scale, (seed, i), &device);
+                let adapter = Bottleneck::new(method, place, hidden, (seed, i), &device);
                 block.adapters.push(adapter.map_err(|e| e.at(&Self::layer_path(i)))?);
             }
+        }
+        if method.kind == MethodKind::Compacter {
+            self.shared.add_compacter(seed, &device);
         }
         Ok(())
     }
@@ -124,7 +138,12 @@ impl Llama {
                     let [_, heads, seq, head_dim] = t.dims();
                     t.narrow(2, seq - length, length).swap_dims(1, 2).reshape([length, heads * head_dim])
                 };
-                block.self_attn.prefix = Some(Prefix::new(flat(keys), flat(values), width));
+                let mut prefix = Prefix::new(flat(keys), flat(values), width);
+                if method.gated == Some(true) {
+                    let mut rng = draws(seed, "gate", [i as u64, 128]);
+                    prefix.gate = Some(Gate::new(self.config.hidden_size, &mut rng, &device));
+                }
+                block.self_attn.prefix = Some(prefix);
             }
         }
         if let Some(width) = width {
@@ -145,20 +164,26 @@ impl Llama {
         Tensor::from_data(TensorData::new(ids, [1, length]), &self.device())
     }
 
-    /// Keeps of the methods what is needed to compute the same, and says what that is: HiWi leaves biases, PiSSA a LoRA of
-    /// twice the rank, a prefix's network the prefix.
-    pub fn settle(&mut self, methods: &Methods) -> Methods {
+    /// Keeps of the methods what is needed to compute the same, and says what that is: HiWi leaves biases, PiSSA and LoftQ
+    /// a LoRA of twice the rank, a prefix's network the prefix, diff pruning its largest differences; what data have
+    /// chosen is written down.
+    ///
+    /// # Errors
+    /// The device does not answer.
+    pub async fn settle(&mut self, methods: &Methods) -> Result<Methods, Problem> {
         let shared = self.shared.clone();
         for block in &mut self.layers {
             for target in Target::ALL {
-                block.linear_mut(target).deltas.iter_mut().for_each(Delta::settle);
+                for delta in &mut block.linear_mut(target).deltas {
+                    delta.settle().await?;
+                }
             }
             if let Some(prefix) = &mut block.self_attn.prefix {
                 prefix.eject(&shared);
             }
         }
         self.shared.prefix = None;
-        Methods(methods.iter().map(settled).collect())
+        Ok(Methods(methods.iter().map(settled).collect()))
     }
 
     /// The paths of the model's own parameters.
@@ -183,6 +208,13 @@ impl Llama {
         }
         if self.layers.iter().any(|b| !b.adapters.is_empty()) {
             return refuse("an adapter in a block");
+        }
+        if self.ladder.is_some() {
+            return refuse("a ladder");
+        }
+        let gated = |delta: &Delta| matches!(delta, Delta::Lora(lora) if lora.gate.is_some());
+        if self.layers.iter_mut().any(|b| Target::ALL.into_iter().any(|t| b.linear_mut(t).deltas.iter().any(gated))) {
+            return refuse("an update behind a gate");
         }
         let shared = std::mem::take(&mut self.shared);
         for block in &mut self.layers {
@@ -217,14 +249,45 @@ impl Llama {
 
     /// Trains everything: what pretraining does.
     pub fn train_all(&mut self) {
-        struct All;
-        impl Visitor for All {
-            fn visit<const D: usize>(&mut self, _: &str, param: &mut Param<D>) {
-                param.trainable = true;
+        train_all(self);
+    }
+
+    /// Adds to the gradients what the methods' penalties in the loss do, in the blocks that train.
+    pub fn add_penalties(&mut self, active: &[bool], into: &mut Gradients) {
+        let mut found = Vec::new();
+        for (i, block) in self.layers.iter_mut().enumerate().filter(|(i, _)| active[*i]) {
+            for target in Target::ALL {
+                let path = format!("{}.{}", Self::layer_path(i), target.path());
+                found.extend(block.linear_mut(target).deltas.iter().map(|delta| (path.clone(), delta.clone())));
             }
         }
-        self.each("", &mut All);
+        found.retain(|(_, delta)| matches!(delta, Delta::Adalora(_) | Delta::Diff(_)));
+        let weight = 1.0 / found.len().max(1) as f32;
+        for (path, delta) in found {
+            for (end, gradient) in delta.penalty_gradients(weight) {
+                let count = gradient.shape().num_elements();
+                if let Some(there) = into.get_mut(&format!("{path}.{end}")) {
+                    *there = there.clone() + gradient.reshape([count]);
+                }
+            }
+        }
     }
+}
+
+/// What the optimiser does with a matrix that trains in place.
+fn rule(method: &MethodConfig, [outputs, inputs]: [usize; 2]) -> Result<Rule, PeftError> {
+    Ok(match method.kind {
+        MethodKind::ChildTuning => Rule::Thinned { share: method.share.unwrap_or(1.0) },
+        MethodKind::Galore => {
+            let (rank, smaller) = (method.rank.unwrap_or(0), outputs.min(inputs));
+            if rank > smaller {
+                return Err(PeftError::RankAboveMatrix { rank, smaller, outputs, inputs });
+            }
+            let (interval, scale) = (method.interval.unwrap_or(1), method.scale.unwrap_or(1.0));
+            Rule::Projected { rank, interval, scale }
+        }
+        _ => Rule::Plain,
+    })
 }
 
 /// The linear layers that a method enters. HiWi's are those of the feed-forward's two biases.
@@ -243,13 +306,22 @@ fn settled(method: &MethodConfig) -> MethodConfig {
             targets: Some(linear_targets(method).to_vec()),
             ..MethodConfig::new(MethodKind::Bitfit)
         },
-        MethodKind::Pissa => {
+        MethodKind::Fish | MethodKind::LtSft | MethodKind::DiffPruning => MethodConfig {
+            layers: method.layers.clone(),
+            targets: method.targets.clone(),
+            share: method.share,
+            ..MethodConfig::new(MethodKind::RandomMask)
+        },
+        MethodKind::Qlora => MethodConfig { kind: MethodKind::Lora, bits: None, gated: Some(false), ..method.clone() },
+        MethodKind::Pissa | MethodKind::Loftq => {
             let twice = |over: &TargetOverride| TargetOverride {
                 rank: over.rank.map(|r| 2 * r),
                 alpha: over.alpha.map(|a| 2.0 * a),
             };
             MethodConfig {
                 kind: MethodKind::Lora,
+                bits: None,
+                gated: Some(false),
                 rank: method.rank.map(|r| 2 * r),
                 alpha: method.alpha.map(|a| 2.0 * a),
                 overrides: method.overrides.iter().map(|(path, over)| (path.clone(), twice(over))).collect(),

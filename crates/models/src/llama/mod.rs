@@ -2,11 +2,14 @@
 
 mod block;
 mod config;
+mod ladder;
 mod method;
+mod mixture;
 mod model;
 mod weights;
 
 pub use block::Block;
 pub use config::{LlamaConfig, RopeScaling};
-pub use model::Llama;
+pub use ladder::Ladder;
+pub use model::{Alter, Llama, Walk};
 pub use weights::Weights;

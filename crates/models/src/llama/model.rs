@@ -6,7 +6,7 @@ use burn::tensor::{Device, Int, Tensor};
 use stratune_kernels::Rotary;
 use stratune_peft::{Param, Parameters, Pass, Shared, Visitor};
 
-use super::{Block, LlamaConfig};
+use super::{Block, Ladder, LlamaConfig};
 use crate::nn::{KvCache, Positions, RmsNorm};
 
 /// A Llama model. Its training loop takes it apart: [`embed`](Self::embed), the [`layers`](Self::layers) one by one,
@@ -27,9 +27,25 @@ pub struct Llama {
     pub rotary: Rotary,
     /// Learned embeddings before the text, `[length, hidden]`.
     pub prompt: Option<Param<2>>,
+    /// A small network beside the blocks.
+    pub ladder: Option<Ladder>,
     /// What the methods of all blocks read.
     pub shared: Shared,
+    /// Which adapter each row of a batch gets, if the model holds several.
+    pub rows: Option<Rc<[usize]>>,
 }
+
+/// A way through the blocks other than the plain one.
+#[derive(Clone, Copy)]
+pub struct Walk<'a> {
+    /// What block i's pass depends on.
+    pub pass: &'a dyn Fn(usize) -> Pass,
+    /// Changes a copy of block i before it runs.
+    pub alter: Option<Alter<'a>>,
+}
+
+/// Changes a block, given its number.
+pub type Alter<'a> = &'a dyn Fn(usize, &mut Block);
 
 impl Llama {
     /// Where the tensors live.
@@ -44,7 +60,10 @@ impl Llama {
         let (seq, past) = if past == 0 { (seq + self.prompt_length(), 0) } else { (seq, past + self.prompt_length()) };
         let prefixes = self.layers.iter().filter_map(|block| block.self_attn.prefix.as_ref());
         let pasts: Vec<usize> = prefixes.map(|prefix| past + prefix.length()).chain([past]).collect();
-        Positions::new(self.rotary.clone(), groups, seq, &pasts, &self.device())
+        let side = |ladder: &Ladder| Box::new(Positions::new(ladder.rotary.clone(), 1, seq, &[past], &self.device()));
+        let mut at = Positions::new(self.rotary.clone(), groups, seq, &pasts, &self.device());
+        at.side = self.ladder.as_ref().map(side);
+        at
     }
 
     /// Embeddings before the text.
@@ -98,7 +117,39 @@ impl Llama {
 
     /// The pass of evaluation and generation through block `i`.
     pub fn plain_pass(&self, i: usize) -> Pass {
-        Pass::plain(i, Rc::new(self.shared.clone()))
+        Pass { rows: self.rows.clone(), ..Pass::plain(i, Rc::new(self.shared.clone())) }
+    }
+
+    /// Through all blocks, and the ladder beside them; `caches` are those of [`caches`](Self::caches).
+    ///
+    /// # Shapes
+    /// - `x`, output: `[batch, seq, hidden]`
+    pub fn through(&self, x: Tensor<3>, at: &Positions, caches: Option<&mut [KvCache]>, walk: Walk<'_>) -> Tensor<3> {
+        let (mut own, side) = match caches.map(|c| c.split_at_mut(self.layers.len())) {
+            None => (None, None),
+            Some((own, side)) => (Some(own.iter_mut()), Some(side)),
+        };
+        let mut x = x;
+        let mut states = vec![x.clone()];
+        for (i, block) in self.layers.iter().enumerate() {
+            let cache = own.as_mut().and_then(Iterator::next);
+            let pass = (walk.pass)(i);
+            x = match walk.alter {
+                None => block.forward(x, at, cache, &pass),
+                Some(alter) => {
+                    let mut block = block.clone();
+                    alter(i, &mut block);
+                    block.forward(x, at, cache, &pass)
+                }
+            };
+            if self.ladder.is_some() {
+                states.push(x.clone());
+            }
+        }
+        match self.ladder.as_ref().zip(at.side.as_ref()) {
+            None => x,
+            Some((ladder, at)) => x + ladder.forward(&states, at, side, &(walk.pass)(self.layers.len())),
+        }
     }
 
     /// The output layer's matrix, `[vocabulary, hidden]`.
@@ -115,13 +166,9 @@ impl Llama {
         let seq = tokens.dims()[1];
         let past = caches.as_ref().map_or(0, |c| self.text_length(c));
         let at = self.positions(seq, past);
-        let mut caches = caches.map(|c| c.iter_mut());
         let begins = past == 0;
-        let mut x = if begins { self.begin(tokens) } else { self.embed(tokens) };
-        for (i, block) in self.layers.iter().enumerate() {
-            let cache = caches.as_mut().and_then(Iterator::next);
-            x = block.forward(x, &at, cache, &self.plain_pass(i));
-        }
+        let x = if begins { self.begin(tokens) } else { self.embed(tokens) };
+        let mut x = self.through(x, &at, caches, Walk { pass: &|i| self.plain_pass(i), alter: None });
         if begins {
             x = self.text_of(x);
         }
@@ -154,17 +201,18 @@ impl Llama {
     /// Logits of the token after the last of `tokens`, which follow what `caches` hold.
     ///
     /// # Shapes
-    /// - `tokens`: `[1, seq]`
-    /// - output: `[1, vocabulary]`
+    /// - `tokens`: `[batch, seq]`
+    /// - output: `[batch, vocabulary]`
     pub fn next_logits(&self, tokens: Tensor<2, Int>, caches: &mut [KvCache]) -> Tensor<2> {
-        let seq = tokens.dims()[1];
-        let last = self.hidden(tokens, Some(caches)).narrow(1, seq - 1, 1).reshape([1, self.config.hidden_size]);
+        let [batch, seq] = tokens.dims();
+        let last = self.hidden(tokens, Some(caches)).narrow(1, seq - 1, 1).reshape([batch, self.config.hidden_size]);
         last.matmul(self.head().transpose())
     }
 
     /// Fresh caches for a new text.
     pub fn caches(&self) -> Vec<KvCache> {
-        vec![KvCache::default(); self.layers.len()]
+        let side = self.ladder.as_ref().map_or(0, |ladder| ladder.blocks.len());
+        vec![KvCache::default(); self.layers.len() + side]
     }
 
     /// The path of block `i`.
@@ -185,6 +233,9 @@ impl Parameters for Llama {
         }
         if let Some(prompt) = &mut self.prompt {
             visitor.visit("prompt", prompt);
+        }
+        if let Some(ladder) = &mut self.ladder {
+            ladder.each("ladder", visitor);
         }
         self.shared.each("shared", visitor);
     }

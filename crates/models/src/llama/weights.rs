@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use rand::RngExt;
 use stratune_kernels::Rotary;
 use stratune_peft::{Linear, Param, Shared};
-use stratune_protocol::{Problem, Target, draws};
+use stratune_protocol::{Problem, Target, draws, normals};
 
 use super::{Block, Llama, LlamaConfig};
 use crate::nn::{Attention, Mlp, RmsNorm};
@@ -124,7 +123,7 @@ impl Llama {
         let scaling = config.rotary_scaling();
         let rotary = Rotary::new(config.head_dim, config.max_position_embeddings, config.rope_theta, scaling, device);
         let shared = Shared::default();
-        Ok(Self { config, embed_tokens, layers, norm, lm_head, rotary, prompt: None, shared })
+        Ok(Self { config, embed_tokens, layers, norm, lm_head, rotary, prompt: None, ladder: None, shared, rows: None })
     }
 
     /// A model with random weights, normal with standard deviation 0.02 (0.02/√(2·layers) where a block writes to the
@@ -144,12 +143,7 @@ impl Llama {
                 let std =
                     if name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight") { residual } else { 0.02 };
                 let mut rng = draws(seed, "weights", [i as u64, 0]);
-                // Box and Muller.
-                let mut normal = || {
-                    let (u, v): (f32, f32) = (rng.random_range(f32::EPSILON..1.0), rng.random_range(0.0..1.0));
-                    std * (-2.0 * u.ln()).sqrt() * (2.0 * std::f32::consts::PI * v).cos()
-                };
-                (0..count).map(|_| normal()).collect()
+                normals(&mut rng, count, std)
             };
             (name, Tensor::from_data(TensorData::new(values, [count]), device))
         });

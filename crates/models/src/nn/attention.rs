@@ -35,10 +35,7 @@ impl Attention {
         let split = |t: Tensor<3>| self.split(t);
         let q = at.rotary.apply(split(self.q_proj.forward(x.clone(), pass)), offset);
         let k = at.rotary.apply(split(self.k_proj.forward(x.clone(), pass)), offset);
-        let v = split(self.v_proj.forward(x, pass));
-        // While the block is damped, what the text alone would give is needed too.
-        let plain = (pass.damping != 1.0 && prefix.is_some() && cached == 0)
-            .then(|| causal_attention(q.clone(), k.clone(), v.clone(), at.mask(0)));
+        let v = split(self.v_proj.forward(x.clone(), pass));
         let (k, v) = match prefix.filter(|_| cached == 0) {
             None => (k, v),
             Some(prefix) => {
@@ -54,11 +51,16 @@ impl Attention {
             None => (k, v),
             Some(cache) => cache.extend(k, v),
         };
-        let past = k.dims()[2] - seq;
-        let mixed = causal_attention(q, k, v, at.mask(past));
-        let mixed = match plain {
+        let length = k.dims()[2];
+        let mixed = causal_attention(q.clone(), k.clone(), v.clone(), at.mask(length - seq));
+        let mixed = match prefix.filter(|prefix| pass.damping != 1.0 || prefix.gate.is_some()) {
             None => mixed,
-            Some(plain) => pass.damp(plain, mixed),
+            Some(prefix) => {
+                let text = length - prefix.length();
+                let of_text = |t: Tensor<4>| t.narrow(2, prefix.length(), text);
+                let without = causal_attention(q, of_text(k), of_text(v), at.mask(text - seq));
+                prefix.admit(x, without, mixed, pass)
+            }
         };
         let width = mixed.dims()[1] * self.head_dim;
         self.o_proj.forward(mixed.swap_dims(1, 2).reshape([batch, seq, width]), pass)

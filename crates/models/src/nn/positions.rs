@@ -10,6 +10,8 @@ pub struct Positions {
     pub rotary: Rotary,
     /// Who sees whom, by how many positions come before the tokens: blocks with a prefix have more of them.
     masks: Vec<(usize, CausalMask)>,
+    /// The same for the blocks of a ladder beside the model.
+    pub side: Option<Box<Self>>,
 }
 
 impl Positions {
@@ -21,7 +23,7 @@ impl Positions {
                 masks.push((past, CausalMask::new(groups, seq, past, device)));
             }
         }
-        Self { rotary, masks }
+        Self { rotary, masks, side: None }
     }
 
     /// The mask for tokens that follow `past` positions.

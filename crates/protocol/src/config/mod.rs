@@ -12,7 +12,7 @@ pub use data::{DataConfig, DataFormat};
 pub use device::DeviceChoice;
 pub use ist::{IstConfig, IstMode};
 pub use target::Target;
-pub use train::{Schedule, TrainConfig};
+pub use train::{OptimiserKind, Schedule, TrainConfig};
 
 use crate::{Methods, Problem};
 
@@ -93,8 +93,27 @@ impl RunConfig {
         let held_out = self.data.validation_split > 0.0;
         self.method.check(self.ist.mode)?;
         self.train.check(held_out)?;
+        if self.train.optimiser == OptimiserKind::Mezo {
+            self.check_mezo()?;
+        }
         self.data.check()?;
         self.ist.check(held_out)
+    }
+
+    /// MeZO has no gradients for a method to work on, and its step has no decay.
+    fn check_mezo(&self) -> Result<(), Problem> {
+        use crate::MethodKind::{Adalora, ChildTuning, DiffPruning, Galore};
+        if let Some(method) =
+            self.method.iter().find(|m| matches!(m.kind, Adalora | ChildTuning | DiffPruning | Galore))
+        {
+            return Err(Problem::input(format!("{} works on gradients, and mezo has none", method.kind))
+                .at("train.optimiser")
+                .next("use adamw, or another method"));
+        }
+        if self.train.weight_decay > 0.0 {
+            return Err(Problem::input("mezo has no weight decay").at("train.weight_decay").next("set it to 0"));
+        }
+        Ok(())
     }
 }
 

@@ -32,6 +32,29 @@ impl std::str::FromStr for Schedule {
     }
 }
 
+/// How gradients become steps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OptimiserKind {
+    /// AdamW, on the gradient of the backward pass.
+    #[default]
+    Adamw,
+    /// MeZO: no backward pass; two losses, on either side along a random direction, say how far to go.
+    Mezo,
+}
+
+impl std::str::FromStr for OptimiserKind {
+    type Err = Problem;
+
+    fn from_str(text: &str) -> Result<Self, Problem> {
+        Ok(match text {
+            "adamw" => Self::Adamw,
+            "mezo" => Self::Mezo,
+            _ => return Err(Problem::input(format!("unknown optimiser '{text}'")).next("use adamw or mezo")),
+        })
+    }
+}
+
 /// How it is trained.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -44,6 +67,10 @@ pub struct TrainConfig {
     pub batch_size: usize,
     /// Batches added up to one step.
     pub accumulation: usize,
+    /// How gradients become steps.
+    pub optimiser: OptimiserKind,
+    /// `mezo` only: how far either side is, ε.
+    pub perturbation: f32,
     /// Peak learning rate.
     pub learning_rate: f64,
     /// How the learning rate moves after the warm-up.
@@ -77,6 +104,8 @@ impl Default for TrainConfig {
             epochs: 3.0,
             batch_size: 8,
             accumulation: 1,
+            optimiser: OptimiserKind::Adamw,
+            perturbation: 1e-3,
             learning_rate: 1e-3,
             schedule: Schedule::Cosine,
             warmup_steps: 10,
@@ -102,6 +131,13 @@ impl TrainConfig {
                 "train.learning_rate",
                 format!("learning rate is {}", self.learning_rate),
                 "use a positive number, such as 1e-3",
+            );
+        }
+        if !(self.perturbation.is_finite() && self.perturbation > 0.0) {
+            return bad(
+                "train.perturbation",
+                format!("perturbation is {}", self.perturbation),
+                "use a positive number",
             );
         }
         for (field, what, value) in [

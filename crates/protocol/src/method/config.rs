@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{MethodKind, Problem, Projection, Setting, Target};
+use crate::{Merges, MethodKind, Problem, Projection, Setting, Target};
 
 /// One method and its settings. A setting that the method does not have is absent; one that it has is always there,
 /// whether it was given or is the default.
@@ -49,6 +49,30 @@ pub struct MethodConfig {
     /// How they do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub projection: Option<Projection>,
+    /// Rank that training starts with; the budget shrinks to `rank`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub initial_rank: Option<usize>,
+    /// Weight of the method's penalty in the loss.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub penalty: Option<f32>,
+    /// Rows that are looked at before training to choose what trains.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub samples: Option<usize>,
+    /// Steps between changes of what the method trains or projects on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval: Option<usize>,
+    /// Blocks that train at a time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blocks: Option<usize>,
+    /// Bits of a base weight: 4 or 8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bits: Option<usize>,
+    /// The side network is this many times narrower than the model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reduction: Option<usize>,
+    /// A learned gate decides for each token how much the method adds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gated: Option<bool>,
     /// Another rank or alpha at layers whose path ends so, such as `q_proj` or `layers.0.self_attn.q_proj`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub overrides: BTreeMap<String, TargetOverride>,
@@ -77,6 +101,21 @@ impl MethodConfig {
             _ => 8,
         };
         let length = if kind == MethodKind::Prefix { 10 } else { 20 };
+        let width = match kind {
+            MethodKind::Prefix => 0,
+            MethodKind::SparseAdapter => 64,
+            _ => 16,
+        };
+        let share = match kind {
+            MethodKind::SparseAdapter => 0.2,
+            MethodKind::ChildTuning => 0.3,
+            _ => 0.005,
+        };
+        let interval = match kind {
+            MethodKind::Galore => 200,
+            MethodKind::Lisa => 20,
+            _ => 10,
+        };
         Self {
             kind,
             layers: Vec::new(),
@@ -85,12 +124,20 @@ impl MethodConfig {
             alpha: has(Setting::Alpha).then_some(if kind == MethodKind::Lokr { 8.0 } else { 16.0 }),
             dropout: has(Setting::Dropout).then_some(0.0),
             ratio: has(Setting::Ratio).then_some(16.0),
-            width: some(Setting::Width, if kind == MethodKind::Prefix { 0 } else { 16 }),
-            scale: has(Setting::Scale).then_some(4.0),
+            width: some(Setting::Width, width),
+            scale: has(Setting::Scale).then_some(if kind == MethodKind::Galore { 0.25 } else { 4.0 }),
             length: some(Setting::Length, length),
-            share: has(Setting::Share).then_some(0.005),
+            share: has(Setting::Share).then_some(share),
             dimension: some(Setting::Dimension, 1000),
             projection: has(Setting::Projection).then(Projection::default),
+            initial_rank: some(Setting::InitialRank, 12),
+            penalty: has(Setting::Penalty).then_some(if kind == MethodKind::Adalora { 0.1 } else { 0.01 }),
+            samples: some(Setting::Samples, 128),
+            interval: some(Setting::Interval, interval),
+            blocks: some(Setting::Blocks, 2),
+            bits: some(Setting::Bits, 4),
+            reduction: some(Setting::Reduction, 4),
+            gated: has(Setting::Gated).then_some(false),
             overrides: BTreeMap::new(),
         }
     }
@@ -103,6 +150,11 @@ impl MethodConfig {
     /// Whether it enters block `layer`.
     pub fn enters_layer(&self, layer: usize) -> bool {
         self.layers.is_empty() || self.layers.contains(&layer)
+    }
+
+    /// What is left of it when the model serves. A gate depends on the text, so nothing gated can be merged.
+    pub fn merges(&self) -> Merges {
+        if self.gated == Some(true) { Merges::No } else { self.kind.merges() }
     }
 
     /// How many of `layers` blocks it enters.
@@ -133,6 +185,14 @@ impl MethodConfig {
             Setting::Share => self.share.is_some(),
             Setting::Dimension => self.dimension.is_some(),
             Setting::Projection => self.projection.is_some(),
+            Setting::InitialRank => self.initial_rank.is_some(),
+            Setting::Penalty => self.penalty.is_some(),
+            Setting::Samples => self.samples.is_some(),
+            Setting::Interval => self.interval.is_some(),
+            Setting::Blocks => self.blocks.is_some(),
+            Setting::Bits => self.bits.is_some(),
+            Setting::Reduction => self.reduction.is_some(),
+            Setting::Gated => self.gated.is_some(),
         }
     }
 
@@ -154,6 +214,9 @@ impl MethodConfig {
             |field: &str, what: String, next: &str| Err(Problem::input(what).at(format!("method.{field}")).next(next));
         if let Some(problem) = self.foreign() {
             return Err(problem);
+        }
+        if !self.kind.has_layers() && !self.layers.is_empty() {
+            return bad("layers", format!("{} belongs to no layer", self.kind), "leave the layers out");
         }
         if self.targets.as_ref().is_some_and(Vec::is_empty) {
             return bad("targets", "no layer is named".into(), "name at least one, such as q_proj");
@@ -191,12 +254,31 @@ impl MethodConfig {
             }
         }
         let width_needed = self.kind != MethodKind::Prefix;
-        for (field, value) in
-            [("width", self.width.filter(|_| width_needed)), ("length", self.length), ("dimension", self.dimension)]
-        {
+        for (field, value) in [
+            ("width", self.width.filter(|_| width_needed)),
+            ("length", self.length),
+            ("dimension", self.dimension),
+            ("initial_rank", self.initial_rank),
+            ("samples", self.samples),
+            ("interval", self.interval),
+            ("blocks", self.blocks),
+            ("reduction", self.reduction),
+        ] {
             if value == Some(0) {
                 return bad(field, format!("{field} is 0"), "use 1 or more");
             }
+        }
+        if let (Some(initial), Some(rank)) = (self.initial_rank, self.rank)
+            && initial < rank
+        {
+            let what = format!("initial_rank {initial} is below the rank {rank} that the budget ends at");
+            return bad("initial_rank", what, "use at least the rank");
+        }
+        if self.bits.is_some_and(|b| b != 4 && b != 8) {
+            return bad("bits", format!("bits is {}", self.bits.unwrap_or(0)), "use 4 or 8");
+        }
+        if self.penalty.is_some_and(|p| !(p.is_finite() && p >= 0.0)) {
+            return bad("penalty", format!("penalty is {:?}", self.penalty), "use 0 or more");
         }
         if self.share.is_some_and(|s| !(s > 0.0 && s <= 1.0)) {
             return bad("share", format!("share is {:?}", self.share), "use more than 0 and at most 1");
@@ -230,6 +312,14 @@ struct Given {
     share: Option<f32>,
     dimension: Option<usize>,
     projection: Option<Projection>,
+    initial_rank: Option<usize>,
+    penalty: Option<f32>,
+    samples: Option<usize>,
+    interval: Option<usize>,
+    blocks: Option<usize>,
+    bits: Option<usize>,
+    reduction: Option<usize>,
+    gated: Option<bool>,
     #[serde(default)]
     overrides: BTreeMap<String, TargetOverride>,
 }
@@ -253,6 +343,14 @@ impl TryFrom<Given> for MethodConfig {
             share: given.share.or(usual.share),
             dimension: given.dimension.or(usual.dimension),
             projection: given.projection.or(usual.projection),
+            initial_rank: given.initial_rank.or(usual.initial_rank),
+            penalty: given.penalty.or(usual.penalty),
+            samples: given.samples.or(usual.samples),
+            interval: given.interval.or(usual.interval),
+            blocks: given.blocks.or(usual.blocks),
+            bits: given.bits.or(usual.bits),
+            reduction: given.reduction.or(usual.reduction),
+            gated: given.gated.or(usual.gated),
             overrides: given.overrides,
         };
         config.foreign().map_or(Ok(config), Err)
@@ -298,7 +396,11 @@ mod tests {
     #[test]
     fn bad_settings_name_their_field() {
         type Spoil = fn(&mut MethodConfig);
-        let cases: [(MethodKind, &str, Spoil); 9] = [
+        let cases: [(MethodKind, &str, Spoil); 13] = [
+            (MethodKind::Lisa, "method.layers", |m| m.layers = vec![1]),
+            (MethodKind::Qlora, "method.bits", |m| m.bits = Some(3)),
+            (MethodKind::Adalora, "method.initial_rank", |m| m.initial_rank = Some(2)),
+            (MethodKind::Fish, "method.samples", |m| m.samples = Some(0)),
             (MethodKind::Lora, "method.rank", |m| m.rank = Some(0)),
             (MethodKind::Lora, "method.alpha", |m| m.alpha = Some(f32::NAN)),
             (MethodKind::Lora, "method.targets", |m| m.targets = Some(Vec::new())),

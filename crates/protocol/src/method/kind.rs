@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::facts;
 use crate::{Problem, Setting, Target};
 
 /// A method of the literature.
@@ -15,6 +16,9 @@ pub enum MethodKind {
     LoraPlus,
     LoraFa,
     Pissa,
+    Qlora,
+    Loftq,
+    Adalora,
     Dylora,
     Dora,
     Vera,
@@ -25,13 +29,23 @@ pub enum MethodKind {
     Houlsby,
     Pfeiffer,
     Parallel,
+    Compacter,
+    SparseAdapter,
     Prefix,
     Prompt,
     Ia3,
     Ssf,
+    Ladder,
     Bitfit,
     LayerNorm,
     Pafi,
+    RandomMask,
+    Fish,
+    LtSft,
+    DiffPruning,
+    ChildTuning,
+    Lisa,
+    Galore,
     Full,
 }
 
@@ -73,6 +87,10 @@ pub enum Enters {
     Norm,
     /// The model's input.
     Input,
+    /// Beside the model, reading its blocks.
+    Side,
+    /// All of the model.
+    Whole,
 }
 
 impl Enters {
@@ -84,6 +102,8 @@ impl Enters {
             Self::Attention => "keys and values",
             Self::Norm => "norms",
             Self::Input => "before the embedded text",
+            Self::Side => "beside the blocks",
+            Self::Whole => "everywhere",
         }
     }
 }
@@ -110,36 +130,17 @@ impl Merges {
     }
 }
 
-/// What is known of a method.
-struct Fact {
-    /// As configurations write it.
-    name: &'static str,
-    /// As people write it.
-    title: &'static str,
-    /// One sentence for who chooses.
-    sentence: &'static str,
-    /// What of it trains.
-    trains: &'static str,
-    family: Family,
-    enters: Enters,
-    merges: Merges,
-    /// Hugging Face PEFT's name for it, if PEFT has it.
-    peft: Option<&'static str>,
-    settings: &'static [Setting],
-}
-
-use Setting::{Alpha, Dimension, Dropout, Length, Overrides, Projection, Rank, Ratio, Scale, Share, Targets, Width};
-
-const LOW_RANK: &[Setting] = &[Targets, Rank, Alpha, Dropout, Overrides];
-
 impl MethodKind {
     /// All of them, by family.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 36] = [
         Self::Lora,
         Self::Rslora,
         Self::LoraPlus,
         Self::LoraFa,
         Self::Pissa,
+        Self::Qlora,
+        Self::Loftq,
+        Self::Adalora,
         Self::Dylora,
         Self::Dora,
         Self::Vera,
@@ -150,345 +151,138 @@ impl MethodKind {
         Self::Houlsby,
         Self::Pfeiffer,
         Self::Parallel,
+        Self::Compacter,
+        Self::SparseAdapter,
         Self::Prefix,
         Self::Prompt,
         Self::Ia3,
         Self::Ssf,
+        Self::Ladder,
         Self::Bitfit,
         Self::LayerNorm,
         Self::Pafi,
+        Self::RandomMask,
+        Self::Fish,
+        Self::LtSft,
+        Self::DiffPruning,
+        Self::ChildTuning,
+        Self::Lisa,
+        Self::Galore,
         Self::Full,
     ];
 
-    fn fact(self) -> Fact {
-        let reparameterised =
-            |name: &'static str, title, sentence, trains, merges: Merges, peft, settings: &'static [Setting]| Fact {
-                name,
-                title,
-                sentence,
-                trains,
-                family: Family::Reparameterised,
-                enters: Enters::Linear,
-                merges,
-                peft,
-                settings,
-            };
-        let other = |family, enters, name: &'static str, title, sentence, trains, merges, peft, settings| Fact {
-            name,
-            title,
-            sentence,
-            trains,
-            family,
-            enters,
-            merges,
-            peft,
-            settings,
-        };
-        match self {
-            Self::Lora => reparameterised(
-                "lora",
-                "LoRA",
-                "A low-rank update beside each matrix: the usual choice.",
-                "A and B",
-                Merges::Weights,
-                Some("LORA"),
-                LOW_RANK,
-            ),
-            Self::Rslora => reparameterised(
-                "rslora",
-                "rsLoRA",
-                "LoRA scaled by alpha / √rank, so that high ranks still learn.",
-                "A and B",
-                Merges::Weights,
-                Some("LORA"),
-                LOW_RANK,
-            ),
-            Self::LoraPlus => reparameterised(
-                "lora_plus",
-                "LoRA+",
-                "LoRA whose B learns faster than its A.",
-                "A and B",
-                Merges::Weights,
-                Some("LORA"),
-                &[Targets, Rank, Alpha, Dropout, Overrides, Ratio],
-            ),
-            Self::LoraFa => reparameterised(
-                "lora_fa",
-                "LoRA-FA",
-                "LoRA whose A stays as drawn: half the parameters, fewer activations kept.",
-                "B",
-                Merges::Weights,
-                Some("LORA"),
-                LOW_RANK,
-            ),
-            Self::Pissa => reparameterised(
-                "pissa",
-                "PiSSA",
-                "LoRA that starts from the matrix's own largest directions: learns faster.",
-                "A and B",
-                Merges::Weights,
-                Some("LORA"),
-                LOW_RANK,
-            ),
-            Self::Dylora => reparameterised(
-                "dylora",
-                "DyLoRA",
-                "LoRA trained at every rank up to its own at once, so that any of them can be cut out afterwards.",
-                "A and B",
-                Merges::Weights,
-                Some("LORA"),
-                LOW_RANK,
-            ),
-            Self::Dora => reparameterised(
-                "dora",
-                "DoRA",
-                "LoRA for the direction of each row and a number for its length.",
-                "A, B and the magnitudes",
-                Merges::Weights,
-                Some("LORA"),
-                LOW_RANK,
-            ),
-            Self::Vera => reparameterised(
-                "vera",
-                "VeRA",
-                "Two vectors scale a random update that all layers share: very few parameters.",
-                "λ_b and λ_d",
-                Merges::Weights,
-                Some("VERA"),
-                &[Targets, Rank, Dropout],
-            ),
-            Self::Lokr => reparameterised(
-                "lokr",
-                "LoKr / KronA",
-                "The update is a Kronecker product of two small matrices: high rank from few numbers.",
-                "both factors",
-                Merges::Weights,
-                Some("LOKR"),
-                &[Targets, Rank, Alpha],
-            ),
-            Self::Did => reparameterised(
-                "did",
-                "Intrinsic dimension (DID)",
-                "A handful of numbers steers all weights through fixed random directions.",
-                "v",
-                Merges::Weights,
-                None,
-                &[Targets, Dimension, Projection],
-            ),
-            Self::Said => reparameterised(
-                "said",
-                "Intrinsic dimension (SAID)",
-                "As DID, with one strength for each matrix.",
-                "v and one λ a matrix",
-                Merges::Weights,
-                None,
-                &[Targets, Dimension, Projection],
-            ),
-            Self::Hiwi => reparameterised(
-                "hiwi",
-                "HiWi",
-                "A small network produces new biases of the feed-forward layers and is thrown away afterwards.",
-                "the network on the biases",
-                Merges::Biases,
-                None,
-                &[Rank],
-            ),
-            Self::Houlsby => other(
-                Family::Additive,
-                Enters::Block,
-                "houlsby",
-                "Adapters (Houlsby)",
-                "A small bottleneck network after the attention and after the feed-forward.",
-                "the bottlenecks",
-                Merges::No,
-                None,
-                &[Width],
-            ),
-            Self::Pfeiffer => other(
-                Family::Additive,
-                Enters::Block,
-                "pfeiffer",
-                "Adapters (Pfeiffer)",
-                "A small bottleneck network after the feed-forward.",
-                "the bottlenecks",
-                Merges::No,
-                None,
-                &[Width],
-            ),
-            Self::Parallel => other(
-                Family::Additive,
-                Enters::Block,
-                "parallel",
-                "Parallel adapter",
-                "A scaled bottleneck network beside the feed-forward.",
-                "the bottlenecks",
-                Merges::No,
-                None,
-                &[Width, Scale],
-            ),
-            Self::Prefix => other(
-                Family::Additive,
-                Enters::Attention,
-                "prefix",
-                "Prefix tuning / P-tuning v2",
-                "Learned keys and values before the text in every layer.",
-                "the keys and values",
-                Merges::No,
-                Some("PREFIX_TUNING"),
-                &[Length, Width],
-            ),
-            Self::Prompt => other(
-                Family::Additive,
-                Enters::Input,
-                "prompt",
-                "Prompt tuning",
-                "Learned embeddings before the text, at the input only.",
-                "the embeddings",
-                Merges::No,
-                Some("PROMPT_TUNING"),
-                &[Length],
-            ),
-            Self::Ia3 => other(
-                Family::Additive,
-                Enters::Linear,
-                "ia3",
-                "(IA)³",
-                "Vectors that scale keys, values and the feed-forward's inside.",
-                "the vectors",
-                Merges::Weights,
-                Some("IA3"),
-                &[Targets],
-            ),
-            Self::Ssf => other(
-                Family::Additive,
-                Enters::Linear,
-                "ssf",
-                "SSF",
-                "Each output is scaled and shifted.",
-                "scales and shifts",
-                Merges::Biases,
-                None,
-                &[Targets],
-            ),
-            Self::Bitfit => other(
-                Family::Selective,
-                Enters::Linear,
-                "bitfit",
-                "BitFit",
-                "Only biases train; a model without them gets zeros first.",
-                "biases",
-                Merges::Biases,
-                None,
-                &[Targets],
-            ),
-            Self::LayerNorm => other(
-                Family::Selective,
-                Enters::Norm,
-                "layer_norm",
-                "Layer-norm tuning",
-                "Only the gains of the norms train.",
-                "norm gains",
-                Merges::Weights,
-                Some("LN_TUNING"),
-                &[],
-            ),
-            Self::Pafi => other(
-                Family::Selective,
-                Enters::Linear,
-                "pafi",
-                "PaFi",
-                "The smallest weights train and the rest stays; the choice needs no data.",
-                "the smallest weights",
-                Merges::Weights,
-                None,
-                &[Targets, Share],
-            ),
-            Self::Full => other(
-                Family::Selective,
-                Enters::Linear,
-                "full",
-                "Full fine-tuning",
-                "Whole matrices train: the yardstick, and with random IST what LISA does.",
-                "the matrices",
-                Merges::Weights,
-                None,
-                &[Targets],
-            ),
-        }
-    }
-
     /// As configurations write it, such as `lora_plus`.
     pub fn name(self) -> &'static str {
-        self.fact().name
+        facts::of(self).name
     }
 
     /// As people write it, such as `LoRA+`.
     pub fn title(self) -> &'static str {
-        self.fact().title
+        facts::of(self).title
     }
 
     /// One sentence for who chooses.
     pub fn sentence(self) -> &'static str {
-        self.fact().sentence
+        facts::of(self).sentence
     }
 
     /// What of it trains.
     pub fn trains(self) -> &'static str {
-        self.fact().trains
+        facts::of(self).trains
     }
 
     /// Its branch.
     pub fn family(self) -> Family {
-        self.fact().family
+        facts::of(self).family
     }
 
     /// Where it enters.
     pub fn enters(self) -> Enters {
-        self.fact().enters
+        facts::of(self).enters
     }
 
     /// What is left of it when the model serves.
     pub fn merges(self) -> Merges {
-        self.fact().merges
+        facts::of(self).merges
     }
 
     /// Hugging Face PEFT's name for it, if PEFT has it.
     pub fn peft(self) -> Option<&'static str> {
-        self.fact().peft
+        facts::of(self).peft
     }
 
     /// The settings it has, besides `layers`.
     pub fn settings(self) -> &'static [Setting] {
-        self.fact().settings
+        facts::of(self).settings
     }
 
-    /// Whether every block has trainable numbers of its own: what IST chooses among.
+    /// Whether every block has trainable numbers of its own: what IST chooses among. LISA has, and draws them itself.
     pub fn per_layer(self) -> bool {
-        !matches!(self, Self::Did | Self::Said | Self::Prompt)
+        !matches!(self, Self::Did | Self::Said | Self::Prompt | Self::Ladder | Self::Lisa)
+    }
+
+    /// Whether it may enter some layers and not others.
+    pub fn has_layers(self) -> bool {
+        !matches!(self, Self::Prompt | Self::Ladder | Self::Lisa)
+    }
+
+    /// Whether it trains the model's own tensors in place: IST cannot damp what is not apart from the base.
+    pub fn in_place(self) -> bool {
+        matches!(self, Self::Full | Self::ChildTuning | Self::Lisa | Self::Galore)
+    }
+
+    /// Whether rows of the data decide what trains, before training begins.
+    pub fn scouts(self) -> bool {
+        matches!(self, Self::Fish | Self::LtSft | Self::SparseAdapter)
+    }
+
+    /// Whether its base is kept in few bits.
+    pub fn quantises(self) -> bool {
+        matches!(self, Self::Qlora | Self::Loftq)
     }
 
     /// The learning rate that suits it, over LoRA's: methods of few numbers take larger steps, full tuning smaller ones.
     pub fn usual_rate(self) -> f64 {
         match self {
-            Self::Full | Self::Pafi => 0.3,
+            Self::Full
+            | Self::Pafi
+            | Self::RandomMask
+            | Self::Fish
+            | Self::LtSft
+            | Self::DiffPruning
+            | Self::ChildTuning
+            | Self::Lisa => 0.3,
             Self::Lora
             | Self::Rslora
             | Self::LoraPlus
             | Self::LoraFa
             | Self::Pissa
+            | Self::Qlora
+            | Self::Loftq
+            | Self::Adalora
             | Self::Dylora
             | Self::Dora
             | Self::Houlsby
             | Self::Pfeiffer
-            | Self::Parallel => 1.0,
-            Self::Vera | Self::Lokr | Self::Hiwi | Self::Bitfit | Self::LayerNorm | Self::Ia3 | Self::Ssf => 3.0,
+            | Self::Parallel
+            | Self::SparseAdapter
+            | Self::Ladder
+            | Self::Galore => 1.0,
+            Self::Vera
+            | Self::Lokr
+            | Self::Hiwi
+            | Self::Compacter
+            | Self::Bitfit
+            | Self::LayerNorm
+            | Self::Ia3
+            | Self::Ssf => 3.0,
             Self::Did | Self::Said | Self::Prefix | Self::Prompt => 10.0,
         }
     }
 
     /// The targets that it can enter; none if it has no targets.
     pub fn possible_targets(self) -> &'static [Target] {
-        if !self.settings().contains(&Targets) {
+        if !self.settings().contains(&Setting::Targets) {
             return &[];
         }
         &Target::ALL

@@ -85,7 +85,9 @@ impl Methods {
 
     /// Positions of the context that the methods take from the text.
     pub fn taken_positions(&self) -> usize {
-        self.0.iter().filter_map(|m| m.length).sum()
+        let lengths = |kind: MethodKind| self.0.iter().filter(move |m| m.kind == kind).filter_map(|m| m.length);
+        // Prefixes of different layers lie side by side.
+        lengths(MethodKind::Prompt).sum::<usize>() + lengths(MethodKind::Prefix).max().unwrap_or(0)
     }
 
     /// In a few words, such as `LoRA r8` or `Prefix tuning + Parallel adapter`.
@@ -111,7 +113,10 @@ impl Methods {
         }
         self.0.iter().try_for_each(MethodConfig::check)?;
         let count = |kind: MethodKind| self.0.iter().filter(|m| m.kind == kind).count();
-        for kind in [MethodKind::Prefix, MethodKind::Prompt, MethodKind::Did, MethodKind::Said, MethodKind::Full] {
+        for kind in MethodKind::ALL.into_iter().filter(|kind| {
+            use MethodKind::{Did, Ladder, Prompt, Said};
+            kind.in_place() || kind.scouts() || kind.quantises() || matches!(kind, Did | Ladder | Prompt | Said)
+        }) {
             if count(kind) > 1 {
                 return Err(Problem::input(format!("{kind} is listed twice"))
                     .at("method")
@@ -121,6 +126,37 @@ impl Methods {
         if count(MethodKind::Did) + count(MethodKind::Said) > 1 {
             return Err(Problem::input("did and said are listed together").at("method").next("choose one of them"));
         }
+        let prefixes = self.0.iter().filter(|m| m.kind == MethodKind::Prefix);
+        let (all, apart) = (prefixes.clone().count(), prefixes.clone().flat_map(|m| &m.layers));
+        let distinct: std::collections::BTreeSet<_> = apart.clone().collect();
+        let everywhere = prefixes.clone().any(|m| m.layers.is_empty() || m.width.unwrap_or(0) > 0);
+        if all > 1 && (everywhere || distinct.len() < apart.count()) {
+            return Err(Problem::input("two prefixes meet in a layer")
+                .at("method.layers")
+                .next("give them different layers, and no network"));
+        }
+        if count(MethodKind::Ladder) > 0 && self.0.len() > 1 {
+            return Err(Problem::input("a ladder reads the model as it is, and takes no other method beside it")
+                .at("method")
+                .next("list it alone"));
+        }
+        if let [one, other, ..] = self.0.iter().map(|m| m.kind).filter(|k| k.in_place()).collect::<Vec<_>>()[..] {
+            return Err(Problem::input(format!("{one} and {other} both train the model's own weights"))
+                .at("method")
+                .next("choose one of them"));
+        }
+        let (few_bits, whole) = (
+            self.0.iter().find(|m| m.kind.quantises()),
+            self.0.iter().find(|m| m.kind.in_place() || m.kind.scouts() && m.kind != MethodKind::SparseAdapter),
+        );
+        if let Some((few_bits, whole)) = few_bits.zip(whole) {
+            let what =
+                format!("{} needs the gradients of weights that {} keeps in few bits", whole.kind, few_bits.kind);
+            return Err(Problem::input(what).at("method").next("choose one of them"));
+        }
+        if ist != IstMode::All && count(MethodKind::Lisa) > 0 {
+            return Err(Problem::input("lisa draws its layers itself").at("ist.mode").next("use --ist=all with it"));
+        }
         if ist != IstMode::All
             && let Some(method) = self.0.iter().find(|m| !m.kind.per_layer())
         {
@@ -129,14 +165,14 @@ impl Methods {
                 .next("use --ist=all with it, or another method"));
         }
         if ist.learns()
-            && let Some(method) = self.0.iter().find(|m| m.kind == MethodKind::Full)
+            && let Some(method) = self.0.iter().find(|m| m.kind.in_place())
         {
             return Err(Problem::input(format!(
                 "{} changes the weights themselves, which IST cannot damp",
                 method.kind
             ))
             .at("ist.mode")
-            .next("use --ist=random, which is what LISA does, or another method"));
+            .next("use --ist=random, or another method"));
         }
         Ok(())
     }
@@ -175,6 +211,9 @@ mod tests {
             (&[Prompt], IstMode::Random, false),
             (&[Full], IstMode::Random, true),
             (&[Full], IstMode::Faithful, false),
+            (&[Full, MethodKind::Galore], IstMode::All, false),
+            (&[MethodKind::Lisa], IstMode::All, true),
+            (&[MethodKind::Lisa], IstMode::Random, false),
             (&[], IstMode::All, false),
         ] {
             assert_eq!(list(kinds).check(ist).is_ok(), fits, "{kinds:?} {ist:?}");

@@ -5,6 +5,7 @@
 //! compute are in the `peft` crate; here is only what the page and the command line need to offer, check and count them.
 
 mod config;
+mod facts;
 mod kind;
 mod list;
 mod preset;
@@ -14,6 +15,6 @@ mod size;
 pub use config::{MethodConfig, TargetOverride};
 pub use kind::{Enters, Family, Merges, MethodKind};
 pub use list::Methods;
-pub use preset::MethodPreset;
+pub use preset::{MethodNames, MethodPreset};
 pub use setting::{Projection, Setting};
-pub use size::{KroneckerShape, kept};
+pub use size::{COMPACTER_TERMS, KroneckerShape, SideShape, kept};

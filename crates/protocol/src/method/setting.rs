@@ -20,11 +20,19 @@ pub enum Setting {
     Share,
     Dimension,
     Projection,
+    InitialRank,
+    Penalty,
+    Samples,
+    Interval,
+    Blocks,
+    Bits,
+    Reduction,
+    Gated,
 }
 
 impl Setting {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 20] = [
         Self::Targets,
         Self::Rank,
         Self::Alpha,
@@ -37,6 +45,14 @@ impl Setting {
         Self::Share,
         Self::Dimension,
         Self::Projection,
+        Self::InitialRank,
+        Self::Penalty,
+        Self::Samples,
+        Self::Interval,
+        Self::Blocks,
+        Self::Bits,
+        Self::Reduction,
+        Self::Gated,
     ];
 
     /// The field's name in a configuration.
@@ -54,6 +70,14 @@ impl Setting {
             Self::Share => "share",
             Self::Dimension => "dimension",
             Self::Projection => "projection",
+            Self::InitialRank => "initial_rank",
+            Self::Penalty => "penalty",
+            Self::Samples => "samples",
+            Self::Interval => "interval",
+            Self::Blocks => "blocks",
+            Self::Bits => "bits",
+            Self::Reduction => "reduction",
+            Self::Gated => "gated",
         }
     }
 
@@ -69,9 +93,17 @@ impl Setting {
             Self::Width => "width of the bottleneck; prefix: of the reparametrising layer, 0 for none",
             Self::Scale => "what the adapter's output is multiplied by",
             Self::Length => "positions put before the text",
-            Self::Share => "share of each matrix that trains",
+            Self::Share => "share of each matrix that trains; child_tuning: share of the gradient that a step keeps",
             Self::Dimension => "numbers that steer all weights",
             Self::Projection => "how they do: dense, sparse or fastfood",
+            Self::InitialRank => "rank that training starts with; the budget shrinks to `rank`",
+            Self::Penalty => "weight of the method's penalty in the loss",
+            Self::Samples => "rows that are looked at before training to choose what trains",
+            Self::Interval => "steps between changes of what the method trains or projects on",
+            Self::Blocks => "blocks that train at a time",
+            Self::Bits => "bits of a base weight: 4 or 8",
+            Self::Reduction => "the side network is this many times narrower than the model",
+            Self::Gated => "a learned gate decides for each token how much the method adds",
         }
     }
 }

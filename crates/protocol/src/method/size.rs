@@ -39,10 +39,21 @@ impl MethodConfig {
         let number = |value: Option<usize>| value.unwrap_or(0) as u64;
         let low_rank = |path: &str, [out, inputs]: [usize; 2]| self.at(path).0.saturating_mul(out + inputs);
         let width = number(self.width);
+        // A gate is one row and one bias.
+        let gate = |inputs: u64| if self.gated == Some(true) { inputs + 1 } else { 0 };
         let bottleneck = (2 * d + 1).saturating_mul(width).saturating_add(d);
         match self.kind {
-            MethodKind::Lora | MethodKind::Rslora | MethodKind::LoraPlus | MethodKind::Pissa | MethodKind::Dylora => {
-                at_sites(&|path, shape, _| low_rank(path, shape))
+            MethodKind::Lora
+            | MethodKind::Rslora
+            | MethodKind::LoraPlus
+            | MethodKind::Pissa
+            | MethodKind::Qlora
+            | MethodKind::Loftq
+            | MethodKind::Dylora => {
+                at_sites(&|path, shape, _| low_rank(path, shape).saturating_add(gate(shape[1] as u64) as usize))
+            }
+            MethodKind::Adalora => {
+                at_sites(&|_, [out, inputs], _| self.initial_rank.unwrap_or(0).saturating_mul(out + inputs + 1))
             }
             MethodKind::LoraFa => at_sites(&|path, [out, _], _| self.at(path).0.saturating_mul(out)),
             MethodKind::Dora => at_sites(&|path, shape, _| low_rank(path, shape).saturating_add(shape[0])),
@@ -51,23 +62,70 @@ impl MethodConfig {
             MethodKind::Did | MethodKind::Said => number(self.dimension),
             MethodKind::Hiwi => layers * 2 * number(self.rank) * (m + d),
             MethodKind::Houlsby => layers * 2 * bottleneck,
-            MethodKind::Pfeiffer | MethodKind::Parallel => layers * bottleneck,
-            MethodKind::Prefix if width > 0 => number(self.length) * d + (d + 1) * width + layers * (width + 1) * kv,
-            MethodKind::Prefix => layers * number(self.length) * kv,
+            MethodKind::Pfeiffer | MethodKind::Parallel => layers * (bottleneck + gate(d)),
+            MethodKind::Compacter => layers * 2 * 3 * (d + width) + (COMPACTER_TERMS as u64).pow(3),
+            MethodKind::SparseAdapter => {
+                let kept = kept(self.share.unwrap_or(0.0), [model.hidden_size, self.width.unwrap_or(0)]) as u64;
+                layers * (2 * kept + width + d)
+            }
+            MethodKind::Prefix if width > 0 => {
+                number(self.length) * d + (d + 1) * width + layers * ((width + 1) * kv + gate(d))
+            }
+            MethodKind::Prefix => layers * (number(self.length) * kv + gate(d)),
             MethodKind::Prompt => number(self.length) * d,
             MethodKind::Ia3 => at_sites(&|_, [out, inputs], t| if t == Target::DownProj { inputs } else { out }),
             MethodKind::Ssf => at_sites(&|_, [out, _], _| 2 * out),
             MethodKind::Bitfit => at_sites(&|_, [out, _], _| out),
             MethodKind::LayerNorm => layers * 2 * d + if self.layers.is_empty() { d } else { 0 },
-            MethodKind::Pafi => at_sites(&|_, shape, _| kept(self.share.unwrap_or(0.0), shape)),
-            MethodKind::Full => at_sites(&|_, [out, inputs], _| out * inputs),
+            MethodKind::Pafi | MethodKind::RandomMask | MethodKind::Fish | MethodKind::LtSft => {
+                at_sites(&|_, shape, _| kept(self.share.unwrap_or(0.0), shape))
+            }
+            MethodKind::DiffPruning => at_sites(&|_, [out, inputs], _| 2 * out * inputs),
+            MethodKind::Full | MethodKind::ChildTuning | MethodKind::Galore => {
+                at_sites(&|_, [out, inputs], _| out * inputs)
+            }
+            MethodKind::Lisa => model.parameters,
+            MethodKind::Ladder => {
+                SideShape::of(model, self.reduction.unwrap_or(1)).map_or(0, |side| side.numbers(model))
+            }
         }
     }
 }
 
-/// How many numbers of a matrix a share of it is: rounded, and at least one.
+/// How many numbers of a matrix a share of it is, rounded.
 pub fn kept(share: f32, [out, inputs]: [usize; 2]) -> usize {
-    ((f64::from(share) * (out * inputs) as f64).round() as usize).max(1)
+    (f64::from(share) * (out * inputs) as f64).round() as usize
+}
+
+/// Kronecker products in a matrix of Compacter, n.
+pub const COMPACTER_TERMS: usize = 4;
+
+/// The geometry of a ladder's blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SideShape {
+    /// Width of its residual stream.
+    pub hidden_size: usize,
+    /// Width of its feed-forward.
+    pub intermediate_size: usize,
+    /// Its attention's heads: the most that leave each an even width.
+    pub heads: usize,
+}
+
+impl SideShape {
+    /// A model's, `reduction` times narrower; none if that leaves no even width.
+    pub fn of(model: &ModelReport, reduction: usize) -> Option<Self> {
+        let hidden_size = model.hidden_size.checked_div(reduction)? / 2 * 2;
+        let intermediate_size = (model.intermediate_size / reduction).max(1);
+        let heads = (1..=4).rev().find(|h| hidden_size.is_multiple_of(2 * h))?;
+        (hidden_size > 0).then_some(Self { hidden_size, intermediate_size, heads })
+    }
+
+    /// Numbers in blocks, gates, and the ways in and out.
+    fn numbers(self, model: &ModelReport) -> u64 {
+        let (w, m, d, layers) =
+            (self.hidden_size as u64, self.intermediate_size as u64, model.hidden_size as u64, model.layers as u64);
+        layers * (4 * w * w + 3 * w * m + 2 * w) + (layers + 1) * w * d + layers + d * w
+    }
 }
 
 /// How a matrix is written as a Kronecker product: `[o₁, i₁] ⊗ [o₂, i₂]`, the second factor as a product of rank r if

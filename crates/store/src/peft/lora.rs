@@ -244,6 +244,32 @@ pub(super) fn fields(method: &MethodConfig) -> Map<String, Value> {
     fields
 }
 
+/// What PEFT's configuration says of an AdaLoRA whose training is over. PEFT asks for a schedule, which no longer matters.
+pub(super) fn adalora_fields(method: &MethodConfig) -> Map<String, Value> {
+    let mut fields = placed(method);
+    let Value::Object(own) = json!({
+        "beta1": 0.85,
+        "beta2": 0.85,
+        "bias": "none",
+        "deltaT": method.interval,
+        "fan_in_fan_out": false,
+        "init_r": method.initial_rank,
+        "lora_alpha": number(method.alpha.unwrap_or(1.0)),
+        "lora_dropout": number(method.dropout.unwrap_or(0.0)),
+        "orth_reg_weight": number(method.penalty.unwrap_or(0.0)),
+        "r": method.rank,
+        "rank_pattern": null,
+        "target_r": method.rank,
+        "tfinal": 0,
+        "tinit": 0,
+        "total_step": 1,
+    }) else {
+        return fields;
+    };
+    fields.extend(own);
+    fields
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {

@@ -89,6 +89,8 @@ pub(crate) fn read(
 pub(crate) fn write(model: &ModelReport, methods: &Methods, tensors: &Tensors) -> Option<(Value, Tensors)> {
     let [method] = methods.as_slice() else { return None };
     let (kind, mut fields, tensors) = match method.kind {
+        _ if method.gated == Some(true) => return None,
+        MethodKind::Adalora => ("ADALORA", lora::adalora_fields(method), crate::adapter::prefixed(tensors.clone())),
         MethodKind::Lora
         | MethodKind::Rslora
         | MethodKind::LoraPlus

@@ -1,7 +1,9 @@
 //! The third card: what is trained.
 
 use leptos::prelude::*;
-use stratune_protocol::{Family, IstMode, MethodKind, MethodPreset, Methods, Setting, Target};
+use stratune_protocol::{
+    Family, IstMode, MethodConfig, MethodKind, MethodNames, MethodPreset, Methods, ModelReport, Setting, Target,
+};
 
 use super::layers::{self, LayerDetails, LayerFields};
 use super::method_numbers::{has, number};
@@ -9,6 +11,26 @@ use crate::parts::card::Card;
 use crate::state::presets::Preset;
 use crate::state::{Card as Which, Run, use_run};
 use crate::units;
+
+/// Settings that are always in sight.
+const PLAIN: [Setting; 12] = [
+    Setting::Rank,
+    Setting::InitialRank,
+    Setting::Alpha,
+    Setting::Ratio,
+    Setting::Width,
+    Setting::Scale,
+    Setting::Length,
+    Setting::Share,
+    Setting::Dimension,
+    Setting::Bits,
+    Setting::Blocks,
+    Setting::Reduction,
+];
+
+/// Settings behind the fold.
+const ADVANCED: [Setting; 5] =
+    [Setting::Dropout, Setting::Penalty, Setting::Samples, Setting::Interval, Setting::Gated];
 
 /// The third card.
 #[component]
@@ -34,8 +56,7 @@ pub fn MethodCard() -> impl IntoView {
                 <Picker />
                 <LayerFields />
             </div>
-            <div class="fields">{[Setting::Rank, Setting::Alpha, Setting::Ratio, Setting::Width, Setting::Scale,
-                Setting::Length, Setting::Share, Setting::Dimension].map(number).collect_view()}</div>
+            <div class="fields">{PLAIN.map(number).collect_view()}</div>
             <Show when=move || has(run, Setting::Targets)>
                 <fieldset class="targets">
                     <legend>"Matrices it enters"</legend>
@@ -46,7 +67,7 @@ pub fn MethodCard() -> impl IntoView {
             <details class="advanced">
                 <summary>"Advanced"</summary>
                 <div class="fields">
-                    {number(Setting::Dropout)}
+                    {ADVANCED.map(number).collect_view()}
                     <LayerDetails />
                 </div>
             </details>
@@ -58,14 +79,15 @@ pub fn MethodCard() -> impl IntoView {
 #[component]
 fn Picker() -> impl IntoView {
     let run = use_run();
-    let chosen = Memo::new(move |_| run.config.with(|c| name(&c.method)));
+    let chosen = Memo::new(move |_| run.config.with(|c| name(&c.method, &model_of(run))));
     let choose = move |event| {
-        if let Ok(methods) = event_target_value(&event).parse::<Methods>() {
+        if let Ok(names) = event_target_value(&event).parse::<MethodNames>() {
+            let methods = names.methods(&model_of(run));
             run.config.update(|c| {
                 // What a method cannot do under the mode at hand is not offered: the mode gives way.
                 if methods.iter().any(|m| !m.kind.per_layer()) {
                     c.ist.mode = IstMode::All;
-                } else if c.ist.mode.learns() && methods.iter().any(|m| m.kind == MethodKind::Full) {
+                } else if c.ist.mode.learns() && methods.iter().any(|m| m.kind.in_place()) {
                     c.ist.mode = IstMode::Random;
                 }
                 c.method = methods;
@@ -90,24 +112,38 @@ fn Picker() -> impl IntoView {
                     {MethodPreset::ALL.map(|preset| option(preset.name(), preset.title())).collect_view()}
                 </optgroup>
             </select>
-            <small id="method-hint">{move || run.config.with(|c| sentence(&c.method))}</small>
+            <small id="method-hint">{move || run.config.with(|c| sentence(&c.method, &model_of(run)))}</small>
         </div>
     }
 }
 
+/// The model at hand, or an empty one.
+fn model_of(run: Run) -> ModelReport {
+    run.model.get().unwrap_or_default()
+}
+
+/// The combination that a list of methods is, whatever its numbers.
+fn preset(methods: &Methods, model: &ModelReport) -> Option<MethodPreset> {
+    let marks = |m: &MethodConfig| (m.kind, m.layers.clone(), m.gated);
+    MethodPreset::ALL.into_iter().find(|preset| {
+        let theirs = preset.methods(model);
+        // One method alone is the combination only if it has what sets the combination apart.
+        let alone = theirs.len() == 1;
+        theirs.iter().map(marks).eq(methods.iter().map(marks)) && (!alone || theirs[0].share == methods[0].share)
+    })
+}
+
 /// What a list of methods is called: a combination's name, or the first method's.
-fn name(methods: &Methods) -> String {
-    let kinds = |m: &Methods| m.iter().map(|m| m.kind).collect::<Vec<_>>();
-    let preset = MethodPreset::ALL.into_iter().find(|p| kinds(&p.methods()) == kinds(methods));
-    match (preset, methods.first()) {
+fn name(methods: &Methods, model: &ModelReport) -> String {
+    match (preset(methods, model), methods.first()) {
         (Some(preset), _) => preset.name().into(),
         (None, Some(method)) => method.kind.name().into(),
         (None, None) => String::new(),
     }
 }
 
-fn sentence(methods: &Methods) -> String {
-    match MethodPreset::ALL.into_iter().find(|p| p.name() == name(methods)) {
+fn sentence(methods: &Methods, model: &ModelReport) -> String {
+    match preset(methods, model) {
         Some(preset) => preset.sentence().into(),
         None => methods.iter().map(|m| m.kind.sentence()).collect::<Vec<_>>().join(" "),
     }
@@ -199,10 +235,14 @@ mod tests {
 
     #[test]
     fn combinations_are_known_by_their_name() {
+        let model =
+            ModelReport { layers: 12, hidden_size: 64, key_value_size: 32, query_size: 64, ..Default::default() };
         for preset in MethodPreset::ALL {
-            assert_eq!(name(&preset.methods()), preset.name());
-            assert_eq!(sentence(&preset.methods()), preset.sentence());
+            assert_eq!(name(&preset.methods(&model), &model), preset.name());
+            assert_eq!(sentence(&preset.methods(&model), &model), preset.sentence());
         }
-        assert_eq!(name(&MethodKind::Ia3.into()), "ia3");
+        for kind in MethodKind::ALL {
+            assert_eq!(name(&kind.into(), &model), kind.name());
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! The numbers that methods have: a field for each, there while a chosen method has it.
+//! The settings that methods have, besides their targets: a field for each, there while a chosen method has it.
 
 use leptos::prelude::*;
 use stratune_protocol::{MethodConfig, Methods, Setting};
@@ -26,102 +26,62 @@ fn put_all<T: std::str::FromStr + Clone + Default>(
     put(&mut value, text) && methods.set(Some(value), of)
 }
 
-/// A field for a number that some methods have; it is there while one of the chosen ones does.
+/// A field for a number of the methods; its id is the setting's name.
+macro_rules! number {
+    ($slot:ident, $label:literal, $hint:literal) => {
+        view! {
+            <Field
+                id=stringify!($slot)
+                label=$label
+                hint=$hint
+                read=|c| shown(&c.method, |m| m.$slot)
+                write=|c, text| put_all(&mut c.method, text, |m| &mut m.$slot)
+            />
+        }
+        .into_any()
+    };
+}
+
+/// A field for a setting that some methods have; it is there while one of the chosen ones does.
 pub fn number(setting: Setting) -> impl IntoView {
     let run = use_run();
     let field = move || match setting {
-        Setting::Rank => view! {
-            <Field
-                id="rank"
-                label="Rank"
-                hint="larger learns more and weighs more"
-                read=|c| shown(&c.method, |m| m.rank)
-                write=|c, text| put_all(&mut c.method, text, |m| &mut m.rank)
-            />
+        Setting::Rank => number!(rank, "Rank", "larger learns more and weighs more"),
+        Setting::Alpha => number!(alpha, "Alpha", "the update is scaled by alpha / rank"),
+        Setting::Dropout => number!(dropout, "Dropout", "on the update's input while training"),
+        Setting::Ratio => number!(ratio, "Ratio of the learning rates", "B's is this many times A's"),
+        Setting::Width => {
+            number!(width, "Width", "of the bottleneck; prefix: of the network that makes it, 0 for none")
         }
-        .into_any(),
-        Setting::Alpha => view! {
-            <Field
-                id="alpha"
-                label="Alpha"
-                hint="the update is scaled by alpha / rank"
-                read=|c| shown(&c.method, |m| m.alpha)
-                write=|c, text| put_all(&mut c.method, text, |m| &mut m.alpha)
-            />
-        }
-        .into_any(),
-        Setting::Dropout => view! {
-            <Field
-                id="dropout"
-                label="Dropout"
-                hint="on the update's input while training"
-                read=|c| shown(&c.method, |m| m.dropout)
-                write=|c, text| put_all(&mut c.method, text, |m| &mut m.dropout)
-            />
-        }
-        .into_any(),
-        Setting::Ratio => view! {
-            <Field
-                id="ratio"
-                label="Ratio of the learning rates"
-                hint="B's is this many times A's"
-                read=|c| shown(&c.method, |m| m.ratio)
-                write=|c, text| put_all(&mut c.method, text, |m| &mut m.ratio)
-            />
-        }
-        .into_any(),
-        Setting::Width => view! {
-            <Field
-                id="width"
-                label="Width"
-                hint="of the bottleneck; prefix: of the network that makes it, 0 for none"
-                read=|c| shown(&c.method, |m| m.width)
-                write=|c, text| put_all(&mut c.method, text, |m| &mut m.width)
-            />
-        }
-        .into_any(),
-        Setting::Scale => view! {
-            <Field
-                id="scale"
-                label="Scale"
-                hint="of the adapter's output"
-                read=|c| shown(&c.method, |m| m.scale)
-                write=|c, text| put_all(&mut c.method, text, |m| &mut m.scale)
-            />
-        }
-        .into_any(),
-        Setting::Length => view! {
-            <Field
-                id="length"
-                label="Length"
-                hint="positions put before the text"
-                read=|c| shown(&c.method, |m| m.length)
-                write=|c, text| put_all(&mut c.method, text, |m| &mut m.length)
-            />
-        }
-        .into_any(),
-        Setting::Share => view! {
-            <Field
-                id="share"
-                label="Share of the weights"
-                hint="of each matrix; the smallest train"
-                read=|c| shown(&c.method, |m| m.share)
-                write=|c, text| put_all(&mut c.method, text, |m| &mut m.share)
-            />
-        }
-        .into_any(),
-        Setting::Dimension => view! {
-            <Field
-                id="dimension"
-                label="Dimension"
-                hint="numbers that steer all weights"
-                read=|c| shown(&c.method, |m| m.dimension)
-                write=|c, text| put_all(&mut c.method, text, |m| &mut m.dimension)
-            />
-        }
-        .into_any(),
-        // Not numbers: the targets have boxes, the rest belongs to files and the command line.
+        Setting::Scale => number!(scale, "Scale", "of what the method adds"),
+        Setting::Length => number!(length, "Length", "positions put before the text"),
+        Setting::Share => number!(share, "Share of the weights", "of each matrix; the others stay"),
+        Setting::Dimension => number!(dimension, "Dimension", "numbers that steer all weights"),
+        Setting::InitialRank => number!(initial_rank, "Rank at the start", "the budget shrinks to the rank"),
+        Setting::Penalty => number!(penalty, "Penalty", "its weight in the loss"),
+        Setting::Samples => number!(samples, "Rows to choose from", "looked at before training"),
+        Setting::Interval => number!(interval, "Interval", "steps between changes of what trains"),
+        Setting::Blocks => number!(blocks, "Layers at a time", "drawn anew at every interval"),
+        Setting::Bits => number!(bits, "Bits of the base", "4 or 8"),
+        Setting::Reduction => number!(reduction, "Reduction", "how many times narrower than the model"),
+        Setting::Gated => view! { <GateBox /> }.into_any(),
+        // The targets have boxes, the rest belongs to files and the command line.
         Setting::Targets | Setting::Overrides | Setting::Projection => ().into_any(),
     };
     view! { <Show when=move || has(run, setting)>{field()}</Show> }
+}
+
+#[component]
+fn GateBox() -> impl IntoView {
+    let run = use_run();
+    let is_on = move || run.config.with(|c| c.method.iter().any(|m| m.gated == Some(true)));
+    let change = move |event| {
+        run.config.update(|c| drop(c.method.set(Some(event_target_checked(&event)), |m| &mut m.gated)));
+    };
+    view! {
+        <label class="tick">
+            <input type="checkbox" id="gated" prop:checked=is_on on:change=change />
+            "A gate decides for each token how much it adds"
+        </label>
+    }
 }

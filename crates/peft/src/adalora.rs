@@ -1,0 +1,113 @@
+//! AdaLoRA: directions compete for a budget of ranks (Zhang et al. 2023, arXiv 2303.10512).
+//!
+//! `ΔW = s · B diag(E) A` with E zero and A, B normal (standard deviation 0.02) at the start. s = α / r₀ with the rank r₀
+//! that training starts with, whatever the budget leaves (PEFT adds 1e-5 to r₀, and so does this). A penalty keeps the
+//! directions apart (eq. 4): `γ (‖AAᵀ − I‖ + ‖BᵀB − I‖)`, Frobenius norms, averaged over the matrices. Which directions
+//! are switched off is decided in the training loop, from the importance of their numbers (eqs. 7 to 12).
+
+use burn::tensor::{Tensor, TensorData};
+use stratune_kernels::linear;
+use stratune_protocol::{MethodConfig, normals};
+
+use crate::lora::check_rank;
+use crate::{Param, Parameters, Pass, PeftError, Site, Visitor};
+
+/// Standard deviation of A and B where training starts.
+const SPREAD: f32 = 0.02;
+
+/// The three factors of an update.
+#[derive(Clone, Debug)]
+pub struct Adalora {
+    /// A, `[rank, in]`.
+    pub a: Param<2>,
+    /// B, `[out, rank]`.
+    pub b: Param<2>,
+    /// E, `[rank, 1]`.
+    pub e: Param<2>,
+    /// γ.
+    pub penalty: f32,
+    scale: f32,
+    dropout: f32,
+    site: u64,
+}
+
+impl Adalora {
+    /// A new update that changes nothing yet.
+    ///
+    /// # Errors
+    /// The starting rank does not fit the layer.
+    pub fn new(config: &MethodConfig, site: &Site) -> Result<Self, PeftError> {
+        let [outputs, inputs] = site.shape();
+        let rank = config.initial_rank.unwrap_or(0);
+        check_rank(rank, [outputs, inputs])?;
+        let device = site.device();
+        let normal = |what: &str, shape: [usize; 2]| {
+            let values = normals(&mut site.draws(what), shape[0] * shape[1], SPREAD);
+            Param::trainable(Tensor::from_data(TensorData::new(values, shape), &device))
+        };
+        Ok(Self {
+            a: normal("adalora_A", [rank, inputs]),
+            b: normal("adalora_B", [outputs, rank]),
+            e: Param::trainable(Tensor::zeros([rank, 1], &device)),
+            penalty: config.penalty.unwrap_or(0.0),
+            scale: config.alpha.unwrap_or(1.0) / (rank as f32 + 1e-5),
+            dropout: config.dropout.unwrap_or(0.0),
+            site: site.target as u64,
+        })
+    }
+
+    /// The addition to the layer's output.
+    pub(crate) fn forward(&self, x: Tensor<3>, pass: &Pass) -> Tensor<3> {
+        let x = match pass.dropout_mask(self.dropout, self.site, x.dims(), &x.device().inner()) {
+            Some(mask) => x * mask,
+            None => x,
+        };
+        let gains = self.e.value.clone().squeeze_dim::<1>(1).mul_scalar(self.scale * pass.damping);
+        linear(linear(x, self.a.value.clone()) * gains.unsqueeze(), self.b.value.clone())
+    }
+
+    /// The dense update, `[out, in]`.
+    pub(crate) fn update(&self) -> Tensor<2> {
+        let gained = self.a.value.clone() * self.e.value.clone();
+        self.b.value.clone().matmul(gained).mul_scalar(self.scale)
+    }
+
+    /// The penalty of this matrix, `[1]`, without its weight.
+    pub fn disorder(&self) -> Tensor<1> {
+        let (rows, columns) = self.off_unit();
+        norm(&rows) + norm(&columns)
+    }
+
+    /// The penalty's gradients with respect to A and B: of `‖M‖` with `M = AAᵀ − I` it is `2 M A / ‖M‖`.
+    pub(crate) fn penalty_gradients(&self, weight: f32) -> [(&'static str, Tensor<2>); 2] {
+        let (rows, columns) = self.off_unit();
+        let unit = |m: Tensor<2>| {
+            let length = norm(&m).add_scalar(1e-12);
+            m / length.unsqueeze()
+        };
+        let weight = 2.0 * weight * self.penalty;
+        [
+            ("lora_A", unit(rows).matmul(self.a.value.clone()).mul_scalar(weight)),
+            ("lora_B", self.b.value.clone().matmul(unit(columns)).mul_scalar(weight)),
+        ]
+    }
+
+    /// `AAᵀ − I` and `BᵀB − I`.
+    fn off_unit(&self) -> (Tensor<2>, Tensor<2>) {
+        let (a, b) = (self.a.value.clone(), self.b.value.clone());
+        let one = Tensor::<2>::eye(a.dims()[0], &a.device());
+        (a.clone().matmul(a.transpose()) - one.clone(), b.clone().transpose().matmul(b) - one)
+    }
+}
+
+fn norm(m: &Tensor<2>) -> Tensor<1> {
+    m.clone().square().sum().sqrt()
+}
+
+impl Parameters for Adalora {
+    fn each(&mut self, path: &str, visitor: &mut impl Visitor) {
+        visitor.visit(&format!("{path}.lora_A"), &mut self.a);
+        visitor.visit(&format!("{path}.lora_B"), &mut self.b);
+        visitor.visit(&format!("{path}.lora_E"), &mut self.e);
+    }
+}

@@ -1,0 +1,97 @@
+//! Diff pruning: a difference for each weight, and a switch (Guo et al. 2021, arXiv 2012.07463).
+//!
+//! `W' = W + z ⊙ w`, w zero at the start. The switch z is a stretched concrete variable (Louizos et al. 2018): while
+//! training `z = clip(σ(log u − log(1 − u) + α)(ζ − γ) + γ, 0, 1)` with u drawn evenly and γ = −1.5, ζ = 1.5; afterwards
+//! without the draw. α starts at 5, nearly open. The penalty is what z is expected to leave open,
+//! `λ Σ σ(α − log(−γ/ζ))`. When training is over the largest share of `z ⊙ w` is kept (§3.2).
+
+use burn::tensor::activation::sigmoid;
+use burn::tensor::{Tensor, TensorData};
+use rand::RngExt;
+use stratune_kernels::linear;
+use stratune_protocol::{MethodConfig, draws};
+
+use crate::{Param, Parameters, Pass, Site, Visitor};
+
+/// The stretched variable's ends.
+const GAMMA: f32 = -1.5;
+const ZETA: f32 = 1.5;
+/// α where training starts.
+const OPEN: f32 = 5.0;
+/// α's learning rate over that of w.
+const SWITCH_RATE: f64 = 10.0;
+
+/// A dense difference with its switches.
+#[derive(Clone, Debug)]
+pub struct Diff {
+    /// w, `[out, in]`.
+    pub difference: Param<2>,
+    /// α, `[out, in]`.
+    pub switch: Param<2>,
+    /// Share of the entries that is kept in the end.
+    pub share: f32,
+    penalty: f32,
+    site: u64,
+}
+
+impl Diff {
+    /// A new one that changes nothing yet.
+    pub fn new(config: &MethodConfig, site: &Site) -> Self {
+        let (shape, device) = (site.shape(), site.device());
+        Self {
+            difference: Param::trainable(Tensor::zeros(shape, &device)),
+            switch: Param::trainable(Tensor::full(shape, OPEN, &device)).at_rate(SWITCH_RATE),
+            share: config.share.unwrap_or(0.0),
+            penalty: config.penalty.unwrap_or(0.0),
+            site: site.target as u64,
+        }
+    }
+
+    /// The update without a draw, `[out, in]`.
+    pub(crate) fn update(&self) -> Tensor<2> {
+        self.difference.value.clone() * stretched(self.switch.value.clone())
+    }
+
+    /// The addition to the layer's output.
+    pub(crate) fn forward(&self, x: Tensor<3>, pass: &Pass) -> Tensor<3> {
+        let update = match pass.dropout {
+            None => self.update(),
+            Some(key) => {
+                let mut rng = draws(key.seed, "diff_pruning", [key.batch, (pass.block as u64) << 8 | self.site]);
+                let shape = self.switch.value.dims();
+                let logit = |u: f32| (u / (1.0 - u)).ln();
+                let noise: Vec<f32> =
+                    (0..shape[0] * shape[1]).map(|_| logit(rng.random_range(1e-6..1.0 - 1e-6))).collect();
+                let noise = Tensor::<2>::from_data(TensorData::new(noise, shape), &x.device().inner());
+                self.difference.value.clone() * stretched(self.switch.value.clone() + noise)
+            }
+        };
+        linear(x, update).mul_scalar(pass.damping)
+    }
+
+    /// How many entries are expected to be open, `[1]`.
+    pub fn expected_open(&self) -> Tensor<1> {
+        sigmoid(self.shifted()).sum()
+    }
+
+    /// The penalty's gradient with respect to α.
+    pub(crate) fn penalty_gradient(&self) -> Tensor<2> {
+        let open = sigmoid(self.shifted());
+        (open.clone() * (open.neg() + 1.0)).mul_scalar(self.penalty)
+    }
+
+    fn shifted(&self) -> Tensor<2> {
+        self.switch.value.clone() - (-GAMMA / ZETA).ln()
+    }
+}
+
+fn stretched(switch: Tensor<2>) -> Tensor<2> {
+    (sigmoid(switch) * (ZETA - GAMMA) + GAMMA).clamp(0.0, 1.0)
+}
+
+impl Parameters for Diff {
+    fn each(&mut self, path: &str, visitor: &mut impl Visitor) {
+        visitor.visit(&format!("{path}.diff_values"), &mut self.difference);
+        visitor.visit(&format!("{path}.diff_switch"), &mut self.switch);
+    }
+}

@@ -1,0 +1,85 @@
+//! Several adapters at one layer: weighted together, or each for rows of its own in one batch.
+//!
+//! The base's product is computed once for the whole batch. Without rows of their own the adapters' changes are added up,
+//! `y + Σ wₖ (yₖ − y)`, yₖ what adapter k makes of y; with them each row gets its adapter's change alone.
+
+use std::rc::Rc;
+
+use burn::tensor::Tensor;
+use stratune_kernels::linear;
+
+use crate::{Delta, Pass, Shared};
+
+/// Several adapters at one layer.
+#[derive(Clone, Debug)]
+pub struct Mixture {
+    /// The adapters that enter this layer.
+    pub parts: Vec<Part>,
+}
+
+/// One adapter's share in a layer.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// Which adapter, counted from 1; 0 is the base.
+    pub adapter: usize,
+    /// How much of its change is added.
+    pub weight: f32,
+    /// What it adds.
+    pub deltas: Vec<Delta>,
+    /// What its layers share.
+    pub shared: Rc<Shared>,
+}
+
+impl Part {
+    /// What the adapter makes of `y = x Wᵀ + b`.
+    fn output(&self, x: Tensor<3>, y: Tensor<3>, weight: &Tensor<2>, pass: &Pass) -> Tensor<3> {
+        let pass = Pass { shared: self.shared.clone(), ..pass.clone() };
+        let changed = self.deltas.iter().fold(x.clone(), |x, delta| delta.input(x, &pass));
+        let y = match self.deltas.iter().any(Delta::changes_input) {
+            false => y,
+            true => y + linear(changed.clone() - x, weight.clone()),
+        };
+        self.deltas.iter().fold(y, |y, delta| delta.output(changed.clone(), y, weight, &pass))
+    }
+}
+
+impl Mixture {
+    /// The layer's output, from `y = x Wᵀ + b`.
+    pub(crate) fn forward(&self, x: Tensor<3>, y: Tensor<3>, weight: &Tensor<2>, pass: &Pass) -> Tensor<3> {
+        let Some(rows) = &pass.rows else {
+            let change =
+                |part: &Part| (part.output(x.clone(), y.clone(), weight, pass) - y.clone()).mul_scalar(part.weight);
+            return self.parts.iter().fold(y.clone(), |sum, part| sum + change(part));
+        };
+        let mut pieces = Vec::new();
+        let mut start = 0;
+        for run in rows.chunk_by(|a, b| a == b) {
+            let of = |t: &Tensor<3>| t.clone().narrow(0, start, run.len());
+            let piece = match self.parts.iter().find(|part| part.adapter == run[0]) {
+                None => of(&y),
+                Some(part) => part.output(of(&x), of(&y), weight, pass),
+            };
+            pieces.push(piece);
+            start += run.len();
+        }
+        Tensor::cat(pieces, 0)
+    }
+
+    /// Moves the weighted changes into a weight and a bias.
+    pub(crate) fn merge(&self, weight: Tensor<2>, bias: Option<Tensor<1>>) -> (Tensor<2>, Option<Tensor<1>>) {
+        let plain = |part: &Part| {
+            part.deltas.iter().fold((weight.clone(), bias.clone()), |(w, b), delta| delta.merge(w, b, &part.shared))
+        };
+        let (mut sum, mut shift) = (weight.clone(), bias.clone());
+        for part in &self.parts {
+            let (merged, merged_bias) = plain(part);
+            sum = sum + (merged - weight.clone()).mul_scalar(part.weight);
+            if let Some(merged) = merged_bias {
+                let before = bias.clone().unwrap_or_else(|| Tensor::zeros(merged.shape(), &merged.device()));
+                let change = (merged - before.clone()).mul_scalar(part.weight);
+                shift = Some(shift.unwrap_or(before) + change);
+            }
+        }
+        (sum, shift)
+    }
+}

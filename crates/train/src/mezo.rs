@@ -1,0 +1,109 @@
+//! MeZO: a step from two losses and no gradient (Malladi et al. 2023, arXiv 2305.17333, algorithm 1).
+//!
+//! A direction z is drawn, normal; the loss is taken at θ + εz and θ − εz; `g = (L₊ − L₋) / 2ε` says how the loss changes
+//! along z, and `θ ← θ − η g z`. z is drawn again wherever it is needed, from the seed, the step and the parameter's path,
+//! and a block's shifted parameters live while that block runs: memory is that of inference. θ itself is not touched
+//! by the two passes, so nothing has to be put back. A run is its start and the list of its moves.
+
+use serde::{Deserialize, Serialize};
+use stratune_models::Llama;
+use stratune_peft::{Param, Parameters, Visitor};
+use stratune_protocol::{Problem, draws, normals};
+use stratune_runtime::read_scalars;
+
+use crate::Uploaded;
+use crate::evaluate::loss;
+
+use burn::tensor::{Tensor, TensorData};
+
+/// What a step has done: with the seed, all that is needed to do it again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Move {
+    /// η g.
+    pub length: f64,
+    /// The blocks that took part.
+    pub blocks: Vec<usize>,
+}
+
+/// One step's direction.
+#[derive(Clone, Copy, Debug)]
+pub struct Direction {
+    /// Seed of the run.
+    pub seed: u64,
+    /// Step of the run.
+    pub step: usize,
+}
+
+/// What the two losses say.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Slope {
+    /// Mean of the two, summed over the learned tokens.
+    pub loss: f64,
+    /// g, of the mean loss of a learned token.
+    pub slope: f64,
+}
+
+impl Direction {
+    /// The slope of the loss along the direction, at the distance ε on either side.
+    ///
+    /// # Errors
+    /// The device does not answer.
+    pub async fn slope(
+        self,
+        model: &Llama,
+        batches: &[Uploaded],
+        blocks: &[usize],
+        epsilon: f32,
+    ) -> Result<Slope, Problem> {
+        let mut sums = Vec::new();
+        for side in [epsilon, -epsilon] {
+            let mut shifted = model.clone();
+            self.shift(&mut shifted, f64::from(side), |path| block_of(path).is_none());
+            let alter = |i: usize, block: &mut _| {
+                if blocks.contains(&i) {
+                    self.shift_at(block, &Llama::layer_path(i), f64::from(side), |_| true);
+                }
+            };
+            let losses = batches.iter().map(|batch| loss(&shifted, batch, None, Some(&alter))).collect();
+            sums.push(read_scalars(losses).await?.iter().sum::<f64>());
+        }
+        let learned: usize = batches.iter().map(|b| b.learned).sum();
+        let slope = (sums[0] - sums[1]) / (2.0 * f64::from(epsilon) * learned.max(1) as f64);
+        Ok(Slope { loss: (sums[0] + sums[1]) / 2.0, slope })
+    }
+
+    /// Moves what trains, in these blocks and outside of blocks, by `−length` times the direction.
+    pub fn take(self, model: &mut Llama, of: &Move) {
+        self.shift(model, -of.length, |path| block_of(path).is_none_or(|block| of.blocks.contains(&block)));
+    }
+
+    fn shift(self, of: &mut impl Parameters, by: f64, wanted: impl Fn(&str) -> bool) {
+        self.shift_at(of, "", by, wanted);
+    }
+
+    fn shift_at(self, of: &mut impl Parameters, path: &str, by: f64, wanted: impl Fn(&str) -> bool) {
+        struct Shift<F>(Direction, f64, F);
+        impl<F: Fn(&str) -> bool> Visitor for Shift<F> {
+            fn visit<const D: usize>(&mut self, path: &str, param: &mut Param<D>) {
+                if param.trainable && (self.2)(path) {
+                    let by = (self.1 * param.rate) as f32;
+                    param.value = param.value.clone() + self.0.part(path, &param.value).mul_scalar(by);
+                }
+            }
+        }
+        of.each(path, &mut Shift(self, by, wanted));
+    }
+
+    /// The direction's part for one parameter.
+    fn part<const D: usize>(self, path: &str, like: &Tensor<D>) -> Tensor<D> {
+        let shape = like.dims();
+        let mut rng = draws(self.seed, path, [self.step as u64, u64::from_le_bytes(*b"mezo z  ")]);
+        let values = normals(&mut rng, shape.iter().product(), 1.0);
+        Tensor::from_data(TensorData::new(values, shape), &like.device())
+    }
+}
+
+/// The number of the block that a path lies in.
+fn block_of(path: &str) -> Option<usize> {
+    path.strip_prefix("model.layers.")?.split('.').next()?.parse().ok()
+}

@@ -1,0 +1,310 @@
+//! What trains some of the weights: the choice, and that the rest stays.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use burn::tensor::{Device, Tensor};
+use stratune_data::{Sequence, collate};
+use stratune_models::Llama;
+use stratune_peft::{Delta, Diff, Matrix, Pass, Site, everything, snapshot};
+use stratune_protocol::{Event, MethodConfig, MethodKind, RunConfig, Target, draws};
+use stratune_runtime::read_f32;
+use stratune_session::{adapter_of, attach, hook_for};
+use stratune_store::{MemoryFolder, read_adapter};
+use stratune_tests::runs::{Witness, counting, small};
+use stratune_train::{AdamW, Demand, Identity, Moment, Trainer, Uploaded, sweep};
+
+use super::suited;
+use crate::proofs::{config, numbers};
+use crate::suite::{LAYERS, fresh, moved};
+
+pub async fn all(device: &Device) {
+    fish_takes_the_largest_squared_gradients(device).await;
+    lottery_tickets_are_what_moved_most_and_start_where_they_were(device).await;
+    diff_pruning_opens_what_it_expects_and_keeps_its_largest(device).await;
+    child_tuning_drops_most_of_the_gradient(device).await;
+    sparse_adapters_keep_what_matters_most(device).await;
+    smallest_weights_of_another_base_are_refused(device).await;
+    lisa_trains_a_few_blocks_and_keeps_their_state_alone(device).await;
+    galore_moves_a_whole_matrix_with_a_small_state(device).await;
+}
+
+/// A run of `config` on 40 rows, with what chooses from data chosen.
+async fn chosen(config: &RunConfig, device: &Device) -> Trainer {
+    let model = fresh(&config.method, device).await;
+    let hook = hook_for(config, LAYERS);
+    let dataset = Rc::new(counting(40, 0));
+    let mut trainer = Trainer::new(config.clone(), model, dataset, hook, Identity::default()).expect("a run");
+    trainer.choose(&mut Witness::default()).await.expect("a choice");
+    trainer
+}
+
+/// The places of every sparse matrix, by its path.
+async fn places(model: &mut Llama) -> BTreeMap<String, BTreeSet<usize>> {
+    let mut found = BTreeMap::new();
+    for (i, block) in model.layers.iter_mut().enumerate() {
+        for target in Target::ALL {
+            for delta in &block.linear_mut(target).deltas {
+                let Delta::Sparse(sparse) = delta else { continue };
+                let flat = read_f32(sparse.flat().float()).await.expect("places");
+                let path = format!("{}.{}.weight", Llama::layer_path(i), target.path());
+                found.insert(path, flat.iter().map(|p| *p as usize).collect());
+            }
+        }
+    }
+    found
+}
+
+/// The places of the `count` largest.
+fn top(values: &[f32], count: usize) -> BTreeSet<usize> {
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    order.sort_by(|a, b| values[*b].total_cmp(&values[*a]));
+    order.into_iter().take(count).collect()
+}
+
+/// The base with its matrices trainable, and the gradients of some rows.
+async fn whole_gradients(model: &Llama, rows: &[&Sequence]) -> BTreeMap<String, Vec<f32>> {
+    let batch = Uploaded::new(&collate(rows), &model.device());
+    let active = vec![true; model.layers.len()];
+    let scale = 1.0 / batch.learned as f64;
+    let demand = Demand { active: &active, dropout: None, keep_graphs: 0, scale };
+    let mut read = BTreeMap::new();
+    for (path, gradient) in sweep(model, &batch, &demand).gradients {
+        read.insert(path, read_f32(gradient).await.expect("a gradient"));
+    }
+    read
+}
+
+/// All 40 rows are looked at, so that their order does not matter.
+async fn fish_takes_the_largest_squared_gradients(device: &Device) {
+    let method = MethodConfig { samples: Some(1000), ..suited(MethodKind::Fish) };
+    let mut trainer = chosen(&config(method), device).await;
+    let model = fresh(&MethodKind::Full.into(), device).await;
+    let mut sums: BTreeMap<String, Vec<f32>> = BTreeMap::new();
+    for row in &counting(40, 0).train {
+        for (path, gradient) in whole_gradients(&model, &[row]).await {
+            let sum = sums.entry(path).or_insert_with(|| vec![0.0; gradient.len()]);
+            sum.iter_mut().zip(gradient).for_each(|(s, g)| *s += g * g);
+        }
+    }
+    for (path, found) in places(&mut trainer.model).await {
+        let want = top(&sums[&path], found.len());
+        // The sums are taken in another order: near ties may fall either way.
+        let off = found.difference(&want).count();
+        assert!(off * 20 <= want.len(), "{path}: {off} of {} differ", want.len());
+    }
+}
+
+async fn lottery_tickets_are_what_moved_most_and_start_where_they_were(device: &Device) {
+    let method = MethodConfig { samples: Some(8), ..suited(MethodKind::LtSft) };
+    let config = config(method);
+    let mut trainer = chosen(&config, device).await;
+    let found = places(&mut trainer.model).await;
+    for (path, value) in numbers(snapshot(&mut trainer.model)).await {
+        assert!(value.iter().all(|v| *v == 0.0), "{path}: the second phase starts where the first one did");
+    }
+    // The first phase again: the same eight rows, one step of full tuning.
+    let mut rows: Vec<Sequence> = counting(40, 0).train;
+    rand::seq::SliceRandom::shuffle(rows.as_mut_slice(), &mut draws(config.train.seed, "scout_rows", [0, 0]));
+    let rows: Vec<&Sequence> = rows.iter().take(8).collect();
+    let mut model = fresh(&MethodKind::Full.into(), device).await;
+    let before = numbers(everything(&mut model.clone())).await;
+    let batch = Uploaded::new(&collate(&rows), device);
+    let scale = 1.0 / batch.learned as f64;
+    let demand = Demand { active: &[true; LAYERS], dropout: None, keep_graphs: 0, scale };
+    let gradients = sweep(&model, &batch, &demand).gradients;
+    let mut adam = AdamW::new(config.train.weight_decay);
+    adam.step(&mut model, gradients, config.train.learning_rate, Moment::default()).await.expect("a step");
+    let after = numbers(everything(&mut model)).await;
+    for (path, found) in found {
+        let moves: Vec<f32> = before[&path].iter().zip(&after[&path]).map(|(a, b)| (a - b).abs()).collect();
+        let least = top(&moves, found.len()).iter().map(|i| moves[*i]).fold(f32::MAX, f32::min);
+        assert!(found.iter().all(|i| moves[*i] >= least), "{path}: what moved most");
+    }
+}
+
+/// 400 draws of 384 switches: the share of open ones within 4 standard deviations of the expected one.
+async fn diff_pruning_opens_what_it_expects_and_keeps_its_largest(device: &Device) {
+    let method = suited(MethodKind::DiffPruning);
+    let mut base = small(LAYERS, device);
+    let weight = base.layers[0].linear_mut(Target::UpProj).weight();
+    let site = Site { block: 0, target: Target::UpProj, path: String::new(), weight, extent: [24, 16], seed: 1 };
+    let mut diff = Diff::new(&method, &site);
+    diff.difference.value = Tensor::ones([24, 16], device);
+    diff.switch.value = Tensor::full([24, 16], 0.7, device);
+    let expected = f64::from(read_f32(diff.expected_open()).await.expect("a number")[0]);
+    let unit = Tensor::<2>::eye(16, device).unsqueeze::<3>();
+    let linear = {
+        let mut linear = stratune_peft::Linear::new(Tensor::zeros([24, 16], device));
+        linear.deltas.push(Delta::Diff(diff));
+        linear
+    };
+    let mut open = 0;
+    for batch in 0..400 {
+        let dropout = Some(stratune_peft::Dropout { seed: 3, batch });
+        let pass = Pass { dropout, ..Pass::plain(0, Rc::default()) };
+        let drawn = read_f32(linear.forward(unit.clone(), &pass)).await.expect("switches");
+        open += drawn.iter().filter(|z| **z > 0.0).count();
+    }
+    let (mean, chance) = (open as f64 / 400.0, expected / 384.0);
+    let deviation = (384.0 * chance * (1.0 - chance) / 400.0).sqrt();
+    assert!((mean - expected).abs() < 4.0 * deviation, "{mean} open of 384, {expected} expected");
+
+    let methods = method.into();
+    let mut model = moved(&methods, device).await;
+    let dense = model.clone();
+    let kept = model.settle(&methods).await.expect("what is kept");
+    assert_eq!(kept[0].kind, MethodKind::RandomMask);
+    let mut dense = dense;
+    dense.merge().expect("it merges");
+    let (base, dense) = (numbers(everything(&mut small(LAYERS, device))).await, numbers(everything(&mut dense)).await);
+    for (path, found) in places(&mut model).await {
+        let update: Vec<f32> = base[&path].iter().zip(&dense[&path]).map(|(a, b)| (a - b).abs()).collect();
+        assert_eq!(found.len(), (update.len() as f64 * 0.1).round() as usize, "{path}");
+        let least = top(&update, found.len()).iter().map(|i| update[*i]).fold(f32::MAX, f32::min);
+        // The merged difference carries the rounding of the sum.
+        assert!(found.iter().all(|i| update[*i] >= least - 1e-7), "{path}: the largest");
+    }
+}
+
+/// AdamW's first step moves what has a gradient and nothing else: a share of 0.3 of 12,000 weights, within 5 standard
+/// deviations.
+async fn child_tuning_drops_most_of_the_gradient(device: &Device) {
+    let mut config = config(suited(MethodKind::ChildTuning));
+    config.train.weight_decay = 0.0;
+    let mut trainer = chosen(&config, device).await;
+    let before = numbers(snapshot(&mut trainer.model)).await;
+    trainer.advance(&mut Witness::default()).await.expect("a step");
+    let after = numbers(snapshot(&mut trainer.model)).await;
+    let (mut moved, mut all) = (0, 0);
+    for (path, value) in &before {
+        moved += value.iter().zip(&after[path]).filter(|(a, b)| a != b).count();
+        all += value.len();
+    }
+    let (share, deviation) = (moved as f64 / all as f64, (0.3 * 0.7 / all as f64).sqrt());
+    assert!((share - 0.3).abs() < 5.0 * deviation, "{moved} of {all}");
+}
+
+/// SNIP's scores by hand, of all rows at once.
+async fn sparse_adapters_keep_what_matters_most(device: &Device) {
+    let method = MethodConfig { samples: Some(1000), ..suited(MethodKind::SparseAdapter) };
+    let mut config = config(method);
+    config.train.seed = 4;
+    let mut trainer = chosen(&config, device).await;
+    for block in &trainer.model.layers {
+        for (matrix, count) in [(&block.adapters[0].down, 8), (&block.adapters[0].up, 8)] {
+            let Matrix::Sparse { places, values, .. } = matrix else { panic!("a sparse matrix") };
+            let stratune_peft::Places::Stored { rows, columns } = places else { panic!("stored places") };
+            assert_eq!([&rows.value, &columns.value, &values.value].map(|t| t.dims()), [[count]; 3]);
+        }
+    }
+    let mut whole = trainer.model.clone();
+    for (i, block) in whole.layers.iter_mut().enumerate() {
+        block.adapters[0] = block.adapters[0].whole((4, i));
+    }
+    let dataset = counting(40, 0);
+    let mut sums: BTreeMap<String, Vec<f32>> = BTreeMap::new();
+    let mut order: Vec<&Sequence> = dataset.train.iter().collect();
+    rand::seq::SliceRandom::shuffle(order.as_mut_slice(), &mut draws(4, "scout_rows", [0, 0]));
+    for rows in order.chunks(8) {
+        for (path, gradient) in whole_gradients(&whole, rows).await {
+            let sum = sums.entry(path).or_insert_with(|| vec![0.0; gradient.len()]);
+            sum.iter_mut().zip(gradient).for_each(|(s, g)| *s += g);
+        }
+    }
+    let values = numbers(everything(&mut whole)).await;
+    let there = numbers(everything(&mut trainer.model)).await;
+    for i in 0..LAYERS {
+        for (matrix, width) in [("down", 16), ("up", 5)] {
+            let path = format!("{}.adapters.after_mlp.{matrix}", Llama::layer_path(i));
+            let weight = format!("{path}.weight");
+            let scores: Vec<f32> = values[&weight].iter().zip(&sums[&weight]).map(|(w, g)| (w * g).abs()).collect();
+            let (rows, columns) = (&there[&format!("{path}.sparse_rows")], &there[&format!("{path}.sparse_columns")]);
+            let found: BTreeSet<usize> =
+                rows.iter().zip(columns).map(|(r, c)| *r as usize * width + *c as usize).collect();
+            assert_eq!(found, top(&scores, found.len()), "{path}");
+        }
+    }
+}
+
+async fn smallest_weights_of_another_base_are_refused(device: &Device) {
+    let methods = suited(MethodKind::Pafi).into();
+    let model = moved(&methods, device).await;
+    let config = RunConfig { method: methods, ..RunConfig::default() };
+    let files = adapter_of(&model, &config).await.expect("files");
+    let folder = MemoryFolder::new("adapter", files.into_iter().map(|(name, bytes)| (name, bytes.into())).collect());
+    let adapter = read_adapter(&folder).await.expect("an adapter");
+    attach(&mut small(LAYERS, device), &adapter).await.expect("its own base");
+    let mut other = small(LAYERS, device);
+    let weight = &mut other.layers[1].linear_mut(Target::UpProj).weight;
+    weight.value = weight.value.clone().neg() + 0.01;
+    let problem = attach(&mut other, &adapter).await.expect_err("another base");
+    assert!(problem.at.contains("layers.1.mlp.up_proj") && problem.what.contains("smallest weights"), "{problem}");
+}
+
+async fn lisa_trains_a_few_blocks_and_keeps_their_state_alone(device: &Device) {
+    let mut config = config(MethodConfig { blocks: Some(1), interval: Some(2), ..MethodConfig::new(MethodKind::Lisa) });
+    config.train.steps = 8;
+    let mut trainer = chosen(&config, device).await;
+    let mut before = numbers(snapshot(&mut trainer.model)).await;
+    let of_block = |path: &str| path.strip_prefix("model.layers.").and_then(|r| r.split('.').next()?.parse().ok());
+    let block = before.iter().filter(|(path, _)| of_block(path) == Some(0)).map(|(_, v)| v.len()).sum::<usize>();
+    let rest = before.iter().filter(|(path, _)| of_block(path).is_none()).map(|(_, v)| v.len()).sum::<usize>();
+    let mut drawn = BTreeSet::new();
+    for step in 0..8 {
+        let mut witness = Witness::default();
+        trainer.advance(&mut witness).await.expect("a step");
+        let sampled = witness.sampled().pop().expect("a report");
+        assert_eq!(sampled.len(), 1);
+        let after = numbers(snapshot(&mut trainer.model)).await;
+        for (path, value) in &after {
+            let trains = of_block(path).is_none_or(|b: usize| sampled.contains(&b));
+            assert_eq!(*value != before[path], trains, "step {step}: {path}");
+        }
+        assert!(trainer.optimiser_state() <= 2 * (block + rest), "step {step}: {}", trainer.optimiser_state());
+        drawn.extend(sampled);
+        before = after;
+    }
+    assert!(drawn.len() > 1, "the blocks change: {drawn:?}");
+    assert!(trainer.optimiser_state() > 2 * rest);
+}
+
+async fn galore_moves_a_whole_matrix_with_a_small_state(device: &Device) {
+    let method = MethodConfig { rank: Some(2), interval: Some(3), ..MethodConfig::new(MethodKind::Galore) };
+    let mut config = config(method.clone());
+    config.train.steps = 12;
+    config.train.weight_decay = 0.0;
+    let mut trainer = chosen(&config, device).await;
+    let before = numbers(snapshot(&mut trainer.model)).await;
+    let mut witness = Witness::default();
+    witness.watch(&mut trainer).await.expect("a run to its end");
+    assert!(witness.events.iter().any(|e| matches!(e, Event::Ended { .. })));
+    // Per block: q and o are 16 × 16, k and v 8 × 16, the feed-forward's 24 × 16.
+    let longer = [16, 16, 16, 16, 24, 24, 24].iter().sum::<usize>();
+    assert_eq!(trainer.optimiser_state(), LAYERS * 2 * 2 * longer, "two moments of rank 2");
+    let after = numbers(snapshot(&mut trainer.model)).await;
+    let path = "model.layers.1.mlp.up_proj.weight";
+    let update: Vec<f64> = before[path].iter().zip(&after[path]).map(|(a, b)| f64::from(b - a)).collect();
+    let rank = rank(update.chunks(16).map(<[f64]>::to_vec).collect());
+    assert!(rank > 2, "four choices of two directions make a rank of {rank}");
+}
+
+/// The rank of rows, by elimination: what is left below a ten-thousandth of the largest entry is rounding.
+fn rank(mut rows: Vec<Vec<f64>>) -> usize {
+    let largest = |row: &[f64]| row.iter().fold(0.0_f64, |m, v| m.max(v.abs()));
+    let scale = rows.iter().map(|row| largest(row)).fold(0.0, f64::max);
+    let mut rank = 0;
+    while let Some(k) = (0..rows.len()).max_by(|a, b| largest(&rows[*a]).total_cmp(&largest(&rows[*b]))) {
+        let pivot = rows.swap_remove(k);
+        if largest(&pivot) < 1e-4 * scale {
+            break;
+        }
+        let Some(column) = (0..pivot.len()).max_by(|a, b| pivot[*a].abs().total_cmp(&pivot[*b].abs())) else { break };
+        for row in &mut rows {
+            let times = row[column] / pivot[column];
+            row.iter_mut().zip(&pivot).for_each(|(v, p)| *v -= times * p);
+        }
+        rank += 1;
+    }
+    rank
+}

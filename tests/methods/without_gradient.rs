@@ -1,0 +1,118 @@
+//! MeZO: what two losses say, and a run that is the list of its moves.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use burn::tensor::Device;
+use stratune_data::{Sequence, collate};
+use stratune_models::Llama;
+use stratune_peft::snapshot;
+use stratune_protocol::{MethodKind, Methods, OptimiserKind, RunConfig};
+use stratune_tests::runs::{Witness, counting};
+use stratune_train::{Demand, Direction, Everything, Identity, Move, Record, Trainer, Uploaded, sweep};
+
+use crate::proofs::{config, numbers};
+use crate::suite::{LAYERS, fresh, moved};
+
+pub async fn all(device: &Device) {
+    estimates_come_nearer_the_gradient(device).await;
+    a_run_is_its_start_and_its_moves(device).await;
+    resumed_is_uninterrupted(device).await;
+}
+
+fn rows() -> Vec<Sequence> {
+    counting(8, 0).train
+}
+
+fn batch(device: &Device) -> Uploaded {
+    Uploaded::new(&collate(&rows().iter().collect::<Vec<_>>()), device)
+}
+
+type Numbers = BTreeMap<String, Vec<f32>>;
+
+fn dot(a: &Numbers, b: &Numbers) -> f64 {
+    let pairs = a.iter().flat_map(|(path, values)| values.iter().zip(&b[path]));
+    pairs.map(|(x, y)| f64::from(*x) * f64::from(*y)).sum()
+}
+
+/// The mean of n estimates g·z in D dimensions lies at a cosine of √(n / (n + D + 1)) to the gradient: D is 112.
+async fn estimates_come_nearer_the_gradient(device: &Device) {
+    let model = moved(&MethodKind::LayerNorm.into(), device).await;
+    let batch = batch(device);
+    let demand = Demand { active: &[true; LAYERS], dropout: None, keep_graphs: 0, scale: 1.0 / batch.learned as f64 };
+    let mut gradient = Numbers::new();
+    for (path, value) in sweep(&model, &batch, &demand).gradients {
+        gradient.insert(path, stratune_runtime::read_f32(value).await.expect("a gradient"));
+    }
+    let start = numbers(snapshot(&mut model.clone())).await;
+    let mut sum: Numbers = start.iter().map(|(path, v)| (path.clone(), vec![0.0; v.len()])).collect();
+    let blocks: Vec<usize> = (0..LAYERS).collect();
+    let mut cosines = Vec::new();
+    for step in 0..400 {
+        let direction = Direction { seed: 2, step };
+        let felt = direction.slope(&model, std::slice::from_ref(&batch), &blocks, 1e-2).await.expect("a slope");
+        let mut shifted = model.clone();
+        direction.take(&mut shifted, &Move { length: -1.0, blocks: blocks.clone() });
+        for (path, value) in numbers(snapshot(&mut shifted)).await {
+            let z = value.iter().zip(&start[&path]).map(|(a, b)| a - b);
+            let along = sum.get_mut(&path).expect("a parameter");
+            along.iter_mut().zip(z).for_each(|(s, z)| *s += felt.slope as f32 * z);
+        }
+        if step + 1 == 25 || step + 1 == 400 {
+            cosines.push(dot(&sum, &gradient) / (dot(&sum, &sum) * dot(&gradient, &gradient)).sqrt());
+        }
+    }
+    let expected = [25.0_f64, 400.0].map(|n| (n / (n + 113.0)).sqrt());
+    // The cosine of 25 estimates spreads by about 0.08, that of 400 by less.
+    for (got, want) in cosines.iter().zip(expected) {
+        assert!((got - want).abs() < 0.25, "{cosines:?}, expected {expected:?}");
+    }
+    assert!(cosines[1] > cosines[0]);
+}
+
+fn mezo() -> RunConfig {
+    let mut config = config(MethodKind::Lora);
+    config.train.optimiser = OptimiserKind::Mezo;
+    config.train.weight_decay = 0.0;
+    config.train.steps = 12;
+    config.train.checkpoint_every = 6;
+    config
+}
+
+async fn run(model: Llama, witness: &mut Witness) -> Trainer {
+    let dataset = Rc::new(counting(40, 0));
+    let mut trainer = Trainer::new(mezo(), model, dataset, Box::new(Everything), Identity::default()).expect("a run");
+    witness.watch(&mut trainer).await.expect("a run to its end");
+    trainer
+}
+
+async fn a_run_is_its_start_and_its_moves(device: &Device) {
+    let methods: Methods = MethodKind::Lora.into();
+    let mut witness = Witness::default();
+    let mut trainer = run(fresh(&methods, device).await, &mut witness).await;
+    let checkpoint = witness.last();
+    assert!(checkpoint.tensors.is_empty(), "no tensor is stored: {:?}", checkpoint.tensors.keys());
+    let record = Record::of(checkpoint).expect("a record");
+    assert_eq!(record.moves.len(), 12);
+    let mut again = fresh(&methods, device).await;
+    for (step, of) in record.moves.iter().enumerate() {
+        Direction { seed: 0, step }.take(&mut again, of);
+    }
+    let (there, here) = (numbers(snapshot(&mut trainer.model)).await, numbers(snapshot(&mut again)).await);
+    assert_eq!(there, here, "bit for bit");
+    assert_ne!(there, numbers(snapshot(&mut fresh(&methods, device).await)).await);
+}
+
+async fn resumed_is_uninterrupted(device: &Device) {
+    let methods: Methods = MethodKind::Lora.into();
+    let mut whole = run(fresh(&methods, device).await, &mut Witness::default()).await;
+    let mut first = Witness { stop_after: Some(5), ..Witness::default() };
+    run(fresh(&methods, device).await, &mut first).await;
+    let dataset = Rc::new(counting(40, 0));
+    let model = fresh(&methods, device).await;
+    let mut second = Trainer::new(mezo(), model, dataset, Box::new(Everything), Identity::default()).expect("a run");
+    second.resume(first.last()).expect("its own checkpoint");
+    assert_eq!(second.progress().0, 5);
+    Witness::default().watch(&mut second).await.expect("a run to its end");
+    assert_eq!(numbers(snapshot(&mut whole.model)).await, numbers(snapshot(&mut second.model)).await);
+}
