@@ -47,7 +47,9 @@ async fn a_gate_at_zero_is_the_base_and_at_one_the_plain_sum(device: &Device) {
     let gated = MethodPreset::Unipelt.methods(&report);
     let mut model = moved(&gated, device).await;
     force(&mut model, -1e4);
-    assert_eq!(says(&model).await, says(&small(LAYERS, device)).await, "closed");
+    // The prefix moves the text's positions, whose angles are then rounded otherwise.
+    let off = worst(&says(&model).await, &says(&small(LAYERS, device)).await);
+    assert!(off < 1e-6, "closed: {off:e}");
 
     force(&mut model, 1e4);
     // LoRA's gate stands in the place of its scale: an alpha like the rank makes that one.

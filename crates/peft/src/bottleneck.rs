@@ -280,3 +280,31 @@ impl Parameters for Bottleneck {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Entry by entry from the definition.
+    #[test]
+    fn compacters_matrix_is_the_sum_of_kronecker_products() {
+        let device = Device::flex();
+        let (n, rows, columns) = (4, 2, 3);
+        let random = |what: &str, count: usize| normals(&mut draws(5, what, [0, 0]), count, 1.0);
+        let (rules, left, right) = (random("A", n * n * n), random("s", n * rows), random("t", n * columns));
+        let matrix = |values: &[f32], shape: [usize; 2]| {
+            Param::trainable(Tensor::from_data(TensorData::new(values.to_vec(), shape), &device))
+        };
+        let rule = Tensor::from_data(TensorData::new(rules.clone(), [n, n, n]), &device);
+        let shared = Shared { compacter: Some(Param::trainable(rule)), ..Shared::default() };
+        let made = Matrix::Kronecker { left: matrix(&left, [n, rows]), right: matrix(&right, [n, columns]) };
+        let got = made.value(&shared).into_data().try_to_vec::<f32>().unwrap_or_default();
+        for (at, got) in got.iter().enumerate() {
+            let (r, c) = (at / (n * columns), at % (n * columns));
+            let (a, p, b, q) = (r / rows, r % rows, c / columns, c % columns);
+            let want: f32 =
+                (0..n).map(|i| rules[i * n * n + a * n + b] * left[i * rows + p] * right[i * columns + q]).sum();
+            assert!((got - want).abs() < 1e-5, "{r}, {c}: {got} {want}");
+        }
+    }
+}
