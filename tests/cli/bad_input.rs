@@ -133,6 +133,22 @@ fn wrong_settings() {
         (vec!["--device", "cuda:0"], "cuda"),
         (vec!["--config", path(&config)], "lerning_rate"),
         (vec!["--max-length", "1"], "max_length"),
+        (vec!["--method", "lara"], "lara"),
+        (vec!["--method", "bitfit", "--rank", "4"], "--rank"),
+        (vec!["--method", "pafi", "--share", "1e-8"], "share"),
+        (vec!["--method", "fish", "--samples", "0"], "samples"),
+        (vec!["--method", "qlora", "--bits", "3"], "bits"),
+        (vec!["--method", "adalora", "--initial-rank", "2"], "initial_rank"),
+        (vec!["--method", "galore", "--rank", "4000"], "q_proj"),
+        (vec!["--method", "ladder", "--reduction", "4000"], "narrower"),
+        (vec!["--method", "compacter", "--width", "6"], "multiple of 4"),
+        (vec!["--method", "lisa", "--ist"], "ist.mode"),
+        (vec!["--method", "lisa", "--layers", "1"], "layers"),
+        (vec!["--method", "full,galore"], "galore"),
+        (vec!["--method", "qlora,fish"], "few bits"),
+        (vec!["--method", "ladder,lora"], "ladder"),
+        (vec!["--method", "galore", "--optimiser", "mezo"], "mezo"),
+        (vec!["--optimiser", "sgd"], "sgd"),
     ] {
         let mut arguments = vec!["train", "--data", "example", "--out", path(&out)];
         if !setting.contains(&"--device") {

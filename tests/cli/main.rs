@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod interrupted;
+mod several;
 mod whole;
 
 use std::path::Path;

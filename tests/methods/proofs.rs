@@ -6,7 +6,7 @@ use std::rc::Rc;
 use burn::tensor::{Device, Tensor};
 use stratune_models::{Llama, LlamaConfig};
 use stratune_peft::{Delta, Values, everything, lora_scale, snapshot};
-use stratune_protocol::{MethodConfig, MethodKind, Methods, RunConfig, Target};
+use stratune_protocol::{MethodConfig, MethodKind, Methods, Projection, RunConfig, Target};
 use stratune_runtime::read_f32;
 use stratune_tests::fixtures::ids;
 use stratune_tests::runs::{Witness, counting, small};
@@ -28,6 +28,7 @@ pub async fn all(device: &Device) {
     a_prompt_of_real_tokens_is_those_tokens(device).await;
     serial_adapters_read_the_output_and_parallel_ones_the_input(device).await;
     pafi_takes_the_same_smallest_weights_and_moves_nothing_else(device).await;
+    more_dimensions_steer_further(device).await;
     nothing_but_training_in_place_touches_the_base(device).await;
 }
 
@@ -252,6 +253,25 @@ async fn pafi_takes_the_same_smallest_weights_and_moves_nothing_else(device: &De
         places.push(moved);
     }
     assert_eq!(places[0], places[1], "one choice for all seeds");
+}
+
+/// The curve that d₉₀ is read from rises with the dimension.
+async fn more_dimensions_steer_further(device: &Device) {
+    let dataset = counting(40, 0);
+    let rows: Vec<_> = dataset.train.iter().collect();
+    for kind in [MethodKind::Did, MethodKind::Said] {
+        let mut losses = Vec::new();
+        for dimension in [30, 120, 480] {
+            let projection = Some(Projection::Sparse);
+            let mut config = config(MethodConfig { dimension: Some(dimension), projection, ..MethodConfig::new(kind) });
+            config.train.steps = 60;
+            config.train.learning_rate = 0.1;
+            config.train.weight_decay = 0.0;
+            let model = fresh(&config.method, device).await;
+            losses.push(measure(&trained(config, model).await, &rows, 8, None).await.expect("a loss").loss);
+        }
+        assert!(losses.is_sorted_by(|a, b| a > b), "{kind}: {losses:?}");
+    }
 }
 
 /// Bit for bit, with weight decay on.

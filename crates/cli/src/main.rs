@@ -42,6 +42,8 @@ enum Verb {
     Bench(commands::bench::Bench),
     /// Train many methods on the same rows, and say what each costs and how well it does.
     Compare(Box<commands::compare::Compare>),
+    /// Find how few numbers can steer a model to a task: the intrinsic dimension d₉₀.
+    Intrinsic(Box<commands::intrinsic::Intrinsic>),
 }
 
 fn main() -> ExitCode {
@@ -68,6 +70,7 @@ async fn run(verb: Verb, json: bool) -> Result<u8, Problem> {
         Verb::Inspect(inspect) => inspect.run(json).await.map(|()| 0),
         Verb::Bench(bench) => bench.run(json).await.map(|()| 0),
         Verb::Compare(compare) => compare.run(json).await.map(|()| 0),
+        Verb::Intrinsic(intrinsic) => intrinsic.run(json).await.map(|()| 0),
     }
 }
 

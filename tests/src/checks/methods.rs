@@ -9,10 +9,16 @@ use stratune_train::{Everything, Identity, Trainer, measure};
 
 use crate::runs::{Witness, counting, small};
 
-/// One of each way to enter a model: update, magnitude, shared matrices, shared vector, vectors, network, prefix, prompt,
-/// some of the weights, norms.
-const SAMPLE: [MethodKind; 10] = [
+/// One of each way to enter a model: update, on few bits, with a budget, magnitude, shared matrices, shared vector, vectors,
+/// networks, prefix, prompt, some of the weights, all of them in few directions, norms, a ladder.
+const SAMPLE: [MethodKind; 16] = [
     MethodKind::Lora,
+    MethodKind::Qlora,
+    MethodKind::Adalora,
+    MethodKind::Compacter,
+    MethodKind::RandomMask,
+    MethodKind::Galore,
+    MethodKind::Ladder,
     MethodKind::Dora,
     MethodKind::Vera,
     MethodKind::Said,
@@ -32,6 +38,7 @@ pub async fn methods_learn(device: &Device) {
         method.length = method.length.map(|_| 4);
         method.dimension = method.dimension.map(|_| 60);
         method.share = method.share.map(|_| 0.1);
+        method.initial_rank = method.initial_rank.map(|_| 6);
         let mut config = RunConfig { method: method.into(), ..RunConfig::default() };
         config.train.steps = 12;
         config.train.warmup_steps = 0;

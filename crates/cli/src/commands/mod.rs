@@ -5,6 +5,7 @@ pub mod compare;
 pub mod eval;
 pub mod generate;
 pub mod inspect;
+pub mod intrinsic;
 pub mod merge;
 pub mod methods;
 pub mod pretrain;

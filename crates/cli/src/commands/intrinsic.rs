@@ -1,0 +1,131 @@
+//! `stratune intrinsic`
+
+use std::rc::Rc;
+
+use clap::Args;
+use serde_json::json;
+use stratune_data::{Dataset, load, read_rows};
+use stratune_protocol::{DeviceChoice, MethodConfig, MethodKind, Methods, Problem, RunConfig};
+use stratune_session::{Base, Exam, trainer};
+
+use super::bench::Quiet;
+use crate::arguments::RunFlags;
+use crate::{open, report};
+
+/// Share of full fine-tuning's gain that counts as solved.
+const SOLVED: f64 = 0.9;
+
+/// Find how few numbers can steer a model to a task: the intrinsic dimension d₉₀.
+#[derive(Args)]
+pub struct Intrinsic {
+    /// Dimensions to try, rising
+    #[arg(long, value_delimiter = ',', default_values_t = [100_usize, 300, 1000, 3000, 10_000])]
+    dimensions: Vec<usize>,
+    /// Rows that no run trains on
+    #[arg(long, default_value = "example-held-out")]
+    held_out: String,
+    #[command(flatten)]
+    run: RunFlags,
+}
+
+/// What one run came to.
+struct Point {
+    kind: MethodKind,
+    dimension: Option<usize>,
+    loss: f64,
+    gain: f64,
+}
+
+impl Intrinsic {
+    /// Trains everything once, then each dimension with DID and with SAID, and prints the curves. The gain is how far the
+    /// held-out loss falls, over how far full fine-tuning makes it fall.
+    pub async fn run(self, json: bool) -> Result<(), Problem> {
+        let mut config = self.run.to_config().await?;
+        if config.method != Methods::default() {
+            return Err(Problem::input("the methods are full, did and said, at their usual settings")
+                .at("--method")
+                .next("leave the method out"));
+        }
+        if self.dimensions.is_empty() || self.dimensions.contains(&0) {
+            return Err(Problem::input("a dimension is 0").at("--dimensions").next("use 1 or more"));
+        }
+        if config.data.files.is_empty() {
+            config.data.files = vec!["example".into()];
+        }
+        let opened = open::device(self.run.device.unwrap_or(DeviceChoice::Cpu), json).await?;
+        let base = open::base(&config.model, &opened, json).await?;
+        let files = open::files(&config.data.files)?;
+        let held_out = read_rows(&open::files(std::slice::from_ref(&self.held_out))?, &config.data)?;
+        let exam = Exam::new(&held_out, &base.tokenizer, &base.template, config.data.max_length.min(base.context()))?;
+        let dataset = Rc::new(load(&files, &config.data, &base.tokenizer, base.context(), config.train.seed)?);
+        let before = exam.loss(&base.model, config.train.batch_size).await?;
+
+        let full = self.train(MethodKind::Full.into(), &config, &base, &dataset, &exam, json).await?;
+        if full >= before {
+            let what = format!("full fine-tuning does not learn: the held-out loss goes from {before:.3} to {full:.3}");
+            return Err(Problem::input(what).next("give it more steps, or another learning rate"));
+        }
+        let point =
+            |kind, dimension, loss: f64| Point { kind, dimension, loss, gain: (before - loss) / (before - full) };
+        let mut points = vec![point(MethodKind::Full, None, full)];
+        for kind in [MethodKind::Did, MethodKind::Said] {
+            for dimension in &self.dimensions {
+                let method = MethodConfig { dimension: Some(*dimension), ..MethodConfig::new(kind) };
+                let loss = self.train(method.into(), &config, &base, &dataset, &exam, json).await?;
+                points.push(point(kind, Some(*dimension), loss));
+            }
+        }
+        print(&points, before, json);
+        Ok(())
+    }
+
+    /// The held-out loss after a run with these methods.
+    async fn train(
+        &self,
+        methods: Methods,
+        config: &RunConfig,
+        base: &Base,
+        dataset: &Rc<Dataset>,
+        exam: &Exam,
+        json: bool,
+    ) -> Result<f64, Problem> {
+        let mut config = RunConfig { method: methods, ..config.clone() };
+        config.train.learning_rate *= config.method[0].kind.usual_rate();
+        let name = match config.method[0].dimension {
+            None => config.method[0].kind.to_string(),
+            Some(dimension) => format!("{} {dimension}", config.method[0].kind),
+        };
+        let mut trainer = trainer(config.clone(), base, dataset.clone(), None).await?;
+        let steps = trainer.progress().1;
+        for step in 0..steps {
+            trainer.advance(&mut Quiet::default()).await?;
+            if !json {
+                report::progress(&name, step + 1, steps);
+            }
+        }
+        exam.loss(&trainer.model, config.train.batch_size).await
+    }
+}
+
+fn print(points: &[Point], before: f64, json: bool) {
+    if !json {
+        println!("| method | dimension | held-out loss (before: {before:.3}) | share of full tuning's gain |");
+        println!("|---|--:|--:|--:|");
+    }
+    for Point { kind, dimension, loss, gain } in points {
+        if json {
+            println!("{}", json!({ "method": kind, "dimension": dimension, "held_out_loss": loss, "gain": gain }));
+        } else {
+            let dimension = dimension.map_or_else(|| "–".into(), |d| d.to_string());
+            println!("| `{kind}` | {dimension} | {loss:.3} | {:.1} % |", 100.0 * gain);
+        }
+    }
+    for kind in [MethodKind::Did, MethodKind::Said] {
+        let solved = points.iter().find(|p| p.kind == kind && p.gain >= SOLVED).and_then(|p| p.dimension);
+        match (json, solved) {
+            (true, solved) => println!("{}", json!({ "method": kind, "d90": solved })),
+            (false, Some(d)) => println!("\nd₉₀ of {kind}: at most {d}"),
+            (false, None) => println!("\nd₉₀ of {kind}: beyond these dimensions"),
+        }
+    }
+}
