@@ -261,11 +261,11 @@ async fn more_dimensions_steer_further(device: &Device) {
     let rows: Vec<_> = dataset.train.iter().collect();
     for kind in [MethodKind::Did, MethodKind::Said] {
         let mut losses = Vec::new();
-        for dimension in [30, 120, 480] {
+        for dimension in [30, 120, 600] {
             let projection = Some(Projection::Sparse);
             let mut config = config(MethodConfig { dimension: Some(dimension), projection, ..MethodConfig::new(kind) });
-            config.train.steps = 60;
-            config.train.learning_rate = 0.1;
+            config.train.steps = 150;
+            config.train.learning_rate = 0.05;
             config.train.weight_decay = 0.0;
             let model = fresh(&config.method, device).await;
             losses.push(measure(&trained(config, model).await, &rows, 8, None).await.expect("a loss").loss);
