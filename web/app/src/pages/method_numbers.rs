@@ -76,7 +76,10 @@ fn GateBox() -> impl IntoView {
     let run = use_run();
     let is_on = move || run.config.with(|c| c.method.iter().any(|m| m.gated == Some(true)));
     let change = move |event| {
-        run.config.update(|c| drop(c.method.set(Some(event_target_checked(&event)), |m| &mut m.gated)));
+        let on = event_target_checked(&event);
+        run.config.update(|c| {
+            c.method.set(Some(on), |m| &mut m.gated);
+        });
     };
     view! {
         <label class="tick">

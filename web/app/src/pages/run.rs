@@ -1,7 +1,7 @@
 //! The fourth card: how long and how fast, and the button that starts it.
 
 use leptos::prelude::*;
-use stratune_protocol::RunConfig;
+use stratune_protocol::{OptimiserKind, RunConfig};
 
 use super::status::outcome;
 use crate::parts::card::Card;
@@ -147,6 +147,7 @@ fn Fields() -> impl IntoView {
                     write=|c, text| put(&mut c.train.accumulation, text)
                 />
                 <Schedule />
+                <Optimiser />
                 <Field
                     id="warmup-steps"
                     label="Warm-up steps"
@@ -175,6 +176,32 @@ fn Fields() -> impl IntoView {
                 />
             </div>
         </details>
+    }
+}
+
+/// How gradients become steps; MeZO's distance is there while it is chosen.
+#[component]
+fn Optimiser() -> impl IntoView {
+    let run = use_run();
+    let options = [("adamw", "AdamW"), ("mezo", "MeZO: no backward pass, little memory, many steps")];
+    let mezo = move || run.config.with(|c| c.train.optimiser == OptimiserKind::Mezo);
+    view! {
+        <Choice
+            id="optimiser"
+            label="Optimiser"
+            options=options.map(|(value, name)| (value.to_string(), name.to_string())).to_vec()
+            read=|c| name_of(c.train.optimiser)
+            write=|c, text| put(&mut c.train.optimiser, text)
+        />
+        <Show when=mezo>
+            <Field
+                id="perturbation"
+                label="Perturbation"
+                hint="how far either side of the parameters the loss is taken"
+                read=|c| c.train.perturbation.to_string()
+                write=|c, text| put(&mut c.train.perturbation, text)
+            />
+        </Show>
     }
 }
 
