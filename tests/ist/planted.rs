@@ -85,7 +85,7 @@ fn a_useless_block_is_ranked_last_and_a_crucial_one_first() {
         // The released μ is made for thousands of updates; the ordering needs few, larger ones.
         let step_size = if mode == IstMode::Faithful { 10.0 } else { 0.2 };
         let config = IstConfig { step_size, interval: 1, ..IstConfig::preset(mode) };
-        let mut hook = Ist::new(&config, LAYERS, 17);
+        let mut hook = Ist::new(&config, LAYERS, 8, 17);
         let lab = Lab::new(&model, &dataset, 16);
         let mut probabilities = BTreeMap::new();
         for step in 0..250 {

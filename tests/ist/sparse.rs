@@ -30,7 +30,7 @@ fn block_of(name: &str) -> Option<usize> {
 /// with weight decay on.
 #[test]
 fn exactly_the_sampled_blocks_change() {
-    for mode in [IstMode::Faithful, IstMode::Practical, IstMode::Random] {
+    for mode in [IstMode::Faithful, IstMode::Practical, IstMode::CostAware, IstMode::Random] {
         let mut witness = Witness::default();
         block_on(witness.watch(&mut trainer(&config(mode, 12), LAYERS, &Device::flex()))).unwrap();
         let sampled = witness.sampled();
@@ -44,7 +44,9 @@ fn exactly_the_sampled_blocks_change() {
                 }
             }
             let expected: BTreeSet<usize> = sampled[step + 1].iter().copied().collect();
-            assert_eq!(expected.len(), 2, "a quarter of {LAYERS}");
+            // Above a floor at the top there is no second block.
+            let fewer = mode == IstMode::CostAware && expected.contains(&(LAYERS - 1));
+            assert!(expected.len() == 2 || fewer && expected.len() == 1, "a quarter of {LAYERS}: {expected:?}");
             assert_eq!(changed, expected, "{mode:?}, step {}", step + 2);
         }
     }

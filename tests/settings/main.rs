@@ -100,6 +100,7 @@ fn turns() -> Vec<(&'static str, Change, Change)> {
         ("ist.batch_size", nothing, |c| c.ist.batch_size = 7),
         ("ist.redraw_every", nothing, |c| c.ist.redraw_every = 4),
         ("ist.score_limit", nothing, |c| c.ist.score_limit = 0.01),
+        ("ist.depth", |c| c.ist.mode = IstMode::CostAware, |c| c.ist.depth = 0.3),
         ("ist.floor", |c| c.ist.fraction = 0.5, |c| c.ist.floor = false),
         ("train.steps", nothing, |c| c.train.steps = 3),
         ("train.epochs", nothing, |c| c.train.epochs = 0.5),

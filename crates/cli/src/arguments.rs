@@ -129,7 +129,7 @@ pub struct MethodFlags {
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Which layers train (IST)")]
 struct IstFlags {
-    /// all, random, faithful or practical; `--ist` alone is practical [default: all]
+    /// all, random, faithful, practical or cost-aware; `--ist` alone is practical [default: all]
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "practical", value_name = "MODE")]
     ist: Option<IstMode>,
     /// Share of the layers that train at a step [default: 0.25]
@@ -147,6 +147,9 @@ struct IstFlags {
     /// practical: steps a drawn set of layers is kept [default: 1]
     #[arg(long)]
     ist_redraw_every: Option<usize>,
+    /// cost-aware: share of the whole backward pass that a step costs on average [default: 0.5]
+    #[arg(long)]
+    ist_depth: Option<f32>,
 }
 
 #[derive(Args, Clone)]
@@ -322,6 +325,7 @@ impl IstFlags {
         set(&mut ist.step_size, self.ist_step_size);
         set(&mut ist.batch_size, self.ist_batch_size);
         set(&mut ist.redraw_every, self.ist_redraw_every);
+        set(&mut ist.depth, self.ist_depth);
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 use stratune_protocol::{Candidate, Event, IstConfig, IstMode, Problem, ProblemKind, draws};
 use stratune_train::{Hook, Lab, Rows, Selection};
 
-use crate::{Floor, Reward, Scores, draw};
+use crate::{DepthBudget, Floor, Reward, Scores, draw};
 
 /// Chooses the blocks of each step. Its draws are keyed by seed and step, so its whole state is the scores and the set
 /// that is training.
@@ -17,6 +17,8 @@ pub struct Ist {
     seed: u64,
     scores: Scores,
     active: Vec<usize>,
+    /// `cost_aware` only.
+    budget: DepthBudget,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -26,9 +28,11 @@ struct Saved {
 }
 
 impl Ist {
-    /// At the first step, for a model of `layers` blocks.
-    pub fn new(config: &IstConfig, layers: usize, seed: u64) -> Self {
-        Self { config: config.clone(), seed, scores: Scores::new(layers), active: Vec::new() }
+    /// At the first step, for a model of `layers` blocks whose steps take `rows` rows.
+    pub fn new(config: &IstConfig, layers: usize, rows: usize, seed: u64) -> Self {
+        let forwards = (config.candidates * config.batch_size) as f64 / rows.max(1) as f64;
+        let budget = DepthBudget::new(layers, config.depth, forwards, config.interval);
+        Self { config: config.clone(), seed, scores: Scores::new(layers), active: Vec::new(), budget }
     }
 
     /// The scores as they are.
@@ -42,8 +46,8 @@ impl Ist {
 
     /// The importance loop: damps a few sets of blocks in turn and moves the scores by what that does to the loss.
     async fn learn(&mut self, step: usize, lab: &Lab<'_>) -> Result<Event, Problem> {
-        let practical = self.config.mode == IstMode::Practical;
-        let from = if practical { Rows::Validation } else { Rows::Train };
+        let held_out = matches!(self.config.mode, IstMode::Practical | IstMode::CostAware);
+        let from = if held_out { Rows::Validation } else { Rows::Train };
         let rows = self.importance_rows(step, lab.count(from));
         let mut candidates: Vec<Candidate> = Vec::new();
         for damped in self.damped_sets(step) {
@@ -53,7 +57,7 @@ impl Ist {
             candidates.push(Candidate { damped, loss });
         }
         let reward = match self.config.mode {
-            IstMode::Practical => Reward::Normalised { limit: f64::from(self.config.score_limit) },
+            IstMode::Practical | IstMode::CostAware => Reward::Normalised { limit: f64::from(self.config.score_limit) },
             _ => Reward::Raw,
         };
         self.scores.update(&candidates, f64::from(self.config.step_size), reward);
@@ -86,10 +90,15 @@ impl Ist {
     fn importance_rows(&self, step: usize, count: usize) -> Vec<usize> {
         let size = self.config.batch_size;
         let per_pass = count.div_ceil(size).max(1);
-        let update = step / self.config.interval - 1;
+        let update = step / self.interval() - 1;
         let mut order: Vec<usize> = (0..count).collect();
         order.shuffle(&mut draws(self.seed, "ist_rows", [(update / per_pass) as u64, 0]));
         order.into_iter().skip(update % per_pass * size).take(size).collect()
+    }
+
+    /// Steps between importance updates.
+    fn interval(&self) -> usize {
+        if self.config.mode == IstMode::CostAware { self.budget.interval } else { self.config.interval }
     }
 
     fn choose(&self, step: usize) -> Vec<usize> {
@@ -104,12 +113,13 @@ impl Ist {
                 let floor = self.config.floor.then_some(Floor { below: layers / 4 });
                 draw(&self.scores.training(), count, floor, &mut rng)
             }
+            IstMode::CostAware => self.budget.draw(&self.scores.training(), count, &mut rng),
         }
     }
 
     async fn select(&mut self, step: usize, lab: &Lab<'_>) -> Result<Selection, Problem> {
         let mut events = Vec::new();
-        if self.config.mode.learns() && step > 0 && step.is_multiple_of(self.config.interval) {
+        if self.config.mode.learns() && step > 0 && step.is_multiple_of(self.interval()) {
             events.push(self.learn(step, lab).await?);
         }
         let every = if self.config.mode == IstMode::Practical { self.config.redraw_every } else { 1 };
@@ -156,7 +166,7 @@ mod tests {
     use super::*;
 
     fn ist(mode: IstMode, layers: usize) -> Ist {
-        Ist::new(&IstConfig::preset(mode), layers, 5)
+        Ist::new(&IstConfig::preset(mode), layers, 8, 5)
     }
 
     #[test]

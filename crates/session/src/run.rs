@@ -25,8 +25,8 @@ pub async fn trainer(
     checkpoint: Option<&Checkpoint>,
 ) -> Result<Trainer, Problem> {
     config.validate()?;
-    if config.ist.mode == IstMode::Practical && dataset.validation.is_empty() {
-        return Err(Problem::input("practical IST measures on held-out rows and there are none")
+    if config.ist.mode.holds_out() && dataset.validation.is_empty() {
+        return Err(Problem::input("this mode of IST measures on held-out rows and there are none")
             .at("data.validation_split")
             .next("give more rows or a larger validation_split, or use --ist=faithful"));
     }
@@ -66,7 +66,10 @@ pub fn hook_for(config: &RunConfig, layers: usize) -> Box<dyn Hook> {
     }
     match config.ist.mode {
         IstMode::All => Box::new(Everything),
-        _ => Box::new(Ist::new(&config.ist, layers, config.train.seed)),
+        _ => {
+            let rows = config.train.batch_size * config.train.accumulation;
+            Box::new(Ist::new(&config.ist, layers, rows, config.train.seed))
+        }
     }
 }
 

@@ -26,10 +26,12 @@ pub struct IstConfig {
     pub batch_size: usize,
     /// `practical` only: steps a drawn set of layers is kept.
     pub redraw_every: usize,
-    /// `practical` only: scores stay within ± this, so that every layer keeps a chance.
+    /// `practical` and `cost_aware`: scores stay within ± this, so that every layer keeps a chance.
     pub score_limit: f32,
     /// `practical` only: at most one layer of the lowest quarter trains at a step, which shortens the backward pass.
     pub floor: bool,
+    /// `cost_aware` only: share of the whole backward pass that a step costs on average, the importance loop included.
+    pub depth: f32,
 }
 
 impl Default for IstConfig {
@@ -46,6 +48,7 @@ impl Default for IstConfig {
             redraw_every: 1,
             score_limit: 4.0,
             floor: false,
+            depth: 0.5,
         }
     }
 }
@@ -63,6 +66,7 @@ impl IstConfig {
         let base = Self { mode, ..Self::default() };
         match mode {
             IstMode::Practical => Self { step_size: 1.0, floor: true, ..base },
+            IstMode::CostAware => Self { step_size: 1.0, ..base },
             IstMode::Faithful | IstMode::Random | IstMode::All => base,
         }
     }
@@ -81,12 +85,19 @@ pub enum IstMode {
     Faithful,
     /// By learned scores: held-out importance batch, normalised advantage, bounded scores.
     Practical,
+    /// As `practical`, within a budget for the depth of the backward pass.
+    CostAware,
 }
 
 impl IstMode {
     /// Whether scores are learned.
     pub fn learns(self) -> bool {
-        matches!(self, Self::Faithful | Self::Practical)
+        matches!(self, Self::Faithful | Self::Practical | Self::CostAware)
+    }
+
+    /// Whether they are learned on held-out rows.
+    pub fn holds_out(self) -> bool {
+        matches!(self, Self::Practical | Self::CostAware)
     }
 }
 
@@ -99,10 +110,10 @@ impl std::str::FromStr for IstMode {
             "random" => Self::Random,
             "faithful" => Self::Faithful,
             "practical" => Self::Practical,
+            "cost-aware" | "cost_aware" => Self::CostAware,
             _ => {
-                return Err(
-                    Problem::input(format!("unknown IST mode '{text}'")).next("use all, random, faithful or practical")
-                );
+                return Err(Problem::input(format!("unknown IST mode '{text}'"))
+                    .next("use all, random, faithful, practical or cost-aware"));
             }
         })
     }
@@ -144,10 +155,13 @@ impl IstConfig {
         if !(self.score_limit.is_finite() && self.score_limit > 0.0) {
             return bad("ist.score_limit", format!("score_limit is {}", self.score_limit), "use a positive number");
         }
-        if self.mode == IstMode::Practical && !held_out {
+        if self.mode == IstMode::CostAware && !(self.depth > 0.0 && self.depth <= 1.0) {
+            return bad("ist.depth", format!("depth is {}", self.depth), "use more than 0 and at most 1");
+        }
+        if self.mode.holds_out() && !held_out {
             return bad(
                 "ist.mode",
-                "practical IST measures on held-out rows".into(),
+                "this mode of IST measures on held-out rows".into(),
                 "set data.validation_split above 0, or use faithful",
             );
         }

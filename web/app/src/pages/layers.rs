@@ -7,7 +7,7 @@ use crate::parts::field::{Choice, Field, name_of, put};
 use crate::state::{Run, use_run};
 
 /// The ways to choose layers.
-const MODES: [IstMode; 4] = [IstMode::Practical, IstMode::Faithful, IstMode::Random, IstMode::All];
+const MODES: [IstMode; 5] = [IstMode::Practical, IstMode::CostAware, IstMode::Faithful, IstMode::Random, IstMode::All];
 
 /// One sentence about a mode.
 fn explain(mode: IstMode) -> &'static str {
@@ -18,6 +18,9 @@ fn explain(mode: IstMode) -> &'static str {
         }
         IstMode::Faithful => {
             "Layers that matter are drawn more often; scores move as in the published algorithm, measured on training rows."
+        }
+        IstMode::CostAware => {
+            "As practical, and the backward pass stays within a budget on average: the fastest of the learned modes."
         }
         IstMode::Practical => {
             "Layers that matter are drawn more often; measured on held-out rows, with bounded scores so that no layer is \
@@ -107,9 +110,16 @@ pub fn LayerDetails() -> impl IntoView {
         <Field
             id="ist-score-limit"
             label="Limit of the scores"
-            hint="practical only"
+            hint="practical and cost_aware"
             read=|c| c.ist.score_limit.to_string()
             write=|c, text| put(&mut c.ist.score_limit, text)
+        />
+        <Field
+            id="ist-depth"
+            label="Budget of the backward pass"
+            hint="cost_aware only: share of the whole that a step costs on average"
+            read=|c| c.ist.depth.to_string()
+            write=|c, text| put(&mut c.ist.depth, text)
         />
     }
 }
@@ -119,6 +129,9 @@ fn fraction_hint(run: Run) -> Option<String> {
     let layers = run.model.with(|m| m.as_ref().map(|m| m.layers))?;
     Some(match mode {
         IstMode::All => "not used: every layer trains".into(),
+        IstMode::CostAware => {
+            format!("at most {} of {layers} layers at each step", IstConfig::blocks(fraction, layers))
+        }
         _ => format!("{} of {layers} layers at each step", IstConfig::blocks(fraction, layers)),
     })
 }

@@ -97,7 +97,7 @@ fn caption(mode: IstMode) -> &'static str {
             "Layers are drawn evenly at random: the colour is the share of steps in which each trained, and nothing is \
              learned about them."
         }
-        IstMode::Faithful | IstMode::Practical => {
+        IstMode::Faithful | IstMode::Practical | IstMode::CostAware => {
             "Each column is an importance update: the stronger the colour, the likelier the layer trains; a dot shows how \
              often it then did. A ring marks the layers of the latest step."
         }
