@@ -4,12 +4,13 @@
 //! compute too much, and `launch` where a device has a kernel of ours. [`self_test`] compares them on the device in use.
 
 pub mod attention;
+#[cfg(feature = "cpu")]
+mod cpu;
 pub mod cross_entropy;
 pub mod linear;
 mod rms_norm;
 mod rotary;
 mod self_test;
-mod softmax;
 mod swiglu;
 
 pub use attention::{CausalMask, causal_attention};
@@ -18,5 +19,4 @@ pub use linear::linear;
 pub use rms_norm::rms_norm;
 pub use rotary::{Rotary, RotaryScaling};
 pub use self_test::self_test;
-pub use softmax::softmax;
 pub use swiglu::swiglu;

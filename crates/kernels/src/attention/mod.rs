@@ -1,27 +1,34 @@
 //! Causal attention with grouped queries.
 
+mod backward;
+#[cfg(feature = "cpu")]
+mod flex;
 mod reference;
 
-use burn::tensor::{Bool, Device, Tensor, TensorData};
+use burn::backend::Dispatch;
+use burn::tensor::{Device, Tensor, TensorData};
+
+use reference::AttentionOps;
 
 /// Which keys each query may see, laid out for the grouped scores.
 #[derive(Clone, Debug)]
 pub struct CausalMask {
-    /// True where a query may not look: `[1, 1, groups · queries, keys]`.
-    hidden: Option<Tensor<4, Bool>>,
+    /// −∞ where a query may not look, else 0: `[1, 1, groups · queries, keys]`; a single zero for a single query.
+    hidden: Tensor<4>,
 }
 
 impl CausalMask {
     /// `queries` queries that follow `past` earlier positions, `groups` query heads to a key head.
     pub fn new(groups: usize, queries: usize, past: usize, device: &Device) -> Self {
         if queries == 1 {
-            return Self { hidden: None };
+            return Self { hidden: Tensor::zeros([1, 1, 1, 1], device) };
         }
         let keys = past + queries;
-        let hidden: Vec<bool> =
-            (0..groups).flat_map(|_| (0..queries).flat_map(move |q| (0..keys).map(move |k| k > past + q))).collect();
+        let sight = move |q: usize, k: usize| if k > past + q { f32::NEG_INFINITY } else { 0.0 };
+        let hidden: Vec<f32> =
+            (0..groups).flat_map(|_| (0..queries).flat_map(move |q| (0..keys).map(move |k| sight(q, k)))).collect();
         let data = TensorData::new(hidden, [1, 1, groups * queries, keys]);
-        Self { hidden: Some(Tensor::from_data(data, device)) }
+        Self { hidden: Tensor::from_data(data, device) }
     }
 }
 
@@ -34,5 +41,6 @@ impl CausalMask {
 /// - `mask`: made for `heads / kv_heads` groups, `seq` queries and `past`
 /// - output: `[batch, heads, seq, head_dim]`
 pub fn causal_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: &CausalMask) -> Tensor<4> {
-    reference::causal_attention(q, k, v, mask.hidden.clone())
+    let [q, k, v, hidden] = [q, k, v, mask.hidden.clone()].map(Tensor::into_dispatch);
+    Tensor::from_dispatch(<Dispatch as AttentionOps>::attention_forward(q, k, v, hidden))
 }

@@ -1,6 +1,14 @@
 //! Rotary position embedding, half-split as Hugging Face stores it (Su et al. 2021, eq. 34).
 
+mod backward;
+#[cfg(feature = "cpu")]
+mod flex;
+mod reference;
+
+use burn::backend::Dispatch;
 use burn::tensor::{Device, Tensor, TensorData};
+
+use reference::RotaryOps;
 
 /// How Llama 3 stretches the long wavelengths to a longer context than it was first trained on.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -49,15 +57,9 @@ impl Rotary {
     /// # Shapes
     /// - `x`, output: `[batch, heads, seq, head_dim]`, with `offset + seq` within [`positions`](Self::positions)
     pub fn apply(&self, x: Tensor<4>, offset: usize) -> Tensor<4> {
-        let [_, _, seq, head_dim] = x.dims();
-        let half = head_dim / 2;
-        let cos = self.cos.clone().narrow(2, offset, seq);
-        let sin = self.sin.clone().narrow(2, offset, seq);
-        let first = x.clone().narrow(3, 0, half);
-        let second = x.narrow(3, half, half);
-        let turned_first = first.clone() * cos.clone() - second.clone() * sin.clone();
-        let turned_second = second * cos + first * sin;
-        Tensor::cat(vec![turned_first, turned_second], 3)
+        let seq = x.dims()[2];
+        let angles = |table: &Tensor<4>| table.clone().narrow(2, offset, seq).into_dispatch();
+        Tensor::from_dispatch(<Dispatch as RotaryOps>::rotate(x.into_dispatch(), angles(&self.cos), angles(&self.sin)))
     }
 }
 

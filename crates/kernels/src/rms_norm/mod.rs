@@ -1,6 +1,14 @@
 //! Root-mean-square normalisation (Zhang and Sennrich 2019, eq. 4).
 
+mod backward;
+#[cfg(feature = "cpu")]
+mod flex;
+mod reference;
+
+use burn::backend::Dispatch;
 use burn::tensor::Tensor;
+
+use reference::RmsNormOps;
 
 /// `x / sqrt(mean(x²) + eps) · weight`, over the last dimension.
 ///
@@ -8,9 +16,7 @@ use burn::tensor::Tensor;
 /// - `x`: `[batch, seq, hidden]`, `weight`: `[hidden]`
 /// - output: `[batch, seq, hidden]`
 pub fn rms_norm(x: Tensor<3>, weight: Tensor<1>, eps: f64) -> Tensor<3> {
-    let mean_square = x.clone().square().mean_dim(2);
-    let scale = mean_square.add_scalar(eps).sqrt().recip();
-    x * scale * weight.unsqueeze::<3>()
+    Tensor::from_dispatch(<Dispatch as RmsNormOps>::rms_norm_forward(x.into_dispatch(), weight.into_dispatch(), eps))
 }
 
 #[cfg(all(test, feature = "cpu"))]

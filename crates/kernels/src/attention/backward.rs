@@ -1,0 +1,54 @@
+//! The gradients of attention, from its inputs and its output: the scores are made again.
+
+use burn::backend::Autodiff;
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::tensor::FloatTensor;
+
+use super::reference::AttentionOps;
+
+#[derive(Debug)]
+struct Attention;
+
+/// q, k, v, mask and output.
+#[derive(Clone, Debug)]
+struct Kept<T>([T; 5]);
+
+impl<B: AttentionOps> Backward<B, 3> for Attention {
+    type State = Kept<FloatTensor<B>>;
+
+    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let dy = grads.consume::<B>(&ops.node);
+        let Kept([q, k, v, mask, y]) = ops.state;
+        let (dq, dk, dv) = B::attention_backward(q, k, v, mask, y, dy);
+        for (node, gradient) in ops.parents.into_iter().zip([dq, dk, dv]) {
+            if let Some(node) = node {
+                grads.register::<B>(node.id, gradient);
+            }
+        }
+    }
+}
+
+impl<B: AttentionOps, C: CheckpointStrategy> AttentionOps for Autodiff<B, C> {
+    fn attention_forward(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        mask: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        let mask = mask.into_primitive();
+        match Attention.prepare::<C>([q.node(), k.node(), v.node()]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => {
+                let [q, k, v] = [q, k, v].map(|t| t.into_primitive());
+                let y = B::attention_forward(q.clone(), k.clone(), v.clone(), mask.clone());
+                prep.finish(Kept([q, k, v, mask, y.clone()]), y)
+            }
+            OpsKind::UnTracked(prep) => {
+                let [q, k, v] = [q, k, v].map(|t| t.into_primitive());
+                prep.finish(B::attention_forward(q, k, v, mask))
+            }
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! What the CPU's own versions of the operations share: slices of tensors, both cores, and the widest vectors there are.
+
+use burn::tensor::{Shape, TensorData};
+use burn_flex::FlexTensor;
+
+/// The numbers of a contiguous f32 tensor; none of another type.
+pub fn floats(tensor: &FlexTensor) -> Option<&[f32]> {
+    (tensor.dtype() == burn::tensor::DType::F32).then(|| tensor.as_slice::<f32>())?
+}
+
+/// A tensor of numbers.
+pub fn tensor(values: Vec<f32>, shape: Shape) -> FlexTensor {
+    FlexTensor::from_data(TensorData::new(values, shape))
+}
+
+/// Something to do on one part of an output, whose loops are to be made of the widest vectors that the machine has.
+pub trait Part: Sync {
+    /// Makes part `i`.
+    fn make(&self, i: usize, out: &mut [f32]);
+}
+
+/// Makes an output in parts of equal size, on all cores.
+pub fn in_parts(out: &mut [f32], size: usize, part: &impl Part) {
+    if size == 0 {
+        return;
+    }
+    #[cfg(not(target_family = "wasm"))]
+    {
+        use rayon::iter::{IndexedParallelIterator, ParallelIterator};
+        use rayon::slice::ParallelSliceMut;
+        out.par_chunks_mut(size).enumerate().for_each(|(i, out)| wide(part, i, out));
+    }
+    #[cfg(target_family = "wasm")]
+    out.chunks_mut(size).enumerate().for_each(|(i, out)| wide(part, i, out));
+}
+
+/// One part, compiled once for each width of vectors.
+#[cfg(not(target_family = "wasm"))]
+fn wide(part: &impl Part, i: usize, out: &mut [f32]) {
+    struct Call<'a, P>(&'a P, usize, &'a mut [f32]);
+    impl<P: Part> pulp::NullaryFnOnce for Call<'_, P> {
+        type Output = ();
+        #[inline(always)]
+        fn call(self) {
+            self.0.make(self.1, self.2);
+        }
+    }
+    pulp::Arch::new().dispatch(Call(part, i, out));
+}
+
+/// In the tab the whole program is compiled for vectors.
+#[cfg(target_family = "wasm")]
+fn wide(part: &impl Part, i: usize, out: &mut [f32]) {
+    part.make(i, out);
+}
+
+/// Numbers that a sum is kept in, side by side, so that it is made of vectors.
+const LANES: usize = 16;
+
+/// Σ a[i] · b[i].
+#[inline(always)]
+pub fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut lanes = [0.0_f32; LANES];
+    let (a_chunks, b_chunks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let rest: f32 = a_chunks.remainder().iter().zip(b_chunks.remainder()).map(|(x, y)| x * y).sum();
+    for (x, y) in a_chunks.zip(b_chunks) {
+        for i in 0..LANES {
+            lanes[i] += x[i] * y[i];
+        }
+    }
+    rest + lanes.iter().sum::<f32>()
+}
+
+/// out[i] += times · x[i].
+#[inline(always)]
+pub fn add_scaled(out: &mut [f32], x: &[f32], times: f32) {
+    for (o, x) in out.iter_mut().zip(x) {
+        *o += times * x;
+    }
+}
+
+/// eˣ within 2 units in the last place, without branches, so that loops of it are made of vectors; 0 below −87, where
+/// f32's normal numbers end, and no more than at 88.
+#[inline(always)]
+pub fn exp(x: f32) -> f32 {
+    // Cody and Waite: x = n ln 2 + r, |r| ≤ ln 2 / 2, and eʳ by its series, Horner's way.
+    const SHIFT: f32 = 12_582_912.0; // 1.5 · 2²³: adding it rounds to a whole number.
+    let clamped = x.clamp(-87.3, 88.0);
+    let shifted = clamped * std::f32::consts::LOG2_E + SHIFT;
+    let n = shifted - SHIFT;
+    let r = clamped - n * 0.693_359_4 - n * -2.121_944_4e-4;
+    let series =
+        1.0 + r * (1.0 + r * (0.5 + r * (0.166_666_66 + r * (0.041_666_62 + r * (0.008_333_7 + r * 0.001_393)))));
+    let scale = f32::from_bits(
+        ((shifted.to_bits() as i32).wrapping_sub(SHIFT.to_bits() as i32).wrapping_add(127) << 23) as u32,
+    );
+    if x < -87.3 { 0.0 } else { series * scale }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exponentials_are_right_to_the_last_digits() {
+        for i in -8700..8800 {
+            let x = i as f32 / 100.0;
+            let (got, want) = (f64::from(exp(x)), f64::from(x).exp());
+            assert!((got / want - 1.0).abs() < 4e-7, "{x}: {got} {want}");
+        }
+        assert_eq!((exp(0.0), exp(f32::NEG_INFINITY), exp(-100.0)), (1.0, 0.0, 0.0));
+        assert!(exp(1000.0).is_finite());
+    }
+
+    #[test]
+    fn dots_of_any_length() {
+        for length in [0, 1, 15, 16, 17, 100] {
+            let a: Vec<f32> = (0..length).map(|i| i as f32).collect();
+            let want: f32 = a.iter().map(|x| x * 2.0).sum();
+            assert_eq!(dot(&a, &vec![2.0; length]), want);
+        }
+    }
+}

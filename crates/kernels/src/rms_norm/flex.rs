@@ -1,0 +1,83 @@
+//! The norm on the CPU: each row read once or twice and written once.
+
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Flex, TensorMetadata};
+
+use super::reference::{self, RmsNormOps};
+use crate::cpu::{Part, dot, floats, in_parts, tensor};
+
+/// Rows that a part has.
+const ROWS: usize = 16;
+
+struct Forward<'a> {
+    x: &'a [f32],
+    weight: &'a [f32],
+    eps: f32,
+}
+
+impl Part for Forward<'_> {
+    #[inline(always)]
+    fn make(&self, i: usize, out: &mut [f32]) {
+        let hidden = self.weight.len();
+        let x = &self.x[i * ROWS * hidden..];
+        for (y, x) in out.chunks_exact_mut(hidden).zip(x.chunks_exact(hidden)) {
+            let r = (dot(x, x) / hidden as f32 + self.eps).sqrt().recip();
+            for ((y, x), w) in y.iter_mut().zip(x).zip(self.weight) {
+                *y = x * r * w;
+            }
+        }
+    }
+}
+
+struct Gradient<'a> {
+    x: &'a [f32],
+    weight: &'a [f32],
+    dy: &'a [f32],
+    eps: f32,
+}
+
+impl Part for Gradient<'_> {
+    #[inline(always)]
+    fn make(&self, i: usize, out: &mut [f32]) {
+        let hidden = self.weight.len();
+        let start = i * ROWS * hidden;
+        let rows = self.x[start..].chunks_exact(hidden).zip(self.dy[start..].chunks_exact(hidden));
+        for (dx, (x, dy)) in out.chunks_exact_mut(hidden).zip(rows) {
+            let r = (dot(x, x) / hidden as f32 + self.eps).sqrt().recip();
+            for ((d, g), w) in dx.iter_mut().zip(dy).zip(self.weight) {
+                *d = g * w;
+            }
+            let pull = r * r * dot(dx, x) / hidden as f32;
+            for (d, x) in dx.iter_mut().zip(x) {
+                *d = r * (*d - x * pull);
+            }
+        }
+    }
+}
+
+impl RmsNormOps for Flex {
+    fn rms_norm_forward(x: FloatTensor<Self>, weight: FloatTensor<Self>, eps: f64) -> FloatTensor<Self> {
+        let (x, weight) = (x.to_contiguous(), weight.to_contiguous());
+        let (Some(from), Some(w)) = (floats(&x), floats(&weight)) else {
+            return reference::forward::<Self>(x, weight, eps);
+        };
+        let mut y = vec![0.0; from.len()];
+        in_parts(&mut y, ROWS * w.len(), &Forward { x: from, weight: w, eps: eps as f32 });
+        tensor(y, x.shape())
+    }
+
+    fn rms_norm_dx(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        dy: FloatTensor<Self>,
+        eps: f64,
+    ) -> FloatTensor<Self> {
+        let (x, weight, dy) = (x.to_contiguous(), weight.to_contiguous(), dy.to_contiguous());
+        let (Some(from), Some(w), Some(back)) = (floats(&x), floats(&weight), floats(&dy)) else {
+            return reference::dx::<Self>(x, weight, dy, eps);
+        };
+        let mut dx = vec![0.0; from.len()];
+        in_parts(&mut dx, ROWS * w.len(), &Gradient { x: from, weight: w, dy: back, eps: eps as f32 });
+        tensor(dx, x.shape())
+    }
+}

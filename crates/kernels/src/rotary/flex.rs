@@ -1,0 +1,61 @@
+//! Turning pairs on the CPU: each number read once, wherever it lies, and written once.
+
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Flex, TensorMetadata};
+use burn::tensor::DType;
+
+use super::reference::{self, RotaryOps};
+use crate::cpu::{Part, floats, in_parts, tensor};
+
+/// One part is one head of one row of the batch.
+struct Turn<'a> {
+    x: &'a [f32],
+    /// Numbers between rows of the batch, heads, and positions.
+    strides: [usize; 3],
+    heads: usize,
+    seq: usize,
+    cos: &'a [f32],
+    sin: &'a [f32],
+}
+
+impl Part for Turn<'_> {
+    #[inline(always)]
+    fn make(&self, i: usize, out: &mut [f32]) {
+        let half = self.cos.len() / self.seq;
+        let start = i / self.heads * self.strides[0] + i % self.heads * self.strides[1];
+        let angles = self.cos.chunks_exact(half).zip(self.sin.chunks_exact(half));
+        for (t, (y, (cos, sin))) in out.chunks_exact_mut(2 * half).zip(angles).enumerate() {
+            let x = &self.x[start + t * self.strides[2]..][..2 * half];
+            let ((first, second), (one, other)) = (x.split_at(half), y.split_at_mut(half));
+            for k in 0..half {
+                one[k] = first[k] * cos[k] - second[k] * sin[k];
+                other[k] = second[k] * cos[k] + first[k] * sin[k];
+            }
+        }
+    }
+}
+
+impl RotaryOps for Flex {
+    fn rotate(x: FloatTensor<Self>, cos: FloatTensor<Self>, sin: FloatTensor<Self>) -> FloatTensor<Self> {
+        let shape = x.shape();
+        // Heads are usually a view of what the projection has made; only numbers that do not lie side by side are moved.
+        let forward = x.layout().strides().iter().all(|s| *s >= 0) && x.layout().strides()[3] == 1;
+        let x = if forward { x } else { x.to_contiguous() };
+        let (cos, sin) = (cos.to_contiguous(), sin.to_contiguous());
+        let (Some(c), Some(s), DType::F32) = (floats(&cos), floats(&sin), x.dtype()) else {
+            return reference::rotate::<Self>(x, cos, sin);
+        };
+        let strides = x.layout().strides();
+        let turn = Turn {
+            x: &x.storage::<f32>()[x.layout().start_offset()..],
+            strides: [0, 1, 2].map(|i| strides[i] as usize),
+            heads: shape[1],
+            seq: shape[2],
+            cos: c,
+            sin: s,
+        };
+        let mut y = vec![0.0; shape.num_elements()];
+        in_parts(&mut y, shape[2] * shape[3], &turn);
+        tensor(y, shape)
+    }
+}

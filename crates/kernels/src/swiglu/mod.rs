@@ -1,0 +1,19 @@
+//! The gated activation of the feed-forward layer (Shazeer 2020, eq. 6).
+
+mod backward;
+#[cfg(feature = "cpu")]
+mod flex;
+mod reference;
+
+use burn::backend::Dispatch;
+use burn::tensor::Tensor;
+
+use reference::SwigluOps;
+
+/// `silu(gate) · up`, elementwise.
+///
+/// # Shapes
+/// - `gate`, `up`, output: `[batch, seq, intermediate]`
+pub fn swiglu(gate: Tensor<3>, up: Tensor<3>) -> Tensor<3> {
+    Tensor::from_dispatch(<Dispatch as SwigluOps>::swiglu_forward(gate.into_dispatch(), up.into_dispatch()))
+}
