@@ -1,6 +1,8 @@
 //! The frozen linear layer, where most of a step's arithmetic is.
 
 mod backward;
+#[cfg(feature = "cpu")]
+mod flex;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 mod launch;
 mod reference;

@@ -22,9 +22,6 @@ pub trait LinearOps: Backend {
     }
 }
 
-#[cfg(feature = "cpu")]
-impl LinearOps for burn::backend::Flex {}
-
 /// `x wᵀ`.
 pub fn linear_forward<B: Backend>(x: FloatTensor<B>, weight: FloatTensor<B>) -> FloatTensor<B> {
     B::float_matmul(x, B::float_transpose(weight))
