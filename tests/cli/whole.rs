@@ -91,7 +91,16 @@ fn bench_measures_modes_side_by_side() {
     let modes: Vec<&str> = reports.iter().map(|r| r["mode"].as_str().unwrap()).collect();
     assert_eq!(modes, ["all", "faithful", "practical"]);
     for report in &reports {
-        for number in ["tokens_per_second", "step_seconds", "peak_bytes", "average_bytes", "time_ratio"] {
+        for number in [
+            "tokens_per_second",
+            "step_seconds",
+            "peak_bytes",
+            "average_bytes",
+            "time_ratio",
+            "step_flops",
+            "flops_share",
+            "bytes_share",
+        ] {
             assert!(report[number].as_f64().unwrap() > 0.0, "{number}: {report}");
         }
     }

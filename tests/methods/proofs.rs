@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use burn::tensor::{Device, Tensor};
+use stratune_data::{Dataset, Sequence};
 use stratune_models::{Llama, LlamaConfig};
-use stratune_peft::{Delta, Values, everything, lora_scale, snapshot};
-use stratune_protocol::{MethodConfig, MethodKind, Methods, Projection, RunConfig, Target};
+use stratune_peft::{
+    Delta, Gradients, Linear, Pass, Site, Values, collect_gradients, everything, lora_scale, snapshot, track,
+};
+use stratune_protocol::{MethodConfig, MethodKind, Methods, Projection, RunConfig, Target, draws};
 use stratune_runtime::read_f32;
 use stratune_tests::fixtures::ids;
 use stratune_tests::runs::{Witness, counting, small};
@@ -22,6 +25,7 @@ pub async fn all(device: &Device) {
     lora_fa_leaves_a_as_drawn(device).await;
     every_rank_of_dylora_is_usable(device).await;
     dora_rows_have_the_length_of_their_magnitude(device).await;
+    dora_takes_the_rows_length_for_a_constant(device).await;
     vera_shares_its_matrices(device).await;
     pissa_starts_at_the_largest_directions(device).await;
     hiwi_leaves_biases_whose_number_does_not_depend_on_the_rank(device).await;
@@ -92,20 +96,43 @@ async fn lora_fa_leaves_a_as_drawn(device: &Device) {
     }
 }
 
-/// Trained at all ranks at once, the slice of each rank gains at least half of what a LoRA of that rank gains.
+/// Trained at all ranks at once, the slice of each rank gains at least half of what a LoRA of that rank gains: on a model
+/// that has learned to count upwards and is to count downwards.
 async fn every_rank_of_dylora_is_usable(device: &Device) {
     let rank = 4;
-    let trained_at = async |kind: MethodKind, rank: usize| {
-        let mut config = config(MethodConfig { rank: Some(rank), ..MethodConfig::new(kind) });
-        config.train.steps = 150;
-        config.train.weight_decay = 0.0;
-        config.train.learning_rate = 0.02;
-        let mut model = small(LAYERS, device);
-        model.attach(&config.method, 2).await.expect("a rank that fits");
-        trained(config, model).await
+    let run = async |config: &RunConfig, model: Llama, dataset: &Rc<Dataset>| {
+        let hook = Box::new(Everything);
+        let mut trainer =
+            Trainer::new(config.clone(), model, dataset.clone(), hook, Identity::default()).expect("a run");
+        Witness::default().watch(&mut trainer).await.expect("a run to its end");
+        trainer.model
     };
-    let rows = counting(40, 0).train;
-    let rows: Vec<_> = rows.iter().collect();
+    let up = Rc::new(counting(40, 0));
+    let mirrored = |row: &Sequence| Sequence { tokens: row.tokens.iter().map(|t| 31 - t).collect(), ..row.clone() };
+    let down = Rc::new(Dataset { train: up.train.iter().map(mirrored).collect(), ..Dataset::default() });
+    let of = |kind: MethodKind, rank: usize, steps: usize| {
+        let mut config = config(MethodConfig { rank: Some(rank), ..MethodConfig::new(kind) });
+        config.train.steps = steps;
+        config.train.weight_decay = 0.0;
+        config.train.learning_rate = 0.01;
+        config
+    };
+    let mut base = small(LAYERS, device);
+    base.train_all();
+    let base = run(&of(MethodKind::Lora, 1, 200), base, &up).await;
+    let base = Llama::from_weights(
+        base.config.clone(),
+        everything(&mut base.clone()).into_iter().map(|(path, (_, value))| (path, value)).collect(),
+        device,
+    )
+    .expect("the same tensors");
+    let trained_at = async |kind: MethodKind, rank: usize| {
+        let config = of(kind, rank, 200);
+        let mut model = base.clone();
+        model.attach(&config.method, 2).await.expect("a rank that fits");
+        run(&config, model, &down).await
+    };
+    let rows: Vec<_> = down.train.iter().collect();
     let loss = async |model: &Llama| measure(model, &rows, 8, None).await.expect("a loss").loss;
     let cut = |model: &Llama, rank: usize| {
         let mut model = model.clone();
@@ -120,12 +147,12 @@ async fn every_rank_of_dylora_is_usable(device: &Device) {
         }
         model
     };
-    let base = loss(&small(LAYERS, device)).await;
+    let before = loss(&base).await;
     let whole = trained_at(MethodKind::Dylora, rank).await;
     for slice in 1..=rank {
         let (sliced, own) = (loss(&cut(&whole, slice)).await, loss(&trained_at(MethodKind::Lora, slice).await).await);
-        println!("rank {slice}: sliced {sliced:.3}, LoRA {own:.3}, base {base:.3}");
-        assert!(base - sliced > 0.5 * (base - own), "rank {slice}: {sliced} where LoRA has {own} and the base {base}");
+        println!("rank {slice}: sliced {sliced:.3}, LoRA {own:.3}, base {before:.3}");
+        assert!(before - sliced > 0.5 * (before - own), "rank {slice}: {sliced}, LoRA {own}, base {before}");
     }
 }
 
@@ -141,6 +168,53 @@ async fn dora_rows_have_the_length_of_their_magnitude(device: &Device) {
             let length = row.iter().map(|v| v * v).sum::<f32>().sqrt();
             assert!((length - m.abs()).abs() < 1e-5 * m.abs().max(0.1), "{path}: {length} {m}");
         }
+    }
+}
+
+/// Gradients beside those of the dense `m ⊙ V / ‖V‖` with the norm read off before (Liu et al. 2024, §4.3).
+async fn dora_takes_the_rows_length_for_a_constant(device: &Device) {
+    let random = |what: &str, shape: [usize; 2]| {
+        let values = stratune_protocol::normals(&mut draws(8, what, [0, 0]), shape[0] * shape[1], 0.5);
+        Tensor::<2>::from_data(burn::tensor::TensorData::new(values, shape), device)
+    };
+    let weight = random("weight", [8, 6]);
+    let (x, dy) = (random("x", [10, 6]), random("dy", [10, 8]));
+    let path = String::from("model.layers.0.self_attn.q_proj");
+    let site = Site { block: 0, target: Target::QProj, path, weight: weight.clone(), extent: [8, 6], seed: 3 };
+    let delta = Delta::new(&suited(MethodKind::Dora), &site, 0).await.expect("DoRA fits");
+    let Some(Delta::Dora(mut dora)) = delta else { panic!("DoRA") };
+    dora.lora.b.value = random("b", dora.lora.b.value.dims());
+    dora.magnitude.value = dora.magnitude.value + 0.3;
+
+    let scale = dora.lora.scale;
+    let leaves = [dora.lora.a.value.clone(), dora.lora.b.value.clone()].map(|t| t.autodiff().require_grad());
+    let magnitude = dora.magnitude.value.clone().autodiff().require_grad();
+    let whole = weight.clone().autodiff() + leaves[1].clone().matmul(leaves[0].clone()).mul_scalar(scale);
+    let lengths = whole.clone().inner().square().sum_dim(1).sqrt().squeeze_dim::<1>(1).autodiff();
+    let dense = whole * (magnitude.clone() / lengths).unsqueeze_dim(1);
+    let y = x.clone().autodiff().matmul(dense.transpose());
+    let mut tape = (y * dy.clone().autodiff()).sum().backward();
+    let taken = |t: Tensor<2>, tape: &mut _| t.grad_remove(tape).expect("a gradient").inner();
+    let want = leaves.map(|leaf| taken(leaf, &mut tape));
+    let want_m = magnitude.grad_remove(&mut tape).expect("a gradient").inner();
+
+    let mut layer = Linear::new(weight);
+    layer.deltas.push(Delta::Dora(dora));
+    track(&mut layer, "");
+    let y = layer.forward(x.unsqueeze(), &Pass::plain(0, Rc::default()));
+    let mut tape = (y * dy.unsqueeze()).sum().backward();
+    let mut gradients = Gradients::new();
+    collect_gradients(&mut layer, "", &mut tape, &mut gradients);
+    let [want_a, want_b] = want;
+    for (end, want) in [
+        (".lora_A.weight", want_a.reshape([-1])),
+        (".lora_B.weight", want_b.reshape([-1])),
+        (".lora_magnitude_vector", want_m),
+    ] {
+        let want = read_f32(want).await.expect("a gradient");
+        let got = read_f32(gradients[end].clone()).await.expect("a gradient");
+        let largest = want.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+        assert!(worst(&got, &want) < 1e-5 * largest, "{end}: {:e} of {largest}", worst(&got, &want));
     }
 }
 

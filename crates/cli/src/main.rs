@@ -4,7 +4,9 @@ mod arguments;
 mod commands;
 mod interrupt;
 mod open;
+mod peaks;
 mod report;
+mod work;
 
 use std::process::ExitCode;
 

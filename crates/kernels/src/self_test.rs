@@ -32,11 +32,54 @@ pub async fn self_test(device: &Device) -> Result<(), String> {
     let gated: Vec<f32> = a.iter().map(|v| v / (1.0 + (-v).exp()) * v).collect();
     check("swiglu", swiglu(x.clone(), x.clone()), &gated).await?;
 
+    gradients_are_slopes(device).await?;
+
     let (heads, seq, head_dim) = (3, 37, 16);
     let heads_first = x.reshape([1, seq, heads, head_dim]).swap_dims(1, 2);
     let mask = CausalMask::new(1, seq, 0, device);
     let attended = causal_attention(heads_first.clone(), heads_first.clone(), heads_first, &mask).swap_dims(1, 2);
     check("causal_attention", attended.reshape([1, seq, inner]), &attention_on_host(&a, heads, seq, head_dim)).await
+}
+
+/// The gradients of norm, gated activation and attention along one direction, beside the slope between two values. The
+/// step of 1e-2 leaves 1e-3 of third order and of rounding; a wrong gradient is off by the values themselves.
+async fn gradients_are_slopes(device: &Device) -> Result<(), String> {
+    type Op = fn(Tensor<3>) -> Tensor<3>;
+    const SHAPE: [usize; 3] = [1, 9, 12];
+    let ops: [(&str, Op); 3] = [
+        ("rms_norm", |x| {
+            let weight = Tensor::from_data(TensorData::new(wave(12, 0.9), [12]), &x.device().inner());
+            rms_norm(x, weight, 1e-5)
+        }),
+        ("swiglu", |x| swiglu(x.clone(), x.flip([1]))),
+        ("causal_attention", |x| {
+            let heads = |t: Tensor<3>| t.reshape([1, 9, 3, 4]).swap_dims(1, 2);
+            let mask = CausalMask::new(1, 9, 0, &x.device().inner());
+            let attended = causal_attention(heads(x.clone()), heads(x.clone().flip([2])), heads(x), &mask);
+            attended.swap_dims(1, 2).reshape(SHAPE)
+        }),
+    ];
+    let of = |values: Vec<f32>| Tensor::<3>::from_data(TensorData::new(values, SHAPE), device);
+    let count = SHAPE.iter().product();
+    let (start, weights, way) = (wave(count, 0.37), wave(count, 0.61), wave(count, 0.83));
+    for (name, op) in ops {
+        let x = of(start.clone()).autodiff().require_grad();
+        let mut tape = (op(x.clone()) * of(weights.clone())).sum().backward();
+        let gradient = x.grad_remove(&mut tape).ok_or(format!("{name}: no gradient"))?;
+        let gradient = read_f32(gradient).await.map_err(|p| format!("{name}: {p}"))?;
+        let along: f32 = gradient.iter().zip(&way).map(|(g, w)| g * w).sum();
+        let mut sums = Vec::new();
+        for h in [1e-2, -1e-2] {
+            let nudged = of(start.iter().zip(&way).map(|(x, w)| x + h * w).collect());
+            let y = read_f32(op(nudged)).await.map_err(|p| format!("{name}: {p}"))?;
+            sums.push(y.iter().zip(&weights).map(|(y, w)| y * w).sum::<f32>());
+        }
+        let slope = (sums[0] - sums[1]) / 2e-2;
+        if (slope - along).abs() > 0.02 * along.abs().max(1.0) || along.is_nan() {
+            return Err(format!("gradient of {name} is {along} where the values rise by {slope}"));
+        }
+    }
+    Ok(())
 }
 
 /// The layer and the gradients of both its operands, with the output itself as the gradient that comes back.

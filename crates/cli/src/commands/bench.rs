@@ -9,7 +9,7 @@ use rand::RngExt;
 use serde_json::{Value, json};
 use stratune_data::{Dataset, Sequence};
 use stratune_models::{Llama, LlamaConfig};
-use stratune_protocol::{DeviceChoice, Event, IstConfig, IstMode, Problem, RunConfig, draws};
+use stratune_protocol::{DeviceChoice, Event, IstConfig, IstMode, Methods, Problem, RunConfig, draws};
 use stratune_runtime::{Stopwatch, memory_in_use, peak_host_memory, reset_peak_host_memory};
 use stratune_session::hook_for;
 use stratune_store::Checkpoint;
@@ -17,6 +17,8 @@ use stratune_train::{Host, Identity, Trainer};
 
 use crate::arguments::MethodFlags;
 use crate::open;
+use crate::peaks::Peaks;
+use crate::work::{Step, Work};
 
 /// Measure speed and memory on random weights.
 #[derive(Args)]
@@ -53,6 +55,8 @@ struct Measured {
     seconds: Vec<f64>,
     bytes: Vec<f64>,
     sampled: Vec<usize>,
+    depths: Vec<f64>,
+    methods: Methods,
 }
 
 impl Bench {
@@ -92,17 +96,31 @@ impl Bench {
                 if step >= 2 {
                     one.seconds.push(seconds);
                     one.bytes.push(peak.saturating_sub(held) as f64);
-                    one.sampled.push(host.sampled);
+                    one.sampled.push(host.sampled.len());
+                    let lowest = host.sampled.iter().min().copied().unwrap_or(base.config.num_hidden_layers);
+                    one.depths.push((base.config.num_hidden_layers - lowest) as f64);
                 }
             }
         }
+        let peaks = Peaks::measure(&opened.device).await?;
         let tokens = (self.batch * self.seq) as f64;
-        let reports: Vec<Value> = all.iter().map(|one| one.report(tokens, &all[0])).collect();
+        let model = base.config.report("", base.config.parameters());
+        let work = |one: &Measured| {
+            let (rows, seq, kept) = (self.batch, self.seq, self.keep_graphs.min(model.layers));
+            let depth = mean(&one.depths);
+            Work::of(&model, &one.methods, Step { rows, seq, depth, kept })
+        };
+        let reports: Vec<Value> = all.iter().map(|one| one.report(tokens, &all[0], work(one), peaks)).collect();
         if json {
             reports.iter().for_each(|r| println!("{r}"));
         } else {
             println!(
-                "mode        tokens/s   step ms (mean)   layers   step MiB average   peak   time ×   average ×   peak ×"
+                "peaks measured: {:.1} GFLOP/s in products, {:.1} GB/s in copies",
+                peaks.flops / 1e9,
+                peaks.bytes / 1e9
+            );
+            println!(
+                "mode        tokens/s   step ms (mean)   GFLOP   of peak   layers   depth   step MiB average   peak   time ×   average ×   peak ×"
             );
             all.iter().zip(&reports).for_each(|(one, r)| one.print(r));
         }
@@ -129,15 +147,17 @@ impl Bench {
         let mut model = base.clone();
         model.attach(&config.method, 0).await?;
         let hook = hook_for(&config, model.layers.len());
+        let methods = config.method.clone();
         let trainer = Trainer::new(config, model, dataset.clone(), hook, Identity::default())?;
-        Ok(Measured { mode, trainer, seconds: Vec::new(), bytes: Vec::new(), sampled: Vec::new() })
+        let (seconds, bytes, sampled, depths) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Ok(Measured { mode, trainer, seconds, bytes, sampled, depths, methods })
     }
 }
 
 impl Measured {
     /// `tokens_per_second` from the median step, as the peers give it; ratios from means, because the importance loop
     /// comes every tenth step and belongs to the cost.
-    fn report(&self, tokens: f64, first: &Self) -> Value {
+    fn report(&self, tokens: f64, first: &Self, work: Work, peaks: Peaks) -> Value {
         let median = median(&self.seconds);
         json!({
             "mode": self.mode,
@@ -148,6 +168,13 @@ impl Measured {
             "slowest_step_seconds": self.seconds.iter().copied().fold(0.0, f64::max),
             "peak_bytes": most(&self.bytes),
             "average_bytes": mean(&self.bytes),
+            "step_flops": work.flops,
+            "step_bytes": work.bytes,
+            "flops_share": work.flops / median / peaks.flops,
+            "bytes_share": work.bytes / median / peaks.bytes,
+            "peak_flops_per_second": peaks.flops,
+            "peak_bytes_per_second": peaks.bytes,
+            "depth": mean(&self.depths),
             "layers_trained": mean(&self.sampled.iter().map(|s| *s as f64).collect::<Vec<_>>()),
             "time_ratio": mean(&self.seconds) / mean(&first.seconds),
             "average_bytes_ratio": mean(&self.bytes) / mean(&first.bytes),
@@ -158,11 +185,14 @@ impl Measured {
     fn print(&self, report: &Value) {
         let of = |name: &str| report[name].as_f64().unwrap_or(f64::NAN);
         println!(
-            "{:10} {:9.0}   {:14.2}   {:6.2}   {:16.1}   {:4.1}   {:6.3}   {:9.3}   {:6.3}",
+            "{:10} {:9.0}   {:14.2}   {:5.2}   {:5.1} %   {:6.2}   {:5.2}   {:16.1}   {:4.1}   {:6.3}   {:9.3}   {:6.3}",
             report["mode"].as_str().unwrap_or(""),
             of("tokens_per_second"),
             1e3 * of("mean_step_seconds"),
+            of("step_flops") / 1e9,
+            100.0 * of("flops_share"),
             of("layers_trained"),
+            of("depth"),
             of("average_bytes") / f64::from(1 << 20),
             of("peak_bytes") / f64::from(1 << 20),
             of("time_ratio"),
@@ -190,13 +220,13 @@ fn median(values: &[f64]) -> f64 {
 #[derive(Default)]
 pub struct Quiet {
     /// Layers that the last step trained.
-    pub sampled: usize,
+    pub sampled: Vec<usize>,
 }
 
 impl Host for Quiet {
     fn emit(&mut self, event: Event) {
         if let Event::Step(step) = event {
-            self.sampled = step.sampled.len();
+            self.sampled = step.sampled;
         }
     }
 

@@ -226,3 +226,49 @@ impl AttentionOps for Flex {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::{assert_close, assert_close_among, wave};
+
+    /// Against the reference. Large inputs make scores of hundreds, which f32 rounds by 1e-5, and so are their exponentials.
+    #[test]
+    fn values_and_gradients_are_the_references() {
+        for (batch, heads, kv_heads, seq, past, head_dim) in [
+            (1, 1, 1, 1, 0, 1),
+            (1, 2, 1, 1, 6, 3),
+            (2, 4, 2, 7, 0, 8),
+            (1, 6, 2, 13, 5, 10),
+            (3, 3, 3, 37, 0, 16),
+            (1, 9, 3, 65, 4, 64),
+        ] {
+            for most in [0.5, 8.0] {
+                let keys = past + seq;
+                let q = wave([batch, heads, seq, head_dim], 0.1, most);
+                let [k, v] = [0.7, 1.9].map(|seed| wave([batch, kv_heads, keys, head_dim], seed, most));
+                let dy = wave([batch, heads, seq, head_dim], 2.3, 1.0);
+                let rows = heads / kv_heads * seq;
+                let sight = |i: usize| if i % keys > past + i / keys % seq { f32::NEG_INFINITY } else { 0.0 };
+                let mask = tensor((0..rows * keys).map(sight).collect(), [1, 1, rows, keys].into());
+                let name = format!("{batch} × {heads} over {kv_heads}, {seq} after {past}, {head_dim}, ±{most}");
+
+                let y = Flex::attention_forward(q.clone(), k.clone(), v.clone(), mask.clone());
+                let want = reference::forward::<Flex>(q.clone(), k.clone(), v.clone(), mask.clone());
+                assert_close(&y, &want, 2e-5, &name);
+
+                let [q, k, v, mask] = [&q, &k, &v, &mask];
+                let of = |f: fn(_, _, _, _, _, _) -> _| {
+                    f(q.clone(), k.clone(), v.clone(), mask.clone(), y.clone(), dy.clone())
+                };
+                let (dq, dk, dv) = of(Flex::attention_backward);
+                let (want_q, want_k, want_v) = of(reference::backward::<Flex>);
+                for (got, want, of) in [(dq, want_q, "dq"), (dk, want_k, "dk"), (dv, want_v, "dv")] {
+                    // Where one key takes all, p ⊙ (dp − Σ) cancels numbers as large as dp, which then meet k and q.
+                    let among = most * most * head_dim as f32 / 10.0;
+                    assert_close_among(&got, &want, 5e-5, among.max(1.0), &format!("{of} of {name}"));
+                }
+            }
+        }
+    }
+}

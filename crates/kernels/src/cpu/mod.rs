@@ -97,6 +97,32 @@ pub fn exp(x: f32) -> f32 {
     if x < -87.3 { 0.0 } else { series * scale }
 }
 
+/// A fixed sequence of numbers between ± `most`, and the tensor of them.
+#[cfg(test)]
+pub fn wave(shape: impl Into<Shape>, seed: f32, most: f32) -> FlexTensor {
+    let shape = shape.into();
+    let values = (0..shape.num_elements()).map(|i| ((i as f32 * 0.731 + seed) * 1.3).sin() * most).collect();
+    tensor(values, shape)
+}
+
+/// Panics if two tensors differ by more than `allowed` of their largest number.
+#[cfg(test)]
+pub fn assert_close(got: &FlexTensor, want: &FlexTensor, allowed: f32, what: &str) {
+    assert_close_among(got, want, allowed, 1e-3, what);
+}
+
+/// The same where numbers of size `among` are added up and may cancel.
+#[cfg(test)]
+pub fn assert_close_among(got: &FlexTensor, want: &FlexTensor, allowed: f32, among: f32, what: &str) {
+    let (got, want) = (got.to_contiguous(), want.to_contiguous());
+    let (got, want) = (floats(&got).unwrap_or_default(), floats(&want).unwrap_or_default());
+    assert_eq!(got.len(), want.len(), "{what}");
+    let largest = want.iter().fold(among, |m, v| m.max(v.abs()));
+    for (i, (g, w)) in got.iter().zip(want).enumerate() {
+        assert!((g - w).abs() <= allowed * largest, "{what}, {i}: {g} for {w}, of {largest}");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

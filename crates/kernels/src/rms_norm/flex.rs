@@ -81,3 +81,25 @@ impl RmsNormOps for Flex {
         tensor(dx, x.shape())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::{assert_close, wave};
+
+    /// Against the reference: sums of up to 100 squares in another order.
+    #[test]
+    fn values_and_gradients_are_the_references() {
+        for shape in [[1, 1, 1], [1, 3, 7], [2, 17, 16], [1, 33, 100]] {
+            for most in [1e-3, 1.0, 1e3] {
+                let (x, dy) = (wave(shape, 0.3, most), wave(shape, 1.7, 1.0));
+                let weight = wave([shape[2]], 0.9, 2.0);
+                let name = format!("{shape:?}, ±{most}");
+                let y = Flex::rms_norm_forward(x.clone(), weight.clone(), 1e-5);
+                assert_close(&y, &reference::forward::<Flex>(x.clone(), weight.clone(), 1e-5), 1e-5, &name);
+                let dx = Flex::rms_norm_dx(x.clone(), weight.clone(), dy.clone(), 1e-5);
+                assert_close(&dx, &reference::dx::<Flex>(x, weight, dy, 1e-5), 1e-4, &format!("dx of {name}"));
+            }
+        }
+    }
+}

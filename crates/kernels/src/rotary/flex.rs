@@ -59,3 +59,30 @@ impl RotaryOps for Flex {
         tensor(y, shape)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::{assert_close, wave};
+
+    /// Against the reference, for numbers in order and for heads that are a view of them; and back again.
+    #[test]
+    fn turned_as_the_reference_and_back() {
+        for [batch, heads, seq, head_dim] in [[1, 1, 1, 2], [2, 3, 5, 8], [1, 4, 17, 10]] {
+            let angles = wave([1, 1, seq, head_dim / 2], 0.4, 3.0);
+            let of = |f: fn(f32) -> f32| {
+                let values = floats(&angles).unwrap_or_default().iter().map(|a| f(*a)).collect();
+                tensor(values, angles.shape())
+            };
+            let (cos, sin) = (of(f32::cos), of(f32::sin));
+            let in_order = wave([batch, heads, seq, head_dim], 0.2, 2.0);
+            let view = wave([batch, seq, heads, head_dim], 0.2, 2.0).transpose(1, 2);
+            for x in [in_order, view] {
+                let y = Flex::rotate(x.clone(), cos.clone(), sin.clone());
+                let want = reference::rotate::<Flex>(x.clone(), cos.clone(), sin.clone());
+                assert_close(&y, &want, 1e-6, "turned");
+                assert_close(&Flex::rotate_back(y, cos.clone(), sin.clone()), &x, 1e-6, "and back");
+            }
+        }
+    }
+}

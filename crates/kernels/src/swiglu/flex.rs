@@ -77,3 +77,24 @@ impl SwigluOps for Flex {
         (make(true), make(false))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::{assert_close, wave};
+
+    /// Against the reference, over more numbers than a part has, and where the exponential leaves f32's range.
+    #[test]
+    fn values_and_gradients_are_the_references() {
+        for (shape, most) in [([1, 1, 1], 1.0), ([1, 7, 5], 4.0), ([3, 100, 61], 4.0), ([1, 2, 50], 200.0)] {
+            let [gate, up, dy] = [0.2, 1.1, 2.9].map(|seed| wave(shape, seed, most));
+            let name = format!("{shape:?}, ±{most}");
+            let y = Flex::swiglu_forward(gate.clone(), up.clone());
+            assert_close(&y, &reference::forward::<Flex>(gate.clone(), up.clone()), 1e-6, &name);
+            let (d_gate, d_up) = Flex::swiglu_backward(gate.clone(), up.clone(), dy.clone());
+            let (want_gate, want_up) = reference::backward::<Flex>(gate, up, dy);
+            assert_close(&d_gate, &want_gate, 1e-5, &format!("gate's of {name}"));
+            assert_close(&d_up, &want_up, 1e-6, &format!("up's of {name}"));
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! What a training step has to do, by formula: multiplications and additions, and bytes moved.
+
+use stratune_protocol::{Methods, ModelReport, Target};
+
+/// A step's sides.
+#[derive(Clone, Copy, Debug)]
+pub struct Step {
+    /// Rows of the batch.
+    pub rows: usize,
+    /// Tokens in a row.
+    pub seq: usize,
+    /// Blocks that the backward pass goes through, on average.
+    pub depth: f64,
+    /// Of these, the top ones that are not run again because their graphs are kept.
+    pub kept: usize,
+}
+
+/// What it has to do.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Work {
+    /// Floating-point operations, a multiplication and an addition being two.
+    pub flops: f64,
+    /// Bytes that must be moved at least: weights once a pass, trained numbers with their moments.
+    pub bytes: f64,
+}
+
+impl Work {
+    /// With n tokens, P numbers in a block's matrices, L blocks, depth D, T tokens in a row and Q the width of all heads:
+    /// a pass over a block costs 2nP and causal attention 2nTQ. Forward passes are L and the blocks that run again; a
+    /// backward pass costs 2nP for the input's gradient, 2nP more where the matrices themselves train, and 5nTQ. What
+    /// methods add, t numbers, costs 6nt where it is multiplied by every token. The head costs 4n times its size.
+    pub fn of(model: &ModelReport, methods: &Methods, step: Step) -> Self {
+        let tokens = (step.rows * step.seq) as f64;
+        let matrices: f64 = Target::ALL.iter().map(|t| model.shape(*t).iter().product::<usize>() as f64).sum();
+        let attention = tokens * step.seq as f64 * model.query_size as f64;
+        let again = (step.depth - step.kept as f64).max(0.0);
+        let passes = model.layers as f64 + again;
+        let in_place = methods.iter().any(|m| m.kind.in_place());
+        let added = if in_place { 0.0 } else { methods.trainable(model) as f64 };
+        let part = step.depth / model.layers.max(1) as f64;
+        let head = (model.vocabulary * model.hidden_size) as f64;
+        let backward = if in_place { 2.0 } else { 1.0 };
+        let flops = passes * (2.0 * tokens * matrices + 2.0 * attention)
+            + step.depth * (2.0 * tokens * matrices * backward + 5.0 * attention)
+            + (2.0 * passes / model.layers.max(1) as f64 + 4.0 * part) * tokens * added
+            + 4.0 * tokens * head;
+        let trained = methods.trainable(model) as f64 * part;
+        // Value, gradient and two moments are read, and all but the gradient written.
+        let bytes = 4.0 * (matrices * (passes + step.depth) + 2.0 * head + 7.0 * trained);
+        Self { flops, bytes }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stratune_protocol::{MethodConfig, MethodKind};
+
+    use super::*;
+
+    fn model() -> ModelReport {
+        ModelReport {
+            layers: 2,
+            hidden_size: 4,
+            intermediate_size: 8,
+            query_size: 4,
+            key_value_size: 4,
+            vocabulary: 10,
+            ..ModelReport::default()
+        }
+    }
+
+    /// 4 matrices of 16 and 3 of 32 are 160 numbers; 3 rows of 5 are 15 tokens.
+    #[test]
+    fn by_hand() {
+        let lora = MethodConfig { rank: Some(1), ..MethodConfig::new(MethodKind::Lora) };
+        let methods: Methods = lora.into();
+        let added = methods.trainable(&model()) as f64;
+        let step = Step { rows: 3, seq: 5, depth: 2.0, kept: 2 };
+        let attention = 15.0 * 5.0 * 4.0;
+        let want = 2.0 * (2.0 * 15.0 * 160.0 + 2.0 * attention)
+            + 2.0 * (2.0 * 15.0 * 160.0 + 5.0 * attention)
+            + 6.0 * 15.0 * added
+            + 4.0 * 15.0 * 40.0;
+        assert_eq!(Work::of(&model(), &methods, step).flops, want);
+        // Without kept graphs every block runs once more.
+        let again = Work::of(&model(), &methods, Step { kept: 0, ..step }).flops - want;
+        assert_eq!(again, 2.0 * (2.0 * 15.0 * 160.0 + 2.0 * attention) + 2.0 * 15.0 * added);
+        // Matrices that train cost one product more.
+        let full = Work::of(&model(), &MethodKind::Full.into(), step).flops;
+        assert_eq!(full - (want - 6.0 * 15.0 * added), 2.0 * 2.0 * 15.0 * 160.0);
+    }
+}
