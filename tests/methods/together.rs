@@ -6,7 +6,9 @@ use std::rc::Rc;
 use burn::tensor::{Device, Tensor};
 use stratune_data::collate;
 use stratune_models::Llama;
-use stratune_peft::{Delta, Gate, Param, Parameters, Visitor, count_trainable, everything, restore, snapshot};
+use stratune_peft::{
+    Delta, Gate, Matrix, Param, Parameters, Pass, Visitor, count_trainable, everything, restore, snapshot,
+};
 use stratune_protocol::{Enters, MethodConfig, MethodKind, MethodPreset, Methods, Target};
 use stratune_runtime::read_f32;
 use stratune_tests::fixtures::ids;
@@ -19,6 +21,7 @@ use crate::proofs::{config, numbers};
 use crate::suite::{LAYERS, TEXT, fresh, moved, says};
 
 pub async fn all(device: &Device) {
+    mam_is_a_prefix_and_a_scaled_bottleneck(device).await;
     a_gate_at_zero_is_the_base_and_at_one_the_plain_sum(device).await;
     gates_depend_on_the_text(device).await;
     dropped_adapters_need_no_backward_pass(device).await;
@@ -27,6 +30,38 @@ pub async fn all(device: &Device) {
     weighted_adapters_add_up_and_merge(device).await;
     loftq_loses_less_than_the_few_bits(device).await;
     adalora_ends_in_its_budget_and_its_directions_part(device).await;
+}
+
+/// Without the prefix and with a scale of zero it is the base; what the bottleneck adds is `s (U relu(D x + b) + c)`, made
+/// here number by number.
+async fn mam_is_a_prefix_and_a_scaled_bottleneck(device: &Device) {
+    let report = small(LAYERS, device).config.report("small", 0);
+    let sized = |m: &MethodConfig| MethodConfig { width: m.width.map(|w| w.min(5)), ..m.clone() };
+    let mam = Methods(MethodPreset::Mam.methods(&report).iter().map(sized).collect());
+    let mut model = moved(&mam, device).await;
+    let block = &model.layers[1];
+    let (prefix, adapter) = (block.self_attn.prefix.as_ref().expect("a prefix"), block.adapters[0].clone());
+    assert_eq!((prefix.length(), adapter.scale), (30, 4.0));
+    let x: Vec<f32> = (0..16).map(|i| (i as f32).cos()).collect();
+    let (Matrix::Dense(down), Matrix::Dense(up)) = (&adapter.down, &adapter.up) else { panic!("dense matrices") };
+    let of = async |t: Tensor<2>| read_f32(t).await.expect("numbers");
+    let (d, u) = (of(down.value.clone()).await, of(up.value.clone()).await);
+    let (b, c) = (
+        read_f32(adapter.down_bias.value.clone()).await.expect("numbers"),
+        read_f32(adapter.up_bias.value.clone()).await.expect("numbers"),
+    );
+    let dot = |row: &[f32], x: &[f32]| row.iter().zip(x).map(|(w, x)| w * x).sum::<f32>();
+    let narrow: Vec<f32> = d.chunks(16).zip(&b).map(|(row, b)| (dot(row, &x) + b).max(0.0)).collect();
+    let want: Vec<f32> = u.chunks(5).zip(&c).map(|(row, c)| 4.0 * (dot(row, &narrow) + c)).collect();
+    let input = Tensor::<1>::from_floats(x.as_slice(), device).reshape([1, 1, 16]);
+    let got = read_f32(adapter.forward(input, &Pass::plain(1, Rc::default()))).await.expect("numbers");
+    assert!(worst(&got, &want) < 1e-5, "{got:?} {want:?}");
+
+    for block in &mut model.layers {
+        block.self_attn.prefix = None;
+        block.adapters.iter_mut().for_each(|adapter| adapter.scale = 0.0);
+    }
+    assert_eq!(says(&model).await, says(&small(LAYERS, device)).await);
 }
 
 /// Opens or closes every gate for good.

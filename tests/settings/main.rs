@@ -170,7 +170,7 @@ fn every_setting_has_an_effect() {
     proven.extend(data_settings());
     keep_graphs_holds_more();
     frugal_methods_hold_less();
-    proven.insert("train.keep_graphs");
+    proven.extend(["train.keep_graphs", "train.graph_memory"]);
     // Proven in tests/cli: the model, the device, the files and the prompts are what the command line gives.
     proven.extend(["model", "device", "data.files", "train.sample_prompts"]);
 
@@ -192,13 +192,18 @@ fn peak(config: &RunConfig) -> (u64, Seen) {
 fn keep_graphs_holds_more() {
     let of = |keep_graphs: usize| {
         let mut config = base();
-        config.train.keep_graphs = keep_graphs;
+        (config.train.keep_graphs, config.train.graph_memory) = (keep_graphs, 0);
         config.ist.mode = IstMode::All;
         config.train.steps = 2;
         peak(&config)
     };
     let ((little, twice), (much, kept)) = (of(0), of(8));
     assert!(much > little, "{much} {little}");
+    // A budget in which all fit keeps all: the graphs of 4 rows of 32 positions in eight blocks are below a MiB.
+    let mut config = base();
+    (config.ist.mode, config.train.steps, config.train.graph_memory) = (IstMode::All, 2, 1);
+    let fitted = peak(&config).0;
+    assert!(fitted.abs_diff(much) * 20 < much, "the memory of graphs is a budget: {fitted} {much}");
     assert_eq!(twice.checkpoints.len(), kept.checkpoints.len());
 }
 

@@ -194,6 +194,9 @@ struct TrainFlags {
     /// Top blocks that keep their graphs: faster, more memory [default: 0]
     #[arg(long)]
     keep_graphs: Option<usize>,
+    /// MiB that graphs may hold: as many top blocks keep theirs as fit [default: 512]
+    #[arg(long)]
+    graph_memory: Option<usize>,
     /// Steps between readings of the loss [default: 1]
     #[arg(long)]
     log_every: Option<usize>,
@@ -348,6 +351,7 @@ impl TrainFlags {
         set(&mut train.clip_norm, self.clip_norm);
         set(&mut train.seed, self.seed);
         set(&mut train.keep_graphs, self.keep_graphs);
+        set(&mut train.graph_memory, self.graph_memory);
         set(&mut train.log_every, self.log_every);
         set(&mut train.eval_every, self.eval_every);
         set(&mut train.patience, self.patience);

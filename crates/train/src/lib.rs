@@ -1,12 +1,15 @@
 //! The training loop, and what it is made of.
 //!
-//! [`Trainer`] is the loop. [`sweep`](sweep()) is one batch up and down the model; [`AdamW`] moves the parameters;
-//! [`learning_rate`] is the schedule; a [`Hook`] may narrow which layers train and watch what happens; a [`Host`] is the
-//! front end. The loop names no method and no hook.
+//! [`Trainer`] is the loop. [`sweep`](sweep()) is one batch up and down the model; [`AdamW`] moves the parameters, or
+//! [`Direction`] without a gradient (MeZO); [`learning_rate`] is the schedule; a [`Hook`] may narrow which layers train and
+//! watch what happens; a [`Host`] is the front end. The loop names no hook. What some methods need beside a gradient has a
+//! file each: [`scout`](scout()) lets them choose what trains, a [`Budget`] takes directions from AdaLoRA, [`Projectors`]
+//! narrow GaLore's gradients.
 
 mod budget;
 mod evaluate;
 mod hook;
+mod memory;
 mod mezo;
 mod optimiser;
 mod projected;
@@ -20,6 +23,7 @@ mod upload;
 pub use budget::Budget;
 pub use evaluate::{Measured, measure};
 pub use hook::{Everything, Hook, Lab, Rows, Selection};
+pub use memory::{blocks_that_fit, graph_bytes};
 pub use mezo::{Direction, Move, Slope};
 pub use optimiser::{AdamW, Moment, clip};
 pub use projected::Projectors;

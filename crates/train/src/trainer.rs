@@ -13,7 +13,8 @@ use stratune_store::Checkpoint;
 
 use crate::state::{self, Flat, Identity, TrainState};
 use crate::{
-    AdamW, Budget, Demand, Direction, Hook, Lab, Moment, Move, Uploaded, clip, learning_rate, measure, scout, sweep,
+    AdamW, Budget, Demand, Direction, Hook, Lab, Moment, Move, Uploaded, blocks_that_fit, clip, learning_rate, measure,
+    scout, sweep,
 };
 
 /// The front end of a run.
@@ -253,13 +254,18 @@ impl Trainer {
     ) -> Result<(Tensor<1>, Tensor<1>), Problem> {
         let train = &self.config.train;
         let device = self.model.device();
+        let budget = train.graph_memory << 20;
+        let fits = |batch: &Uploaded| {
+            let positions = batch.tokens.shape().num_elements();
+            blocks_that_fit(&self.model.config, &self.config.method, positions, budget)
+        };
         let mut gradients = Gradients::new();
         let mut loss = Tensor::zeros([1], &device);
         for (k, batch) in batches {
             let demand = Demand {
                 active,
                 dropout: Some(Dropout { seed: train.seed, batch: *k }),
-                keep_graphs: train.keep_graphs,
+                keep_graphs: train.keep_graphs.max(fits(batch)),
                 scale: 1.0 / learned.max(1) as f64,
             };
             let swept = sweep(&self.model, batch, &demand);

@@ -142,7 +142,7 @@ impl Bench {
         self.method.clone().apply(&mut config.method, &base.config.report("", base.config.parameters()))?;
         config.train.batch_size = self.batch;
         config.train.steps = self.steps + 2;
-        config.train.keep_graphs = self.keep_graphs;
+        (config.train.keep_graphs, config.train.graph_memory) = (self.keep_graphs, 0);
         config.validate()?;
         let mut model = base.clone();
         model.attach(&config.method, 0).await?;

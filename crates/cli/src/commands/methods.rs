@@ -46,9 +46,9 @@ impl ListMethods {
         }
         for Entry { name, title, methods } in entries(&report) {
             let mut kinds: Vec<MethodKind> = Vec::new();
-            for method in methods.iter().filter(|m| !kinds.contains(&m.kind)).map(|m| m.kind).collect::<Vec<_>>() {
-                if !kinds.contains(&method) {
-                    kinds.push(method);
+            for kind in methods.iter().map(|m| m.kind) {
+                if !kinds.contains(&kind) {
+                    kinds.push(kind);
                 }
             }
             let merges = if methods.iter().any(|m| m.merges() == Merges::No) { Merges::No } else { kinds[0].merges() };

@@ -85,6 +85,8 @@ pub struct TrainConfig {
     pub seed: u64,
     /// Keep the autodiff graphs of this many top blocks instead of running them twice: faster, and more memory.
     pub keep_graphs: usize,
+    /// MiB that graphs may hold: as many top blocks keep theirs as fit, and no fewer than `keep_graphs`.
+    pub graph_memory: usize,
     /// Steps between readings of the loss.
     pub log_every: usize,
     /// Steps between validations; 0 validates only at the end.
@@ -113,6 +115,7 @@ impl Default for TrainConfig {
             clip_norm: 1.0,
             seed: 0,
             keep_graphs: 0,
+            graph_memory: 512,
             log_every: 1,
             eval_every: 50,
             patience: 0,

@@ -134,11 +134,11 @@ fn Fields() -> impl IntoView {
                     write=|c, text| put(&mut c.train.checkpoint_every, text)
                 />
                 <Field
-                    id="keep-graphs"
-                    label="Blocks whose graphs are kept"
-                    hint="faster, and more memory; changes no result"
-                    read=|c| c.train.keep_graphs.to_string()
-                    write=|c, text| put(&mut c.train.keep_graphs, text)
+                    id="graph-memory"
+                    label="Memory for graphs, MiB"
+                    hint="more is faster; changes no result"
+                    read=|c| c.train.graph_memory.to_string()
+                    write=|c, text| put(&mut c.train.graph_memory, text)
                 />
                 <Field
                     id="accumulation"
