@@ -34,6 +34,7 @@ pub async fn all(name: &str, methods: &Methods, device: &Device) {
     goes_through_a_folder(name, methods, device).await;
     says_the_same_through_the_cache(name, methods, device).await;
     learns(name, methods, device).await;
+    resumed_is_uninterrupted(name, methods, device).await;
     obeys_ist(name, methods, device).await;
 }
 
@@ -273,6 +274,39 @@ async fn learns(name: &str, methods: &Methods, device: &Device) {
     Witness::default().watch(&mut trainer).await.expect("a run to its end");
     let after = measure(&trainer.model, &rows, 8, None).await.expect("a loss").loss;
     assert!(after < before - 5e-4, "{name}: from {before} to {after}");
+}
+
+/// Stopped before its first step or after its third, and resumed: bit for bit the run that was not, with all that a method
+/// keeps beside its parameters (what data have chosen, AdaLoRA's budget, GaLore's directions).
+async fn resumed_is_uninterrupted(name: &str, methods: &Methods, device: &Device) {
+    let mut config = RunConfig { method: methods.clone(), ..RunConfig::default() };
+    config.train.steps = 7;
+    config.train.eval_every = 0;
+    config.train.weight_decay = 0.01;
+    let dataset = Rc::new(counting(40, 0));
+    let new = async || {
+        let model = fresh(methods, device).await;
+        let hook = hook_for(&config, LAYERS);
+        Trainer::new(config.clone(), model, dataset.clone(), hook, Identity::default()).expect("a run")
+    };
+    let of = async |trainer: &mut Trainer| {
+        let base = trainer.model.base_paths();
+        read(added(&mut trainer.model, &base)).await
+    };
+    let mut whole = new().await;
+    Witness::default().watch(&mut whole).await.expect("a run to its end");
+    for stop in [0, 3] {
+        let mut first = Witness { stop_after: (stop > 0).then_some(stop), ..Witness::default() };
+        if stop == 0 {
+            first.control.stop();
+        }
+        first.watch(&mut new().await).await.expect("a run until it is stopped");
+        let mut again = new().await;
+        again.resume(first.last()).unwrap_or_else(|p| panic!("{name}: {p}"));
+        assert_eq!(again.progress(), (stop, 7), "{name}");
+        Witness::default().watch(&mut again).await.expect("a run to its end");
+        assert!(of(&mut again).await == of(&mut whole).await, "{name}: stopped after {stop}, it is another run");
+    }
 }
 
 /// Under IST only the drawn blocks move; a block damped to nothing says what the base says. A method without numbers of

@@ -103,7 +103,8 @@ impl Trainer {
     pub fn resume(&mut self, checkpoint: &Checkpoint) -> Result<(), Problem> {
         let moved_by = (&mut self.optimiser, self.budget.as_mut());
         self.state = state::load(checkpoint, &mut self.model, moved_by, self.hook.as_mut(), &self.identity)?;
-        self.chosen = true;
+        // A run that was stopped before its first step has not chosen yet.
+        self.chosen = self.state.step > 0;
         Ok(())
     }
 
