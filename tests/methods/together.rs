@@ -166,6 +166,13 @@ async fn weighted_adapters_add_up_and_merge(device: &Device) {
     mixed.merge().expect("both merge");
     assert!(worst(&says(&mixed).await, &before) < 1e-6);
 
+    // What cannot be merged by itself cannot be merged in a mixture either.
+    let gated = MethodConfig { gated: Some(true), ..suited(MethodKind::Lora) };
+    let mut mixed = base.mixed(vec![(moved(&gated.into(), device).await, 0.5)]).expect("it enters linear layers");
+    let before = says(&mixed).await;
+    assert!(mixed.merge().expect_err("a gate depends on the text").what.contains("gate"));
+    assert_eq!(says(&mixed).await, before);
+
     // One adapter by one is that adapter, by zero the base.
     let lora = of(MethodKind::Lora).await;
     for (weight, alone) in [(1.0, &lora), (0.0, &base)] {

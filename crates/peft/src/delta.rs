@@ -161,6 +161,15 @@ impl Delta {
         Ok(())
     }
 
+    /// Whether what it adds depends on the text through a gate, so that no weight computes the same.
+    pub fn is_gated(&self) -> bool {
+        match self {
+            Self::Lora(lora) => lora.gate.is_some(),
+            Self::Mixture(mixture) => mixture.parts.iter().flat_map(|part| &part.deltas).any(Self::is_gated),
+            _ => false,
+        }
+    }
+
     /// Moves it into a weight and a bias that compute the same.
     pub(crate) fn merge(
         &self,

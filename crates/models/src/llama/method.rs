@@ -11,7 +11,7 @@ use stratune_peft::{
 use stratune_protocol::{Enters, MethodConfig, MethodKind, Methods, Problem, Target, TargetOverride, draws};
 
 use super::ladder::train_all;
-use super::{Ladder, Llama};
+use super::{Block, Ladder, Llama};
 use crate::nn::RmsNorm;
 
 impl Llama {
@@ -212,8 +212,8 @@ impl Llama {
         if self.ladder.is_some() {
             return refuse("a ladder");
         }
-        let gated = |delta: &Delta| matches!(delta, Delta::Lora(lora) if lora.gate.is_some());
-        if self.layers.iter_mut().any(|b| Target::ALL.into_iter().any(|t| b.linear_mut(t).deltas.iter().any(gated))) {
+        let gated = |b: &mut Block| Target::ALL.into_iter().any(|t| b.linear_mut(t).deltas.iter().any(Delta::is_gated));
+        if self.layers.iter_mut().any(gated) {
             return refuse("an update behind a gate");
         }
         let shared = std::mem::take(&mut self.shared);
