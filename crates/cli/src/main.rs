@@ -6,6 +6,7 @@ mod interrupt;
 mod open;
 mod peaks;
 mod report;
+mod trial;
 mod work;
 
 use std::process::ExitCode;

@@ -4,15 +4,16 @@ use std::rc::Rc;
 
 use clap::Args;
 use serde_json::{Value, json};
-use stratune_data::{Dataset, load, read_rows};
-use stratune_protocol::{DeviceChoice, MethodKind, MethodNames, MethodPreset, Methods, Problem, RunConfig};
+use stratune_data::Dataset;
+use stratune_protocol::{MethodKind, MethodNames, MethodPreset, Methods, Problem, RunConfig};
 use stratune_runtime::{Stopwatch, memory_in_use, peak_host_memory, reset_peak_host_memory};
-use stratune_session::{Base, Exam, trainer};
+use stratune_session::{Base, trainer};
 use stratune_train::Trainer;
 
 use super::bench::Quiet;
 use crate::arguments::{RunFlags, choose};
-use crate::{open, report};
+use crate::report;
+use crate::trial::Trial;
 
 /// Train many methods on the same rows, and say what each costs and how well it does.
 #[derive(Args)]
@@ -50,24 +51,16 @@ impl Compare {
                 .at("--method")
                 .next("name the methods with --methods, and leave their settings out"));
         }
-        if config.data.files.is_empty() {
-            config.data.files = vec!["example".into()];
-        }
-        let opened = open::device(self.run.device.unwrap_or(DeviceChoice::Cpu), json).await?;
-        let base = open::base(&config.model, &opened, json).await?;
-        let files = open::files(&config.data.files)?;
-        let held_out = read_rows(&open::files(std::slice::from_ref(&self.held_out))?, &config.data)?;
-        let max_length = config.data.max_length.min(base.context());
-        let exam = Exam::new(&held_out, &base.tokenizer, &base.template, max_length)?;
-        let before = exam.loss(&base.model, config.train.batch_size).await?;
-        let mut entries = self.entries(&base);
+        let trial = Trial::open(&mut config, self.run.device, &self.held_out, json).await?;
+        let Trial { opened, base, exam, before, .. } = &trial;
+        let mut entries = self.entries(base);
         let on_host = opened.info.device == "cpu";
         for seed in 0..self.seeds {
             config.train.seed = seed;
-            let dataset = Rc::new(load(&files, &config.data, &base.tokenizer, base.context(), seed)?);
+            let dataset = trial.dataset(&config)?;
             let mut trainers = Vec::new();
             for entry in &entries {
-                trainers.push(start(&config, entry, &base, &dataset).await?);
+                trainers.push(start(&config, entry, base, &dataset).await?);
             }
             let steps = trainers.iter().map(|t| t.progress().1).max().unwrap_or(0);
             for step in 0..steps {
@@ -93,7 +86,7 @@ impl Compare {
                 entry.losses.push(exam.loss(&trainer.model, config.train.batch_size).await?);
             }
         }
-        print(&entries, before, json);
+        print(&entries, *before, json);
         Ok(())
     }
 

@@ -4,13 +4,14 @@ use std::rc::Rc;
 
 use clap::Args;
 use serde_json::json;
-use stratune_data::{Dataset, load, read_rows};
-use stratune_protocol::{DeviceChoice, MethodConfig, MethodKind, Methods, Problem, RunConfig};
-use stratune_session::{Base, Exam, trainer};
+use stratune_data::Dataset;
+use stratune_protocol::{MethodConfig, MethodKind, Methods, Problem, RunConfig};
+use stratune_session::trainer;
 
 use super::bench::Quiet;
 use crate::arguments::RunFlags;
-use crate::{open, report};
+use crate::report;
+use crate::trial::Trial;
 
 /// Share of full fine-tuning's gain that counts as solved.
 const SOLVED: f64 = 0.9;
@@ -49,18 +50,10 @@ impl Intrinsic {
         if self.dimensions.is_empty() || self.dimensions.contains(&0) {
             return Err(Problem::input("a dimension is 0").at("--dimensions").next("use 1 or more"));
         }
-        if config.data.files.is_empty() {
-            config.data.files = vec!["example".into()];
-        }
-        let opened = open::device(self.run.device.unwrap_or(DeviceChoice::Cpu), json).await?;
-        let base = open::base(&config.model, &opened, json).await?;
-        let files = open::files(&config.data.files)?;
-        let held_out = read_rows(&open::files(std::slice::from_ref(&self.held_out))?, &config.data)?;
-        let exam = Exam::new(&held_out, &base.tokenizer, &base.template, config.data.max_length.min(base.context()))?;
-        let dataset = Rc::new(load(&files, &config.data, &base.tokenizer, base.context(), config.train.seed)?);
-        let before = exam.loss(&base.model, config.train.batch_size).await?;
+        let trial = Trial::open(&mut config, self.run.device, &self.held_out, json).await?;
+        let (dataset, before) = (trial.dataset(&config)?, trial.before);
 
-        let full = self.train(MethodKind::Full.into(), &config, &base, &dataset, &exam, json).await?;
+        let full = self.train(MethodKind::Full.into(), &config, &trial, &dataset, json).await?;
         if full >= before {
             let what = format!("full fine-tuning does not learn: the held-out loss goes from {before:.3} to {full:.3}");
             return Err(Problem::input(what).next("give it more steps, or another learning rate"));
@@ -71,7 +64,7 @@ impl Intrinsic {
         for kind in [MethodKind::Did, MethodKind::Said] {
             for dimension in &self.dimensions {
                 let method = MethodConfig { dimension: Some(*dimension), ..MethodConfig::new(kind) };
-                let loss = self.train(method.into(), &config, &base, &dataset, &exam, json).await?;
+                let loss = self.train(method.into(), &config, &trial, &dataset, json).await?;
                 points.push(point(kind, Some(*dimension), loss));
             }
         }
@@ -84,9 +77,8 @@ impl Intrinsic {
         &self,
         methods: Methods,
         config: &RunConfig,
-        base: &Base,
+        trial: &Trial,
         dataset: &Rc<Dataset>,
-        exam: &Exam,
         json: bool,
     ) -> Result<f64, Problem> {
         let mut config = RunConfig { method: methods, ..config.clone() };
@@ -95,7 +87,7 @@ impl Intrinsic {
             None => config.method[0].kind.to_string(),
             Some(dimension) => format!("{} {dimension}", config.method[0].kind),
         };
-        let mut trainer = trainer(config.clone(), base, dataset.clone(), None).await?;
+        let mut trainer = trainer(config.clone(), &trial.base, dataset.clone(), None).await?;
         let steps = trainer.progress().1;
         for step in 0..steps {
             trainer.advance(&mut Quiet::default()).await?;
@@ -103,7 +95,7 @@ impl Intrinsic {
                 report::progress(&name, step + 1, steps);
             }
         }
-        exam.loss(&trainer.model, config.train.batch_size).await
+        trial.exam.loss(&trainer.model, config.train.batch_size).await
     }
 }
 

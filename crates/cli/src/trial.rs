@@ -1,0 +1,57 @@
+//! What commands that compare runs begin with: a model, rows to train on, and rows that no run trains on.
+
+use std::rc::Rc;
+
+use stratune_data::{Dataset, SourceFile, load, read_rows};
+use stratune_protocol::{DeviceChoice, Problem, RunConfig};
+use stratune_runtime::Opened;
+use stratune_session::{Base, Exam};
+
+use crate::open;
+
+/// A model and the rows of its runs.
+pub struct Trial {
+    /// The device.
+    pub opened: Opened,
+    /// The model.
+    pub base: Base,
+    /// The rows that no run trains on.
+    pub exam: Exam,
+    /// Held-out loss of the model as it is.
+    pub before: f64,
+    files: Vec<SourceFile>,
+}
+
+impl Trial {
+    /// Opens what `config` names; without data that is the example, without a device the CPU, whose memory can be measured.
+    ///
+    /// # Errors
+    /// Something cannot be opened; names it.
+    pub async fn open(
+        config: &mut RunConfig,
+        device: Option<DeviceChoice>,
+        held_out: &str,
+        json: bool,
+    ) -> Result<Self, Problem> {
+        if config.data.files.is_empty() {
+            config.data.files = vec!["example".into()];
+        }
+        let opened = open::device(device.unwrap_or(DeviceChoice::Cpu), json).await?;
+        let base = open::base(&config.model, &opened, json).await?;
+        let files = open::files(&config.data.files)?;
+        let held_out = read_rows(&open::files(&[held_out.to_string()])?, &config.data)?;
+        let max_length = config.data.max_length.min(base.context());
+        let exam = Exam::new(&held_out, &base.tokenizer, &base.template, max_length)?;
+        let before = exam.loss(&base.model, config.train.batch_size).await?;
+        Ok(Self { opened, base, exam, before, files })
+    }
+
+    /// The rows to train on, split with the run's seed.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub fn dataset(&self, config: &RunConfig) -> Result<Rc<Dataset>, Problem> {
+        let base = &self.base;
+        Ok(Rc::new(load(&self.files, &config.data, &base.tokenizer, base.context(), config.train.seed)?))
+    }
+}
