@@ -13,10 +13,10 @@ mod rotary;
 mod self_test;
 mod swiglu;
 
-pub use attention::{CausalMask, causal_attention};
+pub use attention::{Sight, causal_attention};
 pub use cross_entropy::{CrossEntropy, linear_cross_entropy};
 pub use linear::linear;
 pub use rms_norm::rms_norm;
-pub use rotary::{Rotary, RotaryScaling};
+pub use rotary::{Angles, Rotary, RotaryScaling};
 pub use self_test::self_test;
 pub use swiglu::swiglu;

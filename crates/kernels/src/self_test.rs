@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use stratune_runtime::read_f32;
 
-use crate::{CausalMask, causal_attention, linear, rms_norm, swiglu};
+use crate::{Sight, causal_attention, linear, rms_norm, swiglu};
 
 /// Compares the operations of a training step on `device` with sums made on the host, values and a gradient.
 ///
@@ -36,9 +36,21 @@ pub async fn self_test(device: &Device) -> Result<(), String> {
 
     let (heads, seq, head_dim) = (3, 37, 16);
     let heads_first = x.reshape([1, seq, heads, head_dim]).swap_dims(1, 2);
-    let mask = CausalMask::new(1, seq, 0, device);
-    let attended = causal_attention(heads_first.clone(), heads_first.clone(), heads_first, &mask).swap_dims(1, 2);
-    check("causal_attention", attended.reshape([1, seq, inner]), &attention_on_host(&a, heads, seq, head_dim)).await
+    for (name, begins, sight) in [
+        ("causal_attention", 0, Sight::whole(seq, device)),
+        ("causal_attention over two texts", 21, two_texts(seq, 21, device)),
+    ] {
+        let [q, k, v] = [0; 3].map(|_| heads_first.clone());
+        let attended = causal_attention(q, k, v, &sight).swap_dims(1, 2).reshape([1, seq, inner]);
+        check(name, attended, &attention_on_host(&a, heads, head_dim, begins)).await?;
+    }
+    Ok(())
+}
+
+/// The sight of a row in which a second text begins at the query numbered `begins`.
+fn two_texts(seq: usize, begins: usize, device: &Device) -> Sight {
+    let first = (0..seq).map(|t| if t < begins { 0.0 } else { begins as f32 }).collect::<Vec<_>>();
+    Sight::since(Tensor::from_data(TensorData::new(first, [1, seq]), device))
 }
 
 /// The gradients of norm, gated activation and attention along one direction, beside the slope between two values. The
@@ -46,17 +58,24 @@ pub async fn self_test(device: &Device) -> Result<(), String> {
 async fn gradients_are_slopes(device: &Device) -> Result<(), String> {
     type Op = fn(Tensor<3>) -> Tensor<3>;
     const SHAPE: [usize; 3] = [1, 9, 12];
-    let ops: [(&str, Op); 3] = [
+    fn attended(x: Tensor<3>, sight: &Sight) -> Tensor<3> {
+        let heads = |t: Tensor<3>| t.reshape([1, 9, 3, 4]).swap_dims(1, 2);
+        let attended = causal_attention(heads(x.clone()), heads(x.clone().flip([2])), heads(x), sight);
+        attended.swap_dims(1, 2).reshape(SHAPE)
+    }
+    let ops: [(&str, Op); 4] = [
         ("rms_norm", |x| {
             let weight = Tensor::from_data(TensorData::new(wave(12, 0.9), [12]), &x.device().inner());
             rms_norm(x, weight, 1e-5)
         }),
         ("swiglu", |x| swiglu(x.clone(), x.flip([1]))),
         ("causal_attention", |x| {
-            let heads = |t: Tensor<3>| t.reshape([1, 9, 3, 4]).swap_dims(1, 2);
-            let mask = CausalMask::new(1, 9, 0, &x.device().inner());
-            let attended = causal_attention(heads(x.clone()), heads(x.clone().flip([2])), heads(x), &mask);
-            attended.swap_dims(1, 2).reshape(SHAPE)
+            let sight = Sight::whole(9, &x.device().inner());
+            attended(x, &sight)
+        }),
+        ("causal_attention over two texts", |x| {
+            let sight = two_texts(9, 4, &x.device().inner());
+            attended(x, &sight)
         }),
     ];
     let of = |values: Vec<f32>| Tensor::<3>::from_data(TensorData::new(values, SHAPE), device);
@@ -107,14 +126,17 @@ async fn linear_is_right(device: &Device, rows: usize, inner: usize, out: usize)
     check("gradient of linear's weight", gradient.unsqueeze(), &dw).await
 }
 
-fn attention_on_host(x: &[f32], heads: usize, seq: usize, head_dim: usize) -> Vec<f32> {
+/// Of a row in which a second text begins at the query numbered `begins`.
+fn attention_on_host(x: &[f32], heads: usize, head_dim: usize, begins: usize) -> Vec<f32> {
+    let seq = x.len() / (heads * head_dim);
     let at = |t: usize, h: usize| &x[(t * heads + h) * head_dim..(t * heads + h + 1) * head_dim];
     let mut out = vec![0.0; x.len()];
     for (t, h) in (0..seq).flat_map(|t| (0..heads).map(move |h| (t, h))) {
         let score = |s| at(t, h).iter().zip(at(s, h)).map(|(q, k)| q * k).sum::<f32>() / (head_dim as f32).sqrt();
-        let weights: Vec<f32> = (0..=t).map(|s| f32::exp(score(s))).collect();
+        let first = if t < begins { 0 } else { begins };
+        let weights: Vec<f32> = (first..=t).map(|s| f32::exp(score(s))).collect();
         let total: f32 = weights.iter().sum();
-        for (s, weight) in weights.iter().enumerate() {
+        for (s, weight) in (first..).zip(&weights) {
             for (i, v) in at(s, h).iter().enumerate() {
                 out[(t * heads + h) * head_dim + i] += weight / total * v;
             }

@@ -12,7 +12,7 @@ use super::reference::AttentionOps;
 #[derive(Debug)]
 struct Attention;
 
-/// q, k, v, mask and output.
+/// q, k, v, first keys and output.
 #[derive(Clone, Debug)]
 struct Kept<T>([T; 5]);
 
@@ -21,8 +21,8 @@ impl<B: AttentionOps> Backward<B, 3> for Attention {
 
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
         let dy = grads.consume::<B>(&ops.node);
-        let Kept([q, k, v, mask, y]) = ops.state;
-        let (dq, dk, dv) = B::attention_backward(q, k, v, mask, y, dy);
+        let Kept([q, k, v, first, y]) = ops.state;
+        let (dq, dk, dv) = B::attention_backward(q, k, v, first, y, dy);
         for (node, gradient) in ops.parents.into_iter().zip([dq, dk, dv]) {
             if let Some(node) = node {
                 grads.register::<B>(node.id, gradient);
@@ -36,18 +36,18 @@ impl<B: AttentionOps, C: CheckpointStrategy> AttentionOps for Autodiff<B, C> {
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
-        mask: FloatTensor<Self>,
+        first: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
-        let mask = mask.into_primitive();
+        let first = first.into_primitive();
         match Attention.prepare::<C>([q.node(), k.node(), v.node()]).compute_bound().stateful() {
             OpsKind::Tracked(prep) => {
                 let [q, k, v] = [q, k, v].map(|t| t.into_primitive());
-                let y = B::attention_forward(q.clone(), k.clone(), v.clone(), mask.clone());
-                prep.finish(Kept([q, k, v, mask, y.clone()]), y)
+                let y = B::attention_forward(q.clone(), k.clone(), v.clone(), first.clone());
+                prep.finish(Kept([q, k, v, first, y.clone()]), y)
             }
             OpsKind::UnTracked(prep) => {
                 let [q, k, v] = [q, k, v].map(|t| t.into_primitive());
-                prep.finish(B::attention_forward(q, k, v, mask))
+                prep.finish(B::attention_forward(q, k, v, first))
             }
         }
     }

@@ -1,7 +1,9 @@
-//! Attention on the CPU: one query's scores at a time, in a row that stays in the cache, and only the keys it may see.
+//! Attention on the CPU: one query's scores at a time, in a row that stays in the cache, and only the keys it sees.
 //!
 //! Keys and values of a head are turned once so that a row of scores is made of long vectors: `s += q[c] · k[c, ..]`. The
 //! backward pass makes the scores again. Heads that share keys are one part, so that nothing is added up across cores.
+
+use std::ops::Range;
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Flex, TensorMetadata};
@@ -13,6 +15,7 @@ use crate::cpu::{Part, add_scaled, dot, exp, floats, in_parts, tensor};
 /// The sides of the operands.
 #[derive(Clone, Copy)]
 struct Sides {
+    kv_heads: usize,
     /// Query heads to a key head.
     groups: usize,
     seq: usize,
@@ -22,12 +25,7 @@ struct Sides {
 
 impl Sides {
     fn of(q: &Shape, k: &Shape) -> Self {
-        Self { groups: q[1] / k[1], seq: q[2], keys: k[2], head_dim: q[3] }
-    }
-
-    /// Keys that query `t` may see.
-    fn visible(self, t: usize) -> usize {
-        self.keys - self.seq + t + 1
+        Self { kv_heads: k[1], groups: q[1] / k[1], seq: q[2], keys: k[2], head_dim: q[3] }
     }
 
     /// Numbers in the queries of one part, and in its keys.
@@ -101,10 +99,22 @@ struct Forward<'a> {
     q: &'a [f32],
     k: &'a [f32],
     v: &'a [f32],
+    first: &'a [f32],
     sides: Sides,
 }
 
 impl Forward<'_> {
+    /// The keys that query `row` of a part sees.
+    #[inline(always)]
+    fn seen(&self, part: usize, row: usize) -> Range<usize> {
+        let Sides { kv_heads, seq, keys, .. } = self.sides;
+        let t = row % seq;
+        let last = keys - seq + t;
+        // One row of firsts is every row's.
+        let first = self.first[(part / kv_heads * seq + t) % self.first.len()] as usize;
+        first.min(last)..last + 1
+    }
+
     /// q scaled for query `row` of a part.
     #[inline(always)]
     fn query(&self, part: usize, row: usize, into: &mut [f32]) {
@@ -118,18 +128,18 @@ impl Forward<'_> {
 impl Part for Forward<'_> {
     #[inline(always)]
     fn make(&self, i: usize, out: &mut [f32]) {
-        let Sides { groups, seq, keys, head_dim } = self.sides;
+        let Sides { groups, seq, keys, head_dim, .. } = self.sides;
         let of_part = |t: &[f32]| turned(&t[i * self.sides.sizes().1..][..keys * head_dim], keys, head_dim);
         let (k, v) = (of_part(self.k), of_part(self.v));
         let (mut scores, mut query) = (vec![0.0; keys], vec![0.0; head_dim]);
         for row in 0..groups * seq {
-            let visible = self.sides.visible(row % seq);
-            let scores = &mut scores[..visible];
+            let seen = self.seen(i, row);
+            let scores = &mut scores[..seen.len()];
             self.query(i, row, &mut query);
-            times(&query, &k, keys, scores);
+            times(&query, &k[seen.start..], keys, scores);
             softmax(scores);
             for (c, y) in out[row * head_dim..][..head_dim].iter_mut().enumerate() {
-                *y = dot(scores, &v[c * keys..][..visible]);
+                *y = dot(scores, &v[c * keys..][seen.clone()]);
             }
         }
     }
@@ -145,7 +155,7 @@ impl Part for Gradient<'_> {
     /// dq, dk and dv of the part, one behind the other.
     #[inline(always)]
     fn make(&self, i: usize, out: &mut [f32]) {
-        let sides @ Sides { groups, seq, keys, head_dim } = self.forward.sides;
+        let sides @ Sides { groups, seq, keys, head_dim, .. } = self.forward.sides;
         let (queries, all_keys) = sides.sizes();
         let of_part = |t: &[f32]| turned(&t[i * all_keys..][..all_keys], keys, head_dim);
         let (k, v) = (of_part(self.forward.k), of_part(self.forward.v));
@@ -154,18 +164,18 @@ impl Part for Gradient<'_> {
         let (mut dk, mut dv) = (vec![0.0; all_keys], vec![0.0; all_keys]);
         let (mut p, mut ds, mut query) = (vec![0.0; keys], vec![0.0; keys], vec![0.0; head_dim]);
         for row in 0..groups * seq {
-            let visible = sides.visible(row % seq);
-            let (p, ds) = (&mut p[..visible], &mut ds[..visible]);
+            let seen = self.forward.seen(i, row);
+            let (p, ds) = (&mut p[..seen.len()], &mut ds[..seen.len()]);
             self.forward.query(i, row, &mut query);
-            times(&query, &k, keys, p);
+            times(&query, &k[seen.start..], keys, p);
             softmax(p);
             let at = i * queries + row * head_dim;
             let (y, dy) = (&self.y[at..][..head_dim], &self.dy[at..][..head_dim]);
-            times(dy, &v, keys, ds);
+            times(dy, &v[seen.start..], keys, ds);
             let sum = dot(y, dy);
             ds.iter_mut().zip(&*p).for_each(|(d, p)| *d = p * (*d - sum));
             for c in 0..head_dim {
-                let columns = c * keys..c * keys + visible;
+                let columns = c * keys + seen.start..c * keys + seen.end;
                 dq[row * head_dim + c] = scale * dot(ds, &k[columns.clone()]);
                 // The query is scaled already.
                 add_scaled(&mut dk[columns.clone()], ds, query[c]);
@@ -183,15 +193,16 @@ impl AttentionOps for Flex {
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
-        mask: FloatTensor<Self>,
+        first: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
-        let [q, k, v] = [q, k, v].map(|t| t.to_contiguous());
-        let (Some(of_q), Some(of_k), Some(of_v)) = (floats(&q), floats(&k), floats(&v)) else {
-            return reference::forward::<Self>(q, k, v, mask);
+        let [q, k, v, first] = [q, k, v, first].map(|t| t.to_contiguous());
+        let (Some(of_q), Some(of_k), Some(of_v), Some(firsts)) = (floats(&q), floats(&k), floats(&v), floats(&first))
+        else {
+            return reference::forward::<Self>(q, k, v, first);
         };
         let sides = Sides::of(&q.shape(), &k.shape());
         let mut y = vec![0.0; of_q.len()];
-        in_parts(&mut y, sides.sizes().0, &Forward { q: of_q, k: of_k, v: of_v, sides });
+        in_parts(&mut y, sides.sizes().0, &Forward { q: of_q, k: of_k, v: of_v, first: firsts, sides });
         tensor(y, q.shape())
     }
 
@@ -199,22 +210,22 @@ impl AttentionOps for Flex {
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
-        mask: FloatTensor<Self>,
+        first: FloatTensor<Self>,
         y: FloatTensor<Self>,
         dy: FloatTensor<Self>,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        let [q, k, v, y, dy] = [q, k, v, y, dy].map(|t| t.to_contiguous());
-        let (Some(of_q), Some(of_k), Some(of_v), Some(of_y), Some(of_dy)) =
-            (floats(&q), floats(&k), floats(&v), floats(&y), floats(&dy))
+        let [q, k, v, first, y, dy] = [q, k, v, first, y, dy].map(|t| t.to_contiguous());
+        let (Some(of_q), Some(of_k), Some(of_v), Some(firsts), Some(of_y), Some(of_dy)) =
+            (floats(&q), floats(&k), floats(&v), floats(&first), floats(&y), floats(&dy))
         else {
-            return reference::backward::<Self>(q, k, v, mask, y, dy);
+            return reference::backward::<Self>(q, k, v, first, y, dy);
         };
         let sides = Sides::of(&q.shape(), &k.shape());
         let (queries, all_keys) = sides.sizes();
         let part = queries + 2 * all_keys;
         let parts = of_q.len() / queries.max(1);
         let mut made = vec![0.0; parts * part];
-        let forward = Forward { q: of_q, k: of_k, v: of_v, sides };
+        let forward = Forward { q: of_q, k: of_k, v: of_v, first: firsts, sides };
         in_parts(&mut made, part, &Gradient { forward, y: of_y, dy: of_dy });
         let taken = |from: usize, size: usize, shape: Shape| {
             tensor(made.chunks_exact(part).flat_map(|p| &p[from..from + size]).copied().collect(), shape)
@@ -232,34 +243,53 @@ mod tests {
     use super::*;
     use crate::cpu::{assert_close, assert_close_among, wave};
 
+    /// Texts of these lengths, one after another: the first key of each, as many times as it has queries.
+    fn texts(lengths: &[usize]) -> Vec<f32> {
+        let mut start = 0;
+        let mut first = Vec::new();
+        for length in lengths {
+            first.extend(std::iter::repeat_n(start as f32, *length));
+            start += length;
+        }
+        first
+    }
+
     /// Against the reference. Large inputs make scores of hundreds, which f32 rounds by 1e-5, and so are their exponentials.
     #[test]
     fn values_and_gradients_are_the_references() {
-        for (batch, heads, kv_heads, seq, past, head_dim) in [
-            (1, 1, 1, 1, 0, 1),
-            (1, 2, 1, 1, 6, 3),
-            (2, 4, 2, 7, 0, 8),
-            (1, 6, 2, 13, 5, 10),
-            (3, 3, 3, 37, 0, 16),
-            (1, 9, 3, 65, 4, 64),
-        ] {
+        // The first keys of one row, or of each row of the batch.
+        let cases: [(_, _, _, &[Vec<f32>], _, _); 9] = [
+            (1, 1, 1, &[texts(&[1])], 0, 1),
+            (1, 2, 1, &[texts(&[1])], 6, 3),
+            (2, 4, 2, &[vec![0.0; 7]], 0, 8),
+            (1, 6, 2, &[vec![0.0; 13]], 5, 10),
+            (3, 3, 3, &[vec![0.0; 37]], 0, 16),
+            (1, 9, 3, &[vec![0.0; 65]], 4, 64),
+            (2, 4, 2, &[texts(&[3, 1, 5]), texts(&[1, 1, 7])], 0, 8),
+            (3, 6, 2, &[texts(&[37]), texts(&[18, 19]), texts(&[1, 35, 1])], 0, 10),
+            // After earlier keys, firsts that are anywhere up to the own key.
+            (2, 2, 1, &[vec![0.0, 0.0, 2.0, 5.0], vec![3.0, 1.0, 4.0, 6.0]], 3, 5),
+        ];
+        for (batch, heads, kv_heads, rows, past, head_dim) in cases {
+            let seq = rows[0].len();
             for most in [0.5, 8.0] {
                 let keys = past + seq;
                 let q = wave([batch, heads, seq, head_dim], 0.1, most);
                 let [k, v] = [0.7, 1.9].map(|seed| wave([batch, kv_heads, keys, head_dim], seed, most));
                 let dy = wave([batch, heads, seq, head_dim], 2.3, 1.0);
-                let rows = heads / kv_heads * seq;
-                let sight = |i: usize| if i % keys > past + i / keys % seq { f32::NEG_INFINITY } else { 0.0 };
-                let mask = tensor((0..rows * keys).map(sight).collect(), [1, 1, rows, keys].into());
-                let name = format!("{batch} × {heads} over {kv_heads}, {seq} after {past}, {head_dim}, ±{most}");
+                let first = tensor(rows.concat(), [rows.len(), seq].into());
+                let name = format!(
+                    "{batch} × {heads} over {kv_heads}, {seq} after {past}, {} rows of firsts, {head_dim}, ±{most}",
+                    rows.len()
+                );
 
-                let y = Flex::attention_forward(q.clone(), k.clone(), v.clone(), mask.clone());
-                let want = reference::forward::<Flex>(q.clone(), k.clone(), v.clone(), mask.clone());
+                let y = Flex::attention_forward(q.clone(), k.clone(), v.clone(), first.clone());
+                let want = reference::forward::<Flex>(q.clone(), k.clone(), v.clone(), first.clone());
                 assert_close(&y, &want, 2e-5, &name);
 
-                let [q, k, v, mask] = [&q, &k, &v, &mask];
+                let [q, k, v, first] = [&q, &k, &v, &first];
                 let of = |f: fn(_, _, _, _, _, _) -> _| {
-                    f(q.clone(), k.clone(), v.clone(), mask.clone(), y.clone(), dy.clone())
+                    f(q.clone(), k.clone(), v.clone(), first.clone(), y.clone(), dy.clone())
                 };
                 let (dq, dk, dv) = of(Flex::attention_backward);
                 let (want_q, want_k, want_v) = of(reference::backward::<Flex>);

@@ -6,41 +6,43 @@ mod flex;
 mod reference;
 
 use burn::backend::Dispatch;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 
 use reference::AttentionOps;
 
-/// Which keys each query may see, laid out for the grouped scores.
+/// Which keys each query sees: all from a first one to its own.
 #[derive(Clone, Debug)]
-pub struct CausalMask {
-    /// −∞ where a query may not look, else 0: `[1, 1, groups · queries, keys]`; a single zero for a single query.
-    hidden: Tensor<4>,
+pub struct Sight {
+    /// Number of the first: whole, `[batch or 1, queries]`.
+    first: Tensor<2>,
 }
 
-impl CausalMask {
-    /// `queries` queries that follow `past` earlier positions, `groups` query heads to a key head.
-    pub fn new(groups: usize, queries: usize, past: usize, device: &Device) -> Self {
-        if queries == 1 {
-            return Self { hidden: Tensor::zeros([1, 1, 1, 1], device) };
-        }
-        let keys = past + queries;
-        let sight = move |q: usize, k: usize| if k > past + q { f32::NEG_INFINITY } else { 0.0 };
-        let hidden: Vec<f32> =
-            (0..groups).flat_map(|_| (0..queries).flat_map(move |q| (0..keys).map(move |k| sight(q, k)))).collect();
-        let data = TensorData::new(hidden, [1, 1, groups * queries, keys]);
-        Self { hidden: Tensor::from_data(data, device) }
+impl Sight {
+    /// Of `queries` queries that see everything before them.
+    pub fn whole(queries: usize, device: &Device) -> Self {
+        Self { first: Tensor::zeros([1, queries], device) }
+    }
+
+    /// From the number of the first key that each query sees, no later than its own: 0 for a text from its beginning,
+    /// the place where its text begins for a query in a row of several.
+    ///
+    /// # Shapes
+    /// - `first`: `[batch, queries]`, more than one of them
+    pub fn since(first: Tensor<2>) -> Self {
+        Self { first }
     }
 }
 
-/// `softmax(q kᵀ / sqrt(head_dim)) v`, each query seeing its own position and the earlier ones.
+/// `softmax(q kᵀ / sqrt(head_dim)) v`, each query seeing its own position and those before it, as far back as its `sight`.
 ///
 /// # Shapes
 /// - `q`: `[batch, heads, seq, head_dim]`
 /// - `k`, `v`: `[batch, kv_heads, past + seq, head_dim]`, where `kv_heads` divides `heads`; query head `h` reads key
-///   head `h / (heads / kv_heads)`
-/// - `mask`: made for `heads / kv_heads` groups, `seq` queries and `past`
+///   head `h / (heads / kv_heads)`; the last `seq` are the queries' own
+/// - `sight`: of `seq` queries
 /// - output: `[batch, heads, seq, head_dim]`
-pub fn causal_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: &CausalMask) -> Tensor<4> {
-    let [q, k, v, hidden] = [q, k, v, mask.hidden.clone()].map(Tensor::into_dispatch);
-    Tensor::from_dispatch(<Dispatch as AttentionOps>::attention_forward(q, k, v, hidden))
+pub fn causal_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, sight: &Sight) -> Tensor<4> {
+    let [q, k, v] = [q, k, v].map(Tensor::into_dispatch);
+    let first = sight.first.clone().into_dispatch();
+    Tensor::from_dispatch(<Dispatch as AttentionOps>::attention_forward(q, k, v, first))
 }

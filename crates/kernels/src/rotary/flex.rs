@@ -21,9 +21,11 @@ struct Turn<'a> {
 impl Part for Turn<'_> {
     #[inline(always)]
     fn make(&self, i: usize, out: &mut [f32]) {
-        let half = self.cos.len() / self.seq;
+        let half = out.len() / self.seq / 2;
         let start = i / self.heads * self.strides[0] + i % self.heads * self.strides[1];
-        let angles = self.cos.chunks_exact(half).zip(self.sin.chunks_exact(half));
+        // One row of angles is every row's.
+        let row = i / self.heads * self.seq * half % self.cos.len();
+        let angles = self.cos[row..].chunks_exact(half).zip(self.sin[row..].chunks_exact(half));
         for (t, (y, (cos, sin))) in out.chunks_exact_mut(2 * half).zip(angles).enumerate() {
             let x = &self.x[start + t * self.strides[2]..][..2 * half];
             let ((first, second), (one, other)) = (x.split_at(half), y.split_at_mut(half));
@@ -65,23 +67,24 @@ mod tests {
     use super::*;
     use crate::cpu::{assert_close, wave};
 
-    /// Against the reference, for numbers in order and for heads that are a view of them; and back again.
+    /// Against the reference, for numbers in order and for heads that are a view of them, with the same angles for all rows
+    /// and with each row's own; and back again.
     #[test]
     fn turned_as_the_reference_and_back() {
         for [batch, heads, seq, head_dim] in [[1, 1, 1, 2], [2, 3, 5, 8], [1, 4, 17, 10]] {
-            let angles = wave([1, 1, seq, head_dim / 2], 0.4, 3.0);
-            let of = |f: fn(f32) -> f32| {
-                let values = floats(&angles).unwrap_or_default().iter().map(|a| f(*a)).collect();
-                tensor(values, angles.shape())
-            };
-            let (cos, sin) = (of(f32::cos), of(f32::sin));
             let in_order = wave([batch, heads, seq, head_dim], 0.2, 2.0);
             let view = wave([batch, seq, heads, head_dim], 0.2, 2.0).transpose(1, 2);
-            for x in [in_order, view] {
+            for (x, rows) in [(&in_order, 1), (&view, 1), (&in_order, batch), (&view, batch)] {
+                let angles = wave([rows, 1, seq, head_dim / 2], 0.4, 3.0);
+                let of = |f: fn(f32) -> f32| {
+                    let values = floats(&angles).unwrap_or_default().iter().map(|a| f(*a)).collect();
+                    tensor(values, angles.shape())
+                };
+                let (cos, sin) = (of(f32::cos), of(f32::sin));
                 let y = Flex::rotate(x.clone(), cos.clone(), sin.clone());
                 let want = reference::rotate::<Flex>(x.clone(), cos.clone(), sin.clone());
                 assert_close(&y, &want, 1e-6, "turned");
-                assert_close(&Flex::rotate_back(y, cos.clone(), sin.clone()), &x, 1e-6, "and back");
+                assert_close(&Flex::rotate_back(y, cos, sin), x, 1e-6, "and back");
             }
         }
     }

@@ -6,7 +6,7 @@ mod flex;
 mod reference;
 
 use burn::backend::Dispatch;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use reference::RotaryOps;
 
@@ -52,14 +52,42 @@ impl Rotary {
         self.cos.dims()[2]
     }
 
-    /// Turns each pair `(x[i], x[i + head_dim/2])` by its position's angle; the first row is position `offset`.
+    /// Of the `seq` positions after `past` earlier ones, which lie within [`positions`](Self::positions).
+    pub fn angles_after(&self, past: usize, seq: usize) -> Angles {
+        let of = |table: &Tensor<4>| table.clone().narrow(2, past, seq);
+        Angles { cos: of(&self.cos), sin: of(&self.sin) }
+    }
+
+    /// Of any positions within [`positions`](Self::positions).
     ///
     /// # Shapes
-    /// - `x`, output: `[batch, heads, seq, head_dim]`, with `offset + seq` within [`positions`](Self::positions)
-    pub fn apply(&self, x: Tensor<4>, offset: usize) -> Tensor<4> {
-        let seq = x.dims()[2];
-        let angles = |table: &Tensor<4>| table.clone().narrow(2, offset, seq).into_dispatch();
-        Tensor::from_dispatch(<Dispatch as RotaryOps>::rotate(x.into_dispatch(), angles(&self.cos), angles(&self.sin)))
+    /// - `places`: `[batch, seq]`
+    pub fn angles_at(&self, places: &Tensor<2, Int>) -> Angles {
+        let [batch, seq] = places.dims();
+        let of = |table: &Tensor<4>| {
+            let half = table.dims()[3];
+            table.clone().select(2, places.clone().reshape([batch * seq])).reshape([batch, 1, seq, half])
+        };
+        Angles { cos: of(&self.cos), sin: of(&self.sin) }
+    }
+}
+
+/// The angles of the positions of some tokens.
+#[derive(Clone, Debug)]
+pub struct Angles {
+    /// `[batch or 1, 1, seq, head_dim/2]`, as is the other.
+    cos: Tensor<4>,
+    sin: Tensor<4>,
+}
+
+impl Angles {
+    /// Turns each pair `(x[i], x[i + head_dim/2])` by its position's angle.
+    ///
+    /// # Shapes
+    /// - `x`, output: `[batch, heads, seq, head_dim]`
+    pub fn turn(&self, x: Tensor<4>) -> Tensor<4> {
+        let [x, cos, sin] = [x, self.cos.clone(), self.sin.clone()].map(Tensor::into_dispatch);
+        Tensor::from_dispatch(<Dispatch as RotaryOps>::rotate(x, cos, sin))
     }
 }
 
@@ -90,9 +118,26 @@ mod tests {
             Tensor::<4>::from_data(TensorData::new((0..8).map(|i| (i as f32).sin()).collect(), [1, 1, 1, 8]), &device);
         let y =
             Tensor::<4>::from_data(TensorData::new((0..8).map(|i| (i as f32).cos()).collect(), [1, 1, 1, 8]), &device);
-        let score = |a, b| (rotary.apply(x.clone(), a) * rotary.apply(y.clone(), b)).sum().into_scalar::<f32>();
+        let turned = |x: &Tensor<4>, a| rotary.angles_after(a, 1).turn(x.clone());
+        let score = |a, b| (turned(&x, a) * turned(&y, b)).sum().into_scalar::<f32>();
         // Two turns in f32.
         assert!((score(3, 1) - score(12, 10)).abs() < 1e-5);
         assert!((score(3, 1) - score(3, 2)).abs() > 1e-3);
+    }
+
+    /// A row of two texts is turned as each is alone.
+    #[test]
+    fn places_are_gathered_for_each_row() {
+        let device = Device::flex();
+        let rotary = Rotary::new(4, 16, 10_000.0, None, &device);
+        let x = Tensor::<4>::ones([2, 3, 5, 4], &device);
+        let places = Tensor::<2, Int>::from_data([[0, 1, 2, 0, 1], [0, 0, 1, 2, 3]], &device);
+        let turned = rotary.angles_at(&places).turn(x.clone());
+        for (row, texts) in [[3, 2], [1, 4]].into_iter().enumerate() {
+            let one = x.clone().narrow(0, row, 1);
+            let apart = texts.map(|seq| rotary.angles_after(0, seq).turn(one.clone().narrow(2, 0, seq)));
+            let want = Tensor::cat(apart.to_vec(), 2).into_data();
+            assert_eq!(turned.clone().narrow(0, row, 1).into_data(), want);
+        }
     }
 }

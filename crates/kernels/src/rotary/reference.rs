@@ -5,7 +5,7 @@ use burn::backend::{Backend, TensorMetadata, backend_extension};
 use burn::tensor::Slice;
 
 /// Turns the pairs `(x[i], x[i + d/2])` of `x`: `[batch, heads, seq, d]` by angles whose cosines and sines are
-/// `[1, 1, seq, d/2]`. A default body is the definition; a device may have a faster way.
+/// `[batch or 1, 1, seq, d/2]`. A default body is the definition; a device may have a faster way.
 #[backend_extension(Cube: cfg(any(feature = "wgpu", feature = "cuda")), Flex: cfg(feature = "cpu"), Autodiff)]
 pub trait RotaryOps: Backend {
     /// `(x₁ cos − x₂ sin, x₂ cos + x₁ sin)`.

@@ -7,7 +7,7 @@ use stratune_kernels::Rotary;
 use stratune_peft::{Param, Parameters, Pass, Shared, Visitor};
 
 use super::{Block, Ladder, LlamaConfig};
-use crate::nn::{KvCache, Positions, RmsNorm};
+use crate::nn::{KvCache, Positions, RmsNorm, Texts};
 
 /// A Llama model. Its training loop takes it apart: [`embed`](Self::embed), the [`layers`](Self::layers) one by one,
 /// [`norm`](Self::norm), [`head`](Self::head).
@@ -56,13 +56,21 @@ impl Llama {
     /// What the blocks need for `seq` new tokens after `past` earlier ones. A prompt counts among the new tokens at the
     /// beginning of a text, prefixes among the earlier ones.
     pub fn positions(&self, seq: usize, past: usize) -> Positions {
-        let groups = self.config.num_attention_heads / self.config.num_key_value_heads;
         let (seq, past) = if past == 0 { (seq + self.prompt_length(), 0) } else { (seq, past + self.prompt_length()) };
         let prefixes = self.layers.iter().filter_map(|block| block.self_attn.prefix.as_ref());
         let pasts: Vec<usize> = prefixes.map(|prefix| past + prefix.length()).chain([past]).collect();
-        let side = |ladder: &Ladder| Box::new(Positions::new(ladder.rotary.clone(), 1, seq, &[past], &self.device()));
-        let mut at = Positions::new(self.rotary.clone(), groups, seq, &pasts, &self.device());
-        at.side = self.ladder.as_ref().map(side);
+        self.placed(|rotary| Positions::new(rotary, seq, &pasts, &self.device()))
+    }
+
+    /// What the blocks need for rows of several texts from their beginning.
+    pub fn positions_among(&self, texts: &Texts) -> Positions {
+        self.placed(|rotary| Positions::among(rotary, texts))
+    }
+
+    /// The same positions in the heads of the model, and in those of the ladder beside it.
+    fn placed(&self, of: impl Fn(&Rotary) -> Positions) -> Positions {
+        let mut at = of(&self.rotary);
+        at.side = self.ladder.as_ref().map(|ladder| Box::new(of(&ladder.rotary)));
         at
     }
 

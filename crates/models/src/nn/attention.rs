@@ -32,9 +32,10 @@ impl Attention {
         let prefix = self.prefix.as_ref();
         let cached = cache.as_ref().map_or(0, |c| c.len());
         let offset = if cached > 0 { cached } else { prefix.map_or(0, Prefix::length) };
+        let standing = at.after(offset);
         let split = |t: Tensor<3>| self.split(t);
-        let q = at.rotary.apply(split(self.q_proj.forward(x.clone(), pass)), offset);
-        let k = at.rotary.apply(split(self.k_proj.forward(x.clone(), pass)), offset);
+        let q = standing.angles.turn(split(self.q_proj.forward(x.clone(), pass)));
+        let k = standing.angles.turn(split(self.k_proj.forward(x.clone(), pass)));
         let v = split(self.v_proj.forward(x.clone(), pass));
         let (k, v) = match prefix.filter(|_| cached == 0) {
             None => (k, v),
@@ -51,14 +52,13 @@ impl Attention {
             None => (k, v),
             Some(cache) => cache.extend(k, v),
         };
-        let length = k.dims()[2];
-        let mixed = causal_attention(q.clone(), k.clone(), v.clone(), at.mask(length - seq));
+        let mixed = causal_attention(q.clone(), k.clone(), v.clone(), &standing.sight);
         let mixed = match prefix.filter(|prefix| pass.damping != 1.0 || prefix.gate.is_some()) {
             None => mixed,
             Some(prefix) => {
-                let text = length - prefix.length();
+                let text = k.dims()[2] - prefix.length();
                 let of_text = |t: Tensor<4>| t.narrow(2, prefix.length(), text);
-                let without = causal_attention(q, of_text(k), of_text(v), at.mask(text - seq));
+                let without = causal_attention(q, of_text(k), of_text(v), &at.after(text - seq).sight);
                 prefix.admit(x, without, mixed, pass)
             }
         };

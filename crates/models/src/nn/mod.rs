@@ -10,4 +10,4 @@ pub use attention::Attention;
 pub use cache::KvCache;
 pub use mlp::Mlp;
 pub use norm::RmsNorm;
-pub use positions::Positions;
+pub use positions::{Positions, Standing, Texts};
