@@ -1,12 +1,14 @@
-// One matrix product, out = lhs' rhs', where ' is a transposition or nothing, in the three orientations that a linear
-// layer and its backward pass need. This is what `linear_tiled.wgsl` and `linear_direct.wgsl` share: each is appended to
-// it and brings `main`.
+// One matrix product, out = scale · lhs' rhs' + addend, where ' is a transposition or nothing, in the three orientations
+// that a linear layer and its backward pass need. This is what all of them share; three more files are appended to it:
+// `linear_addend.wgsl` or `linear_alone.wgsl`, which bring `addend`, and `linear_tiled.wgsl` or `linear_direct.wgsl`,
+// which bring `main`.
 //
 // Bindings
 //   0  lhs   rows × depth if LHS_DEPTH_LAST, else depth × rows
 //   1  rhs   columns × depth if RHS_DEPTH_LAST, else depth × columns
 //   2  out   rows × columns, written whole, never read
-//   3  size  (rows, columns, depth, 0), each at least 1
+//   then those of the addend
+//   then size  (rows, columns, depth, bits of scale), (rank, bits of the addend's scale, 0, 0); all sides at least 1
 // All matrices are contiguous, row-major f32, read and written four at a time: the last dimension of each is a multiple
 // of 4. Nothing else is asked of the size: beyond the edge the last rows and columns are read and nothing is written,
 // and a step beyond the depth counts as zero.
@@ -24,33 +26,33 @@ const RHS_DEPTH_LAST = {{ rhs_depth_last }};
 @group(0) @binding(0) var<storage, {{ input_access }}> lhs: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, {{ input_access }}> rhs: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> out: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> size: vec4<u32>;
+@group(0) @binding({{ size_binding }}) var<storage, read> size: array<vec4<u32>, 2>;
 
 // Where the four steps of depth from d on lie, at one row (or column) of an operand that has `sides` of them.
 fn along_depth(side: u32, d: u32, sides: u32) -> u32 {
-    return (min(side, sides - 1u) * size.z + d) / 4u;
+    return (min(side, sides - 1u) * size[0].z + d) / 4u;
 }
 
 // Where the four rows (or columns) from `side` on lie, at one step of depth.
 fn along_sides(side: u32, d: u32, sides: u32) -> u32 {
-    return (min(d, size.z - 1u) * sides + min(side, sides - 4u)) / 4u;
+    return (min(d, size[0].z - 1u) * sides + min(side, sides - 4u)) / 4u;
 }
 
 // Four rows of lhs from `row` on, four steps from d on, which is a multiple of 4 below the depth.
 fn lhs_block(row: u32, d: u32) -> mat4x4<f32> {
     if LHS_DEPTH_LAST {
         return mat4x4<f32>(
-            lhs[along_depth(row, d, size.x)],
-            lhs[along_depth(row + 1u, d, size.x)],
-            lhs[along_depth(row + 2u, d, size.x)],
-            lhs[along_depth(row + 3u, d, size.x)],
+            lhs[along_depth(row, d, size[0].x)],
+            lhs[along_depth(row + 1u, d, size[0].x)],
+            lhs[along_depth(row + 2u, d, size[0].x)],
+            lhs[along_depth(row + 3u, d, size[0].x)],
         );
     }
     return transpose(mat4x4<f32>(
-        lhs[along_sides(row, d, size.x)],
-        select(vec4<f32>(), lhs[along_sides(row, d + 1u, size.x)], d + 1u < size.z),
-        select(vec4<f32>(), lhs[along_sides(row, d + 2u, size.x)], d + 2u < size.z),
-        select(vec4<f32>(), lhs[along_sides(row, d + 3u, size.x)], d + 3u < size.z),
+        lhs[along_sides(row, d, size[0].x)],
+        select(vec4<f32>(), lhs[along_sides(row, d + 1u, size[0].x)], d + 1u < size[0].z),
+        select(vec4<f32>(), lhs[along_sides(row, d + 2u, size[0].x)], d + 2u < size[0].z),
+        select(vec4<f32>(), lhs[along_sides(row, d + 3u, size[0].x)], d + 3u < size[0].z),
     ));
 }
 
@@ -58,29 +60,30 @@ fn lhs_block(row: u32, d: u32) -> mat4x4<f32> {
 fn rhs_block(column: u32, d: u32) -> mat4x4<f32> {
     if RHS_DEPTH_LAST {
         return transpose(mat4x4<f32>(
-            rhs[along_depth(column, d, size.y)],
-            rhs[along_depth(column + 1u, d, size.y)],
-            rhs[along_depth(column + 2u, d, size.y)],
-            rhs[along_depth(column + 3u, d, size.y)],
+            rhs[along_depth(column, d, size[0].y)],
+            rhs[along_depth(column + 1u, d, size[0].y)],
+            rhs[along_depth(column + 2u, d, size[0].y)],
+            rhs[along_depth(column + 3u, d, size[0].y)],
         ));
     }
     return mat4x4<f32>(
-        rhs[along_sides(column, d, size.y)],
-        select(vec4<f32>(), rhs[along_sides(column, d + 1u, size.y)], d + 1u < size.z),
-        select(vec4<f32>(), rhs[along_sides(column, d + 2u, size.y)], d + 2u < size.z),
-        select(vec4<f32>(), rhs[along_sides(column, d + 3u, size.y)], d + 3u < size.z),
+        rhs[along_sides(column, d, size[0].y)],
+        select(vec4<f32>(), rhs[along_sides(column, d + 1u, size[0].y)], d + 1u < size[0].z),
+        select(vec4<f32>(), rhs[along_sides(column, d + 2u, size[0].y)], d + 2u < size[0].z),
+        select(vec4<f32>(), rhs[along_sides(column, d + 3u, size[0].y)], d + 3u < size[0].z),
     );
 }
 
 fn store_row(row: u32, column: u32, sums: vec4<f32>) {
-    if row < size.x && column < size.y {
-        out[(row * size.y + column) / 4u] = sums;
+    if row < size[0].x && column < size[0].y {
+        out[(row * size[0].y + column) / 4u] = sums;
     }
 }
 
 fn store_block(row: u32, column: u32, sums: mat4x4<f32>) {
-    store_row(row, column, sums[0]);
-    store_row(row + 1u, column, sums[1]);
-    store_row(row + 2u, column, sums[2]);
-    store_row(row + 3u, column, sums[3]);
+    let whole = bitcast<f32>(size[0].w) * sums + addend(row, column);
+    store_row(row, column, whole[0]);
+    store_row(row + 1u, column, whole[1]);
+    store_row(row + 2u, column, whole[2]);
+    store_row(row + 3u, column, whole[3]);
 }

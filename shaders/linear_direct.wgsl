@@ -6,14 +6,14 @@
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let row = 8u * id.y;
     let column = 8u * id.x;
-    if row >= size.x || column >= size.y {
+    if row >= size[0].x || column >= size[0].y {
         return;
     }
     var top_left = mat4x4<f32>();
     var top_right = mat4x4<f32>();
     var bottom_left = mat4x4<f32>();
     var bottom_right = mat4x4<f32>();
-    for (var d = 0u; d < size.z; d += 4u) {
+    for (var d = 0u; d < size[0].z; d += 4u) {
         let top = lhs_block(row, d);
         let bottom = lhs_block(row + 4u, d);
         let left = rhs_block(column, d);

@@ -53,13 +53,13 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     var top_right = mat4x4<f32>();
     var bottom_left = mat4x4<f32>();
     var bottom_right = mat4x4<f32>();
-    for (var start = 0u; start < size.z; start += DEPTH) {
+    for (var start = 0u; start < size[0].z; start += DEPTH) {
         var l = mat4x4<f32>();
         var r = mat4x4<f32>();
-        if start + 4u * l_share.y < size.z {
+        if start + 4u * l_share.y < size[0].z {
             l = lhs_block(first_row + 4u * l_share.x, start + 4u * l_share.y);
         }
-        if start + 4u * r_share.y < size.z {
+        if start + 4u * r_share.y < size[0].z {
             r = rhs_block(first_column + 4u * r_share.x, start + 4u * r_share.y);
         }
         lhs_tile[l_at] = l[0];

@@ -3,6 +3,7 @@
 //! Each says its shapes and its formula; `reference` runs everywhere, `backward` is there where autodiff would keep or
 //! compute too much, and `launch` where a device has a kernel of ours. [`self_test`] compares them on the device in use.
 
+mod adamw;
 pub mod attention;
 #[cfg(feature = "cpu")]
 mod cpu;
@@ -10,13 +11,23 @@ pub mod cross_entropy;
 pub mod linear;
 mod rms_norm;
 mod rotary;
+mod seed;
 mod self_test;
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod shader;
+mod squares;
 mod swiglu;
+#[cfg(all(test, feature = "wgpu"))]
+#[allow(clippy::unwrap_used)]
+mod testing;
 
+pub use adamw::{AdamwStep, Moved, adamw};
 pub use attention::{Sight, causal_attention};
 pub use cross_entropy::{CrossEntropy, linear_cross_entropy};
-pub use linear::linear;
+pub use linear::{linear, low_rank_linear};
 pub use rms_norm::rms_norm;
 pub use rotary::{Angles, Rotary, RotaryScaling};
+pub use seed::backward_from;
 pub use self_test::self_test;
+pub use squares::global_norm;
 pub use swiglu::swiglu;

@@ -3,7 +3,10 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use stratune_runtime::read_f32;
 
-use crate::{Sight, causal_attention, linear, rms_norm, swiglu};
+use crate::cross_entropy::{Wanted, linear_cross_entropy};
+use crate::{
+    AdamwStep, Rotary, Sight, adamw, causal_attention, global_norm, linear, low_rank_linear, rms_norm, swiglu,
+};
 
 /// Compares the operations of a training step on `device` with sums made on the host, values and a gradient.
 ///
@@ -33,6 +36,8 @@ pub async fn self_test(device: &Device) -> Result<(), String> {
     check("swiglu", swiglu(x.clone(), x.clone()), &gated).await?;
 
     gradients_are_slopes(device).await?;
+    loss_is_right(device).await?;
+    step_is_right(device).await?;
 
     let (heads, seq, head_dim) = (3, 37, 16);
     let heads_first = x.reshape([1, seq, heads, head_dim]).swap_dims(1, 2);
@@ -53,7 +58,7 @@ fn two_texts(seq: usize, begins: usize, device: &Device) -> Sight {
     Sight::since(Tensor::from_data(TensorData::new(first, [1, seq]), device))
 }
 
-/// The gradients of norm, gated activation and attention along one direction, beside the slope between two values. The
+/// The gradients of what a block is made of along one direction, beside the slope between two values. The
 /// step of 1e-2 leaves 1e-3 of third order and of rounding; a wrong gradient is off by the values themselves.
 async fn gradients_are_slopes(device: &Device) -> Result<(), String> {
     type Op = fn(Tensor<3>) -> Tensor<3>;
@@ -63,7 +68,18 @@ async fn gradients_are_slopes(device: &Device) -> Result<(), String> {
         let attended = causal_attention(heads(x.clone()), heads(x.clone().flip([2])), heads(x), sight);
         attended.swap_dims(1, 2).reshape(SHAPE)
     }
-    let ops: [(&str, Op); 4] = [
+    let ops: [(&str, Op); 6] = [
+        ("low_rank_linear", |x| {
+            let device = x.device().inner();
+            let of = |sides: [usize; 2], step| {
+                Tensor::<2>::from_data(TensorData::new(wave(sides[0] * sides[1], step), sides), &device)
+            };
+            low_rank_linear(x, of([12, 12], 0.3), of([4, 12], 0.7), of([12, 4], 1.1), 0.5)
+        }),
+        ("rotary", |x| {
+            let angles = Rotary::new(4, 9, 100.0, None, &x.device().inner()).angles_after(0, 9);
+            angles.turn(x.reshape([1, 9, 3, 4]).swap_dims(1, 2)).swap_dims(1, 2).reshape(SHAPE)
+        }),
         ("rms_norm", |x| {
             let weight = Tensor::from_data(TensorData::new(wave(12, 0.9), [12]), &x.device().inner());
             rms_norm(x, weight, 1e-5)
@@ -99,6 +115,55 @@ async fn gradients_are_slopes(device: &Device) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// The loss of five rows among twenty tokens, and its gradient with respect to the rows.
+async fn loss_is_right(device: &Device) -> Result<(), String> {
+    const SIDES: [usize; 3] = [9, 12, 20];
+    let [rows, width, vocabulary] = SIDES;
+    let (h, w) = (wave(rows * width, 0.37), wave(vocabulary * width, 0.73));
+    let target = |row: usize| row * 7 % vocabulary;
+    let mut loss = 0.0;
+    let mut expected = Vec::new();
+    for (row, h) in h.chunks(width).enumerate() {
+        let powers: Vec<f32> =
+            w.chunks(width).map(|w| w.iter().zip(h).map(|(w, h)| w * h).sum::<f32>().exp()).collect();
+        let total: f32 = powers.iter().sum();
+        loss -= (powers[target(row)] / total).ln();
+        let error = |j: usize| powers[j] / total - if j == target(row) { 1.0 } else { 0.0 };
+        expected.extend((0..width).map(|i| (0..vocabulary).map(|j| 0.5 * error(j) * w[j * width + i]).sum::<f32>()));
+    }
+    let matrix = |values: Vec<f32>| {
+        let sides = [values.len() / width, width];
+        Tensor::<2>::from_data(TensorData::new(values, sides), device)
+    };
+    let targets: Vec<i32> = (0..rows).map(|row| target(row) as i32).collect();
+    let targets = Tensor::from_data(TensorData::new(targets, [rows]), device);
+    let entropy = linear_cross_entropy(matrix(h), matrix(w), targets, 0.5, Wanted::Hidden);
+    check("cross-entropy", entropy.loss.unsqueeze(), &[loss]).await?;
+    let gradient = entropy.d_hidden.ok_or("cross-entropy: no gradient")?;
+    check("gradient of cross-entropy", gradient.unsqueeze(), &expected).await
+}
+
+/// The second step of AdamW, and the norm of two gradients.
+async fn step_is_right(device: &Device) -> Result<(), String> {
+    let numbers = wave(70, 0.37);
+    let tensor = |values: Vec<f32>| {
+        let count = values.len();
+        Tensor::<1>::from_data(TensorData::new(values, [count]), device)
+    };
+    let step = AdamwStep { rate: 0.1, beta_1: 0.9, beta_2: 0.99, epsilon: 1e-8, weight_decay: 0.1, time: 2 };
+    let squares = numbers.iter().map(|x| x * x).collect();
+    let moments = [tensor(numbers.clone()), tensor(squares)];
+    let moved = adamw(tensor(numbers.clone()), tensor(numbers.clone()), &tensor(vec![2.0]), moments, step);
+    // m = 0.9 x + 0.1 · 2x over 1 − 0.9², v = 0.99 x² + 0.01 · 4x² over 1 − 0.99².
+    let delta = |x: f32| 0.1 * (1.1 * x / 0.19) / ((1.03 * x * x / 0.0199).sqrt() + 1e-8);
+    let expected: Vec<f32> = numbers.iter().map(|x| 0.99 * x - delta(*x)).collect();
+    check("adamw", moved.value.unsqueeze(), &expected).await?;
+
+    let norm = numbers.iter().map(|x| 2.0 * x * x).sum::<f32>().sqrt();
+    let both = [tensor(numbers.clone()), tensor(numbers)];
+    check("norm of gradients", global_norm(both.iter(), device).unsqueeze(), &[norm]).await
 }
 
 /// The layer and the gradients of both its operands, with the output itself as the gradient that comes back.

@@ -12,7 +12,7 @@ use super::reference::AttentionOps;
 #[derive(Debug)]
 struct Attention;
 
-/// q, k, v, first keys and output.
+/// q, k, v, what the backward pass is to know beside them, and output.
 #[derive(Clone, Debug)]
 struct Kept<T>([T; 5]);
 
@@ -21,8 +21,8 @@ impl<B: AttentionOps> Backward<B, 3> for Attention {
 
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
         let dy = grads.consume::<B>(&ops.node);
-        let Kept([q, k, v, first, y]) = ops.state;
-        let (dq, dk, dv) = B::attention_backward(q, k, v, first, y, dy);
+        let Kept([q, k, v, kept, y]) = ops.state;
+        let (dq, dk, dv) = B::attention_backward(q, k, v, kept, y, dy);
         for (node, gradient) in ops.parents.into_iter().zip([dq, dk, dv]) {
             if let Some(node) = node {
                 grads.register::<B>(node.id, gradient);
@@ -42,8 +42,8 @@ impl<B: AttentionOps, C: CheckpointStrategy> AttentionOps for Autodiff<B, C> {
         match Attention.prepare::<C>([q.node(), k.node(), v.node()]).compute_bound().stateful() {
             OpsKind::Tracked(prep) => {
                 let [q, k, v] = [q, k, v].map(|t| t.into_primitive());
-                let y = B::attention_forward(q.clone(), k.clone(), v.clone(), first.clone());
-                prep.finish(Kept([q, k, v, first, y.clone()]), y)
+                let (y, kept) = B::attention_to_keep(q.clone(), k.clone(), v.clone(), first);
+                prep.finish(Kept([q, k, v, kept, y.clone()]), y)
             }
             OpsKind::UnTracked(prep) => {
                 let [q, k, v] = [q, k, v].map(|t| t.into_primitive());

@@ -258,7 +258,7 @@ mod tests {
     #[test]
     fn values_and_gradients_are_the_references() {
         // The first keys of one row, or of each row of the batch.
-        let cases: [(_, _, _, &[Vec<f32>], _, _); 9] = [
+        let cases: [(_, _, _, &[Vec<f32>], _, _); 10] = [
             (1, 1, 1, &[texts(&[1])], 0, 1),
             (1, 2, 1, &[texts(&[1])], 6, 3),
             (2, 4, 2, &[vec![0.0; 7]], 0, 8),
@@ -268,7 +268,9 @@ mod tests {
             (2, 4, 2, &[texts(&[3, 1, 5]), texts(&[1, 1, 7])], 0, 8),
             (3, 6, 2, &[texts(&[37]), texts(&[18, 19]), texts(&[1, 35, 1])], 0, 10),
             // After earlier keys, firsts that are anywhere up to the own key.
-            (2, 2, 1, &[vec![0.0, 0.0, 2.0, 5.0], vec![3.0, 1.0, 4.0, 6.0]], 3, 5),
+            (2, 2, 1, &[vec![0.0, 0.0, 2.0, 5.0], vec![1.0, 3.0, 4.0, 6.0]], 3, 5),
+            // Over three of the reference's blocks.
+            (1, 2, 1, &[texts(&[200, 1, 312])], 2, 4),
         ];
         for (batch, heads, kv_heads, rows, past, head_dim) in cases {
             let seq = rows[0].len();

@@ -3,6 +3,8 @@
 mod backward;
 #[cfg(feature = "cpu")]
 mod flex;
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod launch;
 mod reference;
 
 use burn::backend::Dispatch;
@@ -23,7 +25,7 @@ impl Sight {
         Self { first: Tensor::zeros([1, queries], device) }
     }
 
-    /// From the number of the first key that each query sees, no later than its own: 0 for a text from its beginning,
+    /// From the number of the first key that each query sees, no later than its own and never falling along a row: 0 for a text from its beginning,
     /// the place where its text begins for a query in a row of several.
     ///
     /// # Shapes

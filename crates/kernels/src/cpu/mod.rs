@@ -8,6 +8,16 @@ pub fn floats(tensor: &FlexTensor) -> Option<&[f32]> {
     (tensor.dtype() == burn::tensor::DType::F32).then(|| tensor.as_slice::<f32>())?
 }
 
+/// The same to write to: a tensor that shares its memory, or has its numbers in another order, gets memory of its own.
+pub fn floats_mut(of: &mut FlexTensor) -> Option<&mut [f32]> {
+    if !of.is_contiguous() || of.layout().start_offset() > 0 {
+        let values = floats(&of.to_contiguous())?.to_vec();
+        *of = tensor(values, of.layout().shape().clone());
+    }
+    let count = of.layout().num_elements();
+    (of.dtype() == burn::tensor::DType::F32).then(|| of.storage_mut::<f32>().get_mut(..count))?
+}
+
 /// A tensor of numbers.
 pub fn tensor(values: Vec<f32>, shape: Shape) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(values, shape))
@@ -21,37 +31,46 @@ pub trait Part: Sync {
 
 /// Makes an output in parts of equal size, on all cores.
 pub fn in_parts(out: &mut [f32], size: usize, part: &impl Part) {
-    if size == 0 {
-        return;
+    if size > 0 {
+        let parts = out.chunks_mut(size).enumerate().collect();
+        each(parts, |(i, out): (usize, &mut [f32])| {
+            widest(
+                #[inline(always)]
+                || part.make(i, out),
+            )
+        });
     }
-    #[cfg(not(target_family = "wasm"))]
-    {
-        use rayon::iter::{IndexedParallelIterator, ParallelIterator};
-        use rayon::slice::ParallelSliceMut;
-        out.par_chunks_mut(size).enumerate().for_each(|(i, out)| wide(part, i, out));
-    }
-    #[cfg(target_family = "wasm")]
-    out.chunks_mut(size).enumerate().for_each(|(i, out)| wide(part, i, out));
 }
 
-/// One part, compiled once for each width of vectors.
+/// Works on each of some parts, on all cores.
 #[cfg(not(target_family = "wasm"))]
-fn wide(part: &impl Part, i: usize, out: &mut [f32]) {
-    struct Call<'a, P>(&'a P, usize, &'a mut [f32]);
-    impl<P: Part> pulp::NullaryFnOnce for Call<'_, P> {
-        type Output = ();
-        #[inline(always)]
-        fn call(self) {
-            self.0.make(self.1, self.2);
-        }
+pub fn each<T: Send>(parts: Vec<T>, work: impl Fn(T) + Send + Sync) {
+    use rayon::iter::{IntoParallelIterator, ParallelIterator};
+    if parts.len() > 1 {
+        parts.into_par_iter().for_each(work);
+    } else {
+        parts.into_iter().for_each(work);
     }
-    pulp::Arch::new().dispatch(Call(part, i, out));
+}
+
+/// In the tab there is one core.
+#[cfg(target_family = "wasm")]
+pub fn each<T>(parts: Vec<T>, work: impl Fn(T)) {
+    parts.into_iter().for_each(work);
+}
+
+/// Work that is compiled once for each width of vectors, and runs in the widest that the machine has.
+#[cfg(not(target_family = "wasm"))]
+#[inline]
+pub fn widest(work: impl FnOnce()) {
+    pulp::Arch::new().dispatch(work);
 }
 
 /// In the tab the whole program is compiled for vectors.
 #[cfg(target_family = "wasm")]
-fn wide(part: &impl Part, i: usize, out: &mut [f32]) {
-    part.make(i, out);
+#[inline]
+pub fn widest(work: impl FnOnce()) {
+    work();
 }
 
 /// Numbers that a sum is kept in, side by side, so that it is made of vectors.

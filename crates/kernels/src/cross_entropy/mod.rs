@@ -3,7 +3,17 @@
 //! Autodiff would keep the logits, their log-softmax and two temporaries of the same size; here a chunk of rows at a
 //! time is turned into its gradient and dropped. Only rows whose next token is learned come here at all.
 
-use burn::tensor::{Int, Tensor, activation::log_softmax};
+#[cfg(feature = "cpu")]
+mod flex;
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod launch;
+mod reference;
+
+use burn::backend::Dispatch;
+use burn::tensor::{Int, Tensor};
+
+use crate::linear::LinearOps;
+use reference::CrossEntropyOps;
 
 /// Rows of logits that exist at once. With a vocabulary of 152k in f32 this is 150 MiB.
 const CHUNK: usize = 256;
@@ -50,20 +60,18 @@ pub fn linear_cross_entropy(
     let mut d_head: Option<Tensor<2>> = None;
     for start in (0..rows).step_by(CHUNK) {
         let count = CHUNK.min(rows - start);
-        let hidden = hidden.clone().narrow(0, start, count);
-        let targets = targets.clone().narrow(0, start, count).reshape([count, 1]);
-        let log_p = log_softmax(hidden.clone().matmul(head.clone().transpose()), 1);
-        let chunk_loss = log_p.clone().gather(1, targets.clone()).sum().neg();
+        let hidden = hidden.clone().narrow(0, start, count).into_dispatch();
+        let head = head.clone().into_dispatch();
+        let targets = targets.clone().narrow(0, start, count).into_dispatch();
+        let logits = Dispatch::linear_forward(hidden.clone(), head.clone());
+        let (losses, d_logits) = Dispatch::cross_entropy(logits, targets, scale as f32);
+        let chunk_loss = Tensor::<1>::from_dispatch(losses).sum();
         loss = Some(loss.map_or(chunk_loss.clone(), |sum| sum + chunk_loss));
-        if wanted == Wanted::Loss {
-            continue;
+        if wanted != Wanted::Loss {
+            d_hidden.push(Tensor::from_dispatch(Dispatch::linear_dx(d_logits.clone(), head)));
         }
-        let minus_one = Tensor::full([count, 1], -1.0, &log_p.device());
-        let d_logits =
-            log_p.exp().scatter(1, targets, minus_one, burn::tensor::IndexingUpdateOp::Add).mul_scalar(scale);
-        d_hidden.push(d_logits.clone().matmul(head.clone()));
         if wanted == Wanted::HiddenAndHead {
-            let chunk = d_logits.transpose().matmul(hidden);
+            let chunk = Tensor::from_dispatch(Dispatch::linear_dw(d_logits, hidden, 1.0));
             d_head = Some(match d_head {
                 Some(sum) => sum + chunk,
                 None => chunk,
@@ -80,6 +88,7 @@ pub fn linear_cross_entropy(
 #[cfg(all(test, feature = "cpu"))]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use burn::tensor::activation::log_softmax;
     use burn::tensor::{Device, Distribution, TensorData};
 
     use super::*;

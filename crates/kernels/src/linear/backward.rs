@@ -1,7 +1,7 @@
-//! The gradient of the linear layer: one product for each operand that is tracked, none for one that is not.
+//! The gradients of the linear layer, alone and with a low-rank update: one product for each operand that is tracked,
+//! none for one that is not, and nothing kept that no product will read.
 
 use burn::backend::Autodiff;
-use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
@@ -15,39 +15,104 @@ struct Linear;
 
 /// What the backward pass reads again: each operand only if the other one is tracked.
 #[derive(Clone, Debug)]
-struct Kept {
-    x: Option<NodeId>,
-    weight: Option<NodeId>,
+struct Kept<T> {
+    x: Option<T>,
+    weight: Option<T>,
 }
 
 impl<B: LinearOps> Backward<B, 2> for Linear {
-    type State = Kept;
+    type State = Kept<FloatTensor<B>>;
 
-    fn backward(self, ops: Ops<Kept, 2>, grads: &mut Gradients, checkpointer: &mut Checkpointer) {
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
         let dy = grads.consume::<B>(&ops.node);
-        let [x, weight] = ops.parents;
-        if let (Some(x), Some(kept)) = (x, ops.state.weight) {
-            let weight = checkpointer.retrieve_node_output(kept);
-            grads.register::<B>(x.id, B::linear_dx(dy.clone(), weight));
+        let [to_x, to_weight] = ops.parents;
+        if let (Some(node), Some(weight)) = (to_x, ops.state.weight) {
+            grads.register::<B>(node.id, B::linear_dx(dy.clone(), weight));
         }
-        if let (Some(weight), Some(kept)) = (weight, ops.state.x) {
-            let x = checkpointer.retrieve_node_output(kept);
-            grads.register::<B>(weight.id, B::linear_dw(dy, x));
+        if let (Some(node), Some(x)) = (to_weight, ops.state.x) {
+            grads.register::<B>(node.id, B::linear_dw(dy, x, 1.0));
+        }
+    }
+}
+
+#[derive(Debug)]
+struct LowRank;
+
+/// The same with an update: what the gradients of x, a and b read.
+#[derive(Clone, Debug)]
+struct KeptLowRank<T> {
+    x: Option<T>,
+    weight: Option<T>,
+    a: Option<T>,
+    b: Option<T>,
+    /// `x aᵀ`, `[rows, rank]`.
+    t: Option<T>,
+    scale: f32,
+}
+
+impl<B: LinearOps> Backward<B, 4> for LowRank {
+    type State = KeptLowRank<FloatTensor<B>>;
+
+    /// With `dt = dy b`: `dx = dy w + scale · dt a`, `da = scale · dtᵀ x`, `db = scale · dyᵀ t`, `dw = dyᵀ x`.
+    fn backward(self, ops: Ops<Self::State, 4>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let dy = grads.consume::<B>(&ops.node);
+        let [to_x, to_weight, to_a, to_b] = ops.parents;
+        let KeptLowRank { x, weight, a, b, t, scale } = ops.state;
+        if let (Some(node), Some(t)) = (to_b, t) {
+            grads.register::<B>(node.id, B::linear_dw(dy.clone(), t, scale));
+        }
+        if let (Some(node), Some(x)) = (to_weight, x.clone()) {
+            grads.register::<B>(node.id, B::linear_dw(dy.clone(), x, 1.0));
+        }
+        let Some(b) = b else { return };
+        let dt = B::linear_dx(dy.clone(), b);
+        if let (Some(node), Some(x)) = (to_a, x) {
+            grads.register::<B>(node.id, B::linear_dw(dt.clone(), x, scale));
+        }
+        if let (Some(node), Some(weight), Some(a)) = (to_x, weight, a) {
+            grads.register::<B>(node.id, B::linear_dx_plus(dy, weight, dt, a, scale));
         }
     }
 }
 
 impl<B: LinearOps, C: CheckpointStrategy> LinearOps for Autodiff<B, C> {
     fn linear_forward(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+        let tracked = [&x, &weight].map(|t| t.is_tracked());
         match Linear.prepare::<C>([x.node(), weight.node()]).compute_bound().stateful() {
-            OpsKind::Tracked(mut prep) => {
-                let kept = Kept {
-                    x: weight.is_tracked().then(|| prep.checkpoint(&x)),
-                    weight: x.is_tracked().then(|| prep.checkpoint(&weight)),
-                };
-                prep.finish(kept, B::linear_forward(x.into_primitive(), weight.into_primitive()))
+            OpsKind::Tracked(prep) => {
+                let (x, weight) = (x.into_primitive(), weight.into_primitive());
+                let kept = Kept { x: tracked[1].then(|| x.clone()), weight: tracked[0].then(|| weight.clone()) };
+                prep.finish(kept, B::linear_forward(x, weight))
             }
             OpsKind::UnTracked(prep) => prep.finish(B::linear_forward(x.into_primitive(), weight.into_primitive())),
+        }
+    }
+
+    fn low_rank(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        a: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        scale: f32,
+    ) -> FloatTensor<Self> {
+        let [of_x, of_weight, of_a, of_b] = [&x, &weight, &a, &b].map(|t| t.is_tracked());
+        let nodes = [x.node(), weight.node(), a.node(), b.node()];
+        let prepared = LowRank.prepare::<C>(nodes).compute_bound().stateful();
+        let [x, weight, a, b] = [x, weight, a, b].map(|t| t.into_primitive());
+        match prepared {
+            OpsKind::Tracked(prep) => {
+                let t = B::linear_forward(x.clone(), a.clone());
+                let kept = KeptLowRank {
+                    x: (of_weight || of_a).then(|| x.clone()),
+                    weight: of_x.then(|| weight.clone()),
+                    a: of_x.then_some(a),
+                    b: (of_x || of_a).then(|| b.clone()),
+                    t: of_b.then(|| t.clone()),
+                    scale,
+                };
+                prep.finish(kept, B::linear_forward_plus(x, weight, t, b, scale))
+            }
+            OpsKind::UnTracked(prep) => prep.finish(B::low_rank(x, weight, a, b, scale)),
         }
     }
 }

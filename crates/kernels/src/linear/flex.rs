@@ -9,7 +9,7 @@ use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::Shape;
 
 use super::reference::{self, LinearOps};
-use crate::cpu::{floats, tensor};
+use crate::cpu::{each, floats, tensor};
 
 /// A matrix of `[rows, columns]` in memory, maybe turned.
 #[derive(Clone, Copy)]
@@ -35,7 +35,7 @@ impl<'a> Matrix<'a> {
 #[derive(Clone, Copy)]
 struct Output(*mut f32);
 
-// SAFETY: `product` gives every band to one core, and bands share no number.
+// SAFETY: `sum_of_products` gives every band to one core, and bands share no number.
 unsafe impl Send for Output {}
 // SAFETY: as above.
 unsafe impl Sync for Output {}
@@ -51,48 +51,66 @@ impl Output {
 /// Least multiplications for which another core is worth waking.
 const WORTH_A_CORE: usize = 1 << 16;
 
-/// `a b`, in row-major order.
-fn product(a: Matrix, b: Matrix) -> Vec<f32> {
-    let ([m, k], n) = (a.sides, b.sides[1]);
-    debug_assert!(k == b.sides[0] && a.numbers.len() == m * k && b.numbers.len() == k * n);
-    let mut out = vec![0.0_f32; m * n];
-    if out.is_empty() || k == 0 {
-        return out;
+/// A product and what it is multiplied by.
+#[derive(Clone, Copy)]
+struct Term<'a> {
+    a: Matrix<'a>,
+    b: Matrix<'a>,
+    scale: f32,
+}
+
+/// The sum of the terms' `scale · a b`, in row-major order: the first makes each band, the others are added while it is
+/// in the cache.
+fn sum_of_products<const N: usize>(terms: [Term; N]) -> Vec<f32> {
+    let Some([m, n]) = terms.first().map(|term| [term.a.sides[0], term.b.sides[1]]) else { return Vec::new() };
+    for Term { a, b, .. } in &terms {
+        let k = a.sides[1];
+        debug_assert!(k == b.sides[0] && a.numbers.len() == m * k && b.numbers.len() == k * n);
+    }
+    let mut out: Vec<f32> = Vec::with_capacity(m * n);
+    let begun = m * n == 0 || terms[0].a.sides[1] == 0;
+    if begun {
+        out.resize(m * n, 0.0);
     }
     let to = Output(out.as_mut_ptr());
     let band = |rows: [usize; 2], columns: [usize; 2]| {
-        // SAFETY: the band is within the output, which outlives the call, and its operands' rows and columns are within
-        // theirs; no other call writes to it.
-        unsafe {
-            gemm::gemm(
-                rows[1] - rows[0],
-                columns[1] - columns[0],
-                k,
-                to.at(rows[0] * n + columns[0]),
-                1,
-                n as isize,
-                false,
-                a.numbers.as_ptr().add(rows[0] * a.strides[0]),
-                a.strides[1] as isize,
-                a.strides[0] as isize,
-                b.numbers.as_ptr().add(columns[0] * b.strides[1]),
-                b.strides[1] as isize,
-                b.strides[0] as isize,
-                0.0,
-                1.0,
-                false,
-                false,
-                false,
-                gemm::Parallelism::None,
-            );
+        for (i, Term { a, b, scale }) in terms.iter().enumerate().filter(|(_, term)| term.a.sides[1] > 0) {
+            // SAFETY: the band is within the output, which outlives the call, and its operands' rows and columns are within
+            // theirs; no other call writes to it.
+            unsafe {
+                gemm::gemm(
+                    rows[1] - rows[0],
+                    columns[1] - columns[0],
+                    a.sides[1],
+                    to.at(rows[0] * n + columns[0]),
+                    1,
+                    n as isize,
+                    begun || i > 0,
+                    a.numbers.as_ptr().add(rows[0] * a.strides[0]),
+                    a.strides[1] as isize,
+                    a.strides[0] as isize,
+                    b.numbers.as_ptr().add(columns[0] * b.strides[1]),
+                    b.strides[1] as isize,
+                    b.strides[0] as isize,
+                    1.0,
+                    *scale,
+                    false,
+                    false,
+                    false,
+                    gemm::Parallelism::None,
+                );
+            }
         }
     };
-    let cores = cores().min(m * n * k / WORTH_A_CORE).max(1);
+    let work: usize = terms.iter().map(|term| m * n * term.a.sides[1]).sum();
+    let cores = cores().min(work / WORTH_A_CORE).max(1);
     let (long, unit) = if n >= m { (n, 16) } else { (m, 8) };
     // Whole vectors to each core.
     let width = long.div_ceil(cores).next_multiple_of(unit);
     let bands: Vec<[usize; 2]> = (0..long).step_by(width).map(|from| [from, (from + width).min(long)]).collect();
-    each(&bands, |part| if n >= m { band([0, m], part) } else { band(part, [0, n]) });
+    each(bands, |part| if n >= m { band([0, m], part) } else { band(part, [0, n]) });
+    // SAFETY: the room is there, and what is not begun has been written by the first term, band by band.
+    unsafe { out.set_len(m * n) };
     out
 }
 
@@ -106,52 +124,73 @@ fn cores() -> usize {
     1
 }
 
-#[cfg(not(target_family = "wasm"))]
-fn each(bands: &[[usize; 2]], make: impl Fn([usize; 2]) + Sync) {
-    use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
-    if let [one] = bands {
-        make(*one);
-    } else {
-        bands.par_iter().for_each(|band| make(*band));
-    }
-}
-
-#[cfg(target_family = "wasm")]
-fn each(bands: &[[usize; 2]], make: impl Fn([usize; 2])) {
-    bands.iter().for_each(|band| make(*band));
-}
-
-/// Both operands as matrices, or `None` if they are no contiguous floats.
-fn both<R>(a: &FloatTensor<Flex>, b: &FloatTensor<Flex>, with: impl FnOnce(Matrix, Matrix) -> R) -> Option<R> {
-    let (x, y) = (floats(a)?, floats(b)?);
-    Some(with(Matrix::new(x, &a.shape()), Matrix::new(y, &b.shape())))
+/// The operands as matrices, or `None` if they are no contiguous floats.
+fn matrices<'a, const N: usize>(tensors: [&'a FloatTensor<Flex>; N]) -> Option<[Matrix<'a>; N]> {
+    let all: Vec<Matrix> = tensors.iter().map(|t| Some(Matrix::new(floats(t)?, &t.shape()))).collect::<Option<_>>()?;
+    all.try_into().ok()
 }
 
 impl LinearOps for Flex {
     fn linear_forward(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
-        let (x, weight) = (x.to_contiguous(), weight.to_contiguous());
+        let [x, weight] = [x, weight].map(|t| t.to_contiguous());
         let shape = Shape::from([x.shape()[0], weight.shape()[0]]);
-        match both(&x, &weight, |x, w| product(x, w.turned())) {
-            Some(y) => tensor(y, shape),
+        match matrices([&x, &weight]) {
+            Some([a, w]) => tensor(sum_of_products([Term { a, b: w.turned(), scale: 1.0 }]), shape),
             None => reference::linear_forward::<Self>(x, weight),
         }
     }
 
     fn linear_dx(dy: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
-        let (dy, weight) = (dy.to_contiguous(), weight.to_contiguous());
+        let [dy, weight] = [dy, weight].map(|t| t.to_contiguous());
         let shape = Shape::from([dy.shape()[0], weight.shape()[1]]);
-        match both(&dy, &weight, product) {
-            Some(dx) => tensor(dx, shape),
+        match matrices([&dy, &weight]) {
+            Some([a, b]) => tensor(sum_of_products([Term { a, b, scale: 1.0 }]), shape),
             None => reference::linear_dx::<Self>(dy, weight),
         }
     }
 
-    fn linear_dw(dy: FloatTensor<Self>, x: FloatTensor<Self>) -> FloatTensor<Self> {
-        let (dy, x) = (dy.to_contiguous(), x.to_contiguous());
+    fn linear_dw(dy: FloatTensor<Self>, x: FloatTensor<Self>, scale: f32) -> FloatTensor<Self> {
+        let [dy, x] = [dy, x].map(|t| t.to_contiguous());
         let shape = Shape::from([dy.shape()[1], x.shape()[1]]);
-        match both(&dy, &x, |dy, x| product(dy.turned(), x)) {
-            Some(dw) => tensor(dw, shape),
-            None => reference::linear_dw::<Self>(dy, x),
+        match matrices([&dy, &x]) {
+            Some([a, b]) => tensor(sum_of_products([Term { a: a.turned(), b, scale }]), shape),
+            None => reference::linear_dw::<Self>(dy, x, scale),
+        }
+    }
+
+    fn linear_forward_plus(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        t: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        scale: f32,
+    ) -> FloatTensor<Self> {
+        let [x, weight, t, b] = [x, weight, t, b].map(|t| t.to_contiguous());
+        let shape = Shape::from([x.shape()[0], weight.shape()[0]]);
+        match matrices([&x, &weight, &t, &b]) {
+            Some([x, w, t, b]) => {
+                let added = Term { a: t, b: b.turned(), scale };
+                tensor(sum_of_products([Term { a: x, b: w.turned(), scale: 1.0 }, added]), shape)
+            }
+            None => reference::linear_forward_plus::<Self>(x, weight, t, b, scale),
+        }
+    }
+
+    fn linear_dx_plus(
+        dy: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        dt: FloatTensor<Self>,
+        a: FloatTensor<Self>,
+        scale: f32,
+    ) -> FloatTensor<Self> {
+        let [dy, weight, dt, a] = [dy, weight, dt, a].map(|t| t.to_contiguous());
+        let shape = Shape::from([dy.shape()[0], weight.shape()[1]]);
+        match matrices([&dy, &weight, &dt, &a]) {
+            Some([dy, w, dt, a]) => {
+                let added = Term { a: dt, b: a, scale };
+                tensor(sum_of_products([Term { a: dy, b: w, scale: 1.0 }, added]), shape)
+            }
+            None => reference::linear_dx_plus::<Self>(dy, weight, dt, a, scale),
         }
     }
 }

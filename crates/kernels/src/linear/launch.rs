@@ -1,22 +1,16 @@
 //! The WGSL kernels of `shaders/linear.wgsl`: when they are taken, and how they are launched.
 
+use burn::backend::TensorMetadata;
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{DType, TensorMetadata};
+use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
-use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
-use burn_cubecl::template::{KernelSource, SourceKernel, SourceTemplate};
 use burn_cubecl::tensor::CubeTensor;
-use burn_cubecl::{CubeBackend, cubecl};
-use cubecl::ir::attributes::BufferIOAttr;
-use cubecl::prelude::{CubeCount, CubeDim, KernelId};
-use cubecl::server::{KernelArguments, MetadataBindingInfo};
 
 use super::reference::{self, LinearOps};
+use crate::shader::{Bound, Shader, is_software, room, suit};
 
 /// Rows and columns that a workgroup makes; the same number as in the shader.
 const TILE: u32 = 64;
-/// Invocations of a workgroup; the same number as in the shader.
-const INVOCATIONS: u32 = 64;
 /// Below this many rows or columns a product is mostly reading, and most of a workgroup would be idle.
 const LEAST_SIDE: u32 = 8;
 
@@ -48,39 +42,81 @@ pub struct Size {
     depth: u32,
 }
 
+/// A second product, of the depth of a rank, that is added to the first: its operands lie like the first one's.
+#[derive(Clone, Debug)]
+pub struct Addend {
+    pub lhs: CubeTensor,
+    pub rhs: CubeTensor,
+    pub scale: f32,
+}
+
 impl LinearOps for CubeBackend {
     fn linear_forward(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
         match worth_it(&x, &weight, Orientation::Nt) {
-            Some((size, reading)) => product(x, weight, Orientation::Nt, size, reading),
+            Some(plan) => product(x, weight, plan, 1.0, None),
             None => reference::linear_forward::<Self>(x, weight),
         }
     }
 
     fn linear_dx(dy: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
         match worth_it(&dy, &weight, Orientation::Nn) {
-            Some((size, reading)) => product(dy, weight, Orientation::Nn, size, reading),
+            Some(plan) => product(dy, weight, plan, 1.0, None),
             None => reference::linear_dx::<Self>(dy, weight),
         }
     }
 
-    fn linear_dw(dy: FloatTensor<Self>, x: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn linear_dw(dy: FloatTensor<Self>, x: FloatTensor<Self>, scale: f32) -> FloatTensor<Self> {
         match worth_it(&dy, &x, Orientation::Tn) {
-            Some((size, reading)) => product(dy, x, Orientation::Tn, size, reading),
-            None => reference::linear_dw::<Self>(dy, x),
+            Some(plan) => product(dy, x, plan, scale, None),
+            None => reference::linear_dw::<Self>(dy, x, scale),
+        }
+    }
+
+    fn linear_forward_plus(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        t: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        scale: f32,
+    ) -> FloatTensor<Self> {
+        match worth_it(&x, &weight, Orientation::Nt).filter(|_| possible(&t, &b, Orientation::Nt).is_some()) {
+            Some(plan) => product(x, weight, plan, 1.0, Some(Addend { lhs: t, rhs: b, scale })),
+            None => reference::linear_forward_plus::<Self>(x, weight, t, b, scale),
+        }
+    }
+
+    fn linear_dx_plus(
+        dy: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        dt: FloatTensor<Self>,
+        a: FloatTensor<Self>,
+        scale: f32,
+    ) -> FloatTensor<Self> {
+        match worth_it(&dy, &weight, Orientation::Nn).filter(|_| possible(&dt, &a, Orientation::Nn).is_some()) {
+            Some(plan) => product(dy, weight, plan, 1.0, Some(Addend { lhs: dt, rhs: a, scale })),
+            None => reference::linear_dx_plus::<Self>(dy, weight, dt, a, scale),
         }
     }
 }
 
+/// What a product is launched as.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    pub orientation: Orientation,
+    pub size: Size,
+    pub reading: Reading,
+}
+
 /// How to launch a product that a kernel can make, and makes faster than the engine's own.
-fn worth_it(lhs: &CubeTensor, rhs: &CubeTensor, orientation: Orientation) -> Option<(Size, Reading)> {
+fn worth_it(lhs: &CubeTensor, rhs: &CubeTensor, orientation: Orientation) -> Option<Plan> {
     let size = possible(lhs, rhs, orientation)?;
-    (size.rows >= LEAST_SIDE && size.columns >= LEAST_SIDE).then(|| (size, Reading::of(lhs)))
+    let worth = size.rows >= LEAST_SIDE && size.columns >= LEAST_SIDE;
+    worth.then(|| Plan { orientation, size, reading: Reading::of(lhs) })
 }
 
 /// The size of a product that a kernel can make on this device.
 pub fn possible(lhs: &CubeTensor, rhs: &CubeTensor, orientation: Orientation) -> Option<Size> {
-    // The same backend serves CUDA, and wgpu devices that compile another language.
-    if lhs.client.name() != "wgpu<wgsl>" || lhs.dtype != DType::F32 || rhs.dtype != DType::F32 {
+    if !suit([lhs, rhs]) {
         return None;
     }
     let size = Size::of(lhs.shape().as_slice(), rhs.shape().as_slice(), orientation)?;
@@ -121,65 +157,47 @@ impl Size {
 }
 
 impl Reading {
-    /// What suits this device. A software adapter is no card; one that hides in a browser is served like a GPU.
+    /// What suits this device.
     fn of(tensor: &CubeTensor) -> Self {
-        match tensor.client.properties().identity.physical {
-            Some(_) => Self::Tiled,
-            None => Self::Direct,
+        if is_software(tensor) { Self::Direct } else { Self::Tiled }
+    }
+}
+
+/// `scale` times the product, and the addend, by a kernel; the plan's size is what [`possible`] said of the operands.
+pub fn product(lhs: CubeTensor, rhs: CubeTensor, plan: Plan, scale: f32, addend: Option<Addend>) -> CubeTensor {
+    let Plan { orientation, size, reading } = plan;
+    let (lhs, rhs) = (into_contiguous(lhs), into_contiguous(rhs));
+    let out = room(&lhs, [size.rows as usize, size.columns as usize]);
+    let mut numbers = vec![size.rows, size.columns, size.depth, scale.to_bits(), 0, 0, 0, 0];
+    let shader = Shader::new("linear", include_str!("../../../../shaders/linear.wgsl"))
+        .with("lhs_depth_last", orientation != Orientation::Tn)
+        .with("rhs_depth_last", orientation == Orientation::Nt)
+        .with("reading", format!("{reading:?}"));
+    let main = match reading {
+        Reading::Tiled => include_str!("../../../../shaders/linear_tiled.wgsl"),
+        Reading::Direct => include_str!("../../../../shaders/linear_direct.wgsl"),
+    };
+    let (x, y) = size.workgroups();
+    match addend {
+        None => shader
+            .and(include_str!("../../../../shaders/linear_alone.wgsl"))
+            .and(main)
+            .with("size_binding", 3)
+            .launch(&[Bound::In(&lhs), Bound::In(&rhs), Bound::Out(&out)], &numbers, [x, y, 1]),
+        Some(Addend { lhs: added_lhs, rhs: added_rhs, scale }) => {
+            numbers[4] = added_lhs.shape()[1] as u32;
+            numbers[5] = scale.to_bits();
+            let (added_lhs, added_rhs) = (into_contiguous(added_lhs), into_contiguous(added_rhs));
+            let bound = [&lhs, &rhs].map(Bound::In);
+            let added = [&added_lhs, &added_rhs].map(Bound::In);
+            shader
+                .and(include_str!("../../../../shaders/linear_addend.wgsl"))
+                .and(main)
+                .with("size_binding", 5)
+                .launch(&[bound[0], bound[1], Bound::Out(&out), added[0], added[1]], &numbers, [x, y, 1]);
         }
     }
-}
-
-/// The product by a kernel; `size` is what [`possible`] said of these operands.
-pub fn product(lhs: CubeTensor, rhs: CubeTensor, orientation: Orientation, size: Size, reading: Reading) -> CubeTensor {
-    let lhs = into_contiguous(lhs);
-    let rhs = into_contiguous(rhs);
-    let client = lhs.client.clone();
-    let shape = [size.rows as usize, size.columns as usize].into();
-    let out = empty_device_contiguous_dtype(client.clone(), lhs.device.clone(), shape, DType::F32);
-    let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
-    let arguments = KernelArguments::new()
-        .with_buffer_io(lhs.handle.binding(), BufferIOAttr::ReadOnly)
-        .with_buffer_io(rhs.handle.binding(), BufferIOAttr::ReadOnly)
-        .with_buffer_io(out.handle.clone().binding(), BufferIOAttr::WriteOnly)
-        .with_info(MetadataBindingInfo::custom(vec![pair(size.rows, size.columns), pair(size.depth, 0)]));
-    let kernel = SourceKernel::new(Source { orientation, reading }, CubeDim::new_1d(INVOCATIONS));
-    let (x, y) = size.workgroups();
-    client.launch(Box::new(kernel), CubeCount::Static(x, y, 1), arguments);
     out
-}
-
-/// The shader; each orientation and each way of reading is a pipeline.
-struct Source {
-    orientation: Orientation,
-    reading: Reading,
-}
-
-impl KernelSource for Source {
-    fn source(&self) -> SourceTemplate {
-        let lhs_depth_last = self.orientation != Orientation::Tn;
-        let rhs_depth_last = self.orientation == Orientation::Nt;
-        // Natively tensors share buffers, and a buffer cannot be bound for reading and for writing at once. In a
-        // browser each has its own, and one that is bound twice, as in `x xᵀ`, may not be bound for writing.
-        let input_access = if cfg!(target_family = "wasm") { "read" } else { "read_write" };
-        let main = match self.reading {
-            Reading::Tiled => include_str!("../../../../shaders/linear_tiled.wgsl"),
-            Reading::Direct => include_str!("../../../../shaders/linear_direct.wgsl"),
-        };
-        SourceTemplate::new(include_str!("../../../../shaders/linear.wgsl"))
-            .add_template(main)
-            .register("lhs_depth_last", lhs_depth_last.to_string())
-            .register("rhs_depth_last", rhs_depth_last.to_string())
-            .register("input_access", input_access)
-    }
-
-    fn id(&self) -> KernelId {
-        KernelId::new::<Self>().info((self.orientation, self.reading))
-    }
-
-    fn lang(&self) -> &'static str {
-        "wgsl"
-    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The frozen linear layer, where most of a step's arithmetic is.
+//! The linear layer, where most of a step's arithmetic is, alone and with a low-rank update.
 
 mod backward;
 #[cfg(feature = "cpu")]
@@ -12,7 +12,7 @@ mod tests;
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;
 
-use reference::LinearOps;
+pub(crate) use reference::LinearOps;
 
 /// `x wᵀ`.
 ///
@@ -22,9 +22,26 @@ use reference::LinearOps;
 /// - `x`: `[batch, seq, in]`, `weight`: `[out, in]`
 /// - output: `[batch, seq, out]`
 pub fn linear(x: Tensor<3>, weight: Tensor<2>) -> Tensor<3> {
+    on_rows(x, weight.dims()[0], |x| {
+        let y = <Dispatch as LinearOps>::linear_forward(x.into_dispatch(), weight.into_dispatch());
+        Tensor::from_dispatch(y)
+    })
+}
+
+/// `x wᵀ + scale · (x aᵀ) bᵀ`, in two products forward and four back: the update's output is added where the layer's is
+/// made, and is nowhere by itself.
+///
+/// # Shapes
+/// - `x`: `[batch, seq, in]`, `weight`: `[out, in]`, `a`: `[rank, in]`, `b`: `[out, rank]`
+/// - output: `[batch, seq, out]`
+pub fn low_rank_linear(x: Tensor<3>, weight: Tensor<2>, a: Tensor<2>, b: Tensor<2>, scale: f32) -> Tensor<3> {
+    on_rows(x, weight.dims()[0], |x| {
+        let [weight, a, b] = [weight, a, b].map(Tensor::into_dispatch);
+        Tensor::from_dispatch(<Dispatch as LinearOps>::low_rank(x.into_dispatch(), weight, a, b, scale))
+    })
+}
+
+fn on_rows(x: Tensor<3>, out: usize, layer: impl FnOnce(Tensor<2>) -> Tensor<2>) -> Tensor<3> {
     let [batch, seq, features] = x.dims();
-    let out = weight.dims()[0];
-    let rows = x.reshape([batch * seq, features]);
-    let y = <Dispatch as LinearOps>::linear_forward(rows.into_dispatch(), weight.into_dispatch());
-    Tensor::<2>::from_dispatch(y).reshape([batch, seq, out])
+    layer(x.reshape([batch * seq, features])).reshape([batch, seq, out])
 }

@@ -1,9 +1,10 @@
-//! The three products of a linear layer, in plain tensor code, for every device that has no kernel of ours.
+//! The products of a linear layer, in plain tensor code, for every device that has no kernel of ours.
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, backend_extension};
 
-/// A linear layer and its two gradients on matrices. A default body is the definition; a device may have a faster way.
+/// A linear layer, its two gradients, and a low-rank update of it, on matrices. A default body is the definition; a
+/// device may have a faster way.
 #[backend_extension(Cube: cfg(any(feature = "wgpu", feature = "cuda")), Flex: cfg(feature = "cpu"), Autodiff)]
 pub trait LinearOps: Backend {
     /// `x wᵀ` for `x`: `[rows, in]` and `weight`: `[out, in]`.
@@ -16,9 +17,43 @@ pub trait LinearOps: Backend {
         linear_dx::<Self>(dy, weight)
     }
 
-    /// The gradient with respect to `w`: `dyᵀ x`.
-    fn linear_dw(dy: FloatTensor<Self>, x: FloatTensor<Self>) -> FloatTensor<Self> {
-        linear_dw::<Self>(dy, x)
+    /// `scale` times the gradient with respect to `w`: `dyᵀ x`.
+    fn linear_dw(dy: FloatTensor<Self>, x: FloatTensor<Self>, scale: f32) -> FloatTensor<Self> {
+        linear_dw::<Self>(dy, x, scale)
+    }
+
+    /// `x wᵀ + scale · t bᵀ`, for `t`: `[rows, rank]` and `b`: `[out, rank]`.
+    fn linear_forward_plus(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        t: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        scale: f32,
+    ) -> FloatTensor<Self> {
+        linear_forward_plus::<Self>(x, weight, t, b, scale)
+    }
+
+    /// `dy w + scale · dt a`, for `dt`: `[rows, rank]` and `a`: `[rank, in]`.
+    fn linear_dx_plus(
+        dy: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        dt: FloatTensor<Self>,
+        a: FloatTensor<Self>,
+        scale: f32,
+    ) -> FloatTensor<Self> {
+        linear_dx_plus::<Self>(dy, weight, dt, a, scale)
+    }
+
+    /// `x wᵀ + scale · (x aᵀ) bᵀ`.
+    fn low_rank(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        a: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        scale: f32,
+    ) -> FloatTensor<Self> {
+        let t = Self::linear_forward(x.clone(), a);
+        Self::linear_forward_plus(x, weight, t, b, scale)
     }
 }
 
@@ -32,7 +67,33 @@ pub fn linear_dx<B: Backend>(dy: FloatTensor<B>, weight: FloatTensor<B>) -> Floa
     B::float_matmul(dy, weight)
 }
 
-/// `dyᵀ x`.
-pub fn linear_dw<B: Backend>(dy: FloatTensor<B>, x: FloatTensor<B>) -> FloatTensor<B> {
-    B::float_matmul(B::float_transpose(dy), x)
+/// `scale · dyᵀ x`.
+pub fn linear_dw<B: Backend>(dy: FloatTensor<B>, x: FloatTensor<B>, scale: f32) -> FloatTensor<B> {
+    scaled::<B>(B::float_matmul(B::float_transpose(dy), x), scale)
+}
+
+/// `x wᵀ + scale · t bᵀ`; the small factor is scaled.
+pub fn linear_forward_plus<B: LinearOps>(
+    x: FloatTensor<B>,
+    weight: FloatTensor<B>,
+    t: FloatTensor<B>,
+    b: FloatTensor<B>,
+    scale: f32,
+) -> FloatTensor<B> {
+    B::float_add(B::linear_forward(x, weight), B::linear_forward(scaled::<B>(t, scale), b))
+}
+
+/// `dy w + scale · dt a`; the small factor is scaled.
+pub fn linear_dx_plus<B: LinearOps>(
+    dy: FloatTensor<B>,
+    weight: FloatTensor<B>,
+    dt: FloatTensor<B>,
+    a: FloatTensor<B>,
+    scale: f32,
+) -> FloatTensor<B> {
+    B::float_add(B::linear_dx(dy, weight), B::linear_dx(scaled::<B>(dt, scale), a))
+}
+
+fn scaled<B: Backend>(x: FloatTensor<B>, scale: f32) -> FloatTensor<B> {
+    if scale == 1.0 { x } else { B::float_mul_scalar(x, scale.into()) }
 }

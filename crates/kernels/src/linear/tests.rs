@@ -3,17 +3,10 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::linear;
+use super::{linear, low_rank_linear};
 
-/// The device of a graphics adapter, a software one too; says so if there is none. Tests run side by side, and a device
-/// can be opened once.
 #[cfg(feature = "wgpu")]
-fn wgpu() -> Option<Device> {
-    static OPENED: std::sync::OnceLock<Result<Device, String>> = std::sync::OnceLock::new();
-    let open =
-        || stratune_runtime::block_on(stratune_runtime::open_wgpu()).map(|o| o.device).map_err(|p| p.to_string());
-    OPENED.get_or_init(open).clone().inspect_err(|problem| println!("skipped: {problem}")).ok()
-}
+use crate::testing::wgpu;
 
 /// Numbers in −1..1 that repeat only after 2³² of them.
 fn noise(len: usize, seed: u32) -> Vec<f32> {
@@ -80,10 +73,54 @@ fn gradients_agree(device: &Device) {
     }
 }
 
+/// The same with a low-rank update: sixteen ways to track four operands.
+fn low_rank_gradients_agree(device: &Device) {
+    for (rows, features, out, rank) in [(1, 1, 1, 1), (7, 8, 8, 4), (67, 72, 132, 8), (37, 12, 97, 3), (64, 64, 64, 16)]
+    {
+        for tracked in 0..16 {
+            let is = |i: u32| tracked >> i & 1 == 1;
+            let what = format!("{rows}×{features} by {out} of rank {rank}, tracked {tracked:04b}");
+            let leaf = |t: Tensor<2>, tracked: bool| if tracked { t.autodiff().require_grad() } else { t };
+            let operands = || {
+                [(rows, features, 1), (out, features, 2), (rank, features, 4), (out, rank, 5)]
+                    .map(|(r, c, seed)| matrix(r, c, seed, device))
+            };
+            let track = |of: [Tensor<2>; 4]| {
+                let mut i = 0..;
+                of.map(|t| leaf(t, i.next().is_some_and(is)))
+            };
+            let dy = matrix(rows, out, 3, device);
+            let [x, w, a, b] = track(operands());
+            let y = low_rank_linear(x.clone().unsqueeze(), w.clone(), a.clone(), b.clone(), 0.7).squeeze_dim::<2>(0);
+            let [x0, w0, a0, b0] = track(operands());
+            let t0 = x0.clone().matmul(a0.clone().transpose());
+            let y0 = x0.clone().matmul(w0.clone().transpose()) + t0.matmul(b0.clone().transpose()) * 0.7;
+            let depth = features + rank * features;
+            if tracked == 0 {
+                assert_close(&values(y), &values(y0), depth, &what);
+                continue;
+            }
+            assert_close(&values(y.clone().inner()), &values(y0.clone().inner()), depth, &what);
+            let gradients = (y * dy.clone().autodiff()).sum().backward();
+            let gradients0 = (y0 * dy.autodiff()).sum().backward();
+            for (i, (got, expected)) in [(x, x0), (w, w0), (a, a0), (b, b0)].into_iter().enumerate() {
+                if !is(i as u32) {
+                    continue;
+                }
+                let (got, expected) = (got.grad(&gradients).unwrap(), expected.grad(&gradients0).unwrap());
+                // A sum over rows of sums over a matrix's side.
+                let depth = (rows + out) * rank.max(4);
+                assert_close(&values(got), &values(expected), depth, &format!("{what}, operand {i}"));
+            }
+        }
+    }
+}
+
 #[cfg(feature = "cpu")]
 #[test]
 fn gradients_agree_on_the_cpu() {
     gradients_agree(&Device::flex());
+    low_rank_gradients_agree(&Device::flex());
 }
 
 #[cfg(feature = "wgpu")]
@@ -91,6 +128,7 @@ fn gradients_agree_on_the_cpu() {
 fn gradients_agree_on_wgpu() {
     if let Some(device) = wgpu() {
         gradients_agree(&device);
+        low_rank_gradients_agree(&device);
     }
 }
 
@@ -100,7 +138,7 @@ fn gradients_agree_on_wgpu() {
 fn the_kernels_make_every_product() {
     use burn_cubecl::CubeBackend;
 
-    use super::launch::{Orientation, Reading, possible, product};
+    use super::launch::{Addend, Orientation, Plan, Reading, possible, product};
 
     let Some(device) = wgpu() else { return };
     // The side that may be anything, the columns, and the side that is a multiple of 4 as they are.
@@ -127,11 +165,21 @@ fn the_kernels_make_every_product() {
             let size = possible(&lhs, &rhs, orientation).unwrap();
             for reading in [Reading::Tiled, Reading::Direct] {
                 drop(Tensor::<2>::full([rows, columns], f32::NAN, &device));
-                let out = product(lhs.clone(), rhs.clone(), orientation, size, reading);
+                let plan = Plan { orientation, size, reading };
+                let out = product(lhs.clone(), rhs.clone(), plan, 1.0, None);
                 let out = Tensor::<2>::from_primitive::<CubeBackend>(out);
                 assert_eq!(out.dims(), [rows, columns]);
                 let what = format!("{reading:?} {orientation:?} {rows}×{columns}×{depth}");
                 assert_close(&values(out), &expected, depth, &what);
+
+                // Twice the product less once the same product as its addend, where operands lie so.
+                if orientation != Orientation::Tn {
+                    let addend = Addend { lhs: lhs.clone(), rhs: rhs.clone(), scale: -1.0 };
+                    drop(Tensor::<2>::full([rows, columns], f32::NAN, &device));
+                    let out = product(lhs.clone(), rhs.clone(), plan, 2.0, Some(addend));
+                    let out = Tensor::<2>::from_primitive::<CubeBackend>(out);
+                    assert_close(&values(out), &expected, 3 * depth, &format!("{what} with an addend"));
+                }
             }
         }
     }

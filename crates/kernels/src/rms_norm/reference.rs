@@ -23,9 +23,6 @@ pub trait RmsNormOps: Backend {
     }
 }
 
-#[cfg(any(feature = "wgpu", feature = "cuda"))]
-impl RmsNormOps for burn_cubecl::CubeBackend {}
-
 /// `[hidden]` as `[1, 1, hidden]`.
 fn row<B: Backend>(weight: FloatTensor<B>) -> FloatTensor<B> {
     let hidden = weight.shape()[0];

@@ -20,9 +20,6 @@ pub trait RotaryOps: Backend {
     }
 }
 
-#[cfg(any(feature = "wgpu", feature = "cuda"))]
-impl RotaryOps for burn_cubecl::CubeBackend {}
-
 /// `(x₁ cos − x₂ sin, x₂ cos + x₁ sin)`.
 pub fn rotate<B: Backend>(x: FloatTensor<B>, cos: FloatTensor<B>, sin: FloatTensor<B>) -> FloatTensor<B> {
     let shape = x.shape();

@@ -3,6 +3,8 @@
 mod backward;
 #[cfg(feature = "cpu")]
 mod flex;
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod launch;
 mod reference;
 
 use burn::backend::Dispatch;

@@ -21,9 +21,6 @@ pub trait SwigluOps: Backend {
     }
 }
 
-#[cfg(any(feature = "wgpu", feature = "cuda"))]
-impl SwigluOps for burn_cubecl::CubeBackend {}
-
 /// `gate σ(gate) up`.
 pub fn forward<B: Backend>(gate: FloatTensor<B>, up: FloatTensor<B>) -> FloatTensor<B> {
     let open = B::sigmoid(gate.clone());

@@ -1,0 +1,220 @@
+//! Attention by `shaders/attention.wgsl` and its gradients by `shaders/attention_dq.wgsl` and `attention_dkv.wgsl`. Heads
+//! are read where they lie, and written so that those of a position lie side by side, as the projections have them.
+
+use burn::backend::TensorMetadata;
+use burn::backend::ops::FloatTensorOps;
+use burn::backend::tensor::FloatTensor;
+use burn_cubecl::CubeBackend;
+use burn_cubecl::kernel::into_contiguous;
+use burn_cubecl::tensor::CubeTensor;
+
+use super::reference::{self, AttentionOps};
+use crate::shader::{Bound, INVOCATIONS, SIDE, Shader, room, strides, suit};
+
+/// Vectors of four in the widest head that invocations hold in registers.
+const WIDEST: u32 = 32;
+
+/// An operand as the shaders read it, and the vectors between its rows of the batch, heads and positions.
+struct Operand {
+    tensor: CubeTensor,
+    strides: [u32; 4],
+}
+
+impl Operand {
+    fn new(tensor: CubeTensor) -> Self {
+        let (mut tensor, mut between) = strides(tensor);
+        if between.iter().any(|stride| !stride.is_multiple_of(4)) {
+            (tensor, between) = strides(into_contiguous(tensor));
+        }
+        let [batch, head, position] = between.map(|stride| stride / 4);
+        Self { tensor, strides: [batch, head, position, 0] }
+    }
+}
+
+/// The sides of the operands.
+struct Sides {
+    batch: u32,
+    heads: u32,
+    kv_heads: u32,
+    seq: u32,
+    keys: u32,
+    /// Vectors of four in a head.
+    vectors: u32,
+}
+
+impl Sides {
+    /// If the shaders can take them.
+    fn of(q: &CubeTensor, k: &CubeTensor, v: &CubeTensor) -> Option<Self> {
+        if !suit([q, k, v]) {
+            return None;
+        }
+        let [batch, heads, seq, width] = [0, 1, 2, 3].map(|side| q.shape()[side] as u32);
+        let [kv_heads, keys] = [1, 2].map(|side| k.shape()[side] as u32);
+        let fits = width.is_multiple_of(4) && width / 4 <= WIDEST && batch.max(heads) <= SIDE;
+        fits.then_some(Self { batch, heads, kv_heads, seq, keys, vectors: width / 4 })
+    }
+
+    /// The numbers of the shaders.
+    fn numbers<const N: usize>(&self, rows_apart: u32, operands: [&Operand; N]) -> Vec<u32> {
+        let scale = ((4 * self.vectors) as f32).sqrt().recip();
+        let mut numbers = vec![self.heads, self.heads / self.kv_heads, self.seq, self.keys];
+        numbers.extend([rows_apart, scale.to_bits(), 0, 0]);
+        numbers.extend(operands.iter().flat_map(|operand| operand.strides));
+        numbers
+    }
+
+    fn shader(&self, name: &'static str, text: &'static str) -> Shader {
+        Shader::new(name, text).with("vectors", self.vectors).unrolled(self.vectors)
+    }
+
+    /// Room for `[batch, heads, positions, width]` that lies in memory with the heads of a position side by side.
+    fn room(&self, like: &CubeTensor, positions: u32, heads: u32) -> CubeTensor {
+        room(like, [self.batch, positions, heads, 4 * self.vectors].map(|side| side as usize))
+    }
+}
+
+fn heads_first(tensor: CubeTensor) -> CubeTensor {
+    CubeBackend::float_swap_dims(tensor, 1, 2)
+}
+
+/// The output, and for each query its log-sum-exp and first key: `[batch, heads, seq, 4]`.
+fn attend(sides: &Sides, q: CubeTensor, k: CubeTensor, v: CubeTensor, first: CubeTensor) -> (CubeTensor, CubeTensor) {
+    let [q, k, v] = [q, k, v].map(Operand::new);
+    let first = into_contiguous(first);
+    let rows_apart = if first.shape()[0] > 1 { sides.seq } else { 0 };
+    let y = sides.room(&q.tensor, sides.seq, sides.heads);
+    let kept = room(&q.tensor, [sides.batch, sides.heads, sides.seq, 4].map(|side| side as usize));
+    sides.shader("attention", include_str!("../../../../shaders/attention.wgsl")).launch(
+        &[
+            Bound::In(&q.tensor),
+            Bound::In(&k.tensor),
+            Bound::In(&v.tensor),
+            Bound::In(&first),
+            Bound::Out(&y),
+            Bound::Out(&kept),
+        ],
+        &sides.numbers(rows_apart, [&q, &k, &v]),
+        [sides.seq.div_ceil(INVOCATIONS), sides.heads, sides.batch],
+    );
+    (heads_first(y), kept)
+}
+
+impl AttentionOps for CubeBackend {
+    fn attention_forward(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        first: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        Self::attention_to_keep(q, k, v, first).0
+    }
+
+    fn attention_to_keep(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        first: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        match Sides::of(&q, &k, &v).filter(|_| suit([&first])) {
+            Some(sides) => attend(&sides, q, k, v, first),
+            None => (reference::forward::<Self>(q, k, v, first.clone()), first),
+        }
+    }
+
+    fn attention_backward(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        kept: FloatTensor<Self>,
+        y: FloatTensor<Self>,
+        dy: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        // What the reference keeps is a matrix.
+        let by_shader = kept.shape().num_dims() == 4;
+        let Some(sides) = Sides::of(&q, &k, &v).filter(|_| by_shader && suit([&y, &dy])) else {
+            return reference::backward::<Self>(q, k, v, kept, y, dy);
+        };
+        let [q, k, v, y, dy] = [q, k, v, y, dy].map(Operand::new);
+        let like = &q.tensor;
+        let dq = sides.room(like, sides.seq, sides.heads);
+        let [dk, dv] = [0, 1].map(|_| sides.room(like, sides.keys, sides.kv_heads));
+        let shared = [&q, &k, &v].map(|operand| Bound::In(&operand.tensor));
+        sides.shader("attention_dq", include_str!("../../../../shaders/attention_dq.wgsl")).launch(
+            &[&shared[..], &[Bound::In(&y.tensor), Bound::In(&dy.tensor), Bound::InOut(&kept), Bound::Out(&dq)]]
+                .concat(),
+            &sides.numbers(0, [&q, &k, &v, &y, &dy]),
+            [sides.seq.div_ceil(INVOCATIONS), sides.heads, sides.batch],
+        );
+        sides.shader("attention_dkv", include_str!("../../../../shaders/attention_dkv.wgsl")).launch(
+            &[&shared[..], &[Bound::In(&dy.tensor), Bound::In(&kept), Bound::Out(&dk), Bound::Out(&dv)]].concat(),
+            &sides.numbers(0, [&q, &k, &v, &dy]),
+            [sides.keys.div_ceil(INVOCATIONS), sides.kv_heads, sides.batch],
+        );
+        (heads_first(dq), heads_first(dk), heads_first(dv))
+    }
+}
+
+#[cfg(all(test, feature = "wgpu"))]
+mod tests {
+    use super::*;
+    use crate::testing::{assert_close, of_values, on_device, wgpu};
+
+    /// Against the reference: heads of one vector and of sixteen, alone and in groups, after a past, beyond a workgroup, in
+    /// rows of several texts; inputs in order and as views; scores of hundreds too, which f32 rounds by 1e-5.
+    #[test]
+    fn values_and_gradients_are_the_references() {
+        let Some(device) = wgpu() else { return };
+        for (batch, heads, kv_heads, seq, past, width) in [
+            (1, 1, 1, 1, 0, 4),
+            (1, 2, 1, 1, 70, 8),
+            (2, 4, 2, 7, 0, 8),
+            (1, 6, 2, 13, 5, 12),
+            (2, 2, 2, 150, 0, 16),
+            (1, 9, 3, 65, 4, 64),
+        ] {
+            for (most, texts) in [(0.5, 1), (8.0, 1), (0.5, 3)] {
+                let keys = past + seq;
+                let at = |heads: usize, len: usize, seed: u32| {
+                    // Heads of a position side by side, as a view.
+                    heads_first(on_device([batch, len, heads, width], seed, most, &device))
+                };
+                let (q, k) = (at(heads, seq, 1), at(kv_heads, keys, 2));
+                let v = on_device([batch, kv_heads, keys, width], 3, most, &device);
+                let dy = at(heads, seq, 4);
+                // Texts of unequal lengths that begin elsewhere in each row.
+                let rows = if texts > 1 { batch } else { 1 };
+                let begin = |row: usize, query: usize| match texts {
+                    1 => 0.0,
+                    _ => {
+                        [0, seq / 3 + row, seq / 2 + row].into_iter().filter(|b| *b <= query).max().unwrap_or(0) as f32
+                    }
+                };
+                let firsts = (0..rows).flat_map(|row| (0..seq).map(move |query| begin(row, query))).collect();
+                let first = CubeBackend::float_reshape(of_values(firsts, &device), [rows, seq].into());
+                let name =
+                    format!("{batch} × {heads} over {kv_heads}, {seq} after {past}, {width}, ±{most}, {texts} texts");
+
+                let (y, kept) = CubeBackend::attention_to_keep(q.clone(), k.clone(), v.clone(), first.clone());
+                assert_eq!(kept.shape().num_dims(), 4, "{name}: by the shader");
+                let want = reference::forward::<CubeBackend>(q.clone(), k.clone(), v.clone(), first.clone());
+                assert_close(y.clone(), want, 2e-5, 1e-3, &name);
+
+                let dys = (y, dy);
+                let (dq, dk, dv) = CubeBackend::attention_backward(
+                    q.clone(),
+                    k.clone(),
+                    v.clone(),
+                    kept,
+                    dys.0.clone(),
+                    dys.1.clone(),
+                );
+                let (want_q, want_k, want_v) = reference::backward::<CubeBackend>(q, k, v, first, dys.0, dys.1);
+                // Where one key takes all, p ⊙ (dp − Σ) cancels numbers as large as dp, which then meet k and q.
+                let among = (most * most * most * width as f32 / 10.0).max(1.0);
+                for (got, want, of) in [(dq, want_q, "dq"), (dk, want_k, "dk"), (dv, want_v, "dv")] {
+                    assert_close(got, want, 5e-5, among, &format!("{of} of {name}"));
+                }
+            }
+        }
+    }
+}

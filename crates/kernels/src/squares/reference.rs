@@ -1,0 +1,26 @@
+//! Sums of squares in the engine's own operations.
+
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, TensorMetadata, backend_extension};
+use burn::tensor::Slice;
+
+/// Parts that the squares of one tensor are added up in.
+pub const PARTS: usize = 64;
+
+/// Sums of squares. A default body is the definition; a device may have a faster way.
+#[backend_extension(Cube: cfg(any(feature = "wgpu", feature = "cuda")), Flex: cfg(feature = "cpu"))]
+pub trait SquaresOps: Backend {
+    /// Writes numbers that add up to `Σ x²` into places `64 i .. 64 (i + 1)` of `sums`, which are zero.
+    fn put_squares(sums: FloatTensor<Self>, x: FloatTensor<Self>, i: usize) -> FloatTensor<Self> {
+        put_squares::<Self>(sums, x, i)
+    }
+}
+
+/// The sum in the first place.
+pub fn put_squares<B: Backend>(sums: FloatTensor<B>, x: FloatTensor<B>, i: usize) -> FloatTensor<B> {
+    if x.shape().num_elements() == 0 {
+        return sums;
+    }
+    let sum = B::float_sum(B::float_mul(x.clone(), x));
+    B::float_slice_assign(sums, &[Slice::from(i * PARTS..i * PARTS + 1)], sum)
+}

@@ -1,0 +1,60 @@
+//! What the tests of shaders share: an adapter, numbers on it, and a comparison with the reference.
+
+use burn::backend::ops::FloatTensorOps;
+use burn::tensor::{Device, Shape, Tensor, TensorData};
+use burn_cubecl::CubeBackend;
+use burn_cubecl::tensor::CubeTensor;
+
+/// The device of a graphics adapter, a software one too; says so if there is none. Tests run side by side, and a device
+/// can be opened once.
+pub fn wgpu() -> Option<Device> {
+    static OPENED: std::sync::OnceLock<Result<Device, String>> = std::sync::OnceLock::new();
+    let open =
+        || stratune_runtime::block_on(stratune_runtime::open_wgpu()).map(|o| o.device).map_err(|p| p.to_string());
+    OPENED.get_or_init(open).clone().inspect_err(|problem| println!("skipped: {problem}")).ok()
+}
+
+/// Numbers in −1..1 that repeat only after 2³² of them.
+pub fn noise(len: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+/// A tensor of noise between ± `most`. Memory of its size is filled with what is no number before, so that a shader that
+/// leaves places out is found.
+pub fn on_device(shape: impl Into<Shape>, seed: u32, most: f32, device: &Device) -> CubeTensor {
+    let shape = shape.into();
+    let count = shape.num_elements();
+    drop(Tensor::<1>::full([count], f32::NAN, device));
+    let values = noise(count, seed).into_iter().map(|v| v * most).collect();
+    CubeBackend::float_reshape(of_values(values, device), shape)
+}
+
+/// A tensor of these numbers.
+pub fn of_values(values: Vec<f32>, device: &Device) -> CubeTensor {
+    let count = values.len();
+    let tensor = Tensor::<1>::from_data(TensorData::new(values, [count]), device);
+    tensor.try_into_primitive::<CubeBackend>().unwrap()
+}
+
+/// Its numbers.
+pub fn numbers(tensor: CubeTensor) -> Vec<f32> {
+    let count = burn::backend::TensorMetadata::shape(&tensor).num_elements();
+    let flat = CubeBackend::float_reshape(tensor, Shape::from([count]));
+    Tensor::<1>::from_primitive::<CubeBackend>(flat).into_data().iter::<f32>().collect()
+}
+
+/// Panics if two tensors differ by more than `allowed` of their largest number, or of `among` if that is larger: where
+/// numbers of that size are added up and may cancel.
+pub fn assert_close(got: CubeTensor, want: CubeTensor, allowed: f32, among: f32, what: &str) {
+    let (got, want) = (numbers(got), numbers(want));
+    assert_eq!(got.len(), want.len(), "{what}");
+    let largest = want.iter().fold(among, |m, v| m.max(v.abs()));
+    for (i, (g, w)) in got.iter().zip(&want).enumerate() {
+        assert!((g - w).abs() <= allowed * largest, "{what}, {i}: {g} for {w}, of {largest}");
+    }
+}

@@ -1,0 +1,47 @@
+// Root-mean-square norm: y = x r w, with r = 1 / sqrt(mean(x²) + eps) of each row.
+//
+// Bindings
+//   0  x       rows × width
+//   1  weight  width
+//   2  y       rows × width, written whole, never read
+//   3  size    (rows, width / 4, bits of eps, 0)
+// Contiguous f32, four at a time: the width is a multiple of 4.
+//
+// Launch
+//   a workgroup for each row, in a grid of any width
+
+@group(0) @binding(0) var<storage, {{ input_access }}> x: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, {{ input_access }}> weight: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> size: vec4<u32>;
+
+var<workgroup> squares: array<f32, 64>;
+
+@compute @workgroup_size(64)
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) workgroups: vec3<u32>,
+    @builtin(local_invocation_index) i: u32,
+) {
+    let row = workgroup.y * workgroups.x + workgroup.x;
+    if row >= size.x {
+        return;
+    }
+    let start = row * size.y;
+    var sum = 0.0;
+    for (var c = i; c < size.y; c += 64u) {
+        let v = x[start + c];
+        sum += dot(v, v);
+    }
+    squares[i] = sum;
+    workgroupBarrier();
+    // Everyone adds up all of them: one barrier, where a tree has six.
+    sum = 0.0;
+    for (var k = 0u; k < 64u; k++) {
+        sum += squares[k];
+    }
+    let r = inverseSqrt(sum / f32(4u * size.y) + bitcast<f32>(size.z));
+    for (var c = i; c < size.y; c += 64u) {
+        y[start + c] = x[start + c] * r * weight[c];
+    }
+}

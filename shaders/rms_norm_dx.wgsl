@@ -1,0 +1,51 @@
+// The norm's gradient with respect to its input: dx = r (dy w − x r² mean(dy w x)), r as in `rms_norm.wgsl`, made again.
+//
+// Bindings
+//   0  x       rows × width
+//   1  weight  width
+//   2  dy      rows × width
+//   3  dx      rows × width, written whole, never read
+//   4  size    (rows, width / 4, bits of eps, 0)
+// Contiguous f32, four at a time: the width is a multiple of 4.
+//
+// Launch
+//   a workgroup for each row, in a grid of any width
+
+@group(0) @binding(0) var<storage, {{ input_access }}> x: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, {{ input_access }}> weight: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, {{ input_access }}> dy: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> dx: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read> size: vec4<u32>;
+
+// Of x², and of dy w x.
+var<workgroup> sums: array<vec2<f32>, 64>;
+
+@compute @workgroup_size(64)
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) workgroups: vec3<u32>,
+    @builtin(local_invocation_index) i: u32,
+) {
+    let row = workgroup.y * workgroups.x + workgroup.x;
+    if row >= size.x {
+        return;
+    }
+    let start = row * size.y;
+    var sum = vec2<f32>();
+    for (var c = i; c < size.y; c += 64u) {
+        let v = x[start + c];
+        sum += vec2<f32>(dot(v, v), dot(v, dy[start + c] * weight[c]));
+    }
+    sums[i] = sum;
+    workgroupBarrier();
+    sum = vec2<f32>();
+    for (var k = 0u; k < 64u; k++) {
+        sum += sums[k];
+    }
+    let mean = sum / f32(4u * size.y);
+    let r = inverseSqrt(mean.x + bitcast<f32>(size.z));
+    let pull = r * r * mean.y;
+    for (var c = i; c < size.y; c += 64u) {
+        dx[start + c] = r * (dy[start + c] * weight[c] - x[start + c] * pull);
+    }
+}
