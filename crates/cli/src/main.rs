@@ -51,6 +51,7 @@ enum Verb {
 
 fn main() -> ExitCode {
     let Cli { verb, json } = Cli::parse();
+    stratune_runtime::keep_heap();
     let done = stratune_runtime::block_on(run(verb, json));
     match done {
         Ok(code) => ExitCode::from(code),

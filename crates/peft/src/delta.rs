@@ -4,6 +4,7 @@ use burn::tensor::Tensor;
 use stratune_protocol::{MethodConfig, MethodKind, Problem};
 use stratune_runtime::read_f32;
 
+use crate::lora::Factors;
 use crate::sparse::check_share;
 use crate::{
     Adalora, Bias, Diff, Dora, Hiwi, Ia3, Intrinsic, Kronecker, Lora, Mixture, Param, Parameters, Pass, PeftError,
@@ -96,6 +97,14 @@ impl Delta {
         match self {
             Self::Ia3(ia3) if ia3.on_input => x * ia3.factor(pass),
             _ => x,
+        }
+    }
+
+    /// The two matrices, if what it adds is their product and nothing else.
+    pub(crate) fn factors(&self, pass: &Pass) -> Option<Factors> {
+        match self {
+            Self::Lora(lora) => lora.factors(pass),
+            _ => None,
         }
     }
 

@@ -1,8 +1,9 @@
 //! A linear layer and what methods add to it.
 
 use burn::tensor::Tensor;
-use stratune_kernels::linear;
+use stratune_kernels::{linear, low_rank_linear};
 
+use crate::lora::Factors;
 use crate::param::dense;
 use crate::{Delta, Param, Parameters, Pass, Shared, Visitor};
 
@@ -39,12 +40,18 @@ impl Linear {
     pub fn forward(&self, x: Tensor<3>, pass: &Pass) -> Tensor<3> {
         let x = self.deltas.iter().fold(x, |x, delta| delta.input(x, pass));
         let weight = self.weight();
-        let y = linear(x.clone(), weight.clone());
+        // A low-rank update that comes first is made along with the layer.
+        let factors = self.deltas.first().and_then(|delta| delta.factors(pass));
+        let alone = usize::from(factors.is_some());
+        let y = match factors {
+            None => linear(x.clone(), weight.clone()),
+            Some(Factors { a, b, scale }) => low_rank_linear(x.clone(), weight.clone(), a, b, scale),
+        };
         let y = match &self.bias {
             None => y,
             Some(bias) => y + bias.value.clone().unsqueeze(),
         };
-        self.deltas.iter().fold(y, |y, delta| delta.output(x.clone(), y, &weight, pass))
+        self.deltas.iter().skip(alone).fold(y, |y, delta| delta.output(x.clone(), y, &weight, pass))
     }
 
     /// Moves the additions into weight and bias.

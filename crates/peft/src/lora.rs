@@ -50,6 +50,13 @@ pub struct Lora {
     pub site: u64,
 }
 
+/// An update that is a product: `scale · b a`.
+pub(crate) struct Factors {
+    pub a: Tensor<2>,
+    pub b: Tensor<2>,
+    pub scale: f32,
+}
+
 /// What the product of factors of this rank and alpha is multiplied by.
 pub fn lora_scale(kind: MethodKind, rank: usize, alpha: f32) -> f32 {
     match kind {
@@ -90,7 +97,7 @@ impl Lora {
         Ok(Self { a, b, start, start_in_base, gate, scale, dynamic, dropout, site: site.target as u64 })
     }
 
-    /// The addition to the layer's output, not damped.
+    /// The addition to the layer's output.
     ///
     /// # Shapes
     /// - `x`: `[batch, seq, in]`
@@ -100,6 +107,27 @@ impl Lora {
             Some(mask) => x * mask,
             None => x,
         };
+        let Factors { a, b, scale } = self.scaled(pass);
+        if let Some(gate) = &self.gate {
+            let open = gate.open(x.clone());
+            return linear(linear(x, a).mul_scalar(pass.damping), b) * open;
+        }
+        let y = linear(linear(x.clone(), a).mul_scalar(scale), b);
+        match self.start.as_ref().filter(|_| self.start_in_base) {
+            None => y,
+            Some((a, b)) => y - linear(linear(x, a.clone()).mul_scalar(self.scale * pass.damping), b.clone()),
+        }
+    }
+
+    /// The two matrices, if what it adds to the input as it is is their product and nothing else.
+    pub(crate) fn factors(&self, pass: &Pass) -> Option<Factors> {
+        let drops = self.dropout > 0.0 && pass.dropout.is_some();
+        let alone = self.gate.is_none() && !(self.start_in_base && self.start.is_some());
+        (alone && !drops).then(|| self.scaled(pass))
+    }
+
+    /// The two matrices at this pass, and what their product is multiplied by.
+    fn scaled(&self, pass: &Pass) -> Factors {
         let (a, b, scale) = match self.dynamic.zip(pass.dropout) {
             None => (self.a.value.clone(), self.b.value.clone(), self.scale),
             Some((alpha, key)) => {
@@ -109,15 +137,7 @@ impl Lora {
                 (a, b, alpha / rank as f32)
             }
         };
-        if let Some(gate) = &self.gate {
-            let open = gate.open(x.clone());
-            return linear(linear(x, a).mul_scalar(pass.damping), b) * open;
-        }
-        let y = linear(linear(x.clone(), a).mul_scalar(scale * pass.damping), b);
-        match self.start.as_ref().filter(|_| self.start_in_base) {
-            None => y,
-            Some((a, b)) => y - linear(linear(x, a.clone()).mul_scalar(self.scale * pass.damping), b.clone()),
-        }
+        Factors { a, b, scale: scale * pass.damping }
     }
 
     /// A's first rows and B's first columns.

@@ -23,6 +23,21 @@ pub fn reset_peak_host_memory() {
     ALLOCATOR.reset_peak_usage();
 }
 
+/// Lets the heap keep what it gets back, for the next tensor. Otherwise glibc returns every large block to the system, which
+/// clears each page before it gives it out again: at every temporary of every step.
+pub fn keep_heap() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        // The largest threshold that glibc takes; larger blocks still come from the system.
+        const KEPT: libc::c_int = 32 << 20;
+        // SAFETY: both calls set a number of the allocator and are allowed at any time.
+        unsafe {
+            libc::mallopt(libc::M_MMAP_THRESHOLD, KEPT);
+            libc::mallopt(libc::M_TRIM_THRESHOLD, libc::c_int::MAX);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -25,7 +25,7 @@ pub use evaluate::{Measured, measure};
 pub use hook::{Everything, Hook, Lab, Rows, Selection};
 pub use memory::{blocks_that_fit, graph_bytes};
 pub use mezo::{Direction, Move, Slope};
-pub use optimiser::{AdamW, Moment, clip};
+pub use optimiser::{AdamW, Clipped, Moment, clip};
 pub use projected::Projectors;
 pub use schedule::learning_rate;
 pub use scout::scout;

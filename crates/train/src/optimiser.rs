@@ -5,9 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use burn::optim::{AdamWConfig, AdamWState, AdaptiveMomentumState, Optimizer};
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::RngExt;
+use stratune_kernels::{AdamwStep, Moved, adamw, global_norm};
 use stratune_peft::{Gradients, Param, Parameters, Rule, Visitor};
 use stratune_protocol::{Problem, draws};
 use stratune_runtime::read_f32;
@@ -18,10 +18,27 @@ use crate::projected::Projectors;
 /// AdamW with β = (0.9, 0.999) and ε = 1e-8, as PyTorch has it.
 #[derive(Clone)]
 pub struct AdamW {
-    rule: burn::optim::AdamW,
     weight_decay: f32,
-    moments: BTreeMap<String, AdamWState<1>>,
+    betas: [f32; 2],
+    moments: BTreeMap<String, Moments>,
     projectors: Projectors,
+}
+
+/// What the optimiser remembers of a parameter.
+#[derive(Clone)]
+struct Moments {
+    /// How often it has moved.
+    time: usize,
+    /// First and second moment, flattened.
+    of: [Tensor<1>; 2],
+}
+
+/// The gradients of a step, and what each is multiplied by before it is used.
+pub struct Clipped {
+    /// By the parameter's path.
+    pub gradients: Gradients,
+    /// `[1]`, still on the device.
+    pub factor: Tensor<1>,
 }
 
 /// When in a run a step is: what random draws are keyed by.
@@ -41,13 +58,8 @@ impl AdamW {
 
     /// With decoupled weight decay and given betas.
     pub fn with_betas(weight_decay: f32, beta_1: f32, beta_2: f32) -> Self {
-        let rule = AdamWConfig::new()
-            .with_weight_decay(weight_decay)
-            .with_epsilon(1e-8)
-            .with_beta_1(beta_1)
-            .with_beta_2(beta_2)
-            .build();
-        Self { rule, weight_decay, moments: BTreeMap::new(), projectors: Projectors::default() }
+        let betas = [beta_1, beta_2];
+        Self { weight_decay, betas, moments: BTreeMap::new(), projectors: Projectors::default() }
     }
 
     /// Moves every parameter that has a gradient, each by its rule.
@@ -57,29 +69,33 @@ impl AdamW {
     pub async fn step(
         &mut self,
         of: &mut impl Parameters,
-        gradients: Gradients,
+        clipped: Clipped,
         learning_rate: f64,
         at: Moment,
     ) -> Result<(), Problem> {
         struct Step<'a> {
             adam: &'a mut AdamW,
-            gradients: Gradients,
+            clipped: Clipped,
             learning_rate: f64,
             at: Moment,
         }
         impl Visitor for Step<'_> {
             fn visit<const D: usize>(&mut self, path: &str, param: &mut Param<D>) {
-                let Some(gradient) = self.gradients.remove(path).filter(|_| param.trainable) else { return };
+                let Some(gradient) = self.clipped.gradients.remove(path).filter(|_| param.trainable) else {
+                    return;
+                };
                 let shape = param.value.shape();
                 let flat = param.value.clone().reshape([shape.num_elements()]);
                 let rate = self.learning_rate * param.rate;
+                let factor = &self.clipped.factor;
                 let flat = match param.rule {
-                    Rule::Plain => self.adam.moved(path, flat, gradient, rate),
+                    Rule::Plain => self.adam.moved(path, flat, gradient, factor, rate),
                     Rule::Thinned { share } => {
-                        self.adam.moved(path, flat, thinned(gradient, share, path, self.at), rate)
+                        self.adam.moved(path, flat, thinned(gradient, share, path, self.at), factor, rate)
                     }
                     Rule::Projected { scale, .. } => {
                         let sides = param.value.dims();
+                        let gradient = gradient * factor.clone();
                         self.adam.moved_in_directions(path, flat, &gradient, rate, scale, [sides[0], sides[D - 1]])
                     }
                 };
@@ -87,19 +103,28 @@ impl AdamW {
             }
         }
         let times: BTreeMap<String, usize> =
-            self.moments.iter().map(|(path, state)| (path.clone(), state.momentum.time)).collect();
+            self.moments.iter().map(|(path, moments)| (path.clone(), moments.time)).collect();
         let times = |path: &str| times.get(path).copied().unwrap_or(0);
-        self.projectors.refresh(of, &gradients, times).await?;
-        of.each("", &mut Step { adam: self, gradients, learning_rate, at });
+        self.projectors.refresh(of, &clipped.gradients, times).await?;
+        of.each("", &mut Step { adam: self, clipped, learning_rate, at });
         Ok(())
     }
 
-    fn moved(&mut self, path: &str, value: Tensor<1>, gradient: Tensor<1>, rate: f64) -> Tensor<1> {
-        let moments = self.moments.remove(path);
-        let (value, moments) = self.rule.step(rate, value, gradient, moments);
-        if let Some(moments) = moments {
-            self.moments.insert(path.to_string(), moments);
-        }
+    fn moved(&mut self, path: &str, value: Tensor<1>, gradient: Tensor<1>, factor: &Tensor<1>, rate: f64) -> Tensor<1> {
+        let Moments { time, of } = self
+            .moments
+            .remove(path)
+            .unwrap_or_else(|| Moments { time: 0, of: [gradient.zeros_like(), gradient.zeros_like()] });
+        let step = AdamwStep {
+            rate,
+            beta_1: self.betas[0],
+            beta_2: self.betas[1],
+            epsilon: 1e-8,
+            weight_decay: self.weight_decay,
+            time: time + 1,
+        };
+        let Moved { value, moments } = adamw(value, gradient, factor, of, step);
+        self.moments.insert(path.to_string(), Moments { time: time + 1, of: moments });
         value
     }
 
@@ -114,7 +139,8 @@ impl AdamW {
         sides: [usize; 2],
     ) -> Tensor<1> {
         let Some(narrow) = self.projectors.narrow(path, gradient, sides) else { return value };
-        let step = self.moved(path, narrow.zeros_like(), narrow, rate);
+        let one = Tensor::ones([1], &narrow.device());
+        let step = self.moved(path, narrow.zeros_like(), narrow, &one, rate);
         let Some(step) = self.projectors.widen(path, step, sides) else { return value };
         value.mul_scalar(1.0 - rate * f64::from(self.weight_decay)) + step.mul_scalar(scale)
     }
@@ -127,7 +153,7 @@ impl AdamW {
 
     /// Numbers that the state holds.
     pub fn state_size(&self) -> usize {
-        self.moments.values().map(|AdamWState { momentum }| 2 * momentum.moment_1.dims()[0]).sum()
+        self.moments.values().flat_map(|moments| &moments.of).map(|moment| moment.dims()[0]).sum()
     }
 
     /// The moments, for a checkpoint: `moment_1/PATH`, `moment_2/PATH`, and how often each parameter has moved.
@@ -137,12 +163,12 @@ impl AdamW {
     pub async fn save(&self) -> Result<(BTreeMap<String, HostTensor>, BTreeMap<String, usize>), Problem> {
         let mut tensors = BTreeMap::new();
         let mut times = BTreeMap::new();
-        for (path, AdamWState { momentum }) in &self.moments {
-            for (name, moment) in [("moment_1", &momentum.moment_1), ("moment_2", &momentum.moment_2)] {
+        for (path, Moments { time, of }) in &self.moments {
+            for (name, moment) in ["moment_1", "moment_2"].into_iter().zip(of) {
                 let data = read_f32(moment.clone()).await?;
                 tensors.insert(format!("{name}/{path}"), HostTensor { shape: vec![data.len()], data });
             }
-            times.insert(path.clone(), momentum.time);
+            times.insert(path.clone(), *time);
         }
         tensors.extend(self.projectors.save().await?);
         Ok((tensors, times))
@@ -165,13 +191,8 @@ impl AdamW {
                 let host = tensors.get(&key).ok_or_else(|| Problem::input(format!("the checkpoint has no {key}")))?;
                 Ok::<_, Problem>(Tensor::<1>::from_data(TensorData::new(host.data.clone(), [host.data.len()]), device))
             };
-            let momentum = AdaptiveMomentumState {
-                time: *time,
-                moment_1: moment("moment_1")?,
-                moment_2: moment("moment_2")?,
-                max_moment_2: None,
-            };
-            self.moments.insert(path.clone(), AdamWState { momentum });
+            let of = [moment("moment_1")?, moment("moment_2")?];
+            self.moments.insert(path.clone(), Moments { time: *time, of });
         }
         self.projectors.load(tensors, device);
         Ok(())
@@ -188,20 +209,14 @@ fn thinned(gradient: Tensor<1>, share: f32, path: &str, at: Moment) -> Tensor<1>
     gradient * mask
 }
 
-/// Scales the gradients so that their global norm is at most `limit` (0: not at all), and gives the norm before, `[1]`,
-/// without reading it back.
-pub fn clip(gradients: &mut Gradients, limit: f32, device: &Device) -> Tensor<1> {
-    let squares: Vec<Tensor<1>> = gradients.values().map(|g| g.clone().square().sum()).collect();
-    if squares.is_empty() {
-        return Tensor::zeros([1], device);
-    }
-    let norm = Tensor::cat(squares, 0).sum().sqrt();
-    if limit > 0.0 {
+/// What scales gradients so that their global norm is at most `limit` (0: not at all), and the norm before, `[1]`; nothing
+/// is read back.
+pub fn clip(gradients: Gradients, limit: f32, device: &Device) -> (Clipped, Tensor<1>) {
+    let norm = global_norm(gradients.values(), device);
+    let factor = match limit > 0.0 {
         // PyTorch's clip_grad_norm_: the quotient gets 1e-6 and is never above one.
-        let factor = norm.clone().add_scalar(1e-6).recip().mul_scalar(limit).clamp_max(1.0);
-        for gradient in gradients.values_mut() {
-            *gradient = gradient.clone() * factor.clone();
-        }
-    }
-    norm
+        true => norm.clone().add_scalar(1e-6).recip().mul_scalar(limit).clamp_max(1.0),
+        false => Tensor::ones([1], device),
+    };
+    (Clipped { gradients, factor }, norm)
 }

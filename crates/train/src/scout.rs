@@ -8,7 +8,7 @@ use stratune_peft::{Delta, Gradients, Param, Parameters, Visitor, everything, sn
 use stratune_protocol::{MethodConfig, MethodKind, Problem, RunConfig, Target, draws};
 use stratune_runtime::{read_f32, yield_now};
 
-use crate::{AdamW, Demand, Moment, Uploaded, sweep};
+use crate::{AdamW, Demand, Moment, Uploaded, clip, sweep};
 
 /// Lets every method that needs it choose what trains. Gives a sentence about each.
 ///
@@ -114,9 +114,9 @@ async fn moves(model: &mut Llama, config: &RunConfig, rows: &[&Sequence]) -> Res
     let before = snapshot(model);
     let mut adam = AdamW::new(config.train.weight_decay);
     for (step, batch) in rows.chunks(config.train.batch_size).enumerate() {
-        let gradients = gradients(model, batch);
+        let (whole, _) = clip(gradients(model, batch), 0.0, &model.device());
         let at = Moment { seed: config.train.seed, step };
-        adam.step(model, gradients, config.train.learning_rate, at).await?;
+        adam.step(model, whole, config.train.learning_rate, at).await?;
         yield_now().await;
     }
     let moved = |(path, (_, after)): (String, (_, Tensor<1>))| {

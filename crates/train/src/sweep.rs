@@ -8,6 +8,7 @@
 use std::rc::Rc;
 
 use burn::tensor::{IndexingUpdateOp, Tensor};
+use stratune_kernels::backward_from;
 use stratune_kernels::cross_entropy::{Wanted, linear_cross_entropy};
 use stratune_models::Llama;
 use stratune_models::llama::{Block, Ladder};
@@ -115,7 +116,7 @@ fn beside(model: &Llama, ladder: &Ladder, batch: &Uploaded, demand: &Demand<'_>)
     };
     let side = ladder.forward(&states, at, None, &model.plain_pass(model.layers.len()));
     let (loss, dy) = top(model, model.text_of(x + side.clone().inner()), batch, demand.scale, &mut gradients);
-    let mut tape = (side * below_prompt(model, dy)).sum().backward();
+    let mut tape = backward_from(side, below_prompt(model, dy));
     collect_gradients(&mut ladder, "ladder", &mut tape, &mut gradients);
     Swept { loss, gradients, passed: Vec::new() }
 }
@@ -151,8 +152,7 @@ impl Graph {
 
     /// Adds the parameters' gradients to `into` and gives the input's.
     fn backward(self, dy: Tensor<3>, path: &str, into: &mut Gradients) -> Option<Tensor<3>> {
-        // The gradient of sum(y · dy) with respect to y is dy.
-        let mut tape = (self.output * dy).sum().backward();
+        let mut tape = backward_from(self.output, dy);
         if let Some((mut block, mut shared)) = self.trained {
             collect_gradients(&mut block, path, &mut tape, into);
             collect_gradients(&mut shared, "shared", &mut tape, into);
@@ -181,7 +181,7 @@ fn top(model: &Llama, x: Tensor<3>, batch: &Uploaded, scale: f64, into: &mut Gra
     let device = batch.tokens.device();
     let mut dx = Tensor::<2>::zeros([rows * width, hidden], &device);
     if let Some(d_normed) = entropy.d_hidden {
-        let mut tape = (normed * d_normed.unsqueeze()).sum().backward();
+        let mut tape = backward_from(normed, d_normed.unsqueeze());
         collect_gradients(&mut norm, "model.norm", &mut tape, into);
         if let Some(d_learned) = learned.grad_remove(&mut tape) {
             dx = dx.select_assign(0, batch.positions.clone(), d_learned.inner(), IndexingUpdateOp::Add);

@@ -283,9 +283,9 @@ impl Trainer {
         if let Some(budget) = &mut self.budget {
             budget.watch(&mut self.model, &gradients);
         }
-        let norm = clip(&mut gradients, train.clip_norm, &device);
+        let (clipped, norm) = clip(gradients, train.clip_norm, &device);
         let at = Moment { seed: train.seed, step: self.state.step };
-        self.optimiser.step(&mut self.model, gradients, rate, at).await?;
+        self.optimiser.step(&mut self.model, clipped, rate, at).await?;
         if let Some(budget) = &mut self.budget {
             budget.allot(&mut self.model, self.state.step + 1).await?;
         }

@@ -45,10 +45,10 @@ pub async fn training_follows_pytorch(device: &Device) {
         let batch = collate(&rows.iter().collect::<Vec<_>>());
         let learned = batch.targets.len() as f64;
         let demand = Demand { active: &active, dropout: None, keep_graphs: 0, scale: 1.0 / learned };
-        let mut swept = sweep(&model, &Uploaded::new(&batch, device), &demand);
-        let norm = clip(&mut swept.gradients, expected.clip, device);
+        let swept = sweep(&model, &Uploaded::new(&batch, device), &demand);
+        let (clipped, norm) = clip(swept.gradients, expected.clip, device);
         let moment = Moment { seed: 0, step: k };
-        adam.step(&mut model, swept.gradients, expected.learning_rate, moment).await.expect("a step");
+        adam.step(&mut model, clipped, expected.learning_rate, moment).await.expect("a step");
         let read = read_scalars(vec![swept.loss, norm]).await.expect("a loss");
         let loss = read[0] / learned;
         assert!((loss - step.loss).abs() <= 1e-3, "step {k}: loss {loss}, PyTorch's {}", step.loss);
