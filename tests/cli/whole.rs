@@ -121,6 +121,20 @@ fn bench_says_how_cost_grows_with_length() {
 }
 
 #[test]
+fn bench_says_what_time_is_spent_on() {
+    let geometry = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/tiny-llama/config.json");
+    let bench = ["bench", "--geometry", geometry, "--steps", "1", "--device", "cpu", "--json", "--profile"];
+    let report: Value = serde_json::from_str(done(&bench).lines().nth(1).unwrap()).unwrap();
+    let shares = report["profile"].as_array().unwrap();
+    let calls = |name: &str| shares.iter().find(|s| s["name"] == name).unwrap()["calls"].as_f64().unwrap();
+    // Three blocks, each run twice and gone back through once.
+    assert_eq!((calls("attention, forward"), calls("attention, backward"), calls("optimiser")), (6.0, 3.0, 1.0));
+    assert!(shares.iter().all(|s| s["seconds"].as_f64().unwrap() >= 0.0), "{report}");
+    let sum: f64 = shares.iter().map(|s| s["share"].as_f64().unwrap()).sum();
+    assert!((sum - 1.0).abs() < 1e-9, "{report}");
+}
+
+#[test]
 fn bench_sets_the_end_of_a_long_run_beside_its_beginning() {
     let geometry = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/tiny-llama/config.json");
     let bench = ["bench", "--geometry", geometry, "--seq", "8", "--steps", "50", "--device", "cpu", "--json"];

@@ -49,13 +49,13 @@ mod tests {
         assert!(peak_host_memory() >= before + 9_000_000);
     }
 
-    /// Written pages are in memory; 1 MB is left for what other tests give back at the same time.
+    /// Written pages are in memory; 15 MB is left for what the other test gives back at the same time.
     #[test]
     #[cfg(target_os = "linux")]
     fn resident_memory_grows_by_what_is_written() {
         let before = resident_memory().unwrap();
         let held = std::hint::black_box(vec![1_u8; 50_000_000]);
-        assert!(resident_memory().unwrap() >= before + 49_000_000);
+        assert!(resident_memory().unwrap() >= before + 35_000_000);
         drop(held);
     }
 }

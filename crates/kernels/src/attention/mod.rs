@@ -7,6 +7,7 @@ mod reference;
 
 use burn::backend::Dispatch;
 use burn::tensor::{Device, Tensor, TensorData};
+use stratune_runtime::span;
 
 use reference::AttentionOps;
 
@@ -41,6 +42,7 @@ impl CausalMask {
 /// - `mask`: made for `heads / kv_heads` groups, `seq` queries and `past`
 /// - output: `[batch, heads, seq, head_dim]`
 pub fn causal_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: &CausalMask) -> Tensor<4> {
+    let _span = span("attention, forward");
     let [q, k, v, hidden] = [q, k, v, mask.hidden.clone()].map(Tensor::into_dispatch);
     Tensor::from_dispatch(<Dispatch as AttentionOps>::attention_forward(q, k, v, hidden))
 }

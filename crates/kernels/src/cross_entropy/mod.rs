@@ -4,6 +4,7 @@
 //! time is turned into its gradient and dropped. Only rows whose next token is learned come here at all.
 
 use burn::tensor::{Int, Tensor, activation::log_softmax};
+use stratune_runtime::span;
 
 /// Rows of logits that exist at once. With a vocabulary of 152k in f32 this is 150 MiB.
 const CHUNK: usize = 256;
@@ -44,6 +45,7 @@ pub fn linear_cross_entropy(
     scale: f64,
     wanted: Wanted,
 ) -> CrossEntropy {
+    let _span = span("output layer and loss");
     let [rows, _] = hidden.dims();
     let mut loss: Option<Tensor<1>> = None;
     let mut d_hidden = Vec::new();

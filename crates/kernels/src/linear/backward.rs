@@ -7,6 +7,7 @@ use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
+use stratune_runtime::span;
 
 use super::reference::LinearOps;
 
@@ -27,10 +28,12 @@ impl<B: LinearOps> Backward<B, 2> for Linear {
         let dy = grads.consume::<B>(&ops.node);
         let [x, weight] = ops.parents;
         if let (Some(x), Some(kept)) = (x, ops.state.weight) {
+            let _span = span("linear, gradient of the input");
             let weight = checkpointer.retrieve_node_output(kept);
             grads.register::<B>(x.id, B::linear_dx(dy.clone(), weight));
         }
         if let (Some(weight), Some(kept)) = (weight, ops.state.x) {
+            let _span = span("linear, gradient of the weight");
             let x = checkpointer.retrieve_node_output(kept);
             grads.register::<B>(weight.id, B::linear_dw(dy, x));
         }

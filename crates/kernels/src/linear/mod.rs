@@ -11,6 +11,7 @@ mod tests;
 
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;
+use stratune_runtime::span;
 
 use reference::LinearOps;
 
@@ -22,6 +23,7 @@ use reference::LinearOps;
 /// - `x`: `[batch, seq, in]`, `weight`: `[out, in]`
 /// - output: `[batch, seq, out]`
 pub fn linear(x: Tensor<3>, weight: Tensor<2>) -> Tensor<3> {
+    let _span = span("linear, forward");
     let [batch, seq, features] = x.dims();
     let out = weight.dims()[0];
     let rows = x.reshape([batch * seq, features]);

@@ -7,6 +7,7 @@ mod reference;
 
 use burn::backend::Dispatch;
 use burn::tensor::{Device, Tensor, TensorData};
+use stratune_runtime::span;
 
 use reference::RotaryOps;
 
@@ -57,6 +58,7 @@ impl Rotary {
     /// # Shapes
     /// - `x`, output: `[batch, heads, seq, head_dim]`, with `offset + seq` within [`positions`](Self::positions)
     pub fn apply(&self, x: Tensor<4>, offset: usize) -> Tensor<4> {
+        let _span = span("rotary, forward");
         let seq = x.dims()[2];
         let angles = |table: &Tensor<4>| table.clone().narrow(2, offset, seq).into_dispatch();
         Tensor::from_dispatch(<Dispatch as RotaryOps>::rotate(x.into_dispatch(), angles(&self.cos), angles(&self.sin)))

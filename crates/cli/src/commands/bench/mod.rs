@@ -4,6 +4,7 @@ mod growth;
 mod long_run;
 mod measured;
 mod peaks;
+mod profile;
 mod quiet;
 mod series;
 mod traffic;
@@ -59,6 +60,9 @@ pub struct Bench {
     /// Steps that are measured, after two that are not; of 50 or more the last tenth is set beside the first
     #[arg(long, default_value_t = 20)]
     steps: usize,
+    /// Also say what the time of a step is spent on
+    #[arg(long)]
+    profile: bool,
     /// auto, cpu, wgpu, cuda or cuda:INDEX
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
@@ -89,8 +93,8 @@ impl Bench {
             let what = format!("--seq {seq} is beyond the context of {}", geometry.max_position_embeddings);
             return Err(Problem::input(what).at(&at).next("use a shorter --seq"));
         }
-        if self.seq.len() > 1 && !self.ist.is_empty() {
-            return Err(Problem::input("--ist compares modes at one length").at("--seq").next("give one length"));
+        if self.seq.len() > 1 && (self.profile || !self.ist.is_empty()) {
+            return Err(Problem::input("--ist and --profile look at one length").at("--seq").next("give one length"));
         }
         Ok(geometry)
     }
@@ -113,13 +117,18 @@ impl Bench {
                 one.measure(opened).await?;
             }
         }
-        if opened.info.device != "cpu" {
+        let on_host = opened.info.device == "cpu";
+        if !on_host {
             all[0].traffic = Some(self.traffic(&mut all[0], seq, base, opened).await?);
         }
+        let shares = if self.profile { profile::profile(&mut all[0], on_host).await? } else { Vec::new() };
         let peaks = Peaks::measure(&opened.device).await?;
         let tokens = (self.batch * seq) as f64;
         let report = |one: &Measured| one.report(tokens, &all[0], self.work(one, seq, base), peaks);
-        let reports: Vec<Value> = all.iter().map(report).collect();
+        let mut reports: Vec<Value> = all.iter().map(report).collect();
+        if self.profile {
+            reports[0]["profile"] = json!(shares);
+        }
         if json {
             reports.iter().for_each(|r| println!("{r}"));
             return Ok(());
@@ -141,6 +150,9 @@ impl Bench {
             if let Some(traffic) = &one.traffic {
                 println!("{mode}: {traffic}");
             }
+        }
+        if self.profile {
+            profile::print(&shares, on_host);
         }
         Ok(())
     }
@@ -218,8 +230,8 @@ impl Bench {
         let mut config = RunConfig { ist: IstConfig::preset(mode), ..RunConfig::default() };
         self.method.clone().apply(&mut config.method, &base.config.report("", base.config.parameters()))?;
         config.train.batch_size = self.batch;
-        // One more is counted.
-        config.train.steps = WARM_UP + self.steps + 1;
+        // One more is counted, and some are looked at.
+        config.train.steps = WARM_UP + self.steps + 1 + profile::STEPS;
         (config.train.keep_graphs, config.train.graph_memory) = (self.keep_graphs, 0);
         config.validate()?;
         let mut model = base.clone();
