@@ -107,6 +107,46 @@ fn bench_measures_modes_side_by_side() {
     assert_eq!(reports[0]["time_ratio"].as_f64(), Some(1.0));
 }
 
+#[test]
+fn bench_says_how_cost_grows_with_length() {
+    let geometry = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/tiny-llama/config.json");
+    let bench = ["bench", "--geometry", geometry, "--steps", "2", "--device", "cpu", "--json", "--seq"];
+    let rows: Vec<Value> =
+        done(&[&bench[..], &["8,32"]].concat()).lines().skip(1).map(|l| serde_json::from_str(l).unwrap()).collect();
+    let of = |row: usize, name: &str| rows[row][name].as_f64().unwrap();
+    assert_eq!((of(0, "seq"), of(1, "seq"), of(1, "tokens")), (8.0, 32.0, 64.0));
+    assert_eq!((of(0, "seconds_ratio"), of(0, "bytes_ratio")), (1.0, 1.0));
+    assert!(of(1, "flops_ratio") > 1.0, "attention compares more: {}", rows[1]);
+    assert!(of(1, "peak_bytes") > of(0, "peak_bytes"), "{rows:?}");
+}
+
+#[test]
+fn bench_says_what_time_is_spent_on() {
+    let geometry = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/tiny-llama/config.json");
+    let bench = ["bench", "--geometry", geometry, "--steps", "1", "--device", "cpu", "--json", "--profile"];
+    let report: Value = serde_json::from_str(done(&bench).lines().nth(1).unwrap()).unwrap();
+    let shares = report["profile"].as_array().unwrap();
+    let calls = |name: &str| shares.iter().find(|s| s["name"] == name).unwrap()["calls"].as_f64().unwrap();
+    // Three blocks, each run twice and gone back through once.
+    assert_eq!((calls("attention, forward"), calls("attention, backward"), calls("optimiser")), (6.0, 3.0, 1.0));
+    assert!(shares.iter().all(|s| s["seconds"].as_f64().unwrap() >= 0.0), "{report}");
+    let sum: f64 = shares.iter().map(|s| s["share"].as_f64().unwrap()).sum();
+    assert!((sum - 1.0).abs() < 1e-9, "{report}");
+}
+
+#[test]
+fn bench_sets_the_end_of_a_long_run_beside_its_beginning() {
+    let geometry = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/tiny-llama/config.json");
+    let bench = ["bench", "--geometry", geometry, "--seq", "8", "--steps", "50", "--device", "cpu", "--json"];
+    let report: Value = serde_json::from_str(done(&bench).lines().nth(1).unwrap()).unwrap();
+    let long = &report["long_run"];
+    let [first, last] = [0, 1].map(|i| long["step_seconds"][i].as_f64().unwrap());
+    assert!((long["slowdown"].as_f64().unwrap() - (1.0 - first / last)).abs() < 1e-9, "{long}");
+    // A CPU's tensors are heap: after 50 steps no more than after 5, give or take 1 MB of buffers.
+    let [then, now] = [0, 1].map(|i| long["device_bytes"][i].as_f64().unwrap());
+    assert!(then > 0.0 && now < then + 1e6, "{long}");
+}
+
 /// A model made from text alone loads, speaks, and its bits a byte are measured.
 #[test]
 fn a_model_from_text_alone() {

@@ -4,10 +4,8 @@ mod arguments;
 mod commands;
 mod interrupt;
 mod open;
-mod peaks;
 mod report;
 mod trial;
-mod work;
 
 use std::process::ExitCode;
 
@@ -42,7 +40,7 @@ enum Verb {
     /// Say what a model, adapter, checkpoint or dataset is.
     Inspect(commands::inspect::Inspect),
     /// Measure speed and memory on random weights.
-    Bench(commands::bench::Bench),
+    Bench(Box<commands::bench::Bench>),
     /// Train many methods on the same rows, and say what each costs and how well it does.
     Compare(Box<commands::compare::Compare>),
     /// Find how few numbers can steer a model to a task: the intrinsic dimension d₉₀.

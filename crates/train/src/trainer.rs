@@ -8,7 +8,7 @@ use stratune_data::{Dataset, Plan, Sequence, collate};
 use stratune_models::Llama;
 use stratune_peft::{Dropout, Gradients, count_trainable, restore, snapshot};
 use stratune_protocol::{EndReason, Event, OptimiserKind, Problem, ProblemKind, RunConfig, StepReport};
-use stratune_runtime::{Control, Stopwatch, Wish, memory_in_use, read_scalars, rest, yield_now};
+use stratune_runtime::{Control, Stopwatch, Wish, memory_in_use, read_scalars, rest, span, yield_now};
 use stratune_store::Checkpoint;
 
 use crate::state::{self, Flat, Identity, TrainState};
@@ -283,6 +283,7 @@ impl Trainer {
         if let Some(budget) = &mut self.budget {
             budget.watch(&mut self.model, &gradients);
         }
+        let _span = span("optimiser");
         let (clipped, norm) = clip(gradients, train.clip_norm, &device);
         let at = Moment { seed: train.seed, step: self.state.step };
         self.optimiser.step(&mut self.model, clipped, rate, at).await?;

@@ -6,6 +6,7 @@ use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
+use stratune_runtime::span;
 
 use super::reference::AttentionOps;
 
@@ -20,6 +21,7 @@ impl<B: AttentionOps> Backward<B, 3> for Attention {
     type State = Kept<FloatTensor<B>>;
 
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let _span = span("attention, backward");
         let dy = grads.consume::<B>(&ops.node);
         let Kept([q, k, v, kept, y]) = ops.state;
         let (dq, dk, dv) = B::attention_backward(q, k, v, kept, y, dy);

@@ -9,6 +9,7 @@ mod reference;
 
 use burn::backend::Dispatch;
 use burn::tensor::{Device, Tensor};
+use stratune_runtime::span;
 
 use reference::AttentionOps;
 
@@ -44,6 +45,7 @@ impl Sight {
 /// - `sight`: of `seq` queries
 /// - output: `[batch, heads, seq, head_dim]`
 pub fn causal_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, sight: &Sight) -> Tensor<4> {
+    let _span = span("attention, forward");
     let [q, k, v] = [q, k, v].map(Tensor::into_dispatch);
     let first = sight.first.clone().into_dispatch();
     Tensor::from_dispatch(<Dispatch as AttentionOps>::attention_forward(q, k, v, first))

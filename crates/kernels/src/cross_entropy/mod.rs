@@ -11,6 +11,7 @@ mod reference;
 
 use burn::backend::Dispatch;
 use burn::tensor::{Int, Tensor};
+use stratune_runtime::span;
 
 use crate::linear::LinearOps;
 use reference::CrossEntropyOps;
@@ -54,6 +55,7 @@ pub fn linear_cross_entropy(
     scale: f64,
     wanted: Wanted,
 ) -> CrossEntropy {
+    let _span = span("output layer and loss");
     let [rows, _] = hidden.dims();
     let mut loss: Option<Tensor<1>> = None;
     let mut d_hidden = Vec::new();

@@ -7,6 +7,7 @@ use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
+use stratune_runtime::span;
 
 use super::reference::LinearOps;
 
@@ -27,9 +28,11 @@ impl<B: LinearOps> Backward<B, 2> for Linear {
         let dy = grads.consume::<B>(&ops.node);
         let [to_x, to_weight] = ops.parents;
         if let (Some(node), Some(weight)) = (to_x, ops.state.weight) {
+            let _span = span("linear, gradient of the input");
             grads.register::<B>(node.id, B::linear_dx(dy.clone(), weight));
         }
         if let (Some(node), Some(x)) = (to_weight, ops.state.x) {
+            let _span = span("linear, gradient of the weight");
             grads.register::<B>(node.id, B::linear_dw(dy, x, 1.0));
         }
     }
@@ -59,17 +62,24 @@ impl<B: LinearOps> Backward<B, 4> for LowRank {
         let [to_x, to_weight, to_a, to_b] = ops.parents;
         let KeptLowRank { x, weight, a, b, t, scale } = ops.state;
         if let (Some(node), Some(t)) = (to_b, t) {
+            let _span = span("low rank, gradients of the factors");
             grads.register::<B>(node.id, B::linear_dw(dy.clone(), t, scale));
         }
         if let (Some(node), Some(x)) = (to_weight, x.clone()) {
+            let _span = span("linear, gradient of the weight");
             grads.register::<B>(node.id, B::linear_dw(dy.clone(), x, 1.0));
         }
         let Some(b) = b else { return };
-        let dt = B::linear_dx(dy.clone(), b);
+        let dt = {
+            let _span = span("low rank, gradients of the factors");
+            B::linear_dx(dy.clone(), b)
+        };
         if let (Some(node), Some(x)) = (to_a, x) {
+            let _span = span("low rank, gradients of the factors");
             grads.register::<B>(node.id, B::linear_dw(dt.clone(), x, scale));
         }
         if let (Some(node), Some(weight), Some(a)) = (to_x, weight, a) {
+            let _span = span("linear, gradient of the input");
             grads.register::<B>(node.id, B::linear_dx_plus(dy, weight, dt, a, scale));
         }
     }

@@ -11,6 +11,7 @@ mod tests;
 
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;
+use stratune_runtime::span;
 
 pub(crate) use reference::LinearOps;
 
@@ -22,6 +23,7 @@ pub(crate) use reference::LinearOps;
 /// - `x`: `[batch, seq, in]`, `weight`: `[out, in]`
 /// - output: `[batch, seq, out]`
 pub fn linear(x: Tensor<3>, weight: Tensor<2>) -> Tensor<3> {
+    let _span = span("linear, forward");
     on_rows(x, weight.dims()[0], |x| {
         let y = <Dispatch as LinearOps>::linear_forward(x.into_dispatch(), weight.into_dispatch());
         Tensor::from_dispatch(y)
@@ -35,6 +37,7 @@ pub fn linear(x: Tensor<3>, weight: Tensor<2>) -> Tensor<3> {
 /// - `x`: `[batch, seq, in]`, `weight`: `[out, in]`, `a`: `[rank, in]`, `b`: `[out, rank]`
 /// - output: `[batch, seq, out]`
 pub fn low_rank_linear(x: Tensor<3>, weight: Tensor<2>, a: Tensor<2>, b: Tensor<2>, scale: f32) -> Tensor<3> {
+    let _span = span("linear, forward");
     on_rows(x, weight.dims()[0], |x| {
         let [weight, a, b] = [weight, a, b].map(Tensor::into_dispatch);
         Tensor::from_dispatch(<Dispatch as LinearOps>::low_rank(x.into_dispatch(), weight, a, b, scale))

@@ -6,6 +6,7 @@ use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
+use stratune_runtime::span;
 
 use super::reference::{RmsNormOps, dw};
 
@@ -16,6 +17,7 @@ impl<B: RmsNormOps> Backward<B, 2> for RmsNorm {
     type State = (FloatTensor<B>, FloatTensor<B>, f64);
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let _span = span("norm, backward");
         let dy = grads.consume::<B>(&ops.node);
         let (x, weight, eps) = ops.state;
         let [to_x, to_weight] = ops.parents;

@@ -9,6 +9,7 @@ mod reference;
 
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;
+use stratune_runtime::span;
 
 use reference::RmsNormOps;
 
@@ -18,6 +19,7 @@ use reference::RmsNormOps;
 /// - `x`: `[batch, seq, hidden]`, `weight`: `[hidden]`
 /// - output: `[batch, seq, hidden]`
 pub fn rms_norm(x: Tensor<3>, weight: Tensor<1>, eps: f64) -> Tensor<3> {
+    let _span = span("norm, forward");
     Tensor::from_dispatch(<Dispatch as RmsNormOps>::rms_norm_forward(x.into_dispatch(), weight.into_dispatch(), eps))
 }
 

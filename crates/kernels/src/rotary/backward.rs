@@ -6,6 +6,7 @@ use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
+use stratune_runtime::span;
 
 use super::reference::RotaryOps;
 
@@ -16,6 +17,7 @@ impl<B: RotaryOps> Backward<B, 1> for Rotate {
     type State = (FloatTensor<B>, FloatTensor<B>);
 
     fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let _span = span("rotary, backward");
         let dy = grads.consume::<B>(&ops.node);
         let (cos, sin) = ops.state;
         if let [Some(x)] = ops.parents {

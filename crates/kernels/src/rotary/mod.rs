@@ -9,6 +9,7 @@ mod reference;
 
 use burn::backend::Dispatch;
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use stratune_runtime::span;
 
 use reference::RotaryOps;
 
@@ -88,6 +89,7 @@ impl Angles {
     /// # Shapes
     /// - `x`, output: `[batch, heads, seq, head_dim]`
     pub fn turn(&self, x: Tensor<4>) -> Tensor<4> {
+        let _span = span("rotary, forward");
         let [x, cos, sin] = [x, self.cos.clone(), self.sin.clone()].map(Tensor::into_dispatch);
         Tensor::from_dispatch(<Dispatch as RotaryOps>::rotate(x, cos, sin))
     }

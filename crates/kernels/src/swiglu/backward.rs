@@ -6,6 +6,7 @@ use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
+use stratune_runtime::span;
 
 use super::reference::SwigluOps;
 
@@ -16,6 +17,7 @@ impl<B: SwigluOps> Backward<B, 2> for Swiglu {
     type State = (FloatTensor<B>, FloatTensor<B>);
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let _span = span("gated activation, backward");
         let dy = grads.consume::<B>(&ops.node);
         let (gate, up) = ops.state;
         let (d_gate, d_up) = B::swiglu_backward(gate, up, dy);

@@ -9,6 +9,7 @@ mod reference;
 
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;
+use stratune_runtime::span;
 
 use reference::SwigluOps;
 
@@ -17,5 +18,6 @@ use reference::SwigluOps;
 /// # Shapes
 /// - `gate`, `up`, output: `[batch, seq, intermediate]`
 pub fn swiglu(gate: Tensor<3>, up: Tensor<3>) -> Tensor<3> {
+    let _span = span("gated activation, forward");
     Tensor::from_dispatch(<Dispatch as SwigluOps>::swiglu_forward(gate.into_dispatch(), up.into_dispatch()))
 }

@@ -1,0 +1,245 @@
+//! `stratune bench`
+
+mod growth;
+mod long_run;
+mod measured;
+mod peaks;
+mod profile;
+mod quiet;
+mod series;
+mod traffic;
+mod work;
+
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use clap::Args;
+use rand::RngExt;
+use serde_json::{Value, json};
+use stratune_data::{Dataset, Sequence};
+use stratune_models::{Llama, LlamaConfig};
+use stratune_protocol::{DeviceChoice, IstConfig, IstMode, Problem, RunConfig, draws};
+use stratune_runtime::Opened;
+use stratune_session::hook_for;
+use stratune_train::{Identity, Trainer};
+
+use growth::{Growth, Length};
+use measured::Measured;
+use peaks::Peaks;
+pub use quiet::Quiet;
+use series::{median, most};
+use traffic::{StepTraffic, Traffic};
+use work::{Step, Work};
+
+use crate::arguments::MethodFlags;
+use crate::open;
+
+/// Steps that are not measured: the first ones prepare kernels and memory.
+const WARM_UP: usize = 2;
+
+/// Measure speed and memory on random weights.
+#[derive(Args)]
+pub struct Bench {
+    /// config.json of the model's geometry
+    #[arg(long)]
+    geometry: PathBuf,
+    /// Rows in a batch
+    #[arg(long, default_value_t = 2)]
+    batch: usize,
+    /// Tokens in a row; of several lengths, such as 512,1024, a table says how the cost of a token grows
+    #[arg(long, value_delimiter = ',', default_value = "128")]
+    seq: Vec<usize>,
+    #[command(flatten)]
+    method: MethodFlags,
+    /// Also measure these modes, beside `all`, and give ratios; `--ist` alone is practical
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "practical", value_delimiter = ',', value_name = "MODES")]
+    ist: Vec<IstMode>,
+    /// Top blocks that keep their graphs; `all` blocks: the whole backward graph is held, as other trainers do
+    #[arg(long, default_value_t = 0)]
+    keep_graphs: usize,
+    /// Steps that are measured, after two that are not; of 50 or more the last tenth is set beside the first
+    #[arg(long, default_value_t = 20)]
+    steps: usize,
+    /// Also say what the time of a step is spent on
+    #[arg(long)]
+    profile: bool,
+    /// auto, cpu, wgpu, cuda or cuda:INDEX
+    #[arg(long, default_value = "auto")]
+    device: DeviceChoice,
+}
+
+impl Bench {
+    /// Measures modes beside each other, or lengths one after the other.
+    pub async fn run(self, json: bool) -> Result<(), Problem> {
+        let geometry = self.geometry()?;
+        let opened = open::device(self.device, json).await?;
+        let base = Llama::random(geometry, 0, &opened.device)?;
+        match self.seq[..] {
+            [seq] => self.modes(seq, &base, &opened, json).await,
+            _ => self.lengths(&base, &opened, json).await,
+        }
+    }
+
+    /// Reads the geometry and refuses what cannot be measured.
+    fn geometry(&self) -> Result<LlamaConfig, Problem> {
+        let at = self.geometry.display().to_string();
+        let geometry: Value = serde_json::from_slice(&open::read(&self.geometry)?)
+            .map_err(|e| Problem::input(format!("not JSON: {e}")).at(&at).next("give a config.json"))?;
+        let geometry = LlamaConfig::from_json(&geometry, &at)?;
+        if self.batch == 0 || self.steps == 0 || self.seq.iter().any(|seq| *seq < 2) {
+            return Err(Problem::input("--batch and --steps must be 1 or more, --seq 2 or more"));
+        }
+        if let Some(seq) = self.seq.iter().find(|seq| **seq > geometry.max_position_embeddings) {
+            let what = format!("--seq {seq} is beyond the context of {}", geometry.max_position_embeddings);
+            return Err(Problem::input(what).at(&at).next("use a shorter --seq"));
+        }
+        if self.seq.len() > 1 && (self.profile || !self.ist.is_empty()) {
+            return Err(Problem::input("--ist and --profile look at one length").at("--seq").next("give one length"));
+        }
+        Ok(geometry)
+    }
+
+    /// The modes take turns step by step, so that a drift of the machine meets all alike.
+    async fn modes(&self, seq: usize, base: &Llama, opened: &Opened, json: bool) -> Result<(), Problem> {
+        let mut modes = vec![IstMode::All];
+        modes.extend(self.ist.iter().filter(|m| **m != IstMode::All));
+        let mut all = Vec::new();
+        for mode in modes {
+            all.push(self.start(mode, seq, base).await?);
+        }
+        for one in &mut all {
+            for _ in 0..WARM_UP {
+                one.step().await?;
+            }
+        }
+        for _ in 0..self.steps {
+            for one in &mut all {
+                one.measure(opened).await?;
+            }
+        }
+        let on_host = opened.info.device == "cpu";
+        if !on_host {
+            all[0].traffic = Some(self.traffic(&mut all[0], seq, base, opened).await?);
+        }
+        let shares = if self.profile { profile::profile(&mut all[0], on_host).await? } else { Vec::new() };
+        let peaks = Peaks::measure(&opened.device).await?;
+        let tokens = (self.batch * seq) as f64;
+        let report = |one: &Measured| one.report(tokens, &all[0], self.work(one, seq, base), peaks);
+        let mut reports: Vec<Value> = all.iter().map(report).collect();
+        if self.profile {
+            reports[0]["profile"] = json!(shares);
+        }
+        if json {
+            reports.iter().for_each(|r| println!("{r}"));
+            return Ok(());
+        }
+        println!(
+            "peaks measured: {:.1} GFLOP/s in products, {:.1} GB/s in copies",
+            peaks.flops / 1e9,
+            peaks.bytes / 1e9
+        );
+        println!(
+            "mode        tokens/s   step ms (mean)   GFLOP   of peak   layers   depth   step MiB average   peak   time ×   average ×   peak ×"
+        );
+        all.iter().zip(&reports).for_each(|(one, r)| one.print(r));
+        for (one, report) in all.iter().zip(&reports) {
+            let mode = report["mode"].as_str().unwrap_or("");
+            if let Some(long) = one.long_run() {
+                println!("{mode}: {long}");
+            }
+            if let Some(traffic) = &one.traffic {
+                println!("{mode}: {traffic}");
+            }
+        }
+        if self.profile {
+            profile::print(&shares, on_host);
+        }
+        Ok(())
+    }
+
+    /// The lengths one after the other, each with a trainer of its own.
+    async fn lengths(&self, base: &Llama, opened: &Opened, json: bool) -> Result<(), Problem> {
+        let mut lengths = Vec::new();
+        for seq in self.seq.iter().copied() {
+            // What a shorter length has left in a pool is not this one's.
+            opened.device.memory_cleanup();
+            let mut one = self.start(IstMode::All, seq, base).await?;
+            for _ in 0..WARM_UP {
+                one.step().await?;
+            }
+            for _ in 0..self.steps {
+                one.measure(opened).await?;
+            }
+            lengths.push(Length {
+                seq,
+                tokens: self.batch * seq,
+                step_seconds: median(&one.seconds),
+                step_flops: self.work(&one, seq, base).flops,
+                peak_bytes: most(&one.bytes),
+            });
+        }
+        let rows = Growth::of(&lengths);
+        if json {
+            rows.iter().for_each(|row| println!("{}", json!(row)));
+        } else {
+            println!("{}", Growth::HEAD);
+            rows.iter().for_each(Growth::print);
+        }
+        Ok(())
+    }
+
+    /// What one more step asks of a GPU; and models of one and of two blocks, for what a block adds.
+    async fn traffic(
+        &self,
+        one: &mut Measured,
+        seq: usize,
+        base: &Llama,
+        opened: &Opened,
+    ) -> Result<StepTraffic, Problem> {
+        let wgpu = opened.info.device == "wgpu";
+        let step = Traffic::of(wgpu, one.step()).await?;
+        let mut dispatches = Vec::new();
+        for layers in [1, 2] {
+            let geometry = LlamaConfig { num_hidden_layers: layers, ..base.config.clone() };
+            let mut shallow = self.start(IstMode::All, seq, &Llama::random(geometry, 0, &opened.device)?).await?;
+            for _ in 0..WARM_UP {
+                shallow.step().await?;
+            }
+            dispatches.push(Traffic::of(wgpu, shallow.step()).await?.dispatches);
+        }
+        Ok(StepTraffic { step, dispatches_a_block: dispatches[1].saturating_sub(dispatches[0]) })
+    }
+
+    fn work(&self, one: &Measured, seq: usize, base: &Llama) -> Work {
+        let model = base.config.report("", base.config.parameters());
+        let step = Step { rows: self.batch, seq, depth: one.depth(), kept: self.keep_graphs.min(model.layers) };
+        Work::of(&model, &one.methods, step)
+    }
+
+    fn rows(&self, seq: usize, vocabulary: usize) -> Dataset {
+        let row = |i: usize| {
+            let mut rng = draws(0, "bench", [i as u64, 0]);
+            let tokens = (0..seq).map(|_| rng.random_range(0..vocabulary as u32)).collect();
+            Sequence { tokens, learned: (0..seq).map(|t| t > 0).collect() }
+        };
+        let train: Vec<_> = (0..self.batch.max(16)).map(row).collect();
+        Dataset { validation: train.iter().take(16).cloned().collect(), train, ..Dataset::default() }
+    }
+
+    async fn start(&self, mode: IstMode, seq: usize, base: &Llama) -> Result<Measured, Problem> {
+        let mut config = RunConfig { ist: IstConfig::preset(mode), ..RunConfig::default() };
+        self.method.clone().apply(&mut config.method, &base.config.report("", base.config.parameters()))?;
+        config.train.batch_size = self.batch;
+        // One more is counted, and some are looked at.
+        config.train.steps = WARM_UP + self.steps + 1 + profile::STEPS;
+        (config.train.keep_graphs, config.train.graph_memory) = (self.keep_graphs, 0);
+        config.validate()?;
+        let mut model = base.clone();
+        model.attach(&config.method, 0).await?;
+        let hook = hook_for(&config, model.layers.len());
+        let methods = config.method.clone();
+        let dataset = Rc::new(self.rows(seq, base.config.vocab_size));
+        let trainer = Trainer::new(config, model, dataset, hook, Identity::default())?;
+        Ok(Measured::new(mode, methods, trainer))
+    }
+}
