@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 pub enum ProblemKind {
     /// Input or usage: exit code 2.
     Input,
-    /// Device or memory: exit code 3.
+    /// The device: exit code 3.
     Device,
+    /// The device's memory is exhausted: exit code 3.
+    Memory,
     /// The disk, or the browser's storage: exit code 3.
     Storage,
     /// The numbers went wrong (loss is not finite): exit code 3.
@@ -23,7 +25,7 @@ impl ProblemKind {
     pub fn exit_code(self) -> u8 {
         match self {
             Self::Input => 2,
-            Self::Device | Self::Storage | Self::Numeric => 3,
+            Self::Device | Self::Memory | Self::Storage | Self::Numeric => 3,
             Self::Internal => 1,
         }
     }
@@ -45,6 +47,16 @@ pub struct Problem {
     pub next: String,
 }
 
+/// What drivers and browsers say when they cannot allocate: cubecl, CUDA, Vulkan and WebGPU; JavaScript.
+const EXHAUSTED: [&str; 6] = [
+    "out of memory",
+    "out of device memory",
+    "outofmemory",
+    "can't allocate buffer",
+    "allocation failed",
+    "memory allocation of",
+];
+
 fn place(at: &str) -> String {
     if at.is_empty() { String::new() } else { format!(" ({at})") }
 }
@@ -60,6 +72,21 @@ impl Problem {
         Self::new(ProblemKind::Input, what)
     }
 
+    /// What the words of a device, a driver or a browser come to: its memory is exhausted, or it is gone.
+    pub fn of_device(words: &str) -> Self {
+        let plain = words.to_lowercase().replace(['_', '-'], " ");
+        if !EXHAUSTED.iter().any(|sign| plain.contains(sign)) {
+            return Self::new(ProblemKind::Device, format!("the device stopped answering: {words}"))
+                .next("start again from the last checkpoint");
+        }
+        let first = words.lines().map(str::trim).find(|line| {
+            let plain = line.to_lowercase().replace(['_', '-'], " ");
+            EXHAUSTED.iter().any(|sign| plain.contains(sign))
+        });
+        Self::new(ProblemKind::Memory, format!("the device's memory is exhausted: {}", first.unwrap_or(words)))
+            .next("the last checkpoint stands; start anew with a smaller batch_size, max_length or graph_memory")
+    }
+
     /// Says where: a file, a row, a field.
     #[must_use]
     pub fn at(mut self, at: impl Into<String>) -> Self {
@@ -72,5 +99,31 @@ impl Problem {
     pub fn next(mut self, next: impl Into<String>) -> Self {
         self.next = next.into();
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exhausted_memory_is_told_from_a_lost_device() {
+        for words in [
+            "IoError\nCaused by:\n  out of device memory allocating 1073741824 bytes\nbacktrace",
+            "can't allocate buffer of size: 5000000000",
+            "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")",
+            "wgpu error: Out of Memory",
+            "An out-of-memory error happened during launch",
+            "RangeError: Array buffer allocation failed",
+        ] {
+            let problem = Problem::of_device(words);
+            assert_eq!((problem.kind, problem.kind.exit_code()), (ProblemKind::Memory, 3), "{words}");
+            assert!(problem.next.contains("batch_size"), "{problem:?}");
+        }
+        let told = Problem::of_device("IoError\n  out of device memory allocating 8 bytes\n  0: core::panicking");
+        assert_eq!(told.what, "the device's memory is exhausted: out of device memory allocating 8 bytes");
+        for words in ["Destroyed: the driver was reset", "an illegal memory access"] {
+            assert_eq!(Problem::of_device(words).kind, ProblemKind::Device, "{words}");
+        }
     }
 }

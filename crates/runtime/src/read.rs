@@ -1,14 +1,14 @@
 //! Reading tensors back. Nothing in the hot path calls these.
 
 use burn::tensor::Tensor;
-use stratune_protocol::{Problem, ProblemKind};
+use stratune_protocol::Problem;
 
 /// The values of a tensor in row-major order, as f32.
 ///
 /// # Errors
 /// The device is lost, or out of memory.
 pub async fn read_f32<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, Problem> {
-    let data = tensor.inner().into_data_async().await.map_err(|e| lost(&format!("{e:?}")))?;
+    let data = tensor.inner().into_data_async().await.map_err(|e| Problem::of_device(&format!("{e:?}")))?;
     Ok(data.iter::<f32>().collect())
 }
 
@@ -22,9 +22,4 @@ pub async fn read_scalars(tensors: Vec<Tensor<1>>) -> Result<Vec<f64>, Problem> 
     }
     let joined = Tensor::cat(tensors.into_iter().map(|t| t.inner().reshape([1])).collect(), 0);
     Ok(read_f32(joined).await?.into_iter().map(f64::from).collect())
-}
-
-fn lost(detail: &str) -> Problem {
-    Problem::new(ProblemKind::Device, format!("the device stopped answering: {detail}"))
-        .next("start again from the last checkpoint; if it was memory, lower the batch size or the length")
 }
