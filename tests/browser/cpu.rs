@@ -85,3 +85,13 @@ async fn storage_keeps_the_newest_checkpoint_and_files_of_a_run() {
     }
     assert!(files.names().await.unwrap().is_empty());
 }
+
+/// No proof: what `cargo xtask bench tab` prints.
+#[wasm_bindgen_test]
+#[ignore = "a measurement"]
+async fn speed() {
+    common::start();
+    let device = Device::flex();
+    console_log!("{:.0} tokens/s", stratune_tests::speed::tokens_per_second(&device, 10).await);
+    common::no_errors();
+}

@@ -68,3 +68,13 @@ async fn a_dispatch_is_cheap() {
     console_log!("{:.3} ms a dispatch", 1e3 * each);
     assert!(each < 1.5e-3, "{each} s a dispatch");
 }
+
+/// No proof: what `cargo xtask bench tab` prints.
+#[wasm_bindgen_test]
+#[ignore = "a measurement"]
+async fn speed() {
+    common::start();
+    let device = open_wgpu().await.unwrap().device;
+    console_log!("{:.0} tokens/s", stratune_tests::speed::tokens_per_second(&device, 10).await);
+    common::no_errors();
+}

@@ -4,7 +4,9 @@ use burn::tensor::Device;
 use serde::Deserialize;
 use stratune_data::Tokenizer;
 use stratune_peft::{Param, Parameters, Visitor};
+use stratune_protocol::{MethodConfig, RunConfig, TrainConfig};
 use stratune_runtime::{block_on, open_wgpu};
+use stratune_tests::runs::{Witness, trainer};
 use stratune_tests::{checks, fixtures};
 use stratune_train::{AdamW, Moment, clip};
 
@@ -32,6 +34,37 @@ fn on_wgpu() {
                 println!("skipped: STRATUNE_DATA is not set");
             }
         }
+    }
+}
+
+/// Fifty steps by the shaders of a graphics adapter and by the CPU's own operations, which share no code: each loss within
+/// 1 % and each number that trains within 1e-3. Rounding differs at every sum, and steps carry it on.
+#[test]
+fn fifty_steps_on_wgpu_are_those_on_the_cpu() {
+    let Ok(opened) = block_on(open_wgpu()).inspect_err(|problem| println!("skipped: {problem}")) else { return };
+    let lora = MethodConfig { rank: Some(4), ..MethodConfig::default() };
+    let config = RunConfig {
+        method: lora.into(),
+        train: TrainConfig { steps: 50, batch_size: 4, log_every: 1, ..TrainConfig::default() },
+        ..RunConfig::default()
+    };
+    let run = |device: &Device| {
+        let mut trainer = trainer(&config, 3, device);
+        let mut witness = Witness::default();
+        block_on(witness.watch(&mut trainer)).unwrap();
+        (witness.losses(), witness.last().tensors.clone())
+    };
+    let (losses, tensors) = run(&opened.device);
+    let (cpu_losses, cpu_tensors) = run(&Device::flex());
+    assert_eq!(losses.len(), 50);
+    assert!(cpu_losses[49] < 0.9 * cpu_losses[0], "nothing is learned: {cpu_losses:?}");
+    for (step, (on_wgpu, on_cpu)) in losses.iter().zip(&cpu_losses).enumerate() {
+        assert!((on_wgpu / on_cpu - 1.0).abs() < 0.01, "step {step}: {on_wgpu} and {on_cpu}");
+    }
+    assert_eq!(tensors.len(), cpu_tensors.len());
+    for (name, tensor) in tensors.iter().filter(|(name, _)| !name.contains("moment")) {
+        let off = checks::worst(&tensor.data, &cpu_tensors[name].data);
+        assert!(off < 1e-3, "{name} is off by {off}");
     }
 }
 

@@ -6,5 +6,6 @@
 pub mod checks;
 pub mod fixtures;
 pub mod runs;
+pub mod speed;
 
 pub use checks::worst;

@@ -1,10 +1,15 @@
-//! `cargo xtask bench`
+//! `cargo xtask bench`: the command line's, or that of the engine in a tab.
 
 use crate::places::Places;
 use crate::shell::{self, Failure};
+use crate::test;
 
 /// Builds the command line with optimisation and runs its `bench` with the arguments as they are.
+/// `tab` times a step of a small model in a browser instead, on the CPU and on WebGPU.
 pub fn run(places: &Places, arguments: &[String]) -> Result<(), Failure> {
+    if arguments == ["tab"] {
+        return test::speed_in_tab(places);
+    }
     let cargo = &mut places.cargo();
     // The paths among the arguments mean the folder that the user is in.
     if let Ok(here) = std::env::current_dir() {

@@ -17,7 +17,8 @@ const USAGE: &str = "\
 cargo xtask web   [--port 8080] [--no-serve]   install what the page needs, build it, serve it on this machine
 cargo xtask test  [--only lint|native|browser|e2e]   everything that must hold, or one part of it
 cargo xtask ci    the same as test
-cargo xtask bench --geometry CONFIG.JSON [--batch N] [--seq N] …   `stratune bench`, built with optimisation";
+cargo xtask bench --geometry CONFIG.JSON [--batch N] [--seq N] …   `stratune bench`, built with optimisation
+cargo xtask bench tab   a step of a small model in a browser, on its CPU and on WebGPU";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -105,6 +105,15 @@ fn in_browser(places: &Places) -> Command {
     with_driver(cargo)
 }
 
+/// Runs the browser tests that are measurements, and shows what they print.
+pub fn speed_in_tab(places: &Places) -> Result<(), Failure> {
+    browser::ensure_chromium()?;
+    web::prepare(places)?;
+    let mut cargo = in_browser(places);
+    cargo.args(["--", "--ignored", "--nocapture"]);
+    step("speed in a tab", || shell::run(&mut cargo))
+}
+
 /// The same selection of crates as for the native tests, so that nothing is compiled again.
 fn end_to_end(places: &Places) -> Command {
     let mut cargo = workspace(places);
