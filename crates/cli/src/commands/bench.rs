@@ -142,6 +142,8 @@ impl Bench {
         self.method.clone().apply(&mut config.method, &base.config.report("", base.config.parameters()))?;
         config.train.batch_size = self.batch;
         config.train.steps = self.steps + 2;
+        // As many rows as were asked for.
+        config.train.packing = false;
         (config.train.keep_graphs, config.train.graph_memory) = (self.keep_graphs, 0);
         config.validate()?;
         let mut model = base.clone();
