@@ -13,7 +13,7 @@ use stratune_session::attach;
 use stratune_store::{Adapter, HostTensor, Tensors};
 use stratune_tests::fixtures::ids;
 use stratune_tests::runs::small;
-use stratune_train::{Hook, Lab};
+use stratune_train::{Batching, Hook, Lab};
 
 const LAYERS: usize = 6;
 const CRUCIAL: usize = 3;
@@ -86,7 +86,7 @@ fn a_useless_block_is_ranked_last_and_a_crucial_one_first() {
         let step_size = if mode == IstMode::Faithful { 10.0 } else { 0.2 };
         let config = IstConfig { step_size, interval: 1, ..IstConfig::preset(mode) };
         let mut hook = Ist::new(&config, LAYERS, 8, 17);
-        let lab = Lab::new(&model, &dataset, 16);
+        let lab = Lab::new(&model, &dataset, Batching::packed(16));
         let mut probabilities = BTreeMap::new();
         for step in 0..250 {
             let selection = block_on(hook.before_step(step, &lab)).unwrap();

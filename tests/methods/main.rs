@@ -1,6 +1,7 @@
 //! Every method of the table, by the same checks: a new method is tested by being listed.
 
 mod for_peft;
+mod packing;
 mod proofs;
 mod selective;
 mod suite;
@@ -72,6 +73,15 @@ fn every_method_passes_every_check() {
         println!("{name}");
         block_on(suite::all(&name, &methods, &device));
     }
+}
+
+#[test]
+fn packing_is_a_matter_of_layout() {
+    let device = Device::flex();
+    for (name, methods) in table() {
+        block_on(packing::same_loss_and_gradients(&name, methods, &device));
+    }
+    block_on(packing::all(&device));
 }
 
 #[test]

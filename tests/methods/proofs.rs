@@ -14,7 +14,7 @@ use stratune_runtime::read_f32;
 use stratune_tests::fixtures::ids;
 use stratune_tests::runs::{Witness, counting, small};
 use stratune_tests::worst;
-use stratune_train::{Everything, Identity, Trainer, measure};
+use stratune_train::{Batching, Everything, Identity, Trainer, measure};
 
 use super::suited;
 use crate::suite::{LAYERS, TEXT, fresh, moved, says};
@@ -133,7 +133,7 @@ async fn every_rank_of_dylora_is_usable(device: &Device) {
         run(&config, model, &down).await
     };
     let rows: Vec<_> = down.train.iter().collect();
-    let loss = async |model: &Llama| measure(model, &rows, 8, None).await.expect("a loss").loss;
+    let loss = async |model: &Llama| measure(model, &rows, Batching::packed(8), None).await.expect("a loss").loss;
     let cut = |model: &Llama, rank: usize| {
         let mut model = model.clone();
         for block in &mut model.layers {
@@ -342,7 +342,9 @@ async fn more_dimensions_steer_further(device: &Device) {
             config.train.learning_rate = 0.05;
             config.train.weight_decay = 0.0;
             let model = fresh(&config.method, device).await;
-            losses.push(measure(&trained(config, model).await, &rows, 8, None).await.expect("a loss").loss);
+            losses.push(
+                measure(&trained(config, model).await, &rows, Batching::packed(8), None).await.expect("a loss").loss,
+            );
         }
         assert!(losses.is_sorted_by(|a, b| a > b), "{kind}: {losses:?}");
     }

@@ -15,7 +15,7 @@ use stratune_store::{MemoryFolder, read_adapter};
 use stratune_tests::fixtures::ids;
 use stratune_tests::runs::{Witness, counting, small};
 use stratune_tests::worst;
-use stratune_train::{Demand, Identity, Trainer, Uploaded, measure, sweep};
+use stratune_train::{Batching, Demand, Identity, Trainer, Uploaded, measure, sweep};
 
 use super::suited;
 
@@ -267,12 +267,12 @@ async fn learns(name: &str, methods: &Methods, device: &Device) {
     let dataset = Rc::new(counting(40, 12));
     let model = fresh(methods, device).await;
     let rows: Vec<&Sequence> = dataset.train.iter().collect();
-    let before = measure(&model, &rows, 8, None).await.expect("a loss").loss;
+    let before = measure(&model, &rows, Batching::packed(8), None).await.expect("a loss").loss;
     let mut trainer =
         Trainer::new(config, model, dataset.clone(), Box::new(stratune_train::Everything), Identity::default())
             .expect("a run");
     Witness::default().watch(&mut trainer).await.expect("a run to its end");
-    let after = measure(&trainer.model, &rows, 8, None).await.expect("a loss").loss;
+    let after = measure(&trainer.model, &rows, Batching::packed(8), None).await.expect("a loss").loss;
     assert!(after < before - 5e-4, "{name}: from {before} to {after}");
 }
 
@@ -351,13 +351,13 @@ async fn obeys_ist(name: &str, methods: &Methods, device: &Device) {
     }
     let model = moved(methods, device).await;
     let rows: Vec<&Sequence> = dataset.train.iter().take(6).collect();
-    let base = measure(&base_of(methods, device).await, &rows, 8, None).await.expect("a loss").loss;
-    let damped = measure(&model, &rows, 8, Some(&[0.0; LAYERS])).await.expect("a loss").loss;
+    let base = measure(&base_of(methods, device).await, &rows, Batching::packed(8), None).await.expect("a loss").loss;
+    let damped = measure(&model, &rows, Batching::packed(8), Some(&[0.0; LAYERS])).await.expect("a loss").loss;
     // The last norm belongs to no block and is not damped.
     let whole = methods.iter().all(|m| m.kind != MethodKind::LayerNorm);
     assert!(!whole || (damped - base).abs() < 1e-6 * base.abs(), "{name}: damped to nothing {damped}, base {base}");
-    let full = measure(&model, &rows, 8, Some(&[1.0; LAYERS])).await.expect("a loss").loss;
-    let plain = measure(&model, &rows, 8, None).await.expect("a loss").loss;
+    let full = measure(&model, &rows, Batching::packed(8), Some(&[1.0; LAYERS])).await.expect("a loss").loss;
+    let plain = measure(&model, &rows, Batching::packed(8), None).await.expect("a loss").loss;
     assert_eq!(full, plain, "{name}: undamped is untouched");
     assert!(damped != plain, "{name}: damping does something");
 }

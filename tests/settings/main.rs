@@ -106,6 +106,7 @@ fn turns() -> Vec<(&'static str, Change, Change)> {
         ("train.epochs", nothing, |c| c.train.epochs = 0.5),
         ("train.batch_size", nothing, |c| c.train.batch_size = 5),
         ("train.accumulation", nothing, |c| c.train.accumulation = 2),
+        ("train.packing", nothing, |c| c.train.packing = false),
         ("train.optimiser", nothing, |c| c.train.optimiser = OptimiserKind::Mezo),
         ("train.perturbation", |c| c.train.optimiser = OptimiserKind::Mezo, |c| c.train.perturbation = 0.1),
         ("train.learning_rate", nothing, |c| c.train.learning_rate = 0.01),
@@ -193,6 +194,7 @@ fn keep_graphs_holds_more() {
     let of = |keep_graphs: usize| {
         let mut config = base();
         (config.train.keep_graphs, config.train.graph_memory) = (keep_graphs, 0);
+        config.train.packing = false;
         config.ist.mode = IstMode::All;
         config.train.steps = 2;
         peak(&config)
@@ -202,6 +204,7 @@ fn keep_graphs_holds_more() {
     // A budget in which all fit keeps all: the graphs of 4 rows of 32 positions in eight blocks are below a MiB.
     let mut config = base();
     (config.ist.mode, config.train.steps, config.train.graph_memory) = (IstMode::All, 2, 1);
+    config.train.packing = false;
     let fitted = peak(&config).0;
     assert!(fitted.abs_diff(much) * 20 < much, "the memory of graphs is a budget: {fitted} {much}");
     assert_eq!(twice.checkpoints.len(), kept.checkpoints.len());
@@ -213,6 +216,7 @@ fn frugal_methods_hold_less() {
         let mut config = RunConfig { method: kind.into(), ..RunConfig::default() };
         config.train.keep_graphs = 8;
         config.train.batch_size = 32;
+        config.train.packing = false;
         config.train.steps = 2;
         config.train.optimiser = optimiser;
         peak(&config).0

@@ -167,6 +167,9 @@ struct TrainFlags {
     /// Batches added up to one step [default: 1]
     #[arg(long)]
     accumulation: Option<usize>,
+    /// Whether short rows share a row of the batch [default: true]
+    #[arg(long, value_name = "true|false")]
+    packing: Option<bool>,
     /// adamw, or mezo, which needs no backward pass [default: adamw]
     #[arg(long)]
     optimiser: Option<OptimiserKind>,
@@ -342,6 +345,7 @@ impl TrainFlags {
         set(&mut train.epochs, self.epochs);
         set(&mut train.batch_size, self.batch_size);
         set(&mut train.accumulation, self.accumulation);
+        set(&mut train.packing, self.packing);
         set(&mut train.optimiser, self.optimiser);
         set(&mut train.perturbation, self.perturbation);
         set(&mut train.learning_rate, self.learning_rate);

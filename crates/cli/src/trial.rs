@@ -42,7 +42,7 @@ impl Trial {
         let held_out = read_rows(&open::files(&[held_out.to_string()])?, &config.data)?;
         let max_length = config.data.max_length.min(base.context());
         let exam = Exam::new(&held_out, &base.tokenizer, &base.template, max_length)?;
-        let before = exam.loss(&base.model, config.train.batch_size).await?;
+        let before = exam.loss(&base.model, (&config.train).into()).await?;
         Ok(Self { opened, base, exam, before, files })
     }
 

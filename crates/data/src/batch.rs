@@ -1,11 +1,11 @@
 //! Rows side by side: the batch that a step reads.
 
-use crate::Sequence;
+use crate::{Sequence, pack::Layout};
 
 /// Widths are multiples of this, so that few different shapes reach the device.
-const WIDTH_STEP: usize = 32;
+pub(crate) const WIDTH_STEP: usize = 32;
 
-/// Some rows, padded to one width.
+/// Some examples, in rows padded to one width.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
     /// rows × width tokens, row after row, padded on the right with 0.
@@ -14,12 +14,25 @@ pub struct Batch {
     pub rows: usize,
     /// How many tokens a row has, padding included.
     pub width: usize,
-    /// Where each learned token is predicted from: index r × width + t − 1 for the token t of row r, ascending.
+    /// Where each learned token is predicted from: index r × width + t − 1 for the token at t in row r, ascending.
     pub positions: Vec<u32>,
     /// The learned token at each of these positions.
     pub targets: Vec<u32>,
     /// Tokens, padding left out.
     pub real_tokens: usize,
+    /// How the examples lie, if some share a row.
+    pub shared: Option<SharedRows>,
+}
+
+/// What tells the examples of a row from each other. Each number of padding is an example of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SharedRows {
+    /// rows × width: the place of each token within its example.
+    pub places: Vec<u32>,
+    /// rows × width: the place in the row where its example begins.
+    pub begins: Vec<u32>,
+    /// rows × width: the index that it would have in a batch of one example a row; 0 of padding.
+    pub apart: Vec<u32>,
 }
 
 /// The width that a row of `length` tokens is padded to.
@@ -27,15 +40,44 @@ pub(crate) fn padded(length: usize) -> usize {
     length.div_ceil(WIDTH_STEP) * WIDTH_STEP
 }
 
-/// Puts rows side by side, as wide as the longest rounded up to a multiple of 32.
-pub fn collate(rows: &[&Sequence]) -> Batch {
-    let width = padded(rows.iter().map(|row| row.tokens.len()).max().unwrap_or(0));
-    let mut batch = Batch { tokens: vec![0; rows.len() * width], rows: rows.len(), width, ..Batch::default() };
-    for (r, row) in rows.iter().enumerate() {
-        let start = r * width;
-        batch.tokens[start..start + row.tokens.len()].copy_from_slice(&row.tokens);
-        batch.real_tokens += row.tokens.len();
-        for (t, (&token, &learned)) in row.tokens.iter().zip(&row.learned).enumerate().skip(1) {
+/// Puts examples side by side, one a row, as wide as the longest rounded up to a multiple of 32.
+pub fn collate(examples: &[&Sequence]) -> Batch {
+    laid(examples, &Layout::apart(&lengths(examples)))
+}
+
+/// Puts examples into as little room as they need, several to a row where that saves any.
+pub fn pack(examples: &[&Sequence]) -> Batch {
+    let lengths = lengths(examples);
+    let (layout, apart) = (Layout::packed(&lengths), Layout::apart(&lengths));
+    let shared = (layout != apart).then(|| shared_rows(&lengths, &layout, apart.width));
+    Batch { shared, ..laid(examples, &layout) }
+}
+
+fn lengths(examples: &[&Sequence]) -> Vec<usize> {
+    examples.iter().map(|example| example.tokens.len()).collect()
+}
+
+/// Where each example begins: row after row.
+fn starts(lengths: &[usize], layout: &Layout) -> Vec<(usize, usize)> {
+    let mut starts = Vec::with_capacity(lengths.len());
+    for (r, row) in layout.rows.iter().enumerate() {
+        let mut start = r * layout.width;
+        for &example in row {
+            starts.push((example, start));
+            start += lengths[example];
+        }
+    }
+    starts
+}
+
+fn laid(examples: &[&Sequence], layout: &Layout) -> Batch {
+    let (rows, width) = (layout.rows.len(), layout.width);
+    let mut batch = Batch { tokens: vec![0; rows * width], rows, width, ..Batch::default() };
+    for (example, start) in starts(&lengths(examples), layout) {
+        let example = examples[example];
+        batch.tokens[start..start + example.tokens.len()].copy_from_slice(&example.tokens);
+        batch.real_tokens += example.tokens.len();
+        for (t, (&token, &learned)) in example.tokens.iter().zip(&example.learned).enumerate().skip(1) {
             if learned {
                 batch.positions.push((start + t - 1) as u32);
                 batch.targets.push(token);
@@ -43,6 +85,23 @@ pub fn collate(rows: &[&Sequence]) -> Batch {
         }
     }
     batch
+}
+
+fn shared_rows(lengths: &[usize], layout: &Layout, width_apart: usize) -> SharedRows {
+    let (count, width) = (layout.rows.len() * layout.width, layout.width);
+    let mut shared = SharedRows {
+        places: vec![0; count],
+        begins: (0..count).map(|i| (i % width) as u32).collect(),
+        apart: vec![0; count],
+    };
+    for (example, start) in starts(lengths, layout) {
+        for t in 0..lengths[example] {
+            shared.places[start + t] = t as u32;
+            shared.begins[start + t] = (start % width) as u32;
+            shared.apart[start + t] = (example * width_apart + t) as u32;
+        }
+    }
+    shared
 }
 
 #[cfg(test)]
@@ -69,5 +128,31 @@ mod tests {
             assert_eq!(collate(&[&row(&vec![9; length], &[])]).width, width);
         }
         assert_eq!(collate(&[]), Batch::default());
+    }
+
+    /// Three examples, of which two share a row; each token is there once, and padding is alone.
+    #[test]
+    fn examples_share_rows() {
+        let long: Vec<u32> = (100..131).collect();
+        let rows = [row(&[1, 2, 3], &[2]), row(&long, &[30]), row(&[4, 5], &[1])];
+        let batch = pack(&rows.iter().collect::<Vec<_>>());
+        assert_eq!((batch.rows, batch.width, batch.real_tokens), (2, 32, 36));
+        assert_eq!(batch.tokens[..6], [1, 2, 3, 4, 5, 0]);
+        assert_eq!(batch.tokens[32..63], long);
+        assert_eq!((batch.positions, batch.targets), (vec![1, 3, 32 + 29], vec![3, 5, 130]));
+        let shared = batch.shared.unwrap_or_default();
+        assert_eq!(shared.places[..7], [0, 1, 2, 0, 1, 0, 0]);
+        assert_eq!(shared.begins[..7], [0, 0, 0, 3, 3, 5, 6]);
+        assert_eq!(shared.apart[..6], [0, 1, 2, 64, 65, 0]);
+        assert_eq!((shared.places[62], shared.begins[62], shared.apart[62]), (30, 0, 62));
+        assert_eq!((shared.places[63], shared.begins[63], shared.apart[63]), (0, 31, 0));
+    }
+
+    #[test]
+    fn where_nothing_is_saved_packed_is_collated() {
+        let rows = [row(&[9; 32], &[3]), row(&[8; 20], &[4])];
+        let examples: Vec<_> = rows.iter().collect();
+        assert_eq!(pack(&examples), collate(&examples));
+        assert_eq!(pack(&[]), Batch::default());
     }
 }

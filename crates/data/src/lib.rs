@@ -1,13 +1,15 @@
 //! Files to rows, rows to templated and masked tokens, tokens to batches.
 //!
 //! [`read_rows`] turns bytes into [`Row`]s, a [`Template`] and a [`Tokenizer`] turn rows into [`Sequence`]s, [`load`]
-//! does both and splits off the held-out rows, [`Plan`] says which rows make which batch, and [`collate`] builds it.
+//! does both and splits off the held-out rows, [`Plan`] says which rows make which batch, and [`pack`] or
+//! [`collate`] builds it.
 //! Nothing here knows a tensor, a file system, a thread or a clock.
 
 mod batch;
 mod chat;
 mod dataset;
 mod json;
+mod pack;
 mod plain;
 mod plan;
 mod row;
@@ -19,7 +21,7 @@ mod table;
 mod template;
 mod tokenizer;
 
-pub use batch::{Batch, collate};
+pub use batch::{Batch, SharedRows, collate, pack};
 pub use dataset::{Dataset, load};
 pub use plan::Plan;
 pub use row::{Role, Row, Turn};

@@ -24,6 +24,8 @@ pub struct Pass {
     pub damping: f32,
     /// Present while training.
     pub dropout: Option<Dropout>,
+    /// If several texts share a row: the index of each token in a batch of one text a row, by which dropout is drawn.
+    pub apart: Option<Rc<[u32]>>,
     /// The block's number.
     pub block: usize,
     /// What the methods of all blocks read.
@@ -35,7 +37,7 @@ pub struct Pass {
 impl Pass {
     /// The pass of evaluation and generation.
     pub fn plain(block: usize, shared: Rc<Shared>) -> Self {
-        Self { damping: 1.0, dropout: None, block, shared, rows: None }
+        Self { damping: 1.0, dropout: None, apart: None, block, shared, rows: None }
     }
 
     /// `changed`, or while the block is damped, what lies β of the way from `plain` to it.
@@ -49,8 +51,16 @@ impl Pass {
         let mut rng = draws(key.seed, "dropout", [key.batch, (self.block as u64) << 8 | site]);
         let keep = 1.0 / (1.0 - p);
         let threshold = (f64::from(p) * f64::from(u32::MAX)) as u32;
-        let mask: Vec<f32> =
-            (0..shape.iter().product()).map(|_| if rng.next_u32() < threshold { 0.0 } else { keep }).collect();
+        let mut drawn = |positions: usize| -> Vec<f32> {
+            (0..positions * shape[2]).map(|_| if rng.next_u32() < threshold { 0.0 } else { keep }).collect()
+        };
+        let mask = match &self.apart {
+            None => drawn(shape[0] * shape[1]),
+            Some(apart) => {
+                let all = drawn(apart.iter().max().map_or(0, |last| *last as usize + 1));
+                apart.iter().flat_map(|i| &all[*i as usize * shape[2]..][..shape[2]]).copied().collect()
+            }
+        };
         Some(Tensor::from_data(TensorData::new(mask, shape), device))
     }
 }

@@ -229,6 +229,8 @@ pub struct StepReport {
     pub gradient_norm: f64,
     /// Tokens it read, padding left out.
     pub tokens: u64,
+    /// Tokens it computed on, padding included.
+    pub positions: u64,
     /// Tokens a second over the last steps.
     pub tokens_per_second: f64,
     /// Seconds left, as it goes now.

@@ -3,7 +3,7 @@
 use stratune_data::{Role, Row, Sequence, Source, Template, Tokenizer};
 use stratune_models::Llama;
 use stratune_protocol::{GenerateRequest, Problem};
-use stratune_train::measure;
+use stratune_train::{Batching, measure};
 
 use crate::answer;
 
@@ -63,14 +63,14 @@ impl Exam {
         Ok(Self { sequences, questions })
     }
 
-    /// The mean loss of a learned token, in nats; `batch_size` rows run at once.
+    /// The mean loss of a learned token, in nats; rows are taken as `by` says.
     ///
     /// # Errors
     /// The device does not answer.
-    pub async fn loss(&self, model: &Llama, batch_size: usize) -> Result<f64, Problem> {
+    pub async fn loss(&self, model: &Llama, by: Batching) -> Result<f64, Problem> {
         let mut rows: Vec<&Sequence> = self.sequences.iter().collect();
         rows.sort_by_key(|r| r.tokens.len());
-        Ok(measure(model, &rows, batch_size, None).await?.loss)
+        Ok(measure(model, &rows, by, None).await?.loss)
     }
 
     /// How many questions there are.
@@ -92,7 +92,7 @@ impl Exam {
     ) -> Result<Marks, Problem> {
         let mut rows: Vec<&Sequence> = self.sequences.iter().collect();
         rows.sort_by_key(|r| r.tokens.len());
-        let loss = measure(model, &rows, 16, None).await?.loss;
+        let loss = measure(model, &rows, Batching::packed(16), None).await?.loss;
         let mut exact = 0;
         for (done, (question, right)) in self.questions.iter().enumerate() {
             // An answer twice as long as the right one is wrong, however it ends.

@@ -1,7 +1,7 @@
 //! Loss on rows, forward only.
 
 use burn::tensor::Tensor;
-use stratune_data::{Sequence, collate};
+use stratune_data::Sequence;
 use stratune_kernels::cross_entropy::{Wanted, linear_cross_entropy};
 use stratune_models::Llama;
 use stratune_models::llama::{Alter, Walk};
@@ -9,7 +9,7 @@ use stratune_peft::Pass;
 use stratune_protocol::Problem;
 use stratune_runtime::{read_scalars, yield_now};
 
-use crate::Uploaded;
+use crate::{Batching, Uploaded};
 
 /// A mean loss.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,20 +20,20 @@ pub struct Measured {
     pub tokens: usize,
 }
 
-/// The mean loss of a learned token over `rows`; `damping` multiplies each block's update (none: all by one).
+/// The mean loss of a learned token over `rows`, taken as `by` says; `damping` multiplies each block's update (none: all by one).
 ///
 /// # Errors
 /// The device does not answer.
 pub async fn measure(
     model: &Llama,
     rows: &[&Sequence],
-    batch_size: usize,
+    by: Batching,
     damping: Option<&[f32]>,
 ) -> Result<Measured, Problem> {
     let mut losses = Vec::new();
     let mut tokens = 0;
-    for chunk in rows.chunks(batch_size.max(1)) {
-        let batch = Uploaded::new(&collate(chunk), &model.device());
+    for chunk in rows.chunks(by.size.max(1)) {
+        let batch = by.upload(model, chunk);
         tokens += batch.learned;
         losses.push(loss(model, &batch, damping, None));
         yield_now().await;
@@ -44,7 +44,7 @@ pub async fn measure(
 
 /// Summed loss of one batch, `[1]`.
 pub(crate) fn loss(model: &Llama, batch: &Uploaded, damping: Option<&[f32]>, alter: Option<Alter<'_>>) -> Tensor<1> {
-    let at = model.positions(batch.tokens.dims()[1], 0);
+    let at = batch.places(model);
     let damping = |i: usize| damping.and_then(|d| d.get(i).copied()).unwrap_or(1.0);
     let walk = Walk { pass: &|i| Pass { damping: damping(i), ..model.plain_pass(i) }, alter };
     let x = model.text_of(model.through(model.begin(batch.tokens.clone()), &at, None, walk));

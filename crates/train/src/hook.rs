@@ -6,6 +6,7 @@ use stratune_data::{Dataset, Sequence};
 use stratune_models::Llama;
 use stratune_protocol::{Event, Problem, ProblemKind};
 
+use crate::Batching;
 use crate::evaluate::measure;
 
 /// Which blocks train at a step, and what to tell about it.
@@ -66,13 +67,13 @@ pub enum Rows {
 pub struct Lab<'a> {
     pub(crate) model: &'a Llama,
     pub(crate) dataset: &'a Dataset,
-    pub(crate) batch_size: usize,
+    pub(crate) by: Batching,
 }
 
 impl<'a> Lab<'a> {
-    /// A lab on a model and its data; `batch_size` rows run at once.
-    pub fn new(model: &'a Llama, dataset: &'a Dataset, batch_size: usize) -> Self {
-        Self { model, dataset, batch_size }
+    /// A lab on a model and its data, whose rows are taken as `by` says.
+    pub fn new(model: &'a Llama, dataset: &'a Dataset, by: Batching) -> Self {
+        Self { model, dataset, by }
     }
 
     /// How many blocks there are.
@@ -93,7 +94,7 @@ impl<'a> Lab<'a> {
     pub async fn loss(&self, from: Rows, rows: &[usize], damping: &[f32]) -> Result<f64, Problem> {
         let all = self.rows(from);
         let rows: Vec<&Sequence> = rows.iter().filter_map(|i| all.get(*i)).collect();
-        let loss = measure(self.model, &rows, self.batch_size, Some(damping)).await?.loss;
+        let loss = measure(self.model, &rows, self.by, Some(damping)).await?.loss;
         if !loss.is_finite() {
             let what =
                 format!("the loss of the importance batch is {loss} and the run stops; the last checkpoint stands");

@@ -32,4 +32,4 @@ pub use scout::scout;
 pub use state::{Identity, Record, TrainState};
 pub use sweep::{Demand, Swept, sweep};
 pub use trainer::{Ended, Host, Trainer};
-pub use upload::Uploaded;
+pub use upload::{Batching, Uploaded};

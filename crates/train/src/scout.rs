@@ -2,13 +2,13 @@
 
 use burn::tensor::Tensor;
 use rand::seq::SliceRandom;
-use stratune_data::{Dataset, Sequence, collate};
+use stratune_data::{Dataset, Sequence};
 use stratune_models::Llama;
 use stratune_peft::{Delta, Gradients, Param, Parameters, Visitor, everything, snapshot};
 use stratune_protocol::{MethodConfig, MethodKind, Problem, RunConfig, Target, draws};
 use stratune_runtime::{read_f32, yield_now};
 
-use crate::{AdamW, Demand, Moment, Uploaded, clip, sweep};
+use crate::{AdamW, Batching, Demand, Moment, clip, sweep};
 
 /// Lets every method that needs it choose what trains. Gives a sentence about each.
 ///
@@ -19,7 +19,7 @@ pub async fn scout(model: &mut Llama, config: &RunConfig, dataset: &Dataset) -> 
     for method in config.method.iter().filter(|m| m.kind.scouts()) {
         let rows = rows(dataset, method, config.train.seed);
         match method.kind {
-            MethodKind::SparseAdapter => sparse_adapters(model, config.train.seed, &rows).await?,
+            MethodKind::SparseAdapter => sparse_adapters(model, config, &rows).await?,
             _ => sparse_weights(model, method, config, &rows).await?,
         }
         told.push(format!("{} chose what trains from {} rows", method.kind.title(), rows.len()));
@@ -35,8 +35,8 @@ fn rows<'a>(dataset: &'a Dataset, method: &MethodConfig, seed: u64) -> Vec<&'a S
     rows
 }
 
-fn gradients(model: &Llama, rows: &[&Sequence]) -> Gradients {
-    let batch = Uploaded::new(&collate(rows), &model.device());
+fn gradients(model: &Llama, rows: &[&Sequence], by: Batching) -> Gradients {
+    let batch = by.upload(model, rows);
     let active = vec![true; model.layers.len()];
     let scale = 1.0 / batch.learned.max(1) as f64;
     sweep(model, &batch, &Demand { active: &active, dropout: None, keep_graphs: 0, scale }).gradients
@@ -66,7 +66,7 @@ async fn sparse_weights(
     }
     let scores = match method.kind {
         MethodKind::LtSft => moves(&mut bare, config, rows).await?,
-        _ => fisher(&bare, rows).await,
+        _ => fisher(&bare, rows, (&config.train).into()).await,
     };
     for (i, target, path) in paths {
         let Some(score) = scores.get(&path) else { continue };
@@ -93,10 +93,10 @@ fn freeze(model: &mut Llama) {
 }
 
 /// The diagonal of the empirical Fisher information: the mean over rows of the squared gradients (FISH, eq. 3).
-async fn fisher(model: &Llama, rows: &[&Sequence]) -> Gradients {
+async fn fisher(model: &Llama, rows: &[&Sequence], by: Batching) -> Gradients {
     let mut sums = Gradients::new();
     for row in rows {
-        for (path, gradient) in gradients(model, &[row]) {
+        for (path, gradient) in gradients(model, &[row], by) {
             let square = gradient.square();
             let sum = match sums.remove(&path) {
                 Some(there) => there + square,
@@ -113,8 +113,9 @@ async fn fisher(model: &Llama, rows: &[&Sequence]) -> Gradients {
 async fn moves(model: &mut Llama, config: &RunConfig, rows: &[&Sequence]) -> Result<Gradients, Problem> {
     let before = snapshot(model);
     let mut adam = AdamW::new(config.train.weight_decay);
-    for (step, batch) in rows.chunks(config.train.batch_size).enumerate() {
-        let (whole, _) = clip(gradients(model, batch), 0.0, &model.device());
+    let by = Batching::from(&config.train);
+    for (step, batch) in rows.chunks(by.size).enumerate() {
+        let (whole, _) = clip(gradients(model, batch, by), 0.0, &model.device());
         let at = Moment { seed: config.train.seed, step };
         adam.step(model, whole, config.train.learning_rate, at).await?;
         yield_now().await;
@@ -128,7 +129,8 @@ async fn moves(model: &mut Llama, config: &RunConfig, rows: &[&Sequence]) -> Res
 
 /// What each weight of the whole bottlenecks does to the loss, |w · ∂L/∂w| (SNIP, Lee et al. 2019, arXiv 1810.02340, which
 /// SparseAdapter found to work best), and the places that stay.
-async fn sparse_adapters(model: &mut Llama, seed: u64, rows: &[&Sequence]) -> Result<(), Problem> {
+async fn sparse_adapters(model: &mut Llama, config: &RunConfig, rows: &[&Sequence]) -> Result<(), Problem> {
+    let (seed, by) = (config.train.seed, Batching { size: 8, ..Batching::from(&config.train) });
     let mut whole = model.clone();
     for (i, block) in whole.layers.iter_mut().enumerate() {
         for adapter in &mut block.adapters {
@@ -136,8 +138,8 @@ async fn sparse_adapters(model: &mut Llama, seed: u64, rows: &[&Sequence]) -> Re
         }
     }
     let mut sums = Gradients::new();
-    for batch in rows.chunks(8) {
-        for (path, gradient) in gradients(&whole, batch) {
+    for batch in rows.chunks(by.size) {
+        for (path, gradient) in gradients(&whole, batch, by) {
             let sum = match sums.remove(&path) {
                 Some(there) => there + gradient,
                 None => gradient,

@@ -53,14 +53,17 @@ pub fn sweep(model: &Llama, batch: &Uploaded, demand: &Demand<'_>) -> Swept {
     let active: Vec<bool> = blocks.map(|(block, active)| *active && block.trains(&model.shared)).collect();
     let lowest = active.iter().position(|a| *a).unwrap_or(layers);
     let floor = if trains_input { 0 } else { lowest };
-    let at = model.positions(batch.tokens.dims()[1], 0);
+    let at = batch.places(model);
     let mut gradients = Gradients::new();
     let shared = Rc::new(model.shared.clone());
 
+    let pass = |i: usize| {
+        let apart = batch.apart.clone();
+        Pass { dropout: demand.dropout, apart, ..Pass::plain(i, shared.clone()) }
+    };
     let run = |i: usize, x: Tensor<3>| {
         let needs_input = trains_input || i > floor;
-        let pass = Pass { dropout: demand.dropout, ..Pass::plain(i, shared.clone()) };
-        Graph::of(&model.layers[i], x, &at, pass, active[i], needs_input)
+        Graph::of(&model.layers[i], x, &at, pass(i), active[i], needs_input)
     };
     let mut x = model.begin(batch.tokens.clone());
     let mut kept = Vec::with_capacity(layers - floor);
@@ -73,8 +76,7 @@ pub fn sweep(model: &Llama, batch: &Uploaded, demand: &Demand<'_>) -> Swept {
             if i >= floor {
                 kept.push(Kept::Input(x.clone()));
             }
-            let pass = Pass { dropout: demand.dropout, ..Pass::plain(i, shared.clone()) };
-            x = model.layers[i].forward(x, &at, None, &pass);
+            x = model.layers[i].forward(x, &at, None, &pass(i));
         }
     }
 
@@ -101,7 +103,7 @@ pub fn sweep(model: &Llama, batch: &Uploaded, demand: &Demand<'_>) -> Swept {
 
 /// Loss and gradients of one batch for a ladder: the model runs without a graph, and the ladder alone with one.
 fn beside(model: &Llama, ladder: &Ladder, batch: &Uploaded, demand: &Demand<'_>) -> Swept {
-    let at = model.positions(batch.tokens.dims()[1], 0);
+    let at = batch.places(model);
     let mut x = model.begin(batch.tokens.clone());
     let mut states = vec![x.clone()];
     for (i, block) in model.layers.iter().enumerate() {

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use burn::tensor::Tensor;
 use futures::future::LocalBoxFuture;
-use stratune_data::{Dataset, Plan, Sequence, collate};
+use stratune_data::{Dataset, Plan, Sequence};
 use stratune_models::Llama;
 use stratune_peft::{Dropout, Gradients, count_trainable, restore, snapshot};
 use stratune_protocol::{EndReason, Event, OptimiserKind, Problem, ProblemKind, RunConfig, StepReport};
@@ -13,8 +13,8 @@ use stratune_store::Checkpoint;
 
 use crate::state::{self, Flat, Identity, TrainState};
 use crate::{
-    AdamW, Budget, Demand, Direction, Hook, Lab, Moment, Move, Uploaded, blocks_that_fit, clip, learning_rate, measure,
-    scout, sweep,
+    AdamW, Batching, Budget, Demand, Direction, Hook, Lab, Moment, Move, Uploaded, blocks_that_fit, clip,
+    learning_rate, measure, scout, sweep,
 };
 
 /// The front end of a run.
@@ -215,7 +215,8 @@ impl Trainer {
     async fn step(&mut self, host: &mut dyn Host) -> Result<Pending, Problem> {
         self.choose(host).await?;
         let (step, accumulation) = (self.state.step, self.config.train.accumulation);
-        let lab = Lab::new(&self.model, &self.dataset, self.config.train.batch_size);
+        let by = Batching::from(&self.config.train);
+        let lab = Lab::new(&self.model, &self.dataset, by);
         let selection = self.hook.before_step(step, &lab).await?;
         selection.events.into_iter().for_each(|e| host.emit(e));
         for block in &selection.released {
@@ -223,11 +224,10 @@ impl Trainer {
         }
         let first = (step * accumulation) as u64;
         let cursor = first..first + accumulation as u64;
-        let batches: Vec<_> = cursor.map(|k| (k, collate(&self.rows(&self.plan.batch(k))))).collect();
-        let learned: usize = batches.iter().map(|(_, b)| b.targets.len()).sum();
-        let tokens = batches.iter().map(|(_, b)| b.real_tokens as u64).sum();
-        let device = self.model.device();
-        let batches: Vec<_> = batches.iter().map(|(k, b)| (*k, Uploaded::new(b, &device))).collect();
+        let upload = |k| (k, by.upload(&self.model, &self.rows(&self.plan.batch(k))));
+        let batches: Vec<(u64, Uploaded)> = cursor.map(upload).collect();
+        let sum = |of: fn(&Uploaded) -> usize| batches.iter().map(|(_, batch)| of(batch)).sum::<usize>();
+        let (learned, tokens, positions) = (sum(|b| b.learned), sum(|b| b.real_tokens), sum(Uploaded::size));
         let rate = learning_rate(&self.config.train, step, self.steps);
         let (loss, norm) = match self.config.train.optimiser {
             OptimiserKind::Adamw => self.descend(&batches, &selection.active, learned, rate).await?,
@@ -237,8 +237,9 @@ impl Trainer {
         let report = StepReport {
             step: self.state.step,
             learning_rate: rate,
-            tokens,
-            memory_bytes: memory_in_use(&device),
+            tokens: tokens as u64,
+            positions: positions as u64,
+            memory_bytes: memory_in_use(&self.model.device()),
             sampled: (0..selection.active.len()).filter(|i| selection.active[*i]).collect(),
             ..StepReport::default()
         };
@@ -256,10 +257,7 @@ impl Trainer {
         let train = &self.config.train;
         let device = self.model.device();
         let budget = train.graph_memory << 20;
-        let fits = |batch: &Uploaded| {
-            let positions = batch.tokens.shape().num_elements();
-            blocks_that_fit(&self.model.config, &self.config.method, positions, budget)
-        };
+        let fits = |batch: &Uploaded| blocks_that_fit(&self.model.config, &self.config.method, batch.size(), budget);
         let mut gradients = Gradients::new();
         let mut loss = Tensor::zeros([1], &device);
         for (k, batch) in batches {
@@ -339,7 +337,7 @@ impl Trainer {
         }
         let mut rows: Vec<&Sequence> = self.dataset.validation.iter().collect();
         rows.sort_by_key(|r| r.tokens.len());
-        let loss = measure(&self.model, &rows, self.config.train.batch_size, None).await?.loss;
+        let loss = measure(&self.model, &rows, (&self.config.train).into(), None).await?.loss;
         let step = self.state.step;
         if !loss.is_finite() {
             return Err(not_finite(step, loss));

@@ -1,31 +1,92 @@
 //! A batch on the device.
 
+use std::rc::Rc;
+
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use stratune_data::Batch;
+use stratune_data::{Batch, Sequence, collate, pack};
+use stratune_models::Llama;
+use stratune_models::nn::{Positions, Texts};
+use stratune_protocol::TrainConfig;
+
+/// How many examples run at once, and how they lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Batching {
+    /// Examples in a batch.
+    pub size: usize,
+    /// Whether several share a row, if the model [packs](Llama::packs) them. The numbers are the same up to rounding.
+    pub packing: bool,
+}
 
 /// A batch on the device.
 #[derive(Clone, Debug)]
 pub struct Uploaded {
-    /// `[rows, width]`, padded on the right. Attention is causal, so no real token ever sees the padding.
+    /// `[rows, width]`, padded on the right. No real token ever sees the padding: it comes later, or is a text of its own.
     pub tokens: Tensor<2, Int>,
+    /// What tells the texts of a row from each other; none if each has a row.
+    pub texts: Option<Texts>,
+    /// Then also the index of each token in a batch of one text a row, by which dropout is drawn.
+    pub apart: Option<Rc<[u32]>>,
     /// Rows of `[rows · width]` whose next token is learned: `[learned]`.
     pub positions: Tensor<1, Int>,
     /// That next token: `[learned]`.
     pub targets: Tensor<1, Int>,
     /// How many are learned.
     pub learned: usize,
+    /// Tokens, padding left out.
+    pub real_tokens: usize,
+}
+
+impl Batching {
+    /// `size` examples at once, in as little room as they need.
+    pub fn packed(size: usize) -> Self {
+        Self { size, packing: true }
+    }
+
+    /// Puts examples on the device of the model that is to read them.
+    pub fn upload(self, model: &Llama, examples: &[&Sequence]) -> Uploaded {
+        let batch = if self.packing && model.packs() { pack(examples) } else { collate(examples) };
+        Uploaded::new(&batch, &model.device())
+    }
+}
+
+impl From<&TrainConfig> for Batching {
+    fn from(config: &TrainConfig) -> Self {
+        Self { size: config.batch_size, packing: config.packing }
+    }
 }
 
 impl Uploaded {
     /// Copies a batch to `device`.
     pub fn new(batch: &Batch, device: &Device) -> Self {
         let ids = |values: &[u32]| values.iter().map(|v| *v as i32).collect::<Vec<_>>();
+        let grid = |values: &[u32]| Tensor::from_data(TensorData::new(ids(values), [batch.rows, batch.width]), device);
         let learned = batch.targets.len();
+        let texts = batch.shared.as_ref().map(|shared| {
+            let begins: Vec<f32> = shared.begins.iter().map(|place| *place as f32).collect();
+            let begins = Tensor::from_data(TensorData::new(begins, [batch.rows, batch.width]), device);
+            Texts { places: grid(&shared.places), begins }
+        });
         Self {
-            tokens: Tensor::from_data(TensorData::new(ids(&batch.tokens), [batch.rows, batch.width]), device),
+            tokens: grid(&batch.tokens),
+            texts,
+            apart: batch.shared.as_ref().map(|shared| shared.apart.as_slice().into()),
             positions: Tensor::from_data(TensorData::new(ids(&batch.positions), [learned]), device),
             targets: Tensor::from_data(TensorData::new(ids(&batch.targets), [learned]), device),
             learned,
+            real_tokens: batch.real_tokens,
         }
+    }
+
+    /// Where its tokens are, for the blocks of `model`.
+    pub fn places(&self, model: &Llama) -> Positions {
+        match &self.texts {
+            None => model.positions(self.tokens.dims()[1], 0),
+            Some(texts) => model.positions_among(texts),
+        }
+    }
+
+    /// Tokens that a block reads, padding included.
+    pub fn size(&self) -> usize {
+        self.tokens.shape().num_elements()
     }
 }

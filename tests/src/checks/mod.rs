@@ -4,6 +4,7 @@ mod curve;
 mod gradients;
 mod logits;
 mod methods;
+mod packing;
 mod stories;
 
 use burn::tensor::Device;
@@ -14,6 +15,7 @@ pub use gradients::{
 };
 pub use logits::{adapters_agree_with_peft, logits_agree_with_transformers, merging_changes_nothing};
 pub use methods::methods_learn;
+pub use packing::{examples, packed_is_apart, packing_changes_nothing};
 pub use stories::stories_are_told;
 
 /// All of them. Panics with the first that fails.
@@ -25,6 +27,7 @@ pub async fn all(device: &Device) {
     gradients_agree_with_peft(device).await;
     gradients_agree_with_burns_lora(device).await;
     keeping_graphs_changes_nothing(device).await;
+    packing_changes_nothing(device).await;
     finite_differences(device).await;
     training_follows_pytorch(device).await;
     methods_learn(device).await;

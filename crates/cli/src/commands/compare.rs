@@ -83,7 +83,7 @@ impl Compare {
             for (trainer, entry) in trainers.iter_mut().zip(&mut entries) {
                 // What serves is measured, not what trained.
                 trainer.model.settle(&entry.methods).await?;
-                entry.losses.push(exam.loss(&trainer.model, config.train.batch_size).await?);
+                entry.losses.push(exam.loss(&trainer.model, (&config.train).into()).await?);
             }
         }
         print(&entries, *before, json);

@@ -95,7 +95,7 @@ impl Intrinsic {
                 report::progress(&name, step + 1, steps);
             }
         }
-        trial.exam.loss(&trainer.model, config.train.batch_size).await
+        trial.exam.loss(&trainer.model, (&config.train).into()).await
     }
 }
 

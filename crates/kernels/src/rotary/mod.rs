@@ -55,8 +55,15 @@ impl Rotary {
         self.cos.dims()[2]
     }
 
-    /// Of the `seq` positions after `past` earlier ones, which lie within [`positions`](Self::positions).
+    /// Of the `seq` positions after `past` earlier ones. Those beyond [`positions`](Self::positions) can only be padding, and
+    /// are turned as the last.
     pub fn angles_after(&self, past: usize, seq: usize) -> Angles {
+        let positions = self.positions();
+        if past + seq > positions {
+            let places =
+                (past..past + seq).map(|place| place.min(positions.saturating_sub(1)) as i32).collect::<Vec<_>>();
+            return self.angles_at(&Tensor::from_data(TensorData::new(places, [1, seq]), &self.cos.device()));
+        }
         let of = |table: &Tensor<4>| table.clone().narrow(2, past, seq);
         Angles { cos: of(&self.cos), sin: of(&self.sin) }
     }
@@ -127,6 +134,17 @@ mod tests {
         // Two turns in f32.
         assert!((score(3, 1) - score(12, 10)).abs() < 1e-5);
         assert!((score(3, 1) - score(3, 2)).abs() > 1e-3);
+    }
+
+    /// Rows are padded to more than the context holds.
+    #[test]
+    fn padding_may_lie_beyond_the_last_position() {
+        let rotary = Rotary::new(4, 6, 10_000.0, None, &Device::flex());
+        let x = Tensor::<4>::ones([1, 1, 5, 4], &Device::flex());
+        let within = rotary.angles_after(3, 3).turn(x.clone().narrow(2, 0, 3));
+        let turned = rotary.angles_after(3, 5).turn(x);
+        assert_eq!(turned.dims(), [1, 1, 5, 4]);
+        assert_eq!(turned.narrow(2, 0, 3).into_data(), within.into_data());
     }
 
     /// A row of two texts is turned as each is alone.

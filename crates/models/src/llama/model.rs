@@ -62,9 +62,15 @@ impl Llama {
         self.placed(|rotary| Positions::new(rotary, seq, &pasts, &self.device()))
     }
 
-    /// What the blocks need for rows of several texts from their beginning.
+    /// What the blocks need for rows of several texts from their beginning, if the model [packs](Self::packs) them.
     pub fn positions_among(&self, texts: &Texts) -> Positions {
         self.placed(|rotary| Positions::among(rotary, texts))
+    }
+
+    /// Whether a row of a batch may hold several texts: no method puts positions before a text, and no row has an adapter
+    /// of its own.
+    pub fn packs(&self) -> bool {
+        self.taken_positions() == 0 && self.rows.is_none()
     }
 
     /// The same positions in the heads of the model, and in those of the ladder beside it.

@@ -67,6 +67,9 @@ pub struct TrainConfig {
     pub batch_size: usize,
     /// Batches added up to one step.
     pub accumulation: usize,
+    /// Short rows share a row of the batch, without seeing each other: less padding, and the same numbers up to rounding.
+    /// With a prefix or a prompt each has its own.
+    pub packing: bool,
     /// How gradients become steps.
     pub optimiser: OptimiserKind,
     /// `mezo` only: how far either side is, ε.
@@ -106,6 +109,7 @@ impl Default for TrainConfig {
             epochs: 3.0,
             batch_size: 8,
             accumulation: 1,
+            packing: true,
             optimiser: OptimiserKind::Adamw,
             perturbation: 1e-3,
             learning_rate: 1e-3,

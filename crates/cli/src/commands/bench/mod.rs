@@ -232,6 +232,8 @@ impl Bench {
         config.train.batch_size = self.batch;
         // One more is counted, and some are looked at.
         config.train.steps = WARM_UP + self.steps + 1 + profile::STEPS;
+        // As many rows as were asked for.
+        config.train.packing = false;
         (config.train.keep_graphs, config.train.graph_memory) = (self.keep_graphs, 0);
         config.validate()?;
         let mut model = base.clone();
