@@ -6,7 +6,7 @@
 use burn::tensor::{Int, Tensor, activation::log_softmax};
 
 /// Rows of logits that exist at once. With a vocabulary of 152k in f32 this is 150 MiB.
-const CHUNK: usize = 256;
+pub const CHUNK: usize = 256;
 
 /// A loss and its gradients.
 #[derive(Clone, Debug)]
