@@ -160,6 +160,11 @@ fn wrong_settings() {
     }
     refused(&["train", "--out", path(&out), "--device", "cpu"], "--data");
     refused(&["inspect", path(dir.path())], "config.json");
+    refused(&["inspect"], "nothing is named");
+    refused(&["inspect", "example", "--trial"], "only a model");
+    refused(&["inspect", "starter", "--trial", "--device", "cpu"], "--trial");
+    refused(&["inspect", "starter", "--model", "starter"], "--model");
+    refused(&["inspect", "starter", "--batch-size", "0"], "batch size");
     refused(&["generate", "--prompt", "", "--device", "cpu"], "prompt");
 }
 

@@ -69,6 +69,39 @@ fn a_run_and_what_is_done_with_it() {
     assert_eq!((found["kind"].as_str(), found["step"].as_u64()), (Some("checkpoint"), Some(8)));
 }
 
+/// What a run would need is told before it begins, with what would help if it does not fit, and how long it would take.
+#[test]
+fn a_run_is_forecast() {
+    let found = |arguments: &[&str]| -> Value {
+        let arguments = [&["inspect"], arguments, &["--device", "cpu", "--json"]].concat();
+        serde_json::from_str::<Value>(&done(&arguments)).unwrap()["forecast"].take()
+    };
+    let forecast = found(&["starter", "--data", "example", "--batch-size", "2", "--steps", "6", "--trial"]);
+    let parts: u64 = ["weights", "values", "optimiser", "graphs", "inputs", "work", "checkpoint"]
+        .iter()
+        .map(|part| forecast["parts"][part].as_u64().unwrap())
+        .sum();
+    assert_eq!(forecast["bytes"].as_u64(), Some(parts));
+    assert_eq!((forecast["rows"].as_u64(), forecast["pace"]["steps"].as_u64()), (Some(2), Some(6)));
+    assert!(forecast["positions"].as_u64().unwrap() < 256, "the example's rows are short: {forecast}");
+    assert!(forecast["seconds"].as_f64().unwrap() > 6.0 * forecast["pace"]["step"].as_f64().unwrap());
+
+    // Without data rows are as long as they may be; a quarter of a million million positions fit into no machine.
+    let large = found(&["--model", "starter", "--batch-size", "1000000000", "--max-length", "512"]);
+    assert!(large["pace"].is_null() && large["positions"] == 256, "{large}");
+    if large["limits"]["memory"].is_null() {
+        assert_eq!(large["verdict"], "unknown");
+    } else {
+        assert_eq!(large["verdict"], "wont_fit");
+        let remedy = &large["remedies"][0];
+        assert!(remedy["settings"].as_str().unwrap().starts_with("batch_size "), "{large}");
+        assert!(remedy["bytes"].as_u64() < large["bytes"].as_u64());
+    }
+    let told = done(&["inspect", "starter", "--method", "full", "--device", "cpu"]);
+    assert!(told.contains("fingerprint") && told.contains("gradients and moments"), "{told}");
+    assert!(["\nFits: ", "\nTight: ", "\nWon't fit: ", "\nNeeds "].iter().any(|v| told.contains(v)), "{told}");
+}
+
 #[test]
 fn bench_measures_modes_side_by_side() {
     let geometry = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/tiny-llama/config.json");

@@ -73,6 +73,8 @@ pub struct Witness {
     pub checkpoints: Vec<Checkpoint>,
     /// Stops the run after this step.
     pub stop_after: Option<usize>,
+    /// How often prompts would have been continued.
+    pub samples: usize,
     /// What the run looks at.
     pub control: Control,
 }
@@ -118,6 +120,7 @@ impl Host for Witness {
     }
 
     fn sample<'a>(&'a mut self, _: &'a Llama, _: usize) -> LocalBoxFuture<'a, Result<(), Problem>> {
+        self.samples += 1;
         Box::pin(async { Ok(()) })
     }
 }

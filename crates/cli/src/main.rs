@@ -2,6 +2,8 @@
 
 mod arguments;
 mod commands;
+mod exhausted;
+mod forecast;
 mod interrupt;
 mod open;
 mod report;
@@ -37,8 +39,8 @@ enum Verb {
     Methods(commands::methods::ListMethods),
     /// Make a small model from text alone.
     Pretrain(commands::pretrain::Pretrain),
-    /// Say what a model, adapter, checkpoint or dataset is.
-    Inspect(commands::inspect::Inspect),
+    /// Say what a model, adapter, checkpoint or dataset is, and what a run on the model would need.
+    Inspect(Box<commands::inspect::Inspect>),
     /// Measure speed and memory on random weights.
     Bench(Box<commands::bench::Bench>),
     /// Train many methods on the same rows, and say what each costs and how well it does.
@@ -50,6 +52,7 @@ enum Verb {
 fn main() -> ExitCode {
     let Cli { verb, json } = Cli::parse();
     stratune_runtime::keep_heap();
+    exhausted::watch(json);
     let done = stratune_runtime::block_on(run(verb, json));
     match done {
         Ok(code) => ExitCode::from(code),

@@ -98,7 +98,8 @@ impl Bar {
     }
 }
 
-fn duration(seconds: f64) -> String {
+/// A duration such as `4:05 min`.
+pub fn duration(seconds: f64) -> String {
     let whole = seconds.max(0.0).round() as u64;
     match whole {
         0..60 => format!("{whole} s"),

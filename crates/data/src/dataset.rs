@@ -3,6 +3,7 @@
 use rand::seq::SliceRandom;
 use stratune_protocol::{DataConfig, DataReport, Problem, SkippedRow, draws};
 
+use crate::batch::padded;
 use crate::{Row, Sequence, SourceFile, Template, Tokenizer, read_rows, summary};
 
 /// How many left-out rows a report lists.
@@ -69,6 +70,7 @@ pub fn load(
         tokens: count(&encoded.rows),
         learned_tokens: encoded.rows.iter().map(|row| row.learned_count() as u64).sum(),
         lengths: summary::histogram(&encoded.rows),
+        width: padded(encoded.rows.iter().map(|row| row.tokens.len()).max().unwrap_or(0)),
         preview: summary::preview(&encoded.rows, tokenizer),
         ..DataReport::default()
     };
@@ -201,7 +203,7 @@ mod tests {
         let all = || dataset.train.iter().chain(&dataset.validation);
         assert_eq!(report.tokens, all().map(|row| row.tokens.len() as u64).sum::<u64>());
         assert_eq!(report.learned_tokens, all().map(|row| row.learned_count() as u64).sum::<u64>());
-        assert_eq!(report.lengths, [(32, 20)]);
+        assert_eq!((&report.lengths[..], report.width), (&[(32, 20)][..], 32));
         assert_eq!(report.preview.len(), 5);
         let text: String = report.preview[0].tokens.iter().map(|token| token.text.as_str()).collect();
         assert_eq!(text, "q0\na0<|endoftext|>");

@@ -35,6 +35,11 @@ pub enum Command {
         /// Everything the run depends on.
         config: Box<RunConfig>,
     },
+    /// Time a few steps of such a run, and throw them away. Answer: [`Event::Pace`](crate::Event::Pace).
+    Estimate {
+        /// Everything the run depends on.
+        config: Box<RunConfig>,
+    },
     /// Halt after the step in hand; [`Command::Resume`] goes on.
     Pause,
     /// Go on after [`Command::Pause`].

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Problem, RunConfig, Voice};
+use crate::{Limits, Pace, Problem, RunConfig, Voice};
 
 /// What an engine tells a front end: one JSON line each, in `--json`, in `metrics.jsonl` and over a worker's port.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -113,6 +113,8 @@ pub enum Event {
         /// Its size.
         bytes: u64,
     },
+    /// How long a run would take.
+    Pace(Pace),
     /// Worth knowing, no error.
     Notice {
         /// One sentence.
@@ -133,6 +135,9 @@ pub struct AdapterInfo {
     pub software: bool,
     /// Why this one was chosen.
     pub why: String,
+    /// What it told about its memory.
+    #[serde(default)]
+    pub limits: Limits,
 }
 
 /// What a model is.
@@ -187,6 +192,8 @@ pub struct DataReport {
     pub learned_tokens: u64,
     /// Rows by length: (upper bound in tokens, rows).
     pub lengths: Vec<(usize, usize)>,
+    /// Positions of the longest row in a batch, padding included.
+    pub width: usize,
     /// The first rows, templated and tokenised.
     pub preview: Vec<PreviewRow>,
 }

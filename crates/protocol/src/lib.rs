@@ -8,6 +8,7 @@ mod command;
 mod config;
 mod draw;
 mod event;
+mod forecast;
 mod method;
 mod problem;
 
@@ -19,6 +20,9 @@ pub use draw::{draws, normals};
 pub use event::{
     AdapterInfo, Candidate, DataReport, EndReason, Event, ModelReport, PreviewRow, PreviewToken, SavedRun, SkippedRow,
     StepReport,
+};
+pub use forecast::{
+    Bytes, Conditions, Forecast, LOSS_ROWS, Limits, Outlook, Pace, Remedy, Verdict, advice, blocks_that_fit, scaled,
 };
 pub use method::{
     COMPACTER_TERMS, Enters, Family, KroneckerShape, Merges, MethodConfig, MethodKind, MethodNames, MethodPreset,

@@ -1,6 +1,8 @@
 //! Opening devices, and saying what they are.
 
 use burn::tensor::Device;
+#[cfg(feature = "cpu")]
+use stratune_protocol::Limits;
 use stratune_protocol::{AdapterInfo, Problem, ProblemKind};
 
 /// An open device and what it is.
@@ -26,7 +28,8 @@ pub fn open_cpu() -> Result<Opened, Problem> {
     #[cfg(feature = "cpu")]
     {
         let name = if cfg!(target_family = "wasm") { "CPU in this tab".into() } else { cpu_name() };
-        let info = AdapterInfo { device: "cpu".into(), name, ..AdapterInfo::default() };
+        let limits = Limits { memory: crate::free_memory(), buffer: None };
+        let info = AdapterInfo { device: "cpu".into(), name, limits, ..AdapterInfo::default() };
         Ok(Opened { device: Device::flex(), info })
     }
     #[cfg(not(feature = "cpu"))]
@@ -60,7 +63,7 @@ mod wgpu_device {
     use std::sync::{Mutex, OnceLock};
 
     use burn::tensor::{Device, wgpu::wgpu};
-    use stratune_protocol::{AdapterInfo, Problem, ProblemKind};
+    use stratune_protocol::{AdapterInfo, Limits, Problem, ProblemKind};
 
     use super::Opened;
 
@@ -78,7 +81,11 @@ mod wgpu_device {
         let adapter = setup.adapter.get_info();
         let software = adapter.device_type == wgpu::DeviceType::Cpu || is_software(&adapter.name);
         let name = if adapter.name.is_empty() { format!("{:?}", adapter.backend) } else { adapter.name };
-        let info = AdapterInfo { device: "wgpu".into(), name, software, why: String::new() };
+        let limits = setup.device.limits();
+        // WebGPU tells how large a buffer may be, and nothing of how much memory there is.
+        let buffer = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
+        let limits = Limits { memory: None, buffer: Some(buffer) };
+        let info = AdapterInfo { device: "wgpu".into(), name, software, why: String::new(), limits };
         let opened = Opened { device, info };
         if let Ok(mut slot) = first.lock() {
             *slot = Some(opened.clone());

@@ -14,7 +14,7 @@ pub use control::{Control, Wish};
 pub use device::{Opened, open_cpu, open_cuda, open_wgpu};
 pub use launches::{Launches, Profile};
 pub use memory::{
-    keep_heap, memory_in_use, memory_reserved, peak_host_memory, reset_peak_host_memory, resident_memory,
+    free_memory, keep_heap, memory_in_use, memory_reserved, peak_host_memory, reset_peak_host_memory, resident_memory,
 };
 pub use read::{read_f32, read_scalars};
 pub use span::{Span, Spent, span};

@@ -51,10 +51,40 @@ pub fn keep_heap() {
     }
 }
 
+/// Bytes of memory that this process can still get, where the system tells: Linux its estimate, a browser the 4 GiB that
+/// a tab's code can address, or what the machine has if that is less.
+pub fn free_memory() -> Option<u64> {
+    #[cfg(target_family = "wasm")]
+    {
+        let navigator = js_sys::Reflect::get(&js_sys::global(), &"navigator".into()).ok();
+        let has = navigator.and_then(|n| js_sys::Reflect::get(&n, &"deviceMemory".into()).ok()?.as_f64());
+        Some((has.unwrap_or(4.0).min(4.0) * f64::from(1 << 30)) as u64)
+    }
+    #[cfg(not(target_family = "wasm"))]
+    meminfo(&std::fs::read_to_string("/proc/meminfo").ok()?)
+}
+
+/// What Linux says is available, from its table in KiB.
+#[cfg(not(target_family = "wasm"))]
+fn meminfo(table: &str) -> Option<u64> {
+    let line = table.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn free_memory_is_read_or_unknown() {
+        let table = "MemTotal:       24000000 kB\nMemFree:         1000 kB\nMemAvailable:   20000000 kB\n";
+        assert_eq!(meminfo(table), Some(20_480_000_000));
+        for wrong in ["", "MemAvailable: many kB", "MemAvailable: 5", "MemAvailable: 99999999999999999999 kB"] {
+            assert_eq!(meminfo(wrong), None, "{wrong}");
+        }
+        assert!(free_memory().is_none_or(|bytes| bytes > 1 << 20));
+    }
 
     #[test]
     fn the_peak_is_seen() {

@@ -39,14 +39,7 @@ impl Base {
     ) -> Result<Self, Problem> {
         let files = ModelFolder::open(folder).await?;
         let config = model_config(&files)?;
-        let tokenizer_files = files.tokenizer().await?;
-        let tokenizer_at = format!("{}/tokenizer.json", files.label());
-        let tokenizer = Tokenizer::from_json(&tokenizer_files.0, tokenizer_files.1.as_deref(), &tokenizer_at)?;
-        if tokenizer.vocabulary() > config.vocab_size {
-            let what =
-                format!("the tokenizer knows {} tokens and the model {}", tokenizer.vocabulary(), config.vocab_size);
-            return Err(Problem::input(what).at(tokenizer_at).next("use the tokenizer that came with the model"));
-        }
+        let (tokenizer, tokenizer_files) = read_tokenizer(&files, &config).await?;
         let template = Template::of(&tokenizer)?;
         let model = read_model(&files, device, emit).await?;
         let fingerprint = files.fingerprint().await?;
@@ -71,6 +64,24 @@ impl Base {
 /// It is no model of a family that is known here.
 pub fn model_config(files: &ModelFolder) -> Result<LlamaConfig, Problem> {
     LlamaConfig::from_json(files.config(), &format!("{}/config.json", files.label()))
+}
+
+/// The tokenizer of a folder, and the files it was read from.
+///
+/// # Errors
+/// It is missing or damaged, or knows more tokens than the model.
+pub async fn read_tokenizer(
+    files: &ModelFolder,
+    config: &LlamaConfig,
+) -> Result<(Tokenizer, (Vec<u8>, Option<Vec<u8>>)), Problem> {
+    let (json, config_json) = files.tokenizer().await?;
+    let at = format!("{}/tokenizer.json", files.label());
+    let tokenizer = Tokenizer::from_json(&json, config_json.as_deref(), &at)?;
+    if tokenizer.vocabulary() > config.vocab_size {
+        let what = format!("the tokenizer knows {} tokens and the model {}", tokenizer.vocabulary(), config.vocab_size);
+        return Err(Problem::input(what).at(at).next("use the tokenizer that came with the model"));
+    }
+    Ok((tokenizer, (json, config_json)))
 }
 
 /// The model of a folder, read a tensor at a time.

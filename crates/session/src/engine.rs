@@ -5,13 +5,15 @@ use std::rc::Rc;
 use futures::future::LocalBoxFuture;
 use stratune_data::{Dataset, SourceFile, load};
 use stratune_models::Llama;
-use stratune_protocol::{Command, DataConfig, DeviceChoice, Event, Export, GenerateRequest, Problem, RunConfig, Voice};
+use stratune_protocol::{
+    Command, Conditions, DataConfig, DeviceChoice, Event, Export, GenerateRequest, Problem, RunConfig, Voice,
+};
 use stratune_runtime::{Control, Opened};
 use stratune_store::{Checkpoint, Folder, Vault, zip};
 
-use crate::run::{DEFAULT_PROMPTS, saved_run, trainer};
+use crate::run::{prompts, saved_run, trainer};
 use crate::starter::{EXAMPLE, STARTER};
-use crate::{Base, Recorder, adapter_of, answer, open_device};
+use crate::{Base, Recorder, adapter_of, answer, open_device, pace};
 
 /// Where an engine's events go.
 pub trait Outbox {
@@ -91,6 +93,7 @@ impl Engine {
             Command::LoadModel { model, .. } => self.load_model(&model, Source::chosen(files)).await,
             Command::LoadData { data, seed, .. } => self.load_data(data, seed, Source::chosen(files)).await,
             Command::Train { config } => self.train(*config).await,
+            Command::Estimate { config } => self.estimate(*config).await,
             Command::Pause | Command::Resume | Command::Stop => {
                 self.steer(&command);
                 Ok(())
@@ -158,7 +161,8 @@ impl Engine {
         Ok(())
     }
 
-    async fn train(&mut self, mut config: RunConfig) -> Result<(), Problem> {
+    /// Sees to it that the data is read as `config` says, and tells `config` what it is called. Gives its files.
+    async fn read_as(&mut self, config: &mut RunConfig) -> Result<Option<Source>, Problem> {
         config.validate()?;
         let (data, read_with, seed) = self.data.as_ref().ok_or_else(no_data)?;
         let files = data.files.clone();
@@ -166,6 +170,29 @@ impl Engine {
         if (read_with, *seed) != (&config.data, config.train.seed) {
             self.load_data(config.data.clone(), config.train.seed, files.clone()).await?;
         }
+        Ok(files)
+    }
+
+    async fn estimate(&mut self, mut config: RunConfig) -> Result<(), Problem> {
+        self.read_as(&mut config).await?;
+        let base = &self.base.as_ref().ok_or_else(no_model)?.value;
+        let dataset = self.data.as_ref().ok_or_else(no_data)?.0.value.clone();
+        let timed = pace(config.clone(), base, dataset).await.map_err(|problem| self.explain(&config, problem))?;
+        self.out.send(&Event::Pace(timed), None);
+        Ok(())
+    }
+
+    /// The problem with what to reduce, if the device's memory is exhausted.
+    fn explain(&self, config: &RunConfig, problem: Problem) -> Problem {
+        let (Some(opened), Some(base), Some((data, ..))) = (&self.opened, &self.base, &self.data) else {
+            return problem;
+        };
+        let (model, width) = (&base.value.report(), Some(data.value.report.width));
+        Conditions { model, device: &opened.info, width }.explain(config, problem)
+    }
+
+    async fn train(&mut self, mut config: RunConfig) -> Result<(), Problem> {
+        let files = self.read_as(&mut config).await?;
         self.discard().await?;
         let model = &self.base.as_ref().ok_or_else(no_model)?.files;
         for (name, source) in [(MODEL, model), (DATA, &files)] {
@@ -195,10 +222,7 @@ impl Engine {
     async fn run(&mut self, config: RunConfig, checkpoint: Option<Checkpoint>) -> Result<(), Problem> {
         let base = &self.base.as_ref().ok_or_else(no_model)?.value;
         let dataset = self.data.as_ref().ok_or_else(no_data)?.0.value.clone();
-        let mut prompts = config.train.sample_prompts.clone();
-        if prompts.is_empty() {
-            prompts = dataset.prompts.iter().take(DEFAULT_PROMPTS).cloned().collect();
-        }
+        let prompts = prompts(&config, &dataset);
         let history = checkpoint.as_ref().and_then(|c| serde_json::from_value(c.meta["history"].clone()).ok());
         let mut trainer = trainer(config.clone(), base, dataset, checkpoint.as_ref()).await?;
         let out = self.out.clone();
@@ -212,8 +236,13 @@ impl Engine {
         };
         self.control.resume();
         let ended = trainer.run(&mut recorder, &self.control).await;
+        let ended = ended.map_err(|problem| self.explain(&config, problem));
         // What is tried is what is taken away: the model without what only training needs.
-        let settled = trainer.model.settle(&config.method).await?;
+        let settled = match trainer.model.settle(&config.method).await {
+            Ok(settled) => settled,
+            // A device that fails now has failed the run before.
+            Err(problem) => return Err(ended.err().unwrap_or(problem)),
+        };
         self.tuned =
             Some(Tuned { model: trainer.model, settled: RunConfig { method: settled, ..config.clone() }, config });
         ended.map(|_| ())

@@ -10,6 +10,7 @@ mod base;
 mod choose;
 mod engine;
 mod exam;
+mod pace;
 mod pretrain;
 mod recorder;
 mod run;
@@ -17,13 +18,14 @@ mod starter;
 
 pub use adapter::{adapter_of, attach, merged_tensors, mix};
 pub use answer::{answer, answer_each, prompt_tokens};
-pub use base::{Base, model_config, read_model};
+pub use base::{Base, model_config, read_model, read_tokenizer};
 pub use choose::open_device;
 pub use engine::{Assets, Engine, Outbox, steer};
 pub use exam::{Exam, Marks};
+pub use pace::pace;
 pub use pretrain::{BitsPerByte, bits_per_byte, learn_tokenizer};
 pub use recorder::{Recorder, happened_by};
-pub use run::{DEFAULT_PROMPTS, data_fingerprint, hook_for, saved_run, trainer};
+pub use run::{data_fingerprint, hook_for, prompts, saved_run, trainer};
 #[cfg(feature = "starter")]
 pub use starter::starter_folder;
 pub use starter::{EXAMPLE, EXAMPLE_HELD_OUT, STARTER};

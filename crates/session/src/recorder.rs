@@ -66,18 +66,28 @@ impl Host for Recorder<'_> {
     fn sample<'a>(&'a mut self, model: &'a Llama, step: usize) -> LocalBoxFuture<'a, Result<(), Problem>> {
         Box::pin(async move {
             for prompt in self.prompts.clone() {
-                let request = GenerateRequest {
-                    prompt: prompt.clone(),
-                    as_instruction: true,
-                    max_tokens: SAMPLE_TOKENS,
-                    ..GenerateRequest::default()
-                };
-                let text = answer(model, self.tokenizer, self.template, &request, &mut |_| {}).await?;
+                let text = continued(model, self.tokenizer, self.template, &prompt).await?;
                 self.emit(Event::Sample { step, prompt, text });
             }
             Ok(())
         })
     }
+}
+
+/// A prompt continued as samples are: in the form of the training rows, greedily.
+pub(crate) async fn continued(
+    model: &Llama,
+    tokenizer: &Tokenizer,
+    template: &Template,
+    prompt: &str,
+) -> Result<String, Problem> {
+    let request = GenerateRequest {
+        prompt: prompt.to_string(),
+        as_instruction: true,
+        max_tokens: SAMPLE_TOKENS,
+        ..GenerateRequest::default()
+    };
+    answer(model, tokenizer, template, &request, &mut |_| {}).await
 }
 
 /// Whether an event belongs to the first `done` steps of a run. The scores move before a step, everything else is

@@ -11,7 +11,15 @@ use stratune_train::{Everything, Hook, Identity, Record, Trainer};
 use crate::Base;
 
 /// How many held-out prompts are continued while training when the configuration names none.
-pub const DEFAULT_PROMPTS: usize = 2;
+const DEFAULT_PROMPTS: usize = 2;
+
+/// The prompts that a run continues while it trains.
+pub fn prompts(config: &RunConfig, dataset: &Dataset) -> Vec<String> {
+    match &config.train.sample_prompts[..] {
+        [] => dataset.prompts.iter().take(DEFAULT_PROMPTS).cloned().collect(),
+        named => named.to_vec(),
+    }
+}
 
 /// A run of `config` on a model and its data: a copy of the model with the method attached (weights are shared, not
 /// copied), at its first step or where `checkpoint` was written.

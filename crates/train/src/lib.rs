@@ -9,9 +9,9 @@
 mod budget;
 mod evaluate;
 mod hook;
-mod memory;
 mod mezo;
 mod optimiser;
+mod pace;
 mod projected;
 mod schedule;
 mod scout;
@@ -23,7 +23,6 @@ mod upload;
 pub use budget::Budget;
 pub use evaluate::{Measured, measure};
 pub use hook::{Everything, Hook, Lab, Rows, Selection};
-pub use memory::{blocks_that_fit, graph_bytes};
 pub use mezo::{Direction, Move, Slope};
 pub use optimiser::{AdamW, Clipped, Moment, clip};
 pub use projected::Projectors;

@@ -7,13 +7,15 @@ use futures::future::LocalBoxFuture;
 use stratune_data::{Dataset, Plan, Sequence};
 use stratune_models::Llama;
 use stratune_peft::{Dropout, Gradients, count_trainable, restore, snapshot};
-use stratune_protocol::{EndReason, Event, OptimiserKind, Problem, ProblemKind, RunConfig, StepReport};
+use stratune_protocol::{
+    EndReason, Event, OptimiserKind, Problem, ProblemKind, RunConfig, StepReport, blocks_that_fit,
+};
 use stratune_runtime::{Control, Stopwatch, Wish, memory_in_use, read_scalars, rest, span, yield_now};
 use stratune_store::Checkpoint;
 
 use crate::state::{self, Flat, Identity, TrainState};
 use crate::{
-    AdamW, Batching, Budget, Demand, Direction, Hook, Lab, Moment, Move, Uploaded, blocks_that_fit, clip,
+    AdamW, Batching, Budget, Demand, Direction, Hook, Lab, Moment, Move, Uploaded, clip,
     learning_rate, measure, scout, sweep,
 };
 
@@ -44,18 +46,18 @@ pub struct Ended {
 pub struct Trainer {
     /// The model with its method attached. After the run it holds the parameters with the lowest validation loss.
     pub model: Llama,
-    config: RunConfig,
-    dataset: Rc<Dataset>,
-    hook: Box<dyn Hook>,
+    pub(crate) config: RunConfig,
+    pub(crate) dataset: Rc<Dataset>,
+    pub(crate) hook: Box<dyn Hook>,
     optimiser: AdamW,
     budget: Option<Budget>,
-    plan: Plan,
+    pub(crate) plan: Plan,
     identity: Identity,
-    state: TrainState,
+    pub(crate) state: TrainState,
     validated: Option<usize>,
     /// Whether the methods that choose from data what trains have chosen.
     chosen: bool,
-    steps: usize,
+    pub(crate) steps: usize,
 }
 
 /// A step whose numbers are still on the device.
@@ -256,8 +258,9 @@ impl Trainer {
     ) -> Result<(Tensor<1>, Tensor<1>), Problem> {
         let train = &self.config.train;
         let device = self.model.device();
-        let budget = train.graph_memory << 20;
-        let fits = |batch: &Uploaded| blocks_that_fit(&self.model.config, &self.config.method, batch.size(), budget);
+        let report = self.model.config.report("", 0);
+        let fits =
+            |batch: &Uploaded| blocks_that_fit(&report, &self.config.method, batch.size(), train.graph_memory);
         let mut gradients = Gradients::new();
         let mut loss = Tensor::zeros([1], &device);
         for (k, batch) in batches {
@@ -381,7 +384,7 @@ impl Trainer {
         snapshot(&mut self.model).into_iter().map(|(path, (_, value))| (path, value)).collect()
     }
 
-    fn rows(&self, indices: &[usize]) -> Vec<&Sequence> {
+    pub(crate) fn rows(&self, indices: &[usize]) -> Vec<&Sequence> {
         indices.iter().filter_map(|i| self.dataset.train.get(*i)).collect()
     }
 }
@@ -392,13 +395,16 @@ fn not_finite(step: usize, loss: f64) -> Problem {
         .next("lower the learning rate, or set clip_norm, and resume or start anew")
 }
 
-/// 1, 2, 5, 10, 20, 50 …
+/// Whether a step is 1, 2, 5, 10, 20, 50 …
 fn log_spaced(step: usize) -> bool {
-    let mut unit = 1;
-    while unit * 10 <= step {
-        unit *= 10;
-    }
-    [unit, 2 * unit, 5 * unit].contains(&step)
+    step > 0 && log_spaced_until(step) > log_spaced_until(step - 1)
+}
+
+/// How many of 1, 2, 5, 10, 20, 50 … are at most `step`.
+pub(crate) fn log_spaced_until(step: usize) -> usize {
+    let units = std::iter::successors(Some(1_usize), |unit| unit.checked_mul(10));
+    let all = units.flat_map(|unit| [1, 2, 5].into_iter().filter_map(move |n: usize| unit.checked_mul(n)));
+    all.take_while(|spaced| *spaced <= step).count()
 }
 
 #[cfg(test)]
@@ -409,5 +415,7 @@ mod tests {
     fn samples_are_log_spaced() {
         let steps: Vec<usize> = (1..=1000).filter(|s| log_spaced(*s)).collect();
         assert_eq!(steps, [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000]);
+        assert!(!log_spaced(0) && !log_spaced(usize::MAX));
+        assert_eq!([0, 1, 4, 5, 1000].map(log_spaced_until), [0, 1, 2, 3, 10]);
     }
 }

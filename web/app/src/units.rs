@@ -1,24 +1,15 @@
 //! Numbers as people read them: counts, sizes, times.
 
+use stratune_protocol::{Bytes, scaled};
+
 /// A count with a letter for its thousands, such as `6.9 M`.
 pub fn count(n: u64) -> String {
-    scaled(n as f64, 1000.0, &["", " k", " M", " G", " T"])
+    scaled(n, ["", " k", " M", " G", " T"])
 }
 
 /// A size, such as `27.6 MB`.
 pub fn bytes(n: u64) -> String {
-    scaled(n as f64, 1000.0, &[" B", " kB", " MB", " GB", " TB"])
-}
-
-fn scaled(mut n: f64, base: f64, units: &[&str]) -> String {
-    let mut unit = 0;
-    // 999.95 would be shown as 1000.0.
-    while n >= base - 0.05 && unit + 1 < units.len() {
-        n /= base;
-        unit += 1;
-    }
-    let digits = usize::from(unit > 0 && n < 99.95);
-    format!("{n:.digits$}{}", units[unit])
+    Bytes(n).to_string()
 }
 
 /// A whole number with commas between its thousands.
@@ -42,6 +33,19 @@ pub fn clock(seconds: f64) -> String {
     let s = seconds.round() as u64;
     let (hours, minutes, seconds) = (s / 3600, s / 60 % 60, s % 60);
     if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
+}
+
+/// How long something will take, such as `about 12 min`.
+pub fn about(seconds: f64) -> String {
+    if !seconds.is_finite() {
+        return "–".into();
+    }
+    let minutes = (seconds / 60.0).round() as u64;
+    match minutes {
+        _ if seconds < 90.0 => format!("about {:.0} s", seconds.max(1.0)),
+        0..90 => format!("about {minutes} min"),
+        _ => format!("about {} h {:02} min", minutes / 60, minutes % 60),
+    }
 }
 
 /// How long ago, such as `3 min ago`.
@@ -115,6 +119,16 @@ mod tests {
     fn times() {
         for (s, text) in [(0.2, "0:00"), (112.0, "1:52"), (3723.0, "1:02:03"), (f64::NAN, "–"), (-1.0, "–")] {
             assert_eq!(clock(s), text);
+        }
+        for (s, text) in [
+            (0.2, "about 1 s"),
+            (89.0, "about 89 s"),
+            (91.0, "about 2 min"),
+            (720.0, "about 12 min"),
+            (5400.0, "about 1 h 30 min"),
+            (f64::NAN, "–"),
+        ] {
+            assert_eq!(about(s), text);
         }
         for (ms, text) in [
             (-5.0, "less than a minute ago"),

@@ -7,79 +7,85 @@ use serde_json::{Value, json};
 use stratune_data::read_rows;
 use stratune_models::LlamaConfig;
 use stratune_protocol::{Problem, RunConfig};
-use stratune_session::saved_run;
-use stratune_store::{Checkpoint, DiskFolder, ModelFolder, read_adapter};
+use stratune_session::{STARTER, saved_run};
+use stratune_store::{Checkpoint, DiskFolder, Folder, ModelFolder, read_adapter};
 
+use crate::arguments::RunFlags;
+use crate::forecast::Forecast;
 use crate::open;
 
-/// Say what a model, adapter, checkpoint or dataset is.
+/// Say what a model, adapter, checkpoint or dataset is, and what a run on the model would need.
 #[derive(Args)]
 pub struct Inspect {
-    /// A model or adapter folder, a checkpoint, a data file, `starter` or `example`
-    path: String,
+    /// A model or adapter folder, a checkpoint, a data file, `starter` or `example`; without it the model of --config
+    #[arg(conflicts_with = "model")]
+    path: Option<String>,
+    /// Of a model: also time a few steps on --data and throw them away, to say how long the run would take
+    #[arg(long)]
+    trial: bool,
+    #[command(flatten)]
+    run: RunFlags,
 }
 
 impl Inspect {
     /// Prints what it is.
-    pub async fn run(self, json: bool) -> Result<(), Problem> {
-        let path = Path::new(&self.path);
+    pub async fn run(mut self, json: bool) -> Result<(), Problem> {
+        let Some(name) = self.path.take() else {
+            if self.run.config.is_none() && self.run.model.is_none() {
+                return Err(Problem::input("nothing is named").next("name a path, `starter`, `example` or a --config"));
+            }
+            return self.model(json).await;
+        };
+        let path = Path::new(&name);
         let has = |name: &str| path.join(name).exists();
-        let found = if self.path == "starter" || has("config.json") {
-            self.model().await?
-        } else if has("adapter_config.json") {
+        if name == STARTER || has("config.json") {
+            self.run.model = Some(name);
+            return self.model(json).await;
+        }
+        if self.trial {
+            return Err(Problem::input("only a model can be tried")
+                .at(&name)
+                .next("name a model, and the data by --data"));
+        }
+        let found = if has("adapter_config.json") {
             adapter(&DiskFolder::new(path)?).await?
         } else if has("checkpoint.safetensors") {
             checkpoint(&path.join("checkpoint.safetensors"))?
         } else if path.is_dir() {
             return Err(Problem::input("the folder holds no config.json, adapter_config.json or checkpoint")
-                .at(&self.path)
+                .at(&name)
                 .next("name a model folder, an adapter folder or a run's folder"));
         } else if path.extension().is_some_and(|e| e == "safetensors") {
             checkpoint(path)?
         } else {
-            self.data()?
+            self.data(name)?
         };
+        print(&found, json);
+        Ok(())
+    }
+
+    /// The model, and a run on it.
+    async fn model(self, json: bool) -> Result<(), Problem> {
+        let config = self.run.to_config().await?;
+        let folder = open::folder(&config.model)?;
+        let files = ModelFolder::open(folder.clone()).await?;
+        let mut found = model(&config.model, folder.as_ref(), &files).await?;
+        let forecast = Forecast::of(config, &files, self.trial).await?;
         if json {
-            println!("{found}");
-        } else if let Value::Object(fields) = &found {
-            for (name, value) in fields {
-                match value {
-                    Value::String(text) => println!("{name:22}{text}"),
-                    other => println!("{name:22}{other}"),
-                }
-            }
+            found["forecast"] = forecast.to_json();
+        }
+        print(&found, json);
+        if !json {
+            forecast.print();
         }
         Ok(())
     }
 
-    async fn model(&self) -> Result<Value, Problem> {
-        let folder = open::folder(&self.path)?;
-        let bytes: u64 = folder.names().iter().filter_map(|n| folder.size(n)).sum();
-        let files = ModelFolder::open(folder).await?;
-        let config = LlamaConfig::from_json(files.config(), "config.json")?;
-        let report = config.report(&self.path, config.parameters());
-        let missing: Vec<String> =
-            config.layout().into_iter().filter(|(n, s)| files.shape(n) != Some(&s[..])).map(|(n, _)| n).collect();
-        Ok(json!({
-            "kind": "model",
-            "family": report.family,
-            "parameters": report.parameters,
-            "layers": report.layers,
-            "hidden_size": report.hidden_size,
-            "heads": format!("{} query, {} key", config.num_attention_heads, config.num_key_value_heads),
-            "vocabulary": report.vocabulary,
-            "context": report.context,
-            "bytes_on_disk": bytes,
-            "bytes_in_f32": 4 * report.parameters,
-            "lora_r8_parameters": RunConfig::default().method.trainable(&report),
-            "tensors_missing": missing,
-            "fingerprint": files.fingerprint().await?,
-        }))
-    }
-
-    fn data(&self) -> Result<Value, Problem> {
-        let mut config = RunConfig::default().data;
-        config.files = vec![self.path.clone()];
+    fn data(&self, name: String) -> Result<Value, Problem> {
+        let mut config = RunConfig::default();
+        self.run.data.clone().apply(&mut config);
+        let mut config = config.data;
+        config.files = vec![name];
         let source = read_rows(&open::files(&config.files)?, &config)?;
         let skipped: Vec<String> = source.skipped.iter().map(|s| format!("{}: {}", s.at, s.why)).collect();
         Ok(json!({
@@ -90,6 +96,43 @@ impl Inspect {
             "skipped": skipped,
         }))
     }
+}
+
+/// Prints what was found, a field on a line, or all of it as JSON.
+fn print(found: &Value, json: bool) {
+    if json {
+        println!("{found}");
+    } else if let Value::Object(fields) = found {
+        for (name, value) in fields {
+            match value {
+                Value::String(text) => println!("{name:22}{text}"),
+                other => println!("{name:22}{other}"),
+            }
+        }
+    }
+}
+
+async fn model(name: &str, folder: &dyn Folder, files: &ModelFolder) -> Result<Value, Problem> {
+    let bytes: u64 = folder.names().iter().filter_map(|n| folder.size(n)).sum();
+    let config = LlamaConfig::from_json(files.config(), "config.json")?;
+    let report = config.report(name, config.parameters());
+    let missing: Vec<String> =
+        config.layout().into_iter().filter(|(n, s)| files.shape(n) != Some(&s[..])).map(|(n, _)| n).collect();
+    Ok(json!({
+        "kind": "model",
+        "family": report.family,
+        "parameters": report.parameters,
+        "layers": report.layers,
+        "hidden_size": report.hidden_size,
+        "heads": format!("{} query, {} key", config.num_attention_heads, config.num_key_value_heads),
+        "vocabulary": report.vocabulary,
+        "context": report.context,
+        "bytes_on_disk": bytes,
+        "bytes_in_f32": 4 * report.parameters,
+        "lora_r8_parameters": RunConfig::default().method.trainable(&report),
+        "tensors_missing": missing,
+        "fingerprint": files.fingerprint().await?,
+    }))
 }
 
 async fn adapter(folder: &DiskFolder) -> Result<Value, Problem> {

@@ -7,13 +7,13 @@ use std::rc::Rc;
 
 use clap::Args;
 use stratune_data::{Dataset, load};
-use stratune_protocol::{EndReason, Event, Problem, RunConfig};
-use stratune_session::{Base, DEFAULT_PROMPTS, Recorder, adapter_of, happened_by, saved_run, trainer};
+use stratune_protocol::{Conditions, EndReason, Event, Problem, RunConfig, Verdict, advice};
+use stratune_session::{Base, Recorder, adapter_of, happened_by, prompts, saved_run, trainer};
 use stratune_store::{Checkpoint, DiskVault, Vault, write_files};
 
 use crate::arguments::RunFlags;
 use crate::report::{self, Bar};
-use crate::{interrupt, open};
+use crate::{exhausted, interrupt, open};
 
 /// Fine-tune a model; the result is an adapter that Hugging Face PEFT reads.
 #[derive(Args)]
@@ -40,6 +40,10 @@ impl Train {
         let opened = open::device(config.device, json).await?;
         let base = open::base(&config.model, &opened, json).await?;
         let dataset = Rc::new(read_data(&config, &base, json)?);
+        let (model, width) = (&base.report(), Some(dataset.report.width));
+        let conditions = Conditions { model, device: &opened.info, width };
+        foretell(&conditions, &config, json);
+        exhausted::advise(advice(&conditions.savings(&config)));
         let mut trainer = trainer(config.clone(), &base, dataset.clone(), checkpoint.as_ref()).await?;
 
         let step = trainer.progress().0;
@@ -59,7 +63,8 @@ impl Train {
             template: &base.template,
             history: None,
         };
-        let ended = trainer.run(&mut recorder, &control).await?;
+        let ended = trainer.run(&mut recorder, &control).await;
+        let ended = ended.map_err(|problem| conditions.explain(&config, problem))?;
         metrics.finish()?;
         let files = adapter_of(&trainer.model, &config).await?;
         write_files(&self.out, &files, true)?;
@@ -101,11 +106,18 @@ impl Train {
     }
 }
 
-fn prompts(config: &RunConfig, dataset: &Dataset) -> Vec<String> {
-    if config.train.sample_prompts.is_empty() {
-        dataset.prompts.iter().take(DEFAULT_PROMPTS).cloned().collect()
-    } else {
-        config.train.sample_prompts.clone()
+/// Says what the run will need. A forecast may be wrong, so a run that is not said to fit is warned of, not refused.
+fn foretell(conditions: &Conditions<'_>, config: &RunConfig, json: bool) {
+    let outlook = conditions.outlook(config);
+    let mut text = outlook.sentence();
+    let warns = outlook.verdict >= Verdict::Tight;
+    if warns {
+        text = format!("{text}; {}", advice(&outlook.remedies));
+    }
+    match json {
+        true if warns => report::event(&Event::Notice { text }),
+        true => {}
+        false => eprintln!("memory   {text}"),
     }
 }
 

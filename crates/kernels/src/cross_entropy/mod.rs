@@ -17,7 +17,7 @@ use crate::linear::LinearOps;
 use reference::CrossEntropyOps;
 
 /// Rows of logits that exist at once. With a vocabulary of 152k in f32 this is 150 MiB.
-const CHUNK: usize = 256;
+pub const CHUNK: usize = 256;
 
 /// A loss and its gradients.
 #[derive(Clone, Debug)]

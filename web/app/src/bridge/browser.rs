@@ -12,6 +12,12 @@ pub fn now() -> f64 {
     js_sys::Date::now()
 }
 
+/// What the clock on the wall will say so many seconds from now, such as `14:05`.
+pub fn clock_in(seconds: f64) -> String {
+    let then = js_sys::Date::new(&(now() + 1000.0 * seconds).into());
+    format!("{}:{:02}", then.get_hours(), then.get_minutes())
+}
+
 /// What the browser calls itself.
 pub fn agent() -> String {
     window().navigator().user_agent().unwrap_or_default()

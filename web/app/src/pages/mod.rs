@@ -1,6 +1,7 @@
 //! The page, one file for each part of it that has a name of its own.
 
 mod data;
+mod forecast;
 mod header;
 mod layers;
 mod loss;

@@ -3,6 +3,7 @@
 use leptos::prelude::*;
 use stratune_protocol::{OptimiserKind, RunConfig};
 
+use super::forecast::Forecast;
 use super::status::outcome;
 use crate::parts::card::Card;
 use crate::parts::field::{Choice, Field, name_of, put};
@@ -36,6 +37,7 @@ pub fn RunCard() -> impl IntoView {
         <Card which=Which::Run summary=Signal::derive(move || summary(run)) action=action>
             <Fields />
         </Card>
+        <Forecast />
         <p class="problem" id="problem" role="status">
             {move || run.problem().map(|p| format!("{} ({}): {}", p.what, p.at, p.next))}
         </p>

@@ -5,7 +5,7 @@ use std::time::Duration;
 use js_sys::Uint8Array;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
-use stratune_protocol::{Command, DeviceChoice, Event, Problem, ProblemKind, SavedRun};
+use stratune_protocol::{Command, DeviceChoice, Event, Problem, ProblemKind, SavedRun, Verdict, advice};
 
 use super::activity::Activity;
 use super::notices::Offer;
@@ -196,6 +196,7 @@ impl Run {
                     self.alert(problem.next("allow downloads for this page and try again"), None);
                 }
             }
+            Event::Pace(pace) => self.timing.update(|t| t.hear(pace)),
             Event::Notice { text } => self.tell(text, "", None),
             Event::Problem(problem) => self.went_wrong(problem),
             Event::Step(_)
@@ -262,6 +263,7 @@ impl Run {
             self.data.set(None);
         }
         self.exporting.set(false);
+        self.expect_no_pace();
         self.answers.update(|a| a.writing = None);
         self.alert(problem, None);
     }
@@ -284,13 +286,14 @@ impl Run {
     /// The engine's worker is no more.
     fn lost(self, reason: &str) {
         let reason = if reason.is_empty() { "no reason given" } else { reason };
-        let problem = Problem::new(ProblemKind::Device, format!("the engine stopped: {reason}"));
+        let problem = self.of_death(reason);
         let (ready, on_gpu, may_restart) = self.link.with_value(|l| (l.ready, l.on_gpu, l.may_restart));
         if !ready {
             return self.did_not_start(problem.next("reload the page"));
         }
         self.answers.update(|a| a.writing = None);
         self.exporting.set(false);
+        self.expect_no_pace();
         let kind = if on_gpu { EngineKind::Gpu } else { EngineKind::Cpu };
         if self.activity.get_untracked().runs() && may_restart {
             self.tell(format!("The engine stopped ({reason}); it is being restarted"), "", None);
@@ -300,11 +303,24 @@ impl Run {
             self.adapter.set(None);
             self.reading_model.set(false);
             self.reading_data.set(false);
-            self.alert(
-                problem.next("restart it; a saved run can go on from its last checkpoint"),
-                Some(Offer::Restart),
-            );
+            self.alert(problem, Some(Offer::Restart));
         }
+    }
+
+    /// What the end of the engine's worker comes to.
+    fn of_death(self, reason: &str) -> Problem {
+        let outlook = untrack(|| self.outlook());
+        // Code in a tab that cannot allocate ends without a word, in a trap.
+        let full = outlook.as_ref().is_some_and(|o| o.verdict >= Verdict::Tight) && reason.contains("unreachable");
+        if full || Problem::of_device(reason).kind == ProblemKind::Memory {
+            let what = format!("the engine stopped: its memory is exhausted ({reason})");
+            let advice = advice(&outlook.map(|o| o.savings).unwrap_or_default());
+            return Problem::new(ProblemKind::Memory, what).next(format!(
+                "restart it and go on from the last checkpoint; or, for a run that needs less, {advice}"
+            ));
+        }
+        Problem::new(ProblemKind::Device, format!("the engine stopped: {reason}"))
+            .next("restart it; a saved run can go on from its last checkpoint")
     }
 }
 

@@ -10,6 +10,7 @@ pub mod presets;
 pub mod recipe;
 pub mod run;
 pub mod strata;
+pub mod timing;
 pub mod webgpu;
 
 pub use run::{Card, Run, use_run};

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use leptos::prelude::*;
 use stratune_protocol::{
-    AdapterInfo, Asset, Command, DataConfig, DataReport, Export, GenerateRequest, ModelReport, Problem, RunConfig,
-    SavedRun, Voice,
+    AdapterInfo, Asset, Command, Conditions, DataConfig, DataReport, Export, GenerateRequest, ModelReport, Outlook,
+    Problem, RunConfig, SavedRun, Voice,
 };
 
 use super::activity::Activity;
@@ -14,6 +14,7 @@ use super::engine::Link;
 use super::history::History;
 use super::notices::{Notices, Offer};
 use super::presets::Preset;
+use super::timing::Timing;
 use super::{model_files, recipe};
 use crate::bridge::browser;
 use crate::bridge::files::Picked;
@@ -67,6 +68,8 @@ pub struct Run {
     pub typos: RwSignal<BTreeMap<&'static str, Problem>>,
     /// The run so far.
     pub history: RwSignal<History>,
+    /// How long the next run would take.
+    pub timing: RwSignal<Timing>,
     /// Messages.
     pub notices: RwSignal<Notices>,
     /// An interrupted run that can go on.
@@ -112,6 +115,7 @@ impl Run {
             config: RwSignal::new(config),
             typos: RwSignal::default(),
             history: RwSignal::default(),
+            timing: RwSignal::default(),
             notices: RwSignal::new(notices),
             found: RwSignal::default(),
             answers: RwSignal::default(),
@@ -204,6 +208,7 @@ impl Run {
         // The adapter belonged to the model before this one.
         self.activity.set(Activity::Idle);
         self.reading_model.set(true);
+        self.timing.set(Timing::Unknown);
         self.send(&Command::LoadModel { model, files: assets }, &files);
     }
 
@@ -216,6 +221,7 @@ impl Run {
         }
         self.sent_data.set_value(Some((data.clone(), seed)));
         self.reading_data.set(true);
+        self.timing.set(Timing::Unknown);
         self.send(&Command::LoadData { data, seed, files: assets }, &files);
     }
 
@@ -277,6 +283,29 @@ impl Run {
         self.open.set(None);
         let config = Box::new(self.config.get_untracked());
         self.send(&Command::Train { config }, &[]);
+    }
+
+    /// What is to be said of the next run's memory; none before model, data and device are known.
+    pub fn outlook(self) -> Option<Outlook> {
+        let (device, model) = (self.adapter.get()?, self.model.get()?);
+        let width = Some(self.data.with(|data| data.as_ref().map(|data| data.width))?);
+        let conditions = Conditions { model: &model, device: &device, width };
+        Some(self.config.with(|config| conditions.outlook(config)))
+    }
+
+    /// Has a few steps timed and thrown away.
+    pub fn estimate(self) {
+        self.refresh_data();
+        let config = Box::new(self.config.get_untracked());
+        self.timing.set(Timing::Asked(config.clone()));
+        self.send(&Command::Estimate { config }, &[]);
+    }
+
+    /// The engine no longer times steps.
+    pub(super) fn expect_no_pace(self) {
+        if self.timing.with_untracked(Timing::is_asked) {
+            self.timing.set(Timing::Unknown);
+        }
     }
 
     /// Pauses, or goes on.

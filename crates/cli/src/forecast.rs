@@ -1,0 +1,104 @@
+//! What a run would need: the part of `stratune inspect` that looks ahead.
+
+use std::rc::Rc;
+
+use serde_json::{Value, json};
+use stratune_data::load;
+use stratune_protocol::{Bytes, Conditions, Outlook, Pace, Problem, RunConfig};
+use stratune_session::{Base, model_config, open_device, pace, read_tokenizer};
+use stratune_store::ModelFolder;
+
+use crate::open;
+use crate::report::duration;
+
+/// What a run would need.
+pub struct Forecast {
+    config: RunConfig,
+    device: String,
+    width: usize,
+    outlook: Outlook,
+    pace: Option<Pace>,
+}
+
+impl Forecast {
+    /// Of a run of `config`; without data its rows are as long as they may be. With `trial` a few steps are timed.
+    ///
+    /// # Errors
+    /// The configuration does not fit the model, the device is not there, or there is nothing to try steps on.
+    pub async fn of(config: RunConfig, files: &ModelFolder, trial: bool) -> Result<Self, Problem> {
+        let geometry = model_config(files)?;
+        let model = geometry.report(&config.model, geometry.parameters());
+        let opened = open_device(config.device).await?;
+        let dataset = match config.data.files.is_empty() {
+            true => None,
+            false => {
+                let (tokenizer, _) = read_tokenizer(files, &geometry).await?;
+                let sources = open::files(&config.data.files)?;
+                Some(Rc::new(load(&sources, &config.data, &tokenizer, model.context, config.train.seed)?))
+            }
+        };
+        let width = dataset.as_ref().map(|data| data.report.width);
+        let conditions = Conditions { model: &model, device: &opened.info, width };
+        let outlook = conditions.outlook(&config);
+        let pace = match (trial, dataset) {
+            (false, _) => None,
+            (true, None) => {
+                return Err(Problem::input("there is nothing to try steps on")
+                    .at("--trial")
+                    .next("name the data: --data FILE, or --data example"));
+            }
+            (true, Some(dataset)) => {
+                let base = Base::load(open::folder(&config.model)?, &config.model, &opened.device, &mut |_| {}).await?;
+                let timed = pace(config.clone(), &base, dataset).await;
+                Some(timed.map_err(|problem| conditions.explain(&config, problem))?)
+            }
+        };
+        let width = width.unwrap_or(config.data.max_length.min(model.context));
+        let device = format!("{} · {}", opened.info.device, opened.info.name);
+        Ok(Self { config, device, width, outlook, pace })
+    }
+
+    /// All of it.
+    pub fn to_json(&self) -> Value {
+        let outlook = &self.outlook;
+        json!({
+            "method": self.config.method.title(),
+            "device": self.device,
+            "rows": self.config.train.batch_size,
+            "positions": self.width,
+            "parts": outlook.forecast,
+            "bytes": outlook.forecast.bytes(),
+            "limits": outlook.limits,
+            "verdict": outlook.verdict,
+            "remedies": outlook.remedies,
+            "pace": self.pace,
+            "seconds": self.pace.map(|pace| pace.seconds()),
+        })
+    }
+
+    /// A table of the parts, the verdict with what would help, and the time.
+    pub fn print(&self) {
+        let (rows, width) = (self.config.train.batch_size, self.width);
+        let title = self.config.method.title();
+        println!("\nA run of {title} on {}, batches of {rows} rows of at most {width} positions:", self.device);
+        for (name, bytes) in self.outlook.forecast.parts() {
+            println!("  {name:24}{:>10}", Bytes(bytes).to_string());
+        }
+        println!("{}", self.outlook.sentence());
+        for remedy in &self.outlook.remedies {
+            println!("  with {}: {}", remedy.settings, Bytes(remedy.bytes));
+        }
+        if let Some(pace) = self.pace {
+            println!(
+                "About {}: {} steps of {:.2} s, {} validations of {:.1} s, prompts continued {} times in {:.1} s",
+                duration(pace.seconds()),
+                pace.steps,
+                pace.step,
+                pace.validations,
+                pace.validation,
+                pace.samples,
+                pace.sample,
+            );
+        }
+    }
+}

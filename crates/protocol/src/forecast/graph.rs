@@ -1,0 +1,87 @@
+//! How much a block's graph holds, before it is there.
+
+use crate::{Enters, MethodConfig, MethodKind, ModelReport, Target};
+
+/// How many top blocks' graphs fit into so many MiB for a batch of so many positions.
+pub fn blocks_that_fit(model: &ModelReport, methods: &[MethodConfig], positions: usize, mebibytes: usize) -> usize {
+    let block = 4.0 * graph(model, methods, positions as f64);
+    let fit = mebibytes as f64 * f64::from(1 << 20) / block.max(1.0);
+    (fit as usize).min(model.layers)
+}
+
+/// Floats that the graph of one block holds, about: for each position the inputs of norms and gated activation, queries,
+/// keys, values and what attention makes of them; the inputs of matrices, where something that trains is multiplied by
+/// them; twice its rank for each low-rank update; and the matrices that a method makes dense: both the update and its sum
+/// with the weight, or the weight out of its few bits.
+pub(super) fn graph(model: &ModelReport, methods: &[MethodConfig], positions: f64) -> f64 {
+    let (d, q, m) = (model.hidden_size, model.query_size, model.intermediate_size);
+    let mut floats = positions * (2 * d + 2 * q + 2 * model.key_value_size + 2 * m) as f64;
+    if methods.iter().any(|method| keeps_inputs(method.kind)) {
+        floats += positions * (2 * d + q + m) as f64;
+    }
+    for method in methods {
+        let targets = method.targets();
+        let rank = method.rank.max(method.initial_rank).unwrap_or(0);
+        floats += positions * 2.0 * rank as f64 * targets.len() as f64;
+        if makes_dense(method.kind) {
+            floats += 2.0 * targets.iter().map(|target| size(model, *target)).sum::<f64>();
+        }
+        if method.kind.quantises() {
+            floats += matrices(model);
+        }
+    }
+    floats
+}
+
+/// Numbers in the matrices of one block.
+pub(super) fn matrices(model: &ModelReport) -> f64 {
+    Target::ALL.iter().map(|target| size(model, *target)).sum()
+}
+
+fn size(model: &ModelReport, target: Target) -> f64 {
+    let [outputs, inputs] = model.shape(target);
+    outputs as f64 * inputs as f64
+}
+
+/// Whether its gradients need what the matrices are multiplied by.
+fn keeps_inputs(kind: MethodKind) -> bool {
+    matches!(kind.enters(), Enters::Linear | Enters::Whole) && !matches!(kind, MethodKind::LoraFa | MethodKind::Bitfit)
+}
+
+/// Whether the update is a whole matrix while it is used.
+fn makes_dense(kind: MethodKind) -> bool {
+    use MethodKind::{Did, DiffPruning, Dora, Fish, LtSft, Pafi, RandomMask, Said};
+    matches!(kind, Did | Said | Dora | Pafi | RandomMask | Fish | LtSft | DiffPruning)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn by_hand() {
+        let model = ModelReport {
+            layers: 4,
+            hidden_size: 4,
+            intermediate_size: 8,
+            query_size: 4,
+            key_value_size: 2,
+            ..ModelReport::default()
+        };
+        let lora = MethodConfig { rank: Some(2), targets: Some(vec![Target::QProj]), ..MethodConfig::default() };
+        // 4 · 4 + 3 · 4 + 2 · 2 + 3 · 8 = 56 floats a position, and 2 · 2 of the update.
+        assert_eq!(graph(&model, std::slice::from_ref(&lora), 10.0), 10.0 * (56.0 + 4.0));
+        // Without the inputs of matrices, 2 · 4 + 4 + 8 of them.
+        assert_eq!(graph(&model, &[MethodConfig::new(MethodKind::Prefix)], 10.0), 10.0 * 36.0);
+        let pafi = MethodConfig { targets: Some(vec![Target::QProj]), ..MethodConfig::new(MethodKind::Pafi) };
+        assert_eq!(graph(&model, &[pafi], 10.0), 10.0 * 56.0 + 2.0 * 16.0);
+        // q and o of 4 × 4, k and v of 2 × 4, and three of 4 × 8.
+        let few_bits = MethodConfig { kind: MethodKind::Qlora, ..lora.clone() };
+        assert_eq!(graph(&model, &[few_bits], 10.0), 10.0 * (56.0 + 4.0) + 2.0 * 16.0 + 2.0 * 8.0 + 3.0 * 32.0);
+        // 1000 positions are 240,000 bytes a block.
+        for (mebibytes, blocks) in [(0, 0), (1, 4), (usize::MAX, 4)] {
+            assert_eq!(blocks_that_fit(&model, std::slice::from_ref(&lora), 1000, mebibytes), blocks);
+        }
+        assert_eq!(blocks_that_fit(&model, &[lora], 2000, 1), 2);
+    }
+}

@@ -1,0 +1,199 @@
+//! What would help a run that does not fit: each setting is tried, and the forecast says whether it does.
+
+use serde::Serialize;
+
+use super::{Bytes, Conditions, Forecast};
+use crate::{MethodConfig, Problem, ProblemKind, RunConfig};
+
+/// A change of settings, and what it comes to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Remedy {
+    /// The settings, such as `batch_size 4 and accumulation 2`.
+    pub settings: String,
+    /// The memory it would take then.
+    pub bytes: u64,
+}
+
+/// Rows shorter than this are not worth training on.
+const SHORTEST: usize = 64;
+
+/// How many remedies are named.
+const NAMED: usize = 2;
+
+/// Remedies in a sentence for who has to act.
+pub fn advice(remedies: &[Remedy]) -> String {
+    let each = remedies.iter().map(|r| format!("set {} ({})", r.settings, Bytes(r.bytes)));
+    match remedies.is_empty() {
+        true => "use a smaller model".into(),
+        false => each.collect::<Vec<_>>().join(", or "),
+    }
+}
+
+impl Conditions<'_> {
+    /// The mildest settings that change the verdict; none where it is good or cannot be told.
+    pub fn remedies(&self, config: &RunConfig) -> Vec<Remedy> {
+        let limits = &self.device.limits;
+        let now = self.forecast(config).verdict(limits);
+        self.those_that(config, |then| then.verdict(limits) < now)
+    }
+
+    /// The mildest settings that spare a fifth: for a device that has turned out too small, whatever was forecast.
+    pub fn savings(&self, config: &RunConfig) -> Vec<Remedy> {
+        let now = self.forecast(config).bytes();
+        self.those_that(config, |then| then.bytes() <= now / 5 * 4)
+    }
+
+    /// The problem with what to reduce, if the device's memory is exhausted.
+    pub fn explain(&self, config: &RunConfig, problem: Problem) -> Problem {
+        if problem.kind != ProblemKind::Memory {
+            return problem;
+        }
+        let advice = advice(&self.savings(config));
+        problem.next(format!("the last checkpoint stands; free memory and resume, or start anew and {advice}"))
+    }
+
+    /// The first step of each lever that does, and where none does alone, all of them pulled as far as they go.
+    fn those_that(&self, config: &RunConfig, does: impl Fn(&Forecast) -> bool) -> Vec<Remedy> {
+        let tried = |config: RunConfig, settings: String| {
+            let forecast = self.forecast(&config);
+            (config.validate().is_ok() && does(&forecast)).then(|| Remedy { settings, bytes: forecast.bytes() })
+        };
+        let alone = LEVERS.iter().filter_map(|lever| {
+            let mut then = config.clone();
+            std::iter::from_fn(|| lever(&mut then, self).map(|settings| (then.clone(), settings)))
+                .find_map(|(then, settings)| tried(then, settings))
+        });
+        let named: Vec<Remedy> = alone.take(NAMED).collect();
+        if !named.is_empty() {
+            return named;
+        }
+        let mut then = config.clone();
+        let pulled: Vec<String> =
+            LEVERS.iter().filter_map(|lever| std::iter::from_fn(|| lever(&mut then, self)).last()).collect();
+        tried(then, pulled.join(", ")).into_iter().collect()
+    }
+}
+
+/// Goes one step further, and says what is set then; none where it goes no further.
+type Lever = fn(&mut RunConfig, &Conditions<'_>) -> Option<String>;
+
+/// From what changes nothing but time to what changes the method.
+const LEVERS: [Lever; 4] = [fewer_graphs, smaller_batches, shorter_rows, a_lora];
+
+fn fewer_graphs(config: &mut RunConfig, _: &Conditions<'_>) -> Option<String> {
+    let train = &mut config.train;
+    if train.graph_memory == 0 && train.keep_graphs == 0 {
+        return None;
+    }
+    (train.graph_memory, train.keep_graphs) = (train.graph_memory / 4, 0);
+    Some(format!("graph_memory {}", train.graph_memory))
+}
+
+fn smaller_batches(config: &mut RunConfig, _: &Conditions<'_>) -> Option<String> {
+    let train = &mut config.train;
+    if train.batch_size <= 1 {
+        return None;
+    }
+    train.batch_size = train.batch_size.div_ceil(2);
+    train.accumulation = train.accumulation.saturating_mul(2);
+    Some(format!("batch_size {} and accumulation {}", train.batch_size, train.accumulation))
+}
+
+fn shorter_rows(config: &mut RunConfig, on: &Conditions<'_>) -> Option<String> {
+    let longest = config.data.max_length.min(on.width.unwrap_or(usize::MAX)).min(on.model.context);
+    if longest <= SHORTEST {
+        return None;
+    }
+    config.data.max_length = (longest / 2).max(SHORTEST);
+    Some(format!("max_length {}", config.data.max_length))
+}
+
+fn a_lora(config: &mut RunConfig, on: &Conditions<'_>) -> Option<String> {
+    let lora = MethodConfig::default().into();
+    if config.method.trainable(on.model) <= on.model.parameters / 10 || config.method == lora {
+        return None;
+    }
+    config.method = lora;
+    Some("method lora".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::forecast::{Limits, Verdict};
+    use crate::{AdapterInfo, MethodKind, ModelReport};
+
+    /// About SmolLM2-135M.
+    fn model() -> ModelReport {
+        ModelReport {
+            parameters: 134_515_008,
+            layers: 30,
+            hidden_size: 576,
+            intermediate_size: 1536,
+            query_size: 576,
+            key_value_size: 192,
+            head_dim: 64,
+            vocabulary: 49_152,
+            context: 8192,
+            ..ModelReport::default()
+        }
+    }
+
+    fn remedies(config: &RunConfig, memory: u64) -> (Verdict, Vec<Remedy>) {
+        let model = model();
+        let limits = Limits { memory: Some(memory), buffer: None };
+        let device = AdapterInfo { device: "cpu".into(), limits, ..AdapterInfo::default() };
+        let outlook = Conditions { model: &model, device: &device, width: None }.outlook(config);
+        // Whatever is named does help, and takes what is said.
+        for remedy in &outlook.remedies {
+            let then = Forecast { weights: remedy.bytes, ..Forecast::default() };
+            assert!(then.verdict(&limits) < outlook.verdict, "{remedy:?}");
+        }
+        (outlook.verdict, outlook.remedies)
+    }
+
+    #[test]
+    fn the_mildest_that_helps_is_named() {
+        let config = RunConfig::default();
+        let settings = |of: &[Remedy]| of.iter().map(|r| r.settings.clone()).collect::<Vec<_>>();
+        let (verdict, none) = remedies(&config, 8 << 30);
+        assert_eq!((verdict, none.len()), (Verdict::Fits, 0));
+        // The graphs' 512 MiB are what is too much.
+        let (verdict, few) = remedies(&config, 2_000_000_000);
+        assert_eq!(verdict, Verdict::Tight);
+        assert_eq!(settings(&few)[0], "graph_memory 128", "{few:?}");
+        assert_eq!(few.len(), 2);
+        assert!(settings(&few)[1].starts_with("batch_size "), "{few:?}");
+        // LoRA of the model alone takes 540 MB: nothing makes it fit half of that.
+        let (verdict, none) = remedies(&config, 250_000_000);
+        assert_eq!((verdict, none), (Verdict::WontFit, Vec::new()));
+        assert_eq!(advice(&[]), "use a smaller model");
+        // Full tuning has its moments everywhere: only another method helps.
+        let full = RunConfig { method: MethodKind::Full.into(), ..RunConfig::default() };
+        let (verdict, few) = remedies(&full, 2_000_000_000);
+        assert_eq!((verdict, settings(&few)), (Verdict::WontFit, vec!["method lora".to_string()]));
+        assert!(advice(&few).starts_with("set method lora ("), "{}", advice(&few));
+    }
+
+    #[test]
+    fn where_no_setting_helps_alone_all_are_named() {
+        let full = RunConfig { method: MethodKind::Full.into(), ..RunConfig::default() };
+        let (verdict, few) = remedies(&full, 700_000_000);
+        assert_eq!((verdict, few.len()), (Verdict::WontFit, 1), "{few:?}");
+        assert_eq!(few[0].settings, "graph_memory 0, batch_size 1 and accumulation 8, max_length 64, method lora");
+    }
+
+    #[test]
+    fn savings_do_not_ask_for_limits() {
+        let model = model();
+        let device = AdapterInfo::default();
+        let on = Conditions { model: &model, device: &device, width: Some(512) };
+        let few = on.savings(&RunConfig::default());
+        let now = on.forecast(&RunConfig::default()).bytes();
+        assert!(few.len() == 2 && few.iter().all(|r| r.bytes * 5 <= now * 4), "{few:?}");
+        let told = on.explain(&RunConfig::default(), Problem::of_device("out of memory"));
+        assert!(told.next.contains("checkpoint") && told.next.contains(&advice(&few)), "{told:?}");
+        let other = Problem::of_device("lost");
+        assert_eq!(on.explain(&RunConfig::default(), other.clone()), other);
+    }
+}

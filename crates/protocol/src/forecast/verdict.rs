@@ -1,0 +1,135 @@
+//! Whether it fits.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Bytes, Conditions, Forecast, Remedy};
+use crate::RunConfig;
+
+/// What a device told about its memory. What it did not tell is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Bytes that were free when it was opened.
+    pub memory: Option<u64>,
+    /// Most bytes of a single buffer.
+    pub buffer: Option<u64>,
+}
+
+/// Whether a run fits, from good to bad.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It takes at most seven tenths of the memory.
+    Fits,
+    /// Each buffer fits, and how much memory there is was not told.
+    Unknown,
+    /// It takes at most all of the memory.
+    Tight,
+    /// It takes more, or a single buffer is larger than the device allows.
+    WontFit,
+}
+
+/// Share of the memory that a forecast may take and still be said to fit: it is right within a third or so.
+const EASE: f64 = 0.7;
+
+impl Forecast {
+    /// Whether this fits into `limits`.
+    pub fn verdict(&self, limits: &Limits) -> Verdict {
+        if limits.buffer.is_some_and(|most| self.largest > most) {
+            return Verdict::WontFit;
+        }
+        match limits.memory {
+            None => Verdict::Unknown,
+            Some(memory) if self.bytes() as f64 <= EASE * memory as f64 => Verdict::Fits,
+            Some(memory) if self.bytes() <= memory => Verdict::Tight,
+            Some(_) => Verdict::WontFit,
+        }
+    }
+}
+
+/// What is to be said of a run before it begins.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Outlook {
+    /// Its memory.
+    pub forecast: Forecast,
+    /// What there is.
+    pub limits: Limits,
+    /// Whether the one fits into the other.
+    pub verdict: Verdict,
+    /// What would help, the mildest first.
+    pub remedies: Vec<Remedy>,
+    /// What would spare a fifth, whatever the device told.
+    pub savings: Vec<Remedy>,
+}
+
+impl Conditions<'_> {
+    /// What is to be said of a run with this configuration.
+    pub fn outlook(&self, config: &RunConfig) -> Outlook {
+        let (forecast, limits) = (self.forecast(config), self.device.limits);
+        let (remedies, savings) = (self.remedies(config), self.savings(config));
+        Outlook { forecast, limits, verdict: forecast.verdict(&limits), remedies, savings }
+    }
+}
+
+impl Outlook {
+    /// The verdict in a few words, such as `Fits: 0.6 GB of 4.3 GB`.
+    pub fn sentence(&self) -> String {
+        let need = Bytes(self.forecast.bytes());
+        let of = |verdict: &str| match (self.limits.buffer, self.limits.memory) {
+            (Some(most), _) if self.forecast.largest > most => {
+                format!(
+                    "{verdict}: one buffer of {}, and the device takes {}",
+                    Bytes(self.forecast.largest),
+                    Bytes(most)
+                )
+            }
+            (_, Some(memory)) => format!("{verdict}: {need} of {}", Bytes(memory)),
+            (_, None) => format!("{verdict}: {need}"),
+        };
+        match self.verdict {
+            Verdict::Fits => of("Fits"),
+            Verdict::Tight => of("Tight"),
+            Verdict::WontFit => of("Won't fit"),
+            Verdict::Unknown => format!("Needs {need}; the device does not tell how much it has"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thresholds() {
+        let forecast = Forecast { weights: 60, work: 10, largest: 50, ..Forecast::default() };
+        let of = |memory, buffer| forecast.verdict(&Limits { memory, buffer });
+        for (memory, verdict) in [
+            (101, Verdict::Fits),
+            (100, Verdict::Fits),
+            (99, Verdict::Tight),
+            (70, Verdict::Tight),
+            (69, Verdict::WontFit),
+        ] {
+            assert_eq!(of(Some(memory), None), verdict, "{memory}");
+        }
+        assert_eq!(
+            (of(None, None), of(None, Some(50)), of(None, Some(49))),
+            (Verdict::Unknown, Verdict::Unknown, Verdict::WontFit)
+        );
+        assert_eq!(of(Some(1000), Some(49)), Verdict::WontFit);
+    }
+
+    #[test]
+    fn in_words() {
+        let say = |memory, buffer| {
+            let forecast = Forecast { weights: 2_000_000, largest: 1_500_000, ..Forecast::default() };
+            let limits = Limits { memory, buffer };
+            let verdict = forecast.verdict(&limits);
+            Outlook { forecast, limits, verdict, remedies: Vec::new(), savings: Vec::new() }.sentence()
+        };
+        assert_eq!(say(Some(4_000_000), None), "Fits: 2.0 MB of 4.0 MB");
+        assert_eq!(say(Some(2_500_000), None), "Tight: 2.0 MB of 2.5 MB");
+        assert_eq!(say(Some(1_000_000), None), "Won't fit: 2.0 MB of 1.0 MB");
+        assert_eq!(say(None, Some(1_000_000)), "Won't fit: one buffer of 1.5 MB, and the device takes 1.0 MB");
+        assert_eq!(say(None, None), "Needs 2.0 MB; the device does not tell how much it has");
+    }
+}

@@ -1,0 +1,101 @@
+//! How long a run takes: a few steps of it, timed and thrown away.
+
+use stratune_data::Sequence;
+use stratune_protocol::{Pace, Problem};
+use stratune_runtime::{Stopwatch, yield_now};
+
+use crate::trainer::log_spaced_until;
+use crate::{Host, Lab, Trainer, measure};
+
+/// Steps that are timed, after one that is not: in the first one kernels are compiled, and methods that look at rows
+/// choose what trains.
+const TIMED: usize = 3;
+
+/// How many steps are looked at to learn how often the layers' scores move.
+const LOOKED_AT: usize = 1000;
+
+impl Trainer {
+    /// Times steps, a score update, a validation and the samples, and says what that makes of the whole run. It gives
+    /// itself up: nothing that these steps have changed lives on. `host` hears of them and continues its prompts once.
+    ///
+    /// # Errors
+    /// The device fails, or the loss is not finite.
+    pub async fn pace(mut self, host: &mut dyn Host) -> Result<Pace, Problem> {
+        let mut seconds_a_token = Vec::new();
+        for step in 0..(TIMED + 1).min(self.steps) {
+            let tokens = self.tokens_of(step);
+            let clock = Stopwatch::start();
+            self.advance(host).await?;
+            seconds_a_token.push(clock.seconds() / tokens.max(1) as f64);
+            yield_now().await;
+        }
+        let first = usize::from(seconds_a_token.len() > 1);
+        let step = self.tokens_a_step() * median(&mut seconds_a_token[first..]) + self.scoring().await?;
+        let validation = self.validation().await?;
+        let clock = Stopwatch::start();
+        host.sample(&self.model, self.state.step).await?;
+        let sample = clock.seconds();
+
+        let (steps, every) = (self.steps, self.config.train.eval_every);
+        let between = steps.checked_div(every).unwrap_or(0);
+        // One before the first step, and one after the last.
+        let validations = 1 + between + usize::from(every == 0 || !steps.is_multiple_of(every));
+        let samples = 1 + log_spaced_until(steps - 1) + 1;
+        Ok(Pace { steps, step, validation, validations, sample, samples })
+    }
+
+    /// Tokens of the batches of one step.
+    fn tokens_of(&self, step: usize) -> usize {
+        let accumulation = self.config.train.accumulation;
+        let batches = (step * accumulation..(step + 1) * accumulation).map(|k| self.plan.batch(k as u64));
+        batches.map(|rows| tokens(&self.rows(&rows))).sum()
+    }
+
+    /// Tokens of an average step.
+    fn tokens_a_step(&self) -> f64 {
+        let all: usize = self.dataset.train.iter().map(|row| row.tokens.len()).sum();
+        all as f64 / self.plan.batches_per_epoch().max(1) as f64 * self.config.train.accumulation as f64
+    }
+
+    /// Seconds that the updates of the layers' scores take of an average step; 0 if the timed steps had them already.
+    async fn scoring(&mut self) -> Result<f64, Problem> {
+        let mut last = None;
+        for step in self.state.step..self.state.step + LOOKED_AT {
+            let lab = Lab::new(&self.model, &self.dataset, self.config.train.batch_size);
+            let clock = Stopwatch::start();
+            if self.hook.before_step(step, &lab).await?.events.is_empty() {
+                continue;
+            }
+            match last {
+                None => last = Some(step),
+                Some(last) if step - last <= TIMED => return Ok(0.0),
+                Some(last) => return Ok(clock.seconds() / (step - last) as f64),
+            }
+        }
+        Ok(0.0)
+    }
+
+    /// Seconds of a validation, from one batch of middling length.
+    async fn validation(&self) -> Result<f64, Problem> {
+        let mut rows: Vec<&Sequence> = self.dataset.validation.iter().collect();
+        if rows.is_empty() {
+            return Ok(0.0);
+        }
+        rows.sort_by_key(|row| row.tokens.len());
+        let count = self.config.train.batch_size.min(rows.len());
+        let some = &rows[(rows.len() - count) / 2..][..count];
+        let clock = Stopwatch::start();
+        measure(&self.model, some, count, None).await?;
+        Ok(clock.seconds() * tokens(&rows) as f64 / tokens(some).max(1) as f64)
+    }
+}
+
+fn tokens(rows: &[&Sequence]) -> usize {
+    rows.iter().map(|row| row.tokens.len()).sum()
+}
+
+/// The middle one; of two the larger.
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
