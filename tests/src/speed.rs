@@ -51,7 +51,8 @@ pub async fn tokens_per_second(device: &Device, steps: usize) -> f64 {
         mlp_bias: false,
     };
     let [rows, length] = BATCH;
-    let mut config = RunConfig { method: MethodConfig { rank: Some(8), ..MethodConfig::default() }.into(), ..RunConfig::default() };
+    let mut config =
+        RunConfig { method: MethodConfig { rank: Some(8), ..MethodConfig::default() }.into(), ..RunConfig::default() };
     (config.train.batch_size, config.train.steps) = (rows, steps + 2);
     let row = |i: usize| {
         let mut rng = draws(0, "speed", [i as u64, 0]);

@@ -5,7 +5,7 @@ use stratune_protocol::{Pace, Problem};
 use stratune_runtime::{Stopwatch, yield_now};
 
 use crate::trainer::log_spaced_until;
-use crate::{Host, Lab, Trainer, measure};
+use crate::{Batching, Host, Lab, Trainer, measure};
 
 /// Steps that are timed, after one that is not: in the first one kernels are compiled, and methods that look at rows
 /// choose what trains.
@@ -61,7 +61,7 @@ impl Trainer {
     async fn scoring(&mut self) -> Result<f64, Problem> {
         let mut last = None;
         for step in self.state.step..self.state.step + LOOKED_AT {
-            let lab = Lab::new(&self.model, &self.dataset, self.config.train.batch_size);
+            let lab = Lab::new(&self.model, &self.dataset, (&self.config.train).into());
             let clock = Stopwatch::start();
             if self.hook.before_step(step, &lab).await?.events.is_empty() {
                 continue;
@@ -82,10 +82,11 @@ impl Trainer {
             return Ok(0.0);
         }
         rows.sort_by_key(|row| row.tokens.len());
-        let count = self.config.train.batch_size.min(rows.len());
+        let by = Batching::from(&self.config.train);
+        let count = by.size.min(rows.len());
         let some = &rows[(rows.len() - count) / 2..][..count];
         let clock = Stopwatch::start();
-        measure(&self.model, some, count, None).await?;
+        measure(&self.model, some, by, None).await?;
         Ok(clock.seconds() * tokens(&rows) as f64 / tokens(some).max(1) as f64)
     }
 }

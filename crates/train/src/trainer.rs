@@ -15,8 +15,8 @@ use stratune_store::Checkpoint;
 
 use crate::state::{self, Flat, Identity, TrainState};
 use crate::{
-    AdamW, Batching, Budget, Demand, Direction, Hook, Lab, Moment, Move, Uploaded, clip,
-    learning_rate, measure, scout, sweep,
+    AdamW, Batching, Budget, Demand, Direction, Hook, Lab, Moment, Move, Uploaded, clip, learning_rate, measure, scout,
+    sweep,
 };
 
 /// The front end of a run.
@@ -259,8 +259,7 @@ impl Trainer {
         let train = &self.config.train;
         let device = self.model.device();
         let report = self.model.config.report("", 0);
-        let fits =
-            |batch: &Uploaded| blocks_that_fit(&report, &self.config.method, batch.size(), train.graph_memory);
+        let fits = |batch: &Uploaded| blocks_that_fit(&report, &self.config.method, batch.size(), train.graph_memory);
         let mut gradients = Gradients::new();
         let mut loss = Tensor::zeros([1], &device);
         for (k, batch) in batches {
