@@ -24,7 +24,7 @@ pub struct Batch {
     pub shared: Option<SharedRows>,
 }
 
-/// What tells the examples of a row from each other. Each number of padding is an example of its own.
+/// What tells the examples of a row from each other. Each token of padding counts as an example of its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SharedRows {
     /// rows × width: the place of each token within its example.

@@ -245,13 +245,8 @@ mod tests {
 
     /// Texts of these lengths, one after another: the first key of each, as many times as it has queries.
     fn texts(lengths: &[usize]) -> Vec<f32> {
-        let mut start = 0;
-        let mut first = Vec::new();
-        for length in lengths {
-            first.extend(std::iter::repeat_n(start as f32, *length));
-            start += length;
-        }
-        first
+        let starts = lengths.iter().scan(0, |end, length| Some(std::mem::replace(end, *end + length)));
+        lengths.iter().zip(starts).flat_map(|(length, start)| std::iter::repeat_n(start as f32, *length)).collect()
     }
 
     /// Against the reference. Large inputs make scores of hundreds, which f32 rounds by 1e-5, and so are their exponentials.
