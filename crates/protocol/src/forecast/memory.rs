@@ -8,6 +8,9 @@ use crate::{AdapterInfo, MethodConfig, MethodKind, ModelReport, OptimiserKind, R
 /// Rows whose logits exist at once.
 pub const LOSS_ROWS: usize = 256;
 
+/// Queries whose scores exist at once, where they are held at all.
+const SCORED: usize = 256;
+
 /// What a run meets.
 #[derive(Clone, Copy, Debug)]
 pub struct Conditions<'a> {
@@ -91,7 +94,7 @@ impl Conditions<'_> {
         };
 
         let block_graph = graph(model, methods, positions);
-        let scores = if self.on_cpu() { 0.0 } else { 3.0 * self.scores(rows, width) };
+        let (scores, logit_copies) = if self.fuses() { (0.0, 1.0) } else { (3.0 * self.scores(rows, width), 3.0) };
         let (graphs, states, block) = match side {
             // A ladder's blocks are like the model's, narrower; it reads what every block leaves.
             Some(side) => {
@@ -108,7 +111,7 @@ impl Conditions<'_> {
         let table = model.vocabulary as f64 * d;
         let (gradients, moments) = if descends { self.moved(config) } else { (self.shifted(methods), 0.0) };
         let inputs = (states + 2.0) * positions * d + 3.0 * positions;
-        let work = (block + scores).max(3.0 * logits + 4.0 * positions * d);
+        let work = (block + scores).max(logit_copies * logits + 4.0 * positions * d);
         // A checkpoint's numbers are there as tensors and once more as the file's bytes. MeZO's values follow from its moves.
         let written = moments + (copies - 1.0) * trained + if descends { trained } else { 0.0 };
         let meanwhile = gradients + graphs + inputs + work;
@@ -129,10 +132,15 @@ impl Conditions<'_> {
         self.device.device == "cpu"
     }
 
-    /// What each position takes of each other one, of all heads: a GPU holds all of it, the CPU a row at a time.
+    /// Whether attention and loss are made without holding scores, and logits once: by the CPU's own code, and by shaders.
+    fn fuses(&self) -> bool {
+        matches!(self.device.device.as_str(), "cpu" | "wgpu")
+    }
+
+    /// What the positions of a block of queries take of each other one, of all heads.
     fn scores(&self, rows: f64, width: f64) -> f64 {
         let heads = self.model.query_size as f64 / self.model.head_dim.max(1) as f64;
-        rows * heads * width * width
+        rows * heads * width.min(SCORED as f64) * width
     }
 
     /// A block without a graph.
@@ -255,12 +263,12 @@ pub(super) mod tests {
         let mut run = config(lora.clone());
         assert_eq!(on.forecast(&run), want);
         assert_eq!(want.bytes(), want.parts().iter().map(|p| p.1).sum::<u64>());
-        // A block's graph is 22,272 bytes: both are kept, and none runs again. Then the loss is what takes most.
+        // A block's graph is 22,272 bytes: both are kept, and none runs again.
         run.train.graph_memory = 1;
         let keeps = Forecast {
             graphs: 2 * 4 * graph,
             inputs: 4 * (2 * n * 4 + 3 * n),
-            work: 4 * (3 * n * 10 + 4 * n * 4),
+            work: 4 * n * (3 * 8 + 2 * 4),
             ..want
         };
         assert_eq!(on.forecast(&run), keeps);
@@ -270,15 +278,18 @@ pub(super) mod tests {
         // MeZO has no graph, and shifts one block: 8 numbers and their direction.
         let mut mezo = config(lora.clone());
         mezo.train.optimiser = OptimiserKind::Mezo;
-        assert_eq!(on.forecast(&mezo), Forecast { optimiser: 4 * 2 * 8, graphs: 0, ..keeps });
-        // A GPU keeps 4 bits in 4 bits, with a scale for 4 or 8 weights, and holds the scores of 2 heads.
+        assert_eq!(on.forecast(&mezo), Forecast { optimiser: 4 * 2 * 8, graphs: 0, work: 4 * n * (3 * 4 + 3 * 8), ..keeps });
+        // A GPU keeps 4 bits in 4 bits, with a scale for 4 or 8 weights; where there are no shaders it holds the scores of
+        // 2 heads.
         let few = config(MethodConfig { kind: MethodKind::Qlora, bits: Some(4), ..lora });
         let of_four = [16, 8, 8, 16, 32, 32].iter().sum::<u64>() * (1 + 1);
         let on_cpu = on.forecast(&few);
         assert_eq!(on_cpu.weights, 4 * 348 + 2 * (of_four + 32 + 32 / 2));
         assert_eq!(on_cpu.work, want.work + 4 * 144);
-        let gpu = AdapterInfo { device: "wgpu".into(), ..AdapterInfo::default() };
-        let on_gpu = Conditions { device: &gpu, ..on }.forecast(&few);
+        let gpu = |device: &str| AdapterInfo { device: device.into(), ..AdapterInfo::default() };
+        let [on_gpu, on_wgpu] =
+            ["cuda", "wgpu"].map(|device| Conditions { device: &gpu(device), ..on }.forecast(&few));
+        assert_eq!((on_wgpu.weights, on_wgpu.work), (on_gpu.weights, on_cpu.work));
         assert_eq!(on_gpu.weights, 4 * 348 + 2 * (of_four + 16 + 32 / 2));
         assert_eq!(on_gpu.work, on_cpu.work + 4 * 3 * 3 * 2 * 32 * 32);
         assert_eq!(on_gpu.largest, 4 * 3 * 2 * 32 * 32);
