@@ -45,7 +45,7 @@ fn fifty_steps_on_wgpu_are_those_on_the_cpu() {
     let lora = MethodConfig { rank: Some(4), ..MethodConfig::default() };
     let config = RunConfig {
         method: lora.into(),
-        train: TrainConfig { steps: 50, batch_size: 4, log_every: 1, ..TrainConfig::default() },
+        train: TrainConfig { steps: 50, batch_size: 4, learning_rate: 2e-2, log_every: 1, ..TrainConfig::default() },
         ..RunConfig::default()
     };
     let run = |device: &Device| {

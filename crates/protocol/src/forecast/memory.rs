@@ -265,12 +265,8 @@ pub(super) mod tests {
         assert_eq!(want.bytes(), want.parts().iter().map(|p| p.1).sum::<u64>());
         // A block's graph is 22,272 bytes: both are kept, and none runs again.
         run.train.graph_memory = 1;
-        let keeps = Forecast {
-            graphs: 2 * 4 * graph,
-            inputs: 4 * (2 * n * 4 + 3 * n),
-            work: 4 * n * (3 * 8 + 2 * 4),
-            ..want
-        };
+        let keeps =
+            Forecast { graphs: 2 * 4 * graph, inputs: 4 * (2 * n * 4 + 3 * n), work: 4 * n * (3 * 8 + 2 * 4), ..want };
         assert_eq!(on.forecast(&run), keeps);
         // Batches that are added up hold their gradients beside the sum; nothing held out, no best values.
         (run.train.accumulation, run.data.validation_split) = (2, 0.0);
@@ -278,7 +274,10 @@ pub(super) mod tests {
         // MeZO has no graph, and shifts one block: 8 numbers and their direction.
         let mut mezo = config(lora.clone());
         mezo.train.optimiser = OptimiserKind::Mezo;
-        assert_eq!(on.forecast(&mezo), Forecast { optimiser: 4 * 2 * 8, graphs: 0, work: 4 * n * (3 * 4 + 3 * 8), ..keeps });
+        assert_eq!(
+            on.forecast(&mezo),
+            Forecast { optimiser: 4 * 2 * 8, graphs: 0, work: 4 * n * (3 * 4 + 3 * 8), ..keeps }
+        );
         // A GPU keeps 4 bits in 4 bits, with a scale for 4 or 8 weights; where there are no shaders it holds the scores of
         // 2 heads.
         let few = config(MethodConfig { kind: MethodKind::Qlora, bits: Some(4), ..lora });
@@ -287,8 +286,7 @@ pub(super) mod tests {
         assert_eq!(on_cpu.weights, 4 * 348 + 2 * (of_four + 32 + 32 / 2));
         assert_eq!(on_cpu.work, want.work + 4 * 144);
         let gpu = |device: &str| AdapterInfo { device: device.into(), ..AdapterInfo::default() };
-        let [on_gpu, on_wgpu] =
-            ["cuda", "wgpu"].map(|device| Conditions { device: &gpu(device), ..on }.forecast(&few));
+        let [on_gpu, on_wgpu] = ["cuda", "wgpu"].map(|device| Conditions { device: &gpu(device), ..on }.forecast(&few));
         assert_eq!((on_wgpu.weights, on_wgpu.work), (on_gpu.weights, on_cpu.work));
         assert_eq!(on_gpu.weights, 4 * 348 + 2 * (of_four + 16 + 32 / 2));
         assert_eq!(on_gpu.work, on_cpu.work + 4 * 3 * 3 * 2 * 32 * 32);
