@@ -4,6 +4,7 @@ mod bench;
 mod browser;
 mod places;
 mod shell;
+mod size;
 mod test;
 mod tools;
 mod web;

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use crate::places::Places;
 use crate::shell::{self, Failure, step};
-use crate::{browser, tools, web};
+use crate::{browser, size, tools, web};
 
 /// Seconds that all tests of one browser test binary may take together.
 const BROWSER_SECONDS: &str = "900";
@@ -47,6 +47,7 @@ pub fn run(places: &Places, arguments: &[String]) -> Result<(), Failure> {
     }
     if wanted(Part::E2e) {
         step("page", || web::build(places))?;
+        step("size of the page", || size::check(places))?;
     }
     if wanted(Part::Browser) {
         step("browser tests", || shell::run(&mut in_browser(places)))?;
@@ -99,7 +100,8 @@ fn linted(places: &Places) -> Command {
 
 fn in_browser(places: &Places) -> Command {
     let mut cargo = places.cargo();
-    cargo.args(["test", "--release", "--package", "stratune-tests", "--target", tools::WASM]);
+    // The profile of the page's engines, so that their dependencies are compiled once for both.
+    cargo.args(["test", "--profile", "engine", "--package", "stratune-tests", "--target", tools::WASM]);
     cargo.args(["--test", "browser_cpu", "--test", "browser_gpu"]);
     cargo.env("WASM_BINDGEN_TEST_TIMEOUT", BROWSER_SECONDS);
     with_driver(cargo)

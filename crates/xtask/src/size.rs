@@ -1,0 +1,80 @@
+//! How much the page makes a browser download, and the most that it may.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::places::Places;
+use crate::shell::Failure;
+
+/// A file and the most bytes that it may have when a server packs it.
+struct Budget {
+    file: &'static str,
+    gzip: usize,
+    brotli: usize,
+}
+
+/// Where a file is above what it should be, its budget is what it measured and 3 % more.
+const BUDGETS: [Budget; 3] = [
+    // Should be 300 kB, which it is by brotli; by gzip 377 kB were measured.
+    Budget { file: "stratune-app_bg.wasm", gzip: 388_000, brotli: 300_000 },
+    // As measured before the engines had a profile of their own: 2,577 and 1,603 kB.
+    Budget { file: "engine_cpu_bg.wasm", gzip: 2_654_000, brotli: 1_651_000 },
+    // Should be 4 MB, which it is by brotli; by gzip 4,553 kB were measured.
+    Budget { file: "engine_gpu_bg.wasm", gzip: 4_689_000, brotli: 4_000_000 },
+];
+
+/// Prints the sizes of the built page and refuses one above its budget. A packer that is not installed is left out.
+pub fn check(places: &Places) -> Result<(), Failure> {
+    let mut above = String::new();
+    for Budget { file, gzip, brotli } in BUDGETS {
+        let path = places.dist.join(file);
+        let plain = fs::metadata(&path).map_err(|e| Failure {
+            what: format!("{} cannot be read: {e}", path.display()),
+            next: "build the page with `cargo xtask web --no-serve`".into(),
+            code: 1,
+        })?;
+        println!("{file}: {} kB as it is", plain.len() / 1000);
+        for (packer, most) in [("gzip", gzip), ("brotli", brotli)] {
+            match packed(packer, &path) {
+                None => println!("{file}: {packer} is not installed, so its size is not checked"),
+                Some(size) => {
+                    println!("{file}: {} kB by {packer}, at most {} kB", size / 1000, most / 1000);
+                    if size > most {
+                        let _ = write!(above, "{file} has {size} bytes by {packer} and may have {most}; ");
+                    }
+                }
+            }
+        }
+    }
+    if above.is_empty() {
+        return Ok(());
+    }
+    let next = "look for what has grown, or raise its budget in crates/xtask/src/size.rs".into();
+    Err(Failure { what: above, next, code: 1 })
+}
+
+/// Bytes that `packer` makes of a file at its best.
+fn packed(packer: &str, path: &Path) -> Option<usize> {
+    let output = Command::new(packer).args(["--best", "--stdout"]).arg(path).output().ok()?;
+    output.status.success().then_some(output.stdout.len())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zeros_pack_to_less_and_a_packer_that_is_not_there_is_no_error() {
+        let path = std::env::temp_dir().join(format!("stratune-size-{}", std::process::id()));
+        fs::write(&path, vec![0; 100_000]).unwrap();
+        // gzip is not on every system; where it is, a run of one byte packs to a thousandth.
+        if let Some(size) = packed("gzip", &path) {
+            assert!((1..1000).contains(&size), "{size}");
+        }
+        assert_eq!(packed("no-such-program-anywhere", &path), None);
+        fs::remove_file(path).unwrap();
+    }
+}
