@@ -67,6 +67,10 @@ mod wgpu_device {
 
     use super::Opened;
 
+    /// Dispatches that go to the queue together: a step has hundreds, and each time costs as much as several of them. More
+    /// would leave the GPU idle while they are written down.
+    const TOGETHER: usize = 128;
+
     static FIRST: OnceLock<Mutex<Option<Opened>>> = OnceLock::new();
 
     pub async fn open() -> Result<Opened, Problem> {
@@ -74,10 +78,11 @@ mod wgpu_device {
         if let Some(opened) = first.lock().ok().and_then(|o| o.clone()) {
             return Ok(opened);
         }
-        let (device, setup) = Device::wgpu_options().init_with_setup_async().await.map_err(|e| {
-            Problem::new(ProblemKind::Device, format!("no usable GPU: {e}"))
-                .next("update the graphics driver or the browser, or use the CPU device")
-        })?;
+        let (device, setup) =
+            Device::wgpu_options().tasks_max(TOGETHER).init_with_setup_async().await.map_err(|e| {
+                Problem::new(ProblemKind::Device, format!("no usable GPU: {e}"))
+                    .next("update the graphics driver or the browser, or use the CPU device")
+            })?;
         let adapter = setup.adapter.get_info();
         let software = adapter.device_type == wgpu::DeviceType::Cpu || is_software(&adapter.name);
         let name = if adapter.name.is_empty() { format!("{:?}", adapter.backend) } else { adapter.name };
