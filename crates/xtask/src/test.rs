@@ -112,7 +112,7 @@ pub fn speed_in_tab(places: &Places) -> Result<(), Failure> {
     browser::ensure_chromium()?;
     web::prepare(places)?;
     let mut cargo = in_browser(places);
-    cargo.args(["--", "--ignored", "--nocapture"]);
+    cargo.args(["--", "--include-ignored", "--nocapture", "speed"]);
     step("speed in a tab", || shell::run(&mut cargo))
 }
 
