@@ -118,11 +118,13 @@ mod tests {
         };
         nested();
         begin();
+        let clock = Instant::now();
         nested();
+        let whole = clock.elapsed().as_secs_f64();
         let spent = end();
         assert_eq!((spent["outer"].calls, spent["inner"].calls), (1, 2), "what nobody asked for is not counted");
-        // A sleep is at least as long as asked for, and on a busy machine longer.
+        // A sleep is at least as long as asked for. What is within the outer span is not counted twice.
         let (outer, inner) = (spent["outer"].host_seconds, spent["inner"].host_seconds);
-        assert!((0.02..0.05).contains(&outer) && inner >= 0.06, "{spent:?}");
+        assert!(outer >= 0.02 && inner >= 0.06 && outer + inner <= whole, "{spent:?} of {whole}");
     }
 }
