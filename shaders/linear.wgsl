@@ -1,15 +1,15 @@
 // One matrix product, out = scale · lhs' rhs' + addend, where ' is a transposition or nothing, in the three orientations
 // that a linear layer and its backward pass need. This is what all of them share; three more files are appended to it:
-// `linear_addend.wgsl` or `linear_alone.wgsl`, which bring `addend`, and `linear_tiled.wgsl` or `linear_direct.wgsl`,
-// which bring `main`.
+// `linear_tiled.wgsl` or `linear_direct.wgsl`, which bring `main`, `floats.wgsl` or `packed.wgsl`, which bring rhs and
+// `stored_four`, and `linear_addend.wgsl` or `linear_alone.wgsl`, which bring `addend`.
 //
 // Bindings
 //   0  lhs   rows × depth if LHS_DEPTH_LAST, else depth × rows
-//   1  rhs   columns × depth if RHS_DEPTH_LAST, else depth × columns
+//   1  rhs   columns × depth if RHS_DEPTH_LAST, else depth × columns, in floats or packed
 //   2  out   rows × columns, written whole, never read
 //   then those of the addend
 //   then size  (rows, columns, depth, bits of scale), (rank, bits of the addend's scale, 0, 0); all sides at least 1
-// All matrices are contiguous, row-major f32, read and written four at a time: the last dimension of each is a multiple
+// All matrices but a packed rhs are contiguous, row-major f32, read and written four at a time: the last dimension of each is a multiple
 // of 4. Nothing else is asked of the size: beyond the edge the last rows and columns are read and nothing is written,
 // and a step beyond the depth counts as zero.
 //
@@ -24,53 +24,58 @@ const LHS_DEPTH_LAST = {{ lhs_depth_last }};
 const RHS_DEPTH_LAST = {{ rhs_depth_last }};
 
 @group(0) @binding(0) var<storage, {{ input_access }}> lhs: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, {{ input_access }}> rhs: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> out: array<vec4<f32>>;
 @group(0) @binding({{ size_binding }}) var<storage, read> size: array<vec4<u32>, 2>;
 
-// Where the four steps of depth from d on lie, at one row (or column) of an operand that has `sides` of them.
-fn along_depth(side: u32, d: u32, sides: u32) -> u32 {
-    return (min(side, sides - 1u) * size[0].z + d) / 4u;
+// The four steps of depth from d on, at one row of lhs, or the four rows from `row` on, at one step of depth.
+fn lhs_along_depth(row: u32, d: u32) -> vec4<f32> {
+    return lhs[(min(row, size[0].x - 1u) * size[0].z + d) / 4u];
 }
-
-// Where the four rows (or columns) from `side` on lie, at one step of depth.
-fn along_sides(side: u32, d: u32, sides: u32) -> u32 {
-    return (min(d, size[0].z - 1u) * sides + min(side, sides - 4u)) / 4u;
+fn lhs_along_rows(row: u32, d: u32) -> vec4<f32> {
+    return lhs[(min(d, size[0].z - 1u) * size[0].x + min(row, size[0].x - 4u)) / 4u];
 }
 
 // Four rows of lhs from `row` on, four steps from d on, which is a multiple of 4 below the depth.
 fn lhs_block(row: u32, d: u32) -> mat4x4<f32> {
     if LHS_DEPTH_LAST {
         return mat4x4<f32>(
-            lhs[along_depth(row, d, size[0].x)],
-            lhs[along_depth(row + 1u, d, size[0].x)],
-            lhs[along_depth(row + 2u, d, size[0].x)],
-            lhs[along_depth(row + 3u, d, size[0].x)],
+            lhs_along_depth(row, d),
+            lhs_along_depth(row + 1u, d),
+            lhs_along_depth(row + 2u, d),
+            lhs_along_depth(row + 3u, d),
         );
     }
     return transpose(mat4x4<f32>(
-        lhs[along_sides(row, d, size[0].x)],
-        select(vec4<f32>(), lhs[along_sides(row, d + 1u, size[0].x)], d + 1u < size[0].z),
-        select(vec4<f32>(), lhs[along_sides(row, d + 2u, size[0].x)], d + 2u < size[0].z),
-        select(vec4<f32>(), lhs[along_sides(row, d + 3u, size[0].x)], d + 3u < size[0].z),
+        lhs_along_rows(row, d),
+        select(vec4<f32>(), lhs_along_rows(row, d + 1u), d + 1u < size[0].z),
+        select(vec4<f32>(), lhs_along_rows(row, d + 2u), d + 2u < size[0].z),
+        select(vec4<f32>(), lhs_along_rows(row, d + 3u), d + 3u < size[0].z),
     ));
+}
+
+// The four steps of depth from d on, at one column of rhs, or the four columns from `column` on, at one step of depth.
+fn rhs_along_depth(column: u32, d: u32) -> vec4<f32> {
+    return stored_four(min(column, size[0].y - 1u), d, size[0].z);
+}
+fn rhs_along_columns(column: u32, d: u32) -> vec4<f32> {
+    return stored_four(min(d, size[0].z - 1u), min(column, size[0].y - 4u), size[0].y);
 }
 
 // Four columns of rhs, likewise.
 fn rhs_block(column: u32, d: u32) -> mat4x4<f32> {
     if RHS_DEPTH_LAST {
         return transpose(mat4x4<f32>(
-            rhs[along_depth(column, d, size[0].y)],
-            rhs[along_depth(column + 1u, d, size[0].y)],
-            rhs[along_depth(column + 2u, d, size[0].y)],
-            rhs[along_depth(column + 3u, d, size[0].y)],
+            rhs_along_depth(column, d),
+            rhs_along_depth(column + 1u, d),
+            rhs_along_depth(column + 2u, d),
+            rhs_along_depth(column + 3u, d),
         ));
     }
     return mat4x4<f32>(
-        rhs[along_sides(column, d, size[0].y)],
-        select(vec4<f32>(), rhs[along_sides(column, d + 1u, size[0].y)], d + 1u < size[0].z),
-        select(vec4<f32>(), rhs[along_sides(column, d + 2u, size[0].y)], d + 2u < size[0].z),
-        select(vec4<f32>(), rhs[along_sides(column, d + 3u, size[0].y)], d + 3u < size[0].z),
+        rhs_along_columns(column, d),
+        select(vec4<f32>(), rhs_along_columns(column, d + 1u), d + 1u < size[0].z),
+        select(vec4<f32>(), rhs_along_columns(column, d + 2u), d + 2u < size[0].z),
+        select(vec4<f32>(), rhs_along_columns(column, d + 3u), d + 3u < size[0].z),
     );
 }
 

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use stratune_data::{SourceFile, load};
-use stratune_protocol::{DeviceChoice, Event, IstConfig, IstMode, RunConfig};
+use stratune_protocol::{BaseDtype, DeviceChoice, Event, IstConfig, IstMode, RunConfig};
 use stratune_session::{Base, open_device, trainer};
 use stratune_store::DiskFolder;
 use stratune_tests::runs::Witness;
@@ -20,7 +20,7 @@ pub async fn validation_loss(rows: &str, steps: usize, interval: usize) -> f64 {
     config.train.sample_prompts = vec!["none".into()];
     let opened = open_device(DeviceChoice::Cpu).await.unwrap();
     let folder = Rc::new(DiskFolder::new(STARTER).unwrap());
-    let base = Base::load(folder, "starter", &opened.device, &mut |_| {}).await.unwrap();
+    let base = Base::load(folder, "starter", BaseDtype::F32, &opened.device, &mut |_| {}).await.unwrap();
     let file = SourceFile { name: "rows.jsonl".into(), bytes: rows.as_bytes().to_vec() };
     let dataset = load(&[file], &config.data, &base.tokenizer, base.context(), config.train.seed).unwrap();
     let mut run = trainer(config, &base, Rc::new(dataset), None).await.unwrap();

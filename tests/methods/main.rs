@@ -1,6 +1,7 @@
 //! Every method of the table, by the same checks: a new method is tested by being listed.
 
 mod for_peft;
+mod kept_base;
 mod packing;
 mod proofs;
 mod selective;
@@ -82,6 +83,15 @@ fn packing_is_a_matter_of_layout() {
         block_on(packing::same_loss_and_gradients(&name, methods, &device));
     }
     block_on(packing::all(&device));
+}
+
+#[test]
+fn a_base_in_fewer_bits_is_its_numbers() {
+    let device = Device::flex();
+    for (name, methods) in table() {
+        block_on(kept_base::is_its_numbers(&name, &methods, &device));
+    }
+    block_on(kept_base::fewer_bits_are_less_exact(&device));
 }
 
 #[test]

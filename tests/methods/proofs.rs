@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use burn::tensor::{Device, Tensor};
 use stratune_data::{Dataset, Sequence};
+use stratune_models::llama::Stored;
 use stratune_models::{Llama, LlamaConfig};
 use stratune_peft::{
     Delta, Gradients, Linear, Pass, Site, Values, collect_gradients, everything, lora_scale, snapshot, track,
@@ -122,7 +123,7 @@ async fn every_rank_of_dylora_is_usable(device: &Device) {
     let base = run(&of(MethodKind::Lora, 1, 200), base, &up).await;
     let base = Llama::from_weights(
         base.config.clone(),
-        everything(&mut base.clone()).into_iter().map(|(path, (_, value))| (path, value)).collect(),
+        everything(&mut base.clone()).into_iter().map(|(path, (_, value))| (path, Stored::Floats(value))).collect(),
         device,
     )
     .expect("the same tensors");
@@ -236,7 +237,7 @@ async fn pissa_starts_at_the_largest_directions(device: &Device) {
     let Some(Delta::Lora(lora)) = linear.deltas.first() else { panic!("a LoRA") };
     let squared = |t: Tensor<2>| t.square().sum().into_scalar::<f32>();
     let product = lora.b.value.clone().matmul(lora.a.value.clone()).mul_scalar(lora.scale);
-    let weight = linear.weight.value.clone();
+    let weight = linear.weight.dense();
     // ‖W‖² = ‖top‖² + ‖rest‖² holds for the best approximation, and ‖A‖² = ‖B‖² for factors that share the roots.
     let (whole, top, rest) = (squared(weight.clone()), squared(product.clone()), squared(weight - product));
     assert!((whole - top - rest).abs() < 1e-4 * whole, "{whole} {top} {rest}");
@@ -262,7 +263,8 @@ async fn hiwi_leaves_biases_whose_number_does_not_depend_on_the_rank(device: &De
         assert!(off < 1e-6, "{off:e}");
         // As a model folder that knows of biases.
         let config = LlamaConfig::from_json(&model.config.to_json(), "config.json").expect("a sound config.json");
-        let weights = everything(&mut model).into_iter().map(|(path, (_, value))| (path, value)).collect();
+        let weights =
+            everything(&mut model).into_iter().map(|(path, (_, value))| (path, Stored::Floats(value))).collect();
         let again = Llama::from_weights(config, weights, device).expect("every tensor of the layout");
         assert_eq!(says(&again).await, says(&model).await);
     }
@@ -288,7 +290,7 @@ async fn serial_adapters_read_the_output_and_parallel_ones_the_input(device: &De
         let silenced = |mut model: Llama| {
             for block in &mut model.layers {
                 let down = block.linear_mut(Target::DownProj);
-                down.weight.value = Tensor::zeros(down.shape(), device);
+                down.weight = Tensor::<2>::zeros(down.shape(), device).into();
                 for adapter in &mut block.adapters {
                     adapter.down_bias.value = Tensor::zeros([5], device);
                     adapter.up_bias.value = Tensor::zeros([16], device);

@@ -127,7 +127,7 @@ async fn lottery_tickets_are_what_moved_most_and_start_where_they_were(device: &
 async fn diff_pruning_opens_what_it_expects_and_keeps_its_largest(device: &Device) {
     let method = suited(MethodKind::DiffPruning);
     let mut base = small(LAYERS, device);
-    let weight = base.layers[0].linear_mut(Target::UpProj).weight();
+    let weight = base.layers[0].linear_mut(Target::UpProj).weight.dense();
     let site = Site { block: 0, target: Target::UpProj, path: String::new(), weight, extent: [24, 16], seed: 1 };
     let mut diff = Diff::new(&method, &site);
     diff.difference.value = Tensor::ones([24, 16], device);
@@ -236,7 +236,7 @@ async fn smallest_weights_of_another_base_are_refused(device: &Device) {
     let adapter = read_adapter(&folder).await.expect("an adapter");
     attach(&mut small(LAYERS, device), &adapter).await.expect("its own base");
     let mut other = small(LAYERS, device);
-    let weight = &mut other.layers[1].linear_mut(Target::UpProj).weight;
+    let weight = &mut other.layers[1].linear_mut(Target::UpProj).weight.floats_mut();
     weight.value = weight.value.clone().neg() + 0.01;
     let problem = attach(&mut other, &adapter).await.expect_err("another base");
     assert!(problem.at.contains("layers.1.mlp.up_proj") && problem.what.contains("smallest weights"), "{problem}");

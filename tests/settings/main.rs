@@ -8,8 +8,8 @@ use serde_json::Value;
 use stratune_data::{SourceFile, Tokenizer, load};
 use stratune_peft::added;
 use stratune_protocol::{
-    DataFormat, Event, IstConfig, IstMode, MethodConfig, MethodKind, OptimiserKind, Projection, RunConfig, Schedule,
-    Setting, Target, TargetOverride,
+    BaseDtype, DataFormat, Event, IstConfig, IstMode, MethodConfig, MethodKind, OptimiserKind, Projection, RunConfig,
+    Schedule, Setting, Target, TargetOverride,
 };
 use stratune_runtime::{block_on, peak_host_memory, read_f32, reset_peak_host_memory};
 use stratune_store::HostTensor;
@@ -90,6 +90,7 @@ fn method_settings() {
 fn turns() -> Vec<(&'static str, Change, Change)> {
     let nothing: Change = |_| {};
     vec![
+        ("base_dtype", nothing, |c| c.base_dtype = BaseDtype::Int8),
         ("ist.mode", nothing, |c| c.ist.mode = IstMode::Faithful),
         ("ist.fraction", nothing, |c| c.ist.fraction = 0.5),
         ("ist.damped_fraction", nothing, |c| c.ist.damped_fraction = 0.25),

@@ -7,7 +7,7 @@ use futures::future::{FutureExt, LocalBoxFuture};
 use rand::RngExt;
 use stratune_data::{Dataset, Sequence};
 use stratune_models::{Llama, LlamaConfig};
-use stratune_protocol::{Event, Problem, RunConfig, draws};
+use stratune_protocol::{BaseDtype, Event, Problem, RunConfig, draws};
 use stratune_runtime::Control;
 use stratune_session::hook_for;
 use stratune_store::Checkpoint;
@@ -21,6 +21,11 @@ pub fn rows(ids: &[Vec<u32>], labels: &[Vec<i64>]) -> Vec<Sequence> {
 
 /// A model of `layers` blocks of 16, with random weights.
 pub fn small(layers: usize, device: &Device) -> Llama {
+    small_as(layers, BaseDtype::F32, device)
+}
+
+/// The same with its matrices kept in fewer bits.
+pub fn small_as(layers: usize, dtype: BaseDtype, device: &Device) -> Llama {
     let config = LlamaConfig {
         vocab_size: 32,
         hidden_size: 16,
@@ -37,7 +42,7 @@ pub fn small(layers: usize, device: &Device) -> Llama {
         attention_bias: false,
         mlp_bias: false,
     };
-    Llama::random(config, 11, device).expect("a sound geometry")
+    Llama::random_as(config, dtype, 11, device).expect("a sound geometry")
 }
 
 /// Rows in which every token is the one before plus a step of the row's own: something to learn.
@@ -55,7 +60,7 @@ pub fn counting(train: usize, validation: usize) -> Dataset {
 
 /// A run of `config` on a small model and counting rows.
 pub fn trainer(config: &RunConfig, layers: usize, device: &Device) -> Trainer {
-    let mut model = small(layers, device);
+    let mut model = small_as(layers, config.base_dtype, device);
     // No method of these runs reads the device, so there is nothing to wait for.
     let attached = model.attach(&config.method, config.train.seed).now_or_never();
     attached.expect("an answer at once").expect("a method that fits");

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use stratune_protocol::{
-    DataFormat, DeviceChoice, IstConfig, IstMode, MethodNames, Methods, ModelReport, OptimiserKind, Problem,
+    BaseDtype, DataFormat, DeviceChoice, IstConfig, IstMode, MethodNames, Methods, ModelReport, OptimiserKind, Problem,
     Projection, RunConfig, Schedule, Target,
 };
 
@@ -19,6 +19,9 @@ pub struct RunFlags {
     /// The model: `starter`, or a folder in Hugging Face form [default: starter]
     #[arg(long)]
     pub model: Option<String>,
+    /// What its frozen matrices are kept as: f32, f16, int8 or int4 [default: f32]
+    #[arg(long, value_parser = choose::<BaseDtype>)]
+    base_dtype: Option<BaseDtype>,
     /// auto, cpu, wgpu, cuda or cuda:INDEX [default: auto]
     #[arg(long)]
     pub device: Option<DeviceChoice>,
@@ -244,6 +247,7 @@ impl RunFlags {
             }
         };
         set(&mut config.model, self.model.clone());
+        set(&mut config.base_dtype, self.base_dtype);
         set(&mut config.device, self.device);
         self.data.clone().apply(&mut config);
         let model = match self.method.method {

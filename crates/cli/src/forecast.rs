@@ -48,7 +48,8 @@ impl Forecast {
                     .next("name the data: --data FILE, or --data example"));
             }
             (true, Some(dataset)) => {
-                let base = Base::load(open::folder(&config.model)?, &config.model, &opened.device, &mut |_| {}).await?;
+                let folder = open::folder(&config.model)?;
+                let base = Base::load(folder, &config.model, config.base_dtype, &opened.device, &mut |_| {}).await?;
                 let timed = pace(config.clone(), &base, dataset).await;
                 Some(timed.map_err(|problem| conditions.explain(&config, problem))?)
             }

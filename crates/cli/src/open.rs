@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use stratune_data::SourceFile;
-use stratune_protocol::{DeviceChoice, Event, ModelReport, Problem, ProblemKind};
+use stratune_protocol::{BaseDtype, DeviceChoice, Event, ModelReport, Problem, ProblemKind};
 use stratune_runtime::Opened;
 use stratune_session::{Base, EXAMPLE, EXAMPLE_HELD_OUT, STARTER, attach, mix, model_config, open_device};
 use stratune_store::{DiskFolder, Folder, ModelFolder, read_adapter};
@@ -22,15 +22,19 @@ pub async fn device(choice: DeviceChoice, json: bool) -> Result<Opened, Problem>
     Ok(opened)
 }
 
-/// Loads `starter` or a folder.
-pub async fn base(model: &str, opened: &Opened, json: bool) -> Result<Base, Problem> {
-    let base = Base::load(folder(model)?, model, &opened.device, &mut |_| {}).await?;
+/// Loads `starter` or a folder, its matrices kept as `dtype`.
+pub async fn base(model: &str, dtype: BaseDtype, opened: &Opened, json: bool) -> Result<Base, Problem> {
+    let base = Base::load(folder(model)?, model, dtype, &opened.device, &mut |_| {}).await?;
     let report = base.report();
     if json {
         crate::report::event(&Event::Model(report));
     } else {
         let millions = report.parameters as f64 / 1e6;
-        eprintln!("model    {model} · {millions:.2} M parameters, {} layers of {}", report.layers, report.hidden_size);
+        let kept = if dtype == BaseDtype::F32 { String::new() } else { format!(", kept as {dtype}") };
+        eprintln!(
+            "model    {model} · {millions:.2} M parameters, {} layers of {}{kept}",
+            report.layers, report.hidden_size
+        );
     }
     Ok(base)
 }

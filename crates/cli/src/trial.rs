@@ -37,7 +37,7 @@ impl Trial {
             config.data.files = vec!["example".into()];
         }
         let opened = open::device(device.unwrap_or(DeviceChoice::Cpu), json).await?;
-        let base = open::base(&config.model, &opened, json).await?;
+        let base = open::base(&config.model, config.base_dtype, &opened, json).await?;
         let files = open::files(&config.data.files)?;
         let held_out = read_rows(&open::files(&[held_out.to_string()])?, &config.data)?;
         let max_length = config.data.max_length.min(base.context());

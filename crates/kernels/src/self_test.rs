@@ -5,7 +5,8 @@ use stratune_runtime::read_f32;
 
 use crate::cross_entropy::{Wanted, linear_cross_entropy};
 use crate::{
-    AdamwStep, Rotary, Sight, adamw, causal_attention, global_norm, linear, low_rank_linear, rms_norm, swiglu,
+    AdamwStep, Matrix, Packed, PackedDtype, Rotary, Sight, adamw, causal_attention, global_norm, linear,
+    low_rank_linear, rms_norm, swiglu,
 };
 
 /// Compares the operations of a training step on `device` with sums made on the host, values and a gradient.
@@ -18,6 +19,9 @@ pub async fn self_test(device: &Device) -> Result<(), String> {
     // Primes, which are left to the engine's own product; and one for our kernel where there is one, beyond its tile.
     for (rows, inner, out) in [(37, 43, 29), (131, 72, 68)] {
         linear_is_right(device, rows, inner, out).await?;
+    }
+    for dtype in [PackedDtype::F16, PackedDtype::Int8, PackedDtype::Int4] {
+        packed_is_right(device, dtype).await?;
     }
 
     let (rows, inner) = (37, 48);
@@ -68,7 +72,11 @@ async fn gradients_are_slopes(device: &Device) -> Result<(), String> {
         let attended = causal_attention(heads(x.clone()), heads(x.clone().flip([2])), heads(x), sight);
         attended.swap_dims(1, 2).reshape(SHAPE)
     }
-    let ops: [(&str, Op); 6] = [
+    let ops: [(&str, Op); 7] = [
+        ("linear of a packed matrix", |x| {
+            let values = wave(12 * 12, 0.3);
+            linear(x.clone(), Matrix::Packed(Packed::new(&values, [12, 12], PackedDtype::Int4, &x.device().inner())))
+        }),
         ("low_rank_linear", |x| {
             let device = x.device().inner();
             let of = |sides: [usize; 2], step| {
@@ -189,6 +197,19 @@ async fn linear_is_right(device: &Device, rows: usize, inner: usize, out: usize)
         .collect();
     let gradient = weight.grad(&gradients).ok_or("linear: no gradient of the weight")?;
     check("gradient of linear's weight", gradient.unsqueeze(), &dw).await
+}
+
+/// The values of a layer whose matrix is packed; its rows end within a block.
+async fn packed_is_right(device: &Device, dtype: PackedDtype) -> Result<(), String> {
+    let (rows, inner, out) = (9, 72, 68);
+    let x = wave(rows * inner, 0.37);
+    let values = wave(out * inner, 0.73);
+    let w: Vec<f32> = values.chunks(inner).flat_map(|row| dtype.rounded(row)).collect();
+    let product: Vec<f32> =
+        (0..rows * out).map(|i| (0..inner).map(|k| x[i / out * inner + k] * w[i % out * inner + k]).sum()).collect();
+    let x = Tensor::<3>::from_data(TensorData::new(x, [1, rows, inner]), device);
+    let packed = Packed::new(&values, [out, inner], dtype, device);
+    check(&format!("linear of {dtype:?}"), linear(x, Matrix::Packed(packed)), &product).await
 }
 
 /// Of a row in which a second text begins at the query numbered `begins`.

@@ -26,6 +26,12 @@ pub fn suit<const N: usize>(tensors: [&CubeTensor; N]) -> bool {
     tensors.iter().all(|t| t.client.name() == "wgpu<wgsl>" && t.dtype == DType::F32 && countable(t))
 }
 
+/// Whether shaders can read words of 32 bits from it.
+pub fn reads_words(tensor: &CubeTensor) -> bool {
+    let countable = (1..=u32::MAX as usize).contains(&tensor.shape().num_elements());
+    tensor.client.name() == "wgpu<wgsl>" && tensor.dtype == DType::I32 && countable
+}
+
 /// A software adapter: its workgroup memory is memory like any other, and a barrier costs. One that hides in a browser is
 /// taken for a GPU.
 pub fn is_software(tensor: &CubeTensor) -> bool {

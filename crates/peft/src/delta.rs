@@ -8,7 +8,7 @@ use crate::lora::Factors;
 use crate::sparse::check_share;
 use crate::{
     Adalora, Bias, Diff, Dora, Hiwi, Ia3, Intrinsic, Kronecker, Lora, Mixture, Param, Parameters, Pass, PeftError,
-    Shared, Site, Sparse, Ssf, Vera, Visitor,
+    Shared, Site, Sparse, Ssf, Vera, Visitor, Weight,
 };
 
 /// What a method adds to a linear layer.
@@ -114,7 +114,7 @@ impl Delta {
     }
 
     /// The layer's output, as the method changes it, from `y = x Wᵀ` and what the methods before made of it.
-    pub(crate) fn output(&self, x: Tensor<3>, y: Tensor<3>, weight: &Tensor<2>, pass: &Pass) -> Tensor<3> {
+    pub(crate) fn output(&self, x: Tensor<3>, y: Tensor<3>, weight: &Weight, pass: &Pass) -> Tensor<3> {
         match self {
             Self::Lora(lora) => y + lora.forward(x, pass),
             Self::Adalora(adalora) => y + adalora.forward(x, pass),

@@ -6,7 +6,7 @@
 use burn::tensor::Tensor;
 use stratune_protocol::MethodConfig;
 
-use crate::{Lora, Param, Parameters, Pass, PeftError, Site, Visitor};
+use crate::{Lora, Param, Parameters, Pass, PeftError, Site, Visitor, Weight};
 
 /// A low-rank update of the direction, and the rows' lengths.
 #[derive(Clone, Debug)]
@@ -28,9 +28,9 @@ impl Dora {
     }
 
     /// The layer's new output, from `y = x Wᵀ`.
-    pub(crate) fn forward(&self, x: Tensor<3>, y: Tensor<3>, weight: &Tensor<2>, pass: &Pass) -> Tensor<3> {
+    pub(crate) fn forward(&self, x: Tensor<3>, y: Tensor<3>, weight: &Weight, pass: &Pass) -> Tensor<3> {
         let undamped = Pass { damping: 1.0, ..pass.clone() };
-        let length = row_norms((weight.clone() + self.lora.update()).detach());
+        let length = row_norms((weight.dense() + self.lora.update()).detach());
         let factor = self.magnitude.value.clone() / length;
         let changed = (y.clone() + self.lora.forward(x, &undamped)) * factor.unsqueeze();
         pass.damp(y, changed)

@@ -21,13 +21,13 @@ mod param;
 mod pass;
 mod prefix;
 mod projection;
-mod quantised;
 mod shared;
 mod site;
 mod sparse;
 mod svd;
 mod vectors;
 mod vera;
+mod weight;
 
 pub use adalora::Adalora;
 pub use bottleneck::{Bottleneck, Matrix, Place};
@@ -39,7 +39,7 @@ pub use gate::Gate;
 pub use intrinsic::Intrinsic;
 pub use kronecker::{Kronecker, Second};
 pub use linear::Linear;
-pub use lora::{Lora, lora_scale};
+pub use lora::{Lora, base_bits, lora_scale};
 pub use mixture::{Mixture, Part};
 pub use param::{
     Gradients, Misfit, Param, Parameters, Rule, Values, Visitor, added, collect_gradients, count_trainable, everything,
@@ -48,10 +48,10 @@ pub use param::{
 pub use pass::{Dropout, Pass};
 pub use prefix::Prefix;
 pub use projection::{Fastfood, Projector};
-pub use quantised::quantise;
 pub use shared::{PrefixEncoder, Shared, VeraMatrices};
 pub use site::Site;
 pub use sparse::{Places, Sparse};
 pub use svd::directions;
 pub use vectors::{Bias, Hiwi, Ia3, Ssf};
 pub use vera::Vera;
+pub use weight::Weight;

@@ -9,7 +9,7 @@
 //! | rsLoRA (2312.03732) | s = α/√r |
 //! | LoRA+ (2402.12354) | B's learning rate is `ratio` times A's |
 //! | LoRA-FA (2308.03303) | A stays as drawn |
-//! | QLoRA (2305.14314) | the base is kept in few bits ([`quantise`](crate::quantise)) |
+//! | QLoRA (2305.14314) | the base is kept in few bits ([`Weight::pack`](crate::Weight::pack)), evenly spaced where NF4 follows the normal distribution |
 //! | LoftQ (2310.08659) | the same, and A and B start at what the few bits have lost |
 //! | gated (UniPELT, 2110.07577, §3.2) | s = σ(w·x + b), learned, for each token |
 //! | DyLoRA (2210.07558) | while training, a rank b up to r is drawn for each batch: A's first b rows, B's first b columns, s = α/b |
@@ -20,12 +20,12 @@
 
 use burn::tensor::Tensor;
 use rand::RngExt;
-use stratune_kernels::linear;
+use stratune_kernels::{PackedDtype, linear};
 use stratune_protocol::{MethodConfig, MethodKind, draws};
 
-use crate::param::dense;
 use crate::site::{kaiming, uniform};
-use crate::{Gate, Param, Parameters, Pass, PeftError, Site, Visitor, quantise, svd};
+use crate::weight::packed;
+use crate::{Gate, Param, Parameters, Pass, PeftError, Site, Visitor, svd};
 
 /// The two factors of an update.
 #[derive(Clone, Debug)]
@@ -169,8 +169,14 @@ impl Lora {
 /// LoftQ's start (Li et al. 2023, arXiv 2310.08659, algorithm 1, one turn as in PEFT): s·BA has the largest directions of
 /// W − Q, with Q the few bits of W, which is what the base holds.
 async fn loftq(weight: &Tensor<2>, bits: usize, rank: usize, scale: f32) -> Result<(Tensor<2>, Tensor<2>), PeftError> {
-    let lost = weight.clone() - dense(&quantise(weight.clone(), bits));
+    let kept = packed(weight.clone(), base_bits(bits)).await.map_err(|e| PeftError::Device(Box::new(e)))?;
+    let lost = weight.clone() - kept.dense();
     svd::factors(&lost, rank, scale).await
+}
+
+/// What so many bits of a base weight, 4 or 8, are packed as.
+pub fn base_bits(bits: usize) -> PackedDtype {
+    if bits == 8 { PackedDtype::Int8 } else { PackedDtype::Int4 }
 }
 
 /// Refuses a rank that trains nothing or adds parameters and no freedom.

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use burn::tensor::Tensor;
 use stratune_kernels::linear;
 
-use crate::{Delta, Pass, Shared};
+use crate::{Delta, Pass, Shared, Weight};
 
 /// Several adapters at one layer.
 #[derive(Clone, Debug)]
@@ -32,12 +32,12 @@ pub struct Part {
 
 impl Part {
     /// What the adapter makes of `y = x Wᵀ + b`.
-    fn output(&self, x: Tensor<3>, y: Tensor<3>, weight: &Tensor<2>, pass: &Pass) -> Tensor<3> {
+    fn output(&self, x: Tensor<3>, y: Tensor<3>, weight: &Weight, pass: &Pass) -> Tensor<3> {
         let pass = Pass { shared: self.shared.clone(), ..pass.clone() };
         let changed = self.deltas.iter().fold(x.clone(), |x, delta| delta.input(x, &pass));
         let y = match self.deltas.iter().any(Delta::changes_input) {
             false => y,
-            true => y + linear(changed.clone() - x, weight.clone()),
+            true => y + linear(changed.clone() - x, weight.matrix()),
         };
         self.deltas.iter().fold(y, |y, delta| delta.output(changed.clone(), y, weight, &pass))
     }
@@ -45,7 +45,7 @@ impl Part {
 
 impl Mixture {
     /// The layer's output, from `y = x Wᵀ + b`.
-    pub(crate) fn forward(&self, x: Tensor<3>, y: Tensor<3>, weight: &Tensor<2>, pass: &Pass) -> Tensor<3> {
+    pub(crate) fn forward(&self, x: Tensor<3>, y: Tensor<3>, weight: &Weight, pass: &Pass) -> Tensor<3> {
         let Some(rows) = &pass.rows else {
             let change =
                 |part: &Part| (part.output(x.clone(), y.clone(), weight, pass) - y.clone()).mul_scalar(part.weight);

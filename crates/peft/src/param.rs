@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use burn::tensor::{DType, Gradients as Tape, Tensor};
+use burn::tensor::{Gradients as Tape, Tensor};
 
 /// A tensor of a model, and whether the run trains it.
 #[derive(Clone, Debug)]
@@ -53,14 +53,6 @@ impl<const D: usize> Param<D> {
     /// A tensor that the method trains.
     pub fn trainable(value: Tensor<D>) -> Self {
         Self { value, trainable: true, rate: 1.0, rule: Rule::Plain }
-    }
-}
-
-/// The tensor in floats, whatever few bits it is kept in.
-pub(crate) fn dense<const D: usize>(value: &Tensor<D>) -> Tensor<D> {
-    match value.dtype() {
-        DType::QFloat(_) => value.clone().dequantize(),
-        _ => value.clone(),
     }
 }
 
@@ -161,7 +153,7 @@ fn gather(of: &mut impl Parameters, wanted: impl Fn(&str, bool) -> bool) -> Valu
         fn visit<const D: usize>(&mut self, path: &str, param: &mut Param<D>) {
             if (self.wanted)(path, param.trainable) {
                 let shape = param.value.dims();
-                let flat = dense(&param.value).reshape([shape.iter().product::<usize>()]);
+                let flat = param.value.clone().reshape([shape.iter().product::<usize>()]);
                 self.taken.insert(path.to_string(), (shape.to_vec(), flat));
             }
         }

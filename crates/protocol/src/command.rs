@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DataConfig, DeviceChoice, RunConfig};
+use crate::{BaseDtype, DataConfig, DeviceChoice, RunConfig};
 
 /// What a front end asks of an engine. Over a worker's port each is one JSON string; files travel beside it in the
 /// message as [`Asset`]s by name.
@@ -18,6 +18,8 @@ pub enum Command {
     LoadModel {
         /// `starter`, or the name of the folder whose files travel beside this message.
         model: String,
+        /// What its matrices are kept as. A run that wants it otherwise has it read again.
+        base_dtype: BaseDtype,
         /// The folder's files; empty for the starter.
         files: Vec<Asset>,
     },

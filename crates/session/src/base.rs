@@ -2,11 +2,11 @@
 
 use std::rc::Rc;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::Device;
 use stratune_data::{Template, Tokenizer};
-use stratune_models::llama::Weights;
+use stratune_models::llama::{Stored, Weights};
 use stratune_models::{Llama, LlamaConfig};
-use stratune_protocol::{Event, ModelReport, Problem};
+use stratune_protocol::{BaseDtype, Event, ModelReport, Problem};
 use stratune_store::{Folder, ModelFolder};
 
 /// A model with its tokenizer, as it came from its folder.
@@ -22,18 +22,21 @@ pub struct Base {
     pub fingerprint: String,
     /// Its name: `starter`, or the folder.
     pub name: String,
+    /// What its matrices are kept as.
+    pub dtype: BaseDtype,
     /// `tokenizer.json` and `tokenizer_config.json`, to be written beside a merged model.
     pub tokenizer_files: (Vec<u8>, Option<Vec<u8>>),
 }
 
 impl Base {
-    /// Loads a Hugging Face folder, a tensor at a time.
+    /// Loads a Hugging Face folder, a tensor at a time, its matrices kept as `dtype`.
     ///
     /// # Errors
     /// A file is missing or damaged, the architecture is unknown, or tokenizer and model do not belong together.
     pub async fn load(
         folder: Rc<dyn Folder>,
         name: &str,
+        dtype: BaseDtype,
         device: &Device,
         emit: &mut dyn FnMut(Event),
     ) -> Result<Self, Problem> {
@@ -41,9 +44,9 @@ impl Base {
         let config = model_config(&files)?;
         let (tokenizer, tokenizer_files) = read_tokenizer(&files, &config).await?;
         let template = Template::of(&tokenizer)?;
-        let model = read_model(&files, device, emit).await?;
+        let model = read_model(&files, dtype, device, emit).await?;
         let fingerprint = files.fingerprint().await?;
-        Ok(Self { model, tokenizer, template, fingerprint, name: name.to_string(), tokenizer_files })
+        Ok(Self { model, tokenizer, template, fingerprint, name: name.to_string(), dtype, tokenizer_files })
     }
 
     /// What the model is, for people.
@@ -84,11 +87,16 @@ pub async fn read_tokenizer(
     Ok((tokenizer, (json, config_json)))
 }
 
-/// The model of a folder, read a tensor at a time.
+/// The model of a folder, read a tensor at a time: the host holds one of them at once.
 ///
 /// # Errors
 /// A tensor is missing, damaged, or of another shape than `config.json` says.
-pub async fn read_model(files: &ModelFolder, device: &Device, emit: &mut dyn FnMut(Event)) -> Result<Llama, Problem> {
+pub async fn read_model(
+    files: &ModelFolder,
+    dtype: BaseDtype,
+    device: &Device,
+    emit: &mut dyn FnMut(Event),
+) -> Result<Llama, Problem> {
     let config = model_config(files)?;
     let layout = config.layout();
     let total = layout.len() as u64;
@@ -108,8 +116,8 @@ pub async fn read_model(files: &ModelFolder, device: &Device, emit: &mut dyn FnM
             }
         }
         let host = files.tensor(&name).await?;
-        let count = host.data.len();
-        weights.insert(name, Tensor::from_data(TensorData::new(host.data, [count]), device));
+        let stored = Stored::new(&name, &host.shape, host.data, dtype, device);
+        weights.insert(name, stored);
         emit(Event::Progress { what: format!("reading {}", files.label()), done: done as u64 + 1, total });
     }
     Llama::from_weights(config, weights, device)

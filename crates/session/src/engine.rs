@@ -6,7 +6,7 @@ use futures::future::LocalBoxFuture;
 use stratune_data::{Dataset, SourceFile, load};
 use stratune_models::Llama;
 use stratune_protocol::{
-    Command, Conditions, DataConfig, DeviceChoice, Event, Export, GenerateRequest, Problem, RunConfig, Voice,
+    BaseDtype, Command, Conditions, DataConfig, DeviceChoice, Event, Export, GenerateRequest, Problem, RunConfig, Voice,
 };
 use stratune_runtime::{Control, Opened};
 use stratune_store::{Checkpoint, Folder, Vault, zip};
@@ -90,7 +90,9 @@ impl Engine {
         let files = files.filter(|f| !f.names().is_empty());
         let done = match command {
             Command::Start { device } => self.start(device).await,
-            Command::LoadModel { model, .. } => self.load_model(&model, Source::chosen(files)).await,
+            Command::LoadModel { model, base_dtype, .. } => {
+                self.load_model(&model, base_dtype, Source::chosen(files)).await
+            }
             Command::LoadData { data, seed, .. } => self.load_data(data, seed, Source::chosen(files)).await,
             Command::Train { config } => self.train(*config).await,
             Command::Estimate { config } => self.estimate(*config).await,
@@ -121,7 +123,19 @@ impl Engine {
         Ok(())
     }
 
-    async fn load_model(&mut self, name: &str, files: Option<Source>) -> Result<(), Problem> {
+    async fn load_model(&mut self, name: &str, dtype: BaseDtype, files: Option<Source>) -> Result<(), Problem> {
+        self.data = None;
+        self.read_base(name, dtype, files).await?;
+        let report = self.base.as_ref().map(|base| base.value.report());
+        report.into_iter().for_each(|report| self.out.send(&Event::Model(report), None));
+        Ok(())
+    }
+
+    /// Reads a model, in the place of the one before.
+    async fn read_base(&mut self, name: &str, dtype: BaseDtype, files: Option<Source>) -> Result<(), Problem> {
+        // Two of them might not fit.
+        self.base = None;
+        self.tuned = None;
         let opened = self.opened.as_ref().ok_or_else(|| first("the engine has not started", "send start"))?;
         let folder = match &files {
             Some(files) => files.folder.clone(),
@@ -131,11 +145,8 @@ impl Engine {
             }
         };
         let out = self.out.clone();
-        let base = Base::load(folder, name, &opened.device, &mut |event| out.send(&event, None)).await?;
-        self.out.send(&Event::Model(base.report()), None);
+        let base = Base::load(folder, name, dtype, &opened.device, &mut |event| out.send(&event, None)).await?;
         self.base = Some(Loaded { value: base, files });
-        self.data = None;
-        self.tuned = None;
         Ok(())
     }
 
@@ -161,9 +172,15 @@ impl Engine {
         Ok(())
     }
 
-    /// Sees to it that the data is read as `config` says, and tells `config` what it is called. Gives its files.
+    /// Sees to it that model and data are read as `config` says, and tells `config` what the data is called. Gives its
+    /// files.
     async fn read_as(&mut self, config: &mut RunConfig) -> Result<Option<Source>, Problem> {
         config.validate()?;
+        let base = self.base.as_ref().ok_or_else(no_model)?;
+        if base.value.dtype != config.base_dtype {
+            let (name, files) = (base.value.name.clone(), base.files.clone());
+            self.read_base(&name, config.base_dtype, files).await?;
+        }
         let (data, read_with, seed) = self.data.as_ref().ok_or_else(no_data)?;
         let files = data.files.clone();
         config.data.files = names(files.as_ref());
@@ -210,7 +227,7 @@ impl Engine {
             STARTER => None,
             _ => Some(Source { folder: self.assets.kept(MODEL).await?, kept: true }),
         };
-        self.load_model(&config.model, model_files).await?;
+        self.load_model(&config.model, config.base_dtype, model_files).await?;
         let data_files = match config.data.files == names(None) {
             true => None,
             false => Some(Source { folder: self.assets.kept(DATA).await?, kept: true }),

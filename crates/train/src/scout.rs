@@ -58,7 +58,7 @@ async fn sparse_weights(
             let linear = block.linear_mut(target);
             let mine = |delta: &Delta| matches!(delta, Delta::Sparse(sparse) if sparse.kind == method.kind);
             if linear.deltas.iter().any(mine) {
-                linear.weight.trainable = true;
+                linear.weight.floats_mut().trainable = true;
                 paths.push((i, target, format!("{}.{}.weight", Llama::layer_path(i), target.path())));
             }
             linear.deltas.clear();

@@ -47,7 +47,7 @@ pub fn sweep(model: &Llama, batch: &Uploaded, demand: &Demand<'_>) -> Swept {
         return beside(model, ladder, batch, demand);
     }
     let layers = model.layers.len();
-    let trains_input = model.embed_tokens.trainable || model.prompt.as_ref().is_some_and(|p| p.trainable);
+    let trains_input = model.embed_tokens.trains() || model.prompt.as_ref().is_some_and(|p| p.trainable);
     // A block that is to train and in which no method trains anything has nothing to give.
     let blocks = model.layers.iter().zip(demand.active);
     let active: Vec<bool> = blocks.map(|(block, active)| *active && block.trains(&model.shared)).collect();
@@ -173,9 +173,9 @@ fn top(model: &Llama, x: Tensor<3>, batch: &Uploaded, scale: f64, into: &mut Gra
     let normed = norm.forward(learned.clone().unsqueeze(), &model.plain_pass(model.layers.len()));
 
     let head = model.lm_head.as_ref().unwrap_or(&model.embed_tokens);
-    let wanted = if head.trainable { Wanted::HiddenAndHead } else { Wanted::Hidden };
+    let wanted = if head.trains() { Wanted::HiddenAndHead } else { Wanted::Hidden };
     let rows_in = normed.clone().inner().reshape([batch.learned, hidden]);
-    let entropy = linear_cross_entropy(rows_in, head.value.clone(), batch.targets.clone(), scale, wanted);
+    let entropy = linear_cross_entropy(rows_in, head.matrix(), batch.targets.clone(), scale, wanted);
     if let Some(d_head) = entropy.d_head {
         let name = if model.lm_head.is_some() { "lm_head.weight" } else { "model.embed_tokens.weight" };
         add(into, name, d_head);
@@ -207,13 +207,13 @@ fn input_gradients(model: &Llama, batch: &Uploaded, dy: Tensor<3>, into: &mut Gr
     if model.prompt.as_ref().is_some_and(|p| p.trainable) {
         add(into, "prompt", dy.clone().narrow(1, 0, length).sum_dim(0).squeeze_dim(0));
     }
-    if !model.embed_tokens.trainable {
+    if !model.embed_tokens.trains() {
         return;
     }
     let dy = model.text_of(dy);
     let [rows, width, hidden] = dy.dims();
     let places = batch.tokens.clone().reshape([rows * width]);
-    let table = Tensor::<2>::zeros(model.embed_tokens.value.dims(), &dy.device());
+    let table = Tensor::<2>::zeros(model.embed_tokens.dims(), &dy.device());
     let table = table.select_assign(0, places, dy.reshape([rows * width, hidden]), IndexingUpdateOp::Add);
     add(into, "model.embed_tokens.weight", table);
 }

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use burn::tensor::Device;
 use stratune_models::{Sampling, generate};
+use stratune_protocol::BaseDtype;
 use stratune_runtime::read_f32;
 use stratune_session::Base;
 use stratune_store::MemoryFolder;
@@ -27,7 +28,7 @@ pub async fn stories_are_told(device: &Device, tokens: usize) -> bool {
         return false;
     }
     let folder = Rc::new(MemoryFolder::new("stories260K", files));
-    let base = Base::load(folder, "stories260K", device, &mut |_| {}).await.expect("stories260K");
+    let base = Base::load(folder, "stories260K", BaseDtype::F32, device, &mut |_| {}).await.expect("stories260K");
 
     let expected: Logits =
         serde_json::from_slice(include_bytes!("../../fixtures/stories260K-logits.json")).expect("the fixture's form");

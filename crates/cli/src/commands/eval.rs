@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use stratune_data::read_rows;
-use stratune_protocol::{DeviceChoice, Problem, RunConfig};
+use stratune_protocol::{BaseDtype, DeviceChoice, Problem, RunConfig};
 use stratune_session::Exam;
 
-use crate::arguments::DataFlags;
+use crate::arguments::{DataFlags, choose};
 use crate::open;
 
 /// Measure the loss on rows, and how many answers are exactly right.
@@ -22,6 +22,9 @@ pub struct Eval {
     /// How much of each adapter's change is added [default: 1]
     #[arg(long, value_delimiter = ',', allow_negative_numbers = true)]
     weights: Vec<f32>,
+    /// What the model's matrices are kept as: f32, f16, int8 or int4
+    #[arg(long, default_value = "f32", value_parser = choose::<BaseDtype>)]
+    base_dtype: BaseDtype,
     /// auto, cpu, wgpu, cuda or cuda:INDEX
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
@@ -42,7 +45,7 @@ impl Eval {
         }
         let source = read_rows(&open::files(&config.data.files)?, &config.data)?;
         let opened = open::device(self.device, json).await?;
-        let mut base = open::base(&self.model, &opened, json).await?;
+        let mut base = open::base(&self.model, self.base_dtype, &opened, json).await?;
         open::adapters(&mut base, &self.adapter, &self.weights).await?;
         let max_length = config.data.max_length.min(base.context());
         let exam = Exam::new(&source, &base.tokenizer, &base.template, max_length)?;

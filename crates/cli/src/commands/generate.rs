@@ -4,9 +4,10 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
-use stratune_protocol::{DeviceChoice, Event, GenerateRequest, Problem, Voice};
+use stratune_protocol::{BaseDtype, DeviceChoice, Event, GenerateRequest, Problem, Voice};
 use stratune_session::{answer, answer_each};
 
+use crate::arguments::choose;
 use crate::{open, report};
 
 /// Continue a prompt.
@@ -24,6 +25,9 @@ pub struct Generate {
     /// Let the base and each adapter answer by itself, as rows of one batch
     #[arg(long, requires = "adapter", conflicts_with = "weights")]
     each: bool,
+    /// What the model's matrices are kept as: f32, f16, int8 or int4
+    #[arg(long, default_value = "f32", value_parser = choose::<BaseDtype>)]
+    base_dtype: BaseDtype,
     /// auto, cpu, wgpu, cuda or cuda:INDEX
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
@@ -65,7 +69,7 @@ impl Generate {
             return Err(Problem::input(format!("top-p is {}", self.top_p)).at("--top-p").next("use 0 to 1"));
         }
         let opened = open::device(self.device, json).await?;
-        let mut base = open::base(&self.model, &opened, json).await?;
+        let mut base = open::base(&self.model, self.base_dtype, &opened, json).await?;
         let voice = if self.adapter.is_empty() { Voice::Base } else { Voice::Tuned };
         let weights = if self.each { vec![1.0; self.adapter.len()] } else { self.weights };
         open::adapters(&mut base, &self.adapter, &weights).await?;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use stratune_protocol::{DeviceChoice, Problem};
+use stratune_protocol::{BaseDtype, DeviceChoice, Problem};
 use stratune_session::merged_tensors;
 use stratune_store::{Stored, model_files, write_files};
 
@@ -43,7 +43,7 @@ impl Merge {
     /// Merges on the CPU and writes the folder.
     pub async fn run(self) -> Result<(), Problem> {
         let opened = open::device(DeviceChoice::Cpu, false).await?;
-        let mut base = open::base(&self.model, &opened, false).await?;
+        let mut base = open::base(&self.model, BaseDtype::F32, &opened, false).await?;
         open::adapters(&mut base, &self.adapter, &self.weights).await?;
         let stored = match self.dtype {
             Dtype::F32 => Stored::F32,

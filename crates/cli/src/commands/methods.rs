@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::{Value, json};
 use stratune_models::{Llama, Sampling, generate};
-use stratune_protocol::{DeviceChoice, Merges, MethodKind, MethodPreset, Methods, ModelReport, Problem};
+use stratune_protocol::{BaseDtype, DeviceChoice, Merges, MethodKind, MethodPreset, Methods, ModelReport, Problem};
 use stratune_runtime::Stopwatch;
 
 use crate::open;
@@ -38,7 +38,7 @@ impl ListMethods {
     /// Prints the table, or JSON lines.
     pub async fn run(self, json: bool) -> Result<(), Problem> {
         let opened = open::device(self.device, json).await?;
-        let base = open::base(&self.model, &opened, json).await?;
+        let base = open::base(&self.model, BaseDtype::F32, &opened, json).await?;
         let report = base.report();
         if !json {
             println!("| method | family | trains | enters | parameters | share | merges | latency | PEFT |");

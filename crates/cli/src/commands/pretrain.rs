@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use stratune_data::{Dataset, SourceFile, Template, Tokenizer, load};
 use stratune_models::{Llama, LlamaConfig};
-use stratune_protocol::{DataFormat, DeviceChoice, EndReason, Event, Problem, ProblemKind, RunConfig};
+use stratune_protocol::{BaseDtype, DataFormat, DeviceChoice, EndReason, Event, Problem, ProblemKind, RunConfig};
 use stratune_session::{Recorder, bits_per_byte, data_fingerprint, learn_tokenizer, merged_tensors};
 use stratune_store::{DiskVault, Stored, Vault, model_files, write_files};
 use stratune_train::{Everything, Identity, Trainer};
@@ -67,7 +67,7 @@ impl Pretrain {
 
         let opened = open::device(self.device, json).await?;
         let from = match &self.from {
-            Some(from) => Some(open::base(from, &opened, json).await?),
+            Some(from) => Some(open::base(from, BaseDtype::F32, &opened, json).await?),
             None => None,
         };
         if let Some(from) = from.as_ref().filter(|from| from.model.config != geometry) {

@@ -38,7 +38,7 @@ impl Train {
         let (config, checkpoint) = self.plan(vault.as_ref()).await?;
         let control = interrupt::control()?;
         let opened = open::device(config.device, json).await?;
-        let base = open::base(&config.model, &opened, json).await?;
+        let base = open::base(&config.model, config.base_dtype, &opened, json).await?;
         let dataset = Rc::new(read_data(&config, &base, json)?);
         let (model, width) = (&base.report(), Some(dataset.report.width));
         let conditions = Conditions { model, device: &opened.info, width };

@@ -1,5 +1,7 @@
 //! What the CPU's own versions of the operations share: slices of tensors, both cores, and the widest vectors there are.
 
+pub mod product;
+
 use burn::tensor::{Shape, TensorData};
 use burn_flex::FlexTensor;
 
@@ -16,6 +18,11 @@ pub fn floats_mut(of: &mut FlexTensor) -> Option<&mut [f32]> {
     }
     let count = of.layout().num_elements();
     (of.dtype() == burn::tensor::DType::F32).then(|| of.storage_mut::<f32>().get_mut(..count))?
+}
+
+/// The numbers of a contiguous i32 tensor; none of another type.
+pub fn integers(tensor: &FlexTensor) -> Option<&[i32]> {
+    (tensor.dtype() == burn::tensor::DType::I32).then(|| tensor.as_slice::<i32>())?
 }
 
 /// A tensor of numbers.

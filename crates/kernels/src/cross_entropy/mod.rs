@@ -13,7 +13,7 @@ use burn::backend::Dispatch;
 use burn::tensor::{Int, Tensor};
 use stratune_runtime::span;
 
-use crate::linear::LinearOps;
+use crate::linear::{LinearOps, Matrix};
 use reference::CrossEntropyOps;
 
 /// Rows of logits that exist at once. With a vocabulary of 152k in f32 this is 150 MiB.
@@ -50,13 +50,13 @@ pub enum Wanted {
 /// - `hidden`: `[rows, hidden]`, `head`: `[vocabulary, hidden]`, `targets`: `[rows]`; `rows` is at least 1
 pub fn linear_cross_entropy(
     hidden: Tensor<2>,
-    head: Tensor<2>,
+    head: impl Into<Matrix>,
     targets: Tensor<1, Int>,
     scale: f64,
     wanted: Wanted,
 ) -> CrossEntropy {
     let _span = span("output layer and loss");
-    let [rows, _] = hidden.dims();
+    let ([rows, _], head) = (hidden.dims(), head.into());
     let mut loss: Option<Tensor<1>> = None;
     let mut d_hidden = Vec::new();
     let mut d_head: Option<Tensor<2>> = None;

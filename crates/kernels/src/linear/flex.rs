@@ -1,150 +1,50 @@
-//! The three products on the CPU: each core makes a band of the output by itself.
-//!
-//! The engine's own product lets all cores work on one packed block at a time, and they wait for each other at every
-//! block; at the sizes of a training step that leaves a quarter of the time unused. Bands need no waiting. They run
-//! along the longer side of the output, so that the operand which every core packs for itself is the shorter one.
+//! The three products on the CPU.
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::Shape;
 
 use super::reference::{self, LinearOps};
-use crate::cpu::{each, floats, tensor};
+use super::weight::Weight;
+use crate::cpu::product::{Matrix, PackedMatrix, Right, Term, sum_of_products};
+use crate::cpu::{floats, integers, tensor};
 
-/// A matrix of `[rows, columns]` in memory, maybe turned.
-#[derive(Clone, Copy)]
-struct Matrix<'a> {
-    numbers: &'a [f32],
-    sides: [usize; 2],
-    /// Numbers from a row to the next, and from a column to the next.
-    strides: [usize; 2],
+fn matrix(tensor: &FloatTensor<Flex>) -> Option<Matrix<'_>> {
+    Some(Matrix::new(floats(tensor)?, [tensor.shape()[0], tensor.shape()[1]]))
 }
 
-impl<'a> Matrix<'a> {
-    fn new(numbers: &'a [f32], shape: &Shape) -> Self {
-        Self { numbers, sides: [shape[0], shape[1]], strides: [shape[1], 1] }
-    }
-
-    fn turned(self) -> Self {
-        let ([rows, columns], [down, right]) = (self.sides, self.strides);
-        Self { sides: [columns, rows], strides: [right, down], ..self }
-    }
-}
-
-/// Where cores write: each to a band of its own.
-#[derive(Clone, Copy)]
-struct Output(*mut f32);
-
-// SAFETY: `sum_of_products` gives every band to one core, and bands share no number.
-unsafe impl Send for Output {}
-// SAFETY: as above.
-unsafe impl Sync for Output {}
-
-impl Output {
-    /// The number at this place. Takes the whole of it, so that closures capture no bare pointer.
-    unsafe fn at(self, place: usize) -> *mut f32 {
-        // SAFETY: the caller's.
-        unsafe { self.0.add(place) }
-    }
-}
-
-/// Least multiplications for which another core is worth waking.
-const WORTH_A_CORE: usize = 1 << 16;
-
-/// A product and what it is multiplied by.
-#[derive(Clone, Copy)]
-struct Term<'a> {
-    a: Matrix<'a>,
-    b: Matrix<'a>,
-    scale: f32,
-}
-
-/// The sum of the terms' `scale · a b`, in row-major order: the first makes each band, the others are added while it is
-/// in the cache.
-fn sum_of_products<const N: usize>(terms: [Term; N]) -> Vec<f32> {
-    let Some([m, n]) = terms.first().map(|term| [term.a.sides[0], term.b.sides[1]]) else { return Vec::new() };
-    for Term { a, b, .. } in &terms {
-        let k = a.sides[1];
-        debug_assert!(k == b.sides[0] && a.numbers.len() == m * k && b.numbers.len() == k * n);
-    }
-    let mut out: Vec<f32> = Vec::with_capacity(m * n);
-    let begun = m * n == 0 || terms[0].a.sides[1] == 0;
-    if begun {
-        out.resize(m * n, 0.0);
-    }
-    let to = Output(out.as_mut_ptr());
-    let band = |rows: [usize; 2], columns: [usize; 2]| {
-        for (i, Term { a, b, scale }) in terms.iter().enumerate().filter(|(_, term)| term.a.sides[1] > 0) {
-            // SAFETY: the band is within the output, which outlives the call, and its operands' rows and columns are within
-            // theirs; no other call writes to it.
-            unsafe {
-                gemm::gemm(
-                    rows[1] - rows[0],
-                    columns[1] - columns[0],
-                    a.sides[1],
-                    to.at(rows[0] * n + columns[0]),
-                    1,
-                    n as isize,
-                    begun || i > 0,
-                    a.numbers.as_ptr().add(rows[0] * a.strides[0]),
-                    a.strides[1] as isize,
-                    a.strides[0] as isize,
-                    b.numbers.as_ptr().add(columns[0] * b.strides[1]),
-                    b.strides[1] as isize,
-                    b.strides[0] as isize,
-                    1.0,
-                    *scale,
-                    false,
-                    false,
-                    false,
-                    gemm::Parallelism::None,
-                );
-            }
+fn right(weight: &Weight<Flex>) -> Option<Right<'_>> {
+    Some(match weight {
+        Weight::Floats(tensor) => Right::Floats(matrix(tensor)?),
+        Weight::Packed { words, dtype, .. } => {
+            Right::Packed(PackedMatrix::new(integers(words)?, *dtype, weight.sides()))
         }
-    };
-    let work: usize = terms.iter().map(|term| m * n * term.a.sides[1]).sum();
-    let cores = cores().min(work / WORTH_A_CORE).max(1);
-    let (long, unit) = if n >= m { (n, 16) } else { (m, 8) };
-    // Whole vectors to each core.
-    let width = long.div_ceil(cores).next_multiple_of(unit);
-    let bands: Vec<[usize; 2]> = (0..long).step_by(width).map(|from| [from, (from + width).min(long)]).collect();
-    each(bands, |part| if n >= m { band([0, m], part) } else { band(part, [0, n]) });
-    // SAFETY: the room is there, and what is not begun has been written by the first term, band by band.
-    unsafe { out.set_len(m * n) };
-    out
+    })
 }
 
-#[cfg(not(target_family = "wasm"))]
-fn cores() -> usize {
-    rayon::current_num_threads()
-}
-
-#[cfg(target_family = "wasm")]
-fn cores() -> usize {
-    1
-}
-
-/// The operands as matrices, or `None` if they are no contiguous floats.
-fn matrices<'a, const N: usize>(tensors: [&'a FloatTensor<Flex>; N]) -> Option<[Matrix<'a>; N]> {
-    let all: Vec<Matrix> = tensors.iter().map(|t| Some(Matrix::new(floats(t)?, &t.shape()))).collect::<Option<_>>()?;
-    all.try_into().ok()
+/// The same with its numbers in order.
+fn in_order(weight: Weight<Flex>) -> Weight<Flex> {
+    match weight {
+        Weight::Floats(tensor) => Weight::Floats(tensor.to_contiguous()),
+        Weight::Packed { words, dtype, columns } => Weight::Packed { words: words.to_contiguous(), dtype, columns },
+    }
 }
 
 impl LinearOps for Flex {
-    fn linear_forward(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
-        let [x, weight] = [x, weight].map(|t| t.to_contiguous());
-        let shape = Shape::from([x.shape()[0], weight.shape()[0]]);
-        match matrices([&x, &weight]) {
-            Some([a, w]) => tensor(sum_of_products([Term { a, b: w.turned(), scale: 1.0 }]), shape),
+    fn linear_forward(x: FloatTensor<Self>, weight: Weight<Self>) -> FloatTensor<Self> {
+        let (x, weight) = (x.to_contiguous(), in_order(weight));
+        let shape = Shape::from([x.shape()[0], weight.sides()[0]]);
+        match matrix(&x).zip(right(&weight)) {
+            Some((a, w)) => tensor(sum_of_products([Term { a, b: w.turned(), scale: 1.0 }]), shape),
             None => reference::linear_forward::<Self>(x, weight),
         }
     }
 
-    fn linear_dx(dy: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
-        let [dy, weight] = [dy, weight].map(|t| t.to_contiguous());
-        let shape = Shape::from([dy.shape()[0], weight.shape()[1]]);
-        match matrices([&dy, &weight]) {
-            Some([a, b]) => tensor(sum_of_products([Term { a, b, scale: 1.0 }]), shape),
+    fn linear_dx(dy: FloatTensor<Self>, weight: Weight<Self>) -> FloatTensor<Self> {
+        let (dy, weight) = (dy.to_contiguous(), in_order(weight));
+        let shape = Shape::from([dy.shape()[0], weight.sides()[1]]);
+        match matrix(&dy).zip(right(&weight)) {
+            Some((a, b)) => tensor(sum_of_products([Term { a, b, scale: 1.0 }]), shape),
             None => reference::linear_dx::<Self>(dy, weight),
         }
     }
@@ -152,45 +52,45 @@ impl LinearOps for Flex {
     fn linear_dw(dy: FloatTensor<Self>, x: FloatTensor<Self>, scale: f32) -> FloatTensor<Self> {
         let [dy, x] = [dy, x].map(|t| t.to_contiguous());
         let shape = Shape::from([dy.shape()[1], x.shape()[1]]);
-        match matrices([&dy, &x]) {
-            Some([a, b]) => tensor(sum_of_products([Term { a: a.turned(), b, scale }]), shape),
+        match matrix(&dy).zip(matrix(&x)) {
+            Some((a, b)) => tensor(sum_of_products([Term { a: a.turned(), b: Right::Floats(b), scale }]), shape),
             None => reference::linear_dw::<Self>(dy, x, scale),
         }
     }
 
     fn linear_forward_plus(
         x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
+        weight: Weight<Self>,
         t: FloatTensor<Self>,
         b: FloatTensor<Self>,
         scale: f32,
     ) -> FloatTensor<Self> {
-        let [x, weight, t, b] = [x, weight, t, b].map(|t| t.to_contiguous());
-        let shape = Shape::from([x.shape()[0], weight.shape()[0]]);
-        match matrices([&x, &weight, &t, &b]) {
-            Some([x, w, t, b]) => {
-                let added = Term { a: t, b: b.turned(), scale };
-                tensor(sum_of_products([Term { a: x, b: w.turned(), scale: 1.0 }, added]), shape)
+        let ([x, t, b], weight) = ([x, t, b].map(|t| t.to_contiguous()), in_order(weight));
+        let shape = Shape::from([x.shape()[0], weight.sides()[0]]);
+        match (matrix(&x), right(&weight), matrix(&t), matrix(&b)) {
+            (Some(of_x), Some(w), Some(of_t), Some(of_b)) => {
+                let added = Term { a: of_t, b: Right::Floats(of_b).turned(), scale };
+                tensor(sum_of_products([Term { a: of_x, b: w.turned(), scale: 1.0 }, added]), shape)
             }
-            None => reference::linear_forward_plus::<Self>(x, weight, t, b, scale),
+            _ => reference::linear_forward_plus::<Self>(x, weight, t, b, scale),
         }
     }
 
     fn linear_dx_plus(
         dy: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
+        weight: Weight<Self>,
         dt: FloatTensor<Self>,
         a: FloatTensor<Self>,
         scale: f32,
     ) -> FloatTensor<Self> {
-        let [dy, weight, dt, a] = [dy, weight, dt, a].map(|t| t.to_contiguous());
-        let shape = Shape::from([dy.shape()[0], weight.shape()[1]]);
-        match matrices([&dy, &weight, &dt, &a]) {
-            Some([dy, w, dt, a]) => {
-                let added = Term { a: dt, b: a, scale };
-                tensor(sum_of_products([Term { a: dy, b: w, scale: 1.0 }, added]), shape)
+        let ([dy, dt, a], weight) = ([dy, dt, a].map(|t| t.to_contiguous()), in_order(weight));
+        let shape = Shape::from([dy.shape()[0], weight.sides()[1]]);
+        match (matrix(&dy), right(&weight), matrix(&dt), matrix(&a)) {
+            (Some(of_dy), Some(w), Some(of_dt), Some(of_a)) => {
+                let added = Term { a: of_dt, b: Right::Floats(of_a), scale };
+                tensor(sum_of_products([Term { a: of_dy, b: w, scale: 1.0 }, added]), shape)
             }
-            None => reference::linear_dx_plus::<Self>(dy, weight, dt, a, scale),
+            _ => reference::linear_dx_plus::<Self>(dy, weight, dt, a, scale),
         }
     }
 }

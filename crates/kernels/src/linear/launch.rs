@@ -7,7 +7,8 @@ use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::reference::{self, LinearOps};
-use crate::shader::{Bound, Shader, is_software, room, suit};
+use super::weight::Weight;
+use crate::shader::{Bound, Shader, is_software, reads_words, room, suit};
 
 /// Rows and columns that a workgroup makes; the same number as in the shader.
 const TILE: u32 = 64;
@@ -51,14 +52,14 @@ pub struct Addend {
 }
 
 impl LinearOps for CubeBackend {
-    fn linear_forward(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn linear_forward(x: FloatTensor<Self>, weight: Weight<Self>) -> FloatTensor<Self> {
         match worth_it(&x, &weight, Orientation::Nt) {
             Some(plan) => product(x, weight, plan, 1.0, None),
             None => reference::linear_forward::<Self>(x, weight),
         }
     }
 
-    fn linear_dx(dy: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn linear_dx(dy: FloatTensor<Self>, weight: Weight<Self>) -> FloatTensor<Self> {
         match worth_it(&dy, &weight, Orientation::Nn) {
             Some(plan) => product(dy, weight, plan, 1.0, None),
             None => reference::linear_dx::<Self>(dy, weight),
@@ -66,36 +67,46 @@ impl LinearOps for CubeBackend {
     }
 
     fn linear_dw(dy: FloatTensor<Self>, x: FloatTensor<Self>, scale: f32) -> FloatTensor<Self> {
+        let x = Weight::Floats(x);
         match worth_it(&dy, &x, Orientation::Tn) {
             Some(plan) => product(dy, x, plan, scale, None),
-            None => reference::linear_dw::<Self>(dy, x, scale),
+            None => reference::linear_dw::<Self>(dy, x.floats(), scale),
         }
     }
 
     fn linear_forward_plus(
         x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
+        weight: Weight<Self>,
         t: FloatTensor<Self>,
         b: FloatTensor<Self>,
         scale: f32,
     ) -> FloatTensor<Self> {
-        match worth_it(&x, &weight, Orientation::Nt).filter(|_| possible(&t, &b, Orientation::Nt).is_some()) {
-            Some(plan) => product(x, weight, plan, 1.0, Some(Addend { lhs: t, rhs: b, scale })),
-            None => reference::linear_forward_plus::<Self>(x, weight, t, b, scale),
+        let addend = Addend { lhs: t, rhs: b, scale };
+        match worth_it(&x, &weight, Orientation::Nt).filter(|_| addend.possible(Orientation::Nt)) {
+            Some(plan) => product(x, weight, plan, 1.0, Some(addend)),
+            None => reference::linear_forward_plus::<Self>(x, weight, addend.lhs, addend.rhs, scale),
         }
     }
 
     fn linear_dx_plus(
         dy: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
+        weight: Weight<Self>,
         dt: FloatTensor<Self>,
         a: FloatTensor<Self>,
         scale: f32,
     ) -> FloatTensor<Self> {
-        match worth_it(&dy, &weight, Orientation::Nn).filter(|_| possible(&dt, &a, Orientation::Nn).is_some()) {
-            Some(plan) => product(dy, weight, plan, 1.0, Some(Addend { lhs: dt, rhs: a, scale })),
-            None => reference::linear_dx_plus::<Self>(dy, weight, dt, a, scale),
+        let addend = Addend { lhs: dt, rhs: a, scale };
+        match worth_it(&dy, &weight, Orientation::Nn).filter(|_| addend.possible(Orientation::Nn)) {
+            Some(plan) => product(dy, weight, plan, 1.0, Some(addend)),
+            None => reference::linear_dx_plus::<Self>(dy, weight, addend.lhs, addend.rhs, scale),
         }
+    }
+}
+
+impl Addend {
+    /// Whether a kernel can make it, of operands that lie so.
+    fn possible(&self, orientation: Orientation) -> bool {
+        possible(&self.lhs, &Weight::Floats(self.rhs.clone()), orientation).is_some()
     }
 }
 
@@ -107,19 +118,25 @@ pub struct Plan {
     pub reading: Reading,
 }
 
-/// How to launch a product that a kernel can make, and makes faster than the engine's own.
-fn worth_it(lhs: &CubeTensor, rhs: &CubeTensor, orientation: Orientation) -> Option<Plan> {
+/// How to launch a product that a kernel can make, and makes faster than the engine's own, which would have to unpack what
+/// is packed.
+fn worth_it(lhs: &CubeTensor, rhs: &Weight<CubeBackend>, orientation: Orientation) -> Option<Plan> {
     let size = possible(lhs, rhs, orientation)?;
-    let worth = size.rows >= LEAST_SIDE && size.columns >= LEAST_SIDE;
+    let packed = matches!(rhs, Weight::Packed { .. });
+    let worth = packed || size.rows >= LEAST_SIDE && size.columns >= LEAST_SIDE;
     worth.then(|| Plan { orientation, size, reading: Reading::of(lhs) })
 }
 
 /// The size of a product that a kernel can make on this device.
-pub fn possible(lhs: &CubeTensor, rhs: &CubeTensor, orientation: Orientation) -> Option<Size> {
-    if !suit([lhs, rhs]) {
+pub fn possible(lhs: &CubeTensor, rhs: &Weight<CubeBackend>, orientation: Orientation) -> Option<Size> {
+    let readable = match rhs {
+        Weight::Floats(rhs) => suit([lhs, rhs]),
+        Weight::Packed { words, .. } => suit([lhs]) && reads_words(words),
+    };
+    if !readable {
         return None;
     }
-    let size = Size::of(lhs.shape().as_slice(), rhs.shape().as_slice(), orientation)?;
+    let size = Size::of(lhs.shape().as_slice(), &rhs.sides(), orientation)?;
     let (most_x, most_y, _) = lhs.client.properties().hardware.max_cube_count;
     let (x, y) = size.workgroups();
     (x <= most_x && y <= most_y).then_some(size)
@@ -164,37 +181,48 @@ impl Reading {
 }
 
 /// `scale` times the product, and the addend, by a kernel; the plan's size is what [`possible`] said of the operands.
-pub fn product(lhs: CubeTensor, rhs: CubeTensor, plan: Plan, scale: f32, addend: Option<Addend>) -> CubeTensor {
+pub fn product(
+    lhs: CubeTensor,
+    rhs: Weight<CubeBackend>,
+    plan: Plan,
+    scale: f32,
+    addend: Option<Addend>,
+) -> CubeTensor {
     let Plan { orientation, size, reading } = plan;
-    let (lhs, rhs) = (into_contiguous(lhs), into_contiguous(rhs));
+    let lhs = into_contiguous(lhs);
     let out = room(&lhs, [size.rows as usize, size.columns as usize]);
     let mut numbers = vec![size.rows, size.columns, size.depth, scale.to_bits(), 0, 0, 0, 0];
     let shader = Shader::new("linear", include_str!("../../../../shaders/linear.wgsl"))
         .with("lhs_depth_last", orientation != Orientation::Tn)
         .with("rhs_depth_last", orientation == Orientation::Nt)
-        .with("reading", format!("{reading:?}"));
-    let main = match reading {
-        Reading::Tiled => include_str!("../../../../shaders/linear_tiled.wgsl"),
-        Reading::Direct => include_str!("../../../../shaders/linear_direct.wgsl"),
+        .with("reading", format!("{reading:?}"))
+        .and(match reading {
+            Reading::Tiled => include_str!("../../../../shaders/linear_tiled.wgsl"),
+            Reading::Direct => include_str!("../../../../shaders/linear_direct.wgsl"),
+        });
+    let (shader, rhs) = match rhs {
+        Weight::Floats(rhs) => (shader.and(include_str!("../../../../shaders/floats.wgsl")).with("bits", 32), rhs),
+        Weight::Packed { words, dtype, .. } => (dtype.read_by(shader), words),
     };
+    let rhs = into_contiguous(rhs);
+    let bound = [Bound::In(&lhs), Bound::In(&rhs), Bound::Out(&out)];
     let (x, y) = size.workgroups();
     match addend {
-        None => shader
-            .and(include_str!("../../../../shaders/linear_alone.wgsl"))
-            .and(main)
-            .with("size_binding", 3)
-            .launch(&[Bound::In(&lhs), Bound::In(&rhs), Bound::Out(&out)], &numbers, [x, y, 1]),
+        None => shader.and(include_str!("../../../../shaders/linear_alone.wgsl")).with("size_binding", 3).launch(
+            &bound,
+            &numbers,
+            [x, y, 1],
+        ),
         Some(Addend { lhs: added_lhs, rhs: added_rhs, scale }) => {
             numbers[4] = added_lhs.shape()[1] as u32;
             numbers[5] = scale.to_bits();
-            let (added_lhs, added_rhs) = (into_contiguous(added_lhs), into_contiguous(added_rhs));
-            let bound = [&lhs, &rhs].map(Bound::In);
-            let added = [&added_lhs, &added_rhs].map(Bound::In);
-            shader
-                .and(include_str!("../../../../shaders/linear_addend.wgsl"))
-                .and(main)
-                .with("size_binding", 5)
-                .launch(&[bound[0], bound[1], Bound::Out(&out), added[0], added[1]], &numbers, [x, y, 1]);
+            let added = [added_lhs, added_rhs].map(into_contiguous);
+            let added = added.each_ref().map(Bound::In);
+            shader.and(include_str!("../../../../shaders/linear_addend.wgsl")).with("size_binding", 5).launch(
+                &[&bound[..], &added].concat(),
+                &numbers,
+                [x, y, 1],
+            );
         }
     }
     out

@@ -8,22 +8,25 @@ mod launch;
 mod reference;
 #[cfg(all(test, any(feature = "cpu", feature = "wgpu")))]
 mod tests;
+mod weight;
 
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;
 use stratune_runtime::span;
 
 pub(crate) use reference::LinearOps;
+pub use weight::Matrix;
 
 /// `x wᵀ`.
 ///
-/// With an untracked `w` the backward pass costs one product, `dy w`, and keeps nothing but `w`.
+/// With a `w` that is untracked or packed the backward pass costs one product, `dy w`, and keeps nothing but `w`.
 ///
 /// # Shapes
 /// - `x`: `[batch, seq, in]`, `weight`: `[out, in]`
 /// - output: `[batch, seq, out]`
-pub fn linear(x: Tensor<3>, weight: Tensor<2>) -> Tensor<3> {
+pub fn linear(x: Tensor<3>, weight: impl Into<Matrix>) -> Tensor<3> {
     let _span = span("linear, forward");
+    let weight = weight.into();
     on_rows(x, weight.dims()[0], |x| {
         let y = <Dispatch as LinearOps>::linear_forward(x.into_dispatch(), weight.into_dispatch());
         Tensor::from_dispatch(y)
@@ -36,11 +39,12 @@ pub fn linear(x: Tensor<3>, weight: Tensor<2>) -> Tensor<3> {
 /// # Shapes
 /// - `x`: `[batch, seq, in]`, `weight`: `[out, in]`, `a`: `[rank, in]`, `b`: `[out, rank]`
 /// - output: `[batch, seq, out]`
-pub fn low_rank_linear(x: Tensor<3>, weight: Tensor<2>, a: Tensor<2>, b: Tensor<2>, scale: f32) -> Tensor<3> {
+pub fn low_rank_linear(x: Tensor<3>, weight: impl Into<Matrix>, a: Tensor<2>, b: Tensor<2>, scale: f32) -> Tensor<3> {
     let _span = span("linear, forward");
+    let weight = weight.into();
     on_rows(x, weight.dims()[0], |x| {
-        let [weight, a, b] = [weight, a, b].map(Tensor::into_dispatch);
-        Tensor::from_dispatch(<Dispatch as LinearOps>::low_rank(x.into_dispatch(), weight, a, b, scale))
+        let [x, a, b] = [x, a, b].map(Tensor::into_dispatch);
+        Tensor::from_dispatch(<Dispatch as LinearOps>::low_rank(x, weight.into_dispatch(), a, b, scale))
     })
 }
 

@@ -3,7 +3,8 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::{linear, low_rank_linear};
+use super::{Matrix, linear, low_rank_linear};
+use crate::{Packed, PackedDtype};
 
 #[cfg(feature = "wgpu")]
 use crate::testing::wgpu;
@@ -22,7 +23,7 @@ fn matrix(rows: usize, columns: usize, seed: u32, device: &Device) -> Tensor<2> 
     Tensor::from_data(TensorData::new(noise(rows * columns, seed), [rows, columns]), device)
 }
 
-fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+fn values_of<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().iter::<f32>().collect()
 }
 
@@ -58,7 +59,7 @@ fn gradients_agree(device: &Device) {
             let y0 = x0.clone().matmul(weight0.clone().transpose());
             let gradients0 = (y0.clone() * dy).sum().backward();
 
-            assert_close(&values(y.inner()), &values(y0.inner()), features, &what);
+            assert_close(&values_of(y.inner()), &values_of(y0.inner()), features, &what);
             let pairs = [
                 (track_x, x.grad(&gradients), x0.grad(&gradients0), out),
                 (track_weight, weight.grad(&gradients), weight0.grad(&gradients0), batch * seq),
@@ -66,7 +67,7 @@ fn gradients_agree(device: &Device) {
             for (tracked, got, expected, depth) in pairs {
                 assert_eq!(got.is_some(), tracked, "{what}");
                 if let (Some(got), Some(expected)) = (got, expected) {
-                    assert_close(&values(got), &values(expected), depth, &what);
+                    assert_close(&values_of(got), &values_of(expected), depth, &what);
                 }
             }
         }
@@ -97,10 +98,10 @@ fn low_rank_gradients_agree(device: &Device) {
             let y0 = x0.clone().matmul(w0.clone().transpose()) + t0.matmul(b0.clone().transpose()) * 0.7;
             let depth = features + rank * features;
             if tracked == 0 {
-                assert_close(&values(y), &values(y0), depth, &what);
+                assert_close(&values_of(y), &values_of(y0), depth, &what);
                 continue;
             }
-            assert_close(&values(y.clone().inner()), &values(y0.clone().inner()), depth, &what);
+            assert_close(&values_of(y.clone().inner()), &values_of(y0.clone().inner()), depth, &what);
             let gradients = (y * dy.clone().autodiff()).sum().backward();
             let gradients0 = (y0 * dy.autodiff()).sum().backward();
             for (i, (got, expected)) in [(x, x0), (w, w0), (a, a0), (b, b0)].into_iter().enumerate() {
@@ -110,7 +111,37 @@ fn low_rank_gradients_agree(device: &Device) {
                 let (got, expected) = (got.grad(&gradients).unwrap(), expected.grad(&gradients0).unwrap());
                 // A sum over rows of sums over a matrix's side.
                 let depth = (rows + out) * rank.max(4);
-                assert_close(&values(got), &values(expected), depth, &format!("{what}, operand {i}"));
+                assert_close(&values_of(got), &values_of(expected), depth, &format!("{what}, operand {i}"));
+            }
+        }
+    }
+}
+
+const PACKED: [PackedDtype; 3] = [PackedDtype::F16, PackedDtype::Int8, PackedDtype::Int4];
+
+/// A packed weight is what it is as floats, forward and back, alone and with an update; more columns than a core unpacks
+/// rows at a time, and rows that end within a block.
+fn packed_is_dense(device: &Device) {
+    for (rows, features, out) in [(1, 1, 1), (7, 33, 5), (3, 64, 200), (67, 72, 132), (1, 100, 260)] {
+        for dtype in PACKED {
+            let what = format!("{dtype:?}, {rows}×{features} by {out}");
+            let values = noise(out * features, 2);
+            let packed = Packed::new(&values, [out, features], dtype, device);
+            let dy = matrix(rows, out, 3, device);
+            let run = |weight: Matrix| {
+                let [x, a, b] = [(rows, features, 1), (4, features, 4), (out, 4, 5)]
+                    .map(|(r, c, seed)| matrix(r, c, seed, device).autodiff().require_grad());
+                let alone = linear(x.clone().unsqueeze(), weight.clone());
+                let y = alone + low_rank_linear(x.clone().unsqueeze(), weight, a.clone(), b.clone(), 0.7);
+                let y = y.squeeze_dim::<2>(0);
+                let gradients = (y.clone() * dy.clone().autodiff()).sum().backward();
+                let of = |t: Tensor<2>| values_of(t.grad(&gradients).unwrap());
+                [values_of(y.inner()), of(x), of(a), of(b)]
+            };
+            let got = run(Matrix::Packed(packed.clone()));
+            let want = run(packed.dense().into());
+            for (i, (got, want)) in got.iter().zip(&want).enumerate() {
+                assert_close(got, want, 8 * (features + out + rows), &format!("{what}, {i}"));
             }
         }
     }
@@ -121,6 +152,7 @@ fn low_rank_gradients_agree(device: &Device) {
 fn gradients_agree_on_the_cpu() {
     gradients_agree(&Device::flex());
     low_rank_gradients_agree(&Device::flex());
+    packed_is_dense(&Device::flex());
 }
 
 #[cfg(feature = "wgpu")]
@@ -129,6 +161,7 @@ fn gradients_agree_on_wgpu() {
     if let Some(device) = wgpu() {
         gradients_agree(&device);
         low_rank_gradients_agree(&device);
+        packed_is_dense(&device);
     }
 }
 
@@ -139,46 +172,71 @@ fn the_kernels_make_every_product() {
     use burn_cubecl::CubeBackend;
 
     use super::launch::{Addend, Orientation, Plan, Reading, possible, product};
+    use super::weight::Weight;
 
     let Some(device) = wgpu() else { return };
+    let on_device =
+        |values: Vec<f32>, sides: [usize; 2]| Tensor::<2>::from_data(TensorData::new(values, sides), &device);
     // The side that may be anything, the columns, and the side that is a multiple of 4 as they are.
     let sizes =
         [(1, 4, 4), (3, 8, 4), (7, 4, 8), (64, 64, 16), (65, 60, 20), (131, 68, 100), (1, 200, 8), (200, 4, 36)];
     for (free, columns, fours) in sizes {
         for orientation in [Orientation::Nt, Orientation::Nn, Orientation::Tn] {
             let (rows, depth) = if orientation == Orientation::Tn { (fours, free) } else { (free, fours) };
+            // As they lie: the left side turned in one orientation, the right side in the others.
+            let lhs_sides = if orientation == Orientation::Tn { [depth, rows] } else { [rows, depth] };
+            let rhs_sides = if orientation == Orientation::Nt { [columns, depth] } else { [depth, columns] };
             let lhs = noise(rows * depth, 1);
-            let rhs = noise(columns * depth, 2);
-            let expected: Vec<f32> = (0..rows * columns)
-                .map(|i| {
-                    let (l, r) = (i / columns * depth, i % columns * depth);
-                    (0..depth).map(|d| f64::from(lhs[l + d]) * f64::from(rhs[r + d])).sum::<f64>() as f32
-                })
-                .collect();
-            let lhs = Tensor::<2>::from_data(TensorData::new(lhs, [rows, depth]), &device);
-            let rhs = Tensor::<2>::from_data(TensorData::new(rhs, [columns, depth]), &device);
-            // Transposing moves no data: the operand arrives as a view that the launch lays out anew.
-            let lhs = if orientation == Orientation::Tn { lhs.transpose() } else { lhs };
-            let rhs = if orientation == Orientation::Nt { rhs } else { rhs.transpose() };
-            let lhs = lhs.try_into_primitive::<CubeBackend>().unwrap();
-            let rhs = rhs.try_into_primitive::<CubeBackend>().unwrap();
-            let size = possible(&lhs, &rhs, orientation).unwrap();
-            for reading in [Reading::Tiled, Reading::Direct] {
-                drop(Tensor::<2>::full([rows, columns], f32::NAN, &device));
-                let plan = Plan { orientation, size, reading };
-                let out = product(lhs.clone(), rhs.clone(), plan, 1.0, None);
-                let out = Tensor::<2>::from_primitive::<CubeBackend>(out);
-                assert_eq!(out.dims(), [rows, columns]);
-                let what = format!("{reading:?} {orientation:?} {rows}×{columns}×{depth}");
-                assert_close(&values(out), &expected, depth, &what);
-
-                // Twice the product less once the same product as its addend, where operands lie so.
-                if orientation != Orientation::Tn {
-                    let addend = Addend { lhs: lhs.clone(), rhs: rhs.clone(), scale: -1.0 };
+            let floats = on_device(noise(columns * depth, 2), rhs_sides);
+            let rights =
+                PACKED.map(|dtype| Matrix::Packed(Packed::new(&noise(columns * depth, 2), rhs_sides, dtype, &device)));
+            for right in [Matrix::Floats(floats)].into_iter().chain(rights) {
+                let (rhs, bits) = match &right {
+                    Matrix::Floats(tensor) => (values_of(tensor.clone()), "floats".to_string()),
+                    Matrix::Packed(_) if orientation == Orientation::Tn => continue,
+                    Matrix::Packed(packed) => (values_of(packed.dense()), format!("{:?}", packed.dtype())),
+                };
+                let of_lhs = |row: usize, d: usize| match orientation {
+                    Orientation::Tn => lhs[d * rows + row],
+                    _ => lhs[row * depth + d],
+                };
+                let of_rhs = |d: usize, column: usize| match orientation {
+                    Orientation::Nt => rhs[column * depth + d],
+                    _ => rhs[d * columns + column],
+                };
+                let expected: Vec<f32> = (0..rows * columns)
+                    .map(|i| {
+                        let product = |d| f64::from(of_lhs(i / columns, d)) * f64::from(of_rhs(d, i % columns));
+                        (0..depth).map(product).sum::<f64>() as f32
+                    })
+                    .collect();
+                let lhs = on_device(lhs.clone(), lhs_sides).try_into_primitive::<CubeBackend>().unwrap();
+                let right = match right {
+                    Matrix::Floats(tensor) => Weight::Floats(tensor.try_into_primitive::<CubeBackend>().unwrap()),
+                    Matrix::Packed(packed) => {
+                        let (dtype, [_, columns]) = (packed.dtype(), packed.dims());
+                        let words = packed.words().try_into_primitive::<CubeBackend>().unwrap();
+                        Weight::Packed { words, dtype, columns }
+                    }
+                };
+                let size = possible(&lhs, &right, orientation).unwrap();
+                for reading in [Reading::Tiled, Reading::Direct] {
                     drop(Tensor::<2>::full([rows, columns], f32::NAN, &device));
-                    let out = product(lhs.clone(), rhs.clone(), plan, 2.0, Some(addend));
+                    let plan = Plan { orientation, size, reading };
+                    let out = product(lhs.clone(), right.clone(), plan, 1.0, None);
                     let out = Tensor::<2>::from_primitive::<CubeBackend>(out);
-                    assert_close(&values(out), &expected, 3 * depth, &format!("{what} with an addend"));
+                    assert_eq!(out.dims(), [rows, columns]);
+                    let what = format!("{reading:?} {orientation:?} {rows}×{columns}×{depth} {bits}");
+                    assert_close(&values_of(out), &expected, depth, &what);
+
+                    // Twice the product less once the same product as its addend, where operands lie so.
+                    if orientation != Orientation::Tn {
+                        let addend = Addend { lhs: lhs.clone(), rhs: right.clone().floats(), scale: -1.0 };
+                        drop(Tensor::<2>::full([rows, columns], f32::NAN, &device));
+                        let out = product(lhs.clone(), right.clone(), plan, 2.0, Some(addend));
+                        let out = Tensor::<2>::from_primitive::<CubeBackend>(out);
+                        assert_close(&values_of(out), &expected, 3 * depth, &format!("{what} with an addend"));
+                    }
                 }
             }
         }
@@ -192,7 +250,7 @@ fn a_matrix_times_its_own_transpose() {
     let Some(device) = wgpu() else { return };
     let x = matrix(68, 36, 5, &device);
     let product = linear(x.clone().unsqueeze::<3>(), x.clone());
-    assert_close(&values(product), &values(x.clone().matmul(x.transpose())), 36, "x xᵀ");
+    assert_close(&values_of(product), &values_of(x.clone().matmul(x.transpose())), 36, "x xᵀ");
 }
 
 #[cfg(feature = "wgpu")]

@@ -6,7 +6,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use rand::RngExt;
 use stratune_peft::{
     Bottleneck, Delta, Gate, Gradients, Param, Parameters, PeftError, Place, Prefix, PrefixEncoder, Rule, Site,
-    VeraMatrices, Visitor, quantise,
+    VeraMatrices, Visitor, base_bits,
 };
 use stratune_protocol::{Enters, MethodConfig, MethodKind, Methods, Problem, Target, TargetOverride, draws};
 
@@ -61,11 +61,12 @@ impl Llama {
             let path = format!("{}.{}", Self::layer_path(block), target.path());
             let linear = self.layers[block].linear_mut(target);
             if method.kind.in_place() {
-                linear.weight.trainable = true;
-                linear.weight.rule = rule(method, linear.shape()).map_err(|e| e.at(&path))?;
+                let rule = rule(method, linear.shape()).map_err(|e| e.at(&path))?;
+                let weight = linear.weight.floats_mut();
+                (weight.trainable, weight.rule) = (true, rule);
                 continue;
             }
-            let site = Site { block, target, path: path.clone(), weight: linear.weight(), extent, seed };
+            let site = Site { block, target, path: path.clone(), weight: linear.weight.dense(), extent, seed };
             let fits = |e: PeftError| e.at(&path);
             let Some(mut delta) = Delta::new(method, &site, dimension).await.map_err(fits)? else { continue };
             let taken: BTreeSet<String> = linear.deltas.iter_mut().flat_map(paths).collect();
@@ -78,8 +79,7 @@ impl Llama {
             // All matrices of the blocks, whichever of them train.
             for block in &mut self.layers {
                 for target in Target::ALL {
-                    let weight = &mut block.linear_mut(target).weight;
-                    weight.value = quantise(weight.value.clone(), bits);
+                    block.linear_mut(target).weight.pack(base_bits(bits)).await?;
                 }
             }
         }
@@ -223,7 +223,21 @@ impl Llama {
         }
         self.norm.merge();
         self.spread_biases();
+        self.unpack();
         Ok(())
+    }
+
+    /// Makes every matrix floats, with the numbers it is packed as.
+    pub fn unpack(&mut self) {
+        self.embed_tokens.floats_mut();
+        if let Some(head) = &mut self.lm_head {
+            head.floats_mut();
+        }
+        for block in &mut self.layers {
+            for target in Target::ALL {
+                block.linear_mut(target).weight.floats_mut();
+            }
+        }
     }
 
     /// `config.json` knows biases for a whole attention or feed-forward: where one layer has got one, the others get
@@ -249,6 +263,7 @@ impl Llama {
 
     /// Trains everything: what pretraining does.
     pub fn train_all(&mut self) {
+        self.unpack();
         train_all(self);
     }
 

@@ -46,7 +46,7 @@ impl Llama {
     /// Whether methods are anywhere but in the linear layers' additions.
     fn enters_beyond_linear(&mut self) -> bool {
         let blocks = self.layers.iter_mut().any(|block| {
-            let linear = Target::ALL.into_iter().any(|target| block.linear_mut(target).weight.trainable);
+            let linear = Target::ALL.into_iter().any(|target| block.linear_mut(target).weight.trains());
             let norms = block.norms_mut().into_iter().any(|norm| norm.tuned.is_some() || norm.weight.trainable);
             linear || norms || !block.adapters.is_empty() || block.self_attn.prefix.is_some()
         });

@@ -3,8 +3,8 @@
 use std::rc::Rc;
 
 use burn::tensor::{Device, Int, Tensor};
-use stratune_kernels::Rotary;
-use stratune_peft::{Param, Parameters, Pass, Shared, Visitor};
+use stratune_kernels::{Matrix, Rotary, linear};
+use stratune_peft::{Param, Parameters, Pass, Shared, Visitor, Weight};
 
 use super::{Block, Ladder, LlamaConfig};
 use crate::nn::{KvCache, Positions, RmsNorm, Texts};
@@ -16,13 +16,13 @@ pub struct Llama {
     /// Its geometry.
     pub config: LlamaConfig,
     /// `[vocabulary, hidden]`.
-    pub embed_tokens: Param<2>,
+    pub embed_tokens: Weight,
     /// From the input upwards.
     pub layers: Vec<Block>,
     /// Before the output layer.
     pub norm: RmsNorm,
     /// `[vocabulary, hidden]`; none if it is the embedding.
-    pub lm_head: Option<Param<2>>,
+    pub lm_head: Option<Weight>,
     /// Angles of every position of the context.
     pub rotary: Rotary,
     /// Learned embeddings before the text, `[length, hidden]`.
@@ -50,7 +50,7 @@ pub type Alter<'a> = &'a dyn Fn(usize, &mut Block);
 impl Llama {
     /// Where the tensors live.
     pub fn device(&self) -> Device {
-        self.embed_tokens.value.device()
+        self.embed_tokens.device()
     }
 
     /// What the blocks need for `seq` new tokens after `past` earlier ones. A prompt counts among the new tokens at the
@@ -96,7 +96,7 @@ impl Llama {
     /// - output: `[batch, seq, hidden]`
     pub fn embed(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
         let [batch, seq] = tokens.dims();
-        let rows = self.embed_tokens.value.clone().select(0, tokens.reshape([batch * seq]));
+        let rows = self.embed_tokens.rows(tokens.reshape([batch * seq]));
         rows.reshape([batch, seq, self.config.hidden_size])
     }
 
@@ -167,8 +167,8 @@ impl Llama {
     }
 
     /// The output layer's matrix, `[vocabulary, hidden]`.
-    pub fn head(&self) -> Tensor<2> {
-        self.lm_head.as_ref().unwrap_or(&self.embed_tokens).value.clone()
+    pub fn head(&self) -> Matrix {
+        self.lm_head.as_ref().unwrap_or(&self.embed_tokens).matrix()
     }
 
     /// The blocks' output after the last norm; `caches`, one a block, carry the positions before.
@@ -207,9 +207,7 @@ impl Llama {
     /// - `tokens`: `[batch, seq]`
     /// - output: `[batch, seq, vocabulary]`
     pub fn logits(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
-        let [batch, seq] = tokens.dims();
-        let rows = self.hidden(tokens, None).reshape([batch * seq, self.config.hidden_size]);
-        rows.matmul(self.head().transpose()).reshape([batch, seq, self.config.vocab_size])
+        linear(self.hidden(tokens, None), self.head())
     }
 
     /// Logits of the token after the last of `tokens`, which follow what `caches` hold.
@@ -218,9 +216,9 @@ impl Llama {
     /// - `tokens`: `[batch, seq]`
     /// - output: `[batch, vocabulary]`
     pub fn next_logits(&self, tokens: Tensor<2, Int>, caches: &mut [KvCache]) -> Tensor<2> {
-        let [batch, seq] = tokens.dims();
-        let last = self.hidden(tokens, Some(caches)).narrow(1, seq - 1, 1).reshape([batch, self.config.hidden_size]);
-        last.matmul(self.head().transpose())
+        let seq = tokens.dims()[1];
+        let last = self.hidden(tokens, Some(caches)).narrow(1, seq - 1, 1);
+        linear(last, self.head()).squeeze_dim(1)
     }
 
     /// Fresh caches for a new text.
@@ -237,13 +235,13 @@ impl Llama {
 
 impl Parameters for Llama {
     fn each(&mut self, _: &str, visitor: &mut impl Visitor) {
-        visitor.visit("model.embed_tokens.weight", &mut self.embed_tokens);
+        self.embed_tokens.each("model.embed_tokens", visitor);
         for (i, block) in self.layers.iter_mut().enumerate() {
             block.each(&Self::layer_path(i), visitor);
         }
         self.norm.each("model.norm", visitor);
         if let Some(head) = &mut self.lm_head {
-            visitor.visit("lm_head.weight", head);
+            head.each("lm_head", visitor);
         }
         if let Some(prompt) = &mut self.prompt {
             visitor.visit("prompt", prompt);

@@ -3,22 +3,61 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use stratune_kernels::Rotary;
-use stratune_peft::{Linear, Param, Shared};
-use stratune_protocol::{Problem, Target, draws, normals};
+use stratune_kernels::{Packed, PackedDtype, Rotary};
+use stratune_peft::{Linear, Param, Shared, Weight};
+use stratune_protocol::{BaseDtype, Problem, Target, draws, normals};
 
 use super::{Block, Llama, LlamaConfig};
 use crate::nn::{Attention, Mlp, RmsNorm};
 
-/// Tensors on the device by checkpoint name, flattened.
-pub type Weights = BTreeMap<String, Tensor<1>>;
+/// Tensors on the device by checkpoint name.
+pub type Weights = BTreeMap<String, Stored>;
+
+/// A tensor of the checkpoint on the device.
+#[derive(Clone, Debug)]
+pub enum Stored {
+    /// Floats, flattened.
+    Floats(Tensor<1>),
+    /// A matrix in fewer bits.
+    Packed(Packed),
+}
+
+impl Stored {
+    /// A tensor of the checkpoint: matrices as `dtype` has them, vectors as floats.
+    pub fn new(name: &str, shape: &[usize], values: Vec<f32>, dtype: BaseDtype, device: &Device) -> Self {
+        let table = name == EMBED_TOKENS || name == LM_HEAD;
+        let dtype = match if table { dtype.of_tables() } else { dtype } {
+            BaseDtype::F32 => None,
+            BaseDtype::F16 => Some(PackedDtype::F16),
+            BaseDtype::Int8 => Some(PackedDtype::Int8),
+            BaseDtype::Int4 => Some(PackedDtype::Int4),
+        };
+        match (shape, dtype) {
+            (&[rows, columns], Some(dtype)) => Self::Packed(Packed::new(&values, [rows, columns], dtype, device)),
+            _ => {
+                let count = values.len();
+                Self::Floats(Tensor::from_data(TensorData::new(values, [count]), device))
+            }
+        }
+    }
+
+    fn count(&self) -> usize {
+        match self {
+            Self::Floats(tensor) => tensor.dims()[0],
+            Self::Packed(packed) => packed.dims().iter().product(),
+        }
+    }
+}
+
+const EMBED_TOKENS: &str = "model.embed_tokens.weight";
+const LM_HEAD: &str = "lm_head.weight";
 
 impl LlamaConfig {
     /// Every tensor of the checkpoint and its shape, in the order of the forward pass.
     pub fn layout(&self) -> Vec<(String, Vec<usize>)> {
         let (d, m) = (self.hidden_size, self.intermediate_size);
         let (q, kv) = (self.num_attention_heads * self.head_dim, self.num_key_value_heads * self.head_dim);
-        let mut all = vec![("model.embed_tokens.weight".to_string(), vec![self.vocab_size, d])];
+        let mut all = vec![(EMBED_TOKENS.to_string(), vec![self.vocab_size, d])];
         for i in 0..self.num_hidden_layers {
             let parts = [
                 ("input_layernorm", vec![d]),
@@ -42,7 +81,7 @@ impl LlamaConfig {
         }
         all.push(("model.norm.weight".to_string(), vec![d]));
         if !self.tie_word_embeddings {
-            all.push(("lm_head.weight".to_string(), vec![self.vocab_size, d]));
+            all.push((LM_HEAD.to_string(), vec![self.vocab_size, d]));
         }
         all
     }
@@ -60,26 +99,35 @@ impl Llama {
     /// Names the tensor that is missing or has another size.
     pub fn from_weights(config: LlamaConfig, mut weights: Weights, device: &Device) -> Result<Self, Problem> {
         let mut take = |name: &str, shape: &[usize]| {
-            let tensor = weights.remove(name).ok_or_else(|| {
+            let stored = weights.remove(name).ok_or_else(|| {
                 Problem::input(format!("the model has no tensor {name}")).next("use a complete model folder")
             })?;
-            let (got, want) = (tensor.dims()[0], shape.iter().product::<usize>());
+            let (got, want) = (stored.count(), shape.iter().product::<usize>());
             if got != want {
                 return Err(Problem::input(format!("{name} has {got} numbers where config.json says {want}"))
                     .next("use a config.json that belongs to these weights"));
             }
-            Ok(tensor)
+            Ok(stored)
         };
         let shapes: BTreeMap<String, Vec<usize>> = config.layout().into_iter().collect();
-        type Take<'a> = &'a mut dyn FnMut(&str, &[usize]) -> Result<Tensor<1>, Problem>;
+        type Take<'a> = &'a mut dyn FnMut(&str, &[usize]) -> Result<Stored, Problem>;
         let matrix = |take: Take<'_>, name: &str| {
             let shape = shapes.get(name).map_or([0, 0], |s| [s[0], s[1]]);
-            take(name, &shape).map(|t| t.reshape(shape))
+            take(name, &shape).map(|stored| match stored {
+                Stored::Floats(tensor) => tensor.reshape(shape).into(),
+                Stored::Packed(packed) => Weight::Packed(packed),
+            })
         };
-        let embed_tokens = Param::frozen(matrix(&mut take, "model.embed_tokens.weight")?);
+        let vector = |take: Take<'_>, name: &str, shape: &[usize]| {
+            take(name, shape).map(|stored| match stored {
+                Stored::Floats(tensor) => tensor,
+                Stored::Packed(packed) => packed.dense().reshape([-1]),
+            })
+        };
+        let embed_tokens = matrix(&mut take, EMBED_TOKENS)?;
         let lm_head = match config.tie_word_embeddings {
             true => None,
-            false => Some(Param::frozen(matrix(&mut take, "lm_head.weight")?)),
+            false => Some(matrix(&mut take, LM_HEAD)?),
         };
         let mut linears = Vec::with_capacity(config.num_hidden_layers);
         for i in 0..config.num_hidden_layers {
@@ -89,7 +137,7 @@ impl Llama {
                 let mut linear = Linear::new(matrix(&mut take, &format!("{path}.weight"))?);
                 let bias = format!("{path}.bias");
                 if let Some(shape) = shapes.get(&bias) {
-                    linear.bias = Some(Param::frozen(take(&bias, shape)?));
+                    linear.bias = Some(Param::frozen(vector(&mut take, &bias, shape)?));
                 }
                 Ok(linear)
             };
@@ -109,7 +157,8 @@ impl Llama {
             linears.push((self_attn, mlp));
         }
         let mut norm = |path: String| {
-            Ok::<_, Problem>(RmsNorm::new(take(&format!("{path}.weight"), &[config.hidden_size])?, config.rms_norm_eps))
+            let gain = vector(&mut take, &format!("{path}.weight"), &[config.hidden_size])?;
+            Ok::<_, Problem>(RmsNorm::new(gain, config.rms_norm_eps))
         };
         let mut layers = Vec::with_capacity(linears.len());
         for (i, (self_attn, mlp)) in linears.into_iter().enumerate() {
@@ -132,6 +181,14 @@ impl Llama {
     /// # Errors
     /// None that a checked configuration can cause.
     pub fn random(config: LlamaConfig, seed: u64, device: &Device) -> Result<Self, Problem> {
+        Self::random_as(config, BaseDtype::F32, seed, device)
+    }
+
+    /// The same with its matrices kept in fewer bits.
+    ///
+    /// # Errors
+    /// None that a checked configuration can cause.
+    pub fn random_as(config: LlamaConfig, dtype: BaseDtype, seed: u64, device: &Device) -> Result<Self, Problem> {
         let residual = 0.02 / (2.0 * config.num_hidden_layers as f32).sqrt();
         let weights = config.layout().into_iter().enumerate().map(|(i, (name, shape))| {
             let count = shape.iter().product();
@@ -145,7 +202,8 @@ impl Llama {
                 let mut rng = draws(seed, "weights", [i as u64, 0]);
                 normals(&mut rng, count, std)
             };
-            (name, Tensor::from_data(TensorData::new(values, [count]), device))
+            let stored = Stored::new(&name, &shape, values, dtype, device);
+            (name, stored)
         });
         let weights = weights.collect();
         Self::from_weights(config, weights, device)

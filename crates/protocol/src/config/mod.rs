@@ -1,5 +1,6 @@
 //! The one configuration: TOML file, command-line flags, web form and the record in every checkpoint.
 
+mod base_dtype;
 mod data;
 mod device;
 mod ist;
@@ -8,6 +9,7 @@ mod train;
 
 use serde::{Deserialize, Serialize};
 
+pub use base_dtype::BaseDtype;
 pub use data::{DataConfig, DataFormat};
 pub use device::DeviceChoice;
 pub use ist::{IstConfig, IstMode};
@@ -22,6 +24,8 @@ use crate::{Methods, Problem};
 pub struct RunConfig {
     /// The model to tune: `starter`, or a folder in Hugging Face form.
     pub model: String,
+    /// What the model's frozen matrices are kept as.
+    pub base_dtype: BaseDtype,
     /// Where to compute.
     pub device: DeviceChoice,
     /// What to learn from.
@@ -38,6 +42,7 @@ impl Default for RunConfig {
     fn default() -> Self {
         Self {
             model: "starter".into(),
+            base_dtype: BaseDtype::F32,
             device: DeviceChoice::Auto,
             data: DataConfig::default(),
             method: Methods::default(),
@@ -92,6 +97,7 @@ impl RunConfig {
         }
         let held_out = self.data.validation_split > 0.0;
         self.method.check(self.ist.mode)?;
+        self.base_dtype.check(&self.method)?;
         self.train.check(held_out)?;
         if self.train.optimiser == OptimiserKind::Mezo {
             self.check_mezo()?;

@@ -12,7 +12,7 @@ pub fn blocks_that_fit(model: &ModelReport, methods: &[MethodConfig], positions:
 /// Floats that the graph of one block holds, about: for each position the inputs of norms and gated activation, queries,
 /// keys, values and what attention makes of them; the inputs of matrices, where something that trains is multiplied by
 /// them; twice its rank for each low-rank update; and the matrices that a method makes dense: both the update and its sum
-/// with the weight, or the weight out of its few bits.
+/// with the weight.
 pub(super) fn graph(model: &ModelReport, methods: &[MethodConfig], positions: f64) -> f64 {
     let (d, q, m) = (model.hidden_size, model.query_size, model.intermediate_size);
     let mut floats = positions * (2 * d + 2 * q + 2 * model.key_value_size + 2 * m) as f64;
@@ -25,9 +25,6 @@ pub(super) fn graph(model: &ModelReport, methods: &[MethodConfig], positions: f6
         floats += positions * 2.0 * rank as f64 * targets.len() as f64;
         if makes_dense(method.kind) {
             floats += 2.0 * targets.iter().map(|target| size(model, *target)).sum::<f64>();
-        }
-        if method.kind.quantises() {
-            floats += matrices(model);
         }
     }
     floats
@@ -75,9 +72,6 @@ mod tests {
         assert_eq!(graph(&model, &[MethodConfig::new(MethodKind::Prefix)], 10.0), 10.0 * 36.0);
         let pafi = MethodConfig { targets: Some(vec![Target::QProj]), ..MethodConfig::new(MethodKind::Pafi) };
         assert_eq!(graph(&model, &[pafi], 10.0), 10.0 * 56.0 + 2.0 * 16.0);
-        // q and o of 4 × 4, k and v of 2 × 4, and three of 4 × 8.
-        let few_bits = MethodConfig { kind: MethodKind::Qlora, ..lora.clone() };
-        assert_eq!(graph(&model, &[few_bits], 10.0), 10.0 * (56.0 + 4.0) + 2.0 * 16.0 + 2.0 * 8.0 + 3.0 * 32.0);
         // 1000 positions are 240,000 bytes a block.
         for (mebibytes, blocks) in [(0, 0), (1, 4), (usize::MAX, 4)] {
             assert_eq!(blocks_that_fit(&model, std::slice::from_ref(&lora), 1000, mebibytes), blocks);

@@ -3,7 +3,9 @@
 use serde::Serialize;
 
 use super::graph::{blocks_that_fit, graph, matrices};
-use crate::{AdapterInfo, MethodConfig, MethodKind, ModelReport, OptimiserKind, RunConfig, Setting, SideShape, Target};
+use crate::{
+    AdapterInfo, BaseDtype, MethodConfig, MethodKind, ModelReport, OptimiserKind, RunConfig, SideShape, Target,
+};
 
 /// Rows whose logits exist at once.
 pub const LOSS_ROWS: usize = 256;
@@ -25,7 +27,7 @@ pub struct Conditions<'a> {
 /// The most bytes that are held at once, in parts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Forecast {
-    /// The model as it came, and in few bits beside it where the method wants that.
+    /// The model as it is kept, and in few bits beside it where the method wants that.
     pub weights: u64,
     /// What trains: its values, and those with the lowest validation loss.
     pub values: u64,
@@ -99,32 +101,33 @@ impl Conditions<'_> {
             // A ladder's blocks are like the model's, narrower; it reads what every block leaves.
             Some(side) => {
                 let (w, inner) = (side.hidden_size as f64, side.intermediate_size as f64);
-                (layers * positions * (12.0 * w + 3.0 * inner), layers + 1.0, self.forward(positions, methods))
+                (layers * positions * (12.0 * w + 3.0 * inner), layers + 1.0, self.forward(positions))
             }
             None if descends => {
                 let again = if kept < layers { block_graph } else { 0.0 };
                 (kept * block_graph, layers - kept, again + positions * (3.0 * m + 2.0 * d))
             }
-            None => (0.0, 0.0, self.forward(positions, methods)),
+            None => (0.0, 0.0, self.forward(positions)),
         };
         let logits = positions.min(LOSS_ROWS as f64) * model.vocabulary as f64;
-        let table = model.vocabulary as f64 * d;
+        let table = config.base_dtype.of_tables().bytes(model.vocabulary as f64, d);
         let (gradients, moments) = if descends { self.moved(config) } else { (self.shifted(methods), 0.0) };
         let inputs = (states + 2.0) * positions * d + 3.0 * positions;
-        let work = (block + scores).max(logit_copies * logits + 4.0 * positions * d);
+        let work = (block + scores + self.unpacked(config)).max(logit_copies * logits + 4.0 * positions * d);
         // A checkpoint's numbers are there as tensors and once more as the file's bytes. MeZO's values follow from its moves.
         let written = moments + (copies - 1.0) * trained + if descends { trained } else { 0.0 };
         let meanwhile = gradients + graphs + inputs + work;
         let checkpoint = if self.on_cpu() { (2.0 * written - meanwhile).max(0.0) } else { 0.0 };
         Forecast {
-            weights: floats(model.parameters as f64).saturating_add(self.few_bits(methods)),
+            weights: self.base(config.base_dtype).saturating_add(self.few_bits(methods)),
             values: floats(copies * trained),
             optimiser: floats(gradients + moments),
             graphs: floats(graphs),
             inputs: floats(inputs),
             work: floats(work),
             checkpoint: floats(checkpoint),
-            largest: floats([table, m * d, logits, positions * m, scores / 3.0].into_iter().fold(0.0, f64::max)),
+            largest: floats([m * d, logits, positions * m, scores / 3.0].into_iter().fold(0.0, f64::max))
+                .max(table as u64),
         }
     }
 
@@ -144,12 +147,19 @@ impl Conditions<'_> {
     }
 
     /// A block without a graph.
-    fn forward(&self, positions: f64, methods: &[MethodConfig]) -> f64 {
+    fn forward(&self, positions: f64) -> f64 {
         let model = self.model;
         let attention = 2 * model.query_size + 2 * model.key_value_size;
-        let dense = methods.iter().any(|m| m.kind.quantises());
-        let dense = if dense { (model.hidden_size * model.intermediate_size) as f64 } else { 0.0 };
-        positions * (3 * model.hidden_size + attention.max(3 * model.intermediate_size)) as f64 + dense
+        positions * (3 * model.hidden_size + attention.max(3 * model.intermediate_size)) as f64
+    }
+
+    /// A packed matrix as floats, where products do not read what is packed.
+    fn unpacked(&self, config: &RunConfig) -> f64 {
+        let packed = config.base_dtype != BaseDtype::F32 || config.method.iter().any(|m| m.kind.quantises());
+        match packed && !self.fuses() {
+            true => (self.model.hidden_size * self.model.intermediate_size) as f64,
+            false => 0.0,
+        }
     }
 
     /// Gradients, and moments, of what trains at a step.
@@ -198,19 +208,33 @@ impl Conditions<'_> {
         methods.iter().map(of).sum()
     }
 
-    /// Bytes of the blocks' matrices in few bits with their scales. The CPU keeps a weight of 4 bits in a byte.
-    fn few_bits(&self, methods: &[MethodConfig]) -> u64 {
-        let Some(bits) = methods.iter().filter(|m| m.kind.settings().contains(&Setting::Bits)).find_map(|m| m.bits)
-        else {
-            return 0;
-        };
+    /// Bytes of the model as it is kept.
+    fn base(&self, dtype: BaseDtype) -> u64 {
+        let model = self.model;
+        let (d, layers) = (model.hidden_size as f64, model.layers as f64);
+        let norms = (2.0 * layers + 1.0) * d;
+        let tables = (model.parameters as f64 - norms - layers * matrices(model)).max(0.0);
+        let tables = dtype.of_tables().bytes(tables / d.max(1.0), d);
+        (4.0 * norms + layers * self.block(dtype) + tables) as u64
+    }
+
+    /// Bytes of the matrices of a block.
+    fn block(&self, dtype: BaseDtype) -> f64 {
         let of = |target: &Target| {
             let [outputs, inputs] = self.model.shape(*target);
-            let block = (1..=32).rev().find(|b: &usize| b.is_power_of_two() && inputs.is_multiple_of(*b)).unwrap_or(1);
-            let bits = if self.on_cpu() || !inputs.is_multiple_of(8) { 8 } else { bits };
-            outputs as f64 * inputs as f64 * (bits as f64 / 8.0 + 4.0 / block as f64)
+            dtype.bytes(outputs as f64, inputs as f64)
         };
-        (self.model.layers as f64 * Target::ALL.iter().map(of).sum::<f64>()) as u64
+        Target::ALL.iter().map(of).sum()
+    }
+
+    /// Bytes of the blocks' matrices in few bits beside the model, where the method keeps them so.
+    fn few_bits(&self, methods: &[MethodConfig]) -> u64 {
+        let dtype = match methods.iter().find(|m| m.kind.quantises()).map(|m| m.bits) {
+            None => return 0,
+            Some(Some(8)) => BaseDtype::Int8,
+            Some(_) => BaseDtype::Int4,
+        };
+        (self.model.layers as f64 * self.block(dtype)) as u64
     }
 }
 
@@ -278,19 +302,25 @@ pub(super) mod tests {
             on.forecast(&mezo),
             Forecast { optimiser: 4 * 2 * 8, graphs: 0, work: 4 * n * (3 * 4 + 3 * 8), ..keeps }
         );
-        // A GPU keeps 4 bits in 4 bits, with a scale for 4 or 8 weights; where there are no shaders it holds the scores of
-        // 2 heads.
-        let few = config(MethodConfig { kind: MethodKind::Qlora, bits: Some(4), ..lora });
-        let of_four = [16, 8, 8, 16, 32, 32].iter().sum::<u64>() * (1 + 1);
+        // Few bits: each of a block's 32 rows is one group of 20 bytes. Where there are no shaders one matrix is unpacked
+        // at a time, and the scores of 2 heads are held.
+        let few = config(MethodConfig { kind: MethodKind::Qlora, bits: Some(4), ..lora.clone() });
         let on_cpu = on.forecast(&few);
-        assert_eq!(on_cpu.weights, 4 * 348 + 2 * (of_four + 32 + 32 / 2));
-        assert_eq!(on_cpu.work, want.work + 4 * 144);
+        assert_eq!(on_cpu, Forecast { weights: 4 * 348 + 2 * 32 * 20, ..want });
         let gpu = |device: &str| AdapterInfo { device: device.into(), ..AdapterInfo::default() };
         let [on_gpu, on_wgpu] = ["cuda", "wgpu"].map(|device| Conditions { device: &gpu(device), ..on }.forecast(&few));
         assert_eq!((on_wgpu.weights, on_wgpu.work), (on_gpu.weights, on_cpu.work));
-        assert_eq!(on_gpu.weights, 4 * 348 + 2 * (of_four + 16 + 32 / 2));
-        assert_eq!(on_gpu.work, on_cpu.work + 4 * 3 * 3 * 2 * 32 * 32);
+        assert_eq!(on_gpu.work, on_cpu.work + 4 * 32 + 4 * 3 * 3 * 2 * 32 * 32);
         assert_eq!(on_gpu.largest, 4 * 3 * 2 * 32 * 32);
+        // A packed base: 20 floats of norms, 32 rows a block, and ten rows of the table, of 36 bytes in both.
+        for (dtype, of_block, of_table) in
+            [(BaseDtype::F16, 64, 64), (BaseDtype::Int8, 36, 36), (BaseDtype::Int4, 20, 36)]
+        {
+            let mut packed = config(lora.clone());
+            packed.base_dtype = dtype;
+            let weights = 4 * 20 + 2 * 32 * of_block + 10 * of_table;
+            assert_eq!(on.forecast(&packed), Forecast { weights, ..want }, "{dtype}");
+        }
     }
 
     #[test]

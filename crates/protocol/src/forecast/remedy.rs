@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{Bytes, Conditions, Forecast};
-use crate::{MethodConfig, Problem, ProblemKind, RunConfig};
+use crate::{BaseDtype, MethodConfig, Problem, ProblemKind, RunConfig};
 
 /// A change of settings, and what it comes to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -78,7 +78,7 @@ impl Conditions<'_> {
 type Lever = fn(&mut RunConfig, &Conditions<'_>) -> Option<String>;
 
 /// From what changes nothing but time to what changes the method.
-const LEVERS: [Lever; 4] = [fewer_graphs, smaller_batches, shorter_rows, a_lora];
+const LEVERS: [Lever; 5] = [fewer_graphs, smaller_batches, shorter_rows, fewer_bits, a_lora];
 
 fn fewer_graphs(config: &mut RunConfig, _: &Conditions<'_>) -> Option<String> {
     let train = &mut config.train;
@@ -106,6 +106,12 @@ fn shorter_rows(config: &mut RunConfig, on: &Conditions<'_>) -> Option<String> {
     }
     config.data.max_length = (longest / 2).max(SHORTEST);
     Some(format!("max_length {}", config.data.max_length))
+}
+
+fn fewer_bits(config: &mut RunConfig, _: &Conditions<'_>) -> Option<String> {
+    let at = BaseDtype::ALL.iter().position(|dtype| *dtype == config.base_dtype)?;
+    config.base_dtype = *BaseDtype::ALL.get(at + 1)?;
+    Some(format!("base_dtype {}", config.base_dtype))
 }
 
 fn a_lora(config: &mut RunConfig, on: &Conditions<'_>) -> Option<String> {
@@ -164,8 +170,11 @@ mod tests {
         assert_eq!(settings(&few)[0], "graph_memory 128", "{few:?}");
         assert_eq!(few.len(), 2);
         assert!(settings(&few)[1].starts_with("batch_size "), "{few:?}");
-        // LoRA of the model alone takes 540 MB: nothing makes it fit half of that.
-        let (verdict, none) = remedies(&config, 250_000_000);
+        // The model alone takes 540 MB, and 100 with 4 bits.
+        let (verdict, few) = remedies(&config, 300_000_000);
+        assert_eq!((verdict, few.len()), (Verdict::WontFit, 1));
+        assert!(few[0].settings.ends_with("base_dtype int4"), "{few:?}");
+        let (verdict, none) = remedies(&config, 90_000_000);
         assert_eq!((verdict, none), (Verdict::WontFit, Vec::new()));
         assert_eq!(advice(&[]), "use a smaller model");
         // Full tuning has its moments everywhere: only another method helps.
@@ -180,7 +189,10 @@ mod tests {
         let full = RunConfig { method: MethodKind::Full.into(), ..RunConfig::default() };
         let (verdict, few) = remedies(&full, 700_000_000);
         assert_eq!((verdict, few.len()), (Verdict::WontFit, 1), "{few:?}");
-        assert_eq!(few[0].settings, "graph_memory 0, batch_size 1 and accumulation 8, max_length 64, method lora");
+        assert_eq!(
+            few[0].settings,
+            "graph_memory 0, batch_size 1 and accumulation 8, max_length 64, base_dtype int4, method lora"
+        );
     }
 
     #[test]

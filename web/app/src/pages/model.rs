@@ -1,9 +1,11 @@
 //! The first card: which model is tuned.
 
 use leptos::prelude::*;
+use stratune_protocol::BaseDtype;
 
 use crate::parts::card::Card;
 use crate::parts::drop_zone::DropZone;
+use crate::parts::field::{Choice, put};
 use crate::state::{Card as Which, Run, use_run};
 use crate::units;
 
@@ -37,6 +39,16 @@ pub fn ModelCard() -> impl IntoView {
                 hint="or drop one here: config.json, *.safetensors, tokenizer.json"
                 on_files=move |picked| run.choose_model(picked)
             />
+            <div class="fields">
+                <Choice
+                    id="base-dtype"
+                    label="Weights kept as"
+                    options=Signal::derive(options)
+                    hint="fewer bits: larger models fit, and the base is less exact"
+                    read=|c| c.base_dtype.name().into()
+                    write=|c, text| put(&mut c.base_dtype, text)
+                />
+            </div>
             <ul class="listing">
                 {move || {
                     run.model_listing
@@ -65,6 +77,16 @@ pub fn ModelCard() -> impl IntoView {
             })}
         </Card>
     }
+}
+
+fn options() -> Vec<(String, String)> {
+    let called = |dtype: BaseDtype| match dtype {
+        BaseDtype::F32 => "32-bit floats",
+        BaseDtype::F16 => "16-bit floats",
+        BaseDtype::Int8 => "8 bits",
+        BaseDtype::Int4 => "4 bits",
+    };
+    BaseDtype::ALL.map(|dtype| (dtype.name().to_string(), called(dtype).to_string())).into()
 }
 
 fn summary(run: Run) -> String {

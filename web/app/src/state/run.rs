@@ -199,7 +199,7 @@ impl Run {
 
     /// Has the engine read the chosen model.
     pub fn load_model(self) {
-        let model = self.config.with_untracked(|c| c.model.clone());
+        let (model, base_dtype) = self.config.with_untracked(|c| (c.model.clone(), c.base_dtype));
         let (assets, files) = parcel(&self.model_files.get_value());
         if model != "starter" && files.is_empty() {
             return self.no_longer_held(&model);
@@ -209,7 +209,7 @@ impl Run {
         self.activity.set(Activity::Idle);
         self.reading_model.set(true);
         self.timing.set(Timing::Unknown);
-        self.send(&Command::LoadModel { model, files: assets }, &files);
+        self.send(&Command::LoadModel { model, base_dtype, files: assets }, &files);
     }
 
     /// Has the engine read the chosen data.

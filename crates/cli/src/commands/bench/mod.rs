@@ -18,7 +18,7 @@ use rand::RngExt;
 use serde_json::{Value, json};
 use stratune_data::{Dataset, Sequence};
 use stratune_models::{Llama, LlamaConfig};
-use stratune_protocol::{DeviceChoice, IstConfig, IstMode, Problem, RunConfig, draws};
+use stratune_protocol::{BaseDtype, DeviceChoice, IstConfig, IstMode, Problem, RunConfig, draws};
 use stratune_runtime::Opened;
 use stratune_session::hook_for;
 use stratune_train::{Identity, Trainer};
@@ -31,7 +31,7 @@ use series::{median, most};
 use traffic::{StepTraffic, Traffic};
 use work::{Step, Work};
 
-use crate::arguments::MethodFlags;
+use crate::arguments::{MethodFlags, choose};
 use crate::open;
 
 /// Steps that are not measured: the first ones prepare kernels and memory.
@@ -63,6 +63,9 @@ pub struct Bench {
     /// Also say what the time of a step is spent on
     #[arg(long)]
     profile: bool,
+    /// What the frozen matrices are kept as: f32, f16, int8 or int4
+    #[arg(long, default_value = "f32", value_parser = choose::<BaseDtype>)]
+    base_dtype: BaseDtype,
     /// auto, cpu, wgpu, cuda or cuda:INDEX
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
@@ -73,7 +76,7 @@ impl Bench {
     pub async fn run(self, json: bool) -> Result<(), Problem> {
         let geometry = self.geometry()?;
         let opened = open::device(self.device, json).await?;
-        let base = Llama::random(geometry, 0, &opened.device)?;
+        let base = Llama::random_as(geometry, self.base_dtype, 0, &opened.device)?;
         match self.seq[..] {
             [seq] => self.modes(seq, &base, &opened, json).await,
             _ => self.lengths(&base, &opened, json).await,
@@ -201,7 +204,8 @@ impl Bench {
         let mut dispatches = Vec::new();
         for layers in [1, 2] {
             let geometry = LlamaConfig { num_hidden_layers: layers, ..base.config.clone() };
-            let mut shallow = self.start(IstMode::All, seq, &Llama::random(geometry, 0, &opened.device)?).await?;
+            let mut shallow =
+                self.start(IstMode::All, seq, &Llama::random_as(geometry, self.base_dtype, 0, &opened.device)?).await?;
             for _ in 0..WARM_UP {
                 shallow.step().await?;
             }
@@ -227,7 +231,8 @@ impl Bench {
     }
 
     async fn start(&self, mode: IstMode, seq: usize, base: &Llama) -> Result<Measured, Problem> {
-        let mut config = RunConfig { ist: IstConfig::preset(mode), ..RunConfig::default() };
+        let mut config =
+            RunConfig { ist: IstConfig::preset(mode), base_dtype: self.base_dtype, ..RunConfig::default() };
         self.method.clone().apply(&mut config.method, &base.config.report("", base.config.parameters()))?;
         config.train.batch_size = self.batch;
         // One more is counted, and some are looked at.

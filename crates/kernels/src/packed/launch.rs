@@ -1,0 +1,34 @@
+//! Unpacking by `shaders/unpack.wgsl`.
+
+use burn::backend::TensorMetadata;
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn_cubecl::CubeBackend;
+use burn_cubecl::kernel::into_contiguous;
+use burn_cubecl::tensor::CubeTensor;
+
+use super::{PackedDtype, PackedOps, reference};
+use crate::shader::{Bound, INVOCATIONS, Shader, grid, reads_words, room};
+
+impl PackedDtype {
+    /// The shader with what it reads packed numbers by.
+    pub(crate) fn read_by(self, shader: Shader) -> Shader {
+        shader.and(include_str!("../../../../shaders/packed.wgsl")).with("bits", self.bits())
+    }
+}
+
+impl PackedOps for CubeBackend {
+    fn unpack(words: IntTensor<Self>, dtype: PackedDtype, columns: usize) -> FloatTensor<Self> {
+        let rows = words.shape()[0];
+        let fours = u32::try_from(columns.div_ceil(4)).ok().zip(u32::try_from(rows).ok());
+        let fours = fours.and_then(|(across, down)| across.checked_mul(down)).filter(|_| reads_words(&words));
+        let Some(fours) = fours else { return reference::unpack::<Self>(words, dtype, columns) };
+        let words: CubeTensor = into_contiguous(words);
+        let out = room(&words, [rows, columns]);
+        dtype.read_by(Shader::new("unpack", include_str!("../../../../shaders/unpack.wgsl"))).launch(
+            &[Bound::Out(&out), Bound::In(&words)],
+            &[rows as u32, columns as u32],
+            grid(fours.div_ceil(INVOCATIONS)),
+        );
+        out
+    }
+}

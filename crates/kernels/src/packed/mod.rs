@@ -1,0 +1,194 @@
+//! Matrices in fewer bits than 32, which are only read: the frozen weights of a model.
+//!
+//! A row is cut into blocks of 32 numbers, the last one filled up with zeros. A block of halves is 16 words of 32 bits. A
+//! block of 8 or 4 bits is its largest magnitude, as the bits of an f32, and 8 or 4 words of integers, evenly spaced
+//! between ± that magnitude (the block-wise quantisation of Dettmers et al. 2022, arXiv 2110.02861, §2.1, with a linear
+//! map). The error of a number is at most half a step, a 254th or a 14th of the magnitude.
+
+#[cfg(feature = "cpu")]
+mod flex;
+mod host;
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod launch;
+mod reference;
+
+use burn::backend::Dispatch;
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+
+#[cfg(feature = "cpu")]
+pub(crate) use host::unpack_row;
+pub(crate) use reference::PackedOps;
+
+/// Numbers of a row that are packed together.
+pub(crate) const BLOCK: usize = 32;
+
+/// What a number is packed into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PackedDtype {
+    /// A half-precision float; beyond ± 65504, that.
+    F16,
+    /// An integer between ± 127.
+    Int8,
+    /// An integer between ± 7.
+    Int4,
+}
+
+impl PackedDtype {
+    /// Bits of a number.
+    pub(crate) const fn bits(self) -> usize {
+        match self {
+            Self::F16 => 16,
+            Self::Int8 => 8,
+            Self::Int4 => 4,
+        }
+    }
+
+    /// Words before the numbers of a block.
+    pub(crate) const fn head(self) -> usize {
+        match self {
+            Self::F16 => 0,
+            Self::Int8 | Self::Int4 => 1,
+        }
+    }
+
+    /// Words of 32 bits in a block.
+    pub(crate) const fn block_words(self) -> usize {
+        self.head() + self.bits() * BLOCK / 32
+    }
+
+    /// What is left of a row's numbers.
+    pub(crate) fn rounded(self, row: &[f32]) -> Vec<f32> {
+        let (mut words, mut back) = (Vec::new(), vec![0.0; row.len()]);
+        host::pack_row(row, self, &mut words);
+        host::unpack_row(&words, self, &mut back);
+        back
+    }
+
+    /// The largest integer.
+    pub(crate) const fn steps(self) -> f32 {
+        match self {
+            Self::F16 => 1.0,
+            Self::Int8 => 127.0,
+            Self::Int4 => 7.0,
+        }
+    }
+}
+
+/// A packed matrix on a device. A clone shares its memory.
+#[derive(Clone, Debug)]
+pub struct Packed {
+    /// `[rows, blocks · words of a block]`.
+    words: Tensor<2, Int>,
+    dtype: PackedDtype,
+    columns: usize,
+}
+
+impl Packed {
+    /// Packs the rows of a matrix, `rows · columns` numbers one row behind the other.
+    pub fn new(values: &[f32], [rows, columns]: [usize; 2], dtype: PackedDtype, device: &Device) -> Self {
+        debug_assert_eq!(values.len(), rows * columns);
+        let row_words = columns.div_ceil(BLOCK) * dtype.block_words();
+        let mut words = Vec::with_capacity(rows * row_words);
+        values.chunks_exact(columns.max(1)).for_each(|row| host::pack_row(row, dtype, &mut words));
+        let words = Tensor::from_data(TensorData::new(words, [rows, row_words]), (device, DType::I32));
+        Self { words, dtype, columns }
+    }
+
+    /// Rows and columns.
+    pub fn dims(&self) -> [usize; 2] {
+        [self.words.dims()[0], self.columns]
+    }
+
+    /// Where it is.
+    pub fn device(&self) -> Device {
+        self.words.device()
+    }
+
+    /// What its numbers are packed into.
+    pub fn dtype(&self) -> PackedDtype {
+        self.dtype
+    }
+
+    /// Its numbers as floats: `[rows, columns]`.
+    pub fn dense(&self) -> Tensor<2> {
+        let words = self.words.clone().into_dispatch();
+        Tensor::from_dispatch(<Dispatch as PackedOps>::unpack(words, self.dtype, self.columns))
+    }
+
+    /// Some of its rows.
+    ///
+    /// # Shapes
+    /// - `places`: `[n]`
+    /// - output: of `n` rows
+    pub fn select(&self, places: Tensor<1, Int>) -> Self {
+        Self { words: self.words.clone().select(0, places), ..self.clone() }
+    }
+
+    pub(crate) fn words(self) -> Tensor<2, Int> {
+        self.words
+    }
+}
+
+#[cfg(all(test, any(feature = "cpu", feature = "wgpu")))]
+mod tests {
+    use super::*;
+
+    /// Rows of numbers of very different sizes, and one of zeros.
+    fn matrix([rows, columns]: [usize; 2]) -> Vec<f32> {
+        (0..rows * columns)
+            .map(
+                |i| if i / columns == 1 { 0.0 } else { ((i * 37 % 101) as f32 - 50.0) * (1.0 + (i % 7) as f32) / 90.0 },
+            )
+            .collect()
+    }
+
+    /// The host's unpacking is within half a step of what was packed, and the device's is the host's.
+    fn numbers_come_back(device: &Device) {
+        for dtype in [PackedDtype::F16, PackedDtype::Int8, PackedDtype::Int4] {
+            for shape @ [_, columns] in [[1, 1], [3, 31], [2, 32], [5, 68], [7, 100], [2, 576]] {
+                let values = matrix(shape);
+                let packed = Packed::new(&values, shape, dtype, device);
+                assert_eq!(packed.dims(), shape);
+                let back: Vec<f32> = packed.dense().into_data().iter::<f32>().collect();
+                for (i, (row, there)) in values.chunks(columns).zip(back.chunks(columns)).enumerate() {
+                    for (block, there) in row.chunks(BLOCK).zip(there.chunks(BLOCK)) {
+                        let most = block.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+                        // A half has 11 bits; the integers' step is rounded, and the product with it.
+                        let allowed =
+                            if dtype == PackedDtype::F16 { most / 2048.0 } else { 0.5001 * most / dtype.steps() };
+                        for (a, b) in block.iter().zip(there) {
+                            assert!((a - b).abs() <= allowed, "{dtype:?} {shape:?}, row {i}: {b} for {a}, of {most}");
+                        }
+                    }
+                }
+                for (a, b) in dtype.rounded(&values[..columns]).iter().zip(&back) {
+                    assert!((a - b).abs() <= 1e-6 * a.abs(), "{dtype:?} {shape:?}: {b} on the device, {a} on the host");
+                }
+                let last = packed.select(Tensor::from_data(TensorData::from([shape[0] as i32 - 1]), device));
+                let last: Vec<f32> = last.dense().into_data().iter::<f32>().collect();
+                assert_eq!(last, back[back.len() - columns..], "{dtype:?} {shape:?}");
+            }
+        }
+    }
+
+    #[cfg(feature = "cpu")]
+    #[test]
+    fn numbers_come_back_on_the_cpu() {
+        numbers_come_back(&Device::flex());
+    }
+
+    #[cfg(feature = "wgpu")]
+    #[test]
+    fn numbers_come_back_on_wgpu() {
+        if let Some(device) = crate::testing::wgpu() {
+            numbers_come_back(&device);
+        }
+    }
+
+    /// What halves cannot hold is the largest they can; small ones lose digits and stay.
+    #[test]
+    fn halves_end() {
+        let back = PackedDtype::F16.rounded(&[1e9, -1e9, 6e-8, 1.0]);
+        assert_eq!(back, [65504.0, -65504.0, 5.960_464_5e-8, 1.0]);
+    }
+}

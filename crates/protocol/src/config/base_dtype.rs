@@ -1,0 +1,127 @@
+//! What the frozen weights are kept as.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{MethodKind, Methods, Problem};
+
+/// What the matrices of the model that a run tunes are kept as; norms and biases stay f32, and so does all arithmetic. From
+/// float to few bits: less memory, and a base that is less exact.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BaseDtype {
+    /// 32 bits.
+    #[default]
+    F32,
+    /// Half floats.
+    F16,
+    /// Blocks of 32 integers of 8 bits with a scale.
+    Int8,
+    /// The same with 4 bits in the blocks' matrices; embedding and output layer, which every token meets, have 8.
+    Int4,
+}
+
+impl BaseDtype {
+    /// All, from most bits to fewest.
+    pub const ALL: [Self; 4] = [Self::F32, Self::F16, Self::Int8, Self::Int4];
+
+    /// Its name in configurations.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Int8 => "int8",
+            Self::Int4 => "int4",
+        }
+    }
+
+    /// What the embedding and the output layer are kept as.
+    pub fn of_tables(self) -> Self {
+        if self == Self::Int4 { Self::Int8 } else { self }
+    }
+
+    /// Bytes of a matrix: rows in blocks of 32, the last one filled up, with a scale of 4 bytes if they are integers.
+    pub fn bytes(self, rows: f64, columns: f64) -> f64 {
+        let blocks = rows * (columns / 32.0).ceil();
+        match self {
+            Self::F32 => 4.0 * rows * columns,
+            Self::F16 => 64.0 * blocks,
+            Self::Int8 => 36.0 * blocks,
+            Self::Int4 => 20.0 * blocks,
+        }
+    }
+
+    /// Refuses what cannot stand on such a base.
+    ///
+    /// # Errors
+    /// A method trains the base itself, or keeps it in few bits of its own accord.
+    pub(super) fn check(self, methods: &Methods) -> Result<(), Problem> {
+        let moves = |kind: MethodKind| kind.in_place() || kind.quantises();
+        match methods.iter().find(|m| moves(m.kind)).filter(|_| self != Self::F32) {
+            None => Ok(()),
+            Some(m) if m.kind.quantises() => {
+                Err(Problem::input(format!("{} keeps the base in few bits by itself", m.kind))
+                    .at("base_dtype")
+                    .next("leave base_dtype at f32 and set bits, or use lora"))
+            }
+            Some(m) => Err(Problem::input(format!("{} trains the base itself, which is {} then", m.kind, self.name()))
+                .at("base_dtype")
+                .next("leave base_dtype at f32, or use a method that adds to the base")),
+        }
+    }
+}
+
+impl std::str::FromStr for BaseDtype {
+    type Err = Problem;
+
+    fn from_str(text: &str) -> Result<Self, Problem> {
+        Self::ALL
+            .into_iter()
+            .find(|dtype| dtype.name() == text)
+            .ok_or_else(|| Problem::input(format!("unknown base_dtype '{text}'")).next("use f32, f16, int8 or int4"))
+    }
+}
+
+impl std::fmt::Display for BaseDtype {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::{MethodConfig, RunConfig};
+
+    #[test]
+    fn names_are_what_configurations_write() {
+        for dtype in BaseDtype::ALL {
+            assert_eq!(serde_json::to_value(dtype).unwrap(), dtype.name());
+            assert_eq!(dtype.name().parse::<BaseDtype>().unwrap(), dtype);
+        }
+        assert!("bf16".parse::<BaseDtype>().unwrap_err().next.contains("int4"));
+    }
+
+    #[test]
+    fn a_row_is_whole_blocks() {
+        let of = |dtype: BaseDtype, columns| dtype.bytes(3.0, columns);
+        assert_eq!([of(BaseDtype::F32, 33.0), of(BaseDtype::F16, 33.0)], [396.0, 384.0]);
+        assert_eq!([of(BaseDtype::Int8, 64.0), of(BaseDtype::Int4, 64.0)], [216.0, 120.0]);
+    }
+
+    #[test]
+    fn what_moves_the_base_needs_floats() {
+        for (kind, dtype, fits) in [
+            (MethodKind::Lora, BaseDtype::Int4, true),
+            (MethodKind::Fish, BaseDtype::Int8, true),
+            (MethodKind::Full, BaseDtype::F32, true),
+            (MethodKind::Full, BaseDtype::F16, false),
+            (MethodKind::Galore, BaseDtype::Int8, false),
+            (MethodKind::Qlora, BaseDtype::Int4, false),
+        ] {
+            let config =
+                RunConfig { method: MethodConfig::new(kind).into(), base_dtype: dtype, ..RunConfig::default() };
+            assert_eq!(config.validate().is_ok(), fits, "{kind} on {dtype}");
+        }
+    }
+}
