@@ -13,7 +13,7 @@ use stratune_data::{Dataset, Sequence};
 use stratune_kernels::cross_entropy::CHUNK;
 use stratune_models::{Llama, LlamaConfig};
 use stratune_protocol::{
-    AdapterInfo, Conditions, Event, IstConfig, IstMode, LOSS_ROWS, MethodKind, OptimiserKind, Pace, Problem,
+    AdapterInfo, BaseDtype, Conditions, Event, IstConfig, IstMode, LOSS_ROWS, MethodKind, OptimiserKind, Pace, Problem,
     ProblemKind, RunConfig, draws,
 };
 use stratune_runtime::{block_on, memory_in_use, peak_host_memory, reset_peak_host_memory};
@@ -28,7 +28,7 @@ fn turn() -> MutexGuard<'static, ()> {
 }
 
 /// A model of 1.3 M numbers.
-fn model(device: &Device) -> Llama {
+fn model(dtype: BaseDtype, device: &Device) -> Llama {
     let config = LlamaConfig {
         vocab_size: 1024,
         hidden_size: 128,
@@ -45,7 +45,7 @@ fn model(device: &Device) -> Llama {
         attention_bias: false,
         mlp_bias: false,
     };
-    Llama::random(config, 3, device).unwrap()
+    Llama::random_as(config, dtype, 3, device).unwrap()
 }
 
 /// Rows of 128 tokens, of which half are learned.
@@ -62,7 +62,7 @@ fn rows(count: usize) -> Vec<Sequence> {
 fn measured(config: &RunConfig) -> u64 {
     let device = Device::flex();
     let before = memory_in_use(&device);
-    let base = model(&device);
+    let base = model(config.base_dtype, &device);
     let mut tuned = base.clone();
     block_on(tuned.attach(&config.method, 0)).unwrap();
     let dataset = Dataset { train: rows(16), validation: rows(4), ..Dataset::default() };
@@ -98,28 +98,31 @@ impl stratune_train::Host for Forgetful {
 fn the_forecast_is_near_what_is_held() {
     let _turn = turn();
     assert_eq!(LOSS_ROWS, CHUNK);
-    let geometry = model(&Device::flex()).config;
+    let geometry = model(BaseDtype::F32, &Device::flex()).config;
     let report = geometry.report("", geometry.parameters());
     let cpu = AdapterInfo { device: "cpu".into(), ..AdapterInfo::default() };
     let on = Conditions { model: &report, device: &cpu, width: Some(128) };
     let mut all = Vec::new();
-    for (kind, optimiser, graph_memory) in [
-        (MethodKind::Lora, OptimiserKind::Adamw, 0),
-        (MethodKind::Lora, OptimiserKind::Adamw, 512),
-        (MethodKind::Full, OptimiserKind::Adamw, 0),
-        (MethodKind::Full, OptimiserKind::Adamw, 512),
-        (MethodKind::Qlora, OptimiserKind::Adamw, 0),
-        (MethodKind::Qlora, OptimiserKind::Adamw, 512),
-        (MethodKind::Lisa, OptimiserKind::Adamw, 512),
-        (MethodKind::Galore, OptimiserKind::Adamw, 512),
-        (MethodKind::Pafi, OptimiserKind::Adamw, 512),
-        (MethodKind::Prefix, OptimiserKind::Adamw, 512),
-        (MethodKind::Ladder, OptimiserKind::Adamw, 512),
-        (MethodKind::Lora, OptimiserKind::Mezo, 512),
-        (MethodKind::Full, OptimiserKind::Mezo, 512),
+    for (kind, base_dtype, optimiser, graph_memory) in [
+        (MethodKind::Lora, BaseDtype::F32, OptimiserKind::Adamw, 0),
+        (MethodKind::Lora, BaseDtype::F32, OptimiserKind::Adamw, 512),
+        (MethodKind::Full, BaseDtype::F32, OptimiserKind::Adamw, 0),
+        (MethodKind::Full, BaseDtype::F32, OptimiserKind::Adamw, 512),
+        (MethodKind::Qlora, BaseDtype::F32, OptimiserKind::Adamw, 0),
+        (MethodKind::Qlora, BaseDtype::F32, OptimiserKind::Adamw, 512),
+        (MethodKind::Lora, BaseDtype::F16, OptimiserKind::Adamw, 512),
+        (MethodKind::Lora, BaseDtype::Int8, OptimiserKind::Adamw, 512),
+        (MethodKind::Lora, BaseDtype::Int4, OptimiserKind::Adamw, 0),
+        (MethodKind::Lisa, BaseDtype::F32, OptimiserKind::Adamw, 512),
+        (MethodKind::Galore, BaseDtype::F32, OptimiserKind::Adamw, 512),
+        (MethodKind::Pafi, BaseDtype::F32, OptimiserKind::Adamw, 512),
+        (MethodKind::Prefix, BaseDtype::F32, OptimiserKind::Adamw, 512),
+        (MethodKind::Ladder, BaseDtype::F32, OptimiserKind::Adamw, 512),
+        (MethodKind::Lora, BaseDtype::F32, OptimiserKind::Mezo, 512),
+        (MethodKind::Full, BaseDtype::F32, OptimiserKind::Mezo, 512),
     ] {
         for (batch_size, accumulation) in [(8, 1), (2, 2)] {
-            let mut config = RunConfig { method: kind.into(), ..RunConfig::default() };
+            let mut config = RunConfig { method: kind.into(), base_dtype, ..RunConfig::default() };
             (config.train.optimiser, config.train.graph_memory) = (optimiser, graph_memory);
             (config.train.batch_size, config.train.accumulation) = (batch_size, accumulation);
             (config.train.steps, config.train.eval_every) = (4, 2);
@@ -128,12 +131,12 @@ fn the_forecast_is_near_what_is_held() {
             let ratio = forecast.bytes() as f64 / held as f64;
             let beyond = (forecast.bytes() - forecast.weights) as f64 / (held - forecast.weights) as f64;
             println!(
-                "{kind} {optimiser:?}, {batch_size} × {accumulation}, graphs {graph_memory}: forecast {} held {held}, {ratio:.2} x, \
+                "{kind} on {base_dtype}, {optimiser:?}, {batch_size} × {accumulation}, graphs {graph_memory}: forecast {} held {held}, {ratio:.2} x, \
                  beyond the model {beyond:.2} x {:?}",
                 forecast.bytes(),
                 forecast.parts(),
             );
-            all.push((kind, optimiser, batch_size, graph_memory, ratio, beyond));
+            all.push((kind, base_dtype, (optimiser, batch_size), graph_memory, ratio, beyond));
         }
     }
     for one in &all {

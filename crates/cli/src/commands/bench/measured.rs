@@ -27,6 +27,8 @@ pub struct Measured {
     pub bytes: Vec<f64>,
     /// What a GPU was asked for in one step.
     pub traffic: Option<StepTraffic>,
+    /// Most bytes that the device held, the model and what else is loaded included.
+    pub device_bytes: u64,
     trainer: Trainer,
     held: Vec<Held>,
     sampled: Vec<f64>,
@@ -37,7 +39,7 @@ impl Measured {
     /// Nothing is measured yet.
     pub fn new(mode: IstMode, methods: Methods, trainer: Trainer) -> Self {
         let (seconds, bytes, held, sampled, depths) = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { mode, methods, seconds, bytes, traffic: None, trainer, held, sampled, depths }
+        Self { mode, methods, seconds, bytes, traffic: None, device_bytes: 0, trainer, held, sampled, depths }
     }
 
     /// A step that is not measured. Gives the layers that it trained.
@@ -63,6 +65,7 @@ impl Measured {
         let on_host = opened.info.device == "cpu";
         let peak = if on_host { peak_host_memory() } else { memory_reserved(&opened.device) };
         self.bytes.push(peak.saturating_sub(before) as f64);
+        self.device_bytes = self.device_bytes.max(peak);
         self.held.push(Held { device: memory_reserved(&opened.device), process: resident_memory() });
         self.sampled.push(sampled.len() as f64);
         let layers = self.trainer.model.layers.len();
@@ -88,6 +91,8 @@ impl Measured {
             "slowest_step_seconds": most(&self.seconds),
             "peak_bytes": most(&self.bytes),
             "average_bytes": mean(&self.bytes),
+            "device_bytes": self.device_bytes,
+            "process_bytes": self.held.iter().filter_map(|held| held.process).max(),
             "step_flops": work.flops,
             "step_bytes": work.bytes,
             "flops_share": work.flops / median / peaks.flops,
@@ -107,6 +112,13 @@ impl Measured {
             report["traffic"] = json!(traffic);
         }
         report
+    }
+
+    /// A sentence about the memory as a whole.
+    pub fn whole_memory(&self) -> String {
+        let process = self.held.iter().filter_map(|held| held.process).max();
+        let process = process.map_or(String::new(), |bytes| format!("; of the process {:.0} MiB", mib(bytes as f64)));
+        format!("device memory with the model {:.0} MiB{process}", mib(self.device_bytes as f64))
     }
 
     /// How the end differs from the beginning.

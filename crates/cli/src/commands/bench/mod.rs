@@ -147,6 +147,7 @@ impl Bench {
         all.iter().zip(&reports).for_each(|(one, r)| one.print(r));
         for (one, report) in all.iter().zip(&reports) {
             let mode = report["mode"].as_str().unwrap_or("");
+            println!("{mode}: {}", one.whole_memory());
             if let Some(long) = one.long_run() {
                 println!("{mode}: {long}");
             }
@@ -217,7 +218,7 @@ impl Bench {
     fn work(&self, one: &Measured, seq: usize, base: &Llama) -> Work {
         let model = base.config.report("", base.config.parameters());
         let step = Step { rows: self.batch, seq, depth: one.depth(), kept: self.keep_graphs.min(model.layers) };
-        Work::of(&model, &one.methods, step)
+        Work::of(&model, self.base_dtype, &one.methods, step)
     }
 
     fn rows(&self, seq: usize, vocabulary: usize) -> Dataset {

@@ -1,6 +1,6 @@
 //! What a training step has to do, by formula: multiplications and additions, and bytes moved.
 
-use stratune_protocol::{Methods, ModelReport, Target};
+use stratune_protocol::{BaseDtype, Methods, ModelReport, Target};
 
 /// A step's sides.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +29,7 @@ impl Work {
     /// a pass over a block costs 2nP and causal attention 2nTQ. Forward passes are L and the blocks that run again; a
     /// backward pass costs 2nP for the input's gradient, 2nP more where the matrices themselves train, and 5nTQ. What
     /// methods add, t numbers, costs 6nt where it is multiplied by every token. The head costs 4n times its size.
-    pub fn of(model: &ModelReport, methods: &Methods, step: Step) -> Self {
+    pub fn of(model: &ModelReport, dtype: BaseDtype, methods: &Methods, step: Step) -> Self {
         let tokens = (step.rows * step.seq) as f64;
         let matrices: f64 = Target::ALL.iter().map(|t| model.shape(*t).iter().product::<usize>() as f64).sum();
         let attention = tokens * step.seq as f64 * model.query_size as f64;
@@ -45,8 +45,11 @@ impl Work {
             + (2.0 * passes / model.layers.max(1) as f64 + 4.0 * part) * tokens * added
             + 4.0 * tokens * head;
         let trained = methods.trainable(model) as f64 * part;
+        let block: f64 =
+            Target::ALL.iter().map(|t| model.shape(*t)).map(|[o, i]| dtype.bytes(o as f64, i as f64)).sum();
+        let table = dtype.of_tables().bytes(model.vocabulary as f64, model.hidden_size as f64);
         // Value, gradient and two moments are read, and all but the gradient written.
-        let bytes = 4.0 * (matrices * (passes + step.depth) + 2.0 * head + 7.0 * trained);
+        let bytes = block * (passes + step.depth) + 2.0 * table + 28.0 * trained;
         Self { flops, bytes }
     }
 }
@@ -81,12 +84,12 @@ mod tests {
             + 2.0 * (2.0 * 15.0 * 160.0 + 5.0 * attention)
             + 6.0 * 15.0 * added
             + 4.0 * 15.0 * 40.0;
-        assert_eq!(Work::of(&model(), &methods, step).flops, want);
+        assert_eq!(Work::of(&model(), BaseDtype::F32, &methods, step).flops, want);
         // Without kept graphs every block runs once more.
-        let again = Work::of(&model(), &methods, Step { kept: 0, ..step }).flops - want;
+        let again = Work::of(&model(), BaseDtype::F32, &methods, Step { kept: 0, ..step }).flops - want;
         assert_eq!(again, 2.0 * (2.0 * 15.0 * 160.0 + 2.0 * attention) + 2.0 * 15.0 * added);
         // Matrices that train cost one product more.
-        let full = Work::of(&model(), &MethodKind::Full.into(), step).flops;
+        let full = Work::of(&model(), BaseDtype::F32, &MethodKind::Full.into(), step).flops;
         assert_eq!(full - (want - 6.0 * 15.0 * added), 2.0 * 2.0 * 15.0 * 160.0);
     }
 }
