@@ -1,7 +1,7 @@
 // One matrix product, out = scale · lhs' rhs' + addend, where ' is a transposition or nothing, in the three orientations
 // that a linear layer and its backward pass need. This is what all of them share; three more files are appended to it:
-// `linear_tiled.wgsl` or `linear_direct.wgsl`, which bring `main`, `floats.wgsl` or `packed.wgsl`, which bring rhs and
-// `stored_four`, and `linear_addend.wgsl` or `linear_alone.wgsl`, which bring `addend`.
+// `linear_tiled.wgsl`, `linear_direct.wgsl` or `linear_split.wgsl`, which bring `main`; `floats.wgsl` or `packed.wgsl`,
+// which bring rhs and `stored_four`; `linear_addend.wgsl` or `linear_alone.wgsl`, which bring `addend`.
 //
 // Bindings
 //   0  lhs   rows × depth if LHS_DEPTH_LAST, else depth × rows
@@ -9,12 +9,12 @@
 //   2  out   rows × columns, written whole, never read
 //   then those of the addend
 //   then size  (rows, columns, depth, bits of scale), (rank, bits of the addend's scale, 0, 0); all sides at least 1
-// All matrices but a packed rhs are contiguous, row-major f32, read and written four at a time: the last dimension of each is a multiple
-// of 4. Nothing else is asked of the size: beyond the edge the last rows and columns are read and nothing is written,
+// All matrices but a packed rhs are contiguous, row-major f32, read and written four at a time, and the last dimension of
+// each is a multiple of 4. Nothing else is asked of the size: beyond the edge the last rows and columns are read and nothing is written,
 // and a step beyond the depth counts as zero.
 //
 // Launch
-//   workgroups (⌈columns / 64⌉, ⌈rows / 64⌉, 1), each for 64 × 64 of out
+//   workgroups (⌈columns / 64⌉, ⌈rows / 64⌉, 1), each for 64 × 64 of out, unless `main` says otherwise
 //
 // An invocation makes 8 × 8 of out, as four matrices of WGSL, 4 deep at a time. Such a matrix is an array of columns,
 // which here are rows of out: sums[row][column]. A block of lhs is l[row][depth], one of rhs r[depth][column], so that

@@ -10,8 +10,10 @@ use super::reference::{self, LinearOps};
 use super::weight::Weight;
 use crate::shader::{Bound, Shader, is_software, reads_words, room, suit};
 
-/// Rows and columns that a workgroup makes; the same number as in the shader.
+/// Most rows and columns that a workgroup makes.
 const TILE: u32 = 64;
+/// An output no wider than this is narrow: most of a tile would be empty.
+const NARROW: u32 = 32;
 /// Below this many rows or columns a product is mostly reading, and most of a workgroup would be idle.
 const LEAST_SIDE: u32 = 8;
 
@@ -33,6 +35,8 @@ pub enum Reading {
     Tiled,
     /// Each invocation by itself, for a software adapter.
     Direct,
+    /// Each invocation some steps of the depth, for narrow outputs.
+    Split,
 }
 
 /// The sides of a product.
@@ -124,7 +128,7 @@ fn worth_it(lhs: &CubeTensor, rhs: &Weight<CubeBackend>, orientation: Orientatio
     let size = possible(lhs, rhs, orientation)?;
     let packed = matches!(rhs, Weight::Packed { .. });
     let worth = packed || size.rows >= LEAST_SIDE && size.columns >= LEAST_SIDE;
-    worth.then(|| Plan { orientation, size, reading: Reading::of(lhs) })
+    worth.then(|| Plan { orientation, size, reading: Reading::of(lhs, size) })
 }
 
 /// The size of a product that a kernel can make on this device.
@@ -138,7 +142,7 @@ pub fn possible(lhs: &CubeTensor, rhs: &Weight<CubeBackend>, orientation: Orient
     }
     let size = Size::of(lhs.shape().as_slice(), &rhs.sides(), orientation)?;
     let (most_x, most_y, _) = lhs.client.properties().hardware.max_cube_count;
-    let (x, y) = size.workgroups();
+    let (x, y) = size.workgroups(Reading::Split);
     (x <= most_x && y <= most_y).then_some(size)
 }
 
@@ -168,15 +172,20 @@ impl Size {
     }
 
     /// How many there are along the columns, and along the rows.
-    fn workgroups(self) -> (u32, u32) {
-        (self.columns.div_ceil(TILE), self.rows.div_ceil(TILE))
+    fn workgroups(self, reading: Reading) -> (u32, u32) {
+        let tile = if reading == Reading::Split { 8 } else { TILE };
+        (self.columns.div_ceil(tile), self.rows.div_ceil(tile))
     }
 }
 
 impl Reading {
     /// What suits this device.
-    fn of(tensor: &CubeTensor) -> Self {
-        if is_software(tensor) { Self::Direct } else { Self::Tiled }
+    fn of(tensor: &CubeTensor, size: Size) -> Self {
+        match is_software(tensor) {
+            true => Self::Direct,
+            false if size.rows.min(size.columns) <= NARROW => Self::Split,
+            false => Self::Tiled,
+        }
     }
 }
 
@@ -199,6 +208,7 @@ pub fn product(
         .and(match reading {
             Reading::Tiled => include_str!("../../../../shaders/linear_tiled.wgsl"),
             Reading::Direct => include_str!("../../../../shaders/linear_direct.wgsl"),
+            Reading::Split => include_str!("../../../../shaders/linear_split.wgsl"),
         });
     let (shader, rhs) = match rhs {
         Weight::Floats(rhs) => (shader.and(include_str!("../../../../shaders/floats.wgsl")).with("bits", 32), rhs),
@@ -206,7 +216,7 @@ pub fn product(
     };
     let rhs = into_contiguous(rhs);
     let bound = [Bound::In(&lhs), Bound::In(&rhs), Bound::Out(&out)];
-    let (x, y) = size.workgroups();
+    let (x, y) = size.workgroups(reading);
     match addend {
         None => shader.and(include_str!("../../../../shaders/linear_alone.wgsl")).with("size_binding", 3).launch(
             &bound,
@@ -252,6 +262,7 @@ mod tests {
             assert_eq!(Size::of(&lhs, &rhs, orientation), expected, "{lhs:?} {rhs:?} {orientation:?}");
         }
         assert_eq!(Size::of(&[2, 8, 1], &[4, 8], Orientation::Nt), None);
-        assert_eq!(Size { rows: 65, columns: 64, depth: 1 }.workgroups(), (1, 2));
+        assert_eq!(Size { rows: 65, columns: 64, depth: 1 }.workgroups(Reading::Tiled), (1, 2));
+        assert_eq!(Size { rows: 65, columns: 8, depth: 1 }.workgroups(Reading::Split), (1, 9));
     }
 }

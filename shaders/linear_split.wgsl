@@ -1,0 +1,66 @@
+// For outputs with a narrow side, as the factors of an update make them: a workgroup makes 8 × 8 of out, and its invocations
+// share the depth. Tiles of 64 × 64 would be mostly empty, and so few that most of a GPU would wait for them.
+//
+// Launch
+//   workgroups (⌈columns / 8⌉, ⌈rows / 8⌉, 1)
+
+// Of each vector of four of the output, by row, and of each invocation: its share of the sum. 16 KiB, which every adapter has.
+var<workgroup> shares: array<vec4<f32>, 1024>;
+
+fn leave(i: u32, at: u32, sums: mat4x4<f32>) {
+    shares[64u * at + i] = sums[0];
+    shares[64u * (at + 2u) + i] = sums[1];
+    shares[64u * (at + 4u) + i] = sums[2];
+    shares[64u * (at + 6u) + i] = sums[3];
+}
+
+fn block_at(at: u32) -> mat4x4<f32> {
+    return mat4x4<f32>(
+        shares[64u * at],
+        shares[64u * (at + 2u)],
+        shares[64u * (at + 4u)],
+        shares[64u * (at + 6u)],
+    );
+}
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) i: u32) {
+    let row = 8u * workgroup.y;
+    let column = 8u * workgroup.x;
+    var top_left = mat4x4<f32>();
+    var top_right = mat4x4<f32>();
+    var bottom_left = mat4x4<f32>();
+    var bottom_right = mat4x4<f32>();
+    for (var d = 4u * i; d < size[0].z; d += 256u) {
+        let top = lhs_block(row, d);
+        let bottom = lhs_block(row + 4u, d);
+        let left = rhs_block(column, d);
+        let right = rhs_block(column + 4u, d);
+        top_left += left * top;
+        top_right += right * top;
+        bottom_left += left * bottom;
+        bottom_right += right * bottom;
+    }
+    leave(i, 0u, top_left);
+    leave(i, 1u, top_right);
+    leave(i, 8u, bottom_left);
+    leave(i, 9u, bottom_right);
+    workgroupBarrier();
+    // Sixteen vectors, four invocations to each, and then one.
+    let first = 64u * (i / 4u) + 16u * (i % 4u);
+    var sum = vec4<f32>();
+    for (var k = 0u; k < 16u; k++) {
+        sum += shares[first + k];
+    }
+    // Nobody else reads what lies between.
+    shares[first] = sum;
+    workgroupBarrier();
+    if i % 4u == 0u {
+        shares[first] = shares[first] + shares[first + 16u] + shares[first + 32u] + shares[first + 48u];
+    }
+    workgroupBarrier();
+    if i < 4u {
+        let at = 8u * (i / 2u) + i % 2u;
+        store_block(row + 4u * (i / 2u), column + 4u * (i % 2u), block_at(at));
+    }
+}
