@@ -9,27 +9,7 @@ use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::Shape;
 
 use super::reference::{self, LinearOps};
-use crate::cpu::{each, floats, tensor};
-
-/// A matrix of `[rows, columns]` in memory, maybe turned.
-#[derive(Clone, Copy)]
-struct Matrix<'a> {
-    numbers: &'a [f32],
-    sides: [usize; 2],
-    /// Numbers from a row to the next, and from a column to the next.
-    strides: [usize; 2],
-}
-
-impl<'a> Matrix<'a> {
-    fn new(numbers: &'a [f32], shape: &Shape) -> Self {
-        Self { numbers, sides: [shape[0], shape[1]], strides: [shape[1], 1] }
-    }
-
-    fn turned(self) -> Self {
-        let ([rows, columns], [down, right]) = (self.sides, self.strides);
-        Self { sides: [columns, rows], strides: [right, down], ..self }
-    }
-}
+use crate::cpu::{Matrix, WORTH_A_CORE, each, floats, product_at, tensor};
 
 /// Where cores write: each to a band of its own.
 #[derive(Clone, Copy)]
@@ -48,9 +28,6 @@ impl Output {
     }
 }
 
-/// Least multiplications for which another core is worth waking.
-const WORTH_A_CORE: usize = 1 << 16;
-
 /// A product and what it is multiplied by.
 #[derive(Clone, Copy)]
 struct Term<'a> {
@@ -63,10 +40,6 @@ struct Term<'a> {
 /// in the cache.
 fn sum_of_products<const N: usize>(terms: [Term; N]) -> Vec<f32> {
     let Some([m, n]) = terms.first().map(|term| [term.a.sides[0], term.b.sides[1]]) else { return Vec::new() };
-    for Term { a, b, .. } in &terms {
-        let k = a.sides[1];
-        debug_assert!(k == b.sides[0] && a.numbers.len() == m * k && b.numbers.len() == k * n);
-    }
     let mut out: Vec<f32> = Vec::with_capacity(m * n);
     let begun = m * n == 0 || terms[0].a.sides[1] == 0;
     if begun {
@@ -75,31 +48,9 @@ fn sum_of_products<const N: usize>(terms: [Term; N]) -> Vec<f32> {
     let to = Output(out.as_mut_ptr());
     let band = |rows: [usize; 2], columns: [usize; 2]| {
         for (i, Term { a, b, scale }) in terms.iter().enumerate().filter(|(_, term)| term.a.sides[1] > 0) {
-            // SAFETY: the band is within the output, which outlives the call, and its operands' rows and columns are within
-            // theirs; no other call writes to it.
-            unsafe {
-                gemm::gemm(
-                    rows[1] - rows[0],
-                    columns[1] - columns[0],
-                    a.sides[1],
-                    to.at(rows[0] * n + columns[0]),
-                    1,
-                    n as isize,
-                    begun || i > 0,
-                    a.numbers.as_ptr().add(rows[0] * a.strides[0]),
-                    a.strides[1] as isize,
-                    a.strides[0] as isize,
-                    b.numbers.as_ptr().add(columns[0] * b.strides[1]),
-                    b.strides[1] as isize,
-                    b.strides[0] as isize,
-                    1.0,
-                    *scale,
-                    false,
-                    false,
-                    false,
-                    gemm::Parallelism::None,
-                );
-            }
+            let (a, b) = (a.rows(rows[0]..rows[1]), b.turned().rows(columns[0]..columns[1]).turned());
+            // SAFETY: the band is within the output, which outlives the call; no other call writes to it.
+            unsafe { product_at(to.at(rows[0] * n + columns[0]), n, a, b, *scale, begun || i > 0) }
         }
     };
     let work: usize = terms.iter().map(|term| m * n * term.a.sides[1]).sum();
@@ -126,7 +77,8 @@ fn cores() -> usize {
 
 /// The operands as matrices, or `None` if they are no contiguous floats.
 fn matrices<'a, const N: usize>(tensors: [&'a FloatTensor<Flex>; N]) -> Option<[Matrix<'a>; N]> {
-    let all: Vec<Matrix> = tensors.iter().map(|t| Some(Matrix::new(floats(t)?, &t.shape()))).collect::<Option<_>>()?;
+    let all: Vec<Matrix> =
+        tensors.iter().map(|t| Some(Matrix::new(floats(t)?, [t.shape()[0], t.shape()[1]]))).collect::<Option<_>>()?;
     all.try_into().ok()
 }
 
