@@ -1,6 +1,10 @@
 //! What the CPU's own versions of the operations share: slices of tensors, both cores, and the widest vectors there are.
 
-pub mod product;
+mod bands;
+mod product;
+
+pub use bands::{PackedMatrix, Right, Term, sum_of_products};
+pub use product::{Matrix, product, product_at};
 
 use burn::tensor::{Shape, TensorData};
 use burn_flex::FlexTensor;
@@ -49,6 +53,9 @@ pub fn in_parts(out: &mut [f32], size: usize, part: &impl Part) {
     }
 }
 
+/// Least multiplications for which another core is worth waking.
+pub const WORTH_A_CORE: usize = 1 << 16;
+
 /// Works on each of some parts, on all cores.
 #[cfg(not(target_family = "wasm"))]
 pub fn each<T: Send>(parts: Vec<T>, work: impl Fn(T) + Send + Sync) {
@@ -81,7 +88,7 @@ pub fn widest(work: impl FnOnce()) {
 }
 
 /// Numbers that a sum is kept in, side by side, so that it is made of vectors.
-const LANES: usize = 16;
+pub const LANES: usize = 16;
 
 /// Σ a[i] · b[i].
 #[inline(always)]

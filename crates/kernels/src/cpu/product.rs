@@ -1,24 +1,27 @@
-//! Matrix products on the CPU: each core makes a band of the output by itself.
-//!
-//! The engine's own product lets all cores work on one packed block at a time, and they wait for each other at every
-//! block; at the sizes of a training step that leaves a quarter of the time unused. Bands need no waiting. They run
-//! along the longer side of the output, so that the operand which every core packs for itself is the shorter one.
+//! Products of matrices that lie in slices, on the core that asks for one.
 
-use super::{each, widest};
-use crate::packed::{BLOCK, PackedDtype, unpack_row};
+use std::ops::Range;
 
-/// A matrix of `[rows, columns]` in memory, maybe turned.
+/// A matrix in memory, maybe turned.
 #[derive(Clone, Copy)]
 pub struct Matrix<'a> {
     numbers: &'a [f32],
-    sides: [usize; 2],
+    /// Rows and columns.
+    pub sides: [usize; 2],
     /// Numbers from a row to the next, and from a column to the next.
     strides: [usize; 2],
 }
 
 impl<'a> Matrix<'a> {
+    /// Row by row, without gaps.
     pub fn new(numbers: &'a [f32], sides: [usize; 2]) -> Self {
-        Self { numbers, sides, strides: [sides[1], 1] }
+        Self::spaced(numbers, sides, sides[1])
+    }
+
+    /// Row by row, each `stride` numbers after the one before.
+    pub fn spaced(numbers: &'a [f32], sides: [usize; 2], stride: usize) -> Self {
+        assert!(place_after(sides, stride) <= numbers.len(), "a matrix of {sides:?} is within its numbers");
+        Self { numbers, sides, strides: [stride, 1] }
     }
 
     pub fn turned(self) -> Self {
@@ -26,189 +29,50 @@ impl<'a> Matrix<'a> {
         Self { sides: [columns, rows], strides: [right, down], ..self }
     }
 
-    fn rows(self, [from, to]: [usize; 2]) -> Self {
-        Self { numbers: &self.numbers[from * self.strides[0]..], sides: [to - from, self.sides[1]], ..self }
+    /// Some of its rows.
+    pub fn rows(self, rows: Range<usize>) -> Self {
+        assert!(rows.start <= rows.end && rows.end <= self.sides[0], "rows {rows:?} are among {}", self.sides[0]);
+        // No rows may begin behind the last number.
+        let from = (rows.start * self.strides[0]).min(self.numbers.len());
+        Self { numbers: &self.numbers[from..], sides: [rows.len(), self.sides[1]], ..self }
     }
 
-    fn columns(self, span: [usize; 2]) -> Self {
-        self.turned().rows(span).turned()
-    }
-}
-
-/// A packed matrix in memory, maybe taken as turned. Some of its rows at a time are unpacked while they are used.
-#[derive(Clone, Copy)]
-pub struct PackedMatrix<'a> {
-    words: &'a [i32],
-    dtype: PackedDtype,
-    /// Of the matrix as it lies.
-    sides: [usize; 2],
-    turned: bool,
-}
-
-impl<'a> PackedMatrix<'a> {
-    pub fn new(words: &'a [i32], dtype: PackedDtype, sides: [usize; 2]) -> Self {
-        Self { words, dtype, sides, turned: false }
-    }
-
-    /// The columns `from..to` of some of its rows; `from` is the beginning of a block.
-    fn unpack(&self, rows: [usize; 2], [from, to]: [usize; 2], into: &mut Vec<f32>) {
-        let of_row = self.sides[1].div_ceil(BLOCK) * self.dtype.block_words();
-        let skipped = from / BLOCK * self.dtype.block_words();
-        into.resize((rows[1] - rows[0]) * (to - from), 0.0);
-        widest(
-            #[inline(always)]
-            || {
-                for (row, out) in (rows[0]..rows[1]).zip(into.chunks_exact_mut((to - from).max(1))) {
-                    unpack_row(&self.words[row * of_row..(row + 1) * of_row][skipped..], self.dtype, out);
-                }
-            },
-        );
+    /// Some of its columns.
+    pub fn columns(self, columns: Range<usize>) -> Self {
+        self.turned().rows(columns).turned()
     }
 }
 
-/// The right side of a product.
-#[derive(Clone, Copy)]
-pub enum Right<'a> {
-    Floats(Matrix<'a>),
-    Packed(PackedMatrix<'a>),
+/// Where the last number of a matrix ends.
+fn place_after([rows, columns]: [usize; 2], stride: usize) -> usize {
+    if rows * columns == 0 { 0 } else { (rows - 1) * stride + columns }
 }
 
-impl Right<'_> {
-    pub fn turned(self) -> Self {
-        match self {
-            Self::Floats(matrix) => Self::Floats(matrix.turned()),
-            Self::Packed(matrix) => Self::Packed(PackedMatrix { turned: !matrix.turned, ..matrix }),
-        }
-    }
-
-    fn sides(self) -> [usize; 2] {
-        match self {
-            Self::Floats(matrix) => matrix.sides,
-            Self::Packed(PackedMatrix { sides: [rows, columns], turned, .. }) => {
-                if turned {
-                    [columns, rows]
-                } else {
-                    [rows, columns]
-                }
-            }
-        }
-    }
+/// `out = scale · a b`, or `out += scale · a b` with `add`; rows of `out` are `stride` numbers apart.
+pub fn product(out: &mut [f32], stride: usize, a: Matrix, b: Matrix, scale: f32, add: bool) {
+    let sides = [a.sides[0], b.sides[1]];
+    assert!(place_after(sides, stride) <= out.len(), "a product of {sides:?} has room");
+    // SAFETY: as just asserted, and the numbers are borrowed for writing.
+    unsafe { product_at(out.as_mut_ptr(), stride, a, b, scale, add) }
 }
 
-/// Where cores write: each to a band of its own.
-#[derive(Clone, Copy)]
-struct Output(*mut f32);
-
-// SAFETY: `sum_of_products` gives every band to one core, and bands share no number.
-unsafe impl Send for Output {}
-// SAFETY: as above.
-unsafe impl Sync for Output {}
-
-impl Output {
-    /// The number at this place. Takes the whole of it, so that closures capture no bare pointer.
-    unsafe fn at(self, place: usize) -> *mut f32 {
-        // SAFETY: the caller's.
-        unsafe { self.0.add(place) }
-    }
-}
-
-/// Least multiplications for which another core is worth waking.
-const WORTH_A_CORE: usize = 1 << 16;
-
-/// Rows that are unpacked at a time: with 1,024 columns they fill a quarter of a megabyte, which a core keeps near.
-const UNPACKED: usize = 64;
-
-/// A product and what it is multiplied by.
-#[derive(Clone, Copy)]
-pub struct Term<'a> {
-    pub a: Matrix<'a>,
-    pub b: Right<'a>,
-    pub scale: f32,
-}
-
-/// The sum of the terms' `scale · a b`, in row-major order: the first makes each band, the others are added while it is
-/// in the cache.
-pub fn sum_of_products<const N: usize>(terms: [Term; N]) -> Vec<f32> {
-    let Some([m, n]) = terms.first().map(|term| [term.a.sides[0], term.b.sides()[1]]) else { return Vec::new() };
-    for Term { a, b, .. } in &terms {
-        debug_assert!(a.sides == [m, b.sides()[0]] && b.sides()[1] == n);
-    }
-    let mut out: Vec<f32> = Vec::with_capacity(m * n);
-    let begun = m * n == 0 || terms[0].a.sides[1] == 0;
-    if begun {
-        out.resize(m * n, 0.0);
-    }
-    let to = Output(out.as_mut_ptr());
-    let band = |rows: [usize; 2], columns: [usize; 2]| {
-        // SAFETY: the band is within the output, which outlives the call; no other call writes to it.
-        let piece = |columns: [usize; 2], a: Matrix, b: Matrix, scale: f32, adds: bool| unsafe {
-            multiply(to.at(rows[0] * n + columns[0]), n, a.rows(rows), b, scale, adds);
-        };
-        let mut unpacked = Vec::new();
-        for (i, Term { a, b, scale }) in terms.into_iter().enumerate().filter(|(_, term)| term.a.sides[1] > 0) {
-            let adds = begun || i > 0;
-            match b {
-                Right::Floats(b) => piece(columns, a, b.columns(columns), scale, adds),
-                // Its rows are columns of the output.
-                Right::Packed(b @ PackedMatrix { sides: [_, depth], turned: true, .. }) => {
-                    for part in parts(columns, UNPACKED) {
-                        b.unpack(part, [0, depth], &mut unpacked);
-                        let b = Matrix::new(&unpacked, [part[1] - part[0], depth]).turned();
-                        piece(part, a, b, scale, adds);
-                    }
-                }
-                // Its rows are steps of the depth.
-                Right::Packed(b @ PackedMatrix { sides: [depth, _], .. }) => {
-                    for part in parts([0, depth], UNPACKED) {
-                        b.unpack(part, columns, &mut unpacked);
-                        let b = Matrix::new(&unpacked, [part[1] - part[0], columns[1] - columns[0]]);
-                        piece(columns, a.columns(part), b, scale, adds || part[0] > 0);
-                    }
-                }
-            }
-        }
-    };
-    let work: usize = terms.iter().map(|term| m * n * term.a.sides[1]).sum();
-    let cores = cores().min(work / WORTH_A_CORE).max(1);
-    // What is packed is unpacked once if no two bands share columns.
-    let packed = terms.iter().any(|term| matches!(term.b, Right::Packed(_)));
-    let across = packed || n >= m;
-    // Whole vectors to each core, and whole blocks of what is packed.
-    let (long, unit) = if across { (n, if packed { BLOCK } else { 16 }) } else { (m, 8) };
-    let bands = parts([0, long], long.div_ceil(cores).next_multiple_of(unit)).collect();
-    each(bands, |part| if across { band([0, m], part) } else { band(part, [0, n]) });
-    // SAFETY: the room is there, and what is not begun has been written by the first term, band by band.
-    unsafe { out.set_len(m * n) };
-    out
-}
-
-/// `from..to` in parts of this width, but for the last.
-fn parts([from, to]: [usize; 2], width: usize) -> impl Iterator<Item = [usize; 2]> {
-    (from..to).step_by(width.max(1)).map(move |at| [at, (at + width).min(to)])
-}
-
-/// `scale · a b`, in rows `apart`, added to what is there or in its place.
+/// The same, where cores write parts of one output.
 ///
 /// # Safety
-/// So many rows and columns can be written at `to`, `apart` numbers from row to row.
-unsafe fn multiply(to: *mut f32, apart: usize, a: Matrix, b: Matrix, scale: f32, adds: bool) {
-    let [m, k] = a.sides;
-    let n = b.sides[1];
-    let reaches = |of: Matrix| {
-        of.sides.contains(&0)
-            || (of.sides[0] - 1) * of.strides[0] + (of.sides[1] - 1) * of.strides[1] < of.numbers.len()
-    };
-    debug_assert!(b.sides[0] == k && reaches(a) && reaches(b));
-    // SAFETY: the operands' rows and columns are within them; the output is the caller's.
+/// The product's numbers are within one allocation from `out`, and nothing else reads or writes them meanwhile. Without
+/// `add` they need not be initialised.
+pub unsafe fn product_at(out: *mut f32, stride: usize, a: Matrix, b: Matrix, scale: f32, add: bool) {
+    assert_eq!(a.sides[1], b.sides[0], "as many columns as rows");
+    // SAFETY: the operands are within their slices, by `Matrix`; the output is the caller's.
     unsafe {
         gemm::gemm(
-            m,
-            n,
-            k,
-            to,
+            a.sides[0],
+            b.sides[1],
+            a.sides[1],
+            out,
             1,
-            apart as isize,
-            adds,
+            stride as isize,
+            add,
             a.numbers.as_ptr(),
             a.strides[1] as isize,
             a.strides[0] as isize,
@@ -225,12 +89,22 @@ unsafe fn multiply(to: *mut f32, apart: usize, a: Matrix, b: Matrix, scale: f32,
     }
 }
 
-#[cfg(not(target_family = "wasm"))]
-fn cores() -> usize {
-    rayon::current_num_threads()
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-#[cfg(target_family = "wasm")]
-fn cores() -> usize {
-    1
+    /// Whole numbers, so that sums are exact.
+    #[test]
+    fn products_of_turned_and_spaced_matrices() {
+        let a: Vec<f32> = (0..12).map(|i| i as f32).collect();
+        // Rows 1 and 2 of [[0, 1], [4, 5], [8, 9]].
+        let left = Matrix::spaced(&a, [3, 2], 4).rows(1..3);
+        let right = Matrix::new(&a[..6], [2, 3]);
+        let mut out = [1.0; 8];
+        product(&mut out, 4, left, right, 2.0, true);
+        assert_eq!(out, [31.0, 49.0, 67.0, 1.0, 55.0, 89.0, 123.0, 1.0]);
+        let mut out = [0.0; 4];
+        product(&mut out, 2, left.turned(), left, 1.0, false);
+        assert_eq!(out, [80.0, 92.0, 92.0, 106.0]);
+    }
 }

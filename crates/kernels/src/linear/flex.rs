@@ -6,8 +6,7 @@ use burn::tensor::Shape;
 
 use super::reference::{self, LinearOps};
 use super::weight::Weight;
-use crate::cpu::product::{Matrix, PackedMatrix, Right, Term, sum_of_products};
-use crate::cpu::{floats, integers, tensor};
+use crate::cpu::{Matrix, PackedMatrix, Right, Term, floats, integers, sum_of_products, tensor};
 
 fn matrix(tensor: &FloatTensor<Flex>) -> Option<Matrix<'_>> {
     Some(Matrix::new(floats(tensor)?, [tensor.shape()[0], tensor.shape()[1]]))

@@ -1,0 +1,172 @@
+//! Some queries of a head with the keys that any of them sees, and the exponentials of their scores.
+//!
+//! Scores are kept turned, a row to a key, so that every product reads its operands as they lie, and the softmax runs
+//! along vectors of queries without adding up within one.
+
+use std::ops::Range;
+
+use crate::cpu::{LANES, Matrix, exp, product};
+
+/// The sides of the operands.
+#[derive(Clone, Copy)]
+pub struct Sides {
+    pub heads: usize,
+    /// Query heads to a key head.
+    pub groups: usize,
+    pub seq: usize,
+    pub keys: usize,
+    pub head_dim: usize,
+}
+
+impl Sides {
+    /// What scores are multiplied by.
+    pub fn scale(self) -> f32 {
+        (self.head_dim as f32).sqrt().recip()
+    }
+
+    /// Of a tensor of queries, those in `rows` of a head; heads are counted through the batch.
+    pub fn queries(self, of: &[f32], head: usize, rows: Range<usize>) -> &[f32] {
+        let before = head * self.seq;
+        &of[(before + rows.start) * self.head_dim..(before + rows.end) * self.head_dim]
+    }
+
+    /// Of a tensor of keys or values, those in `rows` that a head reads.
+    fn keys_of(self, of: &[f32], head: usize, rows: Range<usize>) -> &[f32] {
+        let before = head / self.groups * self.keys;
+        &of[(before + rows.start) * self.head_dim..(before + rows.end) * self.head_dim]
+    }
+}
+
+/// What attention is made of.
+#[derive(Clone, Copy)]
+pub struct Operands<'a> {
+    pub q: &'a [f32],
+    pub k: &'a [f32],
+    pub v: &'a [f32],
+    /// The first key that each query sees, `[batch or 1, seq]`.
+    pub first: &'a [f32],
+    pub sides: Sides,
+}
+
+impl<'a> Operands<'a> {
+    /// Some queries of a head, at least one.
+    pub fn block(&self, head: usize, rows: Range<usize>) -> Block<'a> {
+        let Sides { heads, seq, keys: all, head_dim, .. } = self.sides;
+        let seen: Vec<[usize; 2]> = rows
+            .clone()
+            .map(|t| {
+                let own = all - seq + t;
+                // One row of firsts is every row's.
+                let first = self.first[(head / heads * seq + t) % self.first.len()] as usize;
+                [first.min(own), own]
+            })
+            .collect();
+        let keys = seen[0][0]..seen[seen.len() - 1][1] + 1;
+        let width = match rows.len() {
+            few @ ..LANES => few.next_power_of_two(),
+            many => many.next_multiple_of(LANES),
+        };
+        Block {
+            q: Matrix::new(self.sides.queries(self.q, head, rows.clone()), [rows.len(), head_dim]),
+            k: Matrix::new(self.sides.keys_of(self.k, head, keys.clone()), [keys.len(), head_dim]),
+            v: Matrix::new(self.sides.keys_of(self.v, head, keys.clone()), [keys.len(), head_dim]),
+            seen: seen.into_iter().map(|of| of.map(|key| key as i32 - keys.start as i32)).collect(),
+            keys,
+            width,
+            scale: self.sides.scale(),
+        }
+    }
+}
+
+/// Some queries of a head, and the keys from the first that any of them sees to the last.
+pub struct Block<'a> {
+    pub q: Matrix<'a>,
+    pub k: Matrix<'a>,
+    pub v: Matrix<'a>,
+    pub keys: Range<usize>,
+    /// Numbers from a key's scores to the next key's: a number of whole vectors, or one that divides a vector.
+    pub width: usize,
+    /// The first and the last key that each query sees, counted from the block's first.
+    seen: Vec<[i32; 2]>,
+    scale: f32,
+}
+
+impl Block<'_> {
+    /// Room for scores, in whole vectors.
+    pub fn size(&self) -> usize {
+        (self.keys.len() * self.width).next_multiple_of(LANES)
+    }
+
+    /// Scores, or what was made of them, as a matrix of `[keys, queries]`.
+    pub fn matrix<'b>(&self, of: &'b [f32]) -> Matrix<'b> {
+        Matrix::spaced(of, [self.keys.len(), self.q.sides[0]], self.width)
+    }
+
+    /// Makes the exponentials of scores, each less the largest of its query, and 0 where a query does not see a key.
+    /// Returns what those of each query are to be multiplied by to add up to one; there may be more of these than queries.
+    #[inline(always)]
+    pub fn exponentials(&self, out: &mut [f32]) -> Vec<f32> {
+        product(out, self.width, self.k, self.q.turned(), self.scale, false);
+        // Of few queries, a vector holds the scores of several keys.
+        let (keys_together, stride) = (LANES / self.width.min(LANES), self.width.max(LANES));
+        let mut inverses = Vec::with_capacity(stride);
+        for at in (0..self.width).step_by(LANES) {
+            let [first, last] = self.sight(at);
+            let seen_by_all = first.into_iter().fold(0, i32::max)..=last.into_iter().fold(i32::MAX, i32::min);
+            let mut most = [f32::MIN; LANES];
+            for (i, scores) in vectors(out, stride, at).enumerate() {
+                let key = (i * keys_together) as i32;
+                if !seen_by_all.contains(&key) {
+                    for l in 0..LANES {
+                        let seen = (first[l] <= key) & (key <= last[l]);
+                        scores[l] = if seen { scores[l] } else { f32::MIN };
+                    }
+                }
+                for l in 0..LANES {
+                    most[l] = if scores[l] > most[l] { scores[l] } else { most[l] };
+                }
+            }
+            let most = self.of_each_query(most, f32::max);
+            let mut sum = [0.0; LANES];
+            for scores in vectors(out, stride, at) {
+                for l in 0..LANES {
+                    let e = exp(scores[l] - most[l]);
+                    scores[l] = e;
+                    sum[l] += e;
+                }
+            }
+            inverses.extend(self.of_each_query(sum, |a, b| a + b).map(f32::recip));
+        }
+        inverses
+    }
+
+    /// The first and the last key that the query of each lane sees, less the lane's own key, for the vector at a place of a
+    /// row. Lanes after the last query are as its own.
+    #[inline(always)]
+    fn sight(&self, at: usize) -> [[i32; LANES]; 2] {
+        let queries = self.width.min(LANES);
+        let of_lanes: [[i32; 2]; LANES] = std::array::from_fn(|l| {
+            // The number of queries is a power of two: `l % queries` and `l / queries`.
+            let (query, key) = (l & (queries - 1), l >> queries.trailing_zeros());
+            self.seen[(at + query).min(self.seen.len() - 1)].map(|end| end - key as i32)
+        });
+        [0, 1].map(|end| of_lanes.map(|of_lane| of_lane[end]))
+    }
+
+    /// In every lane, what the lanes of its query come to together: they are as far apart as the block is wide.
+    #[inline(always)]
+    fn of_each_query(&self, mut lanes: [f32; LANES], together: impl Fn(f32, f32) -> f32) -> [f32; LANES] {
+        for apart in [1, 2, 4, 8] {
+            if apart >= self.width {
+                lanes = std::array::from_fn(|l| together(lanes[l], lanes[l ^ apart]));
+            }
+        }
+        lanes
+    }
+}
+
+/// The vectors at a place of each row.
+#[inline(always)]
+fn vectors(rows: &mut [f32], stride: usize, at: usize) -> impl Iterator<Item = &mut [f32; LANES]> {
+    rows.as_chunks_mut().0.iter_mut().skip(at / LANES).step_by(stride / LANES)
+}

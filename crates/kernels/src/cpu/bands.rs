@@ -1,0 +1,164 @@
+//! Matrix products on the CPU: each core makes a band of the output by itself.
+//!
+//! The engine's own product lets all cores work on one packed block at a time, and they wait for each other at every
+//! block; at the sizes of a training step that leaves a quarter of the time unused. Bands need no waiting. They run
+//! along the longer side of the output, so that the operand which every core packs for itself is the shorter one.
+
+use super::{Matrix, WORTH_A_CORE, each, product_at, widest};
+use crate::packed::{BLOCK, PackedDtype, unpack_row};
+
+/// A packed matrix in memory, maybe taken as turned. Some of its rows at a time are unpacked while they are used.
+#[derive(Clone, Copy)]
+pub struct PackedMatrix<'a> {
+    words: &'a [i32],
+    dtype: PackedDtype,
+    /// Of the matrix as it lies.
+    sides: [usize; 2],
+    turned: bool,
+}
+
+impl<'a> PackedMatrix<'a> {
+    pub fn new(words: &'a [i32], dtype: PackedDtype, sides: [usize; 2]) -> Self {
+        Self { words, dtype, sides, turned: false }
+    }
+
+    /// The columns `from..to` of some of its rows; `from` is the beginning of a block.
+    fn unpack(&self, rows: [usize; 2], [from, to]: [usize; 2], into: &mut Vec<f32>) {
+        let of_row = self.sides[1].div_ceil(BLOCK) * self.dtype.block_words();
+        let skipped = from / BLOCK * self.dtype.block_words();
+        into.resize((rows[1] - rows[0]) * (to - from), 0.0);
+        widest(
+            #[inline(always)]
+            || {
+                for (row, out) in (rows[0]..rows[1]).zip(into.chunks_exact_mut((to - from).max(1))) {
+                    unpack_row(&self.words[row * of_row..(row + 1) * of_row][skipped..], self.dtype, out);
+                }
+            },
+        );
+    }
+}
+
+/// The right side of a product.
+#[derive(Clone, Copy)]
+pub enum Right<'a> {
+    Floats(Matrix<'a>),
+    Packed(PackedMatrix<'a>),
+}
+
+impl Right<'_> {
+    pub fn turned(self) -> Self {
+        match self {
+            Self::Floats(matrix) => Self::Floats(matrix.turned()),
+            Self::Packed(matrix) => Self::Packed(PackedMatrix { turned: !matrix.turned, ..matrix }),
+        }
+    }
+
+    fn sides(self) -> [usize; 2] {
+        match self {
+            Self::Floats(matrix) => matrix.sides,
+            Self::Packed(PackedMatrix { sides: [rows, columns], turned, .. }) => {
+                if turned {
+                    [columns, rows]
+                } else {
+                    [rows, columns]
+                }
+            }
+        }
+    }
+}
+
+/// Where cores write: each to a band of its own.
+#[derive(Clone, Copy)]
+struct Output(*mut f32);
+
+// SAFETY: `sum_of_products` gives every band to one core, and bands share no number.
+unsafe impl Send for Output {}
+// SAFETY: as above.
+unsafe impl Sync for Output {}
+
+impl Output {
+    /// The number at this place. Takes the whole of it, so that closures capture no bare pointer.
+    unsafe fn at(self, place: usize) -> *mut f32 {
+        // SAFETY: the caller's.
+        unsafe { self.0.add(place) }
+    }
+}
+
+/// Rows that are unpacked at a time: with 1,024 columns they fill a quarter of a megabyte, which a core keeps near.
+const UNPACKED: usize = 64;
+
+/// A product and what it is multiplied by.
+#[derive(Clone, Copy)]
+pub struct Term<'a> {
+    pub a: Matrix<'a>,
+    pub b: Right<'a>,
+    pub scale: f32,
+}
+
+/// The sum of the terms' `scale · a b`, in row-major order: the first makes each band, the others are added while it is
+/// in the cache.
+pub fn sum_of_products<const N: usize>(terms: [Term; N]) -> Vec<f32> {
+    let Some([m, n]) = terms.first().map(|term| [term.a.sides[0], term.b.sides()[1]]) else { return Vec::new() };
+    let mut out: Vec<f32> = Vec::with_capacity(m * n);
+    let begun = m * n == 0 || terms[0].a.sides[1] == 0;
+    if begun {
+        out.resize(m * n, 0.0);
+    }
+    let to = Output(out.as_mut_ptr());
+    let band = |rows: [usize; 2], columns: [usize; 2]| {
+        // SAFETY: the band is within the output, which outlives the call; no other call writes to it.
+        let piece = |columns: [usize; 2], a: Matrix, b: Matrix, scale: f32, adds: bool| unsafe {
+            product_at(to.at(rows[0] * n + columns[0]), n, a.rows(rows[0]..rows[1]), b, scale, adds);
+        };
+        let mut unpacked = Vec::new();
+        for (i, Term { a, b, scale }) in terms.into_iter().enumerate().filter(|(_, term)| term.a.sides[1] > 0) {
+            let adds = begun || i > 0;
+            match b {
+                Right::Floats(b) => piece(columns, a, b.columns(columns[0]..columns[1]), scale, adds),
+                // Its rows are columns of the output.
+                Right::Packed(b @ PackedMatrix { sides: [_, depth], turned: true, .. }) => {
+                    for part in parts(columns, UNPACKED) {
+                        b.unpack(part, [0, depth], &mut unpacked);
+                        let b = Matrix::new(&unpacked, [part[1] - part[0], depth]).turned();
+                        piece(part, a, b, scale, adds);
+                    }
+                }
+                // Its rows are steps of the depth.
+                Right::Packed(b @ PackedMatrix { sides: [depth, _], .. }) => {
+                    for part in parts([0, depth], UNPACKED) {
+                        b.unpack(part, columns, &mut unpacked);
+                        let b = Matrix::new(&unpacked, [part[1] - part[0], columns[1] - columns[0]]);
+                        piece(columns, a.columns(part[0]..part[1]), b, scale, adds || part[0] > 0);
+                    }
+                }
+            }
+        }
+    };
+    let work: usize = terms.iter().map(|term| m * n * term.a.sides[1]).sum();
+    let cores = cores().min(work / WORTH_A_CORE).max(1);
+    // What is packed is unpacked once if no two bands share columns.
+    let packed = terms.iter().any(|term| matches!(term.b, Right::Packed(_)));
+    let across = packed || n >= m;
+    // Whole vectors to each core, and whole blocks of what is packed.
+    let (long, unit) = if across { (n, if packed { BLOCK } else { 16 }) } else { (m, 8) };
+    let bands = parts([0, long], long.div_ceil(cores).next_multiple_of(unit)).collect();
+    each(bands, |part| if across { band([0, m], part) } else { band(part, [0, n]) });
+    // SAFETY: the room is there, and what is not begun has been written by the first term, band by band.
+    unsafe { out.set_len(m * n) };
+    out
+}
+
+/// `from..to` in parts of this width, but for the last.
+fn parts([from, to]: [usize; 2], width: usize) -> impl Iterator<Item = [usize; 2]> {
+    (from..to).step_by(width.max(1)).map(move |at| [at, (at + width).min(to)])
+}
+
+#[cfg(not(target_family = "wasm"))]
+fn cores() -> usize {
+    rayon::current_num_threads()
+}
+
+#[cfg(target_family = "wasm")]
+fn cores() -> usize {
+    1
+}
