@@ -9,8 +9,7 @@
 // Contiguous; a vocabulary of any size.
 //
 // Launch
-//   ⌈rows LANES / 64⌉ workgroups, in a grid of any width: LANES invocations share a row, a power of two. With one, for software
-//   adapters, there is neither workgroup memory nor a barrier, which cost there.
+//   ⌈rows LANES / 64⌉ workgroups, in a grid of any width: LANES invocations share a row, as in `rms_norm.wgsl`
 
 const LANES = {{ lanes }}u;
 

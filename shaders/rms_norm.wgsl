@@ -8,8 +8,8 @@
 // Contiguous f32, four at a time: the width is a multiple of 4.
 //
 // Launch
-//   ⌈rows LANES / 64⌉ workgroups, in a grid of any width: LANES invocations share a row, a power of two. With one, for software
-//   adapters, there is neither workgroup memory nor a barrier, which cost there.
+//   ⌈rows LANES / 64⌉ workgroups, in a grid of any width: LANES invocations share a row, a power of two. With one, on a
+//   software adapter, there is neither workgroup memory nor a barrier, which cost there.
 
 const LANES = {{ lanes }}u;
 

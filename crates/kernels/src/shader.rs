@@ -32,14 +32,20 @@ pub fn is_software(tensor: &CubeTensor) -> bool {
     tensor.client.properties().identity.physical.is_none()
 }
 
-/// Invocations that share a row of `items` where `tensor` is: on a software adapter one, which waits for no other.
+/// Invocations that share a row of `items` where `tensor` is: a power of two, at most a workgroup.
 pub fn lanes(tensor: &CubeTensor, items: u32) -> u32 {
-    if is_software(tensor) { 1 } else { lanes_of_gpu(items) }
+    if is_software(tensor) { lanes_of_software(items) } else { lanes_of_gpu(items) }
 }
 
-/// The fewest that cover the row at once, a power of two; at most a workgroup.
+/// The fewest that cover the row at once.
 pub fn lanes_of_gpu(items: u32) -> u32 {
     items.clamp(1, INVOCATIONS).next_power_of_two()
+}
+
+/// One, which waits for no other, unless the row is so long that going through it twice would come near the 65,535 turns
+/// after which llvmpipe ends the loops of an invocation.
+pub fn lanes_of_software(items: u32) -> u32 {
+    items.div_ceil(1 << 14).clamp(1, INVOCATIONS).next_power_of_two()
 }
 
 /// Room for an output, where `like` is.
@@ -187,5 +193,6 @@ mod tests {
     #[test]
     fn lanes_cover_a_row_or_are_a_workgroup() {
         assert_eq!([0, 1, 2, 16, 17, 64, 65, u32::MAX].map(lanes_of_gpu), [1, 1, 2, 16, 32, 64, 64, 64]);
+        assert_eq!([0, 512, 16_384, 16_385, 152_000, u32::MAX].map(lanes_of_software), [1, 1, 1, 2, 16, 64]);
     }
 }

@@ -1,5 +1,6 @@
 //! Attention by `shaders/attention.wgsl` and its gradients by `shaders/attention_dq.wgsl` and `attention_dkv.wgsl`, or by
-//! their versions for software adapters. Heads are read where they lie, and written so that those of a position lie side by side, as the projections have them.
+//! their versions for software adapters. Heads are read where they lie, and written so that those of a position lie side
+//! by side, as the projections have them.
 
 use burn::backend::TensorMetadata;
 use burn::backend::ops::FloatTensorOps;
@@ -189,8 +190,9 @@ mod tests {
     use super::*;
     use crate::testing::{assert_close, of_values, on_device, wgpu};
 
-    /// Against the reference, in the form for each kind of adapter: heads of one vector and of sixteen, alone and in groups, after a past, beyond a workgroup, in
-    /// rows of several texts; inputs in order and as views; scores of hundreds too, which f32 rounds by 1e-5.
+    /// Against the reference, in the form for each kind of adapter: heads of one vector and of sixteen, alone and in groups,
+    /// after a past, beyond a workgroup, in rows of several texts; inputs in order and as views; scores of hundreds too,
+    /// which f32 rounds by 1e-5.
     #[test]
     fn values_and_gradients_are_the_references() {
         let Some(device) = wgpu() else { return };

@@ -42,25 +42,25 @@ mod tests {
     use burn::tensor::{Int, Tensor, TensorData};
 
     use super::*;
-    use crate::shader::lanes_of_gpu;
+    use crate::shader::{lanes_of_gpu, lanes_of_software};
     use crate::testing::{assert_close, on_device, wgpu};
 
-    /// Against the reference, in the form for each kind of adapter, for vocabularies below and above a workgroup, small and
-    /// large logits.
+    /// Against the reference, in the form for each kind of adapter, for vocabularies below and above a workgroup, and
+    /// beyond the turns of a loop on llvmpipe, small and large logits.
     #[test]
     fn losses_and_gradients_are_the_references() {
         let Some(device) = wgpu() else { return };
-        for (rows, vocabulary) in [(1_usize, 1_usize), (3, 7), (5, 64), (67, 131), (2, 5000)] {
+        for (rows, vocabulary) in [(1_usize, 1_usize), (3, 7), (5, 64), (67, 131), (2, 5000), (2, 70_000)] {
             for most in [0.1, 40.0] {
                 let logits = || on_device([rows, vocabulary], 1, most, &device);
                 let ids: Vec<i32> = (0..rows).map(|i| ((i * 5 + 2) % vocabulary) as i32).collect();
                 let targets = Tensor::<1, Int>::from_data(TensorData::new(ids, [rows]), &device);
                 let targets = targets.try_into_primitive::<CubeBackend>().unwrap();
                 let want = reference::cross_entropy::<CubeBackend>(logits(), targets.clone(), 0.25);
-                for lanes in [1, lanes_of_gpu(vocabulary as u32)] {
+                for lanes in [lanes_of_software, lanes_of_gpu].map(|of| of(vocabulary as u32)) {
                     let got = put_gradient(logits(), targets.clone(), 0.25, lanes);
                     let name = format!("{rows} × {vocabulary}, ±{most}, {lanes} lanes");
-                    // Exponentials and a sum of 5000 of them.
+                    // Exponentials and a sum of 70,000 of them.
                     assert_close(got.0, want.0.clone(), 1e-5, 1e-3, &format!("loss of {name}"));
                     assert_close(got.1, want.1.clone(), 1e-5, 1e-3, &format!("gradient of {name}"));
                 }

@@ -66,7 +66,8 @@ mod tests {
     use crate::shader::lanes_of_gpu;
     use crate::testing::{assert_close, on_device, wgpu};
 
-    /// Against the reference, in the form for each kind of adapter: widths below and above a workgroup, small and large rows.
+    /// Against the reference, in the form for each kind of adapter: widths below and above a workgroup, small and large
+    /// rows.
     #[test]
     fn values_and_gradients_are_the_references() {
         let Some(device) = wgpu() else { return };
