@@ -9,7 +9,9 @@
 // Contiguous; a vocabulary of any size.
 //
 // Launch
-//   a workgroup for each row, in a grid of any width
+//   ⌈rows LANES / 64⌉ workgroups, in a grid of any width: LANES invocations share a row, as in `rms_norm.wgsl`
+
+const LANES = {{ lanes }}u;
 
 @group(0) @binding(0) var<storage, read_write> logits: array<f32>;
 @group(0) @binding(1) var<storage, {{ input_access }}> targets: array<i32>;
@@ -24,37 +26,42 @@ fn main(
     @builtin(num_workgroups) workgroups: vec3<u32>,
     @builtin(local_invocation_index) i: u32,
 ) {
-    let row = workgroup.y * workgroups.x + workgroup.x;
-    if row >= size.x {
-        return;
-    }
+    let row = (workgroup.y * workgroups.x + workgroup.x) * (64u / LANES) + i / LANES;
+    let lane = i % LANES;
+    // Beyond the last row there is nothing to do.
+    let width = select(0u, size.y, row < size.x);
     let start = row * size.y;
-    let target_place = start + u32(targets[row]);
+    let target_place = start + u32(targets[min(row, size.x - 1u)]);
     // The largest so far, and the sum of exponentials of what lies below it.
     var most = -3.4e38;
     var sum = 0.0;
-    for (var c = i; c < size.y; c += 64u) {
+    for (var c = lane; c < width; c += LANES) {
         let v = logits[start + c];
-        let higher = max(most, v);
-        sum = sum * exp(most - higher) + exp(v - higher);
-        most = higher;
+        // The lower of the two exponentials; the other is 1.
+        let lower = exp(-abs(v - most));
+        sum = select(sum + lower, sum * lower + 1.0, v > most);
+        most = max(most, v);
     }
-    parts[i] = vec2<f32>(most, sum);
-    workgroupBarrier();
-    for (var k = 0u; k < 64u; k++) {
-        most = max(most, parts[k].x);
+    if LANES > 1u {
+        parts[i] = vec2<f32>(most, sum);
+        workgroupBarrier();
+        for (var k = i - lane; k < i - lane + LANES; k++) {
+            most = max(most, parts[k].x);
+        }
+        sum = 0.0;
+        for (var k = i - lane; k < i - lane + LANES; k++) {
+            sum += parts[k].y * exp(parts[k].x - most);
+        }
     }
-    sum = 0.0;
-    for (var k = 0u; k < 64u; k++) {
-        sum += parts[k].y * exp(parts[k].x - most);
-    }
-    if i == 0u {
+    if lane == 0u && width > 0u {
         losses[row] = most + log(sum) - logits[target_place];
     }
-    // The target's logit is read above and written below, by another invocation.
-    storageBarrier();
+    if LANES > 1u {
+        // The target's logit is read above and written below, by another invocation.
+        storageBarrier();
+    }
     let scale = bitcast<f32>(size.z);
-    for (var c = i; c < size.y; c += 64u) {
+    for (var c = lane; c < width; c += LANES) {
         let p = exp(logits[start + c] - most) / sum;
         logits[start + c] = scale * select(p, p - 1.0, start + c == target_place);
     }

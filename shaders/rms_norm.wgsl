@@ -8,7 +8,10 @@
 // Contiguous f32, four at a time: the width is a multiple of 4.
 //
 // Launch
-//   a workgroup for each row, in a grid of any width
+//   ⌈rows LANES / 64⌉ workgroups, in a grid of any width: LANES invocations share a row, a power of two. With one, on a
+//   software adapter, there is neither workgroup memory nor a barrier, which cost there.
+
+const LANES = {{ lanes }}u;
 
 @group(0) @binding(0) var<storage, {{ input_access }}> x: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, {{ input_access }}> weight: array<vec4<f32>>;
@@ -23,25 +26,27 @@ fn main(
     @builtin(num_workgroups) workgroups: vec3<u32>,
     @builtin(local_invocation_index) i: u32,
 ) {
-    let row = workgroup.y * workgroups.x + workgroup.x;
-    if row >= size.x {
-        return;
-    }
+    let row = (workgroup.y * workgroups.x + workgroup.x) * (64u / LANES) + i / LANES;
+    let lane = i % LANES;
+    // Beyond the last row there is nothing to do.
+    let width = select(0u, size.y, row < size.x);
     let start = row * size.y;
     var sum = 0.0;
-    for (var c = i; c < size.y; c += 64u) {
+    for (var c = lane; c < width; c += LANES) {
         let v = x[start + c];
         sum += dot(v, v);
     }
-    squares[i] = sum;
-    workgroupBarrier();
-    // Everyone adds up all of them: one barrier, where a tree has six.
-    sum = 0.0;
-    for (var k = 0u; k < 64u; k++) {
-        sum += squares[k];
+    if LANES > 1u {
+        squares[i] = sum;
+        workgroupBarrier();
+        // Everyone adds up all of a row: one barrier, where a tree has six.
+        sum = 0.0;
+        for (var k = i - lane; k < i - lane + LANES; k++) {
+            sum += squares[k];
+        }
     }
     let r = inverseSqrt(sum / f32(4u * size.y) + bitcast<f32>(size.z));
-    for (var c = i; c < size.y; c += 64u) {
+    for (var c = lane; c < width; c += LANES) {
         y[start + c] = x[start + c] * r * weight[c];
     }
 }

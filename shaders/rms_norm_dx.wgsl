@@ -9,7 +9,9 @@
 // Contiguous f32, four at a time: the width is a multiple of 4.
 //
 // Launch
-//   a workgroup for each row, in a grid of any width
+//   ⌈rows LANES / 64⌉ workgroups, in a grid of any width: LANES invocations share a row, as in `rms_norm.wgsl`
+
+const LANES = {{ lanes }}u;
 
 @group(0) @binding(0) var<storage, {{ input_access }}> x: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, {{ input_access }}> weight: array<vec4<f32>>;
@@ -26,26 +28,28 @@ fn main(
     @builtin(num_workgroups) workgroups: vec3<u32>,
     @builtin(local_invocation_index) i: u32,
 ) {
-    let row = workgroup.y * workgroups.x + workgroup.x;
-    if row >= size.x {
-        return;
-    }
+    let row = (workgroup.y * workgroups.x + workgroup.x) * (64u / LANES) + i / LANES;
+    let lane = i % LANES;
+    // Beyond the last row there is nothing to do.
+    let width = select(0u, size.y, row < size.x);
     let start = row * size.y;
     var sum = vec2<f32>();
-    for (var c = i; c < size.y; c += 64u) {
+    for (var c = lane; c < width; c += LANES) {
         let v = x[start + c];
         sum += vec2<f32>(dot(v, v), dot(v, dy[start + c] * weight[c]));
     }
-    sums[i] = sum;
-    workgroupBarrier();
-    sum = vec2<f32>();
-    for (var k = 0u; k < 64u; k++) {
-        sum += sums[k];
+    if LANES > 1u {
+        sums[i] = sum;
+        workgroupBarrier();
+        sum = vec2<f32>();
+        for (var k = i - lane; k < i - lane + LANES; k++) {
+            sum += sums[k];
+        }
     }
     let mean = sum / f32(4u * size.y);
     let r = inverseSqrt(mean.x + bitcast<f32>(size.z));
     let pull = r * r * mean.y;
-    for (var c = i; c < size.y; c += 64u) {
+    for (var c = lane; c < width; c += LANES) {
         dx[start + c] = r * (dy[start + c] * weight[c] - x[start + c] * pull);
     }
 }

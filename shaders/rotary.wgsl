@@ -5,18 +5,19 @@
 //   1  cosines  (batch or 1) × seq × half
 //   2  sines    likewise
 //   3  y        batch × seq × heads × 2 half, written whole, never read
-//   4  numbers  (pairs in all, heads, seq, half), (numbers between rows of the batch of x, between heads, between
-//               positions, 1 if each row of the batch has angles of its own), (bits of what sines are multiplied by:
-//               1 forth, −1 back, 0, 0, 0)
-// f32; a half of any size.
+//   4  numbers  (pairs in all, heads, seq, half), (distance of rows of the batch of x, of heads, of positions, 1 if each
+//               row of the batch has angles of its own), (bits of what sines are multiplied by: 1 forth, −1 back, 0, 0, 0)
+// f32, one or four at a time, in which pairs, halves and distances are counted.
 //
 // Launch
 //   ⌈pairs / 64⌉ workgroups, in a grid of any width
 
-@group(0) @binding(0) var<storage, {{ input_access }}> x: array<f32>;
-@group(0) @binding(1) var<storage, {{ input_access }}> cosines: array<f32>;
-@group(0) @binding(2) var<storage, {{ input_access }}> sines: array<f32>;
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+alias Part = {{ part }};
+
+@group(0) @binding(0) var<storage, {{ input_access }}> x: array<Part>;
+@group(0) @binding(1) var<storage, {{ input_access }}> cosines: array<Part>;
+@group(0) @binding(2) var<storage, {{ input_access }}> sines: array<Part>;
+@group(0) @binding(3) var<storage, read_write> y: array<Part>;
 @group(0) @binding(4) var<storage, read> numbers: array<vec4<u32>, 3>;
 
 @compute @workgroup_size(64)

@@ -7,7 +7,9 @@
 // Contiguous f32 of any length.
 //
 // Launch
-//   64 workgroups
+//   LANES workgroups: LANES invocations share one of the 64 places, as those of `rms_norm.wgsl` share a row
+
+const LANES = {{ lanes }}u;
 
 @group(0) @binding(0) var<storage, {{ input_access }}> x: array<f32>;
 @group(0) @binding(1) var<storage, read_write> sums: array<f32>;
@@ -17,17 +19,19 @@ var<workgroup> parts: array<f32, 64>;
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) i: u32) {
+    let lane = i % LANES;
     var sum = 0.0;
-    for (var at = workgroup.x * 64u + i; at < size.x; at += 4096u) {
+    for (var at = workgroup.x * 64u + i; at < size.x; at += 64u * LANES) {
         sum += x[at] * x[at];
     }
-    parts[i] = sum;
-    workgroupBarrier();
-    if i == 0u {
-        sum = 0.0;
-        for (var k = 0u; k < 64u; k++) {
-            sum += parts[k];
+    if LANES > 1u {
+        parts[i] = sum;
+        workgroupBarrier();
+    }
+    if lane == 0u {
+        for (var k = 1u; k < LANES; k++) {
+            sum += parts[i + k];
         }
-        sums[size.y + workgroup.x] = sum;
+        sums[size.y + workgroup.x * (64u / LANES) + i / LANES] = sum;
     }
 }

@@ -38,6 +38,22 @@ pub fn is_software(tensor: &CubeTensor) -> bool {
     tensor.client.properties().identity.physical.is_none()
 }
 
+/// Invocations that share a row of `items` where `tensor` is: a power of two, at most a workgroup.
+pub fn lanes(tensor: &CubeTensor, items: u32) -> u32 {
+    if is_software(tensor) { lanes_of_software(items) } else { lanes_of_gpu(items) }
+}
+
+/// The fewest that cover the row at once.
+pub fn lanes_of_gpu(items: u32) -> u32 {
+    items.clamp(1, INVOCATIONS).next_power_of_two()
+}
+
+/// One, which waits for no other, unless the row is so long that going through it twice would come near the 65,535 turns
+/// after which llvmpipe ends the loops of an invocation.
+pub fn lanes_of_software(items: u32) -> u32 {
+    items.div_ceil(1 << 14).clamp(1, INVOCATIONS).next_power_of_two()
+}
+
 /// Room for an output, where `like` is.
 pub fn room(like: &CubeTensor, shape: impl Into<Shape>) -> CubeTensor {
     empty_device_contiguous_dtype(like.client.clone(), like.device.clone(), shape.into(), DType::F32)
@@ -73,15 +89,15 @@ pub struct Shader {
     name: &'static str,
     text: Vec<&'static str>,
     constants: Vec<(&'static str, String)>,
-    /// What a line with `$c` stands for: so many lines, each with its number. Accumulators that are named variables stay
-    /// in registers, where an array that is indexed may not.
-    lines: u32,
+    /// A place such as `$c`, and how many lines a line with it stands for, each with its number. Accumulators that are named
+    /// variables stay in registers, where an array that is indexed may not.
+    lines: Vec<(&'static str, u32)>,
 }
 
 impl Shader {
     /// A file of `shaders/`, and its name.
     pub fn new(name: &'static str, text: &'static str) -> Self {
-        Self { name, text: vec![text], constants: Vec::new(), lines: 1 }
+        Self { name, text: vec![text], constants: Vec::new(), lines: Vec::new() }
     }
 
     /// More text behind it. What is added is to follow from the constants, which tell pipelines apart.
@@ -96,9 +112,9 @@ impl Shader {
         self
     }
 
-    /// A line with `$c` in it stands for `lines` lines, each with its number in that place.
-    pub fn unrolled(mut self, lines: u32) -> Self {
-        self.lines = lines;
+    /// A line with `place` in it stands for `lines` lines, each with its number there.
+    pub fn unrolled(mut self, place: &'static str, lines: u32) -> Self {
+        self.lines.push((place, lines));
         self
     }
 
@@ -126,11 +142,14 @@ impl Shader {
 
 impl KernelSource for Shader {
     fn source(&self) -> SourceTemplate {
-        let each = |line: &str| match line.contains("$c") {
-            true => (0..self.lines).map(|c| line.replace("$c", &c.to_string())).collect(),
-            false => vec![line.to_string()],
-        };
-        let lines: Vec<String> = self.text.iter().flat_map(|text| text.lines()).flat_map(each).collect();
+        let mut lines: Vec<String> = self.text.iter().flat_map(|text| text.lines()).map(str::to_string).collect();
+        for (place, count) in &self.lines {
+            let each = |line: String| match line.contains(place) {
+                true => (0..*count).map(|i| line.replace(place, &i.to_string())).collect(),
+                false => vec![line],
+            };
+            lines = lines.into_iter().flat_map(each).collect();
+        }
         let whole = SourceTemplate::new(lines.join("\n"));
         // Natively tensors share buffers, and a buffer cannot be bound for reading and for writing at once. In a
         // browser each has its own, and one that is bound twice, as in `x xᵀ`, may not be bound for writing.
@@ -140,7 +159,7 @@ impl KernelSource for Shader {
     }
 
     fn id(&self) -> KernelId {
-        KernelId::new::<Self>().info((self.name, self.constants.clone(), self.lines))
+        KernelId::new::<Self>().info((self.name, self.constants.clone(), self.lines.clone()))
     }
 
     fn lang(&self) -> &'static str {
@@ -166,12 +185,20 @@ mod tests {
         assert_eq!(shader("a", 3).id(), shader("a", 3).id());
         assert_ne!(shader("a", 3).id(), shader("a", 4).id());
         assert_ne!(shader("a", 3).id(), shader("b", 3).id());
-        assert_ne!(shader("a", 3).id(), shader("a", 3).unrolled(2).id());
+        assert_ne!(shader("a", 3).id(), shader("a", 3).unrolled("$c", 2).id());
     }
 
     #[test]
     fn lines_are_unrolled() {
-        let shader = Shader::new("a", "let sum = 0.0\n+ x$c * y[$c]\n;").unrolled(2);
+        let shader = Shader::new("a", "let sum = 0.0\n+ x$c * y[$c]\n;").unrolled("$c", 2);
         assert_eq!(shader.source().complete(), "let sum = 0.0\n+ x0 * y[0]\n+ x1 * y[1]\n;");
+        let shader = Shader::new("a", "x$c_$e\ny$e").unrolled("$c", 2).unrolled("$e", 2);
+        assert_eq!(shader.source().complete(), "x0_0\nx0_1\nx1_0\nx1_1\ny0\ny1");
+    }
+
+    #[test]
+    fn lanes_cover_a_row_or_are_a_workgroup() {
+        assert_eq!([0, 1, 2, 16, 17, 64, 65, u32::MAX].map(lanes_of_gpu), [1, 1, 2, 16, 32, 64, 64, 64]);
+        assert_eq!([0, 512, 16_384, 16_385, 152_000, u32::MAX].map(lanes_of_software), [1, 1, 1, 2, 16, 64]);
     }
 }

@@ -1,5 +1,6 @@
-//! Attention by `shaders/attention.wgsl` and its gradients by `shaders/attention_dq.wgsl` and `attention_dkv.wgsl`. Heads
-//! are read where they lie, and written so that those of a position lie side by side, as the projections have them.
+//! Attention by `shaders/attention.wgsl` and its gradients by `shaders/attention_dq.wgsl` and `attention_dkv.wgsl`, or by
+//! their versions for software adapters. Heads are read where they lie, and written so that those of a position lie side
+//! by side, as the projections have them.
 
 use burn::backend::TensorMetadata;
 use burn::backend::ops::FloatTensorOps;
@@ -9,10 +10,12 @@ use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::reference::{self, AttentionOps};
-use crate::shader::{Bound, INVOCATIONS, SIDE, Shader, room, strides, suit};
+use crate::shader::{Bound, INVOCATIONS, SIDE, Shader, is_software, room, strides, suit};
 
 /// Vectors of four in the widest head that invocations hold in registers.
 const WIDEST: u32 = 32;
+/// Queries, or keys, that an invocation has on a software adapter.
+const MANY: u32 = 4;
 
 /// An operand as the shaders read it, and the vectors between its rows of the batch, heads and positions.
 struct Operand {
@@ -32,6 +35,7 @@ impl Operand {
 }
 
 /// The sides of the operands.
+#[derive(Clone, Copy)]
 struct Sides {
     batch: u32,
     heads: u32,
@@ -40,6 +44,8 @@ struct Sides {
     keys: u32,
     /// Vectors of four in a head.
     vectors: u32,
+    /// Queries, or keys, of an invocation; more than one by the shaders for software adapters.
+    each: u32,
 }
 
 impl Sides {
@@ -51,7 +57,8 @@ impl Sides {
         let [batch, heads, seq, width] = [0, 1, 2, 3].map(|side| q.shape()[side] as u32);
         let [kv_heads, keys] = [1, 2].map(|side| k.shape()[side] as u32);
         let fits = width.is_multiple_of(4) && width / 4 <= WIDEST && batch.max(heads) <= SIDE;
-        fits.then_some(Self { batch, heads, kv_heads, seq, keys, vectors: width / 4 })
+        let each = if is_software(q) { MANY } else { 1 };
+        fits.then_some(Self { batch, heads, kv_heads, seq, keys, vectors: width / 4, each })
     }
 
     /// The numbers of the shaders.
@@ -63,8 +70,17 @@ impl Sides {
         numbers
     }
 
-    fn shader(&self, name: &'static str, text: &'static str) -> Shader {
-        Shader::new(name, text).with("vectors", self.vectors).unrolled(self.vectors)
+    /// Of the texts for an invocation with one query or key, and with many.
+    fn shader(&self, name: &'static str, one: &'static str, many: &'static str) -> Shader {
+        Shader::new(name, if self.each == 1 { one } else { many })
+            .with("vectors", self.vectors)
+            .with("each", self.each)
+            .unrolled("$c", self.vectors)
+            .unrolled("$e", self.each)
+    }
+
+    fn workgroups(&self, positions: u32, heads: u32) -> [u32; 3] {
+        [positions.div_ceil(INVOCATIONS * self.each), heads, self.batch]
     }
 
     /// Room for `[batch, heads, positions, width]` that lies in memory with the heads of a position side by side.
@@ -84,7 +100,9 @@ fn attend(sides: &Sides, q: CubeTensor, k: CubeTensor, v: CubeTensor, first: Cub
     let rows_apart = if first.shape()[0] > 1 { sides.seq } else { 0 };
     let y = sides.room(&q.tensor, sides.seq, sides.heads);
     let kept = room(&q.tensor, [sides.batch, sides.heads, sides.seq, 4].map(|side| side as usize));
-    sides.shader("attention", include_str!("../../../../shaders/attention.wgsl")).launch(
+    let one = include_str!("../../../../shaders/attention.wgsl");
+    let many = include_str!("../../../../shaders/attention_many.wgsl");
+    sides.shader("attention", one, many).launch(
         &[
             Bound::In(&q.tensor),
             Bound::In(&k.tensor),
@@ -94,9 +112,37 @@ fn attend(sides: &Sides, q: CubeTensor, k: CubeTensor, v: CubeTensor, first: Cub
             Bound::Out(&kept),
         ],
         &sides.numbers(rows_apart, [&q, &k, &v]),
-        [sides.seq.div_ceil(INVOCATIONS), sides.heads, sides.batch],
+        sides.workgroups(sides.seq, sides.heads),
     );
     (heads_first(y), kept)
+}
+
+/// The gradients of q, k and v, of the output, its gradient, and what [`attend`] has kept.
+fn gradients(
+    sides: &Sides,
+    [q, k, v, y, dy]: [CubeTensor; 5],
+    kept: &CubeTensor,
+) -> (CubeTensor, CubeTensor, CubeTensor) {
+    let [q, k, v, y, dy] = [q, k, v, y, dy].map(Operand::new);
+    let like = &q.tensor;
+    let dq = sides.room(like, sides.seq, sides.heads);
+    let [dk, dv] = [0, 1].map(|_| sides.room(like, sides.keys, sides.kv_heads));
+    let shared = [&q, &k, &v].map(|operand| Bound::In(&operand.tensor));
+    let one = include_str!("../../../../shaders/attention_dq.wgsl");
+    let many = include_str!("../../../../shaders/attention_dq_many.wgsl");
+    sides.shader("attention_dq", one, many).launch(
+        &[&shared[..], &[Bound::In(&y.tensor), Bound::In(&dy.tensor), Bound::InOut(kept), Bound::Out(&dq)]].concat(),
+        &sides.numbers(0, [&q, &k, &v, &y, &dy]),
+        sides.workgroups(sides.seq, sides.heads),
+    );
+    let one = include_str!("../../../../shaders/attention_dkv.wgsl");
+    let many = include_str!("../../../../shaders/attention_dkv_many.wgsl");
+    sides.shader("attention_dkv", one, many).launch(
+        &[&shared[..], &[Bound::In(&dy.tensor), Bound::In(kept), Bound::Out(&dk), Bound::Out(&dv)]].concat(),
+        &sides.numbers(0, [&q, &k, &v, &dy]),
+        sides.workgroups(sides.keys, sides.kv_heads),
+    );
+    (heads_first(dq), heads_first(dk), heads_first(dv))
 }
 
 impl AttentionOps for CubeBackend {
@@ -134,33 +180,19 @@ impl AttentionOps for CubeBackend {
         let Some(sides) = Sides::of(&q, &k, &v).filter(|_| by_shader && suit([&y, &dy])) else {
             return reference::backward::<Self>(q, k, v, kept, y, dy);
         };
-        let [q, k, v, y, dy] = [q, k, v, y, dy].map(Operand::new);
-        let like = &q.tensor;
-        let dq = sides.room(like, sides.seq, sides.heads);
-        let [dk, dv] = [0, 1].map(|_| sides.room(like, sides.keys, sides.kv_heads));
-        let shared = [&q, &k, &v].map(|operand| Bound::In(&operand.tensor));
-        sides.shader("attention_dq", include_str!("../../../../shaders/attention_dq.wgsl")).launch(
-            &[&shared[..], &[Bound::In(&y.tensor), Bound::In(&dy.tensor), Bound::InOut(&kept), Bound::Out(&dq)]]
-                .concat(),
-            &sides.numbers(0, [&q, &k, &v, &y, &dy]),
-            [sides.seq.div_ceil(INVOCATIONS), sides.heads, sides.batch],
-        );
-        sides.shader("attention_dkv", include_str!("../../../../shaders/attention_dkv.wgsl")).launch(
-            &[&shared[..], &[Bound::In(&dy.tensor), Bound::In(&kept), Bound::Out(&dk), Bound::Out(&dv)]].concat(),
-            &sides.numbers(0, [&q, &k, &v, &dy]),
-            [sides.keys.div_ceil(INVOCATIONS), sides.kv_heads, sides.batch],
-        );
-        (heads_first(dq), heads_first(dk), heads_first(dv))
+        gradients(&sides, [q, k, v, y, dy], &kept)
     }
 }
 
 #[cfg(all(test, feature = "wgpu"))]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::testing::{assert_close, of_values, on_device, wgpu};
 
-    /// Against the reference: heads of one vector and of sixteen, alone and in groups, after a past, beyond a workgroup, in
-    /// rows of several texts; inputs in order and as views; scores of hundreds too, which f32 rounds by 1e-5.
+    /// Against the reference, in the form for each kind of adapter: heads of one vector and of sixteen, alone and in groups,
+    /// after a past, beyond a workgroup, in rows of several texts; inputs in order and as views; scores of hundreds too,
+    /// which f32 rounds by 1e-5.
     #[test]
     fn values_and_gradients_are_the_references() {
         let Some(device) = wgpu() else { return };
@@ -194,25 +226,28 @@ mod tests {
                 let name =
                     format!("{batch} × {heads} over {kv_heads}, {seq} after {past}, {width}, ±{most}, {texts} texts");
 
-                let (y, kept) = CubeBackend::attention_to_keep(q.clone(), k.clone(), v.clone(), first.clone());
-                assert_eq!(kept.shape().num_dims(), 4, "{name}: by the shader");
+                let whole = Sides::of(&q, &k, &v).unwrap();
                 let want = reference::forward::<CubeBackend>(q.clone(), k.clone(), v.clone(), first.clone());
-                assert_close(y.clone(), want, 2e-5, 1e-3, &name);
-
-                let dys = (y, dy);
-                let (dq, dk, dv) = CubeBackend::attention_backward(
+                let (want_q, want_k, want_v) = reference::backward::<CubeBackend>(
                     q.clone(),
                     k.clone(),
                     v.clone(),
-                    kept,
-                    dys.0.clone(),
-                    dys.1.clone(),
+                    first.clone(),
+                    want.clone(),
+                    dy.clone(),
                 );
-                let (want_q, want_k, want_v) = reference::backward::<CubeBackend>(q, k, v, first, dys.0, dys.1);
                 // Where one key takes all, p ⊙ (dp − Σ) cancels numbers as large as dp, which then meet k and q.
                 let among = (most * most * most * width as f32 / 10.0).max(1.0);
-                for (got, want, of) in [(dq, want_q, "dq"), (dk, want_k, "dk"), (dv, want_v, "dv")] {
-                    assert_close(got, want, 5e-5, among, &format!("{of} of {name}"));
+                for each in [1, MANY] {
+                    let sides = Sides { each, ..whole };
+                    let name = format!("{name}, {each} to an invocation");
+                    let [q, k, v, dy] = [&q, &k, &v, &dy].map(CubeTensor::clone);
+                    let (y, kept) = attend(&sides, q.clone(), k.clone(), v.clone(), first.clone());
+                    assert_close(y.clone(), want.clone(), 2e-5, 1e-3, &name);
+                    let (dq, dk, dv) = gradients(&sides, [q, k, v, y, dy], &kept);
+                    for (got, want, of) in [(dq, &want_q, "dq"), (dk, &want_k, "dk"), (dv, &want_v, "dv")] {
+                        assert_close(got, want.clone(), 5e-5, among, &format!("{of} of {name}"));
+                    }
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! The norm by `shaders/rms_norm.wgsl` and its gradient by `shaders/rms_norm_dx.wgsl`, a workgroup a row.
+//! The norm by `shaders/rms_norm.wgsl` and its gradient by `shaders/rms_norm_dx.wgsl`, a row by one or more invocations.
 
 use burn::backend::TensorMetadata;
 use burn::backend::tensor::FloatTensor;
@@ -7,7 +7,7 @@ use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::reference::{self, RmsNormOps};
-use crate::shader::{Bound, Shader, grid, room, suit};
+use crate::shader::{Bound, INVOCATIONS, Shader, grid, lanes, room, suit};
 
 /// The numbers of the shaders, if they can take rows of this tensor.
 fn size(x: &CubeTensor, weight: &CubeTensor, eps: f64) -> Option<[u32; 4]> {
@@ -16,17 +16,33 @@ fn size(x: &CubeTensor, weight: &CubeTensor, eps: f64) -> Option<[u32; 4]> {
     fits.then(|| [(x.shape().num_elements() / width) as u32, (width / 4) as u32, (eps as f32).to_bits(), 0])
 }
 
+fn forward(x: CubeTensor, weight: CubeTensor, size: [u32; 4], lanes: u32) -> CubeTensor {
+    let [x, weight] = [x, weight].map(into_contiguous);
+    let y = room(&x, x.shape());
+    Shader::new("rms_norm", include_str!("../../../../shaders/rms_norm.wgsl")).with("lanes", lanes).launch(
+        &[Bound::In(&x), Bound::In(&weight), Bound::Out(&y)],
+        &size,
+        grid(size[0].div_ceil(INVOCATIONS / lanes)),
+    );
+    y
+}
+
+fn dx(x: CubeTensor, weight: CubeTensor, dy: CubeTensor, size: [u32; 4], lanes: u32) -> CubeTensor {
+    let [x, weight, dy] = [x, weight, dy].map(into_contiguous);
+    let dx = room(&x, x.shape());
+    Shader::new("rms_norm_dx", include_str!("../../../../shaders/rms_norm_dx.wgsl")).with("lanes", lanes).launch(
+        &[Bound::In(&x), Bound::In(&weight), Bound::In(&dy), Bound::Out(&dx)],
+        &size,
+        grid(size[0].div_ceil(INVOCATIONS / lanes)),
+    );
+    dx
+}
+
 impl RmsNormOps for CubeBackend {
     fn rms_norm_forward(x: FloatTensor<Self>, weight: FloatTensor<Self>, eps: f64) -> FloatTensor<Self> {
         let Some(size) = size(&x, &weight, eps) else { return reference::forward::<Self>(x, weight, eps) };
-        let [x, weight] = [x, weight].map(into_contiguous);
-        let y = room(&x, x.shape());
-        Shader::new("rms_norm", include_str!("../../../../shaders/rms_norm.wgsl")).launch(
-            &[Bound::In(&x), Bound::In(&weight), Bound::Out(&y)],
-            &size,
-            grid(size[0]),
-        );
-        y
+        let lanes = lanes(&x, size[1]);
+        forward(x, weight, size, lanes)
     }
 
     fn rms_norm_dx(
@@ -38,40 +54,51 @@ impl RmsNormOps for CubeBackend {
         let Some(size) = size(&x, &weight, eps).filter(|_| suit([&dy])) else {
             return reference::dx::<Self>(x, weight, dy, eps);
         };
-        let [x, weight, dy] = [x, weight, dy].map(into_contiguous);
-        let dx = room(&x, x.shape());
-        Shader::new("rms_norm_dx", include_str!("../../../../shaders/rms_norm_dx.wgsl")).launch(
-            &[Bound::In(&x), Bound::In(&weight), Bound::In(&dy), Bound::Out(&dx)],
-            &size,
-            grid(size[0]),
-        );
-        dx
+        let lanes = lanes(&x, size[1]);
+        dx(x, weight, dy, size, lanes)
     }
 }
 
 #[cfg(all(test, feature = "wgpu"))]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::shader::lanes_of_gpu;
     use crate::testing::{assert_close, on_device, wgpu};
 
-    /// Against the reference: widths below and above a workgroup, one that is left to the reference, small and large rows.
+    /// Against the reference, in the form for each kind of adapter: widths below and above a workgroup, small and large
+    /// rows.
     #[test]
     fn values_and_gradients_are_the_references() {
         let Some(device) = wgpu() else { return };
-        for (rows, width) in [(1, 4), (3, 64), (2, 260), (70_000, 4), (5, 7), (2, 576)] {
+        for (rows, width) in [(1, 4), (3, 64), (2, 260), (70_000, 4), (65, 28), (2, 576)] {
             for most in [1e-3, 1.0, 1e3] {
                 let x = on_device([1, rows, width], 1, most, &device);
                 let weight = on_device([width], 2, 2.0, &device);
                 let dy = on_device([1, rows, width], 3, 1.0, &device);
                 let name = format!("{rows} × {width}, ±{most}");
-                let y = CubeBackend::rms_norm_forward(x.clone(), weight.clone(), 1e-6);
+                let size = size(&x, &weight, 1e-6).unwrap();
                 let want = reference::forward::<CubeBackend>(x.clone(), weight.clone(), 1e-6);
-                // Sums of 576 squares in another order, and a root.
-                assert_close(y, want, 1e-5, 1e-3, &name);
-                let dx = CubeBackend::rms_norm_dx(x.clone(), weight.clone(), dy.clone(), 1e-6);
-                let want = reference::dx::<CubeBackend>(x, weight, dy, 1e-6);
-                assert_close(dx, want, 2e-5, 1e-3, &format!("gradient of {name}"));
+                let want_dx = reference::dx::<CubeBackend>(x.clone(), weight.clone(), dy.clone(), 1e-6);
+                for lanes in [1, lanes_of_gpu(size[1])] {
+                    let name = format!("{name}, {lanes} lanes");
+                    let y = forward(x.clone(), weight.clone(), size, lanes);
+                    // Sums of 576 squares in another order, and a root.
+                    assert_close(y, want.clone(), 1e-5, 1e-3, &name);
+                    let dx = dx(x.clone(), weight.clone(), dy.clone(), size, lanes);
+                    assert_close(dx, want_dx.clone(), 2e-5, 1e-3, &format!("gradient of {name}"));
+                }
             }
         }
+    }
+
+    /// Widths that are no multiple of 4 are the reference's.
+    #[test]
+    fn odd_widths_are_left_to_the_reference() {
+        let Some(device) = wgpu() else { return };
+        let (x, weight) = (on_device([1, 5, 7], 1, 1.0, &device), on_device([7], 2, 2.0, &device));
+        assert_eq!(size(&x, &weight, 1e-6), None);
+        let y = CubeBackend::rms_norm_forward(x.clone(), weight.clone(), 1e-6);
+        assert_close(y, reference::forward::<CubeBackend>(x, weight, 1e-6), 1e-6, 1e-3, "5 × 7");
     }
 }

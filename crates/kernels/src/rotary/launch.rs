@@ -31,12 +31,16 @@ fn turned(x: CubeTensor, cos: CubeTensor, sin: CubeTensor, sign: f32) -> CubeTen
     let (x, strides) = strides(x);
     let [batch, heads, seq, head_dim] = [0, 1, 2, 3].map(|side| x.shape()[side]);
     let y = room(&x, [batch, seq, heads, head_dim]);
-    let pairs = (x.shape().num_elements() / 2) as u32;
+    let half = (head_dim / 2) as u32;
+    let fours = strides.iter().chain([&half]).all(|numbers| numbers.is_multiple_of(4));
+    let (part, count) = if fours { ("vec4<f32>", 4) } else { ("f32", 1) };
+    let pairs = (x.shape().num_elements() / 2) as u32 / count;
     let each_row = u32::from(cos.shape()[0] > 1);
-    let size = [pairs, heads as u32, seq as u32, (head_dim / 2) as u32];
-    Shader::new("rotary", include_str!("../../../../shaders/rotary.wgsl")).launch(
+    let size = [pairs, heads as u32, seq as u32, half / count];
+    let [row, head, position] = strides.map(|stride| stride / count);
+    Shader::new("rotary", include_str!("../../../../shaders/rotary.wgsl")).with("part", part).launch(
         &[Bound::In(&x), Bound::In(&cos), Bound::In(&sin), Bound::Out(&y)],
-        &[size, [strides[0], strides[1], strides[2], each_row], [sign.to_bits(), 0, 0, 0]].concat(),
+        &[size, [row, head, position, each_row], [sign.to_bits(), 0, 0, 0]].concat(),
         grid(pairs.div_ceil(INVOCATIONS)),
     );
     CubeBackend::float_swap_dims(y, 1, 2)
