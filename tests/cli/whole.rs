@@ -58,6 +58,16 @@ fn a_run_and_what_is_done_with_it() {
     assert_eq!((marks["rows"].as_u64(), marks["questions"].as_u64()), (Some(3), Some(3)));
     assert!(marks["loss"].as_f64().unwrap() > 0.0);
 
+    // On a base of 8 bits: the run says so, goes on from its file, and its adapter answers on either base.
+    let few = dir.path().join("few");
+    done(&[&SHORT[..], &["--steps", "2", "--base-dtype", "int8", "--packing", "false", "--out", path(&few)]].concat());
+    let config = fs::read_to_string(few.join("run.toml")).unwrap();
+    assert!(config.contains("base_dtype = \"int8\"") && config.contains("packing = false"), "{config}");
+    for dtype in ["int8", "f32"] {
+        let answer = done(&[&["generate", "--adapter", path(&few), "--base-dtype", dtype], &prompt[..]].concat());
+        assert!(!answer.trim().is_empty(), "{dtype}");
+    }
+
     for (what, kind) in
         [(path(&merged), "model"), (path(&out), "adapter"), ("example", "dataset"), ("starter", "model")]
     {

@@ -11,8 +11,8 @@ use stratune_tests::runs::Witness;
 const STARTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/session/assets/starter");
 
 /// The last validation loss of a run on `rows` with the page's settings.
-pub async fn validation_loss(rows: &str, steps: usize, interval: usize) -> f64 {
-    let mut config = RunConfig { ist: IstConfig::preset(IstMode::Practical), ..RunConfig::default() };
+pub async fn validation_loss(rows: &str, steps: usize, interval: usize, base_dtype: BaseDtype) -> f64 {
+    let mut config = RunConfig { ist: IstConfig::preset(IstMode::Practical), base_dtype, ..RunConfig::default() };
     config.ist.interval = interval;
     config.train.learning_rate = 5e-3;
     config.train.steps = steps;
@@ -20,7 +20,7 @@ pub async fn validation_loss(rows: &str, steps: usize, interval: usize) -> f64 {
     config.train.sample_prompts = vec!["none".into()];
     let opened = open_device(DeviceChoice::Cpu).await.unwrap();
     let folder = Rc::new(DiskFolder::new(STARTER).unwrap());
-    let base = Base::load(folder, "starter", BaseDtype::F32, &opened.device, &mut |_| {}).await.unwrap();
+    let base = Base::load(folder, "starter", config.base_dtype, &opened.device, &mut |_| {}).await.unwrap();
     let file = SourceFile { name: "rows.jsonl".into(), bytes: rows.as_bytes().to_vec() };
     let dataset = load(&[file], &config.data, &base.tokenizer, base.context(), config.train.seed).unwrap();
     let mut run = trainer(config, &base, Rc::new(dataset), None).await.unwrap();
