@@ -142,7 +142,7 @@ fn seen(config: &RunConfig) -> Seen {
     let lasting = witness.events.iter().filter(|e| !matches!(e, Event::Begun { .. }));
     let events = lasting
         .map(|event| {
-            let mut event = serde_json::to_value(event).unwrap();
+            let mut event: Value = serde_json::from_str(&event.line()).unwrap();
             for clock in ["tokens_per_second", "seconds_left", "seconds", "memory_bytes"] {
                 event.as_object_mut().unwrap().remove(clock);
             }

@@ -7,9 +7,7 @@ use stratune_protocol::{EndReason, Event, Problem};
 
 /// One event as a line of JSON.
 pub fn event(event: &Event) {
-    if let Ok(line) = serde_json::to_string(event) {
-        println!("{line}");
-    }
+    println!("{}", event.line());
 }
 
 /// What went wrong, where, and what next.

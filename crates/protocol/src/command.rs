@@ -7,7 +7,7 @@ use crate::{BaseDtype, DataConfig, DeviceChoice, RunConfig};
 /// What a front end asks of an engine. Over a worker's port each is one JSON string; files travel beside it in the
 /// message as [`Asset`]s by name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "command", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Command {
     /// Choose the device, test it, say which it is. Answer: [`Event::Ready`](crate::Event::Ready).
     Start {

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use burn::tensor::Device;
 use stratune_data::{Template, Tokenizer};
-use stratune_models::llama::{Stored, Weights};
+use stratune_models::llama::{Arriving, Weights};
 use stratune_models::{Llama, LlamaConfig};
 use stratune_protocol::{BaseDtype, Event, ModelReport, Problem};
 use stratune_store::{Folder, ModelFolder};
@@ -87,7 +87,10 @@ pub async fn read_tokenizer(
     Ok((tokenizer, (json, config_json)))
 }
 
-/// The model of a folder, read a tensor at a time: the host holds one of them at once.
+/// Numbers of a packed matrix that are floats on the host at once.
+const PIECE: usize = 4 << 20;
+
+/// The model of a folder, read a tensor at a time, and a matrix that is packed some rows at a time.
 ///
 /// # Errors
 /// A tensor is missing, damaged, or of another shape than `config.json` says.
@@ -115,9 +118,16 @@ pub async fn read_model(
                 return Err(Problem::input(what).at(files.label()).next("use a complete model folder"));
             }
         }
-        let host = files.tensor(&name).await?;
-        let stored = Stored::new(&name, &host.shape, host.data, dtype, device);
-        weights.insert(name, stored);
+        let mut arriving = Arriving::new(&name, &shape, dtype);
+        let count: usize = shape.iter().product();
+        let piece = match (&arriving, &shape[..]) {
+            (Arriving::Packed(_), &[_, columns]) => (PIECE / columns.max(1)).max(1) * columns.max(1),
+            _ => count.max(1),
+        };
+        for from in (0..count).step_by(piece) {
+            arriving.add(files.numbers(&name, from..(from + piece).min(count)).await?);
+        }
+        weights.insert(name, arriving.finish(device));
         emit(Event::Progress { what: format!("reading {}", files.label()), done: done as u64 + 1, total });
     }
     Llama::from_weights(config, weights, device)

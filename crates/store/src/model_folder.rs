@@ -1,6 +1,7 @@
 //! A model folder in Hugging Face form, opened by its headers: weights are read one tensor at a time.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::rc::Rc;
 
 use serde::Deserialize;
@@ -107,6 +108,13 @@ impl ModelFolder {
 
     /// Reads one tensor, and no other byte of its file.
     pub async fn tensor(&self, name: &str) -> Result<HostTensor, Problem> {
+        let shape = self.shape(name).map(<[usize]>::to_vec).unwrap_or_default();
+        let count = shape.iter().product();
+        Ok(HostTensor { data: self.numbers(name, 0..count).await?, shape })
+    }
+
+    /// Reads some of a tensor's numbers, counted in row-major order and all of them there.
+    pub async fn numbers(&self, name: &str, range: Range<usize>) -> Result<Vec<f32>, Problem> {
         let Some(Located { shard, data_start, entry }) = self.tensors.get(name) else {
             return Err(Problem::input(format!("the model has no tensor '{name}'"))
                 .at(self.label())
@@ -114,9 +122,9 @@ impl ModelFolder {
         };
         let at = place(&*self.folder, shard);
         let stored = entry.stored(name, &at)?;
-        let (begin, end) = entry.data_offsets;
-        let bytes = self.folder.read(shard, Some(data_start + begin..data_start + end)).await?;
-        Ok(HostTensor { shape: entry.shape.clone(), data: stored.decode(&bytes, name, &at)? })
+        let place = |number: usize| data_start + entry.data_offsets.0 + (number * stored.bytes()) as u64;
+        let bytes = self.folder.read(shard, Some(place(range.start)..place(range.end))).await?;
+        stored.decode(&bytes, range.start, name, &at)
     }
 
     /// `tokenizer.json`, and `tokenizer_config.json` if there is one. A template in a file of its own,
@@ -263,7 +271,9 @@ mod tests {
                 let reference = ::safetensors::SafeTensors::deserialize(&bytes).unwrap();
                 let view = reference.tensor(&tensor_name).unwrap();
                 let stored = Stored::from_dtype(&view.dtype().to_string()).unwrap();
-                assert_eq!(stored.decode(view.data(), "", "").unwrap(), tensor.data, "{name} {tensor_name}");
+                assert_eq!(stored.decode(view.data(), 0, "", "").unwrap(), tensor.data, "{name} {tensor_name}");
+                let some = block_on(model.numbers(&tensor_name, 3..17)).unwrap();
+                assert_eq!(some, tensor.data[3..17], "{name} {tensor_name}");
             }
         }
     }

@@ -53,7 +53,7 @@ pub fn read_safetensors(bytes: &[u8], at: &str) -> Result<(Tensors, BTreeMap<Str
     for (name, entry) in header.tensors {
         let stored = entry.stored(&name, at)?;
         let (begin, end) = entry.data_offsets;
-        let data = stored.decode(&data[begin as usize..end as usize], &name, at)?;
+        let data = stored.decode(&data[begin as usize..end as usize], 0, &name, at)?;
         tensors.insert(name, HostTensor { shape: entry.shape, data });
     }
     Ok((tensors, header.metadata))

@@ -55,8 +55,9 @@ impl Stored {
         }
     }
 
-    /// Reads little-endian numbers. NaN and infinite values are errors: no training recovers from them.
-    pub(crate) fn decode(self, bytes: &[u8], name: &str, at: &str) -> Result<Vec<f32>, Problem> {
+    /// Reads little-endian numbers, of which the first is the tensor's number `from`. NaN and infinite values are errors: no
+    /// training recovers from them.
+    pub(crate) fn decode(self, bytes: &[u8], from: usize, name: &str, at: &str) -> Result<Vec<f32>, Problem> {
         let data: Vec<f32> = match self {
             Self::F32 => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
             Self::F16 => bytes.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
@@ -64,7 +65,7 @@ impl Stored {
         };
         match first_not_finite(&data) {
             None => Ok(data),
-            Some(i) => Err(Problem::input(format!("tensor '{name}' holds {} at index {i}", data[i]))
+            Some(i) => Err(Problem::input(format!("tensor '{name}' holds {} at index {}", data[i], from + i))
                 .at(at)
                 .next("the file is damaged or its training diverged; use another copy")),
         }
@@ -112,7 +113,7 @@ mod tests {
             let mut bytes = Vec::new();
             stored.encode(&data, "w", &mut bytes).unwrap();
             assert_eq!(bytes.len(), data.len() * stored.bytes());
-            assert_eq!(stored.decode(&bytes, "w", "file").unwrap(), want, "{stored:?}");
+            assert_eq!(stored.decode(&bytes, 0, "w", "file").unwrap(), want, "{stored:?}");
         }
     }
 
@@ -134,7 +135,7 @@ mod tests {
     #[test]
     fn a_nan_in_a_file_is_named() {
         let bytes = [1.0f32, f32::NAN].map(f32::to_le_bytes).concat();
-        let problem = Stored::F32.decode(&bytes, "model.norm.weight", "model.safetensors").unwrap_err();
+        let problem = Stored::F32.decode(&bytes, 0, "model.norm.weight", "model.safetensors").unwrap_err();
         assert_eq!(problem.what, "tensor 'model.norm.weight' holds NaN at index 1");
     }
 }

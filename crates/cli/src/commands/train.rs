@@ -165,7 +165,7 @@ impl Metrics {
         let fail = |e: std::io::Error| open::cannot_write(&path, &e);
         std::fs::create_dir_all(out).map_err(fail)?;
         let before = if done > 0 { std::fs::read_to_string(&path).unwrap_or_default() } else { String::new() };
-        let kept = before.lines().filter(|line| serde_json::from_str(line).is_ok_and(|e| happened_by(&e, done)));
+        let kept = before.lines().filter(|line| Event::from_line(line).is_some_and(|e| happened_by(&e, done)));
         let kept: String = kept.flat_map(|line| [line, "\n"]).collect();
         write_files(out, &[("metrics.jsonl".into(), kept.into_bytes())], true)?;
         let file = BufWriter::new(OpenOptions::new().append(true).open(&path).map_err(fail)?);
@@ -184,7 +184,7 @@ impl Metrics {
         if !lasting || self.failed.is_some() {
             return;
         }
-        let line = serde_json::to_string(event).unwrap_or_default();
+        let line = event.line();
         let flush = !matches!(event, Event::Step(s) if s.step % 10 != 0);
         let written = writeln!(self.file, "{line}").and_then(|()| if flush { self.file.flush() } else { Ok(()) });
         self.failed = written.err();

@@ -87,11 +87,9 @@ impl Packed {
     /// Packs the rows of a matrix, `rows · columns` numbers one row behind the other.
     pub fn new(values: &[f32], [rows, columns]: [usize; 2], dtype: PackedDtype, device: &Device) -> Self {
         debug_assert_eq!(values.len(), rows * columns);
-        let row_words = columns.div_ceil(BLOCK) * dtype.block_words();
-        let mut words = Vec::with_capacity(rows * row_words);
-        values.chunks_exact(columns.max(1)).for_each(|row| host::pack_row(row, dtype, &mut words));
-        let words = Tensor::from_data(TensorData::new(words, [rows, row_words]), (device, DType::I32));
-        Self { words, dtype, columns }
+        let mut packer = Packer::new([rows, columns], dtype);
+        packer.add(values);
+        packer.finish(device)
     }
 
     /// Rows and columns.
@@ -126,6 +124,34 @@ impl Packed {
 
     pub(crate) fn words(self) -> Tensor<2, Int> {
         self.words
+    }
+}
+
+/// A matrix on the host while it is packed, some rows at a time: what it was packed from is never there as a whole.
+#[derive(Debug)]
+pub struct Packer {
+    words: Vec<i32>,
+    dtype: PackedDtype,
+    columns: usize,
+}
+
+impl Packer {
+    /// Of a matrix of so many rows and columns, none of which is there yet.
+    pub fn new([rows, columns]: [usize; 2], dtype: PackedDtype) -> Self {
+        Self { words: Vec::with_capacity(rows * columns.div_ceil(BLOCK) * dtype.block_words()), dtype, columns }
+    }
+
+    /// The next rows, one behind the other.
+    pub fn add(&mut self, values: &[f32]) {
+        values.chunks_exact(self.columns.max(1)).for_each(|row| host::pack_row(row, self.dtype, &mut self.words));
+    }
+
+    /// The rows that were added, on a device.
+    pub fn finish(self, device: &Device) -> Packed {
+        let row_words = self.columns.div_ceil(BLOCK) * self.dtype.block_words();
+        let rows = self.words.len() / row_words.max(1);
+        let words = Tensor::from_data(TensorData::new(self.words, [rows, row_words]), (device, DType::I32));
+        Packed { words, dtype: self.dtype, columns: self.columns }
     }
 }
 

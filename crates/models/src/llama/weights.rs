@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use stratune_kernels::{Packed, PackedDtype, Rotary};
+use stratune_kernels::{Packed, PackedDtype, Packer, Rotary};
 use stratune_peft::{Linear, Param, Shared, Weight};
 use stratune_protocol::{BaseDtype, Problem, Target, draws, normals};
 
@@ -22,9 +22,18 @@ pub enum Stored {
     Packed(Packed),
 }
 
-impl Stored {
-    /// A tensor of the checkpoint: matrices as `dtype` has them, vectors as floats.
-    pub fn new(name: &str, shape: &[usize], values: Vec<f32>, dtype: BaseDtype, device: &Device) -> Self {
+/// A tensor of the checkpoint on its way to the device.
+#[derive(Debug)]
+pub enum Arriving {
+    /// As floats.
+    Floats(Vec<f32>),
+    /// To be packed.
+    Packed(Packer),
+}
+
+impl Arriving {
+    /// A tensor of which nothing has come yet: matrices as `dtype` has them, vectors as floats.
+    pub fn new(name: &str, shape: &[usize], dtype: BaseDtype) -> Self {
         let table = name == EMBED_TOKENS || name == LM_HEAD;
         let dtype = match if table { dtype.of_tables() } else { dtype } {
             BaseDtype::F32 => None,
@@ -33,14 +42,33 @@ impl Stored {
             BaseDtype::Int4 => Some(PackedDtype::Int4),
         };
         match (shape, dtype) {
-            (&[rows, columns], Some(dtype)) => Self::Packed(Packed::new(&values, [rows, columns], dtype, device)),
-            _ => {
-                let count = values.len();
-                Self::Floats(Tensor::from_data(TensorData::new(values, [count]), device))
-            }
+            (&[rows, columns], Some(dtype)) => Self::Packed(Packer::new([rows, columns], dtype)),
+            _ => Self::Floats(Vec::new()),
         }
     }
 
+    /// The next of its numbers, whole rows of a matrix.
+    pub fn add(&mut self, values: Vec<f32>) {
+        match self {
+            Self::Floats(there) if there.is_empty() => *there = values,
+            Self::Floats(there) => there.extend(values),
+            Self::Packed(packer) => packer.add(&values),
+        }
+    }
+
+    /// What has come, on the device.
+    pub fn finish(self, device: &Device) -> Stored {
+        match self {
+            Self::Floats(values) => {
+                let count = values.len();
+                Stored::Floats(Tensor::from_data(TensorData::new(values, [count]), device))
+            }
+            Self::Packed(packer) => Stored::Packed(packer.finish(device)),
+        }
+    }
+}
+
+impl Stored {
     fn count(&self) -> usize {
         match self {
             Self::Floats(tensor) => tensor.dims()[0],
@@ -202,8 +230,9 @@ impl Llama {
                 let mut rng = draws(seed, "weights", [i as u64, 0]);
                 normals(&mut rng, count, std)
             };
-            let stored = Stored::new(&name, &shape, values, dtype, device);
-            (name, stored)
+            let mut arriving = Arriving::new(&name, &shape, dtype);
+            arriving.add(values);
+            (name, arriving.finish(device))
         });
         let weights = weights.collect();
         Self::from_weights(config, weights, device)
