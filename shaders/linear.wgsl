@@ -10,8 +10,8 @@
 //   then those of the addend
 //   then size  (rows, columns, depth, bits of scale), (rank, bits of the addend's scale, 0, 0); all sides at least 1
 // All matrices but a packed rhs are contiguous, row-major f32, read and written four at a time, and the last dimension of
-// each is a multiple of 4. Nothing else is asked of the size: beyond the edge the last rows and columns are read and nothing is written,
-// and a step beyond the depth counts as zero.
+// each is a multiple of 4. Nothing else is asked of the size: beyond the edge the last rows and columns are read and
+// nothing is written, and a step beyond the depth counts as zero.
 //
 // Launch
 //   workgroups (⌈columns / 64⌉, ⌈rows / 64⌉, 1), each for 64 × 64 of out, unless `main` says otherwise

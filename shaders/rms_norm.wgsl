@@ -9,7 +9,7 @@
 //
 // Launch
 //   ⌈rows LANES / 64⌉ workgroups, in a grid of any width: LANES invocations share a row, a power of two. With one, on a
-//   software adapter, there is neither workgroup memory nor a barrier, which cost there.
+//   software adapter, workgroup memory and the barrier are not used: they cost there.
 
 const LANES = {{ lanes }}u;
 

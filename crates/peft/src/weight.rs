@@ -78,10 +78,8 @@ impl Weight {
         if let Self::Packed(packed) = self {
             *self = packed.dense().into();
         }
-        match self {
-            Self::Floats(param) => param,
-            Self::Packed(_) => unreachable!("it was made floats above"),
-        }
+        let Self::Floats(param) = self else { unreachable!("packed ones were made floats above") };
+        param
     }
 
     /// Packs it, through the host.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Limits, Pace, Problem, RunConfig, Voice};
 
 /// What an engine tells a front end. Over a worker's port and in checkpoints its JSON is `{"step": {…}}`: with the name
-/// among the fields, reading it back would take a fifth of the page's code. For people it is [`line`](Self::line).
+/// among the fields, reading it back would take a twentieth of the page's code. For people it is [`line`](Self::line).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
@@ -132,7 +132,6 @@ impl Event {
         let nested = serde_json::to_string(self).unwrap_or_default();
         // Every event has fields: {"name":{…}}.
         match nested.strip_prefix('{').and_then(|n| n.strip_suffix('}')).and_then(|n| n.split_once(":{")) {
-            Some((name, "}")) => format!("{{\"event\":{name}}}"),
             Some((name, fields)) => format!("{{\"event\":{name},{fields}"),
             None => nested,
         }

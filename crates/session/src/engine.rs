@@ -124,7 +124,7 @@ impl Engine {
     }
 
     async fn load_model(&mut self, name: &str, dtype: BaseDtype, files: Option<Source>) -> Result<(), Problem> {
-        self.data = None;
+        (self.data, self.tuned) = (None, None);
         self.read_base(name, dtype, files).await?;
         let report = self.base.as_ref().map(|base| base.value.report());
         report.into_iter().for_each(|report| self.out.send(&Event::Model(report), None));
@@ -135,7 +135,6 @@ impl Engine {
     async fn read_base(&mut self, name: &str, dtype: BaseDtype, files: Option<Source>) -> Result<(), Problem> {
         // Two of them might not fit.
         self.base = None;
-        self.tuned = None;
         let opened = self.opened.as_ref().ok_or_else(|| first("the engine has not started", "send start"))?;
         let folder = match &files {
             Some(files) => files.folder.clone(),
@@ -177,9 +176,14 @@ impl Engine {
     async fn read_as(&mut self, config: &mut RunConfig) -> Result<Option<Source>, Problem> {
         config.validate()?;
         let base = self.base.as_ref().ok_or_else(no_model)?;
-        if base.value.dtype != config.base_dtype {
+        let now = base.value.dtype;
+        if now != config.base_dtype {
             let (name, files) = (base.value.name.clone(), base.files.clone());
-            self.read_base(&name, config.base_dtype, files).await?;
+            if let Err(problem) = self.read_base(&name, config.base_dtype, files.clone()).await {
+                // What was there is there again, unless its files are what is gone.
+                self.read_base(&name, now, files).await?;
+                return Err(problem);
+            }
         }
         let (data, read_with, seed) = self.data.as_ref().ok_or_else(no_data)?;
         let files = data.files.clone();
@@ -209,6 +213,10 @@ impl Engine {
     }
 
     async fn train(&mut self, mut config: RunConfig) -> Result<(), Problem> {
+        if self.base.as_ref().is_some_and(|base| base.value.dtype != config.base_dtype) {
+            // It would hold the weights as they were beside those of the new run.
+            self.tuned = None;
+        }
         let files = self.read_as(&mut config).await?;
         self.discard().await?;
         let model = &self.base.as_ref().ok_or_else(no_model)?.files;
@@ -240,6 +248,7 @@ impl Engine {
         let base = &self.base.as_ref().ok_or_else(no_model)?.value;
         let dataset = self.data.as_ref().ok_or_else(no_data)?.0.value.clone();
         let prompts = prompts(&config, &dataset);
+        // One of an earlier version may be unreadable: the charts begin anew, and the run goes on.
         let history = checkpoint.as_ref().and_then(|c| serde_json::from_value(c.meta["history"].clone()).ok());
         let mut trainer = trainer(config.clone(), base, dataset, checkpoint.as_ref()).await?;
         let out = self.out.clone();

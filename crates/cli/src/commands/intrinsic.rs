@@ -5,7 +5,7 @@ use std::rc::Rc;
 use clap::Args;
 use serde_json::json;
 use stratune_data::Dataset;
-use stratune_protocol::{MethodConfig, MethodKind, Methods, Problem, RunConfig};
+use stratune_protocol::{BaseDtype, MethodConfig, MethodKind, Methods, Problem, RunConfig};
 use stratune_session::trainer;
 
 use super::bench::Quiet;
@@ -46,6 +46,11 @@ impl Intrinsic {
             return Err(Problem::input("the methods are full, did and said, at their usual settings")
                 .at("--method")
                 .next("leave the method out"));
+        }
+        if config.base_dtype != BaseDtype::F32 {
+            return Err(Problem::input("the gain is measured by full fine-tuning, which moves the base")
+                .at("--base-dtype")
+                .next("leave it at f32"));
         }
         if self.dimensions.is_empty() || self.dimensions.contains(&0) {
             return Err(Problem::input("a dimension is 0").at("--dimensions").next("use 1 or more"));

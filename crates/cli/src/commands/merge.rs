@@ -7,6 +7,7 @@ use stratune_protocol::{BaseDtype, DeviceChoice, Problem};
 use stratune_session::merged_tensors;
 use stratune_store::{Stored, model_files, write_files};
 
+use crate::arguments::choose;
 use crate::open;
 
 /// Write a model with an adapter merged into its weights.
@@ -21,6 +22,9 @@ pub struct Merge {
     /// How much of each adapter's change is added [default: 1]
     #[arg(long, value_delimiter = ',', allow_negative_numbers = true)]
     weights: Vec<f32>,
+    /// What the model's matrices are kept as before the adapter goes in: as it was trained on them, f32, f16, int8 or int4
+    #[arg(long, default_value = "f32", value_parser = choose::<BaseDtype>)]
+    base_dtype: BaseDtype,
     /// Folder for the merged model
     #[arg(long)]
     out: PathBuf,
@@ -43,7 +47,7 @@ impl Merge {
     /// Merges on the CPU and writes the folder.
     pub async fn run(self) -> Result<(), Problem> {
         let opened = open::device(DeviceChoice::Cpu, false).await?;
-        let mut base = open::base(&self.model, BaseDtype::F32, &opened, false).await?;
+        let mut base = open::base(&self.model, self.base_dtype, &opened, false).await?;
         open::adapters(&mut base, &self.adapter, &self.weights).await?;
         let stored = match self.dtype {
             Dtype::F32 => Stored::F32,

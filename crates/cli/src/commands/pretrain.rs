@@ -136,6 +136,11 @@ impl Pretrain {
             config.train.steps = steps;
         }
         config.validate()?;
+        if config.base_dtype != BaseDtype::F32 {
+            return Err(Problem::input("every weight trains, and has to be a float")
+                .at("base_dtype")
+                .next("leave it out of the recipe"));
+        }
         Ok(config)
     }
 

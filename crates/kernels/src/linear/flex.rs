@@ -1,4 +1,4 @@
-//! The three products on the CPU.
+//! The layer's products on the CPU.
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Flex, TensorMetadata};

@@ -64,7 +64,7 @@ impl PackedDtype {
         back
     }
 
-    /// The largest integer.
+    /// The largest integer; halves have none, and 1 stands for it.
     pub(crate) const fn steps(self) -> f32 {
         match self {
             Self::F16 => 1.0,

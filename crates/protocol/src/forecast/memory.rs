@@ -113,7 +113,9 @@ impl Conditions<'_> {
         let table = config.base_dtype.of_tables().bytes(model.vocabulary as f64, d);
         let (gradients, moments) = if descends { self.moved(config) } else { (self.shifted(methods), 0.0) };
         let inputs = (states + 2.0) * positions * d + 3.0 * positions;
-        let work = (block + scores + self.unpacked(config)).max(logit_copies * logits + 4.0 * positions * d);
+        let [unpacked, unpacked_head] = self.unpacked(config);
+        let loss = logit_copies * logits + 4.0 * positions * d + unpacked_head;
+        let work = (block + scores + unpacked).max(loss);
         // A checkpoint's numbers are there as tensors and once more as the file's bytes. MeZO's values follow from its moves.
         let written = moments + (copies - 1.0) * trained + if descends { trained } else { 0.0 };
         let meanwhile = gradients + graphs + inputs + work;
@@ -126,8 +128,10 @@ impl Conditions<'_> {
             inputs: floats(inputs),
             work: floats(work),
             checkpoint: floats(checkpoint),
-            largest: floats([m * d, logits, positions * m, scores / 3.0].into_iter().fold(0.0, f64::max))
-                .max(table as u64),
+            largest: floats(
+                [m * d, logits, positions * m, scores / 3.0, unpacked_head].into_iter().fold(0.0, f64::max),
+            )
+            .max(table as u64),
         }
     }
 
@@ -153,13 +157,19 @@ impl Conditions<'_> {
         positions * (3 * model.hidden_size + attention.max(3 * model.intermediate_size)) as f64
     }
 
-    /// A packed matrix as floats, where products do not read what is packed.
-    fn unpacked(&self, config: &RunConfig) -> f64 {
-        let packed = config.base_dtype != BaseDtype::F32 || config.method.iter().any(|m| m.kind.quantises());
-        match packed && !self.fuses() {
-            true => (self.model.hidden_size * self.model.intermediate_size) as f64,
+    /// A packed matrix of a block, and the output layer, as floats: where products do not read what is packed.
+    fn unpacked(&self, config: &RunConfig) -> [f64; 2] {
+        let model = self.model;
+        let if_packed = |packed: bool, sides: [usize; 2]| match packed && !self.fuses() {
+            true => sides[0] as f64 * sides[1] as f64,
             false => 0.0,
-        }
+        };
+        let base = config.base_dtype != BaseDtype::F32;
+        let block = base || config.method.iter().any(|m| m.packed_as().is_some());
+        [
+            if_packed(block, [model.hidden_size, model.intermediate_size]),
+            if_packed(base, [model.vocabulary, model.hidden_size]),
+        ]
     }
 
     /// Gradients, and moments, of what trains at a step.
@@ -229,12 +239,8 @@ impl Conditions<'_> {
 
     /// Bytes of the blocks' matrices in few bits beside the model, where the method keeps them so.
     fn few_bits(&self, methods: &[MethodConfig]) -> u64 {
-        let dtype = match methods.iter().find(|m| m.kind.quantises()).map(|m| m.bits) {
-            None => return 0,
-            Some(Some(8)) => BaseDtype::Int8,
-            Some(_) => BaseDtype::Int4,
-        };
-        (self.model.layers as f64 * self.block(dtype)) as u64
+        let packed = methods.iter().find_map(MethodConfig::packed_as);
+        packed.map_or(0, |dtype| (self.model.layers as f64 * self.block(dtype)) as u64)
     }
 }
 

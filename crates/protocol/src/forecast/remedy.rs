@@ -68,8 +68,18 @@ impl Conditions<'_> {
             return named;
         }
         let mut then = config.clone();
-        let pulled: Vec<String> =
-            LEVERS.iter().filter_map(|lever| std::iter::from_fn(|| lever(&mut then, self)).last()).collect();
+        let pulled: Vec<String> = LEVERS
+            .iter()
+            .filter_map(|lever| {
+                let mut further = then.clone();
+                let settings = std::iter::from_fn(|| lever(&mut further, self)).last()?;
+                // Not every method lets every lever go.
+                further.validate().is_ok().then(|| {
+                    then = further;
+                    settings
+                })
+            })
+            .collect();
         tried(then, pulled.join(", ")).into_iter().collect()
     }
 }
@@ -78,7 +88,7 @@ impl Conditions<'_> {
 type Lever = fn(&mut RunConfig, &Conditions<'_>) -> Option<String>;
 
 /// From what changes nothing but time to what changes the method.
-const LEVERS: [Lever; 5] = [fewer_graphs, smaller_batches, shorter_rows, fewer_bits, a_lora];
+const LEVERS: [Lever; 5] = [fewer_graphs, smaller_batches, shorter_rows, a_lora, fewer_bits];
 
 fn fewer_graphs(config: &mut RunConfig, _: &Conditions<'_>) -> Option<String> {
     let train = &mut config.train;
@@ -191,8 +201,13 @@ mod tests {
         assert_eq!((verdict, few.len()), (Verdict::WontFit, 1), "{few:?}");
         assert_eq!(
             few[0].settings,
-            "graph_memory 0, batch_size 1 and accumulation 8, max_length 64, base_dtype int4, method lora"
+            "graph_memory 0, batch_size 1 and accumulation 8, max_length 64, method lora, base_dtype int4"
         );
+        // A method that has its base in few bits by itself is left with the others.
+        let qlora = RunConfig { method: MethodKind::Qlora.into(), ..RunConfig::default() };
+        let (verdict, few) = remedies(&qlora, 740_000_000);
+        assert_eq!((verdict, few.len()), (Verdict::WontFit, 1), "{few:?}");
+        assert_eq!(few[0].settings, "graph_memory 0, batch_size 1 and accumulation 8, max_length 64");
     }
 
     #[test]

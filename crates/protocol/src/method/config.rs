@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Merges, MethodKind, Problem, Projection, Setting, Target};
+use crate::{BaseDtype, Merges, MethodKind, Problem, Projection, Setting, Target};
 
 /// One method and its settings. A setting that the method does not have is absent; one that it has is always there,
 /// whether it was given or is the default.
@@ -91,6 +91,12 @@ pub struct TargetOverride {
 }
 
 impl MethodConfig {
+    /// What the matrices of the blocks are kept as, if the method keeps them in few bits.
+    pub fn packed_as(&self) -> Option<BaseDtype> {
+        let dtype = if self.bits == Some(8) { BaseDtype::Int8 } else { BaseDtype::Int4 };
+        self.kind.quantises().then_some(dtype)
+    }
+
     /// A method with its usual settings.
     pub fn new(kind: MethodKind) -> Self {
         let has = |setting: Setting| kind.settings().contains(&setting);

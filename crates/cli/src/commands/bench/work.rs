@@ -1,6 +1,6 @@
 //! What a training step has to do, by formula: multiplications and additions, and bytes moved.
 
-use stratune_protocol::{BaseDtype, Methods, ModelReport, Target};
+use stratune_protocol::{BaseDtype, MethodConfig, Methods, ModelReport, Target};
 
 /// A step's sides.
 #[derive(Clone, Copy, Debug)]
@@ -45,8 +45,9 @@ impl Work {
             + (2.0 * passes / model.layers.max(1) as f64 + 4.0 * part) * tokens * added
             + 4.0 * tokens * head;
         let trained = methods.trainable(model) as f64 * part;
+        let of_blocks = methods.iter().find_map(MethodConfig::packed_as).unwrap_or(dtype);
         let block: f64 =
-            Target::ALL.iter().map(|t| model.shape(*t)).map(|[o, i]| dtype.bytes(o as f64, i as f64)).sum();
+            Target::ALL.iter().map(|t| model.shape(*t)).map(|[o, i]| of_blocks.bytes(o as f64, i as f64)).sum();
         let table = dtype.of_tables().bytes(model.vocabulary as f64, model.hidden_size as f64);
         // Value, gradient and two moments are read, and all but the gradient written.
         let bytes = block * (passes + step.depth) + 2.0 * table + 28.0 * trained;
@@ -56,7 +57,7 @@ impl Work {
 
 #[cfg(test)]
 mod tests {
-    use stratune_protocol::{MethodConfig, MethodKind};
+    use stratune_protocol::MethodKind;
 
     use super::*;
 
