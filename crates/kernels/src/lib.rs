@@ -14,6 +14,7 @@ mod rms_norm;
 mod rotary;
 mod seed;
 mod self_test;
+mod several;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 mod shader;
 mod squares;
@@ -22,7 +23,7 @@ mod swiglu;
 #[allow(clippy::unwrap_used)]
 mod testing;
 
-pub use adamw::{AdamwStep, Moved, adamw};
+pub use adamw::{AdamwStep, Moments, Moved, adamw};
 pub use attention::{Sight, causal_attention};
 pub use cross_entropy::{CrossEntropy, linear_cross_entropy};
 pub use linear::{Matrix, linear, low_rank_linear};
@@ -31,5 +32,5 @@ pub use rms_norm::rms_norm;
 pub use rotary::{Angles, Rotary, RotaryScaling};
 pub use seed::backward_from;
 pub use self_test::self_test;
-pub use squares::global_norm;
+pub use squares::{Gathered, gather};
 pub use swiglu::swiglu;

@@ -5,7 +5,7 @@ use stratune_runtime::read_f32;
 
 use crate::cross_entropy::{Wanted, linear_cross_entropy};
 use crate::{
-    AdamwStep, Matrix, Packed, PackedDtype, Rotary, Sight, adamw, causal_attention, global_norm, linear,
+    AdamwStep, Gathered, Matrix, Moments, Packed, PackedDtype, Rotary, Sight, adamw, causal_attention, gather, linear,
     low_rank_linear, rms_norm, swiglu,
 };
 
@@ -153,7 +153,7 @@ async fn loss_is_right(device: &Device) -> Result<(), String> {
     check("gradient of cross-entropy", gradient.unsqueeze(), &expected).await
 }
 
-/// The second step of AdamW, and the norm of two gradients.
+/// The second step of AdamW on two parameters that lie side by side, and the norm of their gradients.
 async fn step_is_right(device: &Device) -> Result<(), String> {
     let numbers = wave(70, 0.37);
     let tensor = |values: Vec<f32>| {
@@ -162,16 +162,19 @@ async fn step_is_right(device: &Device) -> Result<(), String> {
     };
     let step = AdamwStep { rate: 0.1, beta_1: 0.9, beta_2: 0.99, epsilon: 1e-8, weight_decay: 0.1, time: 2 };
     let squares = numbers.iter().map(|x| x * x).collect();
-    let moments = [tensor(numbers.clone()), tensor(squares)];
-    let moved = adamw(tensor(numbers.clone()), tensor(numbers.clone()), &tensor(vec![2.0]), moments, step);
+    let moments = Moments::one([tensor(numbers.clone()), tensor(squares)]);
+    let twice = || vec![tensor(numbers.clone()), tensor(numbers.clone())];
+    let Gathered { sets, norm: got } = gather(vec![twice()], device);
+    let gradients = sets.into_iter().flatten().collect();
+    let moved = adamw(twice(), gradients, &tensor(vec![2.0]), Moments::join(vec![moments.clone(), moments]), step);
     // m = 0.9 x + 0.1 · 2x over 1 − 0.9², v = 0.99 x² + 0.01 · 4x² over 1 − 0.99².
     let delta = |x: f32| 0.1 * (1.1 * x / 0.19) / ((1.03 * x * x / 0.0199).sqrt() + 1e-8);
     let expected: Vec<f32> = numbers.iter().map(|x| 0.99 * x - delta(*x)).collect();
-    check("adamw", moved.value.unsqueeze(), &expected).await?;
-
+    for value in moved.values {
+        check("adamw", value.unsqueeze(), &expected).await?;
+    }
     let norm = numbers.iter().map(|x| 2.0 * x * x).sum::<f32>().sqrt();
-    let both = [tensor(numbers.clone()), tensor(numbers)];
-    check("norm of gradients", global_norm(both.iter(), device).unsqueeze(), &[norm]).await
+    check("norm of gradients", got.unsqueeze(), &[norm]).await
 }
 
 /// The layer and the gradients of both its operands, with the output itself as the gradient that comes back.

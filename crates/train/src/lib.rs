@@ -9,6 +9,7 @@
 mod budget;
 mod evaluate;
 mod hook;
+mod memory;
 mod mezo;
 mod optimiser;
 mod pace;
@@ -24,7 +25,7 @@ pub use budget::Budget;
 pub use evaluate::{Measured, measure};
 pub use hook::{Everything, Hook, Lab, Rows, Selection};
 pub use mezo::{Direction, Move, Slope};
-pub use optimiser::{AdamW, Clipped, Moment, clip};
+pub use optimiser::{AdamW, Moment};
 pub use projected::Projectors;
 pub use schedule::learning_rate;
 pub use scout::scout;

@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::RngExt;
-use stratune_kernels::{AdamwStep, Moved, adamw, global_norm};
+use stratune_kernels::{AdamwStep, Gathered, Moved, adamw, gather};
 use stratune_peft::{Gradients, Param, Parameters, Rule, Visitor};
 use stratune_protocol::{Problem, draws};
-use stratune_runtime::read_f32;
 use stratune_store::HostTensor;
 
+use crate::memory::Memory;
 use crate::projected::Projectors;
 
 /// AdamW with β = (0.9, 0.999) and ε = 1e-8, as PyTorch has it.
@@ -20,25 +20,8 @@ use crate::projected::Projectors;
 pub struct AdamW {
     weight_decay: f32,
     betas: [f32; 2],
-    moments: BTreeMap<String, Moments>,
+    memory: Memory,
     projectors: Projectors,
-}
-
-/// What the optimiser remembers of a parameter.
-#[derive(Clone)]
-struct Moments {
-    /// How often it has moved.
-    time: usize,
-    /// First and second moment, flattened.
-    of: [Tensor<1>; 2],
-}
-
-/// The gradients of a step, and what each is multiplied by before it is used.
-pub struct Clipped {
-    /// By the parameter's path.
-    pub gradients: Gradients,
-    /// `[1]`, still on the device.
-    pub factor: Tensor<1>,
 }
 
 /// When in a run a step is: what random draws are keyed by.
@@ -50,6 +33,40 @@ pub struct Moment {
     pub step: usize,
 }
 
+/// Most numbers of a parameter that moves together with others of its block: to lay larger ones side by side would cost more
+/// than the dispatches that it saves.
+const SMALL: usize = 1 << 18;
+
+/// A parameter that is to move.
+struct Mover {
+    path: String,
+    value: Tensor<1>,
+    rule: Rule,
+    /// First and last dimension.
+    sides: [usize; 2],
+}
+
+/// What parameters that move together have in common.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Bond {
+    /// Their block; of a large one its own path.
+    home: String,
+    /// How often they have moved.
+    time: usize,
+    /// Bits of their share of the learning rate.
+    rate: u64,
+}
+
+/// How parameters that move together move.
+struct Stride<'a> {
+    /// What their gradients are multiplied by, `[1]`.
+    factor: &'a Tensor<1>,
+    /// How often they have moved.
+    time: usize,
+    /// Learning rate.
+    rate: f64,
+}
+
 impl AdamW {
     /// With decoupled weight decay.
     pub fn new(weight_decay: f32) -> Self {
@@ -59,122 +76,118 @@ impl AdamW {
     /// With decoupled weight decay and given betas.
     pub fn with_betas(weight_decay: f32, beta_1: f32, beta_2: f32) -> Self {
         let betas = [beta_1, beta_2];
-        Self { weight_decay, betas, moments: BTreeMap::new(), projectors: Projectors::default() }
+        Self { weight_decay, betas, memory: Memory::default(), projectors: Projectors::default() }
     }
 
-    /// Moves every parameter that has a gradient, each by its rule.
+    /// Moves every parameter that has a gradient, each by its rule, after scaling all gradients so that their global norm is
+    /// at most `limit` (0: not at all). Gives the norm before, `[1]`, which is not read back.
     ///
     /// # Errors
     /// The device does not answer when directions of gradients are chosen anew.
     pub async fn step(
         &mut self,
         of: &mut impl Parameters,
-        clipped: Clipped,
+        gradients: Gradients,
+        limit: f32,
         learning_rate: f64,
         at: Moment,
-    ) -> Result<(), Problem> {
-        struct Step<'a> {
-            adam: &'a mut AdamW,
-            clipped: Clipped,
-            learning_rate: f64,
-            at: Moment,
+    ) -> Result<Tensor<1>, Problem> {
+        let times = self.memory.times();
+        self.projectors.refresh(of, &gradients, |path| times.get(path).copied().unwrap_or(0)).await?;
+        let mut movers = Movers { gradients, times, device: Device::default(), sets: BTreeMap::new() };
+        of.each("", &mut movers);
+        let device = movers.device;
+        let (bonds, (sets, gradients)): (Vec<Bond>, (Vec<_>, Vec<_>)) =
+            movers.sets.into_iter().map(|(bond, set)| (bond, set.into_iter().unzip())).unzip();
+        let Gathered { sets: gradients, norm } = gather(gradients, &device);
+        let factor = factor(&norm, limit);
+        let mut values = BTreeMap::new();
+        for ((bond, set), gradients) in bonds.into_iter().zip(sets).zip(gradients) {
+            let rate = learning_rate * f64::from_bits(bond.rate);
+            values.extend(self.moved(set, gradients, &Stride { factor: &factor, time: bond.time, rate }, at));
         }
-        impl Visitor for Step<'_> {
-            fn visit<const D: usize>(&mut self, path: &str, param: &mut Param<D>) {
-                let Some(gradient) = self.clipped.gradients.remove(path).filter(|_| param.trainable) else {
-                    return;
-                };
-                let shape = param.value.shape();
-                let flat = param.value.clone().reshape([shape.num_elements()]);
-                let rate = self.learning_rate * param.rate;
-                let factor = &self.clipped.factor;
-                let flat = match param.rule {
-                    Rule::Plain => self.adam.moved(path, flat, gradient, factor, rate),
-                    Rule::Thinned { share } => {
-                        self.adam.moved(path, flat, thinned(gradient, share, path, self.at), factor, rate)
-                    }
-                    Rule::Projected { scale, .. } => {
-                        let sides = param.value.dims();
-                        let gradient = gradient * factor.clone();
-                        self.adam.moved_in_directions(path, flat, &gradient, rate, scale, [sides[0], sides[D - 1]])
-                    }
-                };
-                param.value = flat.reshape(shape);
-            }
-        }
-        let times: BTreeMap<String, usize> =
-            self.moments.iter().map(|(path, moments)| (path.clone(), moments.time)).collect();
-        let times = |path: &str| times.get(path).copied().unwrap_or(0);
-        self.projectors.refresh(of, &clipped.gradients, times).await?;
-        of.each("", &mut Step { adam: self, clipped, learning_rate, at });
-        Ok(())
+        of.each("", &mut Place(values));
+        Ok(norm)
     }
 
-    fn moved(&mut self, path: &str, value: Tensor<1>, gradient: Tensor<1>, factor: &Tensor<1>, rate: f64) -> Tensor<1> {
-        let Moments { time, of } = self
-            .moments
-            .remove(path)
-            .unwrap_or_else(|| Moments { time: 0, of: [gradient.zeros_like(), gradient.zeros_like()] });
+    /// The values after the step of parameters that move together, by path.
+    fn moved(
+        &mut self,
+        set: Vec<Mover>,
+        gradients: Vec<Tensor<1>>,
+        stride: &Stride,
+        at: Moment,
+    ) -> Vec<(String, Tensor<1>)> {
+        if let ([mover @ Mover { rule: Rule::Projected { scale, .. }, .. }], [gradient]) = (&set[..], &gradients[..]) {
+            return vec![(mover.path.clone(), self.moved_in_directions(mover, *scale, gradient, stride))];
+        }
+        let ruled = |(mover, gradient): (&Mover, Tensor<1>)| match mover.rule {
+            Rule::Thinned { share } => thinned(gradient, share, &mover.path, at),
+            _ => gradient,
+        };
+        let gradients = set.iter().zip(gradients).map(ruled).collect();
+        let (paths, values) = set.into_iter().map(|mover| (mover.path, mover.value)).unzip();
+        self.walked(paths, values, gradients, stride)
+    }
+
+    fn walked(
+        &mut self,
+        paths: Vec<String>,
+        values: Vec<Tensor<1>>,
+        gradients: Vec<Tensor<1>>,
+        stride: &Stride,
+    ) -> Vec<(String, Tensor<1>)> {
+        let counts = values.iter().map(|value| value.dims()[0]).collect();
+        let moments = self.memory.take(&paths, counts, &stride.factor.device());
+        let time = stride.time + 1;
         let step = AdamwStep {
-            rate,
+            rate: stride.rate,
             beta_1: self.betas[0],
             beta_2: self.betas[1],
             epsilon: 1e-8,
             weight_decay: self.weight_decay,
-            time: time + 1,
+            time,
         };
-        let Moved { value, moments } = adamw(value, gradient, factor, of, step);
-        self.moments.insert(path.to_string(), Moments { time: time + 1, of: moments });
-        value
+        let Moved { values, moments } = adamw(values, gradients, stride.factor, moments, step);
+        self.memory.put(paths.clone(), time, moments);
+        paths.into_iter().zip(values).collect()
     }
 
     /// GaLore's step. The rule's own decay is of the zeros it is given, so the matrix's is here.
-    fn moved_in_directions(
-        &mut self,
-        path: &str,
-        value: Tensor<1>,
-        gradient: &Tensor<1>,
-        rate: f64,
-        scale: f32,
-        sides: [usize; 2],
-    ) -> Tensor<1> {
-        let Some(narrow) = self.projectors.narrow(path, gradient, sides) else { return value };
-        let one = Tensor::ones([1], &narrow.device());
-        let step = self.moved(path, narrow.zeros_like(), narrow, &one, rate);
-        let Some(step) = self.projectors.widen(path, step, sides) else { return value };
-        value.mul_scalar(1.0 - rate * f64::from(self.weight_decay)) + step.mul_scalar(scale)
+    fn moved_in_directions(&mut self, mover: &Mover, scale: f32, gradient: &Tensor<1>, stride: &Stride) -> Tensor<1> {
+        let Mover { path, value, sides, .. } = mover;
+        let gradient = gradient.clone() * stride.factor.clone();
+        let Some(narrow) = self.projectors.narrow(path, &gradient, *sides) else { return value.clone() };
+        let own = Stride { factor: &Tensor::ones([1], &narrow.device()), ..*stride };
+        let step = self.walked(vec![path.clone()], vec![narrow.zeros_like()], vec![narrow], &own).pop();
+        let Some(step) = step.and_then(|(_, step)| self.projectors.widen(path, step, *sides)) else {
+            return value.clone();
+        };
+        value.clone().mul_scalar(1.0 - stride.rate * f64::from(self.weight_decay)) + step.mul_scalar(scale)
     }
 
     /// Forgets the state of the parameters whose paths begin so.
     pub fn release(&mut self, prefix: &str) {
-        self.moments.retain(|path, _| !path.starts_with(prefix));
+        self.memory.release(prefix);
         self.projectors.release(prefix);
     }
 
     /// Numbers that the state holds.
     pub fn state_size(&self) -> usize {
-        self.moments.values().flat_map(|moments| &moments.of).map(|moment| moment.dims()[0]).sum()
+        self.memory.size()
     }
 
-    /// The moments, for a checkpoint: `moment_1/PATH`, `moment_2/PATH`, and how often each parameter has moved.
+    /// The state, for a checkpoint, and how often each parameter has moved.
     ///
     /// # Errors
     /// The device does not answer.
     pub async fn save(&self) -> Result<(BTreeMap<String, HostTensor>, BTreeMap<String, usize>), Problem> {
-        let mut tensors = BTreeMap::new();
-        let mut times = BTreeMap::new();
-        for (path, Moments { time, of }) in &self.moments {
-            for (name, moment) in ["moment_1", "moment_2"].into_iter().zip(of) {
-                let data = read_f32(moment.clone()).await?;
-                tensors.insert(format!("{name}/{path}"), HostTensor { shape: vec![data.len()], data });
-            }
-            times.insert(path.clone(), *time);
-        }
+        let mut tensors = self.memory.save().await?;
         tensors.extend(self.projectors.save().await?);
-        Ok((tensors, times))
+        Ok((tensors, self.memory.times()))
     }
 
-    /// Takes the moments out of a checkpoint.
+    /// Takes the state out of a checkpoint.
     ///
     /// # Errors
     /// A moment is missing.
@@ -184,18 +197,51 @@ impl AdamW {
         times: &BTreeMap<String, usize>,
         device: &Device,
     ) -> Result<(), Problem> {
-        self.moments.clear();
-        for (path, time) in times {
-            let moment = |name: &str| {
-                let key = format!("{name}/{path}");
-                let host = tensors.get(&key).ok_or_else(|| Problem::input(format!("the checkpoint has no {key}")))?;
-                Ok::<_, Problem>(Tensor::<1>::from_data(TensorData::new(host.data.clone(), [host.data.len()]), device))
-            };
-            let of = [moment("moment_1")?, moment("moment_2")?];
-            self.moments.insert(path.clone(), Moments { time: *time, of });
-        }
+        self.memory = Memory::load(tensors, times, device)?;
         self.projectors.load(tensors, device);
         Ok(())
+    }
+}
+
+/// Takes up the parameters that have a gradient.
+struct Movers {
+    gradients: Gradients,
+    times: BTreeMap<String, usize>,
+    /// Where the parameters are.
+    device: Device,
+    sets: BTreeMap<Bond, Vec<(Mover, Tensor<1>)>>,
+}
+
+impl Visitor for Movers {
+    fn visit<const D: usize>(&mut self, path: &str, param: &mut Param<D>) {
+        self.device = param.value.device();
+        let Some(gradient) = self.gradients.remove(path).filter(|_| param.trainable) else { return };
+        let (sides, rule) = (param.value.dims(), param.rule);
+        let count = gradient.dims()[0];
+        let alone = count > SMALL || matches!(rule, Rule::Projected { .. });
+        let home = if alone { path } else { block_of(path) }.to_string();
+        let time = self.times.get(path).copied().unwrap_or(0);
+        let value = param.value.clone().reshape([count]);
+        let mover = Mover { path: path.into(), value, rule, sides: [sides[0], sides[D - 1]] };
+        self.sets.entry(Bond { home, time, rate: param.rate.to_bits() }).or_default().push((mover, gradient));
+    }
+}
+
+/// The part of a path that names the block, `model.layers.7`; none of what is in no block.
+fn block_of(path: &str) -> &str {
+    let Some(number) = path.strip_prefix("model.layers.") else { return "" };
+    let digits = number.find('.').unwrap_or(number.len());
+    &path[..path.len() - number.len() + digits]
+}
+
+/// Puts values in their places.
+struct Place(BTreeMap<String, Tensor<1>>);
+
+impl Visitor for Place {
+    fn visit<const D: usize>(&mut self, path: &str, param: &mut Param<D>) {
+        if let Some(value) = self.0.remove(path) {
+            param.value = value.reshape(param.value.shape());
+        }
     }
 }
 
@@ -209,14 +255,28 @@ fn thinned(gradient: Tensor<1>, share: f32, path: &str, at: Moment) -> Tensor<1>
     gradient * mask
 }
 
-/// What scales gradients so that their global norm is at most `limit` (0: not at all), and the norm before, `[1]`; nothing
-/// is read back.
-pub fn clip(gradients: Gradients, limit: f32, device: &Device) -> (Clipped, Tensor<1>) {
-    let norm = global_norm(gradients.values(), device);
-    let factor = match limit > 0.0 {
+/// What scales gradients of this norm so that it is at most `limit` (0: not at all), `[1]`.
+fn factor(norm: &Tensor<1>, limit: f32) -> Tensor<1> {
+    match limit > 0.0 {
         // PyTorch's clip_grad_norm_: the quotient gets 1e-6 and is never above one.
         true => norm.clone().add_scalar(1e-6).recip().mul_scalar(limit).clamp_max(1.0),
-        false => Tensor::ones([1], device),
-    };
-    (Clipped { gradients, factor }, norm)
+        false => norm.ones_like(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_a_part_of_the_path() {
+        for (path, block) in [
+            ("model.layers.7.mlp.down_proj.lora_A.weight", "model.layers.7"),
+            ("model.layers.12", "model.layers.12"),
+            ("model.norm.weight", ""),
+            ("shared.vector", ""),
+        ] {
+            assert_eq!(block_of(path), block);
+        }
+    }
 }

@@ -8,7 +8,7 @@ use stratune_peft::{Delta, Gradients, Param, Parameters, Visitor, everything, sn
 use stratune_protocol::{MethodConfig, MethodKind, Problem, RunConfig, Target, draws};
 use stratune_runtime::{read_f32, yield_now};
 
-use crate::{AdamW, Batching, Demand, Moment, clip, sweep};
+use crate::{AdamW, Batching, Demand, Moment, sweep};
 
 /// Lets every method that needs it choose what trains. Gives a sentence about each.
 ///
@@ -115,9 +115,9 @@ async fn moves(model: &mut Llama, config: &RunConfig, rows: &[&Sequence]) -> Res
     let mut adam = AdamW::new(config.train.weight_decay);
     let by = Batching::from(&config.train);
     for (step, batch) in rows.chunks(by.size).enumerate() {
-        let (whole, _) = clip(gradients(model, batch, by), 0.0, &model.device());
         let at = Moment { seed: config.train.seed, step };
-        adam.step(model, whole, config.train.learning_rate, at).await?;
+        let whole = gradients(model, batch, by);
+        adam.step(model, whole, 0.0, config.train.learning_rate, at).await?;
         yield_now().await;
     }
     let moved = |(path, (_, after)): (String, (_, Tensor<1>))| {

@@ -15,8 +15,7 @@ use stratune_store::Checkpoint;
 
 use crate::state::{self, Flat, Identity, TrainState};
 use crate::{
-    AdamW, Batching, Budget, Demand, Direction, Hook, Lab, Moment, Move, Uploaded, clip, learning_rate, measure, scout,
-    sweep,
+    AdamW, Batching, Budget, Demand, Direction, Hook, Lab, Moment, Move, Uploaded, learning_rate, measure, scout, sweep,
 };
 
 /// The front end of a run.
@@ -284,9 +283,8 @@ impl Trainer {
             budget.watch(&mut self.model, &gradients);
         }
         let _span = span("optimiser");
-        let (clipped, norm) = clip(gradients, train.clip_norm, &device);
         let at = Moment { seed: train.seed, step: self.state.step };
-        self.optimiser.step(&mut self.model, clipped, rate, at).await?;
+        let norm = self.optimiser.step(&mut self.model, gradients, train.clip_norm, rate, at).await?;
         if let Some(budget) = &mut self.budget {
             budget.allot(&mut self.model, self.state.step + 1).await?;
         }

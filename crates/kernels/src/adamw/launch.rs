@@ -1,4 +1,4 @@
-//! The step by `shaders/adamw.wgsl`: one dispatch a parameter.
+//! The step by `shaders/adamw.wgsl`: one dispatch for parameters that lie side by side.
 
 use burn::backend::TensorMetadata;
 use burn::backend::tensor::FloatTensor;

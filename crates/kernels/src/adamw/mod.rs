@@ -1,4 +1,5 @@
-//! One step of AdamW on one parameter (Loshchilov and Hutter 2019, algorithm 2), in one pass over its numbers.
+//! One step of AdamW on parameters that move together (Loshchilov and Hutter 2019, algorithm 2), in one pass over their
+//! numbers.
 
 #[cfg(feature = "cpu")]
 mod flex;
@@ -7,8 +8,9 @@ mod launch;
 mod reference;
 
 use burn::backend::Dispatch;
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 
+use crate::several::{join, places, split};
 use reference::AdamwOps;
 
 /// The numbers of a step.
@@ -42,35 +44,104 @@ impl AdamwStep {
     }
 }
 
-/// A parameter and its moments after a step.
+/// First and second moments of parameters that move together, side by side.
+#[derive(Clone, Debug)]
+pub struct Moments {
+    counts: Vec<usize>,
+    of: [Tensor<1>; 2],
+}
+
+impl Moments {
+    /// Of parameters of these lengths, at least one, that have not moved.
+    pub fn zeros(counts: Vec<usize>, device: &Device) -> Self {
+        let (_, room) = places(&counts);
+        Self { counts, of: [0, 1].map(|_| Tensor::zeros([room], device)) }
+    }
+
+    /// Of one parameter.
+    pub fn one(of: [Tensor<1>; 2]) -> Self {
+        Self { counts: vec![of[0].dims()[0]], of }
+    }
+
+    /// Of the parameters of all of these, at least one.
+    pub fn join(all: Vec<Self>) -> Self {
+        let counts = all.iter().flat_map(|moments| moments.counts.clone()).collect();
+        let parts: Vec<[Tensor<1>; 2]> = all.into_iter().flat_map(Self::split).collect();
+        let of = |moment: usize| join(parts.iter().map(|part| part[moment].clone()).collect());
+        Self { counts, of: [of(0), of(1)] }
+    }
+
+    /// First and second moment of each parameter.
+    pub fn split(self) -> Vec<[Tensor<1>; 2]> {
+        let [first, second] = self.of.map(|of| split(of, &self.counts));
+        first.into_iter().zip(second).map(|(first, second)| [first, second]).collect()
+    }
+
+    /// How many numbers the parameters have.
+    pub fn count(&self) -> usize {
+        self.counts.iter().sum()
+    }
+}
+
+/// Parameters and their moments after a step.
 #[derive(Clone, Debug)]
 pub struct Moved {
-    /// The parameter.
-    pub value: Tensor<1>,
-    /// First and second moment.
-    pub moments: [Tensor<1>; 2],
+    /// The parameters.
+    pub values: Vec<Tensor<1>>,
+    /// Their moments.
+    pub moments: Moments,
 }
 
 /// `m ← β₁ m + (1 − β₁) f g`, `v ← β₂ v + (1 − β₂) (f g)²`, `θ ← (1 − η λ) θ − η m̂ / (√v̂ + ε)`, where `m̂` and `v̂` are
 /// over `1 − βᵗ`.
 ///
 /// # Shapes
-/// - `value`, `gradient`, moments: `[count]`; `factor`, f: `[1]`
+/// - `values`, `gradients`: as many as have moments, of as many numbers each; `factor`, f: `[1]`
 pub fn adamw(
-    value: Tensor<1>,
-    gradient: Tensor<1>,
+    values: Vec<Tensor<1>>,
+    gradients: Vec<Tensor<1>>,
     factor: &Tensor<1>,
-    moments: [Tensor<1>; 2],
+    Moments { counts, of }: Moments,
     step: AdamwStep,
 ) -> Moved {
-    let [first, second] = moments.map(Tensor::into_dispatch);
-    let (value, first, second) = <Dispatch as AdamwOps>::adamw(
-        value.into_dispatch(),
-        gradient.into_dispatch(),
-        factor.clone().into_dispatch(),
-        first,
-        second,
-        step,
-    );
-    Moved { value: Tensor::from_dispatch(value), moments: [first, second].map(Tensor::from_dispatch) }
+    let [value, gradient] = [values, gradients].map(|parts| join(parts).into_dispatch());
+    let [first, second] = of.map(Tensor::into_dispatch);
+    let factor = factor.clone().into_dispatch();
+    let (value, first, second) = <Dispatch as AdamwOps>::adamw(value, gradient, factor, first, second, step);
+    let [value, first, second] = [value, first, second].map(Tensor::from_dispatch);
+    Moved { values: split(value, &counts), moments: Moments { counts, of: [first, second] } }
+}
+
+#[cfg(all(test, feature = "cpu"))]
+mod tests {
+    use super::*;
+
+    /// Moments come apart and together, and a step of two parameters is that of each.
+    #[test]
+    fn together_they_move_as_each_alone() {
+        let device = Device::flex();
+        let tensor = |count: usize, by: f32| {
+            let values: Vec<f32> = (0..count).map(|i| (i as f32 * by).sin()).collect();
+            Tensor::<1>::from_floats(&values[..], &device)
+        };
+        let numbers = |t: &Tensor<1>| t.to_data().iter::<f32>().collect::<Vec<_>>();
+        let step = AdamwStep { rate: 0.01, beta_1: 0.9, beta_2: 0.99, epsilon: 1e-8, weight_decay: 0.1, time: 2 };
+        let counts = [70, 3];
+        let values = counts.map(|count| tensor(count, 0.3));
+        let gradients = counts.map(|count| tensor(count, 0.7));
+        let moments = counts.map(|count| Moments::one([tensor(count, 1.1), tensor(count, 1.3).square()]));
+        let factor = Tensor::from_floats([0.5], &device);
+
+        let joined = Moments::join(moments.to_vec());
+        assert_eq!(joined.count(), 73);
+        let both = adamw(values.to_vec(), gradients.to_vec(), &factor, joined, step);
+        let after = both.moments.split();
+        for i in 0..2 {
+            let one = adamw(vec![values[i].clone()], vec![gradients[i].clone()], &factor, moments[i].clone(), step);
+            assert_eq!(numbers(&both.values[i]), numbers(&one.values[0]));
+            let alone = one.moments.split();
+            assert_eq!(after[i].each_ref().map(numbers), alone[0].each_ref().map(numbers));
+        }
+        assert_eq!(numbers(&Moments::zeros(vec![3, 1], &device).split()[1][0]), [0.0]);
+    }
 }

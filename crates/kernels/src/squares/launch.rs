@@ -1,4 +1,5 @@
-//! Sums of squares by `shaders/squares.wgsl`: one dispatch a tensor.
+//! Sums of squares by `shaders/squares.wgsl`, one dispatch a tensor, and by `shaders/gather.wgsl`, which also lays as many
+//! tensors as the adapter binds at once side by side.
 
 use burn::backend::TensorMetadata;
 use burn::backend::tensor::FloatTensor;
@@ -7,14 +8,24 @@ use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::reference::{self, PARTS, SquaresOps};
-use crate::shader::{Bound, INVOCATIONS, Shader, is_software, suit};
+use crate::several::{Several, places, views};
+use crate::shader::{Bound, INVOCATIONS, Shader, is_software, room, suit};
 
 /// Numbers that one workgroup of a software adapter adds up before 64 of them have met at their barriers.
 const FEW: usize = 1 << 16;
 
-/// The invocations that share a sum, and thereby the workgroups.
-fn lanes(x: &CubeTensor) -> u32 {
-    if is_software(x) && x.shape().num_elements() <= FEW { 1 } else { INVOCATIONS }
+/// Most tensors that are gathered at once.
+const MOST: usize = 14;
+
+/// The invocations that share a sum of so many numbers, and thereby the workgroups.
+fn lanes(like: &CubeTensor, count: usize) -> u32 {
+    if is_software(like) && count <= FEW { 1 } else { INVOCATIONS }
+}
+
+/// Tensors that a shader may gather at once: the adapter takes one binding more than the engine says, and the shader has
+/// three of its own.
+fn at_once(like: &CubeTensor) -> usize {
+    (like.client.properties().hardware.max_bindings as usize).saturating_sub(2).clamp(1, MOST)
 }
 
 fn put(sums: &CubeTensor, x: CubeTensor, i: usize, lanes: u32) {
@@ -31,10 +42,49 @@ impl SquaresOps for CubeBackend {
         if !suit([&sums, &x]) || !sums.handle.can_mut() {
             return reference::put_squares::<Self>(sums, x, i);
         }
-        let lanes = lanes(&x);
+        let lanes = lanes(&x, x.shape().num_elements());
         put(&sums, x, i, lanes);
         sums
     }
+
+    fn gather(sums: FloatTensor<Self>, Several(parts): Several<Self>, i: usize) -> (FloatTensor<Self>, Several<Self>) {
+        let alone = parts.len() < 2;
+        if alone || !parts.iter().chain([&sums]).all(|t| suit([t])) || !sums.handle.can_mut() {
+            return reference::gather::<Self>(sums, Several(parts), i);
+        }
+        let at_once = at_once(&sums);
+        let parts = lay(&sums, parts.into_iter().map(into_contiguous).collect(), i, at_once);
+        (sums, parts)
+    }
+}
+
+/// Lays tensors side by side, `at_once` in a dispatch, each of which has its place among the sums.
+fn lay(sums: &CubeTensor, parts: Vec<CubeTensor>, i: usize, at_once: usize) -> Several<CubeBackend> {
+    let counts: Vec<usize> = parts.iter().map(|part| part.shape().num_elements()).collect();
+    let (starts, total) = places(&counts);
+    let joined = room(&parts[0], [total]);
+    let lanes = lanes(sums, total.div_ceil(parts.len().div_ceil(at_once)));
+    for (k, chunk) in parts.chunks(at_once).enumerate() {
+        let first = k * at_once;
+        let to = starts.get(first + at_once).copied().unwrap_or(total);
+        let mut size = vec![starts[first] as u32, to as u32, ((i + k) * PARTS) as u32, 0];
+        size.extend(
+            (first..first + chunk.len()).flat_map(|p| [starts[p] as u32, (starts[p] + counts[p]) as u32, 0, 0]),
+        );
+        size.resize(4 * (1 + at_once), 0);
+        // A binding that has no part repeats the first.
+        let mut bound: Vec<Bound> = (0..at_once).map(|p| Bound::In(chunk.get(p).unwrap_or(&chunk[0]))).collect();
+        bound.extend([Bound::Out(&joined), Bound::InOut(sums)]);
+        Shader::new("gather", include_str!("../../../../shaders/gather.wgsl"))
+            .with("parts", at_once)
+            .with("joined_binding", at_once)
+            .with("sums_binding", at_once + 1)
+            .with("size_binding", at_once + 2)
+            .with("lanes", lanes)
+            .unrolled("$p", at_once as u32)
+            .launch(&bound, &size, [lanes, 1, 1]);
+    }
+    views(&joined, &counts)
 }
 
 #[cfg(all(test, feature = "wgpu"))]
@@ -42,8 +92,8 @@ mod tests {
     use burn::tensor::Tensor;
 
     use super::*;
-    use crate::global_norm;
-    use crate::testing::{noise, numbers, of_values, wgpu};
+    use crate::gather;
+    use crate::testing::{noise, numbers, of_values, on_device, wgpu};
 
     #[test]
     fn the_norm_is_that_of_the_host() {
@@ -51,9 +101,47 @@ mod tests {
         let all: Vec<Vec<f32>> = [1, 63, 64, 5000, 70_001].iter().map(|n| noise(*n, *n as u32)).collect();
         let tensors: Vec<Tensor<1>> = all.iter().map(|v| Tensor::from_floats(&v[..], &device)).collect();
         let want = all.iter().flatten().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
-        let got = f64::from(global_norm(tensors.iter(), &device).into_scalar::<f32>());
-        // Sums of a thousand squares in f32.
-        assert!((got / want - 1.0).abs() < 1e-5, "{got} {want}");
+        for sets in [vec![tensors.clone()], tensors.chunks(2).map(<[_]>::to_vec).collect()] {
+            let gathered = gather(sets, &device);
+            let got = f64::from(gathered.norm.into_scalar::<f32>());
+            // Sums of a thousand squares in f32.
+            assert!((got / want - 1.0).abs() < 1e-5, "{got} {want}");
+            let after: Vec<Vec<f32>> =
+                gathered.sets.into_iter().flatten().map(|t| t.into_data().iter::<f32>().collect()).collect();
+            assert_eq!(after, all);
+        }
+    }
+
+    /// Whatever the adapter binds, in the form for each kind of it: each part at its place, zeros between, and sums
+    /// in their places alone.
+    #[test]
+    fn parts_are_laid_side_by_side() {
+        let Some(device) = wgpu() else { return };
+        let counts = [64, 1, 130, 63, 4096, 7];
+        let (starts, total) = places(&counts);
+        for at_once in [1, 2, 4, 5, 7] {
+            let parts: Vec<CubeTensor> = counts.iter().map(|n| on_device([*n], *n as u32, 1.0, &device)).collect();
+            let held: Vec<Vec<f32>> = parts.iter().cloned().map(numbers).collect();
+            let dispatches = counts.len().div_ceil(at_once);
+            let sums = of_values(vec![f32::NAN; (dispatches + 2) * PARTS], &device);
+            drop(Tensor::<1>::full([total], f32::NAN, &device));
+            let Several(views) = lay(&sums, parts, 1, at_once);
+            let mut want = vec![0.0; total];
+            for ((start, part), view) in starts.iter().zip(&held).zip(&views) {
+                want[*start..start + part.len()].copy_from_slice(part);
+                assert_eq!(&numbers(view.clone()), part);
+            }
+            let joined = <CubeBackend as crate::several::SeveralOps>::join(Several(views));
+            assert_eq!(numbers(joined), want, "{at_once} at once");
+            let sums = numbers(sums);
+            let (own, others): (Vec<_>, Vec<_>) =
+                sums.iter().enumerate().partition(|(at, _)| (PARTS..(dispatches + 1) * PARTS).contains(at));
+            let squares: f64 = want.iter().map(|v| f64::from(*v).powi(2)).sum();
+            let got: f64 = own.iter().map(|(_, v)| f64::from(**v)).sum();
+            // Sums of a thousand squares in f32.
+            assert!((got / squares - 1.0).abs() < 1e-5, "{at_once} at once: {got} {squares}");
+            assert!(others.iter().all(|(_, v)| v.is_nan()), "{at_once} at once");
+        }
     }
 
     /// In the form for each kind of adapter, beside the places of others, which stay.

@@ -4,6 +4,8 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, TensorMetadata, backend_extension};
 use burn::tensor::Slice;
 
+use crate::several::Several;
+
 /// Parts that the squares of one tensor are added up in.
 pub const PARTS: usize = 64;
 
@@ -14,6 +16,25 @@ pub trait SquaresOps: Backend {
     fn put_squares(sums: FloatTensor<Self>, x: FloatTensor<Self>, i: usize) -> FloatTensor<Self> {
         put_squares::<Self>(sums, x, i)
     }
+
+    /// The same for several tensors, from place `64 i` on, and the tensors, which may lie side by side afterwards.
+    fn gather(
+        sums: FloatTensor<Self>,
+        #[extension_type] parts: Several<Self>,
+        i: usize,
+    ) -> (FloatTensor<Self>, Several<Self>) {
+        gather::<Self>(sums, parts, i)
+    }
+}
+
+/// One by one, where they are.
+pub fn gather<B: SquaresOps>(
+    sums: FloatTensor<B>,
+    Several(parts): Several<B>,
+    i: usize,
+) -> (FloatTensor<B>, Several<B>) {
+    let put = |sums, (k, part): (usize, &FloatTensor<B>)| B::put_squares(sums, part.clone(), i + k);
+    (parts.iter().enumerate().fold(sums, put), Several(parts))
 }
 
 /// The sum in the first place.

@@ -1,0 +1,145 @@
+//! What AdamW remembers of the parameters, by those that last moved together.
+
+use std::collections::BTreeMap;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use stratune_kernels::Moments;
+use stratune_protocol::Problem;
+use stratune_runtime::read_f32;
+use stratune_store::HostTensor;
+
+/// Moments and step counts, by the paths of each set that moved together.
+#[derive(Clone, Default)]
+pub struct Memory(BTreeMap<Vec<String>, Set>);
+
+#[derive(Clone)]
+struct Set {
+    /// How often its parameters have moved.
+    time: usize,
+    moments: Moments,
+}
+
+impl Memory {
+    /// How often each parameter has moved.
+    pub fn times(&self) -> BTreeMap<String, usize> {
+        self.0.iter().flat_map(|(paths, set)| paths.iter().map(|path| (path.clone(), set.time))).collect()
+    }
+
+    /// Takes out the moments of the parameters of these paths and lengths, which are to move together: as they lie if they
+    /// did so before, else from their sets; zeros for those that have not moved.
+    pub fn take(&mut self, paths: &[String], counts: Vec<usize>, device: &Device) -> Moments {
+        if let Some(set) = self.0.remove(paths) {
+            return set.moments;
+        }
+        if self.part(|path| paths.contains(path)) == 0 {
+            return Moments::zeros(counts, device);
+        }
+        let one = |(path, count)| match self.0.remove(std::slice::from_ref::<String>(path)) {
+            Some(set) => set.moments,
+            None => Moments::zeros(vec![count], device),
+        };
+        Moments::join(paths.iter().zip(counts).map(one).collect())
+    }
+
+    /// Remembers the moments of parameters that have moved together.
+    pub fn put(&mut self, paths: Vec<String>, time: usize, moments: Moments) {
+        self.0.insert(paths, Set { time, moments });
+    }
+
+    /// Forgets the parameters whose paths begin so.
+    pub fn release(&mut self, prefix: &str) {
+        self.part(|path| path.starts_with(prefix));
+        self.0.retain(|paths, _| !paths.iter().any(|path| path.starts_with(prefix)));
+    }
+
+    /// Makes sets of one out of every set with such a parameter, and says how many sets there were.
+    fn part(&mut self, of: impl Fn(&String) -> bool) -> usize {
+        let touched: Vec<Vec<String>> = self.0.keys().filter(|paths| paths.iter().any(&of)).cloned().collect();
+        for paths in &touched {
+            let Some(Set { time, moments }) = self.0.remove(paths) else { continue };
+            for (path, moments) in paths.iter().zip(moments.split()) {
+                self.0.insert(vec![path.clone()], Set { time, moments: Moments::one(moments) });
+            }
+        }
+        touched.len()
+    }
+
+    /// Numbers that are remembered.
+    pub fn size(&self) -> usize {
+        self.0.values().map(|set| 2 * set.moments.count()).sum()
+    }
+
+    /// The moments, for a checkpoint: `moment_1/PATH`, `moment_2/PATH`.
+    ///
+    /// # Errors
+    /// The device does not answer.
+    pub async fn save(&self) -> Result<BTreeMap<String, HostTensor>, Problem> {
+        let mut tensors = BTreeMap::new();
+        for (paths, set) in &self.0 {
+            for (path, moments) in paths.iter().zip(set.moments.clone().split()) {
+                for (name, moment) in ["moment_1", "moment_2"].into_iter().zip(moments) {
+                    let data = read_f32(moment).await?;
+                    tensors.insert(format!("{name}/{path}"), HostTensor { shape: vec![data.len()], data });
+                }
+            }
+        }
+        Ok(tensors)
+    }
+
+    /// Takes the moments out of a checkpoint, which says how often each parameter has moved.
+    ///
+    /// # Errors
+    /// A moment is missing.
+    pub fn load(
+        tensors: &BTreeMap<String, HostTensor>,
+        times: &BTreeMap<String, usize>,
+        device: &Device,
+    ) -> Result<Self, Problem> {
+        let mut memory = Self::default();
+        for (path, time) in times {
+            let moment = |name: &str| {
+                let key = format!("{name}/{path}");
+                let host = tensors.get(&key).ok_or_else(|| Problem::input(format!("the checkpoint has no {key}")))?;
+                Ok::<_, Problem>(Tensor::<1>::from_data(TensorData::new(host.data.clone(), [host.data.len()]), device))
+            };
+            let moments = Moments::one([moment("moment_1")?, moment("moment_2")?]);
+            memory.put(vec![path.clone()], *time, moments);
+        }
+        Ok(memory)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sets come apart and together as their parameters do, and each keeps its own moments.
+    #[test]
+    fn moments_follow_their_parameters() {
+        let device = Device::flex();
+        let paths = |of: &[&str]| of.iter().map(|p| (*p).to_string()).collect::<Vec<_>>();
+        let numbers = |moments: Moments| -> Vec<Vec<f32>> {
+            moments.split().into_iter().map(|[first, _]| first.into_data().iter::<f32>().collect()).collect()
+        };
+        let of = |value: f32, count| {
+            Moments::one([Tensor::full([count], value, &device), Tensor::full([count], value, &device)])
+        };
+        let mut memory = Memory::default();
+        assert_eq!(numbers(memory.take(&paths(&["a", "b"]), vec![2, 1], &device)), [vec![0.0; 2], vec![0.0]]);
+        memory.put(paths(&["a", "b"]), 3, Moments::join(vec![of(1.0, 2), of(2.0, 1)]));
+        memory.put(paths(&["c"]), 1, of(3.0, 1));
+        assert_eq!(memory.size(), 8);
+        assert_eq!(memory.times(), [("a".into(), 3), ("b".into(), 3), ("c".into(), 1)].into());
+
+        // b now moves with c and with one that is new.
+        let taken = memory.take(&paths(&["b", "c", "d"]), vec![1, 1, 2], &device);
+        assert_eq!(numbers(taken), [vec![2.0], vec![3.0], vec![0.0; 2]]);
+        assert_eq!(memory.times(), [("a".into(), 3)].into());
+        assert_eq!(numbers(memory.take(&paths(&["a"]), vec![2], &device)), [vec![1.0; 2]]);
+
+        memory.put(paths(&["x.a", "y.a"]), 1, Moments::join(vec![of(5.0, 1), of(6.0, 1)]));
+        memory.release("x.");
+        assert_eq!(memory.times(), [("y.a".into(), 1)].into());
+        assert_eq!(numbers(memory.take(&paths(&["y.a"]), vec![1], &device)), [vec![6.0]]);
+    }
+}
