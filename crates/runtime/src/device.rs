@@ -46,6 +46,13 @@ fn cpu_name() -> String {
         .unwrap_or_else(|| std::env::consts::ARCH.to_string())
 }
 
+/// A reading begins when it is asked for, and other work goes on until it is there. Otherwise the engine would begin it
+/// when the numbers are looked at, and wait.
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+fn read_without_waiting() {
+    burn_std::set_runtime_kind(burn_std::RuntimeKind::Async);
+}
+
 /// The best GPU that wgpu offers: WebGPU in a browser, Vulkan, Metal or DirectX natively. A second call answers with
 /// the device of the first, because a runtime can be set up once.
 ///
@@ -78,6 +85,7 @@ mod wgpu_device {
         if let Some(opened) = first.lock().ok().and_then(|o| o.clone()) {
             return Ok(opened);
         }
+        super::read_without_waiting();
         let (device, setup) =
             Device::wgpu_options().tasks_max(TOGETHER).init_with_setup_async().await.map_err(|e| {
                 Problem::new(ProblemKind::Device, format!("no usable GPU: {e}"))
@@ -125,6 +133,7 @@ pub fn open_cuda(index: usize) -> Result<Opened, Problem> {
             )
             .next("install NVIDIA's driver, or choose another device"));
         }
+        read_without_waiting();
         let info = AdapterInfo { device: "cuda".into(), name: format!("CUDA card {index}"), ..AdapterInfo::default() };
         Ok(Opened { device: Device::cuda(index), info })
     }

@@ -18,6 +18,7 @@ mod schedule;
 mod scout;
 mod state;
 mod sweep;
+mod teller;
 mod trainer;
 mod upload;
 

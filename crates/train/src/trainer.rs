@@ -10,10 +10,11 @@ use stratune_peft::{Dropout, Gradients, count_trainable, restore, snapshot};
 use stratune_protocol::{
     EndReason, Event, OptimiserKind, Problem, ProblemKind, RunConfig, StepReport, blocks_that_fit,
 };
-use stratune_runtime::{Control, Stopwatch, Wish, memory_in_use, read_scalars, rest, span, yield_now};
+use stratune_runtime::{Control, Stopwatch, Wish, memory_in_use, rest, span, yield_now};
 use stratune_store::Checkpoint;
 
 use crate::state::{self, Flat, Identity, TrainState};
+use crate::teller::{Taken, Teller, not_finite};
 use crate::{
     AdamW, Batching, Budget, Demand, Direction, Hook, Lab, Moment, Move, Uploaded, learning_rate, measure, scout, sweep,
 };
@@ -57,14 +58,6 @@ pub struct Trainer {
     /// Whether the methods that choose from data what trains have chosen.
     chosen: bool,
     pub(crate) steps: usize,
-}
-
-/// A step whose numbers are still on the device.
-struct Pending {
-    report: StepReport,
-    loss: Tensor<1>,
-    learned: usize,
-    norm: Tensor<1>,
 }
 
 impl Trainer {
@@ -131,8 +124,7 @@ impl Trainer {
             self.validate(host).await?;
             host.sample(&self.model, 0).await?;
         }
-        let mut pending = Vec::new();
-        let mut clock = Stopwatch::start();
+        let mut teller = Teller::new(self.steps);
         let train = self.config.train.clone();
         let due = |every: usize, step: usize| every > 0 && step.is_multiple_of(every);
         let mut reason = EndReason::Steps;
@@ -142,20 +134,20 @@ impl Trainer {
                 break;
             }
             if control.wish() != Wish::Run {
-                self.flush(&mut pending, &clock, host).await?;
+                teller.finish(host).await?;
                 if !self.wait(host, control).await? {
                     reason = EndReason::Stopped;
                     break;
                 }
-                clock = Stopwatch::start();
+                teller.restart();
             }
-            pending.push(self.step(host).await?);
+            teller.take(self.step(host).await?);
             let step = self.state.step;
             let last = step == self.steps;
             let (validates, keeps) = (due(train.eval_every, step) || last, due(train.checkpoint_every, step));
             let samples = log_spaced(step) || last;
-            if due(train.log_every, step) || validates || keeps || samples {
-                self.flush(&mut pending, &clock, host).await?;
+            if validates || keeps || samples {
+                teller.finish(host).await?;
                 if validates {
                     self.validate(host).await?;
                 }
@@ -165,7 +157,9 @@ impl Trainer {
                 if keeps && !last {
                     self.keep(host).await?;
                 }
-                clock = Stopwatch::start();
+                teller.restart();
+            } else if due(train.log_every, step) || teller.is_full() {
+                teller.tell(host).await?;
             }
             yield_now().await;
         }
@@ -194,9 +188,9 @@ impl Trainer {
     /// # Errors
     /// The device fails, or the loss is not finite.
     pub async fn advance(&mut self, host: &mut dyn Host) -> Result<(), Problem> {
-        let clock = Stopwatch::start();
-        let mut pending = vec![self.step(host).await?];
-        self.flush(&mut pending, &clock, host).await
+        let mut teller = Teller::new(self.steps);
+        teller.take(self.step(host).await?);
+        teller.finish(host).await
     }
 
     /// Lets the methods that choose from data what trains choose it; once, before the first step.
@@ -213,7 +207,7 @@ impl Trainer {
     }
 
     /// One optimiser step; its numbers stay on the device.
-    async fn step(&mut self, host: &mut dyn Host) -> Result<Pending, Problem> {
+    async fn step(&mut self, host: &mut dyn Host) -> Result<Taken, Problem> {
         self.choose(host).await?;
         let (step, accumulation) = (self.state.step, self.config.train.accumulation);
         let by = Batching::from(&self.config.train);
@@ -244,7 +238,7 @@ impl Trainer {
             sampled: (0..selection.active.len()).filter(|i| selection.active[*i]).collect(),
             ..StepReport::default()
         };
-        Ok(Pending { report, loss, learned, norm })
+        Ok(Taken { report, loss, learned, norm })
     }
 
     /// A step down the gradient. Gives the summed loss and the gradient's norm.
@@ -310,26 +304,6 @@ impl Trainer {
         Ok((number(felt.loss), number(felt.slope.abs())))
     }
 
-    /// Reads the numbers of the steps since the last reading, in one go, and tells them.
-    async fn flush(&self, pending: &mut Vec<Pending>, clock: &Stopwatch, host: &mut dyn Host) -> Result<(), Problem> {
-        let steps = std::mem::take(pending);
-        let read = read_scalars(steps.iter().flat_map(|p| [p.loss.clone(), p.norm.clone()]).collect()).await?;
-        let seconds = clock.seconds().max(1e-9);
-        let tokens: u64 = steps.iter().map(|p| p.report.tokens).sum();
-        let each = seconds / steps.len().max(1) as f64;
-        for (p, values) in steps.into_iter().zip(read.chunks(2)) {
-            let loss = values[0] / p.learned.max(1) as f64;
-            if !(loss.is_finite() && values[1].is_finite()) {
-                return Err(not_finite(p.report.step, loss));
-            }
-            let seconds_left = (self.steps - p.report.step) as f64 * each;
-            let tokens_per_second = tokens as f64 / seconds;
-            let gradient_norm = values[1];
-            host.emit(Event::Step(StepReport { loss, gradient_norm, tokens_per_second, seconds_left, ..p.report }));
-        }
-        Ok(())
-    }
-
     /// Measures the held-out rows and remembers the best.
     async fn validate(&mut self, host: &mut dyn Host) -> Result<(), Problem> {
         if self.dataset.validation.is_empty() {
@@ -384,12 +358,6 @@ impl Trainer {
     pub(crate) fn rows(&self, indices: &[usize]) -> Vec<&Sequence> {
         indices.iter().filter_map(|i| self.dataset.train.get(*i)).collect()
     }
-}
-
-fn not_finite(step: usize, loss: f64) -> Problem {
-    Problem::new(ProblemKind::Numeric, format!("the loss is {loss} and the run stops; the last checkpoint stands"))
-        .at(format!("step {step}"))
-        .next("lower the learning rate, or set clip_norm, and resume or start anew")
 }
 
 /// Whether a step is 1, 2, 5, 10, 20, 50 …

@@ -1,0 +1,226 @@
+//! What steps have to say, on its way from the device: while it travels, the next step is launched.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::Poll;
+
+use burn::tensor::Tensor;
+use futures::future::{FusedFuture, LocalBoxFuture, MaybeDone, maybe_done};
+use stratune_protocol::{Event, Problem, ProblemKind, StepReport};
+use stratune_runtime::{Stopwatch, read_scalars};
+
+use crate::Host;
+
+/// Most steps between two readings, whatever the run asks for. A device never has more than twice as many before it, so
+/// that it does not go on for long after a person has stopped it.
+const MOST: usize = 8;
+
+/// A step that was launched: its numbers are still on the device.
+pub struct Taken {
+    /// What is known of it.
+    pub report: StepReport,
+    /// Summed over the learned tokens, `[1]`.
+    pub loss: Tensor<1>,
+    /// Learned tokens.
+    pub learned: usize,
+    /// Of the gradient, `[1]`.
+    pub norm: Tensor<1>,
+}
+
+/// Tells what steps had to say, in their order.
+pub struct Teller {
+    /// Of the run.
+    steps: usize,
+    clock: Stopwatch,
+    taken: Vec<Taken>,
+    reading: Option<Reading>,
+}
+
+/// Numbers that the device has been asked for.
+type Asked = MaybeDone<LocalBoxFuture<'static, Result<Vec<f64>, Problem>>>;
+
+/// Numbers that are being read, two for each step.
+struct Reading {
+    reports: Vec<(StepReport, usize)>,
+    numbers: Pin<Box<Asked>>,
+}
+
+impl Reading {
+    /// Asks the device for the numbers of some steps, in one go: behind what it was asked for before, and before what comes
+    /// after.
+    async fn begin(taken: Vec<Taken>) -> Self {
+        let numbers = taken.iter().flat_map(|step| [step.loss.clone(), step.norm.clone()]).collect();
+        let reports = taken.into_iter().map(|step| (step.report, step.learned)).collect();
+        let reading: LocalBoxFuture<'static, _> = Box::pin(read_scalars(numbers));
+        let mut numbers = Box::pin(maybe_done(reading));
+        // The device is asked when the future is looked at for the first time.
+        poll_fn(|context| Poll::Ready(numbers.as_mut().poll(context).is_ready())).await;
+        Self { reports, numbers }
+    }
+
+    /// Whether the numbers are there, as those of a CPU are at once.
+    fn is_there(&self) -> bool {
+        self.numbers.is_terminated()
+    }
+}
+
+impl Teller {
+    /// Of a run of so many steps.
+    pub fn new(steps: usize) -> Self {
+        Self { steps, clock: Stopwatch::start(), taken: Vec::new(), reading: None }
+    }
+
+    /// Takes notice of a step.
+    pub fn take(&mut self, step: Taken) {
+        self.taken.push(step);
+    }
+
+    /// Whether it is time for a reading.
+    pub fn is_full(&self) -> bool {
+        self.taken.len() >= MOST
+    }
+
+    /// Begins to read the numbers of the steps since the last reading, and tells those of the reading before.
+    ///
+    /// # Errors
+    /// The device fails, or a loss is not finite.
+    pub async fn tell(&mut self, host: &mut dyn Host) -> Result<(), Problem> {
+        let next = Reading::begin(std::mem::take(&mut self.taken)).await;
+        if let Some(last) = self.reading.replace(next) {
+            self.tell_of(last, host).await?;
+        }
+        match self.reading.take_if(|reading| reading.is_there()) {
+            Some(reading) => self.tell_of(reading, host).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Tells all of it.
+    ///
+    /// # Errors
+    /// The device fails, or a loss is not finite.
+    pub async fn finish(&mut self, host: &mut dyn Host) -> Result<(), Problem> {
+        self.tell(host).await?;
+        match self.reading.take() {
+            Some(reading) => self.tell_of(reading, host).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Something else took time: the next step begins now.
+    pub fn restart(&mut self) {
+        self.clock = Stopwatch::start();
+    }
+
+    async fn tell_of(&mut self, mut reading: Reading, host: &mut dyn Host) -> Result<(), Problem> {
+        reading.numbers.as_mut().await;
+        let numbers = reading.numbers.as_mut().take_output().unwrap_or_else(|| Ok(Vec::new()))?;
+        // From one telling to the next the device does as many steps as are told.
+        let seconds = std::mem::replace(&mut self.clock, Stopwatch::start()).seconds().max(1e-9);
+        let tokens: u64 = reading.reports.iter().map(|(report, _)| report.tokens).sum();
+        let each = seconds / reading.reports.len().max(1) as f64;
+        for ((report, learned), numbers) in reading.reports.into_iter().zip(numbers.chunks(2)) {
+            let loss = numbers[0] / learned.max(1) as f64;
+            if !(loss.is_finite() && numbers[1].is_finite()) {
+                return Err(not_finite(report.step, loss));
+            }
+            let seconds_left = self.steps.saturating_sub(report.step) as f64 * each;
+            let tokens_per_second = tokens as f64 / seconds;
+            let gradient_norm = numbers[1];
+            host.emit(Event::Step(StepReport { loss, gradient_norm, tokens_per_second, seconds_left, ..report }));
+        }
+        Ok(())
+    }
+}
+
+/// What ends a run whose loss is no number.
+pub fn not_finite(step: usize, loss: f64) -> Problem {
+    Problem::new(ProblemKind::Numeric, format!("the loss is {loss} and the run stops; the last checkpoint stands"))
+        .at(format!("step {step}"))
+        .next("lower the learning rate, or set clip_norm, and resume or start anew")
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+    use stratune_models::Llama;
+    use stratune_store::Checkpoint;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Ears(Vec<(usize, f64, f64)>);
+
+    impl Host for Ears {
+        fn emit(&mut self, event: Event) {
+            if let Event::Step(step) = event {
+                self.0.push((step.step, step.loss, step.gradient_norm));
+            }
+        }
+        fn keep(&mut self, _: Checkpoint) -> LocalBoxFuture<'_, Result<(), Problem>> {
+            Box::pin(async { Ok(()) })
+        }
+        fn sample<'a>(&'a mut self, _: &'a Llama, _: usize) -> LocalBoxFuture<'a, Result<(), Problem>> {
+            Box::pin(async { Ok(()) })
+        }
+    }
+
+    fn step(step: usize, loss: f32) -> Taken {
+        let device = Device::flex();
+        let number = |x| Tensor::from_floats([x], &device);
+        Taken {
+            report: StepReport { step, ..StepReport::default() },
+            loss: number(loss),
+            learned: 2,
+            norm: number(0.5),
+        }
+    }
+
+    /// A reading that the device has not answered.
+    fn slow(step: usize, loss: f64) -> Reading {
+        let later = async move {
+            stratune_runtime::yield_now().await;
+            Ok(vec![loss, 0.5])
+        };
+        let later: LocalBoxFuture<'static, _> = Box::pin(later);
+        Reading {
+            reports: vec![(StepReport { step, ..StepReport::default() }, 2)],
+            numbers: Box::pin(maybe_done(later)),
+        }
+    }
+
+    /// Each step is told once and in order, whether the device answers at once or is a step behind.
+    #[test]
+    fn steps_are_told_in_order() {
+        stratune_runtime::block_on(async {
+            let (mut ears, mut teller) = (Ears::default(), Teller::new(9));
+            teller.take(step(1, 4.0));
+            teller.take(step(2, 2.0));
+            teller.tell(&mut ears).await.ok();
+            assert_eq!(ears.0, [(1, 2.0, 0.5), (2, 1.0, 0.5)]);
+
+            teller.reading = Some(slow(3, 6.0));
+            teller.take(step(4, 8.0));
+            teller.tell(&mut ears).await.ok();
+            assert_eq!(ears.0[2..], [(3, 3.0, 0.5), (4, 4.0, 0.5)]);
+
+            teller.reading = Some(slow(5, 10.0));
+            teller.finish(&mut ears).await.ok();
+            assert_eq!(ears.0[4..], [(5, 5.0, 0.5)]);
+            teller.finish(&mut ears).await.ok();
+            assert_eq!(ears.0.len(), 5);
+        });
+    }
+
+    #[test]
+    fn a_loss_that_is_no_number_ends_the_run() {
+        stratune_runtime::block_on(async {
+            let (mut ears, mut teller) = (Ears::default(), Teller::new(9));
+            (1..=MOST).for_each(|n| teller.take(step(n, if n == 3 { f32::NAN } else { 1.0 })));
+            assert!(teller.is_full());
+            let problem = teller.finish(&mut ears).await.err().map(|p| p.to_string()).unwrap_or_default();
+            assert!(problem.contains("step 3"), "{problem}");
+            assert_eq!(ears.0.len(), 2);
+        });
+    }
+}
