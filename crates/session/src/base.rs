@@ -1,12 +1,14 @@
 //! A model that is loaded and can speak.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use burn::tensor::Device;
 use stratune_data::{Template, Tokenizer};
+use stratune_kernels::{Sizes, self_test};
 use stratune_models::llama::{Arriving, Weights};
 use stratune_models::{Llama, LlamaConfig};
-use stratune_protocol::{BaseDtype, Event, ModelReport, Problem};
+use stratune_protocol::{BaseDtype, Event, ModelReport, Problem, ProblemKind};
 use stratune_store::{Folder, ModelFolder};
 
 /// A model with its tokenizer, as it came from its folder.
@@ -26,6 +28,8 @@ pub struct Base {
     pub dtype: BaseDtype,
     /// `tokenizer.json` and `tokenizer_config.json`, to be written beside a merged model.
     pub tokenizer_files: (Vec<u8>, Option<Vec<u8>>),
+    /// The sizes at which the device's arithmetic was last found to be right.
+    tested: RefCell<Option<Sizes>>,
 }
 
 impl Base {
@@ -46,7 +50,35 @@ impl Base {
         let template = Template::of(&tokenizer)?;
         let model = read_model(&files, dtype, device, emit).await?;
         let fingerprint = files.fingerprint().await?;
-        Ok(Self { model, tokenizer, template, fingerprint, name: name.to_string(), dtype, tokenizer_files })
+        let (name, tested) = (name.to_string(), RefCell::new(None));
+        Ok(Self { model, tokenizer, template, fingerprint, name, dtype, tokenizer_files, tested })
+    }
+
+    /// Tests the arithmetic of the device at the sizes of this model, and of batches of `rows` examples of `seq` tokens.
+    ///
+    /// # Errors
+    /// The device computes wrongly at these sizes.
+    pub async fn test_device(&self, rows: usize, seq: usize) -> Result<(), Problem> {
+        let config = &self.model.config;
+        let sizes = Sizes {
+            hidden: config.hidden_size,
+            intermediate: config.intermediate_size,
+            heads: config.num_attention_heads,
+            kv_heads: config.num_key_value_heads,
+            head_dim: config.head_dim,
+            vocabulary: config.vocab_size,
+            seq: seq.max(2),
+            positions: (rows * seq).max(1),
+        };
+        if self.tested.borrow().as_ref() == Some(&sizes) {
+            return Ok(());
+        }
+        self_test(&self.model.device(), &sizes).await.map_err(|wrong| {
+            Problem::new(ProblemKind::Device, format!("the device computes wrongly at the sizes of this run: {wrong}"))
+                .next("update its driver, or use the CPU device")
+        })?;
+        *self.tested.borrow_mut() = Some(sizes);
+        Ok(())
     }
 
     /// What the model is, for people.

@@ -1,6 +1,6 @@
 //! Which device a run computes on, and why.
 
-use stratune_kernels::self_test;
+use stratune_kernels::{Sizes, self_test};
 use stratune_protocol::{DeviceChoice, Problem, ProblemKind};
 use stratune_runtime::{Opened, open_cpu, open_cuda, open_wgpu};
 
@@ -31,7 +31,7 @@ pub async fn open_device(choice: DeviceChoice) -> Result<Opened, Problem> {
 }
 
 async fn tested(mut opened: Opened, why: &str) -> Result<Opened, Problem> {
-    self_test(&opened.device).await.map_err(|wrong| {
+    self_test(&opened.device, &Sizes::default()).await.map_err(|wrong| {
         Problem::new(ProblemKind::Device, format!("{} computes wrongly: {wrong}", opened.info.name))
             .next("update its driver, or use --device cpu")
     })?;

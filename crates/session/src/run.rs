@@ -25,7 +25,8 @@ pub fn prompts(config: &RunConfig, dataset: &Dataset) -> Vec<String> {
 /// copied), at its first step or where `checkpoint` was written.
 ///
 /// # Errors
-/// The configuration is out of range, does not fit the model, or is not the checkpoint's.
+/// The configuration is out of range, does not fit the model, or is not the checkpoint's; or the device computes wrongly at
+/// the sizes of the run.
 pub async fn trainer(
     config: RunConfig,
     base: &Base,
@@ -49,6 +50,7 @@ pub async fn trainer(
             .at("data.max_length")
             .next(format!("set max_length to {room}, or use a shorter length")));
     }
+    base.test_device(config.train.batch_size, longest).await?;
     let mut model = base.model.clone();
     model.attach(&config.method, config.train.seed).await?;
     if config.ist.mode != IstMode::All

@@ -86,13 +86,9 @@ impl Teller {
     /// The device fails, or a loss is not finite.
     pub async fn tell(&mut self, host: &mut dyn Host) -> Result<(), Problem> {
         let next = Reading::begin(std::mem::take(&mut self.taken)).await;
-        if let Some(last) = self.reading.replace(next) {
-            self.tell_of(last, host).await?;
-        }
-        match self.reading.take_if(|reading| reading.is_there()) {
-            Some(reading) => self.tell_of(reading, host).await,
-            None => Ok(()),
-        }
+        let mut ready: Vec<Reading> = self.reading.replace(next).into_iter().collect();
+        ready.extend(self.reading.take_if(|reading| reading.is_there()));
+        self.tell_of(ready, host).await
     }
 
     /// Tells all of it.
@@ -100,11 +96,9 @@ impl Teller {
     /// # Errors
     /// The device fails, or a loss is not finite.
     pub async fn finish(&mut self, host: &mut dyn Host) -> Result<(), Problem> {
-        self.tell(host).await?;
-        match self.reading.take() {
-            Some(reading) => self.tell_of(reading, host).await,
-            None => Ok(()),
-        }
+        let next = Reading::begin(std::mem::take(&mut self.taken)).await;
+        let all = self.reading.take().into_iter().chain([next]).collect();
+        self.tell_of(all, host).await
     }
 
     /// Something else took time: the next step begins now.
@@ -112,21 +106,27 @@ impl Teller {
         self.clock = Stopwatch::start();
     }
 
-    async fn tell_of(&mut self, mut reading: Reading, host: &mut dyn Host) -> Result<(), Problem> {
-        reading.numbers.as_mut().await;
-        let numbers = reading.numbers.as_mut().take_output().unwrap_or_else(|| Ok(Vec::new()))?;
+    async fn tell_of(&mut self, readings: Vec<Reading>, host: &mut dyn Host) -> Result<(), Problem> {
+        let mut told = Vec::new();
+        for Reading { reports, mut numbers } in readings {
+            numbers.as_mut().await;
+            let numbers = numbers.as_mut().take_output().unwrap_or_else(|| Ok(Vec::new()))?;
+            told.extend(reports.into_iter().zip(numbers.chunks(2).map(|two| [two[0], two[1]]).collect::<Vec<_>>()));
+        }
+        if told.is_empty() {
+            return Ok(());
+        }
         // From one telling to the next the device does as many steps as are told.
         let seconds = std::mem::replace(&mut self.clock, Stopwatch::start()).seconds().max(1e-9);
-        let tokens: u64 = reading.reports.iter().map(|(report, _)| report.tokens).sum();
-        let each = seconds / reading.reports.len().max(1) as f64;
-        for ((report, learned), numbers) in reading.reports.into_iter().zip(numbers.chunks(2)) {
-            let loss = numbers[0] / learned.max(1) as f64;
-            if !(loss.is_finite() && numbers[1].is_finite()) {
+        let tokens: u64 = told.iter().map(|((report, _), _)| report.tokens).sum();
+        let each = seconds / told.len() as f64;
+        for ((report, learned), [loss, gradient_norm]) in told {
+            let loss = loss / learned.max(1) as f64;
+            if !(loss.is_finite() && gradient_norm.is_finite()) {
                 return Err(not_finite(report.step, loss));
             }
             let seconds_left = self.steps.saturating_sub(report.step) as f64 * each;
             let tokens_per_second = tokens as f64 / seconds;
-            let gradient_norm = numbers[1];
             host.emit(Event::Step(StepReport { loss, gradient_norm, tokens_per_second, seconds_left, ..report }));
         }
         Ok(())
@@ -149,12 +149,13 @@ mod tests {
     use super::*;
 
     #[derive(Default)]
-    struct Ears(Vec<(usize, f64, f64)>);
+    struct Ears(Vec<(usize, f64, f64)>, Vec<f64>);
 
     impl Host for Ears {
         fn emit(&mut self, event: Event) {
             if let Event::Step(step) = event {
                 self.0.push((step.step, step.loss, step.gradient_norm));
+                self.1.push(step.tokens_per_second);
             }
         }
         fn keep(&mut self, _: Checkpoint) -> LocalBoxFuture<'_, Result<(), Problem>> {
@@ -203,6 +204,8 @@ mod tests {
             teller.take(step(4, 8.0));
             teller.tell(&mut ears).await.ok();
             assert_eq!(ears.0[2..], [(3, 3.0, 0.5), (4, 4.0, 0.5)]);
+            // Told together, they have shared the time.
+            assert_eq!(ears.1[2], ears.1[3]);
 
             teller.reading = Some(slow(5, 10.0));
             teller.finish(&mut ears).await.ok();

@@ -20,7 +20,7 @@ pub use stories::stories_are_told;
 
 /// All of them. Panics with the first that fails.
 pub async fn all(device: &Device) {
-    assert_eq!(stratune_kernels::self_test(device).await, Ok(()));
+    assert_eq!(stratune_kernels::self_test(device, &stratune_kernels::Sizes::default()).await, Ok(()));
     logits_agree_with_transformers(device).await;
     adapters_agree_with_peft(device).await;
     merging_changes_nothing(device).await;

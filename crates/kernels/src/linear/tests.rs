@@ -252,10 +252,3 @@ fn a_matrix_times_its_own_transpose() {
     let product = linear(x.clone().unsqueeze::<3>(), x.clone());
     assert_close(&values_of(product), &values_of(x.clone().matmul(x.transpose())), 36, "x xᵀ");
 }
-
-#[cfg(feature = "wgpu")]
-#[test]
-fn the_self_test_passes_on_wgpu() {
-    let Some(device) = wgpu() else { return };
-    assert_eq!(stratune_runtime::block_on(crate::self_test(&device)), Ok(()));
-}

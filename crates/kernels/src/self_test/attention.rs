@@ -1,0 +1,140 @@
+//! Is attention right on this device, and what it hands back?
+
+use burn::tensor::{Device, Tensor, TensorData};
+use stratune_runtime::read_f32;
+
+use super::Sizes;
+use super::host::{compare, dot, slope_of, two_texts, wave};
+use crate::causal_attention;
+
+/// Queries that are compared where a row is long.
+const FEW: usize = 8;
+
+/// One row, with its gradient, on the host.
+struct OnHost<'a> {
+    of: &'a Sizes,
+    /// `[seq, heads or kv_heads, head_dim]`, as are the others.
+    q: Vec<f32>,
+    k: Vec<f32>,
+    v: Vec<f32>,
+    dy: Vec<f32>,
+    /// Where a second text begins.
+    begins: usize,
+}
+
+/// What a query sees: its first key, and the shares of it and those after it.
+type Shares = (usize, Vec<f64>);
+
+impl OnHost<'_> {
+    fn head<'a>(&self, all: &'a [f32], heads: usize, t: usize, h: usize) -> &'a [f32] {
+        let at = (t * heads + h) * self.of.head_dim;
+        &all[at..at + self.of.head_dim]
+    }
+
+    fn query(&self, t: usize, h: usize) -> &[f32] {
+        self.head(&self.q, self.of.heads, t, h)
+    }
+
+    fn back(&self, t: usize, h: usize) -> &[f32] {
+        self.head(&self.dy, self.of.heads, t, h)
+    }
+
+    /// Key or value of position s for query head h.
+    fn shared<'a>(&self, all: &'a [f32], s: usize, h: usize) -> &'a [f32] {
+        self.head(all, self.of.kv_heads, s, h * self.of.kv_heads / self.of.heads)
+    }
+
+    fn scale(&self) -> f64 {
+        (self.of.head_dim as f64).sqrt().recip()
+    }
+
+    fn shares(&self, t: usize, h: usize) -> Shares {
+        let first = if t < self.begins { 0 } else { self.begins };
+        let score = |s| dot(self.query(t, h), self.shared(&self.k, s, h)) * self.scale();
+        let powers: Vec<f64> = (first..=t).map(|s| score(s).exp()).collect();
+        let total: f64 = powers.iter().sum();
+        (first, powers.into_iter().map(|power| power / total).collect())
+    }
+
+    fn mixed(&self, (first, shares): &Shares, h: usize) -> Vec<f32> {
+        let value = |(s, share): (usize, &f64), i: usize| share * f64::from(self.shared(&self.v, first + s, h)[i]);
+        (0..self.of.head_dim).map(|i| shares.iter().enumerate().map(|p| value(p, i)).sum::<f64>() as f32).collect()
+    }
+
+    /// What the scores of a query are to change by.
+    fn errors(&self, t: usize, h: usize) -> Shares {
+        let shares = self.shares(t, h);
+        let sum = dot(self.back(t, h), &self.mixed(&shares, h));
+        let (first, shares) = shares;
+        let error = |(s, share): (usize, f64)| share * (dot(self.back(t, h), self.shared(&self.v, first + s, h)) - sum);
+        (first, shares.into_iter().enumerate().map(error).collect())
+    }
+
+    fn d_query(&self, t: usize, h: usize) -> Vec<f32> {
+        let (first, errors) = self.errors(t, h);
+        let pull = |i: usize, (s, error): (usize, &f64)| error * f64::from(self.shared(&self.k, first + s, h)[i]);
+        let sum = |i| errors.iter().enumerate().map(|p| pull(i, p)).sum::<f64>() * self.scale();
+        (0..self.of.head_dim).map(|i| sum(i) as f32).collect()
+    }
+
+    /// The gradients of key and value of position s, from the queries at and behind it.
+    fn d_shared(&self, s: usize, kv_head: usize) -> [Vec<f32>; 2] {
+        let mut sums = [0, 1].map(|_| vec![0.0_f64; self.of.head_dim]);
+        let group = self.of.heads / self.of.kv_heads;
+        for (t, h) in (s..self.of.seq).flat_map(|t| (kv_head * group..(kv_head + 1) * group).map(move |h| (t, h))) {
+            let ((first, shares), (_, errors)) = (self.shares(t, h), self.errors(t, h));
+            if s < first {
+                continue;
+            }
+            let pulls = [(errors[s - first] * self.scale(), self.query(t, h)), (shares[s - first], self.back(t, h))];
+            for (sum, (by, row)) in sums.iter_mut().zip(pulls) {
+                sum.iter_mut().zip(row).for_each(|(sum, x)| *sum += by * f64::from(*x));
+            }
+        }
+        sums.map(|sum| sum.into_iter().map(|x| x as f32).collect())
+    }
+}
+
+/// One row of one or two texts: its values and the gradients, all of a short row, of a long one those of some queries and
+/// of the last keys.
+pub async fn attention_is_right(device: &Device, of: &Sizes, begins: usize) -> Result<(), String> {
+    let Sizes { heads, kv_heads, head_dim, seq, .. } = *of;
+    let name = format!("causal_attention of {seq} × {heads} × {head_dim} from {begins}");
+    let numbers = |heads, step| wave(seq * heads * head_dim, step);
+    let (q, k) = (numbers(heads, 0.37), numbers(kv_heads, 0.53));
+    let (v, dy) = (numbers(kv_heads, 0.71), numbers(heads, 0.83));
+    let host = OnHost { of, q, k, v, dy, begins };
+    let there = |values: &[f32], heads| {
+        let data = TensorData::new(values.to_vec(), [1, seq, heads, head_dim]);
+        Tensor::<4>::from_data(data, device).swap_dims(1, 2)
+    };
+    let q = there(&host.q, heads).autodiff().require_grad();
+    let [k, v] = [&host.k, &host.v].map(|t| there(t, kv_heads).autodiff().require_grad());
+    let sight = two_texts(seq, begins, device);
+    let y = causal_attention(q.clone(), k.clone(), v.clone(), &sight);
+    let mut tape = (y.clone() * there(&host.dy, heads)).sum().backward();
+    let [dq, dk, dv] = [slope_of(&q, &mut tape)?, slope_of(&k, &mut tape)?, slope_of(&v, &mut tape)?];
+    let mut read = Vec::new();
+    for t in [y.inner(), dq, dk, dv] {
+        read.push(read_f32(t.swap_dims(1, 2)).await.map_err(|p| format!("{name}: {p}"))?);
+    }
+    let queries: Vec<usize> = (0..seq).filter(|t| seq <= 64 || t % (seq / FEW) == 0 || t + 2 >= seq).collect();
+    let keys: Vec<usize> = (0..seq).filter(|s| seq <= 64 || s + 2 >= seq).collect();
+    let got = |read: &[f32], heads: usize, at: &[usize]| -> Vec<f32> {
+        at.iter().flat_map(|t| read[t * heads * head_dim..(t + 1) * heads * head_dim].to_vec()).collect()
+    };
+    let of_queries = |f: &dyn Fn(usize, usize) -> Vec<f32>| -> Vec<f32> {
+        queries.iter().flat_map(|t| (0..heads).flat_map(move |h| f(*t, h))).collect()
+    };
+    let of_keys = |which: usize| -> Vec<f32> {
+        keys.iter().flat_map(|s| (0..kv_heads).flat_map(|h| host.d_shared(*s, h)[which].clone())).collect()
+    };
+    compare(&name, &got(&read[0], heads, &queries), &of_queries(&|t, h| host.mixed(&host.shares(t, h), h)))?;
+    compare(
+        &format!("queries' gradient of {name}"),
+        &got(&read[1], heads, &queries),
+        &of_queries(&|t, h| host.d_query(t, h)),
+    )?;
+    compare(&format!("keys' gradient of {name}"), &got(&read[2], kv_heads, &keys), &of_keys(0))?;
+    compare(&format!("values' gradient of {name}"), &got(&read[3], kv_heads, &keys), &of_keys(1))
+}

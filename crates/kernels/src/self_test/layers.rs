@@ -1,0 +1,112 @@
+//! Are the layers of a block right on this device, values and gradients?
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+use super::host::{check, dot, slope_of, wave};
+use crate::{Matrix, Packed, PackedDtype, Rotary, linear, rms_norm, swiglu};
+
+/// Values as `[1, rows, width]`.
+fn rows_of(values: &[f32], width: usize, device: &Device) -> Tensor<3> {
+    Tensor::from_data(TensorData::new(values.to_vec(), [1, values.len() / width, width]), device)
+}
+
+/// The rows of a matrix as columns.
+fn turned(matrix: &[f32], columns: usize) -> Vec<f32> {
+    (0..columns).flat_map(|c| matrix.iter().skip(c).step_by(columns).copied()).collect()
+}
+
+/// `a bᵀ`, of rows of `depth`.
+fn product(a: &[f32], b: &[f32], depth: usize) -> Vec<f32> {
+    a.chunks(depth).flat_map(|a| b.chunks(depth).map(|b| dot(a, b) as f32)).collect()
+}
+
+/// The layer and the gradients of both its operands, with the output itself as the gradient that comes back.
+pub async fn linear_is_right(device: &Device, rows: usize, inner: usize, out: usize) -> Result<(), String> {
+    let name = format!("linear of {rows} × {inner} × {out}");
+    let (a, w) = (wave(rows * inner, 0.37), wave(out * inner, 0.73));
+    let x = rows_of(&a, inner, device).autodiff().require_grad();
+    let weight = Tensor::<2>::from_data(TensorData::new(w.clone(), [out, inner]), device).autodiff().require_grad();
+    let y = linear(x.clone(), weight.clone());
+    let expected = product(&a, &w, inner);
+    check(&name, y.clone().inner(), &expected).await?;
+
+    let mut tape = (y.clone() * y.inner().autodiff()).sum().backward();
+    let dx = product(&expected, &turned(&w, inner), out);
+    check(&format!("gradient of {name}"), slope_of(&x, &mut tape)?, &dx).await?;
+    let dw = product(&turned(&expected, out), &turned(&a, inner), rows);
+    check(&format!("weight's gradient of {name}"), slope_of(&weight, &mut tape)?.unsqueeze(), &dw).await
+}
+
+/// The values of a layer whose matrix is packed.
+pub async fn packed_is_right(device: &Device, dtype: PackedDtype, inner: usize, out: usize) -> Result<(), String> {
+    let (x, values) = (wave(9 * inner, 0.37), wave(out * inner, 0.73));
+    let w: Vec<f32> = values.chunks(inner).flat_map(|row| dtype.rounded(row)).collect();
+    let packed = Packed::new(&values, [out, inner], dtype, device);
+    let y = linear(rows_of(&x, inner, device), Matrix::Packed(packed));
+    check(&format!("linear of {inner} × {out} in {dtype:?}"), y, &product(&x, &w, inner)).await
+}
+
+/// The norm of some rows, and its gradient.
+pub async fn norm_is_right(device: &Device, width: usize) -> Result<(), String> {
+    let name = format!("rms_norm of {width}");
+    let (a, w, dy) = (wave(9 * width, 0.37), wave(width, 0.9), wave(9 * width, 0.61));
+    let x = rows_of(&a, width, device).autodiff().require_grad();
+    let weight = Tensor::from_data(TensorData::new(w.clone(), [width]), device);
+    let y = rms_norm(x.clone(), weight, 1e-5);
+    let (mut expected, mut dx) = (Vec::new(), Vec::new());
+    for (x, dy) in a.chunks(width).zip(dy.chunks(width)) {
+        let r = (dot(x, x) / width as f64 + 1e-5).sqrt().recip();
+        let dyw: Vec<f32> = dy.iter().zip(&w).map(|(dy, w)| dy * w).collect();
+        let pull = r * r * dot(&dyw, x) / width as f64;
+        expected.extend(x.iter().zip(&w).map(|(x, w)| (f64::from(*x) * r) as f32 * w));
+        dx.extend(x.iter().zip(&dyw).map(|(x, dyw)| (r * (f64::from(*dyw) - f64::from(*x) * pull)) as f32));
+    }
+    check(&name, y.clone().inner(), &expected).await?;
+    let mut tape = (y * rows_of(&dy, width, device)).sum().backward();
+    check(&format!("gradient of {name}"), slope_of(&x, &mut tape)?, &dx).await
+}
+
+/// The gated activation of some rows, and both its gradients.
+pub async fn gate_is_right(device: &Device, width: usize) -> Result<(), String> {
+    let name = format!("swiglu of {width}");
+    let (g, u, dy) = (wave(9 * width, 0.37), wave(9 * width, 0.9), wave(9 * width, 0.61));
+    let gate = rows_of(&g, width, device).autodiff().require_grad();
+    let up = rows_of(&u, width, device).autodiff().require_grad();
+    let y = swiglu(gate.clone(), up.clone());
+    let open = |g: f32| (1.0 + (-g).exp()).recip();
+    let each = |f: &dyn Fn(f32, f32, f32) -> f32| -> Vec<f32> {
+        g.iter().zip(&u).zip(&dy).map(|((g, u), dy)| f(*g, *u, *dy)).collect()
+    };
+    check(&name, y.clone().inner(), &each(&|g, u, _| g * open(g) * u)).await?;
+    let mut tape = (y * rows_of(&dy, width, device)).sum().backward();
+    let d_gate = each(&|g, u, dy| dy * u * open(g) * (1.0 + g * (1.0 - open(g))));
+    check(&format!("gate's gradient of {name}"), slope_of(&gate, &mut tape)?, &d_gate).await?;
+    let d_up = each(&|g, _, dy| dy * g * open(g));
+    check(&format!("gradient of {name}"), slope_of(&up, &mut tape)?, &d_up).await
+}
+
+/// The last of so many positions, turned; and turned back, which is the gradient.
+pub async fn rotary_is_right(device: &Device, positions: usize, head_dim: usize) -> Result<(), String> {
+    const THETA: f64 = 10_000.0;
+    let name = format!("rotary at {positions} of {head_dim}");
+    let (half, last) = (head_dim / 2, 3.min(positions));
+    let (a, dy) = (wave(last * head_dim, 0.37), wave(last * head_dim, 0.61));
+    let turn = |rows: &[f32], way: f64| -> Vec<f32> {
+        let row = |(t, row): (usize, &[f32])| {
+            let turned = |i: usize| {
+                let angle = (positions - last + t) as f64 * THETA.powf(-2.0 * (i % half) as f64 / head_dim as f64);
+                let (sin, cos) = (way * angle).sin_cos();
+                let (x, y) = (f64::from(row[i % half]), f64::from(row[half + i % half]));
+                if i < half { x * cos - y * sin } else { y * cos + x * sin }
+            };
+            (0..head_dim).map(|i| turned(i) as f32).collect::<Vec<_>>()
+        };
+        rows.chunks(head_dim).enumerate().flat_map(row).collect()
+    };
+    let angles = Rotary::new(head_dim, positions, THETA, None, device).angles_after(positions - last, last);
+    let x = rows_of(&a, head_dim, device).autodiff().require_grad();
+    let y = angles.turn(x.clone().unsqueeze_dim(1)).squeeze_dim::<3>(1);
+    check(&name, y.clone().inner(), &turn(&a, 1.0)).await?;
+    let mut tape = (y * rows_of(&dy, head_dim, device)).sum().backward();
+    check(&format!("gradient of {name}"), slope_of(&x, &mut tape)?, &turn(&dy, -1.0)).await
+}

@@ -1,0 +1,120 @@
+//! Are the answers of this device right?
+
+mod attention;
+mod host;
+mod layers;
+mod slopes;
+mod step;
+
+use burn::tensor::Device;
+
+use crate::PackedDtype;
+use attention::attention_is_right;
+use layers::{gate_is_right, linear_is_right, norm_is_right, packed_is_right, rotary_is_right};
+use slopes::gradients_are_slopes;
+use step::{loss_is_right, step_is_right};
+
+/// The sizes that operations are tested at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Width of the residual stream.
+    pub hidden: usize,
+    /// Width of the feed-forward layer.
+    pub intermediate: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Key heads.
+    pub kv_heads: usize,
+    /// Width of a head.
+    pub head_dim: usize,
+    /// Tokens that there are.
+    pub vocabulary: usize,
+    /// Positions of a row, more than one.
+    pub seq: usize,
+    /// Positions of a batch.
+    pub positions: usize,
+}
+
+/// Small, odd, and beyond a tile.
+impl Default for Sizes {
+    fn default() -> Self {
+        let (heads, kv_heads, head_dim, vocabulary, seq) = (4, 2, 12, 20, 37);
+        Self { hidden: 48, intermediate: 68, heads, kv_heads, head_dim, vocabulary, seq, positions: 131 }
+    }
+}
+
+/// Columns of a narrow product, as that of a low-rank factor.
+const NARROW: usize = 8;
+
+/// Compares the operations of a training step on `device` with sums made on the host, values and gradients, at small sizes
+/// and at those of a run.
+///
+/// Some adapters compute nonsense without an error (an invalid shader, a driver's defect, loops that end too soon); a run
+/// must never start on one.
+///
+/// # Errors
+/// Names the first operation that is wrong, or why the device does not answer.
+pub async fn self_test(device: &Device, of: &Sizes) -> Result<(), String> {
+    let Sizes { hidden, intermediate, .. } = *of;
+    // Primes are left to the engine's own product; for the others there is a kernel of ours, if there is one at all.
+    let small = [(37, 43, 29), (131, 72, 68)];
+    let own = [(9, hidden, intermediate), (9, intermediate, hidden), (of.positions, hidden, NARROW)];
+    for (rows, inner, out) in small.into_iter().chain(own) {
+        linear_is_right(device, rows, inner, out).await?;
+    }
+    for dtype in [PackedDtype::F16, PackedDtype::Int8, PackedDtype::Int4] {
+        packed_is_right(device, dtype, hidden, intermediate).await?;
+    }
+    norm_is_right(device, hidden).await?;
+    gate_is_right(device, intermediate).await?;
+    rotary_is_right(device, of.seq, of.head_dim).await?;
+    for begins in [0, of.seq / 2] {
+        attention_is_right(device, of, begins).await?;
+    }
+    gradients_are_slopes(device).await?;
+    loss_is_right(device, of.vocabulary).await?;
+    step_is_right(device, NARROW * hidden + 6).await
+}
+
+#[cfg(all(test, feature = "cpu"))]
+mod tests {
+    use burn::tensor::Tensor;
+
+    use super::host::check;
+    use super::*;
+
+    /// Of a model of 135 M, in two rows.
+    const REAL: Sizes = Sizes {
+        hidden: 576,
+        intermediate: 1536,
+        heads: 9,
+        kv_heads: 3,
+        head_dim: 64,
+        vocabulary: 49_152,
+        seq: 200,
+        positions: 400,
+    };
+
+    #[cfg(feature = "wgpu")]
+    #[test]
+    fn a_graphics_adapter_passes() {
+        let Some(device) = crate::testing::wgpu() else { return };
+        for of in [Sizes::default(), REAL] {
+            assert_eq!(stratune_runtime::block_on(self_test(&device, &of)), Ok(()), "{of:?}");
+        }
+    }
+
+    #[test]
+    fn the_cpu_passes_and_a_wrong_answer_does_not() {
+        let device = Device::flex();
+        stratune_runtime::block_on(async {
+            for of in [Sizes::default(), REAL] {
+                assert_eq!(self_test(&device, &of).await, Ok(()), "{of:?}");
+            }
+            let zeros = Tensor::<3>::zeros([1, 1, 3], &device);
+            assert!(check("zeros", zeros, &[0.0, 0.0, 1.0]).await.is_err());
+            let nan = Tensor::<3>::full([1, 1, 1], f32::NAN, &device);
+            assert!(check("nan", nan, &[0.0]).await.is_err());
+        });
+    }
+}

@@ -1,0 +1,70 @@
+//! Are the gradients on this device the slopes of its values?
+
+use burn::tensor::{Device, Tensor, TensorData};
+use stratune_runtime::read_f32;
+
+use super::host::{two_texts, wave};
+use crate::{Matrix, Packed, PackedDtype, Rotary, Sight, causal_attention, linear, low_rank_linear, rms_norm, swiglu};
+
+/// The gradients of what a block is made of along one direction, beside the slope between two values. The
+/// step of 1e-2 leaves 1e-3 of third order and of rounding; a wrong gradient is off by the values themselves.
+pub async fn gradients_are_slopes(device: &Device) -> Result<(), String> {
+    type Op = fn(Tensor<3>) -> Tensor<3>;
+    const SHAPE: [usize; 3] = [1, 9, 12];
+    fn attended(x: Tensor<3>, sight: &Sight) -> Tensor<3> {
+        let heads = |t: Tensor<3>| t.reshape([1, 9, 3, 4]).swap_dims(1, 2);
+        let attended = causal_attention(heads(x.clone()), heads(x.clone().flip([2])), heads(x), sight);
+        attended.swap_dims(1, 2).reshape(SHAPE)
+    }
+    let ops: [(&str, Op); 7] = [
+        ("linear of a packed matrix", |x| {
+            let values = wave(12 * 12, 0.3);
+            linear(x.clone(), Matrix::Packed(Packed::new(&values, [12, 12], PackedDtype::Int4, &x.device().inner())))
+        }),
+        ("low_rank_linear", |x| {
+            let device = x.device().inner();
+            let of = |sides: [usize; 2], step| {
+                Tensor::<2>::from_data(TensorData::new(wave(sides[0] * sides[1], step), sides), &device)
+            };
+            low_rank_linear(x, of([12, 12], 0.3), of([4, 12], 0.7), of([12, 4], 1.1), 0.5)
+        }),
+        ("rotary", |x| {
+            let angles = Rotary::new(4, 9, 100.0, None, &x.device().inner()).angles_after(0, 9);
+            angles.turn(x.reshape([1, 9, 3, 4]).swap_dims(1, 2)).swap_dims(1, 2).reshape(SHAPE)
+        }),
+        ("rms_norm", |x| {
+            let weight = Tensor::from_data(TensorData::new(wave(12, 0.9), [12]), &x.device().inner());
+            rms_norm(x, weight, 1e-5)
+        }),
+        ("swiglu", |x| swiglu(x.clone(), x.flip([1]))),
+        ("causal_attention", |x| {
+            let sight = Sight::whole(9, &x.device().inner());
+            attended(x, &sight)
+        }),
+        ("causal_attention over two texts", |x| {
+            let sight = two_texts(9, 4, &x.device().inner());
+            attended(x, &sight)
+        }),
+    ];
+    let of = |values: Vec<f32>| Tensor::<3>::from_data(TensorData::new(values, SHAPE), device);
+    let count = SHAPE.iter().product();
+    let (start, weights, way) = (wave(count, 0.37), wave(count, 0.61), wave(count, 0.83));
+    for (name, op) in ops {
+        let x = of(start.clone()).autodiff().require_grad();
+        let mut tape = (op(x.clone()) * of(weights.clone())).sum().backward();
+        let gradient = x.grad_remove(&mut tape).ok_or(format!("{name}: no gradient"))?;
+        let gradient = read_f32(gradient).await.map_err(|p| format!("{name}: {p}"))?;
+        let along: f32 = gradient.iter().zip(&way).map(|(g, w)| g * w).sum();
+        let mut sums = Vec::new();
+        for h in [1e-2, -1e-2] {
+            let nudged = of(start.iter().zip(&way).map(|(x, w)| x + h * w).collect());
+            let y = read_f32(op(nudged)).await.map_err(|p| format!("{name}: {p}"))?;
+            sums.push(y.iter().zip(&weights).map(|(y, w)| y * w).sum::<f32>());
+        }
+        let slope = (sums[0] - sums[1]) / 2e-2;
+        if (slope - along).abs() > 0.02 * along.abs().max(1.0) || along.is_nan() {
+            return Err(format!("gradient of {name} is {along} where the values rise by {slope}"));
+        }
+    }
+    Ok(())
+}
