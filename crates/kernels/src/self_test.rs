@@ -147,7 +147,7 @@ async fn loss_is_right(device: &Device) -> Result<(), String> {
     };
     let targets: Vec<i32> = (0..rows).map(|row| target(row) as i32).collect();
     let targets = Tensor::from_data(TensorData::new(targets, [rows]), device);
-    let entropy = linear_cross_entropy(matrix(h), matrix(w), targets, 0.5, Wanted::Hidden);
+    let entropy = linear_cross_entropy(matrix(h), &[matrix(w).into()], targets, 0.5, Wanted::Hidden);
     check("cross-entropy", entropy.loss.unsqueeze(), &[loss]).await?;
     let gradient = entropy.d_hidden.ok_or("cross-entropy: no gradient")?;
     check("gradient of cross-entropy", gradient.unsqueeze(), &expected).await

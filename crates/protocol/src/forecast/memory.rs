@@ -3,12 +3,10 @@
 use serde::Serialize;
 
 use super::graph::{blocks_that_fit, graph, matrices};
+use super::loss::loss_rows;
 use crate::{
-    AdapterInfo, BaseDtype, MethodConfig, MethodKind, ModelReport, OptimiserKind, RunConfig, SideShape, Target,
+    AdapterInfo, BaseDtype, Enters, MethodConfig, MethodKind, ModelReport, OptimiserKind, RunConfig, SideShape, Target,
 };
-
-/// Rows whose logits exist at once.
-pub const LOSS_ROWS: usize = 256;
 
 /// Queries whose scores exist at once, where they are held at all.
 const SCORED: usize = 256;
@@ -109,8 +107,11 @@ impl Conditions<'_> {
             }
             None => (0.0, 0.0, self.forward(positions)),
         };
-        let logits = positions.min(LOSS_ROWS as f64) * model.vocabulary as f64;
-        let table = config.base_dtype.of_tables().bytes(model.vocabulary as f64, d);
+        let logits = positions.min(loss_rows(model.vocabulary) as f64) * model.vocabulary as f64;
+        let piece = self.rows_of_a_piece(config);
+        // The logits of pieces are joined, and on the way down their gradient is taken apart.
+        let logit_copies = if piece < model.vocabulary { logit_copies + 1.0 } else { logit_copies };
+        let table = config.base_dtype.of_tables().bytes(piece as f64, d);
         let (gradients, moments) = if descends { self.moved(config) } else { (self.shifted(methods), 0.0) };
         let inputs = (states + 2.0) * positions * d + 3.0 * positions;
         let [unpacked, unpacked_head] = self.unpacked(config);
@@ -132,6 +133,15 @@ impl Conditions<'_> {
                 [m * d, logits, positions * m, scores / 3.0, unpacked_head].into_iter().fold(0.0, f64::max),
             )
             .max(table as u64),
+        }
+    }
+
+    /// Rows of a piece of the embedding; what trains is in one.
+    fn rows_of_a_piece(&self, config: &RunConfig) -> usize {
+        let table = [self.model.vocabulary, self.model.hidden_size];
+        match config.method.iter().any(|method| method.kind.enters() == Enters::Whole) {
+            true => table[0],
+            false => self.device.keeps(config.base_dtype).rows_of_a_piece(table),
         }
     }
 
@@ -247,6 +257,7 @@ impl Conditions<'_> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::forecast::{Limits, Verdict};
 
     /// 2 blocks: q and o of 4 × 4, k and v of 2 × 4, three of 4 × 8, which is 144 numbers, and two norms of 4; a table of
     /// 10 × 4, and the last norm.
@@ -326,6 +337,34 @@ pub(super) mod tests {
             packed.base_dtype = dtype;
             let weights = 4 * 20 + 2 * 32 * of_block + 10 * of_table;
             assert_eq!(on.forecast(&packed), Forecast { weights, ..want }, "{dtype}");
+        }
+    }
+
+    /// A table of 100 rows of 16 bytes, or of 36 with 8 bits, where a buffer takes 1000: pieces of 60, 24 and 8 rows.
+    #[test]
+    fn the_largest_buffer_is_a_piece_unless_the_table_trains() {
+        let model = ModelReport { vocabulary: 100, ..model() };
+        let limits = Limits { memory: None, buffer: Some(1000) };
+        let gpu = AdapterInfo { device: "wgpu".into(), limits, ..AdapterInfo::default() };
+        let on = Conditions { model: &model, device: &gpu, width: Some(1) };
+        let lora = MethodConfig { rank: Some(1), targets: Some(vec![Target::QProj]), ..MethodConfig::default() };
+        let whole = Conditions { device: &AdapterInfo { limits: Limits::default(), ..gpu.clone() }, ..on };
+        for (method, base_dtype, piece, table) in [
+            (lora.clone(), BaseDtype::F32, 60 * 16, 1600),
+            (lora.clone(), BaseDtype::Int8, 24 * 36, 3600),
+            (lora.clone(), BaseDtype::Int4, 24 * 36, 3600),
+            (MethodConfig { blocks: Some(1), ..MethodConfig::new(MethodKind::Lisa) }, BaseDtype::F32, 1600, 1600),
+        ] {
+            let mut run = RunConfig { base_dtype, ..config(method) };
+            run.train.batch_size = 1;
+            let (split, one) = (on.forecast(&run), whole.forecast(&run));
+            assert_eq!((split.largest, one.largest), (piece, table), "{base_dtype}");
+            let verdict = if piece <= 1000 { Verdict::Unknown } else { Verdict::WontFit };
+            assert_eq!(split.verdict(&limits), verdict, "{base_dtype}");
+            // The loss is what is at work: 100 logits, and once more where pieces are joined; four states.
+            let copies = if piece < table { 2 } else { 1 };
+            assert_eq!(split.work, 4 * (copies * 100 + 4 * 4), "{base_dtype}");
+            assert_eq!(Forecast { work: one.work, largest: one.largest, ..split }, one);
         }
     }
 
