@@ -25,12 +25,15 @@ impl AdapterInfo {
     }
 }
 
+/// Rows of a matrix that a launch on WebGPU always reaches: 65,535 workgroups of at least eight.
+const LAUNCHED: u64 = 65_535 * 8;
+
 impl Keep {
-    /// Rows of a piece of the embedding or the output layer: all of them if one buffer takes them, else as many as it
-    /// does, in fours, because kernels read four at a time.
+    /// Rows of a piece of the embedding or the output layer: all of them if one buffer takes them and one launch reaches
+    /// them, else as many as do, in fours, because kernels read four at a time.
     pub fn rows_of_a_piece(self, [rows, columns]: [usize; 2]) -> usize {
         let row = self.dtype.of_tables().bytes(1.0, columns as f64) as u64;
-        let most = self.buffer.map_or(usize::MAX, |bytes| usize::try_from(bytes / row.max(1)).unwrap_or(usize::MAX));
+        let most = self.buffer.map_or(usize::MAX, |bytes| (bytes / row.max(1)).min(LAUNCHED) as usize);
         if rows <= most { rows.max(1) } else { (most / 4 * 4).max(4) }
     }
 }
@@ -53,6 +56,9 @@ mod tests {
             (BaseDtype::F32, Some(7 * 4096), 30, 4),
             (BaseDtype::F32, Some(1), 30, 4),
             (BaseDtype::F32, limit, 0, 1),
+            (BaseDtype::F32, Some(1 << 40), 524_280, 524_280),
+            (BaseDtype::F32, Some(1 << 40), 524_281, 524_280),
+            (BaseDtype::F32, None, 524_281, 524_281),
         ] {
             assert_eq!(Keep { dtype, buffer }.rows_of_a_piece([rows, 1024]), of_a_piece, "{dtype} {buffer:?} {rows}");
         }

@@ -9,12 +9,12 @@ use stratune_models::{Llama, LlamaConfig, Sampling, generate};
 use stratune_peft::Weight;
 use stratune_protocol::{BaseDtype, Keep, MethodConfig, MethodKind, RunConfig};
 use stratune_runtime::{read_f32, read_scalars};
-use stratune_session::merged_tensors;
-use stratune_store::{Stored, write_safetensors};
+use stratune_session::{merged_tensors, model_config, read_model};
+use stratune_store::{ModelFolder, Stored, write_safetensors};
 use stratune_train::{Batching, Demand, Everything, Identity, Trainer, sweep};
 
 use super::{examples, worst};
-use crate::fixtures::ids;
+use crate::fixtures::{folder, ids};
 use crate::runs::{Witness, counting, small};
 
 /// The same f32 sums, of up to 34 products, in another order: within this of the largest.
@@ -23,6 +23,7 @@ const ALLOWED: f32 = 2e-5;
 /// Trained with its tables in three pieces, and with them as a whole, a model has the same losses; and what it is then is
 /// the same with the other's tables in the place of its own.
 pub async fn pieces_are_the_whole(device: &Device) {
+    folders_are_read_in_pieces(device).await;
     for dtype in BaseDtype::ALL {
         for (vocab_size, tie_word_embeddings) in [(32, true), (34, false)] {
             let name = format!("{dtype}, {vocab_size} tokens");
@@ -50,6 +51,32 @@ pub async fn pieces_are_the_whole(device: &Device) {
             same(&name, &Seen::of(&tuned).await, &Seen::of(&joined).await);
             what_trains_a_table_wants_it_whole(&name, split).await;
         }
+    }
+}
+
+/// What is read of a folder some rows at a time is what is read of it at once.
+async fn folders_are_read_in_pieces(device: &Device) {
+    for (name, dtype) in
+        [("tiny-llama", BaseDtype::F32), ("tiny-llama-f16", BaseDtype::F16), ("tiny-llama3", BaseDtype::Int8)]
+    {
+        let files = ModelFolder::open(folder(name)).await.expect("a model folder");
+        let columns = model_config(&files).expect("a model of this family").hidden_size;
+        let row = dtype.of_tables().bytes(1.0, columns as f64) as u64;
+        let mut read = Vec::new();
+        for buffer in [None, Some(13 * row)] {
+            let model = read_model(&files, Keep { dtype, buffer }, device, &mut |_| {}).await.expect("a model");
+            let mut tables = Vec::new();
+            for (path, table) in model.tables() {
+                assert_eq!(
+                    table.pieces().count(),
+                    buffer.map_or(1, |_| table.dims()[0].div_ceil(12)),
+                    "{name}: {path}"
+                );
+                tables.push((table.dims(), table.read().await.expect("its numbers")));
+            }
+            read.push(tables);
+        }
+        assert!(read[0] == read[1] && read[0][0].0[0] > 24, "{name}");
     }
 }
 

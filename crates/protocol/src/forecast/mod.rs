@@ -6,6 +6,7 @@
 
 mod bytes;
 mod graph;
+mod kept;
 mod loss;
 mod memory;
 mod pace;
