@@ -119,11 +119,14 @@ async fn every_rank_of_dylora_is_usable(device: &Device) {
         config
     };
     let mut base = small(LAYERS, device);
-    base.train_all();
+    base.train_all().expect("tables in one piece");
     let base = run(&of(MethodKind::Lora, 1, 200), base, &up).await;
     let base = Llama::from_weights(
         base.config.clone(),
-        everything(&mut base.clone()).into_iter().map(|(path, (_, value))| (path, Stored::Floats(value))).collect(),
+        everything(&mut base.clone())
+            .into_iter()
+            .map(|(path, (_, value))| (path, vec![Stored::Floats(value)]))
+            .collect(),
         device,
     )
     .expect("the same tensors");
@@ -264,7 +267,7 @@ async fn hiwi_leaves_biases_whose_number_does_not_depend_on_the_rank(device: &De
         // As a model folder that knows of biases.
         let config = LlamaConfig::from_json(&model.config.to_json(), "config.json").expect("a sound config.json");
         let weights =
-            everything(&mut model).into_iter().map(|(path, (_, value))| (path, Stored::Floats(value))).collect();
+            everything(&mut model).into_iter().map(|(path, (_, value))| (path, vec![Stored::Floats(value)])).collect();
         let again = Llama::from_weights(config, weights, device).expect("every tensor of the layout");
         assert_eq!(says(&again).await, says(&model).await);
     }

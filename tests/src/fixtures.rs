@@ -62,7 +62,7 @@ pub async fn json<T: for<'a> Deserialize<'a>>(name: &str, file: &str) -> T {
 /// A fixture's model.
 pub async fn model(name: &str, device: &Device) -> Llama {
     let files = ModelFolder::open(folder(name)).await.expect("a model folder");
-    read_model(&files, BaseDtype::F32, device, &mut |_| {}).await.expect("a model")
+    read_model(&files, BaseDtype::F32.into(), device, &mut |_| {}).await.expect("a model")
 }
 
 /// `tiny-llama` with a fixture's adapter.

@@ -49,7 +49,8 @@ impl Forecast {
             }
             (true, Some(dataset)) => {
                 let folder = open::folder(&config.model)?;
-                let base = Base::load(folder, &config.model, config.base_dtype, &opened.device, &mut |_| {}).await?;
+                let keep = opened.info.keeps(config.base_dtype);
+                let base = Base::load(folder, &config.model, keep, &opened.device, &mut |_| {}).await?;
                 let timed = pace(config.clone(), &base, dataset).await;
                 Some(timed.map_err(|problem| conditions.explain(&config, problem))?)
             }

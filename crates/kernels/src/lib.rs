@@ -26,7 +26,7 @@ mod testing;
 pub use adamw::{AdamwStep, Moments, Moved, adamw};
 pub use attention::{Sight, causal_attention};
 pub use cross_entropy::{CrossEntropy, linear_cross_entropy};
-pub use linear::{Matrix, linear, low_rank_linear};
+pub use linear::{Matrix, linear, linear_by_pieces, low_rank_linear};
 pub use packed::{Packed, PackedDtype, Packer};
 pub use rms_norm::rms_norm;
 pub use rotary::{Angles, Rotary, RotaryScaling};

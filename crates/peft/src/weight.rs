@@ -73,6 +73,17 @@ impl Weight {
         }
     }
 
+    /// Its numbers on the host, one row behind the other.
+    ///
+    /// # Errors
+    /// The device does not answer.
+    pub async fn read(&self) -> Result<Vec<f32>, Problem> {
+        match self {
+            Self::Floats(param) => read_f32(param.value.clone()).await,
+            Self::Packed(packed) => packed.clone().read().await,
+        }
+    }
+
     /// The parameter; what is packed becomes one first.
     pub fn floats_mut(&mut self) -> &mut Param<2> {
         if let Self::Packed(packed) = self {

@@ -9,6 +9,7 @@ mod config;
 mod draw;
 mod event;
 mod forecast;
+mod keep;
 mod method;
 mod problem;
 
@@ -23,8 +24,9 @@ pub use event::{
     StepReport,
 };
 pub use forecast::{
-    Bytes, Conditions, Forecast, LOSS_ROWS, Limits, Outlook, Pace, Remedy, Verdict, advice, blocks_that_fit, scaled,
+    Bytes, Conditions, Forecast, Limits, Outlook, Pace, Remedy, Verdict, advice, blocks_that_fit, loss_rows, scaled,
 };
+pub use keep::Keep;
 pub use method::{
     COMPACTER_TERMS, Enters, Family, KroneckerShape, Merges, MethodConfig, MethodKind, MethodNames, MethodPreset,
     Methods, Projection, Setting, SideShape, TargetOverride, kept,

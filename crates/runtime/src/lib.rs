@@ -16,6 +16,6 @@ pub use launches::{Launches, Profile};
 pub use memory::{
     free_memory, keep_heap, memory_in_use, memory_reserved, peak_host_memory, reset_peak_host_memory, resident_memory,
 };
-pub use read::{read_f32, read_scalars};
+pub use read::{read_f32, read_i32, read_scalars};
 pub use span::{Span, Spent, span};
 pub use time::{Stopwatch, block_on, rest, unix_millis, yield_now};

@@ -1,6 +1,6 @@
 //! Reading tensors back. Nothing in the hot path calls these.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Int, Tensor};
 use stratune_protocol::Problem;
 
 /// The values of a tensor in row-major order, as f32.
@@ -10,6 +10,15 @@ use stratune_protocol::Problem;
 pub async fn read_f32<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, Problem> {
     let data = tensor.inner().into_data_async().await.map_err(|e| Problem::of_device(&format!("{e:?}")))?;
     Ok(data.iter::<f32>().collect())
+}
+
+/// The values of a tensor of integers in row-major order.
+///
+/// # Errors
+/// The device is lost, or out of memory.
+pub async fn read_i32<const D: usize>(tensor: Tensor<D, Int>) -> Result<Vec<i32>, Problem> {
+    let data = tensor.into_data_async().await.map_err(|e| Problem::of_device(&format!("{e:?}")))?;
+    Ok(data.iter::<i32>().collect())
 }
 
 /// The values of one-element tensors, in one transaction.

@@ -76,7 +76,13 @@ pub async fn mix(base: &Llama, adapters: &[(Adapter, f32)]) -> Result<Llama, Pro
 /// An addition cannot be merged, or the device does not answer.
 pub async fn merged_tensors(mut model: Llama) -> Result<(LlamaConfig, Tensors), Problem> {
     model.merge()?;
-    let tensors = read(everything(&mut model)).await?;
+    let mut tensors = read(everything(&mut model)).await?;
+    for (path, table) in model.tables() {
+        // What is packed or in pieces is no parameter.
+        if !tensors.contains_key(path) {
+            tensors.insert(path.to_string(), HostTensor { shape: table.dims().to_vec(), data: table.read().await? });
+        }
+    }
     Ok((model.config, tensors))
 }
 

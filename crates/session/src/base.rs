@@ -6,9 +6,9 @@ use std::rc::Rc;
 use burn::tensor::Device;
 use stratune_data::{Template, Tokenizer};
 use stratune_kernels::{Sizes, self_test};
-use stratune_models::llama::{Arriving, Weights};
+use stratune_models::llama::{Arriving, Weights, pieces};
 use stratune_models::{Llama, LlamaConfig};
-use stratune_protocol::{BaseDtype, Event, ModelReport, Problem, ProblemKind};
+use stratune_protocol::{BaseDtype, Event, Keep, ModelReport, Problem, ProblemKind};
 use stratune_store::{Folder, ModelFolder};
 
 /// A model with its tokenizer, as it came from its folder.
@@ -33,14 +33,14 @@ pub struct Base {
 }
 
 impl Base {
-    /// Loads a Hugging Face folder, a tensor at a time, its matrices kept as `dtype`.
+    /// Loads a Hugging Face folder, a tensor at a time, its matrices kept as `keep` says.
     ///
     /// # Errors
     /// A file is missing or damaged, the architecture is unknown, or tokenizer and model do not belong together.
     pub async fn load(
         folder: Rc<dyn Folder>,
         name: &str,
-        dtype: BaseDtype,
+        keep: Keep,
         device: &Device,
         emit: &mut dyn FnMut(Event),
     ) -> Result<Self, Problem> {
@@ -48,10 +48,10 @@ impl Base {
         let config = model_config(&files)?;
         let (tokenizer, tokenizer_files) = read_tokenizer(&files, &config).await?;
         let template = Template::of(&tokenizer)?;
-        let model = read_model(&files, dtype, device, emit).await?;
+        let model = read_model(&files, keep, device, emit).await?;
         let fingerprint = files.fingerprint().await?;
         let (name, tested) = (name.to_string(), RefCell::new(None));
-        Ok(Self { model, tokenizer, template, fingerprint, name, dtype, tokenizer_files, tested })
+        Ok(Self { model, tokenizer, template, fingerprint, name, dtype: keep.dtype, tokenizer_files, tested })
     }
 
     /// Tests the arithmetic of the device at the sizes of this model, and of batches of `rows` examples of `seq` tokens.
@@ -120,15 +120,15 @@ pub async fn read_tokenizer(
 }
 
 /// Numbers of a packed matrix that are floats on the host at once.
-const PIECE: usize = 4 << 20;
+const AT_ONCE: usize = 4 << 20;
 
-/// The model of a folder, read a tensor at a time, and a matrix that is packed some rows at a time.
+/// The model of a folder, read a tensor or a piece of one at a time, and a matrix that is packed some rows at a time.
 ///
 /// # Errors
 /// A tensor is missing, damaged, or of another shape than `config.json` says.
 pub async fn read_model(
     files: &ModelFolder,
-    dtype: BaseDtype,
+    keep: Keep,
     device: &Device,
     emit: &mut dyn FnMut(Event),
 ) -> Result<Llama, Problem> {
@@ -150,16 +150,19 @@ pub async fn read_model(
                 return Err(Problem::input(what).at(files.label()).next("use a complete model folder"));
             }
         }
-        let mut arriving = Arriving::new(&name, &shape, dtype);
-        let count: usize = shape.iter().product();
-        let piece = match (&arriving, &shape[..]) {
-            (Arriving::Packed(_), &[_, columns]) => (PIECE / columns.max(1)).max(1) * columns.max(1),
-            _ => count.max(1),
-        };
-        for from in (0..count).step_by(piece) {
-            arriving.add(files.numbers(&name, from..(from + piece).min(count)).await?);
+        let mut stored = Vec::new();
+        for (range, shape) in pieces(&name, &shape, keep) {
+            let mut arriving = Arriving::new(&name, &shape, keep.dtype);
+            let at_once = match (&arriving, &shape[..]) {
+                (Arriving::Packed(_), &[_, columns]) => (AT_ONCE / columns.max(1)).max(1) * columns.max(1),
+                _ => range.len().max(1),
+            };
+            for from in range.clone().step_by(at_once) {
+                arriving.add(files.numbers(&name, from..(from + at_once).min(range.end)).await?);
+            }
+            stored.push(arriving.finish(device));
         }
-        weights.insert(name, arriving.finish(device));
+        weights.insert(name, stored);
         emit(Event::Progress { what: format!("reading {}", files.label()), done: done as u64 + 1, total });
     }
     Llama::from_weights(config, weights, device)

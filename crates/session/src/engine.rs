@@ -144,7 +144,9 @@ impl Engine {
             }
         };
         let out = self.out.clone();
-        let base = Base::load(folder, name, dtype, &opened.device, &mut |event| out.send(&event, None)).await?;
+        let base =
+            Base::load(folder, name, opened.info.keeps(dtype), &opened.device, &mut |event| out.send(&event, None))
+                .await?;
         self.base = Some(Loaded { value: base, files });
         Ok(())
     }

@@ -172,10 +172,10 @@ fn top(model: &Llama, x: Tensor<3>, batch: &Uploaded, scale: f64, into: &mut Gra
     let learned = learned.autodiff().require_grad();
     let normed = norm.forward(learned.clone().unsqueeze(), &model.plain_pass(model.layers.len()));
 
-    let head = model.lm_head.as_ref().unwrap_or(&model.embed_tokens);
+    let head = model.head();
     let wanted = if head.trains() { Wanted::HiddenAndHead } else { Wanted::Hidden };
     let rows_in = normed.clone().inner().reshape([batch.learned, hidden]);
-    let entropy = linear_cross_entropy(rows_in, head.matrix(), batch.targets.clone(), scale, wanted);
+    let entropy = linear_cross_entropy(rows_in, &head.matrices(), batch.targets.clone(), scale, wanted);
     if let Some(d_head) = entropy.d_head {
         let name = if model.lm_head.is_some() { "lm_head.weight" } else { "model.embed_tokens.weight" };
         add(into, name, d_head);

@@ -5,6 +5,7 @@ mod gradients;
 mod logits;
 mod methods;
 mod packing;
+mod pieces;
 mod stories;
 
 use burn::tensor::Device;
@@ -16,6 +17,7 @@ pub use gradients::{
 pub use logits::{adapters_agree_with_peft, logits_agree_with_transformers, merging_changes_nothing};
 pub use methods::methods_learn;
 pub use packing::{examples, packed_is_apart, packing_changes_nothing};
+pub use pieces::pieces_are_the_whole;
 pub use stories::stories_are_told;
 
 /// All of them. Panics with the first that fails.
@@ -28,6 +30,7 @@ pub async fn all(device: &Device) {
     gradients_agree_with_burns_lora(device).await;
     keeping_graphs_changes_nothing(device).await;
     packing_changes_nothing(device).await;
+    pieces_are_the_whole(device).await;
     finite_differences(device).await;
     training_follows_pytorch(device).await;
     methods_learn(device).await;

@@ -28,7 +28,8 @@ pub async fn stories_are_told(device: &Device, tokens: usize) -> bool {
         return false;
     }
     let folder = Rc::new(MemoryFolder::new("stories260K", files));
-    let base = Base::load(folder, "stories260K", BaseDtype::F32, device, &mut |_| {}).await.expect("stories260K");
+    let base =
+        Base::load(folder, "stories260K", BaseDtype::F32.into(), device, &mut |_| {}).await.expect("stories260K");
 
     let expected: Logits =
         serde_json::from_slice(include_bytes!("../../fixtures/stories260K-logits.json")).expect("the fixture's form");

@@ -94,9 +94,9 @@ impl Pretrain {
         let control = interrupt::control()?;
         let mut model = match from {
             Some(from) => from.model,
-            None => Llama::random(geometry.clone(), seed, &opened.device)?,
+            None => Llama::random_as(geometry.clone(), opened.info.keeps(BaseDtype::F32), seed, &opened.device)?,
         };
-        model.train_all();
+        model.train_all()?;
         let identity = Identity { model: geometry.to_json().to_string(), data: data_fingerprint(&dataset) };
         let mut trainer = Trainer::new(config, model, dataset.clone(), Box::new(Everything), identity)?;
         if let Some(checkpoint) = &checkpoint {

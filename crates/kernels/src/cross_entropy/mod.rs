@@ -11,13 +11,11 @@ mod reference;
 
 use burn::backend::Dispatch;
 use burn::tensor::{Int, Tensor};
+use stratune_protocol::loss_rows;
 use stratune_runtime::span;
 
-use crate::linear::{LinearOps, Matrix};
+use crate::linear::{LinearOps, Matrix, products, products_dx};
 use reference::CrossEntropyOps;
-
-/// Rows of logits that exist at once. With a vocabulary of 152k in f32 this is 150 MiB.
-pub const CHUNK: usize = 256;
 
 /// A loss and its gradients.
 #[derive(Clone, Debug)]
@@ -47,33 +45,36 @@ pub enum Wanted {
 /// d head = d logitsᵀ · hidden.
 ///
 /// # Shapes
-/// - `hidden`: `[rows, hidden]`, `head`: `[vocabulary, hidden]`, `targets`: `[rows]`; `rows` is at least 1
+/// - `hidden`: `[rows, hidden]`, `head`: `[vocabulary, hidden]` in pieces of rows, `targets`: `[rows]`; `rows` is at
+///   least 1
 pub fn linear_cross_entropy(
     hidden: Tensor<2>,
-    head: impl Into<Matrix>,
+    head: &[Matrix],
     targets: Tensor<1, Int>,
     scale: f64,
     wanted: Wanted,
 ) -> CrossEntropy {
     let _span = span("output layer and loss");
-    let ([rows, _], head) = (hidden.dims(), head.into());
+    let [rows, _] = hidden.dims();
+    let at_once = loss_rows(head.iter().map(|piece| piece.dims()[0]).sum());
     let mut loss: Option<Tensor<1>> = None;
     let mut d_hidden = Vec::new();
     let mut d_head: Option<Tensor<2>> = None;
-    for start in (0..rows).step_by(CHUNK) {
-        let count = CHUNK.min(rows - start);
-        let hidden = hidden.clone().narrow(0, start, count).into_dispatch();
-        let head = head.clone().into_dispatch();
+    for start in (0..rows).step_by(at_once) {
+        let count = at_once.min(rows - start);
+        let hidden = hidden.clone().narrow(0, start, count);
         let targets = targets.clone().narrow(0, start, count).into_dispatch();
-        let logits = Dispatch::linear_forward(hidden.clone(), head.clone());
-        let (losses, d_logits) = Dispatch::cross_entropy(logits, targets, scale as f32);
+        let logits = products(&hidden, head);
+        let (losses, d_logits) = Dispatch::cross_entropy(logits.into_dispatch(), targets, scale as f32);
+        let d_logits = Tensor::from_dispatch(d_logits);
         let chunk_loss = Tensor::<1>::from_dispatch(losses).sum();
         loss = Some(loss.map_or(chunk_loss.clone(), |sum| sum + chunk_loss));
         if wanted != Wanted::Loss {
-            d_hidden.push(Tensor::from_dispatch(Dispatch::linear_dx(d_logits.clone(), head)));
+            d_hidden.extend(products_dx(d_logits.clone(), head));
         }
         if wanted == Wanted::HiddenAndHead {
-            let chunk = Tensor::from_dispatch(Dispatch::linear_dw(d_logits, hidden, 1.0));
+            let chunk = Dispatch::linear_dw(d_logits.into_dispatch(), hidden.into_dispatch(), 1.0);
+            let chunk = Tensor::from_dispatch(chunk);
             d_head = Some(match d_head {
                 Some(sum) => sum + chunk,
                 None => chunk,
@@ -95,24 +96,22 @@ mod tests {
 
     use super::*;
 
-    /// The gradient by hand against autodiff, over more rows than a chunk has.
+    /// The gradient by hand against autodiff, over more rows than are made at once, of a head as a whole and in pieces.
     #[test]
     fn gradients_agree_with_autodiff() {
         let device = Device::flex();
         device.seed(7);
-        let rows = CHUNK + 37;
+        let rows = loss_rows(29) + 37;
         let hidden = Tensor::<2>::random([rows, 12], Distribution::Normal(0.0, 1.0), &device);
         let head = Tensor::<2>::random([29, 12], Distribution::Normal(0.0, 1.0), &device);
         let ids: Vec<i32> = (0..rows as i32).map(|i| (i * 7) % 29).collect();
         let targets = Tensor::<1, Int>::from_data(TensorData::new(ids, [rows]), &device);
 
         let scale = 1.0 / rows as f64;
-        let ours = linear_cross_entropy(hidden.clone(), head.clone(), targets.clone(), scale, Wanted::HiddenAndHead);
-
-        let h = hidden.autodiff().require_grad();
-        let w = head.autodiff().require_grad();
+        let h = hidden.clone().autodiff().require_grad();
+        let w = head.clone().autodiff().require_grad();
         let log_p = log_softmax(h.clone().matmul(w.clone().transpose()), 1);
-        let loss = log_p.gather(1, targets.autodiff().reshape([rows, 1])).sum().neg();
+        let loss = log_p.gather(1, targets.clone().autodiff().reshape([rows, 1])).sum().neg();
         let grads = loss.clone().mul_scalar(scale).backward();
 
         let close = |a: Vec<f32>, b: Vec<f32>| {
@@ -121,8 +120,13 @@ mod tests {
         };
         let values = |t: Tensor<2>| t.into_data().iter::<f32>().collect::<Vec<_>>();
         let theirs = loss.inner().into_scalar::<f32>();
-        assert!((ours.loss.into_scalar::<f32>() - theirs).abs() < 1e-3 * theirs);
-        close(values(ours.d_hidden.unwrap()), values(h.grad(&grads).unwrap()));
-        close(values(ours.d_head.unwrap()), values(w.grad(&grads).unwrap()));
+        for pieces in [vec![29], vec![12, 1, 16]] {
+            let pieces = Tensor::split_with_sizes(head.clone(), pieces, 0);
+            let pieces: Vec<Matrix> = pieces.into_iter().map(Matrix::from).collect();
+            let ours = linear_cross_entropy(hidden.clone(), &pieces, targets.clone(), scale, Wanted::HiddenAndHead);
+            assert!((ours.loss.into_scalar::<f32>() - theirs).abs() < 1e-3 * theirs);
+            close(values(ours.d_hidden.unwrap()), values(h.grad(&grads).unwrap()));
+            close(values(ours.d_head.unwrap()), values(w.grad(&grads).unwrap()));
+        }
     }
 }

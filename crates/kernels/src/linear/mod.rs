@@ -25,12 +25,48 @@ pub use weight::Matrix;
 /// - `x`: `[batch, seq, in]`, `weight`: `[out, in]`
 /// - output: `[batch, seq, out]`
 pub fn linear(x: Tensor<3>, weight: impl Into<Matrix>) -> Tensor<3> {
+    linear_by_pieces(x, &[weight.into()])
+}
+
+/// `x wᵀ` for a `w` in pieces of rows, at least one.
+///
+/// # Shapes
+/// - `x`: `[batch, seq, in]`, each of `pieces`: `[its rows, in]`
+/// - output: `[batch, seq, rows of all]`
+pub fn linear_by_pieces(x: Tensor<3>, pieces: &[Matrix]) -> Tensor<3> {
     let _span = span("linear, forward");
-    let weight = weight.into();
-    on_rows(x, weight.dims()[0], |x| {
-        let y = <Dispatch as LinearOps>::linear_forward(x.into_dispatch(), weight.into_dispatch());
+    on_rows(x, pieces.iter().map(|piece| piece.dims()[0]).sum(), |x| products(&x, pieces))
+}
+
+/// `x wᵀ`: what each piece gives, one beside the other.
+pub(crate) fn products(x: &Tensor<2>, pieces: &[Matrix]) -> Tensor<2> {
+    let product = |piece: &Matrix| {
+        let y = <Dispatch as LinearOps>::linear_forward(x.clone().into_dispatch(), piece.clone().into_dispatch());
         Tensor::from_dispatch(y)
-    })
+    };
+    match pieces {
+        // Joining would copy it.
+        [whole] => product(whole),
+        _ => Tensor::cat(pieces.iter().map(product).collect(), 1),
+    }
+}
+
+/// The gradient with respect to the rows `x`, `dy w`: the sum of what each piece gives for its columns of `dy`.
+pub(crate) fn products_dx(dy: Tensor<2>, pieces: &[Matrix]) -> Option<Tensor<2>> {
+    let product = |dy: Tensor<2>, piece: &Matrix| {
+        let dx = <Dispatch as LinearOps>::linear_dx(dy.into_dispatch(), piece.clone().into_dispatch());
+        Tensor::from_dispatch(dx)
+    };
+    let mut start = 0;
+    let of_piece = |piece: &Matrix| {
+        let columns = dy.clone().narrow(1, start, piece.dims()[0]);
+        start += piece.dims()[0];
+        product(columns, piece)
+    };
+    match pieces {
+        [whole] => Some(product(dy, whole)),
+        _ => pieces.iter().map(of_piece).reduce(|sum, dx| sum + dx),
+    }
 }
 
 /// `x wᵀ + scale · (x aᵀ) bᵀ`, in two products forward and four back: the update's output is added where the layer's is

@@ -14,6 +14,8 @@ mod reference;
 
 use burn::backend::Dispatch;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use stratune_protocol::Problem;
+use stratune_runtime::read_i32;
 
 #[cfg(feature = "cpu")]
 pub(crate) use host::unpack_row;
@@ -113,6 +115,20 @@ impl Packed {
         Tensor::from_dispatch(<Dispatch as PackedOps>::unpack(words, self.dtype, self.columns))
     }
 
+    /// Its numbers, unpacked on the host, one row behind the other.
+    ///
+    /// # Errors
+    /// The device does not answer.
+    pub async fn read(self) -> Result<Vec<f32>, Problem> {
+        let ([rows, columns], [_, row_words]) = (self.dims(), self.words.dims());
+        let words = read_i32(self.words).await?;
+        let mut numbers = vec![0.0; rows * columns];
+        for (words, row) in words.chunks(row_words.max(1)).zip(numbers.chunks_mut(columns.max(1))) {
+            host::unpack_row(words, self.dtype, row);
+        }
+        Ok(numbers)
+    }
+
     /// Some of its rows.
     ///
     /// # Shapes
@@ -156,6 +172,7 @@ impl Packer {
 }
 
 #[cfg(all(test, any(feature = "cpu", feature = "wgpu")))]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -187,7 +204,9 @@ mod tests {
                         }
                     }
                 }
-                for (a, b) in dtype.rounded(&values[..columns]).iter().zip(&back) {
+                let read = stratune_runtime::block_on(packed.clone().read()).unwrap();
+                assert_eq!((read.len(), &read[..columns]), (back.len(), &dtype.rounded(&values[..columns])[..]));
+                for (a, b) in read.iter().zip(&back) {
                     assert!((a - b).abs() <= 1e-6 * a.abs(), "{dtype:?} {shape:?}: {b} on the device, {a} on the host");
                 }
                 let last = packed.select(Tensor::from_data(TensorData::from([shape[0] as i32 - 1]), device));

@@ -27,7 +27,7 @@ pub async fn loss_is_right(device: &Device, vocabulary: usize) -> Result<(), Str
     };
     let targets: Vec<i32> = (0..rows).map(|row| target(row) as i32).collect();
     let targets = Tensor::from_data(TensorData::new(targets, [rows]), device);
-    let entropy = linear_cross_entropy(matrix(h), matrix(w), targets, 0.5, Wanted::Hidden);
+    let entropy = linear_cross_entropy(matrix(h), &[matrix(w).into()], targets, 0.5, Wanted::Hidden);
     let name = format!("cross-entropy of {vocabulary}");
     check(&name, entropy.loss.unsqueeze(), &[loss as f32]).await?;
     let gradient = entropy.d_hidden.ok_or(format!("{name}: no gradient"))?;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use burn::tensor::{Int, Tensor, TensorData};
 use rand::RngExt;
 use stratune_peft::{
-    Bottleneck, Delta, Gate, Gradients, Param, Parameters, PeftError, Place, Prefix, PrefixEncoder, Rule, Site,
+    Bottleneck, Delta, Gate, Gradients, Param, Parameters, PeftError, Place, Prefix, PrefixEncoder, Rule, Site, Table,
     VeraMatrices, Visitor, base_bits,
 };
 use stratune_protocol::{Enters, MethodConfig, MethodKind, Methods, Problem, Target, TargetOverride, draws};
@@ -36,7 +36,7 @@ impl Llama {
                     let reduction = method.reduction.unwrap_or(1);
                     self.ladder = Some(Ladder::new(&self.config, reduction, seed, &self.device())?);
                 }
-                Enters::Whole => self.train_all(),
+                Enters::Whole => self.train_all().map_err(|problem| problem.at(format!("method {}", method.kind)))?,
             }
         }
         Ok(())
@@ -191,7 +191,7 @@ impl Llama {
         self.config.layout().into_iter().map(|(path, _)| path).collect()
     }
 
-    /// Moves every addition that can be into the base weights.
+    /// Moves every addition that can be into the base weights, and makes the matrices of the blocks floats.
     ///
     /// # Errors
     /// One cannot; the model stays as it was.
@@ -223,16 +223,20 @@ impl Llama {
         }
         self.norm.merge();
         self.spread_biases();
-        self.unpack();
+        self.unpack_blocks();
         Ok(())
     }
 
-    /// Makes every matrix floats, with the numbers it is packed as.
+    /// Makes every matrix floats, with the numbers it is packed as. A table in pieces stays as it is: as floats its pieces
+    /// would be too large.
     pub fn unpack(&mut self) {
-        self.embed_tokens.floats_mut();
-        if let Some(head) = &mut self.lm_head {
-            head.floats_mut();
+        for table in self.tables_mut().filter_map(Table::whole_mut) {
+            table.floats_mut();
         }
+        self.unpack_blocks();
+    }
+
+    fn unpack_blocks(&mut self) {
         for block in &mut self.layers {
             for target in Target::ALL {
                 block.linear_mut(target).weight.floats_mut();
@@ -262,9 +266,18 @@ impl Llama {
     }
 
     /// Trains everything: what pretraining does.
-    pub fn train_all(&mut self) {
+    ///
+    /// # Errors
+    /// The embedding or the output layer is in pieces.
+    pub fn train_all(&mut self) -> Result<(), Problem> {
+        if let Some((path, table)) = self.tables().find(|(_, table)| table.pieces().count() > 1) {
+            let pieces = table.pieces().count();
+            let what = format!("{path} would train, and this device has it in {pieces} pieces: no buffer takes it");
+            return Err(Problem::input(what).next("use a method that trains the blocks alone, or the CPU"));
+        }
         self.unpack();
         train_all(self);
+        Ok(())
     }
 
     /// Adds to the gradients what the methods' penalties in the loss do, in the blocks that train.

@@ -1,11 +1,13 @@
 //! The whole model, block by block.
 
+use std::iter;
 use std::rc::Rc;
 
 use burn::tensor::{Device, Int, Tensor};
-use stratune_kernels::{Matrix, Rotary, linear};
-use stratune_peft::{Param, Parameters, Pass, Shared, Visitor, Weight};
+use stratune_kernels::{Rotary, linear_by_pieces};
+use stratune_peft::{Param, Parameters, Pass, Shared, Table, Visitor};
 
+use super::weights::{EMBED_TOKENS, LM_HEAD};
 use super::{Block, Ladder, LlamaConfig};
 use crate::nn::{KvCache, Positions, RmsNorm, Texts};
 
@@ -16,13 +18,13 @@ pub struct Llama {
     /// Its geometry.
     pub config: LlamaConfig,
     /// `[vocabulary, hidden]`.
-    pub embed_tokens: Weight,
+    pub embed_tokens: Table,
     /// From the input upwards.
     pub layers: Vec<Block>,
     /// Before the output layer.
     pub norm: RmsNorm,
     /// `[vocabulary, hidden]`; none if it is the embedding.
-    pub lm_head: Option<Weight>,
+    pub lm_head: Option<Table>,
     /// Angles of every position of the context.
     pub rotary: Rotary,
     /// Learned embeddings before the text, `[length, hidden]`.
@@ -167,8 +169,19 @@ impl Llama {
     }
 
     /// The output layer's matrix, `[vocabulary, hidden]`.
-    pub fn head(&self) -> Matrix {
-        self.lm_head.as_ref().unwrap_or(&self.embed_tokens).matrix()
+    pub fn head(&self) -> &Table {
+        self.lm_head.as_ref().unwrap_or(&self.embed_tokens)
+    }
+
+    /// The embedding and the output layer, if that is another matrix, with their paths.
+    pub fn tables(&self) -> impl Iterator<Item = (&'static str, &Table)> {
+        let head = self.lm_head.as_ref().map(|head| (LM_HEAD, head));
+        iter::once((EMBED_TOKENS, &self.embed_tokens)).chain(head)
+    }
+
+    /// The same, to be changed.
+    pub fn tables_mut(&mut self) -> impl Iterator<Item = &mut Table> {
+        iter::once(&mut self.embed_tokens).chain(&mut self.lm_head)
     }
 
     /// The blocks' output after the last norm; `caches`, one a block, carry the positions before.
@@ -207,7 +220,7 @@ impl Llama {
     /// - `tokens`: `[batch, seq]`
     /// - output: `[batch, seq, vocabulary]`
     pub fn logits(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
-        linear(self.hidden(tokens, None), self.head())
+        linear_by_pieces(self.hidden(tokens, None), &self.head().matrices())
     }
 
     /// Logits of the token after the last of `tokens`, which follow what `caches` hold.
@@ -218,7 +231,7 @@ impl Llama {
     pub fn next_logits(&self, tokens: Tensor<2, Int>, caches: &mut [KvCache]) -> Tensor<2> {
         let seq = tokens.dims()[1];
         let last = self.hidden(tokens, Some(caches)).narrow(1, seq - 1, 1);
-        linear(last, self.head()).squeeze_dim(1)
+        linear_by_pieces(last, &self.head().matrices()).squeeze_dim(1)
     }
 
     /// Fresh caches for a new text.

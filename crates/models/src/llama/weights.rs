@@ -1,19 +1,20 @@
 //! The checkpoint's names and shapes, and a model made from them.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use stratune_kernels::{Packed, PackedDtype, Packer, Rotary};
-use stratune_peft::{Linear, Param, Shared, Weight};
-use stratune_protocol::{BaseDtype, Problem, Target, draws, normals};
+use stratune_peft::{Linear, Param, Shared, Table, Weight};
+use stratune_protocol::{BaseDtype, Keep, Problem, Target, draws, normals};
 
 use super::{Block, Llama, LlamaConfig};
 use crate::nn::{Attention, Mlp, RmsNorm};
 
-/// Tensors on the device by checkpoint name.
-pub type Weights = BTreeMap<String, Stored>;
+/// Tensors on the device by checkpoint name, each in its [`pieces`].
+pub type Weights = BTreeMap<String, Vec<Stored>>;
 
-/// A tensor of the checkpoint on the device.
+/// A piece of a tensor of the checkpoint on the device.
 #[derive(Clone, Debug)]
 pub enum Stored {
     /// Floats, flattened.
@@ -22,7 +23,7 @@ pub enum Stored {
     Packed(Packed),
 }
 
-/// A tensor of the checkpoint on its way to the device.
+/// A piece of a tensor of the checkpoint on its way to the device.
 #[derive(Debug)]
 pub enum Arriving {
     /// As floats.
@@ -32,10 +33,9 @@ pub enum Arriving {
 }
 
 impl Arriving {
-    /// A tensor of which nothing has come yet: matrices as `dtype` has them, vectors as floats.
+    /// A piece, of this shape, of which nothing has come yet: matrices as `dtype` has them, vectors as floats.
     pub fn new(name: &str, shape: &[usize], dtype: BaseDtype) -> Self {
-        let table = name == EMBED_TOKENS || name == LM_HEAD;
-        let dtype = match if table { dtype.of_tables() } else { dtype } {
+        let dtype = match if is_table(name) { dtype.of_tables() } else { dtype } {
             BaseDtype::F32 => None,
             BaseDtype::F16 => Some(PackedDtype::F16),
             BaseDtype::Int8 => Some(PackedDtype::Int8),
@@ -75,10 +75,43 @@ impl Stored {
             Self::Packed(packed) => packed.dims().iter().product(),
         }
     }
+
+    /// As a matrix of so many columns.
+    fn matrix(self, columns: usize) -> Weight {
+        match self {
+            Self::Floats(tensor) => {
+                let rows = tensor.dims()[0] / columns.max(1);
+                tensor.reshape([rows, columns]).into()
+            }
+            Self::Packed(packed) => Weight::Packed(packed),
+        }
+    }
 }
 
-const EMBED_TOKENS: &str = "model.embed_tokens.weight";
-const LM_HEAD: &str = "lm_head.weight";
+/// The embedding's path.
+pub const EMBED_TOKENS: &str = "model.embed_tokens.weight";
+/// The output layer's path, if it has a matrix of its own.
+pub const LM_HEAD: &str = "lm_head.weight";
+
+fn is_table(name: &str) -> bool {
+    name == EMBED_TOKENS || name == LM_HEAD
+}
+
+/// The pieces in which a tensor of the checkpoint is kept, the embedding and the output layer in as many as it takes: which
+/// of its numbers each has, and its shape.
+pub fn pieces(name: &str, shape: &[usize], keep: Keep) -> Vec<(Range<usize>, Vec<usize>)> {
+    match *shape {
+        [rows, columns] if is_table(name) => {
+            let most = keep.rows_of_a_piece([rows, columns]);
+            let of = |from: usize| {
+                let count = most.min(rows - from);
+                (from * columns..(from + count) * columns, vec![count, columns])
+            };
+            (0..rows).step_by(most).map(of).collect()
+        }
+        _ => vec![(0..shape.iter().product(), shape.to_vec())],
+    }
+}
 
 impl LlamaConfig {
     /// Every tensor of the checkpoint and its shape, in the order of the forward pass.
@@ -126,36 +159,44 @@ impl Llama {
     /// # Errors
     /// Names the tensor that is missing or has another size.
     pub fn from_weights(config: LlamaConfig, mut weights: Weights, device: &Device) -> Result<Self, Problem> {
-        let mut take = |name: &str, shape: &[usize]| {
-            let stored = weights.remove(name).ok_or_else(|| {
-                Problem::input(format!("the model has no tensor {name}")).next("use a complete model folder")
-            })?;
-            let (got, want) = (stored.count(), shape.iter().product::<usize>());
+        let missing =
+            |name: &str| Problem::input(format!("the model has no tensor {name}")).next("use a complete model folder");
+        let mut take_pieces = |name: &str, shape: &[usize]| {
+            let stored = weights.remove(name).ok_or_else(|| missing(name))?;
+            let (got, want) = (stored.iter().map(Stored::count).sum::<usize>(), shape.iter().product::<usize>());
             if got != want {
                 return Err(Problem::input(format!("{name} has {got} numbers where config.json says {want}"))
                     .next("use a config.json that belongs to these weights"));
             }
             Ok(stored)
         };
+        let mut table = |name: &str| {
+            let columns = config.hidden_size;
+            let pieces = take_pieces(name, &[config.vocab_size, columns])?;
+            Table::of(pieces.into_iter().map(|stored| stored.matrix(columns))).ok_or_else(|| missing(name))
+        };
+        let embed_tokens = table(EMBED_TOKENS)?;
+        let lm_head = match config.tie_word_embeddings {
+            true => None,
+            false => Some(table(LM_HEAD)?),
+        };
+        let mut take = |name: &str, shape: &[usize]| {
+            let [whole] = <[Stored; 1]>::try_from(take_pieces(name, shape)?).map_err(|pieces| {
+                Problem::input(format!("{name} came in {} pieces", pieces.len())).next("pass it as a whole")
+            })?;
+            Ok(whole)
+        };
         let shapes: BTreeMap<String, Vec<usize>> = config.layout().into_iter().collect();
         type Take<'a> = &'a mut dyn FnMut(&str, &[usize]) -> Result<Stored, Problem>;
         let matrix = |take: Take<'_>, name: &str| {
             let shape = shapes.get(name).map_or([0, 0], |s| [s[0], s[1]]);
-            take(name, &shape).map(|stored| match stored {
-                Stored::Floats(tensor) => tensor.reshape(shape).into(),
-                Stored::Packed(packed) => Weight::Packed(packed),
-            })
+            take(name, &shape).map(|stored| stored.matrix(shape[1]))
         };
         let vector = |take: Take<'_>, name: &str, shape: &[usize]| {
             take(name, shape).map(|stored| match stored {
                 Stored::Floats(tensor) => tensor,
                 Stored::Packed(packed) => packed.dense().reshape([-1]),
             })
-        };
-        let embed_tokens = matrix(&mut take, EMBED_TOKENS)?;
-        let lm_head = match config.tie_word_embeddings {
-            true => None,
-            false => Some(matrix(&mut take, LM_HEAD)?),
         };
         let mut linears = Vec::with_capacity(config.num_hidden_layers);
         for i in 0..config.num_hidden_layers {
@@ -212,15 +253,16 @@ impl Llama {
         Self::random_as(config, BaseDtype::F32, seed, device)
     }
 
-    /// The same with its matrices kept in fewer bits.
+    /// The same with its matrices kept in another way.
     ///
     /// # Errors
     /// None that a checked configuration can cause.
-    pub fn random_as(config: LlamaConfig, dtype: BaseDtype, seed: u64, device: &Device) -> Result<Self, Problem> {
+    pub fn random_as(config: LlamaConfig, keep: impl Into<Keep>, seed: u64, device: &Device) -> Result<Self, Problem> {
+        let keep = keep.into();
         let residual = 0.02 / (2.0 * config.num_hidden_layers as f32).sqrt();
         let weights = config.layout().into_iter().enumerate().map(|(i, (name, shape))| {
             let count = shape.iter().product();
-            let values: Vec<f32> = if name.ends_with(".bias") {
+            let mut values: Vec<f32> = if name.ends_with(".bias") {
                 vec![0.0; count]
             } else if shape.len() == 1 {
                 vec![1.0; count]
@@ -230,9 +272,14 @@ impl Llama {
                 let mut rng = draws(seed, "weights", [i as u64, 0]);
                 normals(&mut rng, count, std)
             };
-            let mut arriving = Arriving::new(&name, &shape, dtype);
-            arriving.add(values);
-            (name, arriving.finish(device))
+            let of_piece = |(range, shape): (Range<usize>, Vec<usize>)| {
+                let mut arriving = Arriving::new(&name, &shape, keep.dtype);
+                let others = values.split_off(range.len());
+                arriving.add(std::mem::replace(&mut values, others));
+                arriving.finish(device)
+            };
+            let stored = pieces(&name, &shape, keep).into_iter().map(of_piece).collect();
+            (name, stored)
         });
         let weights = weights.collect();
         Self::from_weights(config, weights, device)

@@ -3,12 +3,8 @@
 use serde::Serialize;
 
 use super::graph::{blocks_that_fit, graph, matrices};
-use crate::{
-    AdapterInfo, BaseDtype, MethodConfig, MethodKind, ModelReport, OptimiserKind, RunConfig, SideShape, Target,
-};
-
-/// Rows whose logits exist at once.
-pub const LOSS_ROWS: usize = 256;
+use super::loss::loss_rows;
+use crate::{AdapterInfo, MethodConfig, MethodKind, ModelReport, OptimiserKind, RunConfig, SideShape};
 
 /// Queries whose scores exist at once, where they are held at all.
 const SCORED: usize = 256;
@@ -109,8 +105,11 @@ impl Conditions<'_> {
             }
             None => (0.0, 0.0, self.forward(positions)),
         };
-        let logits = positions.min(LOSS_ROWS as f64) * model.vocabulary as f64;
-        let table = config.base_dtype.of_tables().bytes(model.vocabulary as f64, d);
+        let logits = positions.min(loss_rows(model.vocabulary) as f64) * model.vocabulary as f64;
+        let piece = self.rows_of_a_piece(config);
+        // The logits of pieces are joined, and on the way down their gradient is taken apart.
+        let logit_copies = if piece < model.vocabulary { logit_copies + 1.0 } else { logit_copies };
+        let table = config.base_dtype.of_tables().bytes(piece as f64, d);
         let (gradients, moments) = if descends { self.moved(config) } else { (self.shifted(methods), 0.0) };
         let inputs = (states + 2.0) * positions * d + 3.0 * positions;
         let [unpacked, unpacked_head] = self.unpacked(config);
@@ -140,7 +139,7 @@ impl Conditions<'_> {
     }
 
     /// Whether attention and loss are made without holding scores, and logits once: by the CPU's own code, and by shaders.
-    fn fuses(&self) -> bool {
+    pub(super) fn fuses(&self) -> bool {
         matches!(self.device.device.as_str(), "cpu" | "wgpu")
     }
 
@@ -155,21 +154,6 @@ impl Conditions<'_> {
         let model = self.model;
         let attention = 2 * model.query_size + 2 * model.key_value_size;
         positions * (3 * model.hidden_size + attention.max(3 * model.intermediate_size)) as f64
-    }
-
-    /// A packed matrix of a block, and the output layer, as floats: where products do not read what is packed.
-    fn unpacked(&self, config: &RunConfig) -> [f64; 2] {
-        let model = self.model;
-        let if_packed = |packed: bool, sides: [usize; 2]| match packed && !self.fuses() {
-            true => sides[0] as f64 * sides[1] as f64,
-            false => 0.0,
-        };
-        let base = config.base_dtype != BaseDtype::F32;
-        let block = base || config.method.iter().any(|m| m.packed_as().is_some());
-        [
-            if_packed(block, [model.hidden_size, model.intermediate_size]),
-            if_packed(base, [model.vocabulary, model.hidden_size]),
-        ]
     }
 
     /// Gradients, and moments, of what trains at a step.
@@ -217,36 +201,12 @@ impl Conditions<'_> {
         };
         methods.iter().map(of).sum()
     }
-
-    /// Bytes of the model as it is kept.
-    fn base(&self, dtype: BaseDtype) -> u64 {
-        let model = self.model;
-        let (d, layers) = (model.hidden_size as f64, model.layers as f64);
-        let norms = (2.0 * layers + 1.0) * d;
-        let tables = (model.parameters as f64 - norms - layers * matrices(model)).max(0.0);
-        let tables = dtype.of_tables().bytes(tables / d.max(1.0), d);
-        (4.0 * norms + layers * self.block(dtype) + tables) as u64
-    }
-
-    /// Bytes of the matrices of a block.
-    fn block(&self, dtype: BaseDtype) -> f64 {
-        let of = |target: &Target| {
-            let [outputs, inputs] = self.model.shape(*target);
-            dtype.bytes(outputs as f64, inputs as f64)
-        };
-        Target::ALL.iter().map(of).sum()
-    }
-
-    /// Bytes of the blocks' matrices in few bits beside the model, where the method keeps them so.
-    fn few_bits(&self, methods: &[MethodConfig]) -> u64 {
-        let packed = methods.iter().find_map(MethodConfig::packed_as);
-        packed.map_or(0, |dtype| (self.model.layers as f64 * self.block(dtype)) as u64)
-    }
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::{BaseDtype, Target};
 
     /// 2 blocks: q and o of 4 × 4, k and v of 2 × 4, three of 4 × 8, which is 144 numbers, and two norms of 4; a table of
     /// 10 × 4, and the last norm.
@@ -265,7 +225,7 @@ pub(super) mod tests {
         }
     }
 
-    fn config(method: MethodConfig) -> RunConfig {
+    pub fn config(method: MethodConfig) -> RunConfig {
         let mut config = RunConfig { method: method.into(), ..RunConfig::default() };
         config.train.batch_size = 3;
         config.train.graph_memory = 0;

@@ -6,6 +6,8 @@
 
 mod bytes;
 mod graph;
+mod kept;
+mod loss;
 mod memory;
 mod pace;
 mod remedy;
@@ -13,7 +15,8 @@ mod verdict;
 
 pub use bytes::{Bytes, scaled};
 pub use graph::blocks_that_fit;
-pub use memory::{Conditions, Forecast, LOSS_ROWS};
+pub use loss::loss_rows;
+pub use memory::{Conditions, Forecast};
 pub use pace::Pace;
 pub use remedy::{Remedy, advice};
 pub use verdict::{Limits, Outlook, Verdict};

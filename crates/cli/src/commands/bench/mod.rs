@@ -76,7 +76,7 @@ impl Bench {
     pub async fn run(self, json: bool) -> Result<(), Problem> {
         let geometry = self.geometry()?;
         let opened = open::device(self.device, json).await?;
-        let base = Llama::random_as(geometry, self.base_dtype, 0, &opened.device)?;
+        let base = Llama::random_as(geometry, opened.info.keeps(self.base_dtype), 0, &opened.device)?;
         match self.seq[..] {
             [seq] => self.modes(seq, &base, &opened, json).await,
             _ => self.lengths(&base, &opened, json).await,
@@ -205,8 +205,8 @@ impl Bench {
         let mut dispatches = Vec::new();
         for layers in [1, 2] {
             let geometry = LlamaConfig { num_hidden_layers: layers, ..base.config.clone() };
-            let mut shallow =
-                self.start(IstMode::All, seq, &Llama::random_as(geometry, self.base_dtype, 0, &opened.device)?).await?;
+            let base = Llama::random_as(geometry, opened.info.keeps(self.base_dtype), 0, &opened.device)?;
+            let mut shallow = self.start(IstMode::All, seq, &base).await?;
             for _ in 0..WARM_UP {
                 shallow.step().await?;
             }
