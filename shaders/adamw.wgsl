@@ -1,4 +1,5 @@
-// One step of AdamW on one parameter, its moments in place.
+// One step of AdamW on a parameter, or on several that lie side by side; their moments in place. What lies between them
+// moves too, and nobody reads it.
 //
 // Bindings
 //   0  value     count

@@ -20,7 +20,7 @@ const RECORD: &str = "requests.json";
 /// A browser with a fresh profile, and a folder for what it downloads and records.
 pub struct Browser {
     driver: WebDriver,
-    _chromedriver: Chromedriver,
+    chromedriver: Chromedriver,
     // After the browser that writes into it.
     folder: TempDir,
 }
@@ -35,12 +35,17 @@ impl Browser {
         // Left to itself the session ends when it is dropped, over a connection that this very thread would have to
         // serve: after a panic it waits for two minutes. Chromedriver ends its sessions when it ends.
         driver.clone().leak().unwrap();
-        Self { driver, _chromedriver: chromedriver, folder }
+        Self { driver, chromedriver, folder }
     }
 
     /// The session.
     pub fn driver(&self) -> WebDriver {
         self.driver.clone()
+    }
+
+    /// The process that all of the browser's are below.
+    pub fn process(&self) -> u32 {
+        self.chromedriver.child.id()
     }
 
     /// Where downloads go, among others.

@@ -19,7 +19,8 @@ cargo xtask web   [--port 8080] [--no-serve]   install what the page needs, buil
 cargo xtask test  [--only lint|native|browser|e2e]   everything that must hold, or one part of it
 cargo xtask ci    the same as test
 cargo xtask bench --geometry CONFIG.JSON [--batch N] [--seq N] …   `stratune bench`, built with optimisation
-cargo xtask bench tab   a step of a small model in a browser, on its CPU and on WebGPU";
+cargo xtask bench tab   a step of a small model in a browser, on its CPU and on WebGPU
+cargo xtask bench page FOLDER   the memory that the page takes beside a large model (Linux)";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

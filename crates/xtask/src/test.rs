@@ -1,5 +1,6 @@
 //! `cargo xtask test`: everything that must hold, in the order in which it fails soonest.
 
+use std::path::Path;
 use std::process::Command;
 
 use crate::places::Places;
@@ -114,6 +115,16 @@ pub fn speed_in_tab(places: &Places) -> Result<(), Failure> {
     let mut cargo = in_browser(places);
     cargo.args(["--", "--include-ignored", "--nocapture", "speed"]);
     step("speed in a tab", || shell::run(&mut cargo))
+}
+
+/// Runs the test that measures what the page holds beside the model in this folder.
+pub fn memory_of_page(places: &Places, folder: &Path) -> Result<(), Failure> {
+    browser::ensure_chromium()?;
+    web::prepare(places)?;
+    step("page", || web::build(places))?;
+    let mut cargo = end_to_end(places);
+    cargo.arg("the_page_stays_small").env("STRATUNE_LARGE_MODEL", folder);
+    step("memory of the page", || shell::run(&mut cargo))
 }
 
 /// The same selection of crates as for the native tests, so that nothing is compiled again.

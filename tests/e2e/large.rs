@@ -1,0 +1,137 @@
+//! What a large model costs the page in memory while it is packed and goes to the device.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::browser::Browser;
+use crate::page::Page;
+use crate::server::Site;
+
+/// Most that the page and its workers may hold beside the device's memory.
+const MOST: u64 = 300 << 20;
+
+/// A model of gigabytes is read into 4 bits and trains, and the page's own memory stays small. Needs `STRATUNE_LARGE_MODEL`, a
+/// folder in Hugging Face form, and Linux, whose `/proc` tells the memory of each process.
+#[tokio::test]
+async fn the_page_stays_small_beside_a_large_model() {
+    let named = |name| std::env::var_os(name).map(PathBuf::from);
+    let (Some(dist), Some(model)) = (named("STRATUNE_DIST"), named("STRATUNE_LARGE_MODEL")) else {
+        // Past the test harness, which keeps the output of a test that passes to itself.
+        let _ = writeln!(
+            std::io::stderr(),
+            "memory beside a large model: skipped, because STRATUNE_LARGE_MODEL is not set"
+        );
+        return;
+    };
+    let site = Site::serve(&dist);
+    let browser = Browser::start().await;
+    let page = Page::new(browser.driver());
+    page.open(&format!("{}/?device=wgpu", site.origin)).await;
+    page.until("the page is ready", 300, |seen| seen.state == "ready").await;
+    let before = held_by_pages(browser.process());
+    let watch = Watch::begin(browser.process());
+
+    page.click("change-data").await;
+    page.open_advanced("body-data").await;
+    page.write("max-length", "32").await;
+    page.click("change-model").await;
+    page.pick("base-dtype", "int4").await;
+    page.choose_file("model-files", &model).await;
+    let name = model.file_name().unwrap().to_string_lossy().into_owned();
+    while !page.text("card-model").await.contains(&name) {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    page.until("the model is read", 1800, |seen| seen.state == "ready" && seen.can_train).await;
+    let (read, device) = (watch.peak(), held_by_device(browser.process()));
+
+    page.click("change-run").await;
+    page.write("steps", "1").await;
+    page.click("train").await;
+    page.until("it has trained", 3600, |seen| seen.state == "done").await;
+    let peak = watch.end();
+    let mebibytes = |bytes: u64| bytes >> 20;
+    println!(
+        "{name}: the page held {} MiB before, at most {} MiB while the model was read and {} MiB in all; the browser's GPU \
+         process {} MiB",
+        mebibytes(before),
+        mebibytes(read),
+        mebibytes(peak),
+        mebibytes(device),
+    );
+    assert!(peak <= MOST, "the page held {} MiB", mebibytes(peak));
+}
+
+/// The most that pages hold, from its beginning to its end.
+struct Watch {
+    peak: Arc<AtomicU64>,
+    over: Arc<AtomicBool>,
+}
+
+impl Watch {
+    fn begin(browser: u32) -> Self {
+        let watch = Self { peak: Arc::default(), over: Arc::default() };
+        let (peak, over) = (watch.peak.clone(), watch.over.clone());
+        std::thread::spawn(move || {
+            while !over.load(Ordering::Relaxed) {
+                peak.fetch_max(held_by_pages(browser), Ordering::Relaxed);
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        });
+        watch
+    }
+
+    fn peak(&self) -> u64 {
+        self.peak.load(Ordering::Relaxed)
+    }
+
+    fn end(self) -> u64 {
+        self.over.store(true, Ordering::Relaxed);
+        self.peak()
+    }
+}
+
+/// Bytes that the pages of a browser, with their workers, hold in memory of their own.
+fn held_by_pages(browser: u32) -> u64 {
+    held_by(browser, "--type=renderer")
+}
+
+/// Bytes that its GPU process holds: with a software adapter, the device's memory.
+fn held_by_device(browser: u32) -> u64 {
+    held_by(browser, "--type=gpu-process")
+}
+
+/// Of the processes below this one that were started so.
+fn held_by(ancestor: u32, kind: &str) -> u64 {
+    let all = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let numbers = all.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let ours = numbers.filter(|process| started_with(*process, kind) && below(*process, ancestor));
+    ours.map(|process| field(process, "RssAnon:") + field(process, "RssShmem:")).sum()
+}
+
+fn started_with(process: u32, kind: &str) -> bool {
+    let line = std::fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
+    line.split(|byte| *byte == 0 || *byte == b' ').any(|word| word == kind.as_bytes())
+}
+
+fn below(process: u32, ancestor: u32) -> bool {
+    let parents = std::iter::successors(Some(process), |process| parent(*process)).take(16);
+    parents.into_iter().any(|process| process == ancestor)
+}
+
+fn parent(process: u32) -> Option<u32> {
+    status(process, "PPid:")?.parse().ok().filter(|parent| *parent > 1)
+}
+
+/// A number of kibibytes, in bytes.
+fn field(process: u32, name: &str) -> u64 {
+    let number = status(process, name).and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+    number.unwrap_or(0) << 10
+}
+
+fn status(process: u32, name: &str) -> Option<String> {
+    let text = std::fs::read_to_string(Path::new("/proc").join(process.to_string()).join("status")).ok()?;
+    Some(text.lines().find_map(|line| line.strip_prefix(name))?.trim().to_string())
+}
