@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Shape, Tensor, TensorData};
 use rand::RngExt;
 use stratune_kernels::{AdamwStep, Gathered, Moved, adamw, gather};
 use stratune_peft::{Gradients, Param, Parameters, Rule, Visitor};
@@ -41,9 +41,8 @@ const SMALL: usize = 1 << 18;
 struct Mover {
     path: String,
     value: Tensor<1>,
+    shape: Shape,
     rule: Rule,
-    /// First and last dimension.
-    sides: [usize; 2],
 }
 
 /// What parameters that move together have in common.
@@ -94,32 +93,29 @@ impl AdamW {
     ) -> Result<Tensor<1>, Problem> {
         let times = self.memory.times();
         self.projectors.refresh(of, &gradients, |path| times.get(path).copied().unwrap_or(0)).await?;
-        let mut movers = Movers { gradients, times, device: Device::default(), sets: BTreeMap::new() };
+        let mut movers = Movers { gradients, times, device: Device::default(), nothing: None, sets: BTreeMap::new() };
         of.each("", &mut movers);
         let device = movers.device;
-        let (bonds, (sets, gradients)): (Vec<Bond>, (Vec<_>, Vec<_>)) =
+        let (bonds, (sets, gradients)): (Vec<Bond>, (Vec<Vec<Mover>>, Vec<_>)) =
             movers.sets.into_iter().map(|(bond, set)| (bond, set.into_iter().unzip())).unzip();
         let Gathered { sets: gradients, norm } = gather(gradients, &device);
         let factor = factor(&norm, limit);
         let mut values = BTreeMap::new();
         for ((bond, set), gradients) in bonds.into_iter().zip(sets).zip(gradients) {
             let rate = learning_rate * f64::from_bits(bond.rate);
-            values.extend(self.moved(set, gradients, &Stride { factor: &factor, time: bond.time, rate }, at));
+            let places: Vec<_> = set.iter().map(|mover| (mover.path.clone(), mover.shape.clone())).collect();
+            let moved = self.moved(set, gradients, &Stride { factor: &factor, time: bond.time, rate }, at);
+            let at_their_places = places.into_iter().zip(moved);
+            values.extend(at_their_places.map(|((path, shape), value)| (path, (shape, value))));
         }
         of.each("", &mut Place(values));
         Ok(norm)
     }
 
-    /// The values after the step of parameters that move together, by path.
-    fn moved(
-        &mut self,
-        set: Vec<Mover>,
-        gradients: Vec<Tensor<1>>,
-        stride: &Stride,
-        at: Moment,
-    ) -> Vec<(String, Tensor<1>)> {
+    /// The values after the step of parameters that move together.
+    fn moved(&mut self, set: Vec<Mover>, gradients: Vec<Tensor<1>>, stride: &Stride, at: Moment) -> Vec<Tensor<1>> {
         if let ([mover @ Mover { rule: Rule::Projected { scale, .. }, .. }], [gradient]) = (&set[..], &gradients[..]) {
-            return vec![(mover.path.clone(), self.moved_in_directions(mover, *scale, gradient, stride))];
+            return vec![self.moved_in_directions(mover, *scale, gradient, stride)];
         }
         let ruled = |(mover, gradient): (&Mover, Tensor<1>)| match mover.rule {
             Rule::Thinned { share } => thinned(gradient, share, &mover.path, at),
@@ -136,7 +132,7 @@ impl AdamW {
         values: Vec<Tensor<1>>,
         gradients: Vec<Tensor<1>>,
         stride: &Stride,
-    ) -> Vec<(String, Tensor<1>)> {
+    ) -> Vec<Tensor<1>> {
         let counts = values.iter().map(|value| value.dims()[0]).collect();
         let moments = self.memory.take(&paths, counts, &stride.factor.device());
         let time = stride.time + 1;
@@ -149,18 +145,19 @@ impl AdamW {
             time,
         };
         let Moved { values, moments } = adamw(values, gradients, stride.factor, moments, step);
-        self.memory.put(paths.clone(), time, moments);
-        paths.into_iter().zip(values).collect()
+        self.memory.put(paths, time, moments);
+        values
     }
 
     /// GaLore's step. The rule's own decay is of the zeros it is given, so the matrix's is here.
     fn moved_in_directions(&mut self, mover: &Mover, scale: f32, gradient: &Tensor<1>, stride: &Stride) -> Tensor<1> {
-        let Mover { path, value, sides, .. } = mover;
+        let Mover { path, value, shape, .. } = mover;
+        let sides = [shape[0], shape[shape.num_dims() - 1]];
         let gradient = gradient.clone() * stride.factor.clone();
-        let Some(narrow) = self.projectors.narrow(path, &gradient, *sides) else { return value.clone() };
+        let Some(narrow) = self.projectors.narrow(path, &gradient, sides) else { return value.clone() };
         let own = Stride { factor: &Tensor::ones([1], &narrow.device()), ..*stride };
         let step = self.walked(vec![path.clone()], vec![narrow.zeros_like()], vec![narrow], &own).pop();
-        let Some(step) = step.and_then(|(_, step)| self.projectors.widen(path, step, *sides)) else {
+        let Some(step) = step.and_then(|step| self.projectors.widen(path, step, sides)) else {
             return value.clone();
         };
         value.clone().mul_scalar(1.0 - stride.rate * f64::from(self.weight_decay)) + step.mul_scalar(scale)
@@ -203,12 +200,14 @@ impl AdamW {
     }
 }
 
-/// Takes up the parameters that have a gradient.
+/// Takes the values out of the parameters that have a gradient.
 struct Movers {
     gradients: Gradients,
     times: BTreeMap<String, usize>,
     /// Where the parameters are.
     device: Device,
+    /// What stands in a parameter while it moves.
+    nothing: Option<Tensor<1>>,
     sets: BTreeMap<Bond, Vec<(Mover, Tensor<1>)>>,
 }
 
@@ -216,13 +215,15 @@ impl Visitor for Movers {
     fn visit<const D: usize>(&mut self, path: &str, param: &mut Param<D>) {
         self.device = param.value.device();
         let Some(gradient) = self.gradients.remove(path).filter(|_| param.trainable) else { return };
-        let (sides, rule) = (param.value.dims(), param.rule);
+        let (shape, rule) = (param.value.shape(), param.rule);
         let count = gradient.dims()[0];
         let alone = count > SMALL || matches!(rule, Rule::Projected { .. });
         let home = if alone { path } else { block_of(path) }.to_string();
         let time = self.times.get(path).copied().unwrap_or(0);
-        let value = param.value.clone().reshape([count]);
-        let mover = Mover { path: path.into(), value, rule, sides: [sides[0], sides[D - 1]] };
+        // Not both the values before and those after are there for longer than a set takes to move.
+        let nothing = self.nothing.get_or_insert_with(|| Tensor::zeros([1], &self.device)).clone();
+        let value = std::mem::replace(&mut param.value, nothing.reshape([1; D])).reshape([count]);
+        let mover = Mover { path: path.into(), value, shape, rule };
         self.sets.entry(Bond { home, time, rate: param.rate.to_bits() }).or_default().push((mover, gradient));
     }
 }
@@ -235,12 +236,12 @@ fn block_of(path: &str) -> &str {
 }
 
 /// Puts values in their places.
-struct Place(BTreeMap<String, Tensor<1>>);
+struct Place(BTreeMap<String, (Shape, Tensor<1>)>);
 
 impl Visitor for Place {
     fn visit<const D: usize>(&mut self, path: &str, param: &mut Param<D>) {
-        if let Some(value) = self.0.remove(path) {
-            param.value = value.reshape(param.value.shape());
+        if let Some((shape, value)) = self.0.remove(path) {
+            param.value = value.reshape(shape);
         }
     }
 }
