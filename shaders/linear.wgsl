@@ -1,7 +1,7 @@
 // One matrix product, out = scale · lhs' rhs' + addend, where ' is a transposition or nothing, in the three orientations
 // that a linear layer and its backward pass need. This is what all of them share; three more files are appended to it:
 // `linear_tiled.wgsl`, `linear_direct.wgsl` or `linear_split.wgsl`, which bring `main`; `floats.wgsl` or `packed.wgsl`,
-// which bring rhs and `stored_four`; `linear_addend.wgsl` or `linear_alone.wgsl`, which bring `addend`.
+// which bring rhs and `stored_four`; `linear_addend.wgsl` or `linear_alone.wgsl`, which bring `addend` and its blocks.
 //
 // Bindings
 //   0  lhs   rows × depth if LHS_DEPTH_LAST, else depth × rows
@@ -16,7 +16,7 @@
 // Launch
 //   workgroups (⌈columns / 64⌉, ⌈rows / 64⌉, 1), each for 64 × 64 of out, unless `main` says otherwise
 //
-// An invocation makes 8 × 8 of out, as four matrices of WGSL, 4 deep at a time. Such a matrix is an array of columns,
+// An invocation makes 8 × 8 of out, or more, as matrices of WGSL, 4 deep at a time. Such a matrix is an array of columns,
 // which here are rows of out: sums[row][column]. A block of lhs is l[row][depth], one of rhs r[depth][column], so that
 // sums = r l. No matrix is indexed by a variable, which would move it from registers to memory.
 
@@ -85,10 +85,13 @@ fn store_row(row: u32, column: u32, sums: vec4<f32>) {
     }
 }
 
+fn store_rows(row: u32, column: u32, sums: mat4x4<f32>) {
+    store_row(row, column, sums[0]);
+    store_row(row + 1u, column, sums[1]);
+    store_row(row + 2u, column, sums[2]);
+    store_row(row + 3u, column, sums[3]);
+}
+
 fn store_block(row: u32, column: u32, sums: mat4x4<f32>) {
-    let whole = bitcast<f32>(size[0].w) * sums + addend(row, column);
-    store_row(row, column, whole[0]);
-    store_row(row + 1u, column, whole[1]);
-    store_row(row + 2u, column, whole[2]);
-    store_row(row + 3u, column, whole[3]);
+    store_rows(row, column, bitcast<f32>(size[0].w) * sums + addend(row, column));
 }
