@@ -1,9 +1,8 @@
 
 // For adapters that are no GPU: every invocation reads what it needs by itself, because there workgroup memory is memory
 // like any other, and a barrier costs. A read costs more than what is computed with it, so an invocation makes SIDE × SIDE
-// of out, in blocks numbered $r down and $c across, each a line below. Blocks are dealt out one after the other, whatever the
-// shape, because invocations that have nothing to do cost as much as the others; few to a workgroup, because a workgroup is
-// what a core takes.
+// of out, in blocks numbered $r down and $c across, each a line below. Invocations without work cost as much as the others,
+// so they are dealt out one after the other, whatever the shape; few to a workgroup, because a workgroup is what a core takes.
 //
 // Launch
 //   ⌈⌈rows / SIDE⌉ ⌈columns / SIDE⌉ / 8⌉ workgroups, in rows of any length
@@ -23,10 +22,14 @@ fn main(
     if column >= size[0].y {
         return;
     }
+    let l_stays$r = lhs_stays(row + 4u * $r);
+    let r_stays$c = rhs_stays(column + 4u * $c);
     var sums$r_$c = mat4x4<f32>();
     for (var d = 0u; d < size[0].z; d += 4u) {
-        let l$r = lhs_block(row + 4u * $r, d);
-        let r$c = rhs_block(column + 4u * $c, d);
+        let l_goes = lhs_goes(d);
+        let r_goes = rhs_goes(d);
+        let l$r = lhs_at(l_stays$r + l_goes, d);
+        let r$c = rhs_at(r_stays$c + r_goes);
         sums$r_$c += r$c * l$r;
     }
     sums$r_$c *= bitcast<f32>(size[0].w);
