@@ -1,7 +1,8 @@
 // One matrix product, out = scale · lhs' rhs' + addend, where ' is a transposition or nothing, in the three orientations
 // that a linear layer and its backward pass need. This is what all of them share; three more files are appended to it:
 // `linear_tiled.wgsl`, `linear_direct.wgsl` or `linear_split.wgsl`, which bring `main`; `floats.wgsl` or `packed.wgsl`,
-// which bring rhs, `fours_of_line` and `stored_four`; `linear_addend.wgsl` or `linear_alone.wgsl`, which bring `addend` and its blocks.
+// which bring rhs, `fours_of_line` and `stored_four`; `linear_addend.wgsl` or `linear_alone.wgsl`, which bring `addend` and
+// its blocks.
 //
 // Bindings
 //   0  lhs   rows × depth if LHS_DEPTH_LAST, else depth × rows
