@@ -5,6 +5,10 @@
 
 @group(0) @binding(1) var<storage, {{ input_access }}> rhs: array<vec4<f32>>;
 
-fn stored_four(line: u32, at: u32, length: u32) -> vec4<f32> {
-    return rhs[(line * length + at) / 4u];
+// From the beginning of a line to that of the next.
+fn fours_of_line(length: u32) -> u32 {
+    return length / 4u;
+}
+fn stored_four(i: u32) -> vec4<f32> {
+    return rhs[i];
 }

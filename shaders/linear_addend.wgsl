@@ -13,6 +13,18 @@ fn along_rank(side: u32, d: u32, last: u32) -> u32 {
     return (min(side, last) * size[1].x + d) / 4u;
 }
 
+// Four rows of scale · added_lhs from `row` on, four steps from d on, which is a multiple of 4 below the rank.
+fn added_lhs_block(row: u32, d: u32) -> mat4x4<f32> {
+    let last = size[0].x - 1u;
+    return bitcast<f32>(size[1].y) * mat4x4<f32>(
+        added_lhs[along_rank(row, d, last)],
+        added_lhs[along_rank(row + 1u, d, last)],
+        added_lhs[along_rank(row + 2u, d, last)],
+        added_lhs[along_rank(row + 3u, d, last)],
+    );
+}
+
+// Four columns of added_rhs, likewise.
 fn added_rhs_block(column: u32, d: u32) -> mat4x4<f32> {
     let columns = size[0].y;
     if RHS_DEPTH_LAST {
@@ -33,15 +45,9 @@ fn added_rhs_block(column: u32, d: u32) -> mat4x4<f32> {
 }
 
 fn addend(row: u32, column: u32) -> mat4x4<f32> {
-    let last = size[0].x - 1u;
     var sums = mat4x4<f32>();
     for (var d = 0u; d < size[1].x; d += 4u) {
-        sums += added_rhs_block(column, d) * mat4x4<f32>(
-            added_lhs[along_rank(row, d, last)],
-            added_lhs[along_rank(row + 1u, d, last)],
-            added_lhs[along_rank(row + 2u, d, last)],
-            added_lhs[along_rank(row + 3u, d, last)],
-        );
+        sums += added_rhs_block(column, d) * added_lhs_block(row, d);
     }
-    return bitcast<f32>(size[1].y) * sums;
+    return sums;
 }

@@ -1,30 +1,43 @@
 
 // For adapters that are no GPU: every invocation reads what it needs by itself, because there workgroup memory is memory
-// like any other, and a barrier costs.
+// like any other, and a barrier costs. A read costs more than what is computed with it, so an invocation makes SIDE × SIDE
+// of out, in blocks numbered $r down and $c across, each a line below. Invocations without work cost as much as the others,
+// so they are dealt out one after the other, whatever the shape; few to a workgroup, because a workgroup is what a core takes.
+//
+// Launch
+//   ⌈⌈rows / SIDE⌉ ⌈columns / SIDE⌉ / 8⌉ workgroups, in rows of any length
 
-@compute @workgroup_size(8, 8)
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-    let row = 8u * id.y;
-    let column = 8u * id.x;
-    if row >= size[0].x || column >= size[0].y {
+const SIDE = {{ side }}u;
+
+@compute @workgroup_size(8)
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) workgroups: vec3<u32>,
+    @builtin(local_invocation_index) i: u32,
+) {
+    let number = 8u * (workgroup.y * workgroups.x + workgroup.x) + i;
+    let down = (size[0].x + SIDE - 1u) / SIDE;
+    let row = SIDE * (number % down);
+    let column = SIDE * (number / down);
+    if column >= size[0].y {
         return;
     }
-    var top_left = mat4x4<f32>();
-    var top_right = mat4x4<f32>();
-    var bottom_left = mat4x4<f32>();
-    var bottom_right = mat4x4<f32>();
+    let l_stays$r = lhs_stays(row + 4u * $r);
+    let r_stays$c = rhs_stays(column + 4u * $c);
+    var sums$r_$c = mat4x4<f32>();
     for (var d = 0u; d < size[0].z; d += 4u) {
-        let top = lhs_block(row, d);
-        let bottom = lhs_block(row + 4u, d);
-        let left = rhs_block(column, d);
-        let right = rhs_block(column + 4u, d);
-        top_left += left * top;
-        top_right += right * top;
-        bottom_left += left * bottom;
-        bottom_right += right * bottom;
+        let l_goes = lhs_goes(d);
+        let r_goes = rhs_goes(d);
+        let l$r = lhs_at(l_stays$r + l_goes, d);
+        let r$c = rhs_at(r_stays$c + r_goes);
+        sums$r_$c += r$c * l$r;
     }
-    store_block(row, column, top_left);
-    store_block(row, column + 4u, top_right);
-    store_block(row + 4u, column, bottom_left);
-    store_block(row + 4u, column + 4u, bottom_right);
+    sums$r_$c *= bitcast<f32>(size[0].w);
+    // With the addend as so much more depth its operands are read once for all blocks, as the others are.
+    for (var d = 0u; d < size[1].x; d += 4u) {
+        let l$r = added_lhs_block(row + 4u * $r, d);
+        let r$c = added_rhs_block(column + 4u * $c, d);
+        sums$r_$c += r$c * l$r;
+    }
+    store_rows(row + 4u * $r, column + 4u * $c, sums$r_$c);
 }

@@ -11,10 +11,13 @@ const BITS = {{ bits }}u;
 
 @group(0) @binding(1) var<storage, {{ input_access }}> words: array<u32>;
 
-// Four numbers of a line from `at` on, which is a multiple of 4 below its length.
-fn stored_four(line: u32, at: u32, length: u32) -> vec4<f32> {
-    let block = line * ((length + 31u) / 32u) + at / 32u;
-    let inside = at % 32u;
+// From the beginning of a line to that of the next, and the four numbered i, which is not of those that fill a line up.
+fn fours_of_line(length: u32) -> u32 {
+    return 8u * ((length + 31u) / 32u);
+}
+fn stored_four(i: u32) -> vec4<f32> {
+    let block = i / 8u;
+    let inside = 4u * (i % 8u);
     if BITS == 16u {
         let word = 16u * block + inside / 2u;
         return vec4<f32>(unpack2x16float(words[word]), unpack2x16float(words[word + 1u]));

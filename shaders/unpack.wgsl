@@ -29,7 +29,7 @@ fn main(
     if row >= size.x {
         return;
     }
-    let values = stored_four(row, column, size.y);
+    let values = stored_four(row * fours_of_line(size.y) + four % across);
     store(row, column, values.x);
     store(row, column + 1u, values.y);
     store(row, column + 2u, values.z);

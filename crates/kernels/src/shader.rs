@@ -13,7 +13,7 @@ use cubecl::ir::attributes::BufferIOAttr;
 use cubecl::prelude::{CubeCount, CubeDim, KernelId};
 use cubecl::server::{KernelArguments, MetadataBindingInfo};
 
-/// Invocations of a workgroup; the same number as in every shader.
+/// Invocations of a workgroup; the same number as in every shader but `linear_direct.wgsl`.
 pub const INVOCATIONS: u32 = 64;
 
 /// Workgroups that every adapter takes along one dimension.

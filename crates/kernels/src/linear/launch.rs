@@ -8,12 +8,16 @@ use burn_cubecl::tensor::CubeTensor;
 
 use super::reference::{self, LinearOps};
 use super::weight::Weight;
-use crate::shader::{Bound, Shader, is_software, reads_words, room, suit};
+use crate::shader::{Bound, Shader, grid, is_software, reads_words, room, suit};
 
 /// Most rows and columns that a workgroup makes.
 const TILE: u32 = 64;
 /// An output no wider than this is narrow: most of a tile would be empty.
 const NARROW: u32 = 32;
+/// Rows and columns of a narrow output that a workgroup makes.
+const NARROW_TILE: u32 = 8;
+/// Invocations of a workgroup where each reads for itself, as `linear_direct.wgsl` has them.
+const DIRECT_INVOCATIONS: u32 = 8;
 /// Below this many rows or columns a product is mostly reading, and most of a workgroup would be idle.
 const LEAST_SIDE: u32 = 8;
 
@@ -33,8 +37,8 @@ pub enum Orientation {
 pub enum Reading {
     /// Through workgroup memory, for a GPU.
     Tiled,
-    /// Each invocation by itself, for a software adapter.
-    Direct,
+    /// Each invocation by itself, for a software adapter: `side` × `side` of the output, 8 or 16.
+    Direct { side: u32 },
     /// Each invocation some steps of the depth, for narrow outputs.
     Split,
 }
@@ -142,7 +146,7 @@ pub fn possible(lhs: &CubeTensor, rhs: &Weight<CubeBackend>, orientation: Orient
     }
     let size = Size::of(lhs.shape().as_slice(), &rhs.sides(), orientation)?;
     let (most_x, most_y, _) = lhs.client.properties().hardware.max_cube_count;
-    let (x, y) = size.workgroups(Reading::Split);
+    let [x, y] = size.squares(NARROW_TILE);
     (x <= most_x && y <= most_y).then_some(size)
 }
 
@@ -171,10 +175,21 @@ impl Size {
         [(rows, depth), (columns, depth), (rows, columns)].iter().all(|(a, b)| indexed(*a, *b).is_some())
     }
 
-    /// How many there are along the columns, and along the rows.
-    fn workgroups(self, reading: Reading) -> (u32, u32) {
-        let tile = if reading == Reading::Split { 8 } else { TILE };
-        (self.columns.div_ceil(tile), self.rows.div_ceil(tile))
+    /// Squares of this side that cover the output, along the columns and along the rows.
+    fn squares(self, side: u32) -> [u32; 2] {
+        [self.columns, self.rows].map(|of| of.div_ceil(side))
+    }
+
+    fn workgroups(self, reading: Reading) -> [u32; 3] {
+        let [x, y] = match reading {
+            Reading::Tiled => self.squares(TILE),
+            Reading::Split => self.squares(NARROW_TILE),
+            Reading::Direct { side } => {
+                let [across, down] = self.squares(side);
+                return grid((across * down).div_ceil(DIRECT_INVOCATIONS));
+            }
+        };
+        [x, y, 1]
     }
 }
 
@@ -182,7 +197,8 @@ impl Reading {
     /// What suits this device.
     fn of(tensor: &CubeTensor, size: Size) -> Self {
         match is_software(tensor) {
-            true => Self::Direct,
+            true if size.rows.min(size.columns) < 16 => Self::Direct { side: 8 },
+            true => Self::Direct { side: 16 },
             false if size.rows.min(size.columns) <= NARROW => Self::Split,
             false => Self::Tiled,
         }
@@ -204,25 +220,28 @@ pub fn product(
     let shader = Shader::new("linear", include_str!("../../../../shaders/linear.wgsl"))
         .with("lhs_depth_last", orientation != Orientation::Tn)
         .with("rhs_depth_last", orientation == Orientation::Nt)
-        .with("reading", format!("{reading:?}"))
-        .and(match reading {
-            Reading::Tiled => include_str!("../../../../shaders/linear_tiled.wgsl"),
-            Reading::Direct => include_str!("../../../../shaders/linear_direct.wgsl"),
-            Reading::Split => include_str!("../../../../shaders/linear_split.wgsl"),
-        });
+        .with("reading", format!("{reading:?}"));
+    let shader = match reading {
+        Reading::Tiled => shader.and(include_str!("../../../../shaders/linear_tiled.wgsl")),
+        Reading::Split => shader.and(include_str!("../../../../shaders/linear_split.wgsl")),
+        Reading::Direct { side } => shader
+            .and(include_str!("../../../../shaders/linear_direct.wgsl"))
+            .with("side", side)
+            .unrolled("$r", side / 4)
+            .unrolled("$c", side / 4),
+    };
     let (shader, rhs) = match rhs {
         Weight::Floats(rhs) => (shader.and(include_str!("../../../../shaders/floats.wgsl")).with("bits", 32), rhs),
         Weight::Packed { words, dtype, .. } => (dtype.read_by(shader), words),
     };
     let rhs = into_contiguous(rhs);
     let bound = [Bound::In(&lhs), Bound::In(&rhs), Bound::Out(&out)];
-    let (x, y) = size.workgroups(reading);
+    let workgroups = size.workgroups(reading);
     match addend {
-        None => shader.and(include_str!("../../../../shaders/linear_alone.wgsl")).with("size_binding", 3).launch(
-            &bound,
-            &numbers,
-            [x, y, 1],
-        ),
+        None => shader
+            .and(include_str!("../../../../shaders/linear_alone.wgsl"))
+            .with("size_binding", 3)
+            .launch(&bound, &numbers, workgroups),
         Some(Addend { lhs: added_lhs, rhs: added_rhs, scale }) => {
             numbers[4] = added_lhs.shape()[1] as u32;
             numbers[5] = scale.to_bits();
@@ -231,7 +250,7 @@ pub fn product(
             shader.and(include_str!("../../../../shaders/linear_addend.wgsl")).with("size_binding", 5).launch(
                 &[&bound[..], &added].concat(),
                 &numbers,
-                [x, y, 1],
+                workgroups,
             );
         }
     }
@@ -262,7 +281,10 @@ mod tests {
             assert_eq!(Size::of(&lhs, &rhs, orientation), expected, "{lhs:?} {rhs:?} {orientation:?}");
         }
         assert_eq!(Size::of(&[2, 8, 1], &[4, 8], Orientation::Nt), None);
-        assert_eq!(Size { rows: 65, columns: 64, depth: 1 }.workgroups(Reading::Tiled), (1, 2));
-        assert_eq!(Size { rows: 65, columns: 8, depth: 1 }.workgroups(Reading::Split), (1, 9));
+        assert_eq!(Size { rows: 65, columns: 64, depth: 1 }.workgroups(Reading::Tiled), [1, 2, 1]);
+        let narrow = Size { rows: 65, columns: 8, depth: 1 };
+        assert_eq!(narrow.workgroups(Reading::Split), [1, 9, 1]);
+        assert_eq!(narrow.workgroups(Reading::Direct { side: 8 }), [2, 1, 1]);
+        assert_eq!(narrow.workgroups(Reading::Direct { side: 16 }), [1, 1, 1]);
     }
 }

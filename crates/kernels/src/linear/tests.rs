@@ -220,7 +220,8 @@ fn the_kernels_make_every_product() {
                     }
                 };
                 let size = possible(&lhs, &right, orientation).unwrap();
-                for reading in [Reading::Tiled, Reading::Direct, Reading::Split] {
+                let direct = [8, 16].map(|side| Reading::Direct { side });
+                for reading in [Reading::Tiled, Reading::Split].into_iter().chain(direct) {
                     drop(Tensor::<2>::full([rows, columns], f32::NAN, &device));
                     let plan = Plan { orientation, size, reading };
                     let out = product(lhs.clone(), right.clone(), plan, 1.0, None);
