@@ -22,6 +22,8 @@ pub struct Seen {
     pub columns: usize,
     /// Rows of the strata's table.
     pub table_rows: usize,
+    /// The one-line summary of the model.
+    pub model: String,
     /// The one-line summary of the data.
     pub data: String,
     /// The offer of an interrupted run; empty if there is none.
@@ -49,6 +51,7 @@ const SEE: &str = r##"
         loss: loss === null ? null : Number(loss),
         columns: Number(data("#strata", "columns") ?? 0),
         table_rows: document.querySelectorAll("#strata-table tr").length,
+        model: text("#card-model .summary"),
         data: text("#card-data .summary"),
         found: one("#continue") ? text("#notices") : "",
         problem: text("#notices [role=alert]"),
@@ -142,7 +145,7 @@ impl Page {
 
     /// Opens the advanced part of a card.
     pub async fn open_advanced(&self, body: &str) {
-        self.element(&format!("#{body} details:not([open]) > summary")).await.click().await.unwrap();
+        self.element(&format!("#{body} details.advanced:not([open]) > summary")).await.click().await.unwrap();
     }
 
     /// Writes into the field of this id, instead of what is there.

@@ -31,6 +31,6 @@ pub use packed::{Packed, PackedDtype, Packer};
 pub use rms_norm::rms_norm;
 pub use rotary::{Angles, Rotary, RotaryScaling};
 pub use seed::backward_from;
-pub use self_test::{Sizes, self_test};
+pub use self_test::{Fault, Sizes, self_test};
 pub use squares::{Gathered, gather};
 pub use swiglu::swiglu;

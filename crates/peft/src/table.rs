@@ -72,7 +72,10 @@ impl Table {
         let given_by = |piece: &Weight, start: usize| {
             let wanted = places.clone().sub_scalar(start as i64);
             let there = wanted.clone().clamp(0, piece.dims()[0] as i64 - 1);
-            piece.rows(there.clone()) * there.equal(wanted).float().unsqueeze_dim(1)
+            let elsewhere = there.clone().not_equal(wanted).unsqueeze_dim::<2>(1);
+            let columns = self.dims()[1];
+            let elsewhere = elsewhere.expand([there.dims()[0], columns]);
+            piece.rows(there).mask_fill(elsewhere, 0.0)
         };
         let mut start = self.first.dims()[0];
         let mut rows = given_by(&self.first, 0);

@@ -29,12 +29,14 @@ impl AdapterInfo {
 const LAUNCHED: u64 = 65_535 * 8;
 
 impl Keep {
-    /// Rows of a piece of the embedding or the output layer: all of them if one buffer takes them and one launch reaches
-    /// them, else as many as do, in fours, because kernels read four at a time.
+    /// Most rows of a piece of the embedding or the output layer: all of them if one buffer takes them and one launch
+    /// reaches them, else as many as do, in fours and at least four. Kernels read what is packed in fours of rows, and
+    /// would have to unpack all of a piece that has others.
     pub fn rows_of_a_piece(self, [rows, columns]: [usize; 2]) -> usize {
         let row = self.dtype.of_tables().bytes(1.0, columns as f64) as u64;
         let most = self.buffer.map_or(usize::MAX, |bytes| (bytes / row.max(1)).min(LAUNCHED) as usize);
-        if rows <= most { rows.max(1) } else { (most / 4 * 4).max(4) }
+        let whole = rows <= most && (self.dtype == BaseDtype::F32 || rows.is_multiple_of(4));
+        if whole { rows.max(1) } else { (most.min(rows) / 4 * 4).max(4) }
     }
 }
 
@@ -54,6 +56,10 @@ mod tests {
             (BaseDtype::Int8, limit, 151_936, 116_508),
             (BaseDtype::Int4, limit, 151_936, 116_508),
             (BaseDtype::F32, Some(7 * 4096), 30, 4),
+            (BaseDtype::F32, None, 50_257, 50_257),
+            (BaseDtype::Int8, None, 50_257, 50_256),
+            (BaseDtype::Int8, None, 50_256, 50_256),
+            (BaseDtype::Int8, None, 3, 4),
             (BaseDtype::F32, Some(1), 30, 4),
             (BaseDtype::F32, limit, 0, 1),
             (BaseDtype::F32, Some(1 << 40), 524_280, 524_280),

@@ -6,9 +6,9 @@ use std::rc::Rc;
 use burn::tensor::Device;
 use stratune_data::{Template, Tokenizer};
 use stratune_kernels::{Sizes, self_test};
-use stratune_models::llama::{Arriving, Weights, pieces};
+use stratune_models::llama::{Arriving, Weights, packed_as, pieces};
 use stratune_models::{Llama, LlamaConfig};
-use stratune_protocol::{BaseDtype, Event, Keep, ModelReport, Problem, ProblemKind};
+use stratune_protocol::{BaseDtype, Event, Keep, ModelReport, Problem};
 use stratune_store::{Folder, ModelFolder};
 
 /// A model with its tokenizer, as it came from its folder.
@@ -57,7 +57,7 @@ impl Base {
     /// Tests the arithmetic of the device at the sizes of this model, and of batches of `rows` examples of `seq` tokens.
     ///
     /// # Errors
-    /// The device computes wrongly at these sizes.
+    /// The device computes wrongly at these sizes, or has no memory left for the test.
     pub async fn test_device(&self, rows: usize, seq: usize) -> Result<(), Problem> {
         let config = &self.model.config;
         let sizes = Sizes {
@@ -69,14 +69,13 @@ impl Base {
             vocabulary: config.vocab_size,
             seq: seq.max(2),
             positions: (rows * seq).max(1),
+            dtype: packed_as(self.dtype),
         };
         if self.tested.borrow().as_ref() == Some(&sizes) {
             return Ok(());
         }
-        self_test(&self.model.device(), &sizes).await.map_err(|wrong| {
-            Problem::new(ProblemKind::Device, format!("the device computes wrongly at the sizes of this run: {wrong}"))
-                .next("update its driver, or use the CPU device")
-        })?;
+        let tested = self_test(&self.model.device(), &sizes).await;
+        tested.map_err(|fault| fault.of("at the sizes of this run the device"))?;
         *self.tested.borrow_mut() = Some(sizes);
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Which device a run computes on, and why.
 
 use stratune_kernels::{Sizes, self_test};
-use stratune_protocol::{DeviceChoice, Problem, ProblemKind};
+use stratune_protocol::{DeviceChoice, Problem};
 use stratune_runtime::{Opened, open_cpu, open_cuda, open_wgpu};
 
 /// Opens the device that is asked for and tests its arithmetic. `auto` takes a hardware GPU that passes, else the CPU;
@@ -31,10 +31,7 @@ pub async fn open_device(choice: DeviceChoice) -> Result<Opened, Problem> {
 }
 
 async fn tested(mut opened: Opened, why: &str) -> Result<Opened, Problem> {
-    self_test(&opened.device, &Sizes::default()).await.map_err(|wrong| {
-        Problem::new(ProblemKind::Device, format!("{} computes wrongly: {wrong}", opened.info.name))
-            .next("update its driver, or use --device cpu")
-    })?;
+    self_test(&opened.device, &Sizes::default()).await.map_err(|fault| fault.of(&opened.info.name))?;
     opened.info.why = why.to_string();
     Ok(opened)
 }

@@ -50,7 +50,7 @@ pub async fn trainer(
             .at("data.max_length")
             .next(format!("set max_length to {room}, or use a shorter length")));
     }
-    base.test_device(config.train.batch_size, longest).await?;
+    let batch_size = config.train.batch_size;
     let mut model = base.model.clone();
     model.attach(&config.method, config.train.seed).await?;
     if config.ist.mode != IstMode::All
@@ -66,6 +66,8 @@ pub async fn trainer(
     if let Some(checkpoint) = checkpoint {
         trainer.resume(checkpoint)?;
     }
+    // What is not the device's fault is told before, for this takes a moment.
+    base.test_device(batch_size, longest).await?;
     Ok(trainer)
 }
 

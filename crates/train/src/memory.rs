@@ -34,7 +34,7 @@ impl Memory {
         if self.part(|path| paths.contains(path)) == 0 {
             return Moments::zeros(counts, device);
         }
-        let one = |(path, count)| match self.0.remove(std::slice::from_ref::<String>(path)) {
+        let one = |(path, count): (&String, usize)| match self.0.remove(std::slice::from_ref::<String>(path)) {
             Some(set) => set.moments,
             None => Moments::zeros(vec![count], device),
         };
@@ -66,7 +66,7 @@ impl Memory {
 
     /// Numbers that are remembered.
     pub fn size(&self) -> usize {
-        self.0.values().map(|set| 2 * set.moments.count()).sum()
+        self.0.values().map(|set| 2 * set.moments.counts().iter().sum::<usize>()).sum()
     }
 
     /// The moments, for a checkpoint: `moment_1/PATH`, `moment_2/PATH`.
@@ -86,13 +86,15 @@ impl Memory {
         Ok(tensors)
     }
 
-    /// Takes the moments out of a checkpoint, which says how often each parameter has moved.
+    /// Takes the moments out of a checkpoint, which says how often each parameter has moved; `count` is how many numbers
+    /// the moments of a parameter have, if it is there.
     ///
     /// # Errors
-    /// A moment is missing.
+    /// A moment is missing, or of another size.
     pub fn load(
         tensors: &BTreeMap<String, HostTensor>,
         times: &BTreeMap<String, usize>,
+        count: impl Fn(&str) -> Option<usize>,
         device: &Device,
     ) -> Result<Self, Problem> {
         let mut memory = Self::default();
@@ -100,6 +102,11 @@ impl Memory {
             let moment = |name: &str| {
                 let key = format!("{name}/{path}");
                 let host = tensors.get(&key).ok_or_else(|| Problem::input(format!("the checkpoint has no {key}")))?;
+                if count(path).is_some_and(|count| count != host.data.len()) {
+                    return Err(Problem::input(format!("{key} is not of its parameter's size"))
+                        .at("checkpoint.safetensors")
+                        .next("the checkpoint is damaged: begin the run anew"));
+                }
                 Ok::<_, Problem>(Tensor::<1>::from_data(TensorData::new(host.data.clone(), [host.data.len()]), device))
             };
             let moments = Moments::one([moment("moment_1")?, moment("moment_2")?]);
@@ -110,6 +117,7 @@ impl Memory {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -141,5 +149,24 @@ mod tests {
         memory.release("x.");
         assert_eq!(memory.times(), [("y.a".into(), 1)].into());
         assert_eq!(numbers(memory.take(&paths(&["y.a"]), vec![1], &device)), [vec![6.0]]);
+    }
+
+    /// What was saved is read again, unless it does not fit the parameters.
+    #[test]
+    fn moments_survive_a_checkpoint_that_fits() {
+        let device = Device::flex();
+        let mut memory = Memory::default();
+        let of = |value: f32, count| {
+            Moments::one([Tensor::full([count], value, &device), Tensor::full([count], 2.0 * value, &device)])
+        };
+        memory.put(vec!["a".into(), "b".into()], 3, Moments::join(vec![of(1.0, 2), of(2.0, 1)]));
+        let saved = stratune_runtime::block_on(memory.save()).unwrap();
+        assert_eq!(saved["moment_2/b"].data, [4.0]);
+        let load = |count: usize| Memory::load(&saved, &memory.times(), |path| (path == "a").then_some(count), &device);
+        let again = load(2).unwrap();
+        assert_eq!(again.times(), memory.times());
+        assert_eq!(stratune_runtime::block_on(again.save()).unwrap(), saved);
+        let problem = load(3).err().unwrap();
+        assert!(problem.what.contains("moment_1/a"), "{problem}");
     }
 }

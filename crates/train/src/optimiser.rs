@@ -103,12 +103,11 @@ impl AdamW {
         let mut values = BTreeMap::new();
         for ((bond, set), gradients) in bonds.into_iter().zip(sets).zip(gradients) {
             let rate = learning_rate * f64::from_bits(bond.rate);
-            let places: Vec<_> = set.iter().map(|mover| (mover.path.clone(), mover.shape.clone())).collect();
+            let owners: Vec<_> = set.iter().map(|mover| (mover.path.clone(), mover.shape.clone())).collect();
             let moved = self.moved(set, gradients, &Stride { factor: &factor, time: bond.time, rate }, at);
-            let at_their_places = places.into_iter().zip(moved);
-            values.extend(at_their_places.map(|((path, shape), value)| (path, (shape, value))));
+            values.extend(owners.into_iter().zip(moved).map(|((path, shape), value)| (path, (shape, value))));
         }
-        of.each("", &mut Place(values));
+        of.each("", &mut GivenBack(values));
         Ok(norm)
     }
 
@@ -187,14 +186,17 @@ impl AdamW {
     /// Takes the state out of a checkpoint.
     ///
     /// # Errors
-    /// A moment is missing.
+    /// A moment is missing, or does not fit its parameter.
     pub fn load(
         &mut self,
+        of: &mut impl Parameters,
         tensors: &BTreeMap<String, HostTensor>,
         times: &BTreeMap<String, usize>,
         device: &Device,
     ) -> Result<(), Problem> {
-        self.memory = Memory::load(tensors, times, device)?;
+        let mut counts = Counts(BTreeMap::new());
+        of.each("", &mut counts);
+        self.memory = Memory::load(tensors, times, |path| counts.0.get(path).copied(), device)?;
         self.projectors.load(tensors, device);
         Ok(())
     }
@@ -228,6 +230,23 @@ impl Visitor for Movers {
     }
 }
 
+/// How many numbers the moments of each parameter have.
+struct Counts(BTreeMap<String, usize>);
+
+impl Visitor for Counts {
+    fn visit<const D: usize>(&mut self, path: &str, param: &mut Param<D>) {
+        let sides = param.value.dims();
+        let count = match param.rule {
+            Rule::Projected { rank, .. } => {
+                let (first, last) = (sides[0], sides[D - 1]);
+                rank.min(first.min(last)) * first.max(last)
+            }
+            _ => sides.iter().product(),
+        };
+        self.0.insert(path.to_string(), count);
+    }
+}
+
 /// The part of a path that names the block, `model.layers.7`; none of what is in no block.
 fn block_of(path: &str) -> &str {
     let Some(number) = path.strip_prefix("model.layers.") else { return "" };
@@ -235,10 +254,10 @@ fn block_of(path: &str) -> &str {
     &path[..path.len() - number.len() + digits]
 }
 
-/// Puts values in their places.
-struct Place(BTreeMap<String, (Shape, Tensor<1>)>);
+/// Gives parameters their values.
+struct GivenBack(BTreeMap<String, (Shape, Tensor<1>)>);
 
-impl Visitor for Place {
+impl Visitor for GivenBack {
     fn visit<const D: usize>(&mut self, path: &str, param: &mut Param<D>) {
         if let Some((shape, value)) = self.0.remove(path) {
             param.value = value.reshape(shape);

@@ -156,7 +156,7 @@ pub(crate) fn load(
     for (step, of) in record.moves.iter().enumerate() {
         Direction { seed: record.config.train.seed, step }.take(model, of);
     }
-    optimiser.load(&checkpoint.tensors, &record.times, &device)?;
+    optimiser.load(model, &checkpoint.tensors, &record.times, &device)?;
     if let Some(budget) = budget {
         budget.load(&checkpoint.tensors, &device);
     }

@@ -141,7 +141,14 @@ impl Trainer {
                 }
                 teller.restart();
             }
-            teller.take(self.step(host).await?);
+            match self.step(host).await {
+                Ok(taken) => teller.take(taken),
+                Err(problem) => {
+                    // What was done before it is told, if the device still answers.
+                    let _ = teller.finish(host).await;
+                    return Err(problem);
+                }
+            }
             let step = self.state.step;
             let last = step == self.steps;
             let (validates, keeps) = (due(train.eval_every, step) || last, due(train.checkpoint_every, step));

@@ -77,9 +77,9 @@ impl Moments {
         first.into_iter().zip(second).map(|(first, second)| [first, second]).collect()
     }
 
-    /// How many numbers the parameters have.
-    pub fn count(&self) -> usize {
-        self.counts.iter().sum()
+    /// How many numbers each parameter has.
+    pub fn counts(&self) -> &[usize] {
+        &self.counts
     }
 }
 
@@ -133,7 +133,7 @@ mod tests {
         let factor = Tensor::from_floats([0.5], &device);
 
         let joined = Moments::join(moments.to_vec());
-        assert_eq!(joined.count(), 73);
+        assert_eq!(joined.counts(), counts);
         let both = adamw(values.to_vec(), gradients.to_vec(), &factor, joined, step);
         let after = both.moments.split();
         for i in 0..2 {

@@ -3,6 +3,7 @@
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use stratune_runtime::read_f32;
 
+use super::Fault;
 use crate::Sight;
 
 /// The sight of a row in which a second text begins at the query numbered `begins`.
@@ -22,17 +23,17 @@ pub fn dot(a: &[f32], b: &[f32]) -> f64 {
 }
 
 /// The gradient of a tensor.
-pub fn slope_of<const D: usize>(of: &Tensor<D>, tape: &mut Gradients) -> Result<Tensor<D>, String> {
-    of.grad_remove(tape).map(Tensor::inner).ok_or("an operation gives no gradient".into())
+pub fn slope_of<const D: usize>(of: &Tensor<D>, tape: &mut Gradients) -> Result<Tensor<D>, Fault> {
+    of.grad_remove(tape).map(Tensor::inner).ok_or_else(|| Fault::Wrong("an operation gives no gradient".into()))
 }
 
 /// Fails if the numbers of a tensor are not what is expected.
-pub async fn check(name: &str, got: Tensor<3>, expected: &[f32]) -> Result<(), String> {
-    compare(name, &read_f32(got).await.map_err(|p| format!("{name}: {p}"))?, expected)
+pub async fn check(name: &str, got: Tensor<3>, expected: &[f32]) -> Result<(), Fault> {
+    compare(name, &read_f32(got).await?, expected)
 }
 
 /// The same of numbers that were read.
-pub fn compare(name: &str, got: &[f32], expected: &[f32]) -> Result<(), String> {
+pub fn compare(name: &str, got: &[f32], expected: &[f32]) -> Result<(), Fault> {
     let largest = expected.iter().fold(1.0_f32, |m, v| m.max(v.abs()));
     let worst = got
         .iter()
@@ -43,6 +44,6 @@ pub fn compare(name: &str, got: &[f32], expected: &[f32]) -> Result<(), String> 
     if got.len() == expected.len() && worst <= 1e-4 * largest {
         Ok(())
     } else {
-        Err(format!("{name} is off by {worst:e} where the largest value is {largest}"))
+        Err(Fault::Wrong(format!("{name} is off by {worst:e} where the largest value is {largest}")))
     }
 }

@@ -2,6 +2,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
+use super::Fault;
 use super::host::{check, dot, slope_of, wave};
 use crate::{Matrix, Packed, PackedDtype, Rotary, linear, rms_norm, swiglu};
 
@@ -21,7 +22,7 @@ fn product(a: &[f32], b: &[f32], depth: usize) -> Vec<f32> {
 }
 
 /// The layer and the gradients of both its operands, with the output itself as the gradient that comes back.
-pub async fn linear_is_right(device: &Device, rows: usize, inner: usize, out: usize) -> Result<(), String> {
+pub async fn linear_is_right(device: &Device, rows: usize, inner: usize, out: usize) -> Result<(), Fault> {
     let name = format!("linear of {rows} × {inner} × {out}");
     let (a, w) = (wave(rows * inner, 0.37), wave(out * inner, 0.73));
     let x = rows_of(&a, inner, device).autodiff().require_grad();
@@ -37,17 +38,42 @@ pub async fn linear_is_right(device: &Device, rows: usize, inner: usize, out: us
     check(&format!("weight's gradient of {name}"), slope_of(&weight, &mut tape)?.unsqueeze(), &dw).await
 }
 
-/// The values of a layer whose matrix is packed.
-pub async fn packed_is_right(device: &Device, dtype: PackedDtype, inner: usize, out: usize) -> Result<(), String> {
-    let (x, values) = (wave(9 * inner, 0.37), wave(out * inner, 0.73));
-    let w: Vec<f32> = values.chunks(inner).flat_map(|row| dtype.rounded(row)).collect();
-    let packed = Packed::new(&values, [out, inner], dtype, device);
-    let y = linear(rows_of(&x, inner, device), Matrix::Packed(packed));
-    check(&format!("linear of {inner} × {out} in {dtype:?}"), y, &product(&x, &w, inner)).await
+/// A layer that only its input passes through, its matrix in floats or packed: values, and the input's gradient.
+pub async fn frozen_is_right(
+    device: &Device,
+    dtype: Option<PackedDtype>,
+    inner: usize,
+    out: usize,
+) -> Result<(), Fault> {
+    let name = format!("linear of {inner} × {out} in {}", dtype.map_or("floats".into(), |dtype| format!("{dtype:?}")));
+    let (a, mut w, dy) = (wave(9 * inner, 0.37), wave(out * inner, 0.73), wave(9 * out, 0.61));
+    let matrix = match dtype {
+        None => Matrix::Floats(Tensor::from_data(TensorData::new(w.clone(), [out, inner]), device)),
+        Some(dtype) => {
+            let packed = Packed::new(&w, [out, inner], dtype, device);
+            w = w.chunks(inner).flat_map(|row| dtype.rounded(row)).collect();
+            Matrix::Packed(packed)
+        }
+    };
+    let x = rows_of(&a, inner, device).autodiff().require_grad();
+    let y = linear(x.clone(), matrix);
+    check(&name, y.clone().inner(), &product(&a, &w, inner)).await?;
+    let mut tape = (y * rows_of(&dy, out, device)).sum().backward();
+    let dx: Vec<f32> = dy.chunks(out).flat_map(|dy| pulled(dy, &w, inner)).collect();
+    check(&format!("gradient of {name}"), slope_of(&x, &mut tape)?, &dx).await
+}
+
+/// `dy w`, of one row.
+fn pulled(dy: &[f32], w: &[f32], inner: usize) -> Vec<f32> {
+    let mut sums = vec![0.0_f64; inner];
+    for (dy, w) in dy.iter().zip(w.chunks(inner)) {
+        sums.iter_mut().zip(w).for_each(|(sum, w)| *sum += f64::from(*dy) * f64::from(*w));
+    }
+    sums.into_iter().map(|sum| sum as f32).collect()
 }
 
 /// The norm of some rows, and its gradient.
-pub async fn norm_is_right(device: &Device, width: usize) -> Result<(), String> {
+pub async fn norm_is_right(device: &Device, width: usize) -> Result<(), Fault> {
     let name = format!("rms_norm of {width}");
     let (a, w, dy) = (wave(9 * width, 0.37), wave(width, 0.9), wave(9 * width, 0.61));
     let x = rows_of(&a, width, device).autodiff().require_grad();
@@ -67,7 +93,7 @@ pub async fn norm_is_right(device: &Device, width: usize) -> Result<(), String> 
 }
 
 /// The gated activation of some rows, and both its gradients.
-pub async fn gate_is_right(device: &Device, width: usize) -> Result<(), String> {
+pub async fn gate_is_right(device: &Device, width: usize) -> Result<(), Fault> {
     let name = format!("swiglu of {width}");
     let (g, u, dy) = (wave(9 * width, 0.37), wave(9 * width, 0.9), wave(9 * width, 0.61));
     let gate = rows_of(&g, width, device).autodiff().require_grad();
@@ -86,7 +112,7 @@ pub async fn gate_is_right(device: &Device, width: usize) -> Result<(), String> 
 }
 
 /// The last of so many positions, turned; and turned back, which is the gradient.
-pub async fn rotary_is_right(device: &Device, positions: usize, head_dim: usize) -> Result<(), String> {
+pub async fn rotary_is_right(device: &Device, positions: usize, head_dim: usize) -> Result<(), Fault> {
     const THETA: f64 = 10_000.0;
     let name = format!("rotary at {positions} of {head_dim}");
     let (half, last) = (head_dim / 2, 3.min(positions));

@@ -7,12 +7,39 @@ mod slopes;
 mod step;
 
 use burn::tensor::Device;
+use stratune_protocol::{Problem, ProblemKind};
 
 use crate::PackedDtype;
 use attention::attention_is_right;
-use layers::{gate_is_right, linear_is_right, norm_is_right, packed_is_right, rotary_is_right};
+use layers::{frozen_is_right, gate_is_right, linear_is_right, norm_is_right, rotary_is_right};
 use slopes::gradients_are_slopes;
 use step::{loss_is_right, step_is_right};
+
+/// What a test has found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// An operation that is wrong, and by how much.
+    Wrong(String),
+    /// The device does not answer.
+    Silent(Problem),
+}
+
+impl From<Problem> for Fault {
+    fn from(problem: Problem) -> Self {
+        Self::Silent(problem)
+    }
+}
+
+impl Fault {
+    /// What there is to say of a device that is called so.
+    pub fn of(self, device: &str) -> Problem {
+        match self {
+            Self::Silent(problem) => problem,
+            Self::Wrong(wrong) => Problem::new(ProblemKind::Device, format!("{device} computes wrongly: {wrong}"))
+                .next("update its driver, or use the CPU device"),
+        }
+    }
+}
 
 /// The sizes that operations are tested at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,24 +54,30 @@ pub struct Sizes {
     pub kv_heads: usize,
     /// Width of a head.
     pub head_dim: usize,
-    /// Tokens that there are.
+    /// Tokens that the loss is among.
     pub vocabulary: usize,
     /// Positions of a row, more than one.
     pub seq: usize,
     /// Positions of a batch.
     pub positions: usize,
+    /// What the matrices of the layers are kept as, if not as floats.
+    pub dtype: Option<PackedDtype>,
 }
 
 /// Small, odd, and beyond a tile.
 impl Default for Sizes {
     fn default() -> Self {
         let (heads, kv_heads, head_dim, vocabulary, seq) = (4, 2, 12, 20, 37);
-        Self { hidden: 48, intermediate: 68, heads, kv_heads, head_dim, vocabulary, seq, positions: 131 }
+        Self { hidden: 48, intermediate: 68, heads, kv_heads, head_dim, vocabulary, seq, positions: 131, dtype: None }
     }
 }
 
 /// Columns of a narrow product, as that of a low-rank factor.
 const NARROW: usize = 8;
+
+/// Most numbers of a matrix, and most positions, that are tested: a test must not need memory that its run does not.
+const MOST: usize = 1 << 22;
+const MOST_POSITIONS: usize = 1 << 12;
 
 /// Compares the operations of a training step on `device` with sums made on the host, values and gradients, at small sizes
 /// and at those of a run.
@@ -53,17 +86,19 @@ const NARROW: usize = 8;
 /// must never start on one.
 ///
 /// # Errors
-/// Names the first operation that is wrong, or why the device does not answer.
-pub async fn self_test(device: &Device, of: &Sizes) -> Result<(), String> {
+/// The first operation that is wrong, or why the device does not answer.
+pub async fn self_test(device: &Device, of: &Sizes) -> Result<(), Fault> {
     let Sizes { hidden, intermediate, .. } = *of;
     // Primes are left to the engine's own product; for the others there is a kernel of ours, if there is one at all.
-    let small = [(37, 43, 29), (131, 72, 68)];
-    let own = [(9, hidden, intermediate), (9, intermediate, hidden), (of.positions, hidden, NARROW)];
-    for (rows, inner, out) in small.into_iter().chain(own) {
+    for (rows, inner, out) in [(37, 43, 29), (131, 72, 68), (of.positions.min(MOST_POSITIONS), hidden, NARROW)] {
         linear_is_right(device, rows, inner, out).await?;
     }
     for dtype in [PackedDtype::F16, PackedDtype::Int8, PackedDtype::Int4] {
-        packed_is_right(device, dtype, hidden, intermediate).await?;
+        frozen_is_right(device, Some(dtype), 72, 68).await?;
+    }
+    for (inner, out) in [(hidden, intermediate), (intermediate, hidden)] {
+        // The whole depth, and as many outputs as may be.
+        frozen_is_right(device, of.dtype, inner, out.min((MOST / inner).next_multiple_of(4))).await?;
     }
     norm_is_right(device, hidden).await?;
     gate_is_right(device, intermediate).await?;
@@ -93,6 +128,7 @@ mod tests {
         vocabulary: 49_152,
         seq: 200,
         positions: 400,
+        dtype: Some(PackedDtype::Int4),
     };
 
     #[cfg(feature = "wgpu")]

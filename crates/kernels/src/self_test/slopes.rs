@@ -3,12 +3,13 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use stratune_runtime::read_f32;
 
-use super::host::{two_texts, wave};
+use super::Fault;
+use super::host::{slope_of, two_texts, wave};
 use crate::{Matrix, Packed, PackedDtype, Rotary, Sight, causal_attention, linear, low_rank_linear, rms_norm, swiglu};
 
 /// The gradients of what a block is made of along one direction, beside the slope between two values. The
 /// step of 1e-2 leaves 1e-3 of third order and of rounding; a wrong gradient is off by the values themselves.
-pub async fn gradients_are_slopes(device: &Device) -> Result<(), String> {
+pub async fn gradients_are_slopes(device: &Device) -> Result<(), Fault> {
     type Op = fn(Tensor<3>) -> Tensor<3>;
     const SHAPE: [usize; 3] = [1, 9, 12];
     fn attended(x: Tensor<3>, sight: &Sight) -> Tensor<3> {
@@ -52,18 +53,17 @@ pub async fn gradients_are_slopes(device: &Device) -> Result<(), String> {
     for (name, op) in ops {
         let x = of(start.clone()).autodiff().require_grad();
         let mut tape = (op(x.clone()) * of(weights.clone())).sum().backward();
-        let gradient = x.grad_remove(&mut tape).ok_or(format!("{name}: no gradient"))?;
-        let gradient = read_f32(gradient).await.map_err(|p| format!("{name}: {p}"))?;
+        let gradient = read_f32(slope_of(&x, &mut tape)?).await?;
         let along: f32 = gradient.iter().zip(&way).map(|(g, w)| g * w).sum();
         let mut sums = Vec::new();
         for h in [1e-2, -1e-2] {
             let nudged = of(start.iter().zip(&way).map(|(x, w)| x + h * w).collect());
-            let y = read_f32(op(nudged)).await.map_err(|p| format!("{name}: {p}"))?;
+            let y = read_f32(op(nudged)).await?;
             sums.push(y.iter().zip(&weights).map(|(y, w)| y * w).sum::<f32>());
         }
         let slope = (sums[0] - sums[1]) / 2e-2;
         if (slope - along).abs() > 0.02 * along.abs().max(1.0) || along.is_nan() {
-            return Err(format!("gradient of {name} is {along} where the values rise by {slope}"));
+            return Err(Fault::Wrong(format!("gradient of {name} is {along} where the values rise by {slope}")));
         }
     }
     Ok(())

@@ -2,12 +2,13 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
+use super::Fault;
 use super::host::{check, dot, wave};
 use crate::cross_entropy::{Wanted, linear_cross_entropy};
 use crate::{AdamwStep, Gathered, Moments, adamw, gather};
 
 /// The loss of some rows among so many tokens, and its gradient with respect to the rows.
-pub async fn loss_is_right(device: &Device, vocabulary: usize) -> Result<(), String> {
+pub async fn loss_is_right(device: &Device, vocabulary: usize) -> Result<(), Fault> {
     let (rows, width) = (9, 12);
     let (h, w) = (wave(rows * width, 0.37), wave(vocabulary * width, 0.73));
     let target = |row: usize| (row + 1) * (vocabulary - 1) / rows;
@@ -30,12 +31,12 @@ pub async fn loss_is_right(device: &Device, vocabulary: usize) -> Result<(), Str
     let entropy = linear_cross_entropy(matrix(h), &[matrix(w).into()], targets, 0.5, Wanted::Hidden);
     let name = format!("cross-entropy of {vocabulary}");
     check(&name, entropy.loss.unsqueeze(), &[loss as f32]).await?;
-    let gradient = entropy.d_hidden.ok_or(format!("{name}: no gradient"))?;
+    let gradient = entropy.d_hidden.ok_or_else(|| Fault::Wrong(format!("{name} gives no gradient")))?;
     check(&format!("gradient of {name}"), gradient.unsqueeze(), &expected).await
 }
 
 /// The second step of AdamW on two parameters that lie side by side, and the norm of their gradients.
-pub async fn step_is_right(device: &Device, count: usize) -> Result<(), String> {
+pub async fn step_is_right(device: &Device, count: usize) -> Result<(), Fault> {
     let numbers = wave(count, 0.37);
     let tensor = |values: Vec<f32>| {
         let count = values.len();

@@ -272,7 +272,9 @@ impl Llama {
     pub fn train_all(&mut self) -> Result<(), Problem> {
         if let Some((path, table)) = self.tables().find(|(_, table)| table.pieces().count() > 1) {
             let pieces = table.pieces().count();
-            let what = format!("{path} would train, and this device has it in {pieces} pieces: no buffer takes it");
+            let what = format!(
+                "{path} would train, and this device has it in {pieces} pieces, as no buffer takes it or no launch reaches it"
+            );
             return Err(Problem::input(what).next("use a method that trains the blocks alone, or the CPU"));
         }
         self.unpack();

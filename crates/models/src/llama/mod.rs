@@ -12,4 +12,4 @@ pub use block::Block;
 pub use config::{LlamaConfig, RopeScaling};
 pub use ladder::Ladder;
 pub use model::{Alter, Llama, Walk};
-pub use weights::{Arriving, Stored, Weights, pieces};
+pub use weights::{Arriving, Stored, Weights, packed_as, pieces};

@@ -32,16 +32,21 @@ pub enum Arriving {
     Packed(Packer),
 }
 
+/// How a kernel knows what matrices are kept as; none is floats.
+pub fn packed_as(dtype: BaseDtype) -> Option<PackedDtype> {
+    match dtype {
+        BaseDtype::F32 => None,
+        BaseDtype::F16 => Some(PackedDtype::F16),
+        BaseDtype::Int8 => Some(PackedDtype::Int8),
+        BaseDtype::Int4 => Some(PackedDtype::Int4),
+    }
+}
+
 impl Arriving {
     /// A piece, of this shape, of which nothing has come yet: matrices as `dtype` has them, vectors as floats.
     pub fn new(name: &str, shape: &[usize], dtype: BaseDtype) -> Self {
-        let dtype = match if is_table(name) { dtype.of_tables() } else { dtype } {
-            BaseDtype::F32 => None,
-            BaseDtype::F16 => Some(PackedDtype::F16),
-            BaseDtype::Int8 => Some(PackedDtype::Int8),
-            BaseDtype::Int4 => Some(PackedDtype::Int4),
-        };
-        match (shape, dtype) {
+        let dtype = if is_table(name) { dtype.of_tables() } else { dtype };
+        match (shape, packed_as(dtype)) {
             (&[rows, columns], Some(dtype)) => Self::Packed(Packer::new([rows, columns], dtype)),
             _ => Self::Floats(Vec::new()),
         }
@@ -103,11 +108,17 @@ pub fn pieces(name: &str, shape: &[usize], keep: Keep) -> Vec<(Range<usize>, Vec
     match *shape {
         [rows, columns] if is_table(name) => {
             let most = keep.rows_of_a_piece([rows, columns]);
-            let of = |from: usize| {
-                let count = most.min(rows - from);
-                (from * columns..(from + count) * columns, vec![count, columns])
-            };
-            (0..rows).step_by(most).map(of).collect()
+            // The rows that are left over from fours make a piece of their own.
+            let count =
+                |left: usize| if left <= most && most < rows && left > 4 { left / 4 * 4 } else { most.min(left) };
+            let mut pieces = Vec::new();
+            let mut from = 0;
+            while from < rows {
+                let count = count(rows - from);
+                pieces.push((from * columns..(from + count) * columns, vec![count, columns]));
+                from += count;
+            }
+            pieces
         }
         _ => vec![(0..shape.iter().product(), shape.to_vec())],
     }

@@ -90,7 +90,7 @@ pub struct TrainConfig {
     pub keep_graphs: usize,
     /// MiB that graphs may hold: as many top blocks keep theirs as fit, and no fewer than `keep_graphs`.
     pub graph_memory: usize,
-    /// Steps between readings of the loss.
+    /// Steps between readings of the loss, at most 8.
     pub log_every: usize,
     /// Steps between validations; 0 validates only at the end.
     pub eval_every: usize,
