@@ -123,7 +123,7 @@ pub fn memory_of_page(places: &Places, folder: &Path) -> Result<(), Failure> {
     web::prepare(places)?;
     step("page", || web::build(places))?;
     let mut cargo = end_to_end(places);
-    cargo.arg("the_page_stays_small").env("STRATUNE_LARGE_MODEL", folder);
+    cargo.arg("the_page_beside_a_large_model").env("STRATUNE_LARGE_MODEL", folder);
     step("memory of the page", || shell::run(&mut cargo))
 }
 
