@@ -177,7 +177,7 @@ impl MethodConfig {
     }
 
     /// Whether the setting is there.
-    fn is_given(&self, setting: Setting) -> bool {
+    pub(super) fn is_given(&self, setting: Setting) -> bool {
         match setting {
             Setting::Targets => self.targets.is_some(),
             Setting::Rank => self.rank.is_some(),
@@ -200,96 +200,6 @@ impl MethodConfig {
             Setting::Reduction => self.reduction.is_some(),
             Setting::Gated => self.gated.is_some(),
         }
-    }
-
-    /// The first setting that is there and that the method does not have.
-    pub(crate) fn foreign(&self) -> Option<Problem> {
-        let has = self.kind.settings();
-        let foreign = Setting::ALL.into_iter().find(|s| self.is_given(*s) && !has.contains(s))?;
-        let names: Vec<_> = has.iter().map(|s| s.name()).chain(["layers"]).collect();
-        Some(
-            Problem::input(format!("{} has no setting {}", self.kind, foreign.name()))
-                .at(format!("method.{}", foreign.name()))
-                .next(format!("leave it out; {} has {}", self.kind, names.join(", "))),
-        )
-    }
-
-    /// Checks every setting against its range.
-    pub(crate) fn check(&self) -> Result<(), Problem> {
-        let bad =
-            |field: &str, what: String, next: &str| Err(Problem::input(what).at(format!("method.{field}")).next(next));
-        if let Some(problem) = self.foreign() {
-            return Err(problem);
-        }
-        if !self.kind.has_layers() && !self.layers.is_empty() {
-            return bad("layers", format!("{} belongs to no layer", self.kind), "leave the layers out");
-        }
-        if self.targets.as_ref().is_some_and(Vec::is_empty) {
-            return bad("targets", "no layer is named".into(), "name at least one, such as q_proj");
-        }
-        let ranks = self
-            .rank
-            .iter()
-            .map(|r| (*r, "rank"))
-            .chain(self.overrides.values().filter_map(|o| o.rank.map(|r| (r, "overrides"))));
-        for (rank, field) in ranks {
-            if rank == 0 {
-                return bad(field, "rank is 0".into(), "use 1 or more, or drop the target");
-            }
-        }
-        let alphas = self
-            .alpha
-            .iter()
-            .map(|a| (*a, "alpha"))
-            .chain(self.overrides.values().filter_map(|o| o.alpha.map(|a| (a, "overrides"))));
-        for (alpha, field) in alphas {
-            if !(alpha.is_finite() && alpha > 0.0) {
-                return bad(field, format!("alpha is {alpha}"), "use a positive number");
-            }
-        }
-        let named = |key: &str| key.rsplit('.').next().unwrap_or(key).parse::<Target>().ok();
-        if let Some(key) = self.overrides.keys().find(|k| named(k).is_none_or(|t| !self.targets().contains(&t))) {
-            return bad("overrides", format!("{key} is not among the targets"), "add it to targets or drop it");
-        }
-        if self.dropout.is_some_and(|d| !(0.0..1.0).contains(&d)) {
-            return bad("dropout", format!("dropout is {:?}", self.dropout), "use 0 or more and less than 1");
-        }
-        for (field, value) in [("ratio", self.ratio), ("scale", self.scale.map(f64::from))] {
-            if value.is_some_and(|v| !(v.is_finite() && v > 0.0)) {
-                return bad(field, format!("{field} is {}", value.unwrap_or_default()), "use a positive number");
-            }
-        }
-        let width_needed = self.kind != MethodKind::Prefix;
-        for (field, value) in [
-            ("width", self.width.filter(|_| width_needed)),
-            ("length", self.length),
-            ("dimension", self.dimension),
-            ("initial_rank", self.initial_rank),
-            ("samples", self.samples),
-            ("interval", self.interval),
-            ("blocks", self.blocks),
-            ("reduction", self.reduction),
-        ] {
-            if value == Some(0) {
-                return bad(field, format!("{field} is 0"), "use 1 or more");
-            }
-        }
-        if let (Some(initial), Some(rank)) = (self.initial_rank, self.rank)
-            && initial < rank
-        {
-            let what = format!("initial_rank {initial} is below the rank {rank} that the budget ends at");
-            return bad("initial_rank", what, "use at least the rank");
-        }
-        if self.bits.is_some_and(|b| b != 4 && b != 8) {
-            return bad("bits", format!("bits is {}", self.bits.unwrap_or(0)), "use 4 or 8");
-        }
-        if self.penalty.is_some_and(|p| !(p.is_finite() && p >= 0.0)) {
-            return bad("penalty", format!("penalty is {:?}", self.penalty), "use 0 or more");
-        }
-        if self.share.is_some_and(|s| !(s > 0.0 && s <= 1.0)) {
-            return bad("share", format!("share is {:?}", self.share), "use more than 0 and at most 1");
-        }
-        Ok(())
     }
 }
 
@@ -397,32 +307,5 @@ mod tests {
         assert_eq!(config.at("model.layers.1.self_attn.q_proj"), (8, 3.0));
         assert_eq!(config.at("model.layers.11.self_attn.q_proj"), (2, 16.0));
         assert_eq!(config.at("model.layers.0.mlp.up_proj"), (8, 16.0));
-    }
-
-    #[test]
-    fn bad_settings_name_their_field() {
-        type Spoil = fn(&mut MethodConfig);
-        let cases: [(MethodKind, &str, Spoil); 13] = [
-            (MethodKind::Lisa, "method.layers", |m| m.layers = vec![1]),
-            (MethodKind::Qlora, "method.bits", |m| m.bits = Some(3)),
-            (MethodKind::Adalora, "method.initial_rank", |m| m.initial_rank = Some(2)),
-            (MethodKind::Fish, "method.samples", |m| m.samples = Some(0)),
-            (MethodKind::Lora, "method.rank", |m| m.rank = Some(0)),
-            (MethodKind::Lora, "method.alpha", |m| m.alpha = Some(f32::NAN)),
-            (MethodKind::Lora, "method.targets", |m| m.targets = Some(Vec::new())),
-            (MethodKind::Lora, "method.dropout", |m| m.dropout = Some(1.0)),
-            (MethodKind::LoraPlus, "method.ratio", |m| m.ratio = Some(0.0)),
-            (MethodKind::Prompt, "method.length", |m| m.length = Some(0)),
-            (MethodKind::Pafi, "method.share", |m| m.share = Some(1.5)),
-            (MethodKind::Ia3, "method.rank", |m| m.rank = Some(1)),
-            (MethodKind::Lora, "method.overrides", |m| {
-                m.overrides.insert("lm_head".into(), TargetOverride::default());
-            }),
-        ];
-        for (kind, field, spoil) in cases {
-            let mut config = MethodConfig::new(kind);
-            spoil(&mut config);
-            assert_eq!(config.check().unwrap_err().at, field);
-        }
     }
 }

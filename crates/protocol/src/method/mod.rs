@@ -4,6 +4,7 @@
 //! has. A [`MethodConfig`] is one of them with its settings; [`Methods`] are several that work together. The modules that
 //! compute are in the `peft` crate; here is only what the page and the command line need to offer, check and count them.
 
+mod check;
 mod config;
 mod facts;
 mod kind;
