@@ -5,7 +5,7 @@
 // so they are dealt out one after the other, whatever the shape; few to a workgroup, because a workgroup is what a core takes.
 //
 // Launch
-//   ⌈⌈rows / SIDE⌉ ⌈columns / SIDE⌉ / 8⌉ workgroups, in rows of any length
+//   an invocation for each SIDE × SIDE of each out, numbered through; workgroups of 8 in rows of any length
 
 const SIDE = {{ side }}u;
 
@@ -16,28 +16,33 @@ fn main(
     @builtin(local_invocation_index) i: u32,
 ) {
     let number = 8u * (workgroup.y * workgroups.x + workgroup.x) + i;
-    let down = (size[0].x + SIDE - 1u) / SIDE;
-    let row = SIDE * (number % down);
-    let column = SIDE * (number / down);
-    if column >= size[0].y {
+    let start = product_of(number);
+    let own = products[start];
+    let down = (own.rows + SIDE - 1u) / SIDE;
+    let row = SIDE * ((number - own.first) % down);
+    let column = SIDE * ((number - own.first) / down);
+    if column >= own.columns {
         return;
     }
-    let l_stays$r = lhs_stays(row + 4u * $r);
-    let r_stays$c = rhs_stays(column + 4u * $c);
     var sums$r_$c = mat4x4<f32>();
-    for (var d = 0u; d < size[0].z; d += 4u) {
-        let l_goes = lhs_goes(d);
-        let r_goes = rhs_goes(d);
-        let l$r = lhs_at(l_stays$r + l_goes, d);
-        let r$c = rhs_at(r_stays$c + r_goes);
-        sums$r_$c += r$c * l$r;
+    for (var k = start; k < end_after(start); k++) {
+        let p = products[k];
+        let l_stays$r = lhs_stays(p, row + 4u * $r);
+        let r_stays$c = rhs_stays(p, column + 4u * $c);
+        for (var d = 0u; d < p.depth; d += 4u) {
+            let l_goes = lhs_goes(p, d);
+            let r_goes = rhs_goes(p, d);
+            let l$r = lhs_at(l_stays$r + l_goes, d, p.depth);
+            let r$c = rhs_at(r_stays$c + r_goes);
+            sums$r_$c += r$c * l$r;
+        }
+        sums$r_$c *= p.scale;
+        // With the addend as so much more depth its operands are read once for all blocks, as the others are.
+        for (var d = 0u; d < p.rank; d += 4u) {
+            let l$r = added_lhs_block(p, row + 4u * $r, d);
+            let r$c = added_rhs_block(p, column + 4u * $c, d);
+            sums$r_$c += r$c * l$r;
+        }
     }
-    sums$r_$c *= bitcast<f32>(size[0].w);
-    // With the addend as so much more depth its operands are read once for all blocks, as the others are.
-    for (var d = 0u; d < size[1].x; d += 4u) {
-        let l$r = added_lhs_block(row + 4u * $r, d);
-        let r$c = added_rhs_block(column + 4u * $c, d);
-        sums$r_$c += r$c * l$r;
-    }
-    store_rows(row + 4u * $r, column + 4u * $c, sums$r_$c);
+    store_rows(own, row + 4u * $r, column + 4u * $c, sums$r_$c);
 }

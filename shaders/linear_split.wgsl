@@ -2,7 +2,7 @@
 // share the depth. Tiles of 64 × 64 would be mostly empty, and so few that most of a GPU would wait for them.
 //
 // Launch
-//   workgroups (⌈columns / 8⌉, ⌈rows / 8⌉, 1)
+//   for each out ⌈columns / 8⌉ ⌈rows / 8⌉ workgroups, in rows of any length
 
 // Of each vector of four of the output, by row, and of each invocation: its share of the sum. 16 KiB, which every adapter has.
 var<workgroup> shares: array<vec4<f32>, 1024>;
@@ -24,22 +24,32 @@ fn block_at(at: u32) -> mat4x4<f32> {
 }
 
 @compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) i: u32) {
-    let row = 8u * workgroup.y;
-    let column = 8u * workgroup.x;
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) workgroups: vec3<u32>,
+    @builtin(local_invocation_index) i: u32,
+) {
+    let number = workgroup.y * workgroups.x + workgroup.x;
+    let start = product_of(number);
+    let across = (products[start].columns + 7u) / 8u;
+    let row = (number - products[start].first) / across * 8u;
+    let column = (number - products[start].first) % across * 8u;
     var top_left = mat4x4<f32>();
     var top_right = mat4x4<f32>();
     var bottom_left = mat4x4<f32>();
     var bottom_right = mat4x4<f32>();
-    for (var d = 4u * i; d < size[0].z; d += 256u) {
-        let top = lhs_block(row, d);
-        let bottom = lhs_block(row + 4u, d);
-        let left = rhs_block(column, d);
-        let right = rhs_block(column + 4u, d);
-        top_left += left * top;
-        top_right += right * top;
-        bottom_left += left * bottom;
-        bottom_right += right * bottom;
+    for (var k = start; k < end_after(start); k++) {
+        let p = products[k];
+        for (var d = 4u * i; d < p.depth; d += 256u) {
+            let top = lhs_block(p, row, d);
+            let bottom = lhs_block(p, row + 4u, d);
+            let left = rhs_block(p, column, d);
+            let right = rhs_block(p, column + 4u, d);
+            top_left += left * top;
+            top_right += right * top;
+            bottom_left += left * bottom;
+            bottom_right += right * bottom;
+        }
     }
     leave(i, 0u, top_left);
     leave(i, 1u, top_right);
@@ -61,6 +71,6 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     workgroupBarrier();
     if i < 4u {
         let at = 8u * (i / 2u) + i % 2u;
-        store_block(row + 4u * (i / 2u), column + 4u * (i % 2u), block_at(at));
+        store_block(start, end_after(start), row + 4u * (i / 2u), column + 4u * (i % 2u), block_at(at));
     }
 }

@@ -39,9 +39,16 @@ fn rhs_of_tile(block: u32, step: u32) -> mat4x4<f32> {
 }
 
 @compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) invocation: u32) {
-    let first_row = workgroup.y * TILE;
-    let first_column = workgroup.x * TILE;
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) workgroups: vec3<u32>,
+    @builtin(local_invocation_index) invocation: u32,
+) {
+    let number = workgroup.y * workgroups.x + workgroup.x;
+    let first = product_of(number);
+    let across = (products[first].columns + TILE - 1u) / TILE;
+    let first_row = (number - products[first].first) / across * TILE;
+    let first_column = (number - products[first].first) % across * TILE;
     let l_share = share(invocation, LHS_DEPTH_LAST);
     let r_share = share(invocation, RHS_DEPTH_LAST);
     let l_at = 4u * l_share.y * STRIDE + l_share.x;
@@ -53,42 +60,46 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     var top_right = mat4x4<f32>();
     var bottom_left = mat4x4<f32>();
     var bottom_right = mat4x4<f32>();
-    for (var start = 0u; start < size[0].z; start += DEPTH) {
-        var l = mat4x4<f32>();
-        var r = mat4x4<f32>();
-        if start + 4u * l_share.y < size[0].z {
-            l = lhs_block(first_row + 4u * l_share.x, start + 4u * l_share.y);
+    for (var k = first; k < end_after(first); k++) {
+        let p = products[k];
+        for (var start = 0u; start < p.depth; start += DEPTH) {
+            var l = mat4x4<f32>();
+            var r = mat4x4<f32>();
+            if start + 4u * l_share.y < p.depth {
+                l = lhs_block(p, first_row + 4u * l_share.x, start + 4u * l_share.y);
+            }
+            if start + 4u * r_share.y < p.depth {
+                r = rhs_block(p, first_column + 4u * r_share.x, start + 4u * r_share.y);
+            }
+            lhs_tile[l_at] = l[0];
+            lhs_tile[l_at + STRIDE] = l[1];
+            lhs_tile[l_at + 2u * STRIDE] = l[2];
+            lhs_tile[l_at + 3u * STRIDE] = l[3];
+            rhs_tile[r_at] = r[0];
+            rhs_tile[r_at + STRIDE] = r[1];
+            rhs_tile[r_at + 2u * STRIDE] = r[2];
+            rhs_tile[r_at + 3u * STRIDE] = r[3];
+            workgroupBarrier();
+            for (var step = 0u; step < 4u; step++) {
+                let top = lhs_of_tile(y, step);
+                let bottom = lhs_of_tile(y + 8u, step);
+                let left = rhs_of_tile(x, step);
+                let right = rhs_of_tile(x + 8u, step);
+                top_left += left * top;
+                top_right += right * top;
+                bottom_left += left * bottom;
+                bottom_right += right * bottom;
+            }
+            workgroupBarrier();
         }
-        if start + 4u * r_share.y < size[0].z {
-            r = rhs_block(first_column + 4u * r_share.x, start + 4u * r_share.y);
-        }
-        lhs_tile[l_at] = l[0];
-        lhs_tile[l_at + STRIDE] = l[1];
-        lhs_tile[l_at + 2u * STRIDE] = l[2];
-        lhs_tile[l_at + 3u * STRIDE] = l[3];
-        rhs_tile[r_at] = r[0];
-        rhs_tile[r_at + STRIDE] = r[1];
-        rhs_tile[r_at + 2u * STRIDE] = r[2];
-        rhs_tile[r_at + 3u * STRIDE] = r[3];
-        workgroupBarrier();
-        for (var step = 0u; step < 4u; step++) {
-            let top = lhs_of_tile(y, step);
-            let bottom = lhs_of_tile(y + 8u, step);
-            let left = rhs_of_tile(x, step);
-            let right = rhs_of_tile(x + 8u, step);
-            top_left += left * top;
-            top_right += right * top;
-            bottom_left += left * bottom;
-            bottom_right += right * bottom;
-        }
-        workgroupBarrier();
     }
 
     // The blocks of an invocation lie 32 apart, so that neighbours read and write neighbours.
+    let end = end_after(first);
     let row = first_row + 4u * y;
     let column = first_column + 4u * x;
-    store_block(row, column, top_left);
-    store_block(row, column + 32u, top_right);
-    store_block(row + 32u, column, bottom_left);
-    store_block(row + 32u, column + 32u, bottom_right);
+    store_block(first, end, row, column, top_left);
+    store_block(first, end, row, column + 32u, top_right);
+    store_block(first, end, row + 32u, column, bottom_left);
+    store_block(first, end, row + 32u, column + 32u, bottom_right);
 }

@@ -5,7 +5,8 @@
 //   1  weight  width
 //   2  dy      rows × width
 //   3  dx      rows × width, written whole, never read
-//   4  size    (rows, width / 4, bits of eps, 0)
+//   then, if dx is added to something, onto: rows × width
+//   then size  (rows, width / 4, bits of eps, 0)
 // Contiguous f32, four at a time: the width is a multiple of 4.
 //
 // Launch
@@ -17,7 +18,8 @@ const LANES = {{ lanes }}u;
 @group(0) @binding(1) var<storage, {{ input_access }}> weight: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, {{ input_access }}> dy: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> dx: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read> size: vec4<u32>;
+@group(0) @binding(4) var<storage, {{ input_access }}> onto: array<vec4<f32>>; // $onto
+@group(0) @binding({{ size_binding }}) var<storage, read> size: vec4<u32>;
 
 // Of x², and of dy w x.
 var<workgroup> sums: array<vec2<f32>, 64>;
@@ -50,6 +52,8 @@ fn main(
     let r = inverseSqrt(mean.x + bitcast<f32>(size.z));
     let pull = r * r * mean.y;
     for (var c = lane; c < width; c += LANES) {
-        dx[start + c] = r * (dy[start + c] * weight[c] - x[start + c] * pull);
+        var whole = r * (dy[start + c] * weight[c] - x[start + c] * pull);
+        whole += onto[start + c]; // $onto
+        dx[start + c] = whole;
     }
 }

@@ -1,24 +1,47 @@
-// Rotary positions: turns each pair (x[k], x[k + half]) of each head by the angle of its position.
+// Rotary positions: turns each pair (x[k], x[k + half]) of each head by the angle of its position. One tensor, or several in
+// one memory, of which some are to come along as they are.
 //
 // Bindings
-//   0  x        batch × heads × seq × 2 half in any order of the first three
+//   0  x        each part batch × heads × seq × 2 half, in any order of the first three
 //   1  cosines  (batch or 1) × seq × half
 //   2  sines    likewise
-//   3  y        batch × seq × heads × 2 half, written whole, never read
-//   4  numbers  (pairs in all, heads, seq, half), (distance of rows of the batch of x, of heads, of positions, 1 if each
-//               row of the batch has angles of its own), (bits of what sines are multiplied by: 1 forth, −1 back, 0, 0, 0)
+//   3  y        each part batch × seq × heads × 2 half, written whole, never read
+//   4  numbers
 // f32, one or four at a time, in which pairs, halves and distances are counted.
 //
 // Launch
 //   ⌈pairs / 64⌉ workgroups, in a grid of any width
 
-alias Part = {{ part }};
+alias Of = {{ of }};
 
-@group(0) @binding(0) var<storage, {{ input_access }}> x: array<Part>;
-@group(0) @binding(1) var<storage, {{ input_access }}> cosines: array<Part>;
-@group(0) @binding(2) var<storage, {{ input_access }}> sines: array<Part>;
-@group(0) @binding(3) var<storage, read_write> y: array<Part>;
-@group(0) @binding(4) var<storage, read> numbers: array<vec4<u32>, 3>;
+struct Part {
+    // The number of its first pair.
+    first: u32,
+    heads: u32,
+    // 1 if it turns.
+    turns: u32,
+    // Between rows of the batch of x, heads, positions.
+    @align(16) strides: vec3<u32>,
+    // Where it begins in x and in y.
+    @align(16) begins: vec2<u32>,
+}
+
+struct Numbers {
+    pairs: u32,
+    seq: u32,
+    half: u32,
+    // 1 if each row of the batch has angles of its own.
+    each_row: u32,
+    // What sines are multiplied by: 1 forth, −1 back.
+    @size(16) sign: f32,
+    parts: array<Part, {{ parts }}>,
+}
+
+@group(0) @binding(0) var<storage, {{ input_access }}> x: array<Of>;
+@group(0) @binding(1) var<storage, {{ input_access }}> cosines: array<Of>;
+@group(0) @binding(2) var<storage, {{ input_access }}> sines: array<Of>;
+@group(0) @binding(3) var<storage, read_write> y: array<Of>;
+@group(0) @binding(4) var<storage, read> numbers: Numbers;
 
 @compute @workgroup_size(64)
 fn main(
@@ -26,23 +49,28 @@ fn main(
     @builtin(num_workgroups) workgroups: vec3<u32>,
     @builtin(local_invocation_index) i: u32,
 ) {
-    let pair = (workgroup.y * workgroups.x + workgroup.x) * 64u + i;
-    let size = numbers[0];
-    if pair >= size.x {
+    let number = (workgroup.y * workgroups.x + workgroup.x) * 64u + i;
+    if number >= numbers.pairs {
         return;
     }
-    let k = pair % size.w;
-    let head = pair / size.w % size.y;
-    let position = pair / (size.w * size.y) % size.z;
-    let row = pair / (size.w * size.y * size.z);
-    let strides = numbers[1];
-    let start = row * strides.x + head * strides.y + position * strides.z + k;
-    let angle = (row * strides.w * size.z + position) * size.w + k;
-    let cosine = cosines[angle];
-    let sine = sines[angle] * bitcast<f32>(numbers[2].x);
+    var mine = 0u;
+    for (var p = 1u; p < {{ parts }}u; p++) {
+        mine += u32(number >= numbers.parts[p].first);
+    }
+    let part = numbers.parts[mine];
+    let half = numbers.half;
+    let pair = number - part.first;
+    let k = pair % half;
+    let head = pair / half % part.heads;
+    let position = pair / (half * part.heads) % numbers.seq;
+    let row = pair / (half * part.heads * numbers.seq);
+    let start = part.begins.x + row * part.strides.x + head * part.strides.y + position * part.strides.z + k;
+    let angle = (row * numbers.each_row * numbers.seq + position) * half + k;
+    let cosine = select(Of(1.0), cosines[angle], part.turns == 1u);
+    let sine = select(Of(0.0), sines[angle] * numbers.sign, part.turns == 1u);
     let one = x[start];
-    let other = x[start + size.w];
-    let to = pair / size.w * 2u * size.w + k;
+    let other = x[start + half];
+    let to = part.begins.y + pair / half * 2u * half + k;
     y[to] = one * cosine - other * sine;
-    y[to + size.w] = other * cosine + one * sine;
+    y[to + half] = other * cosine + one * sine;
 }

@@ -1,10 +1,10 @@
 //! What a method adds to a linear layer: one case a method, so that the compiler names each place a new one concerns.
 
 use burn::tensor::Tensor;
+use stratune_kernels::Factors;
 use stratune_protocol::{MethodConfig, MethodKind, Problem};
 use stratune_runtime::read_f32;
 
-use crate::lora::Factors;
 use crate::sparse::check_share;
 use crate::{
     Adalora, Bias, Diff, Dora, Hiwi, Ia3, Intrinsic, Kronecker, Lora, Mixture, Param, Parameters, Pass, PeftError,

@@ -1,9 +1,8 @@
 //! A linear layer and what methods add to it.
 
 use burn::tensor::Tensor;
-use stratune_kernels::{linear, low_rank_linear};
+use stratune_kernels::{Factors, Layer, lay_together, layers, linear};
 
-use crate::lora::Factors;
 use crate::{Delta, Param, Parameters, Pass, Shared, Visitor, Weight};
 
 /// `x Wᵀ + b`, and what methods make of it.
@@ -32,20 +31,73 @@ impl Linear {
     /// - `x`: `[batch, seq, in]`
     /// - output: `[batch, seq, out]`
     pub fn forward(&self, x: Tensor<3>, pass: &Pass) -> Tensor<3> {
-        let x = self.deltas.iter().fold(x, |x, delta| delta.input(x, pass));
-        let weight = self.weight.matrix();
-        // A low-rank update that comes first is made along with the layer.
-        let factors = self.deltas.first().and_then(|delta| delta.factors(pass));
-        let alone = usize::from(factors.is_some());
-        let y = match factors {
-            None => linear(x.clone(), weight),
-            Some(Factors { a, b, scale }) => low_rank_linear(x.clone(), weight, a, b, scale),
-        };
+        self.forward_onto(x, None, pass)
+    }
+
+    /// The same, added to `onto`, if that is given.
+    pub fn forward_onto(&self, x: Tensor<3>, onto: Option<Tensor<3>>, pass: &Pass) -> Tensor<3> {
+        let x = self.input(x, pass);
+        if self.weight.trains() {
+            let y = self.finish(linear(x.clone(), self.weight.matrix()), x, 0, pass);
+            return plus(y, onto);
+        }
+        let layer = self.layer(pass);
+        let made = usize::from(layer.update.is_some());
+        // What comes after the layer is made of its output alone.
+        let (within, after) = if self.ends_with(made) { (onto, None) } else { (None, onto) };
+        let [y] = layers(x.clone(), [layer], within);
+        plus(self.finish(y, x, made, pass), after)
+    }
+
+    /// The outputs of layers that read the same input, made together where no method changes it and no weight trains.
+    pub fn forward_each<const N: usize>(several: [&Self; N], x: &Tensor<3>, pass: &Pass) -> [Tensor<3>; N] {
+        let apart = |linear: &Self| linear.weight.trains() || linear.deltas.iter().any(Delta::changes_input);
+        if several.into_iter().any(apart) {
+            return several.map(|linear| linear.forward(x.clone(), pass));
+        }
+        let layers = several.map(|linear| linear.layer(pass));
+        let made = layers.each_ref().map(|layer| usize::from(layer.update.is_some()));
+        let mut made = made.into_iter().zip(several);
+        stratune_kernels::layers(x.clone(), layers, None).map(|y| match made.next() {
+            Some((made, linear)) => linear.finish(y, x.clone(), made, pass),
+            None => y,
+        })
+    }
+
+    /// Puts the weights of layers that read the same input where one dispatch can read all of them.
+    pub fn lay_together<const N: usize>(several: [&mut Self; N]) {
+        let matrices = several.iter().map(|linear| linear.weight.matrix()).collect();
+        for (linear, matrix) in several.into_iter().zip(lay_together(matrices)) {
+            linear.weight.put(matrix);
+        }
+    }
+
+    /// The input, as methods change it.
+    fn input(&self, x: Tensor<3>, pass: &Pass) -> Tensor<3> {
+        self.deltas.iter().fold(x, |x, delta| delta.input(x, pass))
+    }
+
+    /// The low-rank update that comes first: it is made along with the layer.
+    fn factors(&self, pass: &Pass) -> Option<Factors> {
+        self.deltas.first().and_then(|delta| delta.factors(pass))
+    }
+
+    fn layer(&self, pass: &Pass) -> Layer {
+        Layer { weight: self.weight.matrix(), update: self.factors(pass) }
+    }
+
+    /// Whether nothing comes after the first `made` additions.
+    fn ends_with(&self, made: usize) -> bool {
+        self.bias.is_none() && self.deltas.len() == made
+    }
+
+    /// The output, from that of the layer with the first `made` additions.
+    fn finish(&self, y: Tensor<3>, x: Tensor<3>, made: usize, pass: &Pass) -> Tensor<3> {
         let y = match &self.bias {
             None => y,
             Some(bias) => y + bias.value.clone().unsqueeze(),
         };
-        self.deltas.iter().skip(alone).fold(y, |y, delta| delta.output(x.clone(), y, &self.weight, pass))
+        self.deltas.iter().skip(made).fold(y, |y, delta| delta.output(x.clone(), y, &self.weight, pass))
     }
 
     /// Moves the additions into weight and bias.
@@ -56,6 +108,13 @@ impl Linear {
             self.weight = weight.into();
             self.bias = bias.map(Param::frozen);
         }
+    }
+}
+
+fn plus(y: Tensor<3>, onto: Option<Tensor<3>>) -> Tensor<3> {
+    match onto {
+        None => y,
+        Some(onto) => onto + y,
     }
 }
 

@@ -20,7 +20,7 @@
 
 use burn::tensor::Tensor;
 use rand::RngExt;
-use stratune_kernels::{PackedDtype, linear};
+use stratune_kernels::{Factors, PackedDtype, linear};
 use stratune_protocol::{MethodConfig, MethodKind, draws};
 
 use crate::site::{kaiming, uniform};
@@ -48,13 +48,6 @@ pub struct Lora {
     pub dropout: f32,
     /// Number of the site within its block: tells its dropout draws from its neighbours'.
     pub site: u64,
-}
-
-/// An update that is a product: `scale · b a`.
-pub(crate) struct Factors {
-    pub a: Tensor<2>,
-    pub b: Tensor<2>,
-    pub scale: f32,
 }
 
 /// What the product of factors of this rank and alpha is multiplied by.

@@ -53,6 +53,15 @@ impl Weight {
         }
     }
 
+    /// The same matrix, at another place.
+    pub(crate) fn put(&mut self, matrix: Matrix) {
+        match (&mut *self, matrix) {
+            (Self::Floats(param), Matrix::Floats(value)) => param.value = value,
+            (_, Matrix::Floats(value)) => *self = value.into(),
+            (_, Matrix::Packed(packed)) => *self = Self::Packed(packed),
+        }
+    }
+
     /// Its numbers as floats. What is packed is unpacked for this one use.
     pub fn dense(&self) -> Tensor<2> {
         match self {

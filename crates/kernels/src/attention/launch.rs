@@ -10,6 +10,7 @@ use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::reference::{self, AttentionOps};
+use crate::several::rooms_of;
 use crate::shader::{Bound, INVOCATIONS, SIDE, Shader, is_software, room, strides, suit};
 
 /// Vectors of four in the widest head that invocations hold in registers.
@@ -83,9 +84,9 @@ impl Sides {
         [positions.div_ceil(INVOCATIONS * self.each), heads, self.batch]
     }
 
-    /// Room for `[batch, heads, positions, width]` that lies in memory with the heads of a position side by side.
-    fn room(&self, like: &CubeTensor, positions: u32, heads: u32) -> CubeTensor {
-        room(like, [self.batch, positions, heads, 4 * self.vectors].map(|side| side as usize))
+    /// What `[batch, heads, positions, width]` is in memory, with the heads of a position side by side.
+    fn lying(&self, positions: u32, heads: u32) -> [usize; 4] {
+        [self.batch, positions, heads, 4 * self.vectors].map(|side| side as usize)
     }
 }
 
@@ -98,7 +99,7 @@ fn attend(sides: &Sides, q: CubeTensor, k: CubeTensor, v: CubeTensor, first: Cub
     let [q, k, v] = [q, k, v].map(Operand::new);
     let first = into_contiguous(first);
     let rows_apart = if first.shape()[0] > 1 { sides.seq } else { 0 };
-    let y = sides.room(&q.tensor, sides.seq, sides.heads);
+    let y = room(&q.tensor, sides.lying(sides.seq, sides.heads));
     let kept = room(&q.tensor, [sides.batch, sides.heads, sides.seq, 4].map(|side| side as usize));
     let one = include_str!("../../../../shaders/attention.wgsl");
     let many = include_str!("../../../../shaders/attention_many.wgsl");
@@ -125,8 +126,9 @@ fn gradients(
 ) -> (CubeTensor, CubeTensor, CubeTensor) {
     let [q, k, v, y, dy] = [q, k, v, y, dy].map(Operand::new);
     let like = &q.tensor;
-    let dq = sides.room(like, sides.seq, sides.heads);
-    let [dk, dv] = [0, 1].map(|_| sides.room(like, sides.keys, sides.kv_heads));
+    // Side by side, because the layers that made q, k and v read all of them.
+    let of_keys = sides.lying(sides.keys, sides.kv_heads);
+    let [dq, dk, dv] = rooms_of(like, [sides.lying(sides.seq, sides.heads), of_keys, of_keys]);
     let shared = [&q, &k, &v].map(|operand| Bound::In(&operand.tensor));
     let one = include_str!("../../../../shaders/attention_dq.wgsl");
     let many = include_str!("../../../../shaders/attention_dq_many.wgsl");

@@ -97,7 +97,7 @@ pub struct Term<'a> {
 
 /// The sum of the terms' `scale · a b`, in row-major order: the first makes each band, the others are added while it is
 /// in the cache.
-pub fn sum_of_products<const N: usize>(terms: [Term; N]) -> Vec<f32> {
+pub fn sum_of_products(terms: &[Term]) -> Vec<f32> {
     let Some([m, n]) = terms.first().map(|term| [term.a.sides[0], term.b.sides()[1]]) else { return Vec::new() };
     let mut out: Vec<f32> = Vec::with_capacity(m * n);
     let begun = m * n == 0 || terms[0].a.sides[1] == 0;
@@ -111,7 +111,7 @@ pub fn sum_of_products<const N: usize>(terms: [Term; N]) -> Vec<f32> {
             product_at(to.at(rows[0] * n + columns[0]), n, a.rows(rows[0]..rows[1]), b, scale, adds);
         };
         let mut unpacked = Vec::new();
-        for (i, Term { a, b, scale }) in terms.into_iter().enumerate().filter(|(_, term)| term.a.sides[1] > 0) {
+        for (i, Term { a, b, scale }) in terms.iter().copied().enumerate().filter(|(_, term)| term.a.sides[1] > 0) {
             let adds = begun || i > 0;
             match b {
                 Right::Floats(b) => piece(columns, a, b.columns(columns[0]..columns[1]), scale, adds),

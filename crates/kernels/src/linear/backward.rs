@@ -1,4 +1,4 @@
-//! The gradients of the linear layer, alone and with a low-rank update: one product for each operand that is tracked,
+//! The gradients of the linear layer, alone and of several that read one input, with low-rank updates or without: one product for each operand that is tracked,
 //! none for one that is not, and nothing kept that no product will read.
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
@@ -10,7 +10,8 @@ use burn::backend::{Autodiff, AutodiffBackend, Backend};
 use stratune_runtime::span;
 
 use super::reference::LinearOps;
-use super::weight::Weight;
+use super::weight::{Weight, Weights};
+use crate::several::{Outputs, Several, untracked};
 
 #[derive(Debug)]
 struct Linear;
@@ -39,49 +40,67 @@ impl<B: LinearOps> Backward<B, 2> for Linear {
     }
 }
 
-#[derive(Debug)]
-struct LowRank;
+/// Most layers that read one input.
+pub(super) const MOST: usize = 3;
 
-/// The same with an update: what the gradients of x, a and b read.
+#[derive(Debug)]
+struct Layers;
+
+/// What the gradients of x and of the factors read.
 #[derive(Clone, Debug)]
-struct KeptLowRank<B: Backend> {
+struct KeptLayers<B: LinearOps> {
+    outputs: Outputs<B>,
     x: Option<FloatTensor<B>>,
-    weight: Option<Weight<B>>,
-    a: Option<FloatTensor<B>>,
-    b: Option<FloatTensor<B>>,
+    weights: Vec<Weight<B>>,
+    a: Vec<FloatTensor<B>>,
+    b: Vec<FloatTensor<B>>,
     /// `x aᵀ`, `[rows, rank]`.
-    t: Option<FloatTensor<B>>,
-    scale: f32,
+    t: Vec<FloatTensor<B>>,
+    scales: Vec<f32>,
 }
 
-impl<B: LinearOps> Backward<B, 4> for LowRank {
-    type State = KeptLowRank<B>;
+/// The parents: x, what the output is added to, and each layer's a and b.
+impl<B: LinearOps> Backward<B, { 2 + 2 * MOST }> for Layers {
+    type State = KeptLayers<B>;
 
-    /// With `dt = dy b`: `dx = dy w + scale · dt a`, `da = scale · dtᵀ x`, `db = scale · dyᵀ t`, `dw = dyᵀ x`.
-    fn backward(self, ops: Ops<Self::State, 4>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let dy = grads.consume::<B>(&ops.node);
-        let [to_x, to_weight, to_a, to_b] = ops.parents;
-        let KeptLowRank { x, weight, a, b, t, scale } = ops.state;
-        if let (Some(node), Some(t)) = (to_b, t) {
-            let _span = span("low rank, gradients of the factors");
-            grads.register::<B>(node.id, B::linear_dw(dy.clone(), t, scale));
+    /// With `dt = dy b`: `dx` is the sum of `dy w + scale · dt a`, `da = scale · dtᵀ x`, `db = scale · dyᵀ t`.
+    fn backward(self, ops: Ops<Self::State, { 2 + 2 * MOST }>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let KeptLayers { outputs, x, weights, a, b, t, scales } = ops.state;
+        let dy = outputs.gradients(grads.consume::<B>(&ops.node));
+        let [to_x, to_onto, of_factors @ ..] = ops.parents;
+        let (to_a, to_b) = of_factors.split_at(MOST);
+        if let (Some(node), [dy]) = (to_onto, &dy[..]) {
+            grads.register::<B>(node.id, dy.clone());
         }
-        if let (Some(node), Some(x)) = (to_weight, x.clone()) {
-            let _span = span("linear, gradient of the weight");
-            grads.register::<B>(node.id, B::linear_dw(dy.clone(), x, 1.0));
-        }
-        let Some(b) = b else { return };
-        let dt = {
+        if !t.is_empty() {
             let _span = span("low rank, gradients of the factors");
-            B::linear_dx(dy.clone(), Weight::Floats(b))
+            let Several(db) = B::layers_dw(Several(dy.clone()), Several(t), scales.clone());
+            for (node, gradient) in to_b.iter().zip(db) {
+                if let Some(node) = node {
+                    grads.register::<B>(node.id, gradient);
+                }
+            }
+        }
+        let dt = if b.is_empty() {
+            Vec::new()
+        } else {
+            let _span = span("low rank, gradients of the factors");
+            B::layers_dt(Several(dy.clone()), Several(b)).0
         };
-        if let (Some(node), Some(x)) = (to_a, x) {
+        if let Some(x) = x {
             let _span = span("low rank, gradients of the factors");
-            grads.register::<B>(node.id, B::linear_dw(dt.clone(), x, scale));
+            let xs = dt.iter().map(|_| x.clone()).collect();
+            let Several(da) = B::layers_dw(Several(dt.clone()), Several(xs), scales.clone());
+            for (node, gradient) in to_a.iter().zip(da) {
+                if let Some(node) = node {
+                    grads.register::<B>(node.id, gradient);
+                }
+            }
         }
-        if let (Some(node), Some(weight), Some(a)) = (to_x, weight, a) {
+        if let Some(node) = to_x {
             let _span = span("linear, gradient of the input");
-            grads.register::<B>(node.id, B::linear_dx_plus(dy, weight, dt, a, scale));
+            let dx = B::layers_dx(Several(dy), Weights(weights), Several(dt), Several(a), scales);
+            grads.register::<B>(node.id, dx);
         }
     }
 }
@@ -94,10 +113,17 @@ fn parted<B: LinearOps, C: CheckpointStrategy>(
 ) -> (Weight<B>, FloatTensor<Autodiff<B, C>>) {
     match weight {
         Weight::Floats(tensor) => (Weight::Floats(tensor.clone().into_primitive()), tensor),
-        Weight::Packed { words, dtype, columns } => {
+        packed => {
             let leaf = <Autodiff<B, C> as AutodiffBackend>::from_inner(x.clone().into_primitive());
-            (Weight::Packed { words, dtype, columns }, leaf)
+            (untracked_weight(packed), leaf)
         }
+    }
+}
+
+fn untracked_weight<B: LinearOps, C: CheckpointStrategy>(weight: Weight<Autodiff<B, C>>) -> Weight<B> {
+    match weight {
+        Weight::Floats(tensor) => Weight::Floats(tensor.into_primitive()),
+        Weight::Packed { words, dtype, columns } => Weight::Packed { words, dtype, columns },
     }
 }
 
@@ -116,32 +142,49 @@ impl<B: LinearOps, C: CheckpointStrategy> LinearOps for Autodiff<B, C> {
         }
     }
 
-    fn low_rank(
+    fn layers(
         x: FloatTensor<Self>,
-        weight: Weight<Self>,
-        a: FloatTensor<Self>,
-        b: FloatTensor<Self>,
-        scale: f32,
-    ) -> FloatTensor<Self> {
-        let (weight, on_graph) = parted(weight, &x);
-        let [of_x, of_weight, of_a, of_b] = [&x, &on_graph, &a, &b].map(|t| t.is_tracked());
-        let nodes = [x.node(), on_graph.node(), a.node(), b.node()];
-        let prepared = LowRank.prepare::<C>(nodes).compute_bound().stateful();
-        let [x, a, b] = [x, a, b].map(|t| t.into_primitive());
+        Weights(weights): Weights<Self>,
+        Several(a): Several<Self>,
+        Several(b): Several<Self>,
+        scales: Vec<f32>,
+        Several(onto): Several<Self>,
+    ) -> Several<Self> {
+        let tracked = |of: &[FloatTensor<Self>]| of.iter().any(|t| t.is_tracked());
+        let [of_x, of_a, of_b] = [tracked(std::slice::from_ref(&x)), tracked(&a), tracked(&b)];
+        // Nobody tracks this one, which stands for what is not there.
+        let nobody = <Self as AutodiffBackend>::from_inner(x.clone().into_primitive());
+        let node = |of: &[FloatTensor<Self>], i: usize| of.get(i).unwrap_or(&nobody).node();
+        let nodes = std::array::from_fn(|i| match i {
+            0 => x.node(),
+            1 => node(&onto, 0),
+            _ if i < 2 + MOST => node(&a, i - 2),
+            _ => node(&b, i - 2 - MOST),
+        });
+        let prepared = Layers.prepare::<C>(nodes).compute_bound().stateful();
+        let inner = |of: Vec<FloatTensor<Self>>| of.into_iter().map(|t| t.into_primitive()).collect::<Vec<_>>();
+        let (x, [a, b, onto]) = (x.into_primitive(), [a, b, onto].map(inner));
+        let weights: Vec<_> = weights.into_iter().map(untracked_weight).collect();
+        let layers =
+            |x, t| B::layers_y(x, Weights(weights.clone()), t, Several(b.clone()), scales.clone(), Several(onto));
+        let t = if a.is_empty() { Vec::new() } else { B::layers_t(x.clone(), Several(a.clone())).0 };
         match prepared {
             OpsKind::Tracked(prep) => {
-                let t = B::linear_forward(x.clone(), Weight::Floats(a.clone()));
-                let kept = KeptLowRank {
-                    x: (of_weight || of_a).then(|| x.clone()),
-                    weight: of_x.then(|| weight.clone()),
-                    a: of_x.then_some(a),
-                    b: (of_x || of_a).then(|| b.clone()),
-                    t: of_b.then(|| t.clone()),
-                    scale,
+                let outputs = layers(x.clone(), Several(t.clone()));
+                let only_if = |wanted: bool, of: Vec<FloatTensor<B>>| if wanted { of } else { Vec::new() };
+                let kept = KeptLayers {
+                    outputs: Outputs::new(&outputs),
+                    x: of_a.then_some(x),
+                    a: only_if(of_x, a),
+                    b: only_if(of_x || of_a, b),
+                    t: only_if(of_b, t),
+                    weights: if of_x { weights } else { Vec::new() },
+                    scales,
                 };
-                prep.finish(kept, B::linear_forward_plus(x, weight, t, b, scale))
+                let (behind, first) = (kept.outputs.clone(), outputs.0[0].clone());
+                behind.on_graph(prep.finish(kept, first), outputs)
             }
-            OpsKind::UnTracked(prep) => prep.finish(B::low_rank(x, weight, a, b, scale)),
+            OpsKind::UnTracked(_) => untracked(layers(x, Several(t))),
         }
     }
 }

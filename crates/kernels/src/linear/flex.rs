@@ -5,8 +5,9 @@ use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::Shape;
 
 use super::reference::{self, LinearOps};
-use super::weight::Weight;
+use super::weight::{Weight, Weights};
 use crate::cpu::{Matrix, PackedMatrix, Right, Term, floats, integers, sum_of_products, tensor};
+use crate::several::Several;
 
 fn matrix(tensor: &FloatTensor<Flex>) -> Option<Matrix<'_>> {
     Some(Matrix::new(floats(tensor)?, [tensor.shape()[0], tensor.shape()[1]]))
@@ -34,7 +35,7 @@ impl LinearOps for Flex {
         let (x, weight) = (x.to_contiguous(), in_order(weight));
         let shape = Shape::from([x.shape()[0], weight.sides()[0]]);
         match matrix(&x).zip(right(&weight)) {
-            Some((a, w)) => tensor(sum_of_products([Term { a, b: w.turned(), scale: 1.0 }]), shape),
+            Some((a, w)) => tensor(sum_of_products(&[Term { a, b: w.turned(), scale: 1.0 }]), shape),
             None => reference::linear_forward::<Self>(x, weight),
         }
     }
@@ -43,7 +44,7 @@ impl LinearOps for Flex {
         let (dy, weight) = (dy.to_contiguous(), in_order(weight));
         let shape = Shape::from([dy.shape()[0], weight.sides()[1]]);
         match matrix(&dy).zip(right(&weight)) {
-            Some((a, b)) => tensor(sum_of_products([Term { a, b, scale: 1.0 }]), shape),
+            Some((a, b)) => tensor(sum_of_products(&[Term { a, b, scale: 1.0 }]), shape),
             None => reference::linear_dx::<Self>(dy, weight),
         }
     }
@@ -52,44 +53,60 @@ impl LinearOps for Flex {
         let [dy, x] = [dy, x].map(|t| t.to_contiguous());
         let shape = Shape::from([dy.shape()[1], x.shape()[1]]);
         match matrix(&dy).zip(matrix(&x)) {
-            Some((a, b)) => tensor(sum_of_products([Term { a: a.turned(), b: Right::Floats(b), scale }]), shape),
+            Some((a, b)) => tensor(sum_of_products(&[Term { a: a.turned(), b: Right::Floats(b), scale }]), shape),
             None => reference::linear_dw::<Self>(dy, x, scale),
         }
     }
 
-    fn linear_forward_plus(
+    fn layers_y(
         x: FloatTensor<Self>,
-        weight: Weight<Self>,
-        t: FloatTensor<Self>,
-        b: FloatTensor<Self>,
-        scale: f32,
-    ) -> FloatTensor<Self> {
-        let ([x, t, b], weight) = ([x, t, b].map(|t| t.to_contiguous()), in_order(weight));
-        let shape = Shape::from([x.shape()[0], weight.sides()[0]]);
-        match (matrix(&x), right(&weight), matrix(&t), matrix(&b)) {
-            (Some(of_x), Some(w), Some(of_t), Some(of_b)) => {
-                let added = Term { a: of_t, b: Right::Floats(of_b).turned(), scale };
-                tensor(sum_of_products([Term { a: of_x, b: w.turned(), scale: 1.0 }, added]), shape)
+        weights: Weights<Self>,
+        Several(t): Several<Self>,
+        Several(b): Several<Self>,
+        scales: Vec<f32>,
+        Several(onto): Several<Self>,
+    ) -> Several<Self> {
+        let (x, [t, b]) = (x.to_contiguous(), [t, b].map(all_in_order));
+        let weights = Weights(weights.0.into_iter().map(in_order).collect());
+        let one = |(i, weight): (usize, &Weight<Self>)| {
+            let mut terms = vec![Term { a: matrix(&x)?, b: right(weight)?.turned(), scale: 1.0 }];
+            if let (Some(t), Some(b), Some(scale)) = (t.get(i), b.get(i), scales.get(i)) {
+                terms.push(Term { a: matrix(t)?, b: Right::Floats(matrix(b)?.turned()), scale: *scale });
             }
-            _ => reference::linear_forward_plus::<Self>(x, weight, t, b, scale),
+            let shape = Shape::from([x.shape()[0], weight.sides()[0]]);
+            Some(tensor(sum_of_products(&terms), shape))
+        };
+        let all: Option<Vec<_>> = weights.0.iter().enumerate().map(one).collect();
+        match all {
+            Some(all) => Several(reference::plus::<Self>(all, onto)),
+            None => reference::layers_y::<Self>(x, weights, Several(t), Several(b), &scales, Several(onto)),
         }
     }
 
-    fn linear_dx_plus(
-        dy: FloatTensor<Self>,
-        weight: Weight<Self>,
-        dt: FloatTensor<Self>,
-        a: FloatTensor<Self>,
-        scale: f32,
+    fn layers_dx(
+        Several(dy): Several<Self>,
+        weights: Weights<Self>,
+        Several(dt): Several<Self>,
+        Several(a): Several<Self>,
+        scales: Vec<f32>,
     ) -> FloatTensor<Self> {
-        let ([dy, dt, a], weight) = ([dy, dt, a].map(|t| t.to_contiguous()), in_order(weight));
-        let shape = Shape::from([dy.shape()[0], weight.sides()[1]]);
-        match (matrix(&dy), right(&weight), matrix(&dt), matrix(&a)) {
-            (Some(of_dy), Some(w), Some(of_dt), Some(of_a)) => {
-                let added = Term { a: of_dt, b: Right::Floats(of_a), scale };
-                tensor(sum_of_products([Term { a: of_dy, b: w, scale: 1.0 }, added]), shape)
+        let [dy, dt, a] = [dy, dt, a].map(all_in_order);
+        let weights = Weights(weights.0.into_iter().map(in_order).collect());
+        let whole = dy.iter().zip(&weights.0);
+        let whole = whole.map(|(dy, weight)| Some(Term { a: matrix(dy)?, b: right(weight)?, scale: 1.0 }));
+        let added = dt.iter().zip(&a).zip(&scales);
+        let added =
+            added.map(|((dt, a), scale)| Some(Term { a: matrix(dt)?, b: Right::Floats(matrix(a)?), scale: *scale }));
+        let terms: Option<Vec<_>> = whole.chain(added).collect();
+        match (terms, dy.first(), weights.0.first()) {
+            (Some(terms), Some(dy), Some(weight)) => {
+                tensor(sum_of_products(&terms), [dy.shape()[0], weight.sides()[1]].into())
             }
-            _ => reference::linear_dx_plus::<Self>(dy, weight, dt, a, scale),
+            _ => reference::layers_dx::<Self>(Several(dy), weights, Several(dt), Several(a), &scales),
         }
     }
+}
+
+fn all_in_order(tensors: Vec<FloatTensor<Flex>>) -> Vec<FloatTensor<Flex>> {
+    tensors.into_iter().map(|tensor| tensor.to_contiguous()).collect()
 }

@@ -1,10 +1,13 @@
-//! The linear layer, where most of a step's arithmetic is, alone and with a low-rank update.
+//! The linear layer, where most of a step's arithmetic is, alone and with others that read the same input, with low-rank
+//! updates or without.
 
 mod backward;
 #[cfg(feature = "cpu")]
 mod flex;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 mod launch;
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod products;
 mod reference;
 #[cfg(all(test, any(feature = "cpu", feature = "wgpu")))]
 mod tests;
@@ -16,6 +19,9 @@ use stratune_runtime::span;
 
 pub(crate) use reference::LinearOps;
 pub use weight::Matrix;
+use weight::Weights;
+
+use crate::several::Several;
 
 /// `x wᵀ`.
 ///
@@ -69,19 +75,77 @@ pub(crate) fn products_dx(dy: Tensor<2>, pieces: &[Matrix]) -> Option<Tensor<2>>
     }
 }
 
-/// `x wᵀ + scale · (x aᵀ) bᵀ`, in two products forward and four back: the update's output is added where the layer's is
-/// made, and is nowhere by itself.
+/// An update that is a product of two matrices: `scale · b a`.
+#[derive(Clone, Debug)]
+pub struct Factors {
+    /// `[rank, in]`.
+    pub a: Tensor<2>,
+    /// `[out, rank]`.
+    pub b: Tensor<2>,
+    /// What the product is multiplied by.
+    pub scale: f32,
+}
+
+/// A layer whose weight nobody wants a gradient of.
+#[derive(Clone, Debug)]
+pub struct Layer {
+    /// `[out, in]`.
+    pub weight: Matrix,
+    /// What is added to it.
+    pub update: Option<Factors>,
+}
+
+/// `x wᵀ + scale · (x aᵀ) bᵀ` of layers that read one input, at least one: two products forward and four back, each of
+/// all layers together where they are at most three and all have an update, or none. What an update gives is added where
+/// the layer's output is made, and is nowhere by itself; so is `onto`, which one layer alone can be added to.
 ///
 /// # Shapes
-/// - `x`: `[batch, seq, in]`, `weight`: `[out, in]`, `a`: `[rank, in]`, `b`: `[out, rank]`
-/// - output: `[batch, seq, out]`
-pub fn low_rank_linear(x: Tensor<3>, weight: impl Into<Matrix>, a: Tensor<2>, b: Tensor<2>, scale: f32) -> Tensor<3> {
+/// - `x`: `[batch, seq, in]`
+/// - outputs, `onto`: `[batch, seq, out]`
+pub fn layers<const N: usize>(x: Tensor<3>, layers: [Layer; N], onto: Option<Tensor<3>>) -> [Tensor<3>; N] {
     let _span = span("linear, forward");
-    let weight = weight.into();
-    on_rows(x, weight.dims()[0], |x| {
-        let [x, a, b] = [x, a, b].map(Tensor::into_dispatch);
-        Tensor::from_dispatch(<Dispatch as LinearOps>::low_rank(x, weight.into_dispatch(), a, b, scale))
+    let [batch, seq, features] = x.dims();
+    let rows = |t: Tensor<3>| {
+        let [_, _, width] = t.dims();
+        t.reshape([batch * seq, width])
+    };
+    let (x, onto) = (x.reshape([batch * seq, features]), onto.map(rows));
+    let updates = layers.iter().filter(|layer| layer.update.is_some()).count();
+    let alike = N <= backward::MOST && (updates == 0 || updates == N);
+    let at_once = if alike { N } else { 1 };
+    let mut outputs = layers.chunks(at_once.max(1)).flat_map(|some| together(&x, some, onto.clone()));
+    std::array::from_fn(|_| {
+        #[allow(clippy::expect_used)] // One of each.
+        let y: Tensor<2> = outputs.next().expect("an output of each layer");
+        let [_, out] = y.dims();
+        y.reshape([batch, seq, out])
     })
+}
+
+/// All of them with an update, or none.
+fn together(x: &Tensor<2>, layers: &[Layer], onto: Option<Tensor<2>>) -> Vec<Tensor<2>> {
+    let weights = layers.iter().map(|layer| layer.weight.clone().into_dispatch()).collect();
+    let updates = || layers.iter().filter_map(|layer| layer.update.as_ref());
+    let several = |of: Vec<Tensor<2>>| Several(of.into_iter().map(Tensor::into_dispatch).collect());
+    let outputs = <Dispatch as LinearOps>::layers(
+        x.clone().into_dispatch(),
+        Weights(weights),
+        several(updates().map(|update| update.a.clone()).collect()),
+        several(updates().map(|update| update.b.clone()).collect()),
+        updates().map(|update| update.scale).collect(),
+        several(onto.into_iter().collect()),
+    );
+    outputs.0.into_iter().map(Tensor::from_dispatch).collect()
+}
+
+/// The same matrices, where one dispatch can read all of them, if the device knows such places and they are of one kind.
+pub fn lay_together(matrices: Vec<Matrix>) -> Vec<Matrix> {
+    if matrices.len() < 2 {
+        return matrices;
+    }
+    let weights = matrices.into_iter().map(Matrix::into_dispatch).collect();
+    let Weights(laid) = <Dispatch as LinearOps>::lay_together(Weights(weights));
+    laid.into_iter().map(Matrix::from_dispatch).collect()
 }
 
 fn on_rows(x: Tensor<3>, out: usize, layer: impl FnOnce(Tensor<2>) -> Tensor<2>) -> Tensor<3> {

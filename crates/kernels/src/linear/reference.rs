@@ -2,11 +2,13 @@
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, backend_extension};
+use burn::tensor::FloatDType;
 
-use super::weight::Weight;
+use super::weight::{Weight, Weights};
 use crate::packed::PackedOps;
+use crate::several::Several;
 
-/// A linear layer, its two gradients, and a low-rank update of it, on matrices. A default body is the definition; a
+/// A linear layer and its two gradients, and layers that read one input, with low-rank updates or without, on matrices. A default body is the definition; a
 /// device may have a faster way.
 #[backend_extension(Cube: cfg(any(feature = "wgpu", feature = "cuda")), Flex: cfg(feature = "cpu"), Autodiff)]
 pub trait LinearOps: PackedOps {
@@ -25,38 +27,66 @@ pub trait LinearOps: PackedOps {
         linear_dw::<Self>(dy, x, scale)
     }
 
-    /// `x wᵀ + scale · t bᵀ`, for `t`: `[rows, rank]` and `b`: `[out, rank]`.
-    fn linear_forward_plus(
-        x: FloatTensor<Self>,
-        #[extension_type] weight: Weight<Self>,
-        t: FloatTensor<Self>,
-        b: FloatTensor<Self>,
-        scale: f32,
-    ) -> FloatTensor<Self> {
-        linear_forward_plus::<Self>(x, weight, t, b, scale)
+    /// `t = x aᵀ` of each `a`: `[rank, in]`.
+    fn layers_t(x: FloatTensor<Self>, #[extension_type] a: Several<Self>) -> Several<Self> {
+        layers_t::<Self>(x, a)
     }
 
-    /// `dy w + scale · dt a`, for `dt`: `[rows, rank]` and `a`: `[rank, in]`.
-    fn linear_dx_plus(
-        dy: FloatTensor<Self>,
-        #[extension_type] weight: Weight<Self>,
-        dt: FloatTensor<Self>,
-        a: FloatTensor<Self>,
-        scale: f32,
-    ) -> FloatTensor<Self> {
-        linear_dx_plus::<Self>(dy, weight, dt, a, scale)
+    /// `x wᵀ + scale · t bᵀ` of each weight, where there are factors; the output of one layer alone is added to `onto`,
+    /// if that is given.
+    fn layers_y(
+        x: FloatTensor<Self>,
+        #[extension_type] weights: Weights<Self>,
+        #[extension_type] t: Several<Self>,
+        #[extension_type] b: Several<Self>,
+        scales: Vec<f32>,
+        #[extension_type] onto: Several<Self>,
+    ) -> Several<Self> {
+        layers_y::<Self>(x, weights, t, b, &scales, onto)
     }
 
-    /// `x wᵀ + scale · (x aᵀ) bᵀ`.
-    fn low_rank(
-        x: FloatTensor<Self>,
-        #[extension_type] weight: Weight<Self>,
-        a: FloatTensor<Self>,
-        b: FloatTensor<Self>,
-        scale: f32,
+    /// `dt = dy b` of each `b`: `[out, rank]`.
+    fn layers_dt(#[extension_type] dy: Several<Self>, #[extension_type] b: Several<Self>) -> Several<Self> {
+        layers_dt::<Self>(dy, b)
+    }
+
+    /// The sum over layers of `dy w + scale · dt a`, where there are factors.
+    fn layers_dx(
+        #[extension_type] dy: Several<Self>,
+        #[extension_type] weights: Weights<Self>,
+        #[extension_type] dt: Several<Self>,
+        #[extension_type] a: Several<Self>,
+        scales: Vec<f32>,
     ) -> FloatTensor<Self> {
-        let t = Self::linear_forward(x.clone(), Weight::Floats(a));
-        Self::linear_forward_plus(x, weight, t, b, scale)
+        layers_dx::<Self>(dy, weights, dt, a, &scales)
+    }
+
+    /// `scale · dyᵀ x` of each pair: the gradients of b, from dy and t, or of a, from dt and the same x each time.
+    fn layers_dw(
+        #[extension_type] dy: Several<Self>,
+        #[extension_type] x: Several<Self>,
+        scales: Vec<f32>,
+    ) -> Several<Self> {
+        layers_dw::<Self>(dy, x, &scales)
+    }
+
+    /// `x wᵀ + scale · (x aᵀ) bᵀ` of each weight, all of them with factors or none; the output of one layer alone is
+    /// added to `onto`, if that is given.
+    fn layers(
+        x: FloatTensor<Self>,
+        #[extension_type] weights: Weights<Self>,
+        #[extension_type] a: Several<Self>,
+        #[extension_type] b: Several<Self>,
+        scales: Vec<f32>,
+        #[extension_type] onto: Several<Self>,
+    ) -> Several<Self> {
+        let t = if a.0.is_empty() { a } else { Self::layers_t(x.clone(), a) };
+        Self::layers_y(x, weights, t, b, scales, onto)
+    }
+
+    /// The same matrices, where one dispatch can read all of them, if the device knows such places.
+    fn lay_together(#[extension_type] weights: Weights<Self>) -> Weights<Self> {
+        weights
     }
 }
 
@@ -75,26 +105,62 @@ pub fn linear_dw<B: Backend>(dy: FloatTensor<B>, x: FloatTensor<B>, scale: f32) 
     scaled::<B>(B::float_matmul(B::float_transpose(dy), x), scale)
 }
 
-/// `x wᵀ + scale · t bᵀ`; the small factor is scaled.
-pub fn linear_forward_plus<B: LinearOps>(
-    x: FloatTensor<B>,
-    weight: Weight<B>,
-    t: FloatTensor<B>,
-    b: FloatTensor<B>,
-    scale: f32,
-) -> FloatTensor<B> {
-    B::float_add(B::linear_forward(x, weight), B::linear_forward(scaled::<B>(t, scale), Weight::Floats(b)))
+/// `x aᵀ` of each.
+pub fn layers_t<B: LinearOps>(x: FloatTensor<B>, Several(a): Several<B>) -> Several<B> {
+    Several(a.into_iter().map(|a| B::linear_forward(x.clone(), Weight::Floats(a))).collect())
 }
 
-/// `dy w + scale · dt a`; the small factor is scaled.
-pub fn linear_dx_plus<B: LinearOps>(
-    dy: FloatTensor<B>,
-    weight: Weight<B>,
-    dt: FloatTensor<B>,
-    a: FloatTensor<B>,
-    scale: f32,
+/// `x wᵀ + scale · t bᵀ` of each; the small factor is scaled.
+pub fn layers_y<B: LinearOps>(
+    x: FloatTensor<B>,
+    Weights(weights): Weights<B>,
+    Several(t): Several<B>,
+    Several(b): Several<B>,
+    scales: &[f32],
+    Several(onto): Several<B>,
+) -> Several<B> {
+    let whole = weights.into_iter().map(|weight| B::linear_forward(x.clone(), weight));
+    let added = t.into_iter().zip(b).zip(scales);
+    let added = added.map(|((t, b), scale)| B::linear_forward(scaled::<B>(t, *scale), Weight::Floats(b)));
+    let sums = plus::<B>(plus::<B>(whole.collect(), added.collect()), onto);
+    Several(sums)
+}
+
+/// `dy b` of each.
+pub fn layers_dt<B: LinearOps>(Several(dy): Several<B>, Several(b): Several<B>) -> Several<B> {
+    Several(dy.into_iter().zip(b).map(|(dy, b)| B::linear_dx(dy, Weight::Floats(b))).collect())
+}
+
+/// The sum of `dy w + scale · dt a`; the small factor is scaled. Of no layers it is of no numbers.
+pub fn layers_dx<B: LinearOps>(
+    Several(dy): Several<B>,
+    Weights(weights): Weights<B>,
+    Several(dt): Several<B>,
+    Several(a): Several<B>,
+    scales: &[f32],
 ) -> FloatTensor<B> {
-    B::float_add(B::linear_dx(dy, weight), B::linear_dx(scaled::<B>(dt, scale), Weight::Floats(a)))
+    let whole = dy.into_iter().zip(weights).map(|(dy, weight)| B::linear_dx(dy, weight));
+    let added = dt.into_iter().zip(a).zip(scales);
+    let added = added.map(|((dt, a), scale)| B::linear_dx(scaled::<B>(dt, *scale), Weight::Floats(a)));
+    let sum = whole.chain(added).reduce(|sum, dx| B::float_add(sum, dx));
+    sum.unwrap_or_else(|| B::float_zeros([0, 0].into(), &Default::default(), FloatDType::F32))
+}
+
+/// `scale · dyᵀ x` of each pair.
+pub fn layers_dw<B: LinearOps>(Several(dy): Several<B>, Several(x): Several<B>, scales: &[f32]) -> Several<B> {
+    let pairs = dy.into_iter().zip(x).zip(scales);
+    Several(pairs.map(|((dy, x), scale)| B::linear_dw(dy, x, *scale)).collect())
+}
+
+/// What is added to each, where there is something.
+pub fn plus<B: Backend>(each: Vec<FloatTensor<B>>, added: Vec<FloatTensor<B>>) -> Vec<FloatTensor<B>> {
+    let mut added = added.into_iter();
+    each.into_iter()
+        .map(|y| match added.next() {
+            None => y,
+            Some(more) => B::float_add(y, more),
+        })
+        .collect()
 }
 
 fn scaled<B: Backend>(x: FloatTensor<B>, scale: f32) -> FloatTensor<B> {

@@ -3,7 +3,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::{Matrix, linear, low_rank_linear};
+use super::{Factors, Layer, Matrix, lay_together, layers, linear};
 use crate::{Packed, PackedDtype};
 
 #[cfg(feature = "wgpu")]
@@ -74,47 +74,102 @@ fn gradients_agree(device: &Device) {
     }
 }
 
-/// The same with a low-rank update: sixteen ways to track four operands.
-fn low_rank_gradients_agree(device: &Device) {
-    for (rows, features, out, rank) in [(1, 1, 1, 1), (7, 8, 8, 4), (67, 72, 132, 8), (37, 12, 97, 3), (64, 64, 64, 16)]
-    {
-        for tracked in 0..16 {
-            let is = |i: u32| tracked >> i & 1 == 1;
-            let what = format!("{rows}×{features} by {out} of rank {rank}, tracked {tracked:04b}");
-            let leaf = |t: Tensor<2>, tracked: bool| if tracked { t.autodiff().require_grad() } else { t };
-            let operands = || {
-                [(rows, features, 1), (out, features, 2), (rank, features, 4), (out, rank, 5)]
-                    .map(|(r, c, seed)| matrix(r, c, seed, device))
-            };
-            let track = |of: [Tensor<2>; 4]| {
-                let mut i = 0..;
-                of.map(|t| leaf(t, i.next().is_some_and(is)))
-            };
-            let dy = matrix(rows, out, 3, device);
-            let [x, w, a, b] = track(operands());
-            let y = low_rank_linear(x.clone().unsqueeze(), w.clone(), a.clone(), b.clone(), 0.7).squeeze_dim::<2>(0);
-            let [x0, w0, a0, b0] = track(operands());
-            let t0 = x0.clone().matmul(a0.clone().transpose());
-            let y0 = x0.clone().matmul(w0.clone().transpose()) + t0.matmul(b0.clone().transpose()) * 0.7;
-            let depth = features + rank * features;
-            if tracked == 0 {
-                assert_close(&values_of(y), &values_of(y0), depth, &what);
-                continue;
-            }
-            assert_close(&values_of(y.clone().inner()), &values_of(y0.clone().inner()), depth, &what);
-            let gradients = (y * dy.clone().autodiff()).sum().backward();
-            let gradients0 = (y0 * dy.autodiff()).sum().backward();
-            for (i, (got, expected)) in [(x, x0), (w, w0), (a, a0), (b, b0)].into_iter().enumerate() {
-                if !is(i as u32) {
+/// Layers that read one input, with low-rank updates and without, against autodiff of the definition: values, and exactly
+/// the gradients that are wanted. One layer alone is added to something.
+fn layers_agree<const N: usize>(device: &Device) {
+    for (rows, features, outs, rank) in [
+        (1, 1, [1, 2, 1], 1),
+        (7, 8, [8, 4, 12], 4),
+        (67, 72, [132, 64, 20], 8),
+        (37, 12, [97, 5, 8], 3),
+        (64, 64, [64, 32, 32], 16),
+    ] {
+        for rank in [rank, 0] {
+            // Of x, of what is added to, of a, of b.
+            for tracked in 0..16 {
+                let is = |i: u32| tracked >> i & 1 == 1;
+                let what = format!("{N} of {rows}×{features} by {outs:?} of rank {rank}, tracked {tracked:04b}");
+                let leaf = |t: Tensor<2>, i: u32| if is(i) { t.autodiff().require_grad() } else { t };
+                let w: [_; N] = std::array::from_fn(|i| matrix(outs[i], features, 10 + i as u32, device));
+                let w: Vec<Tensor<2>> = lay_together(w.into_iter().map(Matrix::from).collect())
+                    .into_iter()
+                    .map(|w| match w {
+                        Matrix::Floats(w) => w,
+                        Matrix::Packed(_) => unreachable!("these are floats"),
+                    })
+                    .collect();
+                let operands = || {
+                    let mut all =
+                        vec![leaf(matrix(rows, features, 1, device), 0), leaf(matrix(rows, outs[0], 2, device), 1)];
+                    for (i, out) in outs.into_iter().enumerate().filter(|_| rank > 0) {
+                        all.push(leaf(matrix(rank, features, 20 + i as u32, device), 2));
+                        all.push(leaf(matrix(out, rank, 30 + i as u32, device), 3));
+                    }
+                    all
+                };
+                let factors = |all: &[Tensor<2>], i: usize| {
+                    (rank > 0).then(|| Factors { a: all[2 + 2 * i].clone(), b: all[3 + 2 * i].clone(), scale: 0.7 })
+                };
+                let loss = |ys: Vec<Tensor<2>>| {
+                    let dy = |(i, y): (usize, Tensor<2>)| {
+                        let sides = y.dims();
+                        (y * matrix(sides[0], sides[1], 40 + i as u32, device)).sum()
+                    };
+                    ys.into_iter().enumerate().map(dy).reduce(|sum, more| sum + more).unwrap()
+                };
+
+                let all = operands();
+                let of = std::array::from_fn(|i| Layer { weight: w[i].clone().into(), update: factors(&all, i) });
+                let onto = (N == 1).then(|| all[1].clone().unsqueeze());
+                let ys: [Tensor<3>; N] = layers(all[0].clone().unsqueeze(), of, onto);
+                let ys: Vec<Tensor<2>> = ys.into_iter().map(|y| y.squeeze_dim(0)).collect();
+                let all0 = operands();
+                let want = |i: usize| {
+                    let y = all0[0].clone().matmul(w[i].clone().transpose());
+                    let y = match factors(&all0, i) {
+                        None => y,
+                        Some(Factors { a, b, scale }) => {
+                            y + all0[0].clone().matmul(a.transpose()).matmul(b.transpose()) * scale
+                        }
+                    };
+                    if N == 1 { y + all0[1].clone() } else { y }
+                };
+                let ys0: Vec<Tensor<2>> = (0..N).map(want).collect();
+                let depth = features + rank * features + 1;
+                for (y, y0) in ys.iter().zip(&ys0) {
+                    let inner = |y: &Tensor<2>| values_of(y.clone());
+                    assert_close(&inner(y), &inner(y0), depth, &what);
+                }
+                let wanted = |i: usize| match i {
+                    0 => is(0),
+                    1 => is(1) && N == 1,
+                    _ => is(2 + i as u32 % 2) && (i - 2) / 2 < N,
+                };
+                if !(0..all.len()).any(wanted) {
                     continue;
                 }
-                let (got, expected) = (got.grad(&gradients).unwrap(), expected.grad(&gradients0).unwrap());
-                // A sum over rows of sums over a matrix's side.
-                let depth = (rows + out) * rank.max(4);
-                assert_close(&values_of(got), &values_of(expected), depth, &format!("{what}, operand {i}"));
+                let gradients = loss(ys).backward();
+                let gradients0 = loss(ys0).backward();
+                for (i, (got, expected)) in all.into_iter().zip(all0).enumerate().filter(|(i, _)| wanted(*i)) {
+                    let (got, expected) = (got.grad(&gradients).unwrap(), expected.grad(&gradients0).unwrap());
+                    // A sum over rows of sums over a matrix's side, of as many layers.
+                    let depth = N * (rows + outs.iter().sum::<usize>()) * rank.max(4);
+                    assert_close(&values_of(got), &values_of(expected), depth, &format!("{what}, operand {i}"));
+                }
             }
         }
     }
+}
+
+/// An output that nothing reads has a gradient of zeros.
+fn outputs_may_be_left(device: &Device) {
+    let x = matrix(8, 12, 1, device).autodiff().require_grad();
+    let weights = [2, 3].map(|seed| matrix(16, 12, seed, device));
+    let of = weights.clone().map(|w| Layer { weight: w.into(), update: None });
+    let [_, read] = layers(x.clone().unsqueeze(), of, None);
+    let gradients = read.sum().backward();
+    let want = Tensor::<2>::ones([8, 16], device).matmul(weights[1].clone());
+    assert_close(&values_of(x.grad(&gradients).unwrap()), &values_of(want), 16, "the gradient of one of two");
 }
 
 const PACKED: [PackedDtype; 3] = [PackedDtype::F16, PackedDtype::Int8, PackedDtype::Int4];
@@ -132,8 +187,14 @@ fn packed_is_dense(device: &Device) {
                 let [x, a, b] = [(rows, features, 1), (4, features, 4), (out, 4, 5)]
                     .map(|(r, c, seed)| matrix(r, c, seed, device).autodiff().require_grad());
                 let alone = linear(x.clone().unsqueeze(), weight.clone());
-                let y = alone + low_rank_linear(x.clone().unsqueeze(), weight, a.clone(), b.clone(), 0.7);
-                let y = y.squeeze_dim::<2>(0);
+                let layer = |weight: Matrix, factor: f32| Layer {
+                    weight,
+                    update: Some(Factors { a: a.clone() * factor, b: b.clone(), scale: 0.7 }),
+                };
+                let laid = lay_together(vec![weight.clone(), weight]);
+                let both = std::array::from_fn(|i| layer(laid[i].clone(), 1.0 + i as f32));
+                let [one, other] = layers(x.clone().unsqueeze(), both, None);
+                let y = (alone + one + other).squeeze_dim::<2>(0);
                 let gradients = (y.clone() * dy.clone().autodiff()).sum().backward();
                 let of = |t: Tensor<2>| values_of(t.grad(&gradients).unwrap());
                 [values_of(y.inner()), of(x), of(a), of(b)]
@@ -141,7 +202,7 @@ fn packed_is_dense(device: &Device) {
             let got = run(Matrix::Packed(packed.clone()));
             let want = run(packed.dense().into());
             for (i, (got, want)) in got.iter().zip(&want).enumerate() {
-                assert_close(got, want, 8 * (features + out + rows), &format!("{what}, {i}"));
+                assert_close(got, want, 24 * (features + out + rows), &format!("{what}, {i}"));
             }
         }
     }
@@ -151,7 +212,9 @@ fn packed_is_dense(device: &Device) {
 #[test]
 fn gradients_agree_on_the_cpu() {
     gradients_agree(&Device::flex());
-    low_rank_gradients_agree(&Device::flex());
+    layers_agree::<1>(&Device::flex());
+    layers_agree::<3>(&Device::flex());
+    outputs_may_be_left(&Device::flex());
     packed_is_dense(&Device::flex());
 }
 
@@ -160,83 +223,130 @@ fn gradients_agree_on_the_cpu() {
 fn gradients_agree_on_wgpu() {
     if let Some(device) = wgpu() {
         gradients_agree(&device);
-        low_rank_gradients_agree(&device);
+        layers_agree::<1>(&device);
+        layers_agree::<3>(&device);
+        outputs_may_be_left(&device);
         packed_is_dense(&device);
     }
 }
 
-/// Straight to the kernels, below the sizes at which they pay too, into memory full of values that are no numbers.
+/// Straight to the kernels, below the sizes at which they pay too, into memory full of values that are no numbers: alone,
+/// with an addend, onto something; several with an output each, in one memory and each in its own; and summed.
 #[cfg(feature = "wgpu")]
 #[test]
 fn the_kernels_make_every_product() {
     use burn_cubecl::CubeBackend;
+    use burn_cubecl::tensor::CubeTensor;
 
-    use super::launch::{Addend, Orientation, Plan, Reading, possible, product};
-    use super::weight::Weight;
+    use super::products::{Addend, Orientation, Product, Products, Reading};
+    use super::weight::{Weight, Weights};
+    use crate::linear::LinearOps;
+    use crate::several::laid;
 
     let Some(device) = wgpu() else { return };
-    let on_device =
-        |values: Vec<f32>, sides: [usize; 2]| Tensor::<2>::from_data(TensorData::new(values, sides), &device);
+    let on_device = |values: Vec<f32>, sides: [usize; 2]| {
+        let tensor = Tensor::<2>::from_data(TensorData::new(values, sides), &device);
+        tensor.try_into_primitive::<CubeBackend>().unwrap()
+    };
+    let read = |tensor: CubeTensor| values_of(Tensor::<2>::from_primitive::<CubeBackend>(tensor));
     // The side that may be anything, the columns, and the side that is a multiple of 4 as they are.
     let sizes =
         [(1, 4, 4), (3, 8, 4), (7, 4, 8), (64, 64, 16), (65, 60, 20), (131, 68, 100), (1, 200, 8), (200, 4, 36)];
     for (free, columns, fours) in sizes {
         for orientation in [Orientation::Nt, Orientation::Nn, Orientation::Tn] {
-            let (rows, depth) = if orientation == Orientation::Tn { (fours, free) } else { (free, fours) };
-            // As they lie: the left side turned in one orientation, the right side in the others.
-            let lhs_sides = if orientation == Orientation::Tn { [depth, rows] } else { [rows, depth] };
-            let rhs_sides = if orientation == Orientation::Nt { [columns, depth] } else { [depth, columns] };
-            let lhs = noise(rows * depth, 1);
-            let floats = on_device(noise(columns * depth, 2), rhs_sides);
-            let rights =
-                PACKED.map(|dtype| Matrix::Packed(Packed::new(&noise(columns * depth, 2), rhs_sides, dtype, &device)));
-            for right in [Matrix::Floats(floats)].into_iter().chain(rights) {
-                let (rhs, bits) = match &right {
-                    Matrix::Floats(tensor) => (values_of(tensor.clone()), "floats".to_string()),
-                    Matrix::Packed(_) if orientation == Orientation::Tn => continue,
-                    Matrix::Packed(packed) => (values_of(packed.dense()), format!("{:?}", packed.dtype())),
+            for dtype in [None].into_iter().chain(PACKED.map(Some)) {
+                if orientation == Orientation::Tn && dtype.is_some() {
+                    continue;
+                }
+                // Another product has other columns, which are its depth in one of the orientations.
+                let pair = |seed: u32, columns: usize| {
+                    let (rows, depth) = if orientation == Orientation::Tn { (fours, free) } else { (free, fours) };
+                    // As they lie: the left side turned in one orientation, the right side in the others.
+                    let lhs_sides = if orientation == Orientation::Tn { [depth, rows] } else { [rows, depth] };
+                    let rhs_sides = if orientation == Orientation::Nt { [columns, depth] } else { [depth, columns] };
+                    let lhs = noise(rows * depth, seed);
+                    let mut rhs = noise(columns * depth, seed + 1);
+                    let right = match dtype {
+                        None => Weight::Floats(on_device(rhs.clone(), rhs_sides)),
+                        Some(dtype) => {
+                            let packed = Packed::new(&rhs, rhs_sides, dtype, &device);
+                            rhs = values_of(packed.dense());
+                            let words = packed.words().try_into_primitive::<CubeBackend>().unwrap();
+                            Weight::Packed { words, dtype, columns: rhs_sides[1] }
+                        }
+                    };
+                    let expected: Vec<f32> = (0..rows * columns)
+                        .map(|i| {
+                            let (row, column) = (i / columns, i % columns);
+                            let product = |d: usize| {
+                                let l = if orientation == Orientation::Tn {
+                                    lhs[d * rows + row]
+                                } else {
+                                    lhs[row * depth + d]
+                                };
+                                let turned = orientation == Orientation::Nt;
+                                let r = if turned { rhs[column * depth + d] } else { rhs[d * columns + column] };
+                                f64::from(l) * f64::from(r)
+                            };
+                            (0..depth).map(product).sum::<f64>() as f32
+                        })
+                        .collect();
+                    (Product::new(on_device(lhs, lhs_sides), right), expected, [rows, columns, depth])
                 };
-                let of_lhs = |row: usize, d: usize| match orientation {
-                    Orientation::Tn => lhs[d * rows + row],
-                    _ => lhs[row * depth + d],
-                };
-                let of_rhs = |d: usize, column: usize| match orientation {
-                    Orientation::Nt => rhs[column * depth + d],
-                    _ => rhs[d * columns + column],
-                };
-                let expected: Vec<f32> = (0..rows * columns)
-                    .map(|i| {
-                        let product = |d| f64::from(of_lhs(i / columns, d)) * f64::from(of_rhs(d, i % columns));
-                        (0..depth).map(product).sum::<f64>() as f32
-                    })
-                    .collect();
-                let lhs = on_device(lhs.clone(), lhs_sides).try_into_primitive::<CubeBackend>().unwrap();
-                let right = match right {
-                    Matrix::Floats(tensor) => Weight::Floats(tensor.try_into_primitive::<CubeBackend>().unwrap()),
-                    Matrix::Packed(packed) => {
-                        let (dtype, [_, columns]) = (packed.dtype(), packed.dims());
-                        let words = packed.words().try_into_primitive::<CubeBackend>().unwrap();
-                        Weight::Packed { words, dtype, columns }
-                    }
-                };
-                let size = possible(&lhs, &right, orientation).unwrap();
+                let (first, want, sides) = pair(1, columns);
+                let (second, want_second, _) = pair(3, columns);
+                let (other, want_other, _) = pair(5, columns + 8);
+                let [rows, _, depth] = sides;
                 let direct = [8, 16].map(|side| Reading::Direct { side });
                 for reading in [Reading::Tiled, Reading::Split].into_iter().chain(direct) {
-                    drop(Tensor::<2>::full([rows, columns], f32::NAN, &device));
-                    let plan = Plan { orientation, size, reading };
-                    let out = product(lhs.clone(), right.clone(), plan, 1.0, None);
-                    let out = Tensor::<2>::from_primitive::<CubeBackend>(out);
-                    assert_eq!(out.dims(), [rows, columns]);
-                    let what = format!("{reading:?} {orientation:?} {rows}×{columns}×{depth} {bits}");
-                    assert_close(&values_of(out), &expected, depth, &what);
+                    let what = format!("{reading:?} {orientation:?} {sides:?} {dtype:?}");
+                    let made = |products: Products| -> Vec<Vec<f32>> {
+                        drop(Tensor::<1>::full([2 * rows * (columns + 8) + 64], f32::NAN, &device));
+                        let sizes = products.sizes().unwrap();
+                        products.launch(reading, &sizes).into_iter().map(read).collect()
+                    };
+                    let alone = made(Products::new(orientation, [first.clone()]));
+                    assert_close(&alone[0], &want, depth, &what);
 
-                    // Twice the product less once the same product as its addend, where operands lie so.
+                    let lies = [first.clone(), other.clone()];
+                    let lhs = laid(lies.iter().map(|product| product.lhs.clone()).collect(), 1);
+                    let rhs = CubeBackend::lay_together(Weights(lies.iter().map(|p| p.rhs.clone()).collect()));
+                    let beside = lhs.into_iter().zip(rhs.0).map(|(lhs, rhs)| Product::new(lhs, rhs));
+                    for (how, each) in [("apart", lies.to_vec()), ("beside", beside.collect())] {
+                        let both = made(Products::new(orientation, each));
+                        assert_close(&both[0], &want, depth, &format!("{what}, {how}"));
+                        assert_close(&both[1], &want_other, depth, &format!("{what}, the other {how}"));
+                    }
+
+                    let onto = noise(rows * columns, 9);
+                    let sum = |parts: &[&[f32]]| -> Vec<f32> {
+                        (0..rows * columns).map(|i| parts.iter().map(|part| part[i]).sum()).collect()
+                    };
+                    let lies = [first.clone(), second.clone()];
+                    let lhs = laid(lies.iter().map(|product| product.lhs.clone()).collect(), 1);
+                    let rhs = CubeBackend::lay_together(Weights(lies.iter().map(|p| p.rhs.clone()).collect()));
+                    let beside = lhs.into_iter().zip(rhs.0).map(|(lhs, rhs)| Product::new(lhs, rhs));
+                    for (how, each) in [("apart", lies.to_vec()), ("beside", beside.collect())] {
+                        let products = Products {
+                            summed: true,
+                            onto: Some(on_device(onto.clone(), [rows, columns])),
+                            ..Products::new(orientation, each)
+                        };
+                        let got = made(products);
+                        let want = sum(&[&want, &want_second, &onto]);
+                        assert_close(&got[0], &want, 2 * depth, &format!("{what}, summed, {how}"));
+                    }
+
+                    // Twice the product less once another as its addend, where operands lie so.
                     if orientation != Orientation::Tn {
-                        let addend = Addend { lhs: lhs.clone(), rhs: right.clone().floats(), scale: -1.0 };
-                        drop(Tensor::<2>::full([rows, columns], f32::NAN, &device));
-                        let out = product(lhs.clone(), right.clone(), plan, 2.0, Some(addend));
-                        let out = Tensor::<2>::from_primitive::<CubeBackend>(out);
-                        assert_close(&values_of(out), &expected, 3 * depth, &format!("{what} with an addend"));
+                        let added = |product: &Product, addend: &Product| {
+                            let rhs = addend.rhs.clone().floats();
+                            let addend = Addend { lhs: addend.lhs.clone(), rhs, scale: -1.0 };
+                            Product { scale: 2.0, addend: Some(addend), ..product.clone() }
+                        };
+                        let got = made(Products::new(orientation, [added(&first, &second)]));
+                        let want: Vec<f32> = want.iter().zip(&want_second).map(|(a, b)| 2.0 * a - b).collect();
+                        assert_close(&got[0], &want, 3 * depth, &format!("{what} with an addend"));
                     }
                 }
             }

@@ -1,7 +1,10 @@
 //! The matrix of a layer.
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
-use burn::backend::{Backend, Dispatch, ExtensionType, TensorMetadata};
+use burn::backend::{
+    Backend, BackendTensor, Dispatch, DispatchAutodiffContext, DispatchTensor, DispatchTensorKind, ExtensionType,
+    TensorMetadata,
+};
 use burn::tensor::Tensor;
 
 use crate::packed::{Packed, PackedDtype, PackedOps};
@@ -41,6 +44,17 @@ impl Matrix {
     }
 }
 
+impl Matrix {
+    pub(crate) fn from_dispatch(weight: Weight<Dispatch>) -> Self {
+        match weight {
+            Weight::Floats(tensor) => Self::Floats(Tensor::from_dispatch(tensor)),
+            Weight::Packed { words, dtype, columns } => {
+                Self::Packed(Packed::from_words(Tensor::from_dispatch(words), dtype, columns))
+            }
+        }
+    }
+}
+
 /// The same as a backend has it.
 #[derive(Clone, Debug, ExtensionType)]
 pub enum Weight<B: Backend> {
@@ -57,11 +71,58 @@ impl<B: PackedOps> Weight<B> {
         }
     }
 
+    /// The floats, if it is not packed.
+    pub fn as_floats(&self) -> Option<&FloatTensor<B>> {
+        match self {
+            Self::Floats(tensor) => Some(tensor),
+            Self::Packed { .. } => None,
+        }
+    }
+
+    /// The words, if it is packed so.
+    pub fn as_words(&self, into: PackedDtype) -> Option<&IntTensor<B>> {
+        match self {
+            Self::Packed { words, dtype, .. } if *dtype == into => Some(words),
+            _ => None,
+        }
+    }
+
     /// As floats, unpacked if need be.
     pub fn floats(self) -> FloatTensor<B> {
         match self {
             Self::Floats(tensor) => tensor,
             Self::Packed { words, dtype, columns } => B::unpack(words, dtype, columns),
         }
+    }
+}
+
+/// The matrices of layers that read one input.
+#[derive(Clone, Debug)]
+pub struct Weights<B: Backend>(pub Vec<Weight<B>>);
+
+// The derive of this trait knows no lists.
+impl<B: Backend> ExtensionType<B> for Weights<B> {
+    type Target = Weights<Dispatch>;
+
+    fn map_to_dispatch<F>(self, map_kind: F, autodiff: DispatchAutodiffContext) -> Self::Target
+    where
+        F: Fn(BackendTensor<B>) -> DispatchTensorKind,
+    {
+        Weights(self.0.into_iter().map(|weight| weight.map_to_dispatch(&map_kind, autodiff)).collect())
+    }
+
+    fn map_from_dispatch<F>(target: Self::Target, unwrap_kind: F) -> Self
+    where
+        F: Fn(DispatchTensor) -> BackendTensor<B>,
+    {
+        Self(target.0.into_iter().map(|weight| Weight::map_from_dispatch(weight, &unwrap_kind)).collect())
+    }
+
+    fn routing_tensor(target: &Self::Target) -> Option<&DispatchTensor> {
+        target.0.first().and_then(<Weight<B> as ExtensionType<B>>::routing_tensor)
+    }
+
+    fn routing_float_tensor(target: &Self::Target) -> Option<&DispatchTensor> {
+        target.0.first().and_then(<Weight<B> as ExtensionType<B>>::routing_float_tensor)
     }
 }

@@ -58,6 +58,12 @@ impl PackedDtype {
         self.head() + self.bits() * BLOCK / 32
     }
 
+    /// Fours of numbers in a block.
+    #[cfg(any(feature = "wgpu", feature = "cuda"))]
+    pub(crate) const fn block_fours(self) -> u32 {
+        BLOCK as u32 / 4
+    }
+
     /// What is left of a row's numbers.
     pub(crate) fn rounded(self, row: &[f32]) -> Vec<f32> {
         let (mut words, mut back) = (Vec::new(), vec![0.0; row.len()]);
@@ -136,6 +142,10 @@ impl Packed {
     /// - output: of `n` rows
     pub fn select(&self, places: Tensor<1, Int>) -> Self {
         Self { words: self.words.clone().select(0, places), ..self.clone() }
+    }
+
+    pub(crate) fn from_words(words: Tensor<2, Int>, dtype: PackedDtype, columns: usize) -> Self {
+        Self { words, dtype, columns }
     }
 
     pub(crate) fn words(self) -> Tensor<2, Int> {

@@ -9,6 +9,7 @@ use burn::backend::tensor::FloatTensor;
 use stratune_runtime::span;
 
 use super::reference::{RmsNormOps, dw};
+use crate::several::{Outputs, Several, untracked};
 
 #[derive(Debug)]
 struct RmsNorm;
@@ -30,6 +31,26 @@ impl<B: RmsNormOps> Backward<B, 2> for RmsNorm {
     }
 }
 
+#[derive(Debug)]
+struct Beside;
+
+impl<B: RmsNormOps> Backward<B, 2> for Beside {
+    type State = (Outputs<B>, FloatTensor<B>, FloatTensor<B>, f64);
+
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let _span = span("norm, backward");
+        let (outputs, x, weight, eps) = ops.state;
+        let Ok([past, dy]) = <[_; 2]>::try_from(outputs.gradients(grads.consume::<B>(&ops.node))) else { return };
+        let [to_x, to_weight] = ops.parents;
+        if let Some(node) = to_weight {
+            grads.register::<B>(node.id, dw::<B>(x.clone(), dy.clone(), eps));
+        }
+        if let Some(node) = to_x {
+            grads.register::<B>(node.id, B::rms_norm_dx_onto(x, weight, dy, eps, past));
+        }
+    }
+}
+
 impl<B: RmsNormOps, C: CheckpointStrategy> RmsNormOps for Autodiff<B, C> {
     fn rms_norm_forward(x: FloatTensor<Self>, weight: FloatTensor<Self>, eps: f64) -> FloatTensor<Self> {
         match RmsNorm.prepare::<C>([x.node(), weight.node()]).compute_bound().stateful() {
@@ -40,6 +61,19 @@ impl<B: RmsNormOps, C: CheckpointStrategy> RmsNormOps for Autodiff<B, C> {
             OpsKind::UnTracked(prep) => {
                 prep.finish(B::rms_norm_forward(x.into_primitive(), weight.into_primitive(), eps))
             }
+        }
+    }
+
+    fn rms_norm_beside(x: FloatTensor<Self>, weight: FloatTensor<Self>, eps: f64) -> Several<Self> {
+        let prepared = Beside.prepare::<C>([x.node(), weight.node()]).compute_bound().stateful();
+        let (x, weight) = (x.into_primitive(), weight.into_primitive());
+        let both = B::rms_norm_beside(x.clone(), weight.clone(), eps);
+        match prepared {
+            OpsKind::Tracked(prep) => {
+                let (outputs, first) = (Outputs::new(&both), both.0[0].clone());
+                outputs.clone().on_graph(prep.finish((outputs, x, weight, eps), first), both)
+            }
+            OpsKind::UnTracked(_) => untracked(both),
         }
     }
 }

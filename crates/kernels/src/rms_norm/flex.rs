@@ -1,5 +1,6 @@
 //! The norm on the CPU: each row read once or twice and written once.
 
+use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Flex, TensorMetadata};
 
@@ -33,6 +34,8 @@ struct Gradient<'a> {
     x: &'a [f32],
     weight: &'a [f32],
     dy: &'a [f32],
+    /// What it is added to.
+    onto: Option<&'a [f32]>,
     eps: f32,
 }
 
@@ -51,6 +54,9 @@ impl Part for Gradient<'_> {
             for (d, x) in dx.iter_mut().zip(x) {
                 *d = r * (*d - x * pull);
             }
+        }
+        if let Some(onto) = self.onto {
+            out.iter_mut().zip(&onto[start..]).for_each(|(d, more)| *d += more);
         }
     }
 }
@@ -72,14 +78,39 @@ impl RmsNormOps for Flex {
         dy: FloatTensor<Self>,
         eps: f64,
     ) -> FloatTensor<Self> {
-        let (x, weight, dy) = (x.to_contiguous(), weight.to_contiguous(), dy.to_contiguous());
-        let (Some(from), Some(w), Some(back)) = (floats(&x), floats(&weight), floats(&dy)) else {
-            return reference::dx::<Self>(x, weight, dy, eps);
-        };
-        let mut dx = vec![0.0; from.len()];
-        in_parts(&mut dx, ROWS * w.len(), &Gradient { x: from, weight: w, dy: back, eps: eps as f32 });
-        tensor(dx, x.shape())
+        gradient(x, weight, dy, eps, None)
     }
+
+    fn rms_norm_dx_onto(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        dy: FloatTensor<Self>,
+        eps: f64,
+        onto: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        gradient(x, weight, dy, eps, Some(onto.to_contiguous()))
+    }
+}
+
+fn gradient(
+    x: FloatTensor<Flex>,
+    weight: FloatTensor<Flex>,
+    dy: FloatTensor<Flex>,
+    eps: f64,
+    onto: Option<FloatTensor<Flex>>,
+) -> FloatTensor<Flex> {
+    let (x, weight, dy) = (x.to_contiguous(), weight.to_contiguous(), dy.to_contiguous());
+    let (Some(from), Some(w), Some(back)) = (floats(&x), floats(&weight), floats(&dy)) else {
+        let dx = reference::dx::<Flex>(x, weight, dy, eps);
+        return match onto {
+            None => dx,
+            Some(onto) => Flex::float_add(onto, dx),
+        };
+    };
+    let mut dx = vec![0.0; from.len()];
+    let gradient = Gradient { x: from, weight: w, dy: back, onto: onto.as_ref().and_then(floats), eps: eps as f32 };
+    in_parts(&mut dx, ROWS * w.len(), &gradient);
+    tensor(dx, x.shape())
 }
 
 #[cfg(test)]
@@ -98,7 +129,11 @@ mod tests {
                 let y = Flex::rms_norm_forward(x.clone(), weight.clone(), 1e-5);
                 assert_close(&y, &reference::forward::<Flex>(x.clone(), weight.clone(), 1e-5), 1e-5, &name);
                 let dx = Flex::rms_norm_dx(x.clone(), weight.clone(), dy.clone(), 1e-5);
-                assert_close(&dx, &reference::dx::<Flex>(x, weight, dy, 1e-5), 1e-4, &format!("dx of {name}"));
+                let want = reference::dx::<Flex>(x.clone(), weight.clone(), dy.clone(), 1e-5);
+                assert_close(&dx, &want, 1e-4, &format!("dx of {name}"));
+                let onto = wave(shape, 2.3, 1.0);
+                let added = Flex::rms_norm_dx_onto(x, weight, dy, 1e-5, onto.clone());
+                assert_close(&added, &Flex::float_add(onto, want), 1e-4, &format!("dx of {name}, added"));
             }
         }
     }

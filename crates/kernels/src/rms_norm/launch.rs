@@ -1,6 +1,7 @@
 //! The norm by `shaders/rms_norm.wgsl` and its gradient by `shaders/rms_norm_dx.wgsl`, a row by one or more invocations.
 
 use burn::backend::TensorMetadata;
+use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::FloatTensor;
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
@@ -27,14 +28,18 @@ fn forward(x: CubeTensor, weight: CubeTensor, size: [u32; 4], lanes: u32) -> Cub
     y
 }
 
-fn dx(x: CubeTensor, weight: CubeTensor, dy: CubeTensor, size: [u32; 4], lanes: u32) -> CubeTensor {
+/// The gradient, added to `onto`, if that is given.
+fn dx([x, weight, dy]: [CubeTensor; 3], onto: Option<CubeTensor>, size: [u32; 4], lanes: u32) -> CubeTensor {
     let [x, weight, dy] = [x, weight, dy].map(into_contiguous);
+    let onto = onto.map(into_contiguous);
     let dx = room(&x, x.shape());
-    Shader::new("rms_norm_dx", include_str!("../../../../shaders/rms_norm_dx.wgsl")).with("lanes", lanes).launch(
-        &[Bound::In(&x), Bound::In(&weight), Bound::In(&dy), Bound::Out(&dx)],
-        &size,
-        grid(size[0].div_ceil(INVOCATIONS / lanes)),
-    );
+    let mut bound = vec![Bound::In(&x), Bound::In(&weight), Bound::In(&dy), Bound::Out(&dx)];
+    bound.extend(onto.as_ref().map(Bound::In));
+    Shader::new("rms_norm_dx", include_str!("../../../../shaders/rms_norm_dx.wgsl"))
+        .with("lanes", lanes)
+        .with("size_binding", bound.len())
+        .unrolled("$onto", u32::from(onto.is_some()))
+        .launch(&bound, &size, grid(size[0].div_ceil(INVOCATIONS / lanes)));
     dx
 }
 
@@ -55,7 +60,21 @@ impl RmsNormOps for CubeBackend {
             return reference::dx::<Self>(x, weight, dy, eps);
         };
         let lanes = lanes(&x, size[1]);
-        dx(x, weight, dy, size, lanes)
+        dx([x, weight, dy], None, size, lanes)
+    }
+
+    fn rms_norm_dx_onto(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        dy: FloatTensor<Self>,
+        eps: f64,
+        onto: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        let Some(size) = size(&x, &weight, eps).filter(|_| suit([&dy, &onto])) else {
+            return Self::float_add(onto, reference::dx::<Self>(x, weight, dy, eps));
+        };
+        let lanes = lanes(&x, size[1]);
+        dx([x, weight, dy], Some(onto), size, lanes)
     }
 }
 
@@ -85,8 +104,13 @@ mod tests {
                     let y = forward(x.clone(), weight.clone(), size, lanes);
                     // Sums of 576 squares in another order, and a root.
                     assert_close(y, want.clone(), 1e-5, 1e-3, &name);
-                    let dx = dx(x.clone(), weight.clone(), dy.clone(), size, lanes);
-                    assert_close(dx, want_dx.clone(), 2e-5, 1e-3, &format!("gradient of {name}"));
+                    let operands = || [&x, &weight, &dy].map(CubeTensor::clone);
+                    let alone = dx(operands(), None, size, lanes);
+                    assert_close(alone, want_dx.clone(), 2e-5, 1e-3, &format!("gradient of {name}"));
+                    let onto = on_device([1, rows, width], 4, 1.0, &device);
+                    let want = CubeBackend::float_add(want_dx.clone(), onto.clone());
+                    let added = dx(operands(), Some(onto), size, lanes);
+                    assert_close(added, want, 2e-5, 1.0, &format!("gradient of {name}, added"));
                 }
             }
         }

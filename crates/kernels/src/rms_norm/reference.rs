@@ -3,6 +3,8 @@
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, TensorMetadata, backend_extension};
 
+use crate::several::Several;
+
 /// A root-mean-square norm over the last of three dimensions. A default body is the definition; a device may have a
 /// faster way.
 #[backend_extension(Cube: cfg(any(feature = "wgpu", feature = "cuda")), Flex: cfg(feature = "cpu"), Autodiff)]
@@ -20,6 +22,23 @@ pub trait RmsNormOps: Backend {
         eps: f64,
     ) -> FloatTensor<Self> {
         dx::<Self>(x, weight, dy, eps)
+    }
+
+    /// The same added to `onto`.
+    fn rms_norm_dx_onto(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        dy: FloatTensor<Self>,
+        eps: f64,
+        onto: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        Self::float_add(onto, Self::rms_norm_dx(x, weight, dy, eps))
+    }
+
+    /// `x` as it is, and its norm: together, because their gradients meet.
+    fn rms_norm_beside(x: FloatTensor<Self>, weight: FloatTensor<Self>, eps: f64) -> Several<Self> {
+        let y = Self::rms_norm_forward(x.clone(), weight, eps);
+        Several(vec![x, y])
     }
 }
 

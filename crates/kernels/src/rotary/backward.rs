@@ -1,4 +1,4 @@
-//! The gradient of turning pairs: turning back. Nothing but the angles is kept.
+//! The gradients of turning pairs: turning back. Nothing but the angles is kept.
 
 use burn::backend::Autodiff;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
@@ -9,6 +9,7 @@ use burn::backend::tensor::FloatTensor;
 use stratune_runtime::span;
 
 use super::reference::RotaryOps;
+use crate::several::{Outputs, Several, untracked};
 
 #[derive(Debug)]
 struct Rotate;
@@ -26,12 +27,51 @@ impl<B: RotaryOps> Backward<B, 1> for Rotate {
     }
 }
 
+#[derive(Debug)]
+struct RotateBeside;
+
+impl<B: RotaryOps> Backward<B, 3> for RotateBeside {
+    type State = (Outputs<B>, FloatTensor<B>, FloatTensor<B>);
+
+    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let _span = span("rotary, backward");
+        let (outputs, cos, sin) = ops.state;
+        let Ok([dq, dk, dv]) = <[_; 3]>::try_from(outputs.gradients(grads.consume::<B>(&ops.node))) else { return };
+        let Several(gradients) = B::rotate_beside_back(dq, dk, dv, cos, sin);
+        for (node, gradient) in ops.parents.into_iter().zip(gradients) {
+            if let Some(node) = node {
+                grads.register::<B>(node.id, gradient);
+            }
+        }
+    }
+}
+
 impl<B: RotaryOps, C: CheckpointStrategy> RotaryOps for Autodiff<B, C> {
     fn rotate(x: FloatTensor<Self>, cos: FloatTensor<Self>, sin: FloatTensor<Self>) -> FloatTensor<Self> {
         let (cos, sin) = (cos.into_primitive(), sin.into_primitive());
         match Rotate.prepare::<C>([x.node()]).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish((cos.clone(), sin.clone()), B::rotate(x.into_primitive(), cos, sin)),
             OpsKind::UnTracked(prep) => prep.finish(B::rotate(x.into_primitive(), cos, sin)),
+        }
+    }
+
+    fn rotate_beside(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        cos: FloatTensor<Self>,
+        sin: FloatTensor<Self>,
+    ) -> Several<Self> {
+        let (cos, sin) = (cos.into_primitive(), sin.into_primitive());
+        let prepared = RotateBeside.prepare::<C>([q.node(), k.node(), v.node()]).compute_bound().stateful();
+        let [q, k, v] = [q, k, v].map(|t| t.into_primitive());
+        let turned = B::rotate_beside(q, k, v, cos.clone(), sin.clone());
+        match prepared {
+            OpsKind::Tracked(prep) => {
+                let (outputs, first) = (Outputs::new(&turned), turned.0[0].clone());
+                outputs.clone().on_graph(prep.finish((outputs, cos, sin), first), turned)
+            }
+            OpsKind::UnTracked(_) => untracked(turned),
         }
     }
 }

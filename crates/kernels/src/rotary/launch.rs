@@ -8,45 +8,135 @@ use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::reference::{self, RotaryOps};
+use crate::several::{Several, covering, rooms};
 use crate::shader::{Bound, INVOCATIONS, Shader, grid, room, strides, suit};
 
 impl RotaryOps for CubeBackend {
     fn rotate(x: FloatTensor<Self>, cos: FloatTensor<Self>, sin: FloatTensor<Self>) -> FloatTensor<Self> {
         match suit([&x, &cos, &sin]) {
-            true => turned(x, cos, sin, 1.0),
+            true => alone(x, cos, sin, 1.0),
             false => reference::rotate::<Self>(x, cos, sin),
         }
     }
 
     fn rotate_back(dy: FloatTensor<Self>, cos: FloatTensor<Self>, sin: FloatTensor<Self>) -> FloatTensor<Self> {
         match suit([&dy, &cos, &sin]) {
-            true => turned(dy, cos, sin, -1.0),
+            true => alone(dy, cos, sin, -1.0),
             false => reference::rotate::<Self>(dy, cos, Self::float_neg(sin)),
         }
     }
+
+    fn rotate_beside(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        cos: FloatTensor<Self>,
+        sin: FloatTensor<Self>,
+    ) -> Several<Self> {
+        let turned = together(&[&q, &k], 2, &cos, &sin, 1.0);
+        let turned = turned.unwrap_or_else(|| [q, k].map(|x| Self::rotate(x, cos.clone(), sin.clone())).into());
+        Several(turned.into_iter().chain([v]).collect())
+    }
+
+    fn rotate_beside_back(
+        dq: FloatTensor<Self>,
+        dk: FloatTensor<Self>,
+        dv: FloatTensor<Self>,
+        cos: FloatTensor<Self>,
+        sin: FloatTensor<Self>,
+    ) -> Several<Self> {
+        let back = together(&[&dq, &dk, &dv], 2, &cos, &sin, -1.0);
+        Several(back.unwrap_or_else(|| {
+            let [dq, dk] = [dq, dk].map(|dy| Self::rotate_back(dy, cos.clone(), sin.clone()));
+            vec![dq, dk, dv]
+        }))
+    }
 }
 
-fn turned(x: CubeTensor, cos: CubeTensor, sin: CubeTensor, sign: f32) -> CubeTensor {
-    let [cos, sin] = [cos, sin].map(into_contiguous);
+/// `[batch, heads, seq, width]` with the heads of a position side by side, or the other way round.
+fn heads_last(x: CubeTensor) -> CubeTensor {
+    CubeBackend::float_swap_dims(x, 1, 2)
+}
+
+fn alone(x: CubeTensor, cos: CubeTensor, sin: CubeTensor, sign: f32) -> CubeTensor {
     let (x, strides) = strides(x);
-    let [batch, heads, seq, head_dim] = [0, 1, 2, 3].map(|side| x.shape()[side]);
-    let y = room(&x, [batch, seq, heads, head_dim]);
-    let half = (head_dim / 2) as u32;
-    let fours = strides.iter().chain([&half]).all(|numbers| numbers.is_multiple_of(4));
-    let (part, count) = if fours { ("vec4<f32>", 4) } else { ("f32", 1) };
-    let pairs = (x.shape().num_elements() / 2) as u32 / count;
+    let [batch, heads, seq, width] = [0, 1, 2, 3].map(|side| x.shape()[side]);
+    let y = room(&x, [batch, seq, heads, width]);
+    turn(&x, &y, &[Part { heads, strides, from: 0, to: 0, turns: true }], [batch, seq, width], [&cos, &sin], sign);
+    heads_last(y)
+}
+
+/// Tensors that lie in one memory, heads side by side: the first `turns` of them turned, the others as they are, in
+/// another memory; all in one dispatch.
+fn together(x: &[&CubeTensor], turns: usize, cos: &CubeTensor, sin: &CubeTensor, sign: f32) -> Option<Vec<CubeTensor>> {
+    if !x.iter().all(|x| suit([x])) || !suit([cos, sin]) {
+        return None;
+    }
+    let lying: Vec<CubeTensor> = x.iter().map(|x| heads_last((*x).clone())).collect();
+    let (whole, begins) = covering(&lying.iter().collect::<Vec<_>>())?;
+    let shapes: Vec<[usize; 4]> = lying.iter().map(|x| [0, 1, 2, 3].map(|side| x.shape()[side])).collect();
+    let [batch, seq, _, width] = *shapes.first()?;
+    if shapes.iter().any(|[b, s, _, w]| [*b, *s, *w] != [batch, seq, width]) {
+        return None;
+    }
+    let outputs = rooms(&whole, &shapes);
+    let (y, ends) = covering(&outputs.iter().collect::<Vec<_>>())?;
+    let part = |i: usize| {
+        let heads = shapes[i][2];
+        let strides = [seq * heads * width, width, heads * width].map(|stride| stride as u32);
+        Part { heads, strides, from: (begins[i] / 4) as u32, to: (ends[i] / 4) as u32, turns: i < turns }
+    };
+    let parts: Vec<Part> = (0..x.len()).map(part).collect();
+    turn(&whole, &y, &parts, [batch, seq, width], [cos, sin], sign);
+    Some(outputs.into_iter().map(heads_last).collect())
+}
+
+/// A tensor within the one that is bound; numbers are counted.
+struct Part {
+    heads: usize,
+    /// Between rows of the batch, heads and positions.
+    strides: [u32; 3],
+    from: u32,
+    to: u32,
+    turns: bool,
+}
+
+fn turn(
+    x: &CubeTensor,
+    y: &CubeTensor,
+    parts: &[Part],
+    [batch, seq, width]: [usize; 3],
+    angles: [&CubeTensor; 2],
+    sign: f32,
+) {
+    let [cos, sin] = angles.map(|angles| into_contiguous(angles.clone()));
+    let half = (width / 2) as u32;
+    let counted = parts.iter().flat_map(|part| part.strides.into_iter().chain([part.from, part.to, half]));
+    let fours = counted.clone().all(|numbers| numbers.is_multiple_of(4));
+    let (of, count) = if fours { ("vec4<f32>", 4) } else { ("f32", 1) };
     let each_row = u32::from(cos.shape()[0] > 1);
-    let size = [pairs, heads as u32, seq as u32, half / count];
-    let [row, head, position] = strides.map(|stride| stride / count);
-    Shader::new("rotary", include_str!("../../../../shaders/rotary.wgsl")).with("part", part).launch(
-        &[Bound::In(&x), Bound::In(&cos), Bound::In(&sin), Bound::Out(&y)],
-        &[size, [row, head, position, each_row], [sign.to_bits(), 0, 0, 0]].concat(),
-        grid(pairs.div_ceil(INVOCATIONS)),
-    );
-    CubeBackend::float_swap_dims(y, 1, 2)
+    let mut first = 0;
+    let mut of_parts = Vec::new();
+    for Part { heads, strides, from, to, turns } in parts {
+        let [row, head, position] = strides.map(|stride| stride / count);
+        of_parts.extend([first, *heads as u32, u32::from(*turns), 0, row, head, position, 0]);
+        of_parts.extend([from / count, to / count, 0, 0]);
+        first += (batch * seq * heads) as u32 * (half / count);
+    }
+    let mut numbers = vec![first, seq as u32, half / count, each_row, sign.to_bits(), 0, 0, 0];
+    numbers.extend(of_parts);
+    Shader::new("rotary", include_str!("../../../../shaders/rotary.wgsl"))
+        .with("of", of)
+        .with("parts", parts.len())
+        .launch(
+            &[Bound::In(x), Bound::In(&cos), Bound::In(&sin), Bound::Out(y)],
+            &numbers,
+            grid(first.div_ceil(INVOCATIONS)),
+        );
 }
 
 #[cfg(all(test, feature = "wgpu"))]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
     use crate::testing::{assert_close, numbers, of_values, on_device, wgpu};
@@ -75,6 +165,34 @@ mod tests {
                     assert_close(back, x, 1e-6, 1.0, "and back");
                 }
             }
+        }
+    }
+
+    /// Queries, keys and values in one memory, forth and back in one dispatch each, as each by itself; values stay.
+    #[test]
+    fn together_as_each_by_itself() {
+        let Some(device) = wgpu() else { return };
+        for [batch, heads, kv_heads, seq, width] in
+            [[1, 1, 1, 1, 2], [2, 3, 1, 5, 8], [3, 4, 2, 17, 10], [1, 9, 3, 65, 64]]
+        {
+            let like = on_device([1, 1, seq, width / 2], 1, 1.0, &device);
+            let (cos, sin) = (like.clone(), on_device([1, 1, seq, width / 2], 2, 1.0, &device));
+            let shapes = [heads, kv_heads, kv_heads].map(|heads| [batch, seq, heads, width]);
+            let apart = [3, 4, 5].map(|seed| seed as u32);
+            let apart: Vec<CubeTensor> =
+                shapes.iter().zip(apart).map(|(shape, seed)| on_device(*shape, seed, 2.0, &device)).collect();
+            let beside = crate::several::laid(apart.clone(), 1);
+            let [q, k, v] = [0, 1, 2].map(|i: usize| heads_last(beside[i].clone()));
+            let each = |sign: f32| [&q, &k].map(|x| alone(x.clone(), cos.clone(), sin.clone(), sign));
+            for (sign, x) in [(1.0, vec![&q, &k]), (-1.0, vec![&q, &k, &v])] {
+                let got = together(&x, 2, &cos, &sin, sign).expect("they lie in one memory");
+                let want = each(sign).into_iter().chain([v.clone()]);
+                for (i, (got, want)) in got.into_iter().zip(want).enumerate() {
+                    assert_close(got, want, 1e-7, 1.0, &format!("{i} of {heads} and {kv_heads} heads, {sign}"));
+                }
+            }
+            let apart: Vec<CubeTensor> = apart.into_iter().map(heads_last).collect();
+            assert!(together(&[&apart[0], &apart[1]], 2, &cos, &sin, 1.0).is_none());
         }
     }
 }

@@ -100,6 +100,19 @@ impl Angles {
         let [x, cos, sin] = [x, self.cos.clone(), self.sin.clone()].map(Tensor::into_dispatch);
         Tensor::from_dispatch(<Dispatch as RotaryOps>::rotate(x, cos, sin))
     }
+
+    /// Queries and keys turned, and values as they are: together, because the gradients of all three are made at once.
+    ///
+    /// # Shapes
+    /// - `q`: `[batch, heads, seq, head_dim]`, `k`, `v`: `[batch, kv_heads, seq, head_dim]`, as are the outputs
+    pub fn turn_beside(&self, q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> [Tensor<4>; 3] {
+        let _span = span("rotary, forward");
+        let [q, k, v] = [q, k, v].map(Tensor::into_dispatch);
+        let [cos, sin] = [self.cos.clone(), self.sin.clone()].map(Tensor::into_dispatch);
+        let mut turned = <Dispatch as RotaryOps>::rotate_beside(q, k, v, cos, sin).0.into_iter();
+        #[allow(clippy::expect_used)] // One of each.
+        std::array::from_fn(|_| Tensor::from_dispatch(turned.next().expect("an output for each input")))
+    }
 }
 
 impl RotaryScaling {

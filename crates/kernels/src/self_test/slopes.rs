@@ -5,7 +5,10 @@ use stratune_runtime::read_f32;
 
 use super::Fault;
 use super::host::{slope_of, two_texts, wave};
-use crate::{Matrix, Packed, PackedDtype, Rotary, Sight, causal_attention, linear, low_rank_linear, rms_norm, swiglu};
+use crate::{
+    Factors, Layer, Matrix, Packed, PackedDtype, Rotary, Sight, causal_attention, layers, linear, rms_norm,
+    rms_norm_beside, swiglu,
+};
 
 /// The gradients of what a block is made of along one direction, beside the slope between two values. The
 /// step of 1e-2 leaves 1e-3 of third order and of rounding; a wrong gradient is off by the values themselves.
@@ -22,20 +25,29 @@ pub async fn gradients_are_slopes(device: &Device) -> Result<(), Fault> {
             let values = wave(12 * 12, 0.3);
             linear(x.clone(), Matrix::Packed(Packed::new(&values, [12, 12], PackedDtype::Int4, &x.device().inner())))
         }),
-        ("low_rank_linear", |x| {
+        ("layers with low-rank updates", |x| {
             let device = x.device().inner();
             let of = |sides: [usize; 2], step| {
                 Tensor::<2>::from_data(TensorData::new(wave(sides[0] * sides[1], step), sides), &device)
             };
-            low_rank_linear(x, of([12, 12], 0.3), of([4, 12], 0.7), of([12, 4], 1.1), 0.5)
+            let layer = |step: f32| {
+                let update = Factors { a: of([4, 12], step + 0.4), b: of([12, 4], step + 0.8), scale: 0.5 };
+                Layer { weight: of([12, 12], step).into(), update: Some(update) }
+            };
+            let [one, other, third] = layers(x.clone(), [0.3, 0.5, 0.9].map(layer), None);
+            let [onto] = layers(one * other + third, [layer(0.2)], Some(x));
+            onto
         }),
         ("rotary", |x| {
             let angles = Rotary::new(4, 9, 100.0, None, &x.device().inner()).angles_after(0, 9);
-            angles.turn(x.reshape([1, 9, 3, 4]).swap_dims(1, 2)).swap_dims(1, 2).reshape(SHAPE)
+            let heads = |t: Tensor<3>| t.reshape([1, 9, 3, 4]).swap_dims(1, 2);
+            let [q, k, v] = angles.turn_beside(heads(x.clone()), heads(x.clone().flip([1])), heads(x.flip([2])));
+            (angles.turn(q) * k + v).swap_dims(1, 2).reshape(SHAPE)
         }),
         ("rms_norm", |x| {
             let weight = Tensor::from_data(TensorData::new(wave(12, 0.9), [12]), &x.device().inner());
-            rms_norm(x, weight, 1e-5)
+            let (past, normed) = rms_norm_beside(x, weight.clone(), 1e-5);
+            rms_norm(past * normed.clone(), weight, 1e-5) + normed
         }),
         ("swiglu", |x| swiglu(x.clone(), x.flip([1]))),
         ("causal_attention", |x| {

@@ -1,15 +1,19 @@
 //! Joining and splitting where shaders run: parts of one memory are bound as they lie, and nothing is copied.
 
-use burn::backend::TensorMetadata;
+use burn::backend::ops::{FloatTensorOps, IntTensorOps};
 use burn::backend::tensor::FloatTensor;
-use burn::tensor::Shape;
+use burn::backend::{DType, TensorMetadata};
+use burn::tensor::{Shape, Slice};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::cubecl::server::Handle;
+use burn_cubecl::kernel::into_contiguous;
+use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
+use burn_cubecl::ops::reshape;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::reference::{self, SeveralOps};
-use super::{Several, places};
-use crate::shader::suit;
+use super::{STEP, Several, places};
+use crate::shader::{room, suit};
 
 /// Bytes of a number.
 const BYTES: u64 = 4;
@@ -44,23 +48,90 @@ fn flat(like: &CubeTensor, handle: Handle, count: usize) -> CubeTensor {
     CubeTensor::new_contiguous(like.client.clone(), like.device.clone(), Shape::from([count]), handle, like.dtype)
 }
 
-/// The one tensor of which these are the [views], if they are.
-fn side_by_side(parts: &[CubeTensor]) -> Option<CubeTensor> {
-    let first = parts.first()?;
-    let counts: Vec<usize> = parts.iter().map(|part| part.shape().num_elements()).collect();
-    let (starts, total) = places(&counts);
+/// Room for outputs of these shapes, where `like` is: in one memory, if one binding takes it.
+pub fn rooms<const D: usize>(like: &CubeTensor, shapes: &[[usize; D]]) -> Vec<CubeTensor> {
+    let counts: Vec<usize> = shapes.iter().map(|shape| shape.iter().product()).collect();
+    let (_, total) = places(&counts);
+    if shapes.len() == 1 || total as u64 * BYTES > like.client.properties().memory.max_page_size {
+        return shapes.iter().map(|shape| room(like, *shape)).collect();
+    }
+    let Several(parts) = views(&room(like, [total]), &counts);
+    parts.into_iter().zip(shapes).map(|(part, shape)| reshape(part, Shape::from(*shape))).collect()
+}
+
+/// The same for a number that is known.
+pub fn rooms_of<const D: usize, const N: usize>(like: &CubeTensor, shapes: [[usize; D]; N]) -> [CubeTensor; N] {
+    let mut rooms = rooms(like, &shapes).into_iter();
+    #[allow(clippy::expect_used)] // One of each.
+    std::array::from_fn(|_| rooms.next().expect("a room for each shape"))
+}
+
+/// One tensor that has all of these within it, and where in it each begins, in bytes; if they lie in one memory, each with
+/// its numbers in order.
+pub fn covering(parts: &[&CubeTensor]) -> Option<(CubeTensor, Vec<u64>)> {
+    let first = *parts.first()?;
     let memory = |part: &CubeTensor| part.handle.clone().binding().memory.id();
     let begin = |part: &CubeTensor| part.handle.offset_start.unwrap_or(0);
-    let lies = |(part, start): (&CubeTensor, &usize)| {
-        memory(part) == memory(first) && begin(part) == begin(first) + *start as u64 * BYTES
-    };
-    let whole = parts.iter().all(|part| suit([part]) && part.is_contiguous());
-    if !whole || !parts.iter().zip(&starts).all(lies) {
+    let end = |part: &CubeTensor| begin(part) + part.shape().num_elements() as u64 * BYTES;
+    let alike =
+        |part: &&CubeTensor| memory(part) == memory(first) && part.is_contiguous() && part.dtype.size() as u64 == BYTES;
+    if !parts.iter().all(alike) {
         return None;
     }
+    let start = parts.iter().map(|part| begin(part)).min()?;
+    let stop = parts.iter().map(|part| end(part)).max()?;
     let mut handle = first.handle.clone();
-    handle.offset_end = Some(handle.size().checked_sub(begin(first) + total as u64 * BYTES)?);
-    Some(flat(first, handle, total))
+    handle.offset_start = Some(start);
+    handle.offset_end = Some(handle.size().checked_sub(stop)?);
+    let covering = flat(first, handle, ((stop - start) / BYTES) as usize);
+    Some((covering, parts.iter().map(|part| begin(part) - start).collect()))
+}
+
+/// The same tensors, of floats or of words, copied into one memory where each begins at a multiple of `step` of its numbers;
+/// as they are if one binding does not take them.
+pub fn laid(parts: Vec<CubeTensor>, step: usize) -> Vec<CubeTensor> {
+    let step = lcm(step.max(1), STEP);
+    let mut total = 0;
+    let mut starts = Vec::new();
+    for part in &parts {
+        starts.push(total);
+        total = (total + part.shape().num_elements()).next_multiple_of(step);
+    }
+    let Some(first) = parts.first().filter(|_| parts.len() > 1).cloned() else { return parts };
+    let alike = parts.iter().all(|part| part.dtype == first.dtype);
+    if !alike || total as u64 * BYTES > first.client.properties().memory.max_page_size {
+        return parts;
+    }
+    let (client, device) = (first.client.clone(), first.device.clone());
+    let mut whole = empty_device_contiguous_dtype(client, device, Shape::from([total]), first.dtype);
+    for (part, start) in parts.iter().zip(&starts) {
+        let count = part.shape().num_elements();
+        let flat = reshape(into_contiguous(part.clone()), Shape::from([count]));
+        let place = [Slice::from(*start..*start + count)];
+        whole = match first.dtype {
+            DType::F32 => CubeBackend::float_slice_assign(whole, &place, flat),
+            _ => CubeBackend::int_slice_assign(whole, &place, flat),
+        };
+    }
+    let view = |(part, start): (&CubeTensor, usize)| {
+        let count = part.shape().num_elements();
+        reshape(within(&whole, start as u64, count, (total - start - count) as u64), part.shape())
+    };
+    parts.iter().zip(starts).map(view).collect()
+}
+
+/// The least number of which both are divisors.
+fn lcm(a: usize, b: usize) -> usize {
+    (1..=b).map(|times| times * a).find(|multiple| multiple.is_multiple_of(b)).unwrap_or(a * b)
+}
+
+/// The one tensor of which these are the [views], if they are.
+fn side_by_side(parts: &[CubeTensor]) -> Option<CubeTensor> {
+    let counts: Vec<usize> = parts.iter().map(|part| part.shape().num_elements()).collect();
+    let (starts, _) = places(&counts);
+    let (whole, begins) = covering(&parts.iter().collect::<Vec<_>>())?;
+    let lie = begins.iter().zip(starts).all(|(begin, start)| *begin == start as u64 * BYTES);
+    (lie && suit([&whole])).then_some(whole)
 }
 
 #[cfg(all(test, feature = "wgpu"))]

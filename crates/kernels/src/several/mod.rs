@@ -4,6 +4,7 @@
 mod flex;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 mod launch;
+mod outputs;
 mod reference;
 
 use burn::backend::tensor::FloatTensor;
@@ -13,7 +14,8 @@ use burn::backend::{
 use burn::tensor::Tensor;
 
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
-pub(crate) use launch::views;
+pub(crate) use launch::{covering, laid, rooms, rooms_of, views};
+pub(crate) use outputs::{Outputs, untracked};
 pub(crate) use reference::SeveralOps;
 
 /// Each begins at a multiple of so many numbers: 256 bytes, where every adapter lets a binding begin.

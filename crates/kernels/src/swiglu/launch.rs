@@ -7,6 +7,7 @@ use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::reference::{self, SwigluOps};
+use crate::several::rooms_of;
 use crate::shader::{Bound, INVOCATIONS, Shader, grid, room, suit};
 
 /// Vectors of four in tensors that the shaders can take.
@@ -35,7 +36,9 @@ impl SwigluOps for CubeBackend {
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         let Some(vectors) = vectors([&gate, &up, &dy]) else { return reference::backward::<Self>(gate, up, dy) };
         let [gate, up, dy] = [gate, up, dy].map(into_contiguous);
-        let (d_gate, d_up) = (room(&gate, gate.shape()), room(&gate, gate.shape()));
+        // Side by side, because the layers that made gate and up read both.
+        let shape = [0, 1, 2].map(|side: usize| gate.shape()[side]);
+        let [d_gate, d_up] = rooms_of(&gate, [shape; 2]);
         Shader::new("swiglu_backward", include_str!("../../../../shaders/swiglu_backward.wgsl")).launch(
             &[Bound::In(&gate), Bound::In(&up), Bound::In(&dy), Bound::Out(&d_gate), Bound::Out(&d_up)],
             &[vectors],

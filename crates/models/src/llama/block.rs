@@ -1,6 +1,7 @@
 //! One block of the residual stream.
 
 use burn::tensor::Tensor;
+use stratune_kernels::{Matrix, lay_together};
 use stratune_peft::{Bottleneck, Delta, Linear, Parameters, Pass, Place, Shared, Visitor, count_trainable};
 use stratune_protocol::Target;
 
@@ -25,12 +26,28 @@ impl Block {
     /// # Shapes
     /// - `x`, output: `[batch, seq, hidden]`
     pub fn forward(&self, x: Tensor<3>, at: &Positions, cache: Option<&mut KvCache>, pass: &Pass) -> Tensor<3> {
-        let attended = self.self_attn.forward(self.input_layernorm.forward(x.clone(), pass), at, cache, pass);
-        let x = x + self.adapted(Place::AfterAttention, attended, pass);
-        let inner = self.post_attention_layernorm.forward(x.clone(), pass);
-        let fed = self.mlp.forward(inner.clone(), pass);
-        let fed = self.at(Place::BesideMlp).fold(fed, |fed, adapter| fed + adapter.forward(inner.clone(), pass));
-        x + self.adapted(Place::AfterMlp, fed, pass)
+        let (x, inner) = self.input_layernorm.beside(x, pass);
+        let x = self.added(Place::AfterAttention, x, pass, |onto| self.self_attn.forward(inner, onto, at, cache, pass));
+        let (x, inner) = self.post_attention_layernorm.beside(x, pass);
+        self.added(Place::AfterMlp, x, pass, |onto| {
+            let fed = self.mlp.forward(&inner, onto, pass);
+            self.at(Place::BesideMlp).fold(fed, |fed, adapter| fed + adapter.forward(inner.clone(), pass))
+        })
+    }
+
+    /// `x` and a part of the block, which adds itself to it unless networks come after it.
+    fn added(
+        &self,
+        place: Place,
+        x: Tensor<3>,
+        pass: &Pass,
+        part: impl FnOnce(Option<Tensor<3>>) -> Tensor<3>,
+    ) -> Tensor<3> {
+        if self.at(place).next().is_none() {
+            return part(Some(x));
+        }
+        let h = part(None);
+        x + self.at(place).fold(h, |h, adapter| h.clone() + adapter.forward(h, pass))
     }
 
     /// Whether anything in it trains, or reads something of `shared` that does.
@@ -43,6 +60,38 @@ impl Block {
         steered || count_trainable(&mut block) > 0
     }
 
+    /// Puts the weights that read the same input where one dispatch can read all of them.
+    pub fn lay_together(&mut self) {
+        self.self_attn.lay_together();
+        self.mlp.lay_together();
+        // Where they were is not to be held until those of the next block are there too.
+        self.self_attn.q_proj.weight.device().memory_cleanup();
+    }
+
+    /// Puts the factors of low-rank updates where one dispatch can read those of several layers. The optimiser leaves them
+    /// so.
+    pub fn lay_factors(&mut self) {
+        let mut factors = Vec::new();
+        self.each_factor(|factor| factors.push(factor.clone().into()));
+        let mut laid = lay_together(factors).into_iter();
+        self.each_factor(|factor| {
+            if let Some(Matrix::Floats(value)) = laid.next() {
+                *factor = value;
+            }
+        });
+    }
+
+    fn each_factor(&mut self, mut visit: impl FnMut(&mut Tensor<2>)) {
+        for target in Target::ALL {
+            for delta in &mut self.linear_mut(target).deltas {
+                if let Delta::Lora(lora) = delta {
+                    visit(&mut lora.a.value);
+                    visit(&mut lora.b.value);
+                }
+            }
+        }
+    }
+
     /// Its two norms.
     pub fn norms_mut(&mut self) -> [&mut RmsNorm; 2] {
         [&mut self.input_layernorm, &mut self.post_attention_layernorm]
@@ -50,11 +99,6 @@ impl Block {
 
     fn at(&self, place: Place) -> impl Iterator<Item = &Bottleneck> {
         self.adapters.iter().filter(move |adapter| adapter.place == place)
-    }
-
-    /// `h` and what the networks after it add.
-    fn adapted(&self, place: Place, h: Tensor<3>, pass: &Pass) -> Tensor<3> {
-        self.at(place).fold(h, |h, adapter| h.clone() + adapter.forward(h, pass))
     }
 
     /// The linear layer that a target names.

@@ -39,6 +39,7 @@ impl Llama {
                 Enters::Whole => self.train_all().map_err(|problem| problem.at(format!("method {}", method.kind)))?,
             }
         }
+        self.layers.iter_mut().for_each(Block::lay_factors);
         Ok(())
     }
 
@@ -81,6 +82,7 @@ impl Llama {
                 for target in Target::ALL {
                     block.linear_mut(target).weight.pack(base_bits(bits)).await?;
                 }
+                block.lay_together();
             }
         }
         if method.kind == MethodKind::Vera {

@@ -246,7 +246,9 @@ impl Llama {
             let input_layernorm = norm(format!("{path}.input_layernorm"))?;
             let post_attention_layernorm = norm(format!("{path}.post_attention_layernorm"))?;
             let adapters = Vec::new();
-            layers.push(Block { input_layernorm, self_attn, post_attention_layernorm, mlp, adapters });
+            let mut block = Block { input_layernorm, self_attn, post_attention_layernorm, mlp, adapters };
+            block.lay_together();
+            layers.push(block);
         }
         let norm = norm("model.norm".to_string())?;
         let scaling = config.rotary_scaling();

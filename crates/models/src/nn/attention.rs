@@ -24,19 +24,27 @@ pub struct Attention {
 }
 
 impl Attention {
+    /// The output, added to `onto`, if that is given.
+    ///
     /// # Shapes
-    /// - `x`, output: `[batch, seq, hidden]`
-    pub fn forward(&self, x: Tensor<3>, at: &Positions, cache: Option<&mut KvCache>, pass: &Pass) -> Tensor<3> {
+    /// - `x`, `onto`, output: `[batch, seq, hidden]`
+    pub fn forward(
+        &self,
+        x: Tensor<3>,
+        onto: Option<Tensor<3>>,
+        at: &Positions,
+        cache: Option<&mut KvCache>,
+        pass: &Pass,
+    ) -> Tensor<3> {
         let [batch, seq, _] = x.dims();
         // Positions that the text follows: those of the cache, which has the prefix among them, or the prefix.
         let prefix = self.prefix.as_ref();
         let cached = cache.as_ref().map_or(0, |c| c.len());
         let offset = if cached > 0 { cached } else { prefix.map_or(0, Prefix::length) };
         let standing = at.after(offset);
-        let split = |t: Tensor<3>| self.split(t);
-        let q = standing.angles.turn(split(self.q_proj.forward(x.clone(), pass)));
-        let k = standing.angles.turn(split(self.k_proj.forward(x.clone(), pass)));
-        let v = split(self.v_proj.forward(x.clone(), pass));
+        let projections = Linear::forward_each([&self.q_proj, &self.k_proj, &self.v_proj], &x, pass);
+        let [q, k, v] = projections.map(|t| self.split(t));
+        let [q, k, v] = standing.angles.turn_beside(q, k, v);
         let (k, v) = match prefix.filter(|_| cached == 0) {
             None => (k, v),
             Some(prefix) => {
@@ -63,7 +71,12 @@ impl Attention {
             }
         };
         let width = mixed.dims()[1] * self.head_dim;
-        self.o_proj.forward(mixed.swap_dims(1, 2).reshape([batch, seq, width]), pass)
+        self.o_proj.forward_onto(mixed.swap_dims(1, 2).reshape([batch, seq, width]), onto, pass)
+    }
+
+    /// Puts the weights that read the same input where one dispatch can read all of them.
+    pub fn lay_together(&mut self) {
+        Linear::lay_together([&mut self.q_proj, &mut self.k_proj, &mut self.v_proj]);
     }
 
     /// `[batch, seq, heads · head_dim]` to `[batch, heads, seq, head_dim]`.

@@ -16,12 +16,18 @@ pub struct Mlp {
 }
 
 impl Mlp {
+    /// The output, added to `onto`, if that is given.
+    ///
     /// # Shapes
-    /// - `x`, output: `[batch, seq, hidden]`
-    pub fn forward(&self, x: Tensor<3>, pass: &Pass) -> Tensor<3> {
-        let gate = self.gate_proj.forward(x.clone(), pass);
-        let up = self.up_proj.forward(x, pass);
-        self.down_proj.forward(swiglu(gate, up), pass)
+    /// - `x`, `onto`, output: `[batch, seq, hidden]`
+    pub fn forward(&self, x: &Tensor<3>, onto: Option<Tensor<3>>, pass: &Pass) -> Tensor<3> {
+        let [gate, up] = Linear::forward_each([&self.gate_proj, &self.up_proj], x, pass);
+        self.down_proj.forward_onto(swiglu(gate, up), onto, pass)
+    }
+
+    /// Puts the weights that read the same input where one dispatch can read both.
+    pub fn lay_together(&mut self) {
+        Linear::lay_together([&mut self.gate_proj, &mut self.up_proj]);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Root-mean-square normalisation with its weight.
 
 use burn::tensor::Tensor;
-use stratune_kernels::rms_norm;
+use stratune_kernels::{rms_norm, rms_norm_beside};
 use stratune_peft::{Param, Parameters, Pass, Visitor};
 
 /// Root-mean-square normalisation.
@@ -24,12 +24,23 @@ impl RmsNorm {
     /// # Shapes
     /// - `x`, output: `[batch, seq, hidden]`
     pub fn forward(&self, x: Tensor<3>, pass: &Pass) -> Tensor<3> {
+        rms_norm(x, self.gain(pass), self.eps)
+    }
+
+    /// What goes past it, `x` as it is, and its output: one for a residual stream and what is added to it.
+    ///
+    /// # Shapes
+    /// - `x`, outputs: `[batch, seq, hidden]`
+    pub fn beside(&self, x: Tensor<3>, pass: &Pass) -> (Tensor<3>, Tensor<3>) {
+        rms_norm_beside(x, self.gain(pass), self.eps)
+    }
+
+    fn gain(&self, pass: &Pass) -> Tensor<1> {
         let weight = self.weight.value.clone();
-        let weight = match &self.tuned {
+        match &self.tuned {
             None => weight,
             Some(tuned) => pass.damp(weight, tuned.value.clone()),
-        };
-        rms_norm(x, weight, self.eps)
+        }
     }
 
     /// Puts the tuned gain in the place of the gain.
