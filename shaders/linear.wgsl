@@ -10,8 +10,9 @@
 //   2  out   rows × columns, written whole, never read
 //   then those of the addend
 //   then, if something is added to out, onto: rows × columns
+//   then, if the operands lie in two memories, the other lhs and the other rhs
 //   then the products; those that are summed have the same rows and columns, and a scale of 1
-// Each binding has the operands of all products, each at its own place. All matrices but a packed rhs are contiguous,
+// Each binding has operands of several products, each at its own place. All matrices but a packed rhs are contiguous,
 // row-major f32, read and written four at a time, and the last dimension of each is a multiple of 4. Nothing else is asked
 // of the sizes, which are at least 1: beyond the edge the last rows and columns are read and nothing is written, and a step
 // beyond the depth adds nothing to finite numbers.
@@ -40,6 +41,9 @@ struct Product {
     first: u32,
     scale: f32,
     added_scale: f32,
+    // 1 if they are in the other memory.
+    other_lhs: u32,
+    other_rhs: u32,
 }
 
 const LHS_DEPTH_LAST = {{ lhs_depth_last }};
@@ -50,6 +54,8 @@ const SUMMED = {{ summed }};
 @group(0) @binding(0) var<storage, {{ input_access }}> lhs: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> out: array<vec4<f32>>;
 @group(0) @binding({{ onto_binding }}) var<storage, {{ input_access }}> onto: array<vec4<f32>>; // $onto
+@group(0) @binding({{ other_lhs_binding }}) var<storage, {{ input_access }}> other_lhs: array<vec4<f32>>; // $other
+@group(0) @binding({{ other_rhs_binding }}) var<storage, {{ input_access }}> other_rhs: array<vec4<f32>>; // $other
 @group(0) @binding({{ products_binding }}) var<storage, read> products: array<Product, {{ products }}>;
 
 // The product whose out the workgroup of this number makes, or the first of those that are summed, and the one after the last
@@ -85,17 +91,24 @@ fn lhs_goes(p: Product, d: u32) -> vec4<u32> {
     return min(d + LINES, vec4<u32>(p.depth - 1u)) * (p.rows / 4u);
 }
 
+fn lhs_lines(p: Product, at: vec4<u32>) -> mat4x4<f32> {
+    if p.other_lhs == 1u { // $other
+        return mat4x4<f32>(other_lhs[at.x], other_lhs[at.y], other_lhs[at.z], other_lhs[at.w]); // $other
+    } // $other
+    return mat4x4<f32>(lhs[at.x], lhs[at.y], lhs[at.z], lhs[at.w]);
+}
+
 // The block there: four rows, and four steps from d on, which is a multiple of 4 below the depth.
-fn lhs_at(at: vec4<u32>, d: u32, depth: u32) -> mat4x4<f32> {
-    let lines = mat4x4<f32>(lhs[at.x], lhs[at.y], lhs[at.z], lhs[at.w]);
+fn lhs_at(p: Product, at: vec4<u32>, d: u32) -> mat4x4<f32> {
+    let lines = lhs_lines(p, at);
     if LHS_DEPTH_LAST {
         return lines;
     }
     return transpose(mat4x4<f32>(
         lines[0],
-        select(vec4<f32>(), lines[1], d + 1u < depth),
-        select(vec4<f32>(), lines[2], d + 2u < depth),
-        select(vec4<f32>(), lines[3], d + 3u < depth),
+        select(vec4<f32>(), lines[1], d + 1u < p.depth),
+        select(vec4<f32>(), lines[2], d + 2u < p.depth),
+        select(vec4<f32>(), lines[3], d + 3u < p.depth),
     ));
 }
 
@@ -112,8 +125,14 @@ fn rhs_goes(p: Product, d: u32) -> vec4<u32> {
     }
     return min(d + LINES, vec4<u32>(p.depth - 1u)) * fours_of_line(p.columns);
 }
-fn rhs_at(at: vec4<u32>) -> mat4x4<f32> {
-    let lines = mat4x4<f32>(stored_four(at.x), stored_four(at.y), stored_four(at.z), stored_four(at.w));
+fn rhs_lines(p: Product, at: vec4<u32>) -> mat4x4<f32> {
+    if p.other_rhs == 1u { // $other
+        return mat4x4<f32>(other_rhs[at.x], other_rhs[at.y], other_rhs[at.z], other_rhs[at.w]); // $other
+    } // $other
+    return mat4x4<f32>(stored_four(at.x), stored_four(at.y), stored_four(at.z), stored_four(at.w));
+}
+fn rhs_at(p: Product, at: vec4<u32>) -> mat4x4<f32> {
+    let lines = rhs_lines(p, at);
     if RHS_DEPTH_LAST {
         return transpose(lines);
     }
@@ -121,10 +140,10 @@ fn rhs_at(at: vec4<u32>) -> mat4x4<f32> {
 }
 
 fn lhs_block(p: Product, row: u32, d: u32) -> mat4x4<f32> {
-    return lhs_at(lhs_stays(p, row) + lhs_goes(p, d), d, p.depth);
+    return lhs_at(p, lhs_stays(p, row) + lhs_goes(p, d), d);
 }
 fn rhs_block(p: Product, column: u32, d: u32) -> mat4x4<f32> {
-    return rhs_at(rhs_stays(p, column) + rhs_goes(p, d));
+    return rhs_at(p, rhs_stays(p, column) + rhs_goes(p, d));
 }
 
 fn store_row(p: Product, row: u32, column: u32, sums: vec4<f32>) {

@@ -32,8 +32,8 @@ fn main(
         for (var d = 0u; d < p.depth; d += 4u) {
             let l_goes = lhs_goes(p, d);
             let r_goes = rhs_goes(p, d);
-            let l$r = lhs_at(l_stays$r + l_goes, d, p.depth);
-            let r$c = rhs_at(r_stays$c + r_goes);
+            let l$r = lhs_at(p, l_stays$r + l_goes, d);
+            let r$c = rhs_at(p, r_stays$c + r_goes);
             sums$r_$c += r$c * l$r;
         }
         sums$r_$c *= p.scale;

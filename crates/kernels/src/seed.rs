@@ -14,7 +14,7 @@ pub trait SeedOps: Backend {
     /// `[1]`; its value means nothing.
     fn backward_seed(y: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self> {
         let (device, dtype) = (burn::backend::TensorMetadata::device(&y), burn::backend::TensorMetadata::dtype(&dy));
-        Self::float_zeros([1].into(), &device, dtype.into())
+        Self::float_empty([1].into(), &device, dtype.into())
     }
 }
 

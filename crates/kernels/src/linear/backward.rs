@@ -72,26 +72,22 @@ impl<B: LinearOps> Backward<B, { 2 + 2 * MOST }> for Layers {
         if let (Some(node), [dy]) = (to_onto, &dy[..]) {
             grads.register::<B>(node.id, dy.clone());
         }
-        if !t.is_empty() {
-            let _span = span("low rank, gradients of the factors");
-            let Several(db) = B::layers_dw(Several(dy.clone()), Several(t), scales.clone());
-            for (node, gradient) in to_b.iter().zip(db) {
-                if let Some(node) = node {
-                    grads.register::<B>(node.id, gradient);
-                }
-            }
-        }
         let dt = if b.is_empty() {
             Vec::new()
         } else {
             let _span = span("low rank, gradients of the factors");
             B::layers_dt(Several(dy.clone()), Several(b)).0
         };
-        if let Some(x) = x {
+        // Each factor's gradient is made of what came back to it and what it was multiplied by.
+        let of_a = x.iter().flat_map(|x| dt.iter().map(|dt| (dt.clone(), x.clone()))).zip(to_a);
+        let of_b = dy.iter().cloned().zip(t).zip(to_b);
+        let (pairs, nodes): (Vec<_>, Vec<_>) = of_a.chain(of_b).unzip();
+        if !pairs.is_empty() {
             let _span = span("low rank, gradients of the factors");
-            let xs = dt.iter().map(|_| x.clone()).collect();
-            let Several(da) = B::layers_dw(Several(dt.clone()), Several(xs), scales.clone());
-            for (node, gradient) in to_a.iter().zip(da) {
+            let scales = scales.iter().cycle().take(pairs.len()).copied().collect();
+            let (back, inputs) = pairs.into_iter().unzip();
+            let Several(gradients) = B::layers_dw(Several(back), Several(inputs), scales);
+            for (node, gradient) in nodes.into_iter().zip(gradients) {
                 if let Some(node) = node {
                     grads.register::<B>(node.id, gradient);
                 }

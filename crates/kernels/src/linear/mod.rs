@@ -2,6 +2,8 @@
 //! updates or without.
 
 mod backward;
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod dispatch;
 #[cfg(feature = "cpu")]
 mod flex;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]

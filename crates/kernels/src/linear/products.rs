@@ -1,13 +1,14 @@
-//! The WGSL kernels of `shaders/linear.wgsl`: when they are taken, and how they are launched.
+//! Products that are wanted together: when the WGSL kernels of `shaders/linear.wgsl` make them, and in how many dispatches.
 
 use burn::backend::TensorMetadata;
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
+use super::dispatch::{Launch, Together};
 use super::weight::Weight;
-use crate::several::{covering, rooms};
-use crate::shader::{Bound, Shader, grid, is_software, reads_words, suit};
+use crate::several::rooms;
+use crate::shader::{is_software, reads_words, suit};
 
 /// Most rows and columns that a workgroup makes.
 const TILE: u32 = 64;
@@ -15,15 +16,8 @@ const TILE: u32 = 64;
 const NARROW: u32 = 32;
 /// Rows and columns of a narrow output that a workgroup makes.
 const NARROW_TILE: u32 = 8;
-/// Invocations of a workgroup where each reads for itself, as `linear_direct.wgsl` has them.
-const DIRECT_INVOCATIONS: u32 = 8;
 /// Below this many rows or columns a product is mostly reading, and most of a workgroup would be idle.
 const LEAST_SIDE: u32 = 8;
-/// Numbers that a shader reads at once, which places are counted in.
-const FOUR: u64 = 4;
-/// Bytes of a number, or of a word.
-const BYTES: u64 = 4;
-
 /// How the operands of a product lie in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Orientation {
@@ -49,9 +43,9 @@ pub enum Reading {
 /// The sides of a product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size {
-    rows: u32,
-    columns: u32,
-    depth: u32,
+    pub rows: u32,
+    pub columns: u32,
+    pub depth: u32,
 }
 
 /// A product, and what it is multiplied by.
@@ -160,7 +154,7 @@ impl Size {
     }
 
     /// What makes squares of the output: workgroups, or invocations where each reads for itself.
-    fn makers(self, reading: Reading) -> u32 {
+    pub fn makers(self, reading: Reading) -> u32 {
         let side = match reading {
             Reading::Tiled => TILE,
             Reading::Split => NARROW_TILE,
@@ -214,9 +208,8 @@ impl Products {
         let shapes: Vec<_> = outputs.iter().map(|size| [size.rows as usize, size.columns as usize]).collect();
         if let Some(together) = Together::of(&each) {
             let outs = rooms(&first.lhs, &shapes);
-            if let Some((out, begins)) = covering(&outs.iter().collect::<Vec<_>>()) {
-                let launch = Launch { orientation, reading, sizes, summed, onto: onto.as_ref() };
-                launch.dispatch(&each, &together, &out, &begins);
+            let launch = Launch { orientation, reading, sizes, summed, onto: onto.as_ref() };
+            if launch.dispatch(&each, &together, &outs) {
                 return outs;
             }
         }
@@ -228,121 +221,6 @@ impl Products {
             return pairs.fold(onto, |sum, (product, size)| one(product, *size, sum).pop()).into_iter().collect();
         }
         pairs.flat_map(|(product, size)| one(product, *size, onto.clone())).collect()
-    }
-}
-
-/// The operands of products in one dispatch: of each kind one tensor that has all of them, and where each begins, in fours of
-/// numbers.
-struct Together {
-    lhs: (CubeTensor, Vec<u32>),
-    rhs: (CubeTensor, Vec<u32>),
-    /// Both sides of the addends.
-    added: Option<[(CubeTensor, Vec<u32>); 2]>,
-}
-
-impl Together {
-    /// If they lie so.
-    fn of(each: &[Product]) -> Option<Self> {
-        let lhs = placed(each.iter().map(|product| &product.lhs), FOUR * BYTES, 1)?;
-        let rhs = match &each.first()?.rhs {
-            Weight::Floats(_) => {
-                let tensors: Option<Vec<_>> = each.iter().map(|product| product.rhs.as_floats()).collect();
-                placed(tensors?.into_iter(), FOUR * BYTES, 1)?
-            }
-            Weight::Packed { dtype, .. } => {
-                let tensors: Option<Vec<_>> = each.iter().map(|product| product.rhs.as_words(*dtype)).collect();
-                placed(tensors?.into_iter(), dtype.block_words() as u64 * BYTES, dtype.block_fours())?
-            }
-        };
-        let addends: Vec<&Addend> = each.iter().filter_map(|product| product.addend.as_ref()).collect();
-        let added = match addends.len() {
-            0 => None,
-            count if count < each.len() => return None,
-            _ => Some([
-                placed(addends.iter().map(|addend| &addend.lhs), FOUR * BYTES, 1)?,
-                placed(addends.iter().map(|addend| &addend.rhs), FOUR * BYTES, 1)?,
-            ]),
-        };
-        Some(Self { lhs, rhs, added })
-    }
-}
-
-/// What has all of these tensors, and where in it each begins, in fours: a unit of so many bytes is so many of them.
-fn placed<'a>(tensors: impl Iterator<Item = &'a CubeTensor>, unit: u64, fours: u32) -> Option<(CubeTensor, Vec<u32>)> {
-    let (whole, begins) = covering(&tensors.collect::<Vec<_>>())?;
-    let place = |begin: u64| {
-        let units = u32::try_from(begin / unit).ok().filter(|_| begin.is_multiple_of(unit))?;
-        units.checked_mul(fours)
-    };
-    let places = begins.into_iter().map(place).collect::<Option<Vec<_>>>()?;
-    Some((whole, places))
-}
-
-/// A dispatch.
-struct Launch<'a> {
-    orientation: Orientation,
-    reading: Reading,
-    sizes: &'a [Size],
-    summed: bool,
-    onto: Option<&'a CubeTensor>,
-}
-
-impl Launch<'_> {
-    fn dispatch(&self, each: &[Product], operands: &Together, out: &CubeTensor, begins: &[u64]) {
-        let Self { orientation, reading, sizes, summed, onto } = *self;
-        let shader = Shader::new("linear", include_str!("../../../../shaders/linear.wgsl"))
-            .with("lhs_depth_last", orientation != Orientation::Tn)
-            .with("rhs_depth_last", orientation == Orientation::Nt)
-            .with("products", each.len())
-            .with("summed", summed)
-            .with("reading", format!("{reading:?}"))
-            .unrolled("$onto", u32::from(onto.is_some()));
-        let shader = match reading {
-            Reading::Tiled => shader.and(include_str!("../../../../shaders/linear_tiled.wgsl")),
-            Reading::Split => shader.and(include_str!("../../../../shaders/linear_split.wgsl")),
-            Reading::Direct { side } => shader
-                .and(include_str!("../../../../shaders/linear_direct.wgsl"))
-                .with("side", side)
-                .unrolled("$r", side / 4)
-                .unrolled("$c", side / 4),
-        };
-        let shader = match &each[0].rhs {
-            Weight::Floats(_) => shader.and(include_str!("../../../../shaders/floats.wgsl")).with("bits", 32),
-            Weight::Packed { dtype, .. } => dtype.read_by(shader),
-        };
-        let mut bound = vec![Bound::In(&operands.lhs.0), Bound::In(&operands.rhs.0), Bound::Out(out)];
-        let shader = match &operands.added {
-            None => shader.and(include_str!("../../../../shaders/linear_alone.wgsl")),
-            Some(added) => {
-                bound.extend(added.iter().map(|(tensor, _)| Bound::In(tensor)));
-                shader.and(include_str!("../../../../shaders/linear_addend.wgsl"))
-            }
-        };
-        bound.extend(onto.map(Bound::In));
-        let products = bound.len();
-        let mut numbers = Vec::new();
-        let mut makers = 0;
-        for (i, (product, size)) in each.iter().zip(sizes).enumerate() {
-            let addend = product.addend.as_ref();
-            let rank = addend.map_or(0, |addend| addend.lhs.shape()[1] as u32);
-            let [added_lhs, added_rhs] =
-                operands.added.as_ref().map_or([0, 0], |added| [0, 1].map(|side: usize| added[side].1[i]));
-            let to = begins.get(i).map_or(0, |begin| (begin / (FOUR * BYTES)) as u32);
-            let added_scale = addend.map_or(0.0, |addend| addend.scale);
-            numbers.extend([size.rows, size.columns, size.depth, rank]);
-            numbers.extend([operands.lhs.1[i], operands.rhs.1[i], added_lhs, added_rhs]);
-            numbers.extend([to, makers, product.scale.to_bits(), added_scale.to_bits()]);
-            makers += if summed && i > 0 { 0 } else { size.makers(reading) };
-        }
-        let workgroups = match reading {
-            Reading::Direct { .. } => makers.div_ceil(DIRECT_INVOCATIONS),
-            Reading::Tiled | Reading::Split => makers,
-        };
-        shader.with("onto_binding", products.saturating_sub(1)).with("products_binding", products).launch(
-            &bound,
-            &numbers,
-            grid(workgroups),
-        );
     }
 }
 

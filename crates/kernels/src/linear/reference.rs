@@ -61,7 +61,7 @@ pub trait LinearOps: PackedOps {
         layers_dx::<Self>(dy, weights, dt, a, &scales)
     }
 
-    /// `scale · dyᵀ x` of each pair: the gradients of b, from dy and t, or of a, from dt and the same x each time.
+    /// `scale · dyᵀ x` of each pair: the gradients of a, from dt and the same x each time, and of b, from dy and t.
     fn layers_dw(
         #[extension_type] dy: Several<Self>,
         #[extension_type] x: Several<Self>,

@@ -308,14 +308,17 @@ fn the_kernels_make_every_product() {
                     let alone = made(Products::new(orientation, [first.clone()]));
                     assert_close(&alone[0], &want, depth, &what);
 
-                    let lies = [first.clone(), other.clone()];
+                    let lies = [first.clone(), other.clone(), second.clone()];
                     let lhs = laid(lies.iter().map(|product| product.lhs.clone()).collect(), 1);
                     let rhs = CubeBackend::lay_together(Weights(lies.iter().map(|p| p.rhs.clone()).collect()));
                     let beside = lhs.into_iter().zip(rhs.0).map(|(lhs, rhs)| Product::new(lhs, rhs));
-                    for (how, each) in [("apart", lies.to_vec()), ("beside", beside.collect())] {
-                        let both = made(Products::new(orientation, each));
-                        assert_close(&both[0], &want, depth, &format!("{what}, {how}"));
-                        assert_close(&both[1], &want_other, depth, &format!("{what}, the other {how}"));
+                    let wanted = [&want, &want_other, &want_second];
+                    let cases = [("apart", lies.to_vec()), ("in two memories", lies[..2].to_vec())];
+                    for (how, each) in cases.into_iter().chain([("beside", beside.collect())]) {
+                        let got = made(Products::new(orientation, each));
+                        for (i, (got, want)) in got.iter().zip(wanted).enumerate() {
+                            assert_close(got, want, depth, &format!("{what}, {how}, {i}"));
+                        }
                     }
 
                     let onto = noise(rows * columns, 9);

@@ -66,15 +66,20 @@ pub fn rooms_of<const D: usize, const N: usize>(like: &CubeTensor, shapes: [[usi
     std::array::from_fn(|_| rooms.next().expect("a room for each shape"))
 }
 
+/// Whether two tensors are parts of one memory.
+pub fn in_one_memory(a: &CubeTensor, b: &CubeTensor) -> bool {
+    let [a, b] = [a, b].map(|tensor| tensor.handle.clone().binding().memory.id());
+    a == b
+}
+
 /// One tensor that has all of these within it, and where in it each begins, in bytes; if they lie in one memory, each with
 /// its numbers in order.
 pub fn covering(parts: &[&CubeTensor]) -> Option<(CubeTensor, Vec<u64>)> {
     let first = *parts.first()?;
-    let memory = |part: &CubeTensor| part.handle.clone().binding().memory.id();
     let begin = |part: &CubeTensor| part.handle.offset_start.unwrap_or(0);
     let end = |part: &CubeTensor| begin(part) + part.shape().num_elements() as u64 * BYTES;
     let alike =
-        |part: &&CubeTensor| memory(part) == memory(first) && part.is_contiguous() && part.dtype.size() as u64 == BYTES;
+        |part: &&CubeTensor| in_one_memory(part, first) && part.is_contiguous() && part.dtype.size() as u64 == BYTES;
     if !parts.iter().all(alike) {
         return None;
     }

@@ -1,0 +1,159 @@
+//! One dispatch of the WGSL kernels of `shaders/linear.wgsl`: what is bound where, and what the shader is told of each product.
+
+use burn::backend::TensorMetadata;
+use burn_cubecl::tensor::CubeTensor;
+
+use super::products::{Addend, Orientation, Product, Reading, Size};
+use super::weight::Weight;
+use crate::several::{covering, in_one_memory};
+use crate::shader::{Bound, Shader, grid};
+
+/// Invocations of a workgroup where each reads for itself, as `linear_direct.wgsl` has them.
+const DIRECT_INVOCATIONS: u32 = 8;
+/// Numbers that a shader reads at once, which places are counted in.
+const FOUR: u64 = 4;
+/// Bytes of a number, or of a word.
+const BYTES: u64 = 4;
+
+/// The operands of products in one dispatch.
+pub struct Together {
+    lhs: Places,
+    rhs: Places,
+    /// Both sides of the addends.
+    added: Option<[Places; 2]>,
+}
+
+impl Together {
+    /// If they lie so that they can be bound: both sides in one memory or in two, and what is packed or added in one.
+    pub fn of(each: &[Product]) -> Option<Self> {
+        let lhs = Places::of(each.iter().map(|product| &product.lhs), 2, FOUR * BYTES, 1)?;
+        let rhs = match &each.first()?.rhs {
+            Weight::Floats(_) => {
+                let tensors: Option<Vec<_>> = each.iter().map(|product| product.rhs.as_floats()).collect();
+                Places::of(tensors?.into_iter(), 2, FOUR * BYTES, 1)?
+            }
+            Weight::Packed { dtype, .. } => {
+                let tensors: Option<Vec<_>> = each.iter().map(|product| product.rhs.as_words(*dtype)).collect();
+                Places::of(tensors?.into_iter(), 1, dtype.block_words() as u64 * BYTES, dtype.block_fours())?
+            }
+        };
+        let addends: Vec<&Addend> = each.iter().filter_map(|product| product.addend.as_ref()).collect();
+        let added = match addends.len() {
+            0 => None,
+            count if count < each.len() => return None,
+            _ => Some([
+                Places::of(addends.iter().map(|addend| &addend.lhs), 1, FOUR * BYTES, 1)?,
+                Places::of(addends.iter().map(|addend| &addend.rhs), 1, FOUR * BYTES, 1)?,
+            ]),
+        };
+        (lhs.wholes.len() == rhs.wholes.len()).then_some(Self { lhs, rhs, added })
+    }
+}
+
+/// Where some tensors lie.
+struct Places {
+    /// Tensors that have all of them, one for each memory.
+    wholes: Vec<CubeTensor>,
+    /// For each the number of its memory, and where in it it begins, in fours of numbers.
+    at: Vec<(u32, u32)>,
+}
+
+impl Places {
+    /// If there are at most so many memories; a unit of so many bytes is so many fours.
+    fn of<'a>(tensors: impl Iterator<Item = &'a CubeTensor>, memories: usize, unit: u64, fours: u32) -> Option<Self> {
+        let tensors: Vec<&CubeTensor> = tensors.collect();
+        let mut places = Self { wholes: Vec::new(), at: vec![(0, 0); tensors.len()] };
+        let mut rest: Vec<usize> = (0..tensors.len()).collect();
+        while let Some(first) = rest.first().copied() {
+            let (here, elsewhere) = rest.into_iter().partition(|i| in_one_memory(tensors[*i], tensors[first]));
+            rest = elsewhere;
+            let here: Vec<usize> = here;
+            let (whole, begins) = covering(&here.iter().map(|i| tensors[*i]).collect::<Vec<_>>())?;
+            for (i, begin) in here.into_iter().zip(begins) {
+                let units = u32::try_from(begin / unit).ok().filter(|_| begin.is_multiple_of(unit))?;
+                places.at[i] = (places.wholes.len() as u32, units.checked_mul(fours)?);
+            }
+            places.wholes.push(whole);
+        }
+        (places.wholes.len() <= memories).then_some(places)
+    }
+}
+
+/// A dispatch.
+pub struct Launch<'a> {
+    pub orientation: Orientation,
+    pub reading: Reading,
+    pub sizes: &'a [Size],
+    pub summed: bool,
+    pub onto: Option<&'a CubeTensor>,
+}
+
+impl Launch<'_> {
+    /// Puts what they make into `outs`, if these lie in one memory; else says no.
+    pub fn dispatch(&self, each: &[Product], operands: &Together, outs: &[CubeTensor]) -> bool {
+        let Some((out, begins)) = covering(&outs.iter().collect::<Vec<_>>()) else { return false };
+        let Self { orientation, reading, sizes, summed, onto } = *self;
+        let shader = Shader::new("linear", include_str!("../../../../shaders/linear.wgsl"))
+            .with("lhs_depth_last", orientation != Orientation::Tn)
+            .with("rhs_depth_last", orientation == Orientation::Nt)
+            .with("products", each.len())
+            .with("summed", summed)
+            .with("reading", format!("{reading:?}"))
+            .unrolled("$onto", u32::from(onto.is_some()))
+            .unrolled("$other", u32::from(operands.lhs.wholes.len() > 1));
+        let shader = match reading {
+            Reading::Tiled => shader.and(include_str!("../../../../shaders/linear_tiled.wgsl")),
+            Reading::Split => shader.and(include_str!("../../../../shaders/linear_split.wgsl")),
+            Reading::Direct { side } => shader
+                .and(include_str!("../../../../shaders/linear_direct.wgsl"))
+                .with("side", side)
+                .unrolled("$r", side / 4)
+                .unrolled("$c", side / 4),
+        };
+        let shader = match &each[0].rhs {
+            Weight::Floats(_) => shader.and(include_str!("../../../../shaders/floats.wgsl")).with("bits", 32),
+            Weight::Packed { dtype, .. } => dtype.read_by(shader),
+        };
+        let [lhs, rhs] = [&operands.lhs, &operands.rhs].map(|of| of.wholes.iter().map(Bound::In));
+        let first = lhs.clone().take(1).chain(rhs.clone().take(1));
+        let mut bound: Vec<Bound> = first.chain([Bound::Out(&out)]).collect();
+        let shader = match &operands.added {
+            None => shader.and(include_str!("../../../../shaders/linear_alone.wgsl")),
+            Some(added) => {
+                bound.extend(added.iter().flat_map(|of| of.wholes.iter().map(Bound::In)));
+                shader.and(include_str!("../../../../shaders/linear_addend.wgsl"))
+            }
+        };
+        let onto_binding = bound.len();
+        bound.extend(onto.map(Bound::In));
+        let others = bound.len();
+        bound.extend(lhs.skip(1).chain(rhs.skip(1)));
+        let mut numbers = Vec::new();
+        let mut makers = 0;
+        for (i, (product, size)) in each.iter().zip(sizes).enumerate() {
+            let addend = product.addend.as_ref();
+            let rank = addend.map_or(0, |addend| addend.lhs.shape()[1] as u32);
+            let place = |of: &Places| of.at[i];
+            let [(of_lhs, lhs), (of_rhs, rhs)] = [&operands.lhs, &operands.rhs].map(place);
+            let added = operands.added.as_ref().map_or([(0, 0); 2], |added| added.each_ref().map(place));
+            let [added_lhs, added_rhs] = added.map(|(_, at)| at);
+            let to = begins.get(i).map_or(0, |begin| (begin / (FOUR * BYTES)) as u32);
+            let added_scale = addend.map_or(0.0, |addend| addend.scale);
+            numbers.extend([size.rows, size.columns, size.depth, rank]);
+            numbers.extend([lhs, rhs, added_lhs, added_rhs]);
+            numbers.extend([to, makers, product.scale.to_bits(), added_scale.to_bits(), of_lhs, of_rhs]);
+            makers += if summed && i > 0 { 0 } else { size.makers(reading) };
+        }
+        let workgroups = match reading {
+            Reading::Direct { .. } => makers.div_ceil(DIRECT_INVOCATIONS),
+            Reading::Tiled | Reading::Split => makers,
+        };
+        let shader = shader
+            .with("onto_binding", onto_binding)
+            .with("other_lhs_binding", others)
+            .with("other_rhs_binding", others + 1)
+            .with("products_binding", bound.len());
+        shader.launch(&bound, &numbers, grid(workgroups));
+        true
+    }
+}
