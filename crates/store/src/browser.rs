@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use futures::future::LocalBoxFuture;
-use js_sys::{ArrayBuffer, Reflect, Uint8Array};
+use js_sys::{Array, ArrayBuffer, Reflect, Uint8Array};
 use stratune_protocol::{Problem, ProblemKind};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
+use web_sys::MessageChannel;
 
 use crate::folder::{Folder, check_name, checked_range, missing, place};
 
@@ -64,10 +65,15 @@ pub(crate) async fn read_blob(blob: &web_sys::Blob, range: Range<u64>, at: &str)
         .next("the file changed; choose it again"))
 }
 
-/// Gives back the memory of a buffer that is done with, which may be long before it would be collected.
+/// Gives back the memory of a buffer that is done with. A browser leaves that to its collector, which has let hundreds of
+/// MiB gather of a large file's parts, and keeps a buffer of its own making even when it is detached by `transfer`: so it
+/// is sent to where nobody is.
 pub(crate) fn give_back(buffer: &ArrayBuffer) {
-    // A browser that does not know how leaves it to the collector.
-    let _ = buffer.transfer_with_length(0);
+    let Ok(channel) = MessageChannel::new() else { return };
+    channel.port2().close();
+    // What cannot be sent stays for the collector.
+    let _ = channel.port1().post_message_with_transferable(&JsValue::NULL, &Array::of1(buffer));
+    channel.port1().close();
 }
 
 /// The name of a browser's error, such as `QuotaExceededError`.
