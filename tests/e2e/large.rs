@@ -10,7 +10,7 @@ use crate::browser::Browser;
 use crate::page::Page;
 use crate::server::Site;
 
-/// MiB that the page and its workers should hold at most, beside the device's memory.
+/// MiB that the page and its workers may hold, beside the device's memory.
 const MOST: u64 = 300;
 
 /// A measurement: a model of gigabytes is read into 4 bits and trains, and what the page holds meanwhile is told. Needs
@@ -55,7 +55,9 @@ async fn the_page_beside_a_large_model() {
     page.write("batch-size", "1").await;
     page.click("train").await;
     page.until("it has trained", 3600, |seen| seen.state == "done").await;
-    println!("at most {} MiB after a step; it should be {MOST}", mebibytes(watch.peak()));
+    let peak = mebibytes(watch.peak());
+    println!("at most {peak} MiB after a step");
+    assert!(peak <= MOST, "the page held {peak} MiB, and should hold {MOST}");
 }
 
 /// The most that pages hold while it lives.

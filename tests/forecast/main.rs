@@ -2,6 +2,8 @@
 //! device's memory is exhausted.
 #![allow(clippy::unwrap_used)]
 
+mod reading;
+
 use std::rc::Rc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -4,6 +4,7 @@
 
 mod control;
 mod device;
+mod filling;
 mod launches;
 mod memory;
 mod read;
@@ -12,10 +13,11 @@ mod time;
 
 pub use control::{Control, Wish};
 pub use device::{Opened, open_cpu, open_cuda, open_wgpu};
+pub use filling::{Filling, at_once};
 pub use launches::{Launches, Profile};
 pub use memory::{
     free_memory, keep_heap, memory_in_use, memory_reserved, peak_host_memory, reset_peak_host_memory, resident_memory,
 };
-pub use read::{read_f32, read_i32, read_scalars};
+pub use read::{read_f32, read_i32, read_scalars, settle};
 pub use span::{Span, Spent, span};
 pub use time::{Stopwatch, block_on, rest, unix_millis, yield_now};

@@ -1,6 +1,6 @@
 //! Reading tensors back. Nothing in the hot path calls these.
 
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 use stratune_protocol::Problem;
 
 /// The values of a tensor in row-major order, as f32.
@@ -31,4 +31,14 @@ pub async fn read_scalars(tensors: Vec<Tensor<1>>) -> Result<Vec<f64>, Problem> 
     }
     let joined = Tensor::cat(tensors.into_iter().map(|t| t.inner().reshape([1])).collect(), 0);
     Ok(read_f32(joined).await?.into_iter().map(f64::from).collect())
+}
+
+/// Waits until a device has done all that it was asked to do. Until then there may be copies on the host of what was sent
+/// to it.
+///
+/// # Errors
+/// The device is lost, or out of memory.
+pub async fn settle(device: &Device) -> Result<(), Problem> {
+    // What is read is the last thing that was asked for.
+    read_i32(Tensor::<1, Int>::zeros([1], device)).await.map(drop)
 }

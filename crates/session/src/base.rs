@@ -9,6 +9,7 @@ use stratune_kernels::{Sizes, self_test};
 use stratune_models::llama::{Arriving, Weights, packed_as, pieces};
 use stratune_models::{Llama, LlamaConfig};
 use stratune_protocol::{BaseDtype, Event, Keep, ModelReport, Problem};
+use stratune_runtime::{at_once, settle};
 use stratune_store::{Folder, ModelFolder};
 
 /// A model with its tokenizer, as it came from its folder.
@@ -118,10 +119,7 @@ pub async fn read_tokenizer(
     Ok((tokenizer, (json, config_json)))
 }
 
-/// Numbers of a packed matrix that are floats on the host at once.
-const AT_ONCE: usize = 4 << 20;
-
-/// The model of a folder, read a tensor or a piece of one at a time, and a matrix that is packed some rows at a time.
+/// The model of a folder, read some rows at a time: no more of it is on the host, unless that is the device.
 ///
 /// # Errors
 /// A tensor is missing, damaged, or of another shape than `config.json` says.
@@ -135,6 +133,7 @@ pub async fn read_model(
     let layout = config.layout();
     let total = layout.len() as u64;
     let mut weights = Weights::new();
+    let mut on_the_way = 0;
     for (done, (name, shape)) in layout.into_iter().enumerate() {
         match files.shape(&name) {
             Some(there) if there == shape => {}
@@ -151,15 +150,18 @@ pub async fn read_model(
         }
         let mut stored = Vec::new();
         for (range, shape) in pieces(&name, &shape, keep) {
-            let mut arriving = Arriving::new(&name, &shape, keep.dtype);
-            let at_once = match (&arriving, &shape[..]) {
-                (Arriving::Packed(_), &[_, columns]) => (AT_ONCE / columns.max(1)).max(1) * columns.max(1),
-                _ => range.len().max(1),
-            };
-            for from in range.clone().step_by(at_once) {
-                arriving.add(files.numbers(&name, from..(from + at_once).min(range.end)).await?);
+            let mut arriving = Arriving::new(&name, &shape, keep.dtype, device);
+            let most = at_once(if let [_, columns] = shape[..] { columns } else { 1 });
+            for from in range.clone().step_by(most) {
+                let to = range.end.min(from + most);
+                arriving.add(files.numbers(&name, from..to).await?);
+                on_the_way += to - from;
+                if on_the_way >= at_once(1) {
+                    settle(device).await?;
+                    on_the_way = 0;
+                }
             }
-            stored.push(arriving.finish(device));
+            stored.push(arriving.finish());
         }
         weights.insert(name, stored);
         emit(Event::Progress { what: format!("reading {}", files.label()), done: done as u64 + 1, total });

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use futures::future::LocalBoxFuture;
-use js_sys::{Reflect, Uint8Array};
+use js_sys::{Array, ArrayBuffer, Reflect, Uint8Array};
 use stratune_protocol::{Problem, ProblemKind};
-use wasm_bindgen::JsValue;
+use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
+use web_sys::MessageChannel;
 
 use crate::folder::{Folder, check_name, checked_range, missing, place};
 
@@ -55,12 +56,24 @@ pub(crate) async fn read_blob(blob: &web_sys::Blob, range: Range<u64>, at: &str)
         blob.slice_with_f64_and_f64(range.start as f64, range.end as f64).map_err(|e| refused("read", at, &e))?;
     let buffer = JsFuture::from(part.array_buffer()).await.map_err(|e| refused("read", at, &e))?;
     let bytes = Uint8Array::new(&buffer).to_vec();
+    give_back(&buffer.unchecked_into());
     if bytes.len() as u64 == range.end - range.start {
         return Ok(bytes);
     }
     Err(Problem::input(format!("{} bytes came instead of {}", bytes.len(), range.end - range.start))
         .at(at)
         .next("the file changed; choose it again"))
+}
+
+/// Gives back the memory of a buffer that is done with. A browser leaves that to its collector, which has let hundreds of
+/// MiB gather of a large file's parts, and keeps a buffer of its own making even when it is detached by `transfer`: so it
+/// is sent to where nobody is.
+pub(crate) fn give_back(buffer: &ArrayBuffer) {
+    let Ok(channel) = MessageChannel::new() else { return };
+    channel.port2().close();
+    // What cannot be sent stays for the collector.
+    let _ = channel.port1().post_message_with_transferable(&JsValue::NULL, &Array::of1(buffer));
+    channel.port1().close();
 }
 
 /// The name of a browser's error, such as `QuotaExceededError`.

@@ -9,7 +9,7 @@ use web_sys::{
     FileSystemReadWriteOptions, FileSystemSyncAccessHandle, WorkerGlobalScope,
 };
 
-use crate::browser::{error_name, read_blob, refused};
+use crate::browser::{error_name, give_back, read_blob, refused};
 use crate::folder::{Folder, check_name, missing};
 
 /// Bytes copied at a time from another folder.
@@ -142,7 +142,9 @@ impl OpenFile {
         options.set_at(position as f64);
         // A copy on the JavaScript side: some browsers refuse views of a shared memory here.
         let array = Uint8Array::from(bytes);
-        let written = self.handle.write_with_js_u8_array_and_options(&array, &options).map_err(|e| self.fail(&e))?;
+        let written = self.handle.write_with_js_u8_array_and_options(&array, &options);
+        give_back(&array.buffer());
+        let written = written.map_err(|e| self.fail(&e))?;
         if written as usize == bytes.len() {
             return Ok(());
         }

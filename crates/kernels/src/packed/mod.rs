@@ -13,9 +13,9 @@ mod launch;
 mod reference;
 
 use burn::backend::Dispatch;
-use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor};
 use stratune_protocol::Problem;
-use stratune_runtime::read_i32;
+use stratune_runtime::{Filling, at_once, read_i32};
 
 #[cfg(feature = "cpu")]
 pub(crate) use host::unpack_row;
@@ -64,6 +64,11 @@ impl PackedDtype {
         BLOCK as u32 / 4
     }
 
+    /// Words of a row of so many numbers.
+    const fn row_words(self, columns: usize) -> usize {
+        columns.div_ceil(BLOCK) * self.block_words()
+    }
+
     /// What is left of a row's numbers.
     pub(crate) fn rounded(self, row: &[f32]) -> Vec<f32> {
         let (mut words, mut back) = (Vec::new(), vec![0.0; row.len()]);
@@ -95,9 +100,9 @@ impl Packed {
     /// Packs the rows of a matrix, `rows · columns` numbers one row behind the other.
     pub fn new(values: &[f32], [rows, columns]: [usize; 2], dtype: PackedDtype, device: &Device) -> Self {
         debug_assert_eq!(values.len(), rows * columns);
-        let mut packer = Packer::new([rows, columns], dtype);
+        let mut packer = Packer::new([rows, columns], dtype, device);
         packer.add(values);
-        packer.finish(device)
+        packer.finish()
     }
 
     /// Rows and columns.
@@ -153,37 +158,43 @@ impl Packed {
     }
 }
 
-/// A matrix on the host while it is packed, some rows at a time: what it was packed from is never there as a whole.
+/// A matrix on its way to a device. What is packed goes there at once, and no more than some rows of it are on the host.
 #[derive(Debug)]
 pub struct Packer {
-    words: Vec<i32>,
+    words: Filling<Int>,
     dtype: PackedDtype,
     columns: usize,
 }
 
 impl Packer {
     /// Of a matrix of so many rows and columns, none of which is there yet.
-    pub fn new([rows, columns]: [usize; 2], dtype: PackedDtype) -> Self {
-        Self { words: Vec::with_capacity(rows * columns.div_ceil(BLOCK) * dtype.block_words()), dtype, columns }
+    pub fn new([rows, columns]: [usize; 2], dtype: PackedDtype, device: &Device) -> Self {
+        Self { words: Filling::new(rows * dtype.row_words(columns), device), dtype, columns }
     }
 
     /// The next rows, one behind the other.
     pub fn add(&mut self, values: &[f32]) {
-        values.chunks_exact(self.columns.max(1)).for_each(|row| host::pack_row(row, self.dtype, &mut self.words));
+        let columns = self.columns.max(1);
+        for rows in values.chunks(at_once(columns)) {
+            let mut words = Vec::with_capacity(rows.len() / columns * self.dtype.row_words(columns));
+            rows.chunks_exact(columns).for_each(|row| host::pack_row(row, self.dtype, &mut words));
+            self.words.add(words);
+        }
     }
 
-    /// The rows that were added, on a device.
-    pub fn finish(self, device: &Device) -> Packed {
-        let row_words = self.columns.div_ceil(BLOCK) * self.dtype.block_words();
-        let rows = self.words.len() / row_words.max(1);
-        let words = Tensor::from_data(TensorData::new(self.words, [rows, row_words]), (device, DType::I32));
-        Packed { words, dtype: self.dtype, columns: self.columns }
+    /// The rows that were added.
+    pub fn finish(self) -> Packed {
+        let (words, row_words) = (self.words.finish(), self.dtype.row_words(self.columns));
+        let rows = words.dims()[0] / row_words.max(1);
+        Packed { words: words.reshape([rows, row_words]), dtype: self.dtype, columns: self.columns }
     }
 }
 
 #[cfg(all(test, any(feature = "cpu", feature = "wgpu")))]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use burn::tensor::TensorData;
+
     use super::*;
 
     /// Rows of numbers of very different sizes, and one of zeros.
@@ -223,6 +234,36 @@ mod tests {
                 let last: Vec<f32> = last.dense().into_data().iter::<f32>().collect();
                 assert_eq!(last, back[back.len() - columns..], "{dtype:?} {shape:?}");
             }
+        }
+    }
+
+    /// Rows that come in odd numbers, and more of them than go to the device at once, are what they are together.
+    fn rows_may_come_as_they_like(device: &Device) {
+        let words = |packed: Packed| packed.words().into_data().iter::<i32>().collect::<Vec<_>>();
+        for dtype in [PackedDtype::F16, PackedDtype::Int8, PackedDtype::Int4] {
+            for ([rows, columns], at_a_time) in [([23, 68], 1), ([23, 68], 5), ([7, 1], 3), ([2051, 1030], 2050)] {
+                let values = matrix([rows, columns]);
+                let (mut packer, mut expected) = (Packer::new([rows, columns], dtype, device), Vec::new());
+                values.chunks(at_a_time * columns).for_each(|some| packer.add(some));
+                values.chunks(columns).for_each(|row| host::pack_row(row, dtype, &mut expected));
+                let packed = packer.finish();
+                assert_eq!(packed.dims(), [rows, columns]);
+                assert!(words(packed) == expected, "{dtype:?}, {rows} rows of {columns}, {at_a_time} at a time");
+            }
+        }
+    }
+
+    #[cfg(feature = "cpu")]
+    #[test]
+    fn rows_may_come_as_they_like_on_the_cpu() {
+        rows_may_come_as_they_like(&Device::flex());
+    }
+
+    #[cfg(feature = "wgpu")]
+    #[test]
+    fn rows_may_come_as_they_like_on_wgpu() {
+        if let Some(device) = crate::testing::wgpu() {
+            rows_may_come_as_they_like(&device);
         }
     }
 

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Float, Tensor};
 use stratune_kernels::{Packed, PackedDtype, Packer, Rotary};
 use stratune_peft::{Linear, Param, Shared, Table, Weight};
 use stratune_protocol::{BaseDtype, Keep, Problem, Target, draws, normals};
+use stratune_runtime::Filling;
 
 use super::{Block, Llama, LlamaConfig};
 use crate::nn::{Attention, Mlp, RmsNorm};
@@ -27,7 +28,7 @@ pub enum Stored {
 #[derive(Debug)]
 pub enum Arriving {
     /// As floats.
-    Floats(Vec<f32>),
+    Floats(Filling<Float>),
     /// To be packed.
     Packed(Packer),
 }
@@ -44,31 +45,27 @@ pub fn packed_as(dtype: BaseDtype) -> Option<PackedDtype> {
 
 impl Arriving {
     /// A piece, of this shape, of which nothing has come yet: matrices as `dtype` has them, vectors as floats.
-    pub fn new(name: &str, shape: &[usize], dtype: BaseDtype) -> Self {
+    pub fn new(name: &str, shape: &[usize], dtype: BaseDtype, device: &Device) -> Self {
         let dtype = if is_table(name) { dtype.of_tables() } else { dtype };
         match (shape, packed_as(dtype)) {
-            (&[rows, columns], Some(dtype)) => Self::Packed(Packer::new([rows, columns], dtype)),
-            _ => Self::Floats(Vec::new()),
+            (&[rows, columns], Some(dtype)) => Self::Packed(Packer::new([rows, columns], dtype, device)),
+            _ => Self::Floats(Filling::new(shape.iter().product(), device)),
         }
     }
 
     /// The next of its numbers, whole rows of a matrix.
     pub fn add(&mut self, values: Vec<f32>) {
         match self {
-            Self::Floats(there) if there.is_empty() => *there = values,
-            Self::Floats(there) => there.extend(values),
+            Self::Floats(filling) => filling.add(values),
             Self::Packed(packer) => packer.add(&values),
         }
     }
 
-    /// What has come, on the device.
-    pub fn finish(self, device: &Device) -> Stored {
+    /// What has come.
+    pub fn finish(self) -> Stored {
         match self {
-            Self::Floats(values) => {
-                let count = values.len();
-                Stored::Floats(Tensor::from_data(TensorData::new(values, [count]), device))
-            }
-            Self::Packed(packer) => Stored::Packed(packer.finish(device)),
+            Self::Floats(filling) => Stored::Floats(filling.finish()),
+            Self::Packed(packer) => Stored::Packed(packer.finish()),
         }
     }
 }
@@ -286,10 +283,10 @@ impl Llama {
                 normals(&mut rng, count, std)
             };
             let of_piece = |(range, shape): (Range<usize>, Vec<usize>)| {
-                let mut arriving = Arriving::new(&name, &shape, keep.dtype);
+                let mut arriving = Arriving::new(&name, &shape, keep.dtype, device);
                 let others = values.split_off(range.len());
                 arriving.add(std::mem::replace(&mut values, others));
-                arriving.finish(device)
+                arriving.finish()
             };
             let stored = pieces(&name, &shape, keep).into_iter().map(of_piece).collect();
             (name, stored)
