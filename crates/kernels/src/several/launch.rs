@@ -1,7 +1,7 @@
-//! Joining and splitting where shaders run: parts of one memory are bound as they lie, and nothing is copied.
+//! Joining and splitting on GPUs: parts of one memory are bound as they lie, and nothing is copied.
 
-use burn::backend::TensorMetadata;
 use burn::backend::tensor::FloatTensor;
+use burn::backend::{DType, TensorMetadata};
 use burn::tensor::Shape;
 use burn_cubecl::CubeBackend;
 use burn_cubecl::cubecl::server::Handle;
@@ -9,7 +9,7 @@ use burn_cubecl::tensor::CubeTensor;
 
 use super::reference::{self, SeveralOps};
 use super::{Several, places};
-use crate::shader::suit;
+use crate::shader::countable;
 
 /// Bytes of a number.
 const BYTES: u64 = 4;
@@ -20,11 +20,16 @@ impl SeveralOps for CubeBackend {
     }
 
     fn split(joined: FloatTensor<Self>, counts: Vec<usize>) -> Several<Self> {
-        match suit([&joined]) {
+        match lies(&joined) {
             true => views(&joined, &counts),
             false => reference::split::<Self>(joined, &counts),
         }
     }
+}
+
+/// Whether it can lie beside others, or others within it.
+pub fn lies(tensor: &CubeTensor) -> bool {
+    tensor.dtype == DType::F32 && countable(tensor)
 }
 
 /// Tensors of these lengths within a contiguous one.
@@ -51,11 +56,11 @@ fn side_by_side(parts: &[CubeTensor]) -> Option<CubeTensor> {
     let (starts, total) = places(&counts);
     let memory = |part: &CubeTensor| part.handle.clone().binding().memory.id();
     let begin = |part: &CubeTensor| part.handle.offset_start.unwrap_or(0);
-    let lies = |(part, start): (&CubeTensor, &usize)| {
+    let beside = |(part, start): (&CubeTensor, &usize)| {
         memory(part) == memory(first) && begin(part) == begin(first) + *start as u64 * BYTES
     };
-    let whole = parts.iter().all(|part| suit([part]) && part.is_contiguous());
-    if !whole || !parts.iter().zip(&starts).all(lies) {
+    let whole = parts.iter().all(|part| lies(part) && part.is_contiguous());
+    if !whole || !parts.iter().zip(&starts).all(beside) {
         return None;
     }
     let mut handle = first.handle.clone();

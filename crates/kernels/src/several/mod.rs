@@ -13,7 +13,7 @@ use burn::backend::{
 use burn::tensor::Tensor;
 
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
-pub(crate) use launch::views;
+pub(crate) use launch::{lies, views};
 pub(crate) use reference::SeveralOps;
 
 /// Each begins at a multiple of so many numbers: 256 bytes, where every adapter lets a binding begin.
