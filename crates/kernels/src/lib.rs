@@ -8,6 +8,8 @@ pub mod attention;
 #[cfg(feature = "cpu")]
 mod cpu;
 pub mod cross_entropy;
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod cube;
 pub mod linear;
 mod packed;
 mod rms_norm;

@@ -22,14 +22,17 @@ pub const SIDE: u32 = 65_535;
 /// Whether shaders can work on these: floats that 32 bits count, on a device that compiles WGSL. The same backend serves
 /// CUDA, and wgpu devices that compile another language.
 pub fn suit<const N: usize>(tensors: [&CubeTensor; N]) -> bool {
-    let countable = |t: &CubeTensor| (1..=u32::MAX as usize).contains(&t.shape().num_elements());
     tensors.iter().all(|t| t.client.name() == "wgpu<wgsl>" && t.dtype == DType::F32 && countable(t))
 }
 
 /// Whether shaders can read words of 32 bits from it.
 pub fn reads_words(tensor: &CubeTensor) -> bool {
-    let countable = (1..=u32::MAX as usize).contains(&tensor.shape().num_elements());
-    tensor.client.name() == "wgpu<wgsl>" && tensor.dtype == DType::I32 && countable
+    tensor.client.name() == "wgpu<wgsl>" && tensor.dtype == DType::I32 && countable(tensor)
+}
+
+/// Whether 32 bits count its numbers, of which there are some.
+pub fn countable(tensor: &CubeTensor) -> bool {
+    (1..=u32::MAX as usize).contains(&tensor.shape().num_elements())
 }
 
 /// A software adapter: its workgroup memory is memory like any other, and a barrier costs. One that hides in a browser is

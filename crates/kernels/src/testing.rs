@@ -1,9 +1,12 @@
 //! What the tests of shaders share: an adapter, numbers on it, and a comparison with the reference.
 
 use burn::backend::ops::FloatTensorOps;
-use burn::tensor::{Device, Shape, Tensor, TensorData};
+use burn::tensor::{Device, FloatDType, Shape, Tensor, TensorData};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
+use cubecl::ir::features::TypeUsage;
+use cubecl::prelude::Scalar;
+use half::{bf16, f16};
 
 /// The device of a graphics adapter, a software one too; says so if there is none. Tests run side by side, and a device
 /// can be opened once.
@@ -39,6 +42,29 @@ pub fn of_values(values: Vec<f32>, device: &Device) -> CubeTensor {
     let count = values.len();
     let tensor = Tensor::<1>::from_data(TensorData::new(values, [count]), device);
     tensor.try_into_primitive::<CubeBackend>().unwrap()
+}
+
+/// The kinds of float that kernels take and the device has, and how far a number is moved by rounding to one, as a share of
+/// it.
+pub fn kinds(device: &Device) -> Vec<(FloatDType, f32)> {
+    let client = of_values(vec![0.0], device).client;
+    let mut kinds = vec![(FloatDType::F32, 0.0)];
+    let halves = [
+        (f16::supported_uses(&client), FloatDType::F16, 2.0_f32.powi(-11)),
+        (bf16::supported_uses(&client), FloatDType::BF16, 2.0_f32.powi(-8)),
+    ];
+    for (uses, dtype, moved) in halves {
+        match uses.contains(TypeUsage::Buffer) && uses.contains(TypeUsage::Conversion) {
+            true => kinds.push((dtype, moved)),
+            false => println!("skipped: {dtype:?}, which the adapter has not"),
+        }
+    }
+    kinds
+}
+
+/// Its numbers as those of this kind.
+pub fn of_kind(tensor: CubeTensor, dtype: FloatDType) -> CubeTensor {
+    CubeBackend::float_cast(tensor, dtype)
 }
 
 /// Its numbers.

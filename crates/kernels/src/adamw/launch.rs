@@ -1,4 +1,4 @@
-//! The step by `shaders/adamw.wgsl`: one dispatch for parameters that lie side by side.
+//! The step by `shaders/adamw.wgsl`, or by `cube.rs`: one dispatch for parameters that lie side by side.
 
 use burn::backend::TensorMetadata;
 use burn::backend::tensor::FloatTensor;
@@ -6,8 +6,9 @@ use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::AdamwStep;
 use super::reference::{self, AdamwOps};
+use super::{AdamwStep, cube};
+use crate::cube::floats;
 use crate::shader::{Bound, INVOCATIONS, Shader, grid, room, suit};
 
 impl AdamwOps for CubeBackend {
@@ -19,11 +20,16 @@ impl AdamwOps for CubeBackend {
         second: FloatTensor<Self>,
         step: AdamwStep,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        if !suit([&value, &gradient, &factor, &first, &second]) {
+        let all = [&value, &gradient, &factor, &first, &second];
+        let (suits, Some(kind)) = (suit(all), floats(all)) else {
             return reference::adamw::<Self>(value, gradient, factor, [first, second], step);
+        };
+        let [first, second] = [first, second].map(own);
+        if !suits {
+            let moved = cube::adamw(value, gradient, factor, [&first, &second], step, kind);
+            return (moved, first, second);
         }
         let [value, gradient, factor] = [value, gradient, factor].map(into_contiguous);
-        let [first, second] = [first, second].map(own);
         let count = value.shape().num_elements() as u32;
         let [of_first, of_second] = step.corrections();
         let numbers = [step.beta_1, step.beta_2, step.epsilon, step.kept(), of_first, of_second].map(f32::to_bits);
@@ -45,7 +51,7 @@ impl AdamwOps for CubeBackend {
 }
 
 /// Contiguous, and in memory that nobody else reads.
-fn own(tensor: CubeTensor) -> CubeTensor {
+pub fn own(tensor: CubeTensor) -> CubeTensor {
     let tensor = into_contiguous(tensor);
     if tensor.handle.can_mut() { tensor } else { tensor.copy() }
 }

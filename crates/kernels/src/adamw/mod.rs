@@ -1,6 +1,8 @@
 //! One step of AdamW on parameters that move together (Loshchilov and Hutter 2019, algorithm 2), in one pass over their
 //! numbers.
 
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod cube;
 #[cfg(feature = "cpu")]
 mod flex;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]

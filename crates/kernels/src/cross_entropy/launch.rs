@@ -1,4 +1,5 @@
-//! Losses of rows of logits by `shaders/cross_entropy.wgsl`, a row by one or more invocations.
+//! Losses of rows of logits by `shaders/cross_entropy.wgsl`, a row by one or more invocations, or
+//! by `cube.rs`.
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{DType, TensorMetadata};
@@ -6,7 +7,9 @@ use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
+use super::cube;
 use super::reference::{self, CrossEntropyOps};
+use crate::cube::floats;
 use crate::shader::{Bound, INVOCATIONS, Shader, grid, lanes, room, suit};
 
 impl CrossEntropyOps for CubeBackend {
@@ -15,8 +18,10 @@ impl CrossEntropyOps for CubeBackend {
         targets: IntTensor<Self>,
         scale: f32,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        if !suit([&logits]) || !logits.handle.can_mut() || targets.dtype() != DType::I32 {
-            return reference::cross_entropy::<Self>(logits, targets, scale);
+        let kind = floats([&logits]).filter(|_| logits.handle.can_mut() && targets.dtype() == DType::I32);
+        let Some(kind) = kind else { return reference::cross_entropy::<Self>(logits, targets, scale) };
+        if !suit([&logits]) {
+            return cube::put_gradient(logits, targets, scale, kind);
         }
         let lanes = lanes(&logits, logits.shape()[1] as u32);
         put_gradient(logits, targets, scale, lanes)

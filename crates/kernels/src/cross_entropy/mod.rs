@@ -3,6 +3,8 @@
 //! Autodiff would keep the logits, their log-softmax and two temporaries of the same size; here a chunk of rows at a
 //! time is turned into its gradient and dropped. Only rows whose next token is learned come here at all.
 
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod cube;
 #[cfg(feature = "cpu")]
 mod flex;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]

@@ -1,13 +1,13 @@
-//! Unpacking by `shaders/unpack.wgsl`.
+//! Unpacking by `shaders/unpack.wgsl`, or by `cube.rs`.
 
-use burn::backend::TensorMetadata;
 use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{DType, TensorMetadata};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::{PackedDtype, PackedOps, reference};
-use crate::shader::{Bound, INVOCATIONS, Shader, grid, reads_words, room};
+use super::{PackedDtype, PackedOps, cube, reference};
+use crate::shader::{Bound, INVOCATIONS, Shader, countable, grid, reads_words, room};
 
 impl PackedDtype {
     /// The shader with what it reads packed numbers by.
@@ -21,7 +21,13 @@ impl PackedOps for CubeBackend {
         let rows = words.shape()[0];
         let fours = u32::try_from(columns.div_ceil(4)).ok().zip(u32::try_from(rows).ok());
         let fours = fours.and_then(|(across, down)| across.checked_mul(down)).filter(|_| reads_words(&words));
-        let Some(fours) = fours else { return reference::unpack::<Self>(words, dtype, columns) };
+        let Some(fours) = fours else {
+            let numbers = rows.checked_mul(columns).and_then(|numbers| u32::try_from(numbers).ok());
+            return match words.dtype() == DType::I32 && countable(&words) && numbers.is_some_and(|n| n > 0) {
+                true => cube::unpack(words, dtype, columns),
+                false => reference::unpack::<Self>(words, dtype, columns),
+            };
+        };
         let words: CubeTensor = into_contiguous(words);
         let out = room(&words, [rows, columns]);
         dtype.read_by(Shader::new("unpack", include_str!("../../../../shaders/unpack.wgsl"))).launch(

@@ -5,6 +5,8 @@
 //! between ± that magnitude (the block-wise quantisation of Dettmers et al. 2022, arXiv 2110.02861, §2.1, with a linear
 //! map). The error of a number is at most half a step, a 254th or a 14th of the magnitude.
 
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod cube;
 #[cfg(feature = "cpu")]
 mod flex;
 mod host;

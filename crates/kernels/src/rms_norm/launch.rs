@@ -1,4 +1,5 @@
-//! The norm by `shaders/rms_norm.wgsl` and its gradient by `shaders/rms_norm_dx.wgsl`, a row by one or more invocations.
+//! The norm by `shaders/rms_norm.wgsl` and its gradient by `shaders/rms_norm_dx.wgsl`, a row by one or more invocations, or
+//! both by `cube.rs`.
 
 use burn::backend::TensorMetadata;
 use burn::backend::ops::FloatTensorOps;
@@ -7,7 +8,9 @@ use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
+use super::cube;
 use super::reference::{self, RmsNormOps};
+use crate::cube::floats;
 use crate::shader::{Bound, INVOCATIONS, Shader, grid, lanes, room, suit};
 
 /// The numbers of the shaders, if they can take rows of this tensor.
@@ -45,7 +48,12 @@ fn dx([x, weight, dy]: [CubeTensor; 3], onto: Option<CubeTensor>, size: [u32; 4]
 
 impl RmsNormOps for CubeBackend {
     fn rms_norm_forward(x: FloatTensor<Self>, weight: FloatTensor<Self>, eps: f64) -> FloatTensor<Self> {
-        let Some(size) = size(&x, &weight, eps) else { return reference::forward::<Self>(x, weight, eps) };
+        let Some(size) = size(&x, &weight, eps) else {
+            return match floats([&x, &weight]) {
+                Some(kind) => cube::forward(x, weight, eps, kind),
+                None => reference::forward::<Self>(x, weight, eps),
+            };
+        };
         let lanes = lanes(&x, size[1]);
         forward(x, weight, size, lanes)
     }
@@ -57,7 +65,10 @@ impl RmsNormOps for CubeBackend {
         eps: f64,
     ) -> FloatTensor<Self> {
         let Some(size) = size(&x, &weight, eps).filter(|_| suit([&dy])) else {
-            return reference::dx::<Self>(x, weight, dy, eps);
+            return match floats([&x, &weight, &dy]) {
+                Some(kind) => cube::dx(x, weight, dy, eps, kind),
+                None => reference::dx::<Self>(x, weight, dy, eps),
+            };
         };
         let lanes = lanes(&x, size[1]);
         dx([x, weight, dy], None, size, lanes)
@@ -71,7 +82,7 @@ impl RmsNormOps for CubeBackend {
         onto: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
         let Some(size) = size(&x, &weight, eps).filter(|_| suit([&dy, &onto])) else {
-            return Self::float_add(onto, reference::dx::<Self>(x, weight, dy, eps));
+            return Self::float_add(onto, Self::rms_norm_dx(x, weight, dy, eps));
         };
         let lanes = lanes(&x, size[1]);
         dx([x, weight, dy], Some(onto), size, lanes)
@@ -116,9 +127,9 @@ mod tests {
         }
     }
 
-    /// Widths that are no multiple of 4 are the reference's.
+    /// Widths that are no multiple of 4 are for the other kernels.
     #[test]
-    fn odd_widths_are_left_to_the_reference() {
+    fn odd_widths_are_no_shaders() {
         let Some(device) = wgpu() else { return };
         let (x, weight) = (on_device([1, 5, 7], 1, 1.0, &device), on_device([7], 2, 2.0, &device));
         assert_eq!(size(&x, &weight, 1e-6), None);

@@ -1,6 +1,8 @@
 //! Root-mean-square normalisation (Zhang and Sennrich 2019, eq. 4).
 
 mod backward;
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod cube;
 #[cfg(feature = "cpu")]
 mod flex;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]

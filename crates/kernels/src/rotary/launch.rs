@@ -1,4 +1,5 @@
 //! Turning pairs by `shaders/rotary.wgsl`, forth and back: heads are read where they lie and written side by side.
+//! Where it cannot be taken, by `cube.rs`.
 
 use burn::backend::TensorMetadata;
 use burn::backend::ops::FloatTensorOps;
@@ -7,22 +8,26 @@ use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
+use super::cube;
 use super::reference::{self, RotaryOps};
+use crate::cube::floats;
 use crate::several::{Several, covering, rooms};
 use crate::shader::{Bound, INVOCATIONS, Shader, grid, room, strides, suit};
 
 impl RotaryOps for CubeBackend {
     fn rotate(x: FloatTensor<Self>, cos: FloatTensor<Self>, sin: FloatTensor<Self>) -> FloatTensor<Self> {
-        match suit([&x, &cos, &sin]) {
-            true => alone(x, cos, sin, 1.0),
-            false => reference::rotate::<Self>(x, cos, sin),
+        match floats([&x, &cos, &sin]) {
+            Some(_) if suit([&x, &cos, &sin]) => alone(x, cos, sin, 1.0),
+            Some(kind) => cube::turned(x, cos, sin, 1.0, kind),
+            None => reference::rotate::<Self>(x, cos, sin),
         }
     }
 
     fn rotate_back(dy: FloatTensor<Self>, cos: FloatTensor<Self>, sin: FloatTensor<Self>) -> FloatTensor<Self> {
-        match suit([&dy, &cos, &sin]) {
-            true => alone(dy, cos, sin, -1.0),
-            false => reference::rotate::<Self>(dy, cos, Self::float_neg(sin)),
+        match floats([&dy, &cos, &sin]) {
+            Some(_) if suit([&dy, &cos, &sin]) => alone(dy, cos, sin, -1.0),
+            Some(kind) => cube::turned(dy, cos, sin, -1.0, kind),
+            None => reference::rotate::<Self>(dy, cos, Self::float_neg(sin)),
         }
     }
 

@@ -1,6 +1,8 @@
 //! Rotary position embedding, half-split as Hugging Face stores it (Su et al. 2021, eq. 34).
 
 mod backward;
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod cube;
 #[cfg(feature = "cpu")]
 mod flex;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]

@@ -1,4 +1,4 @@
-//! Joining and splitting where shaders run: parts of one memory are bound as they lie, and nothing is copied.
+//! Joining and splitting on GPUs: parts of one memory are bound as they lie, and nothing is copied.
 
 use burn::backend::ops::{FloatTensorOps, IntTensorOps};
 use burn::backend::tensor::FloatTensor;
@@ -13,7 +13,7 @@ use burn_cubecl::tensor::CubeTensor;
 
 use super::reference::{self, SeveralOps};
 use super::{STEP, Several, places};
-use crate::shader::{room, suit};
+use crate::shader::{countable, room};
 
 /// Bytes of a number.
 const BYTES: u64 = 4;
@@ -24,11 +24,16 @@ impl SeveralOps for CubeBackend {
     }
 
     fn split(joined: FloatTensor<Self>, counts: Vec<usize>) -> Several<Self> {
-        match suit([&joined]) {
+        match lies(&joined) {
             true => views(&joined, &counts),
             false => reference::split::<Self>(joined, &counts),
         }
     }
+}
+
+/// Whether it can lie beside others, or others within it.
+pub fn lies(tensor: &CubeTensor) -> bool {
+    tensor.dtype == DType::F32 && countable(tensor)
 }
 
 /// Tensors of these lengths within a contiguous one.
@@ -136,7 +141,7 @@ fn side_by_side(parts: &[CubeTensor]) -> Option<CubeTensor> {
     let (starts, _) = places(&counts);
     let (whole, begins) = covering(&parts.iter().collect::<Vec<_>>())?;
     let lie = begins.iter().zip(starts).all(|(begin, start)| *begin == start as u64 * BYTES);
-    (lie && suit([&whole])).then_some(whole)
+    (lie && lies(&whole)).then_some(whole)
 }
 
 #[cfg(all(test, feature = "wgpu"))]

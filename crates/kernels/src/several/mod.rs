@@ -14,7 +14,7 @@ use burn::backend::{
 use burn::tensor::Tensor;
 
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
-pub(crate) use launch::{covering, in_one_memory, laid, rooms, rooms_of, views};
+pub(crate) use launch::{covering, in_one_memory, laid, lies, rooms, rooms_of, views};
 pub(crate) use outputs::{Outputs, untracked};
 pub(crate) use reference::SeveralOps;
 

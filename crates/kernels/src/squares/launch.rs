@@ -1,5 +1,5 @@
 //! Sums of squares by `shaders/squares.wgsl`, one dispatch a tensor, and by `shaders/gather.wgsl`, which also lays as many
-//! tensors as the adapter binds at once side by side.
+//! tensors as the adapter binds at once side by side; or both by `cube.rs`.
 
 use burn::backend::TensorMetadata;
 use burn::backend::tensor::FloatTensor;
@@ -7,8 +7,10 @@ use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
+use super::cube;
 use super::reference::{self, PARTS, SquaresOps};
-use crate::several::{Several, places, views};
+use crate::cube::floats;
+use crate::several::{Several, lies, places, views};
 use crate::shader::{Bound, INVOCATIONS, Shader, is_software, room, suit};
 
 /// Numbers that one workgroup of a software adapter adds up before 64 of them have met at their barriers.
@@ -39,27 +41,31 @@ fn put(sums: &CubeTensor, x: CubeTensor, i: usize, lanes: u32) {
 
 impl SquaresOps for CubeBackend {
     fn put_squares(sums: FloatTensor<Self>, x: FloatTensor<Self>, i: usize) -> FloatTensor<Self> {
-        if !suit([&sums, &x]) || !sums.handle.can_mut() {
-            return reference::put_squares::<Self>(sums, x, i);
+        let kind = floats([&sums, &x]).filter(|_| sums.handle.can_mut());
+        let Some(kind) = kind else { return reference::put_squares::<Self>(sums, x, i) };
+        if suit([&sums, &x]) {
+            let lanes = lanes(&x, x.shape().num_elements());
+            put(&sums, x, i, lanes);
+        } else {
+            cube::put(&sums, x, i, kind);
         }
-        let lanes = lanes(&x, x.shape().num_elements());
-        put(&sums, x, i, lanes);
         sums
     }
 
     fn gather(sums: FloatTensor<Self>, Several(parts): Several<Self>, i: usize) -> (FloatTensor<Self>, Several<Self>) {
         let alone = parts.len() < 2;
-        if alone || !parts.iter().chain([&sums]).all(|t| suit([t])) || !sums.handle.can_mut() {
+        if alone || !parts.iter().chain([&sums]).all(lies) || !sums.handle.can_mut() {
             return reference::gather::<Self>(sums, Several(parts), i);
         }
         let at_once = at_once(&sums);
-        let parts = lay(&sums, parts.into_iter().map(into_contiguous).collect(), i, at_once);
+        let by_shader = suit([&sums]);
+        let parts = lay(&sums, parts.into_iter().map(into_contiguous).collect(), i, at_once, by_shader);
         (sums, parts)
     }
 }
 
 /// Lays tensors side by side, `at_once` in a dispatch, each of which has its place among the sums.
-fn lay(sums: &CubeTensor, parts: Vec<CubeTensor>, i: usize, at_once: usize) -> Several<CubeBackend> {
+fn lay(sums: &CubeTensor, parts: Vec<CubeTensor>, i: usize, at_once: usize, by_shader: bool) -> Several<CubeBackend> {
     let counts: Vec<usize> = parts.iter().map(|part| part.shape().num_elements()).collect();
     let (starts, total) = places(&counts);
     let joined = room(&parts[0], [total]);
@@ -67,10 +73,13 @@ fn lay(sums: &CubeTensor, parts: Vec<CubeTensor>, i: usize, at_once: usize) -> S
     for (k, chunk) in parts.chunks(at_once).enumerate() {
         let first = k * at_once;
         let to = starts.get(first + at_once).copied().unwrap_or(total);
+        let spans: Vec<_> = (first..first + chunk.len()).map(|p| (starts[p], starts[p] + counts[p])).collect();
+        if !by_shader {
+            cube::lay(sums, &joined, chunk, &spans, [starts[first], to], i + k);
+            continue;
+        }
         let mut size = vec![starts[first] as u32, to as u32, ((i + k) * PARTS) as u32, 0];
-        size.extend(
-            (first..first + chunk.len()).flat_map(|p| [starts[p] as u32, (starts[p] + counts[p]) as u32, 0, 0]),
-        );
+        size.extend(spans.into_iter().flat_map(|(start, end)| [start as u32, end as u32, 0, 0]));
         size.resize(4 * (1 + at_once), 0);
         // A binding that has no part repeats the first.
         let mut bound: Vec<Bound> = (0..at_once).map(|p| Bound::In(chunk.get(p).unwrap_or(&chunk[0]))).collect();
@@ -119,13 +128,13 @@ mod tests {
         let Some(device) = wgpu() else { return };
         let counts = [64, 1, 130, 63, 4096, 7];
         let (starts, total) = places(&counts);
-        for at_once in [1, 2, 4, 5, 7] {
+        for (at_once, by_shader) in [1, 2, 4, 5, 7].into_iter().flat_map(|n| [(n, true), (n, false)]) {
             let parts: Vec<CubeTensor> = counts.iter().map(|n| on_device([*n], *n as u32, 1.0, &device)).collect();
             let held: Vec<Vec<f32>> = parts.iter().cloned().map(numbers).collect();
             let dispatches = counts.len().div_ceil(at_once);
             let sums = of_values(vec![f32::NAN; (dispatches + 2) * PARTS], &device);
             drop(Tensor::<1>::full([total], f32::NAN, &device));
-            let Several(views) = lay(&sums, parts, 1, at_once);
+            let Several(views) = lay(&sums, parts, 1, at_once, by_shader);
             let mut want = vec![0.0; total];
             for ((start, part), view) in starts.iter().zip(&held).zip(&views) {
                 want[*start..start + part.len()].copy_from_slice(part);

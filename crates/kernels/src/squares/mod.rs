@@ -1,6 +1,8 @@
 //! The norm of many tensors together, without reading anything back: one pass over each, which also lays them side by
 //! side, and one over the sums.
 
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod cube;
 #[cfg(feature = "cpu")]
 mod flex;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]

@@ -1,4 +1,4 @@
-//! The gated activation by `shaders/swiglu.wgsl` and its gradients by `shaders/swiglu_backward.wgsl`.
+//! The gated activation by `shaders/swiglu.wgsl` and its gradients by `shaders/swiglu_backward.wgsl`, or by `cube.rs`.
 
 use burn::backend::TensorMetadata;
 use burn::backend::tensor::FloatTensor;
@@ -6,7 +6,9 @@ use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
+use super::cube;
 use super::reference::{self, SwigluOps};
+use crate::cube::floats;
 use crate::several::rooms_of;
 use crate::shader::{Bound, INVOCATIONS, Shader, grid, room, suit};
 
@@ -18,7 +20,12 @@ fn vectors<const N: usize>(tensors: [&CubeTensor; N]) -> Option<u32> {
 
 impl SwigluOps for CubeBackend {
     fn swiglu_forward(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
-        let Some(vectors) = vectors([&gate, &up]) else { return reference::forward::<Self>(gate, up) };
+        let Some(vectors) = vectors([&gate, &up]) else {
+            return match floats([&gate, &up]) {
+                Some(kind) => cube::forward(gate, up, kind),
+                None => reference::forward::<Self>(gate, up),
+            };
+        };
         let [gate, up] = [gate, up].map(into_contiguous);
         let y = room(&gate, gate.shape());
         Shader::new("swiglu", include_str!("../../../../shaders/swiglu.wgsl")).launch(
@@ -34,7 +41,12 @@ impl SwigluOps for CubeBackend {
         up: FloatTensor<Self>,
         dy: FloatTensor<Self>,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        let Some(vectors) = vectors([&gate, &up, &dy]) else { return reference::backward::<Self>(gate, up, dy) };
+        let Some(vectors) = vectors([&gate, &up, &dy]) else {
+            return match floats([&gate, &up, &dy]) {
+                Some(kind) => cube::backward(gate, up, dy, kind),
+                None => reference::backward::<Self>(gate, up, dy),
+            };
+        };
         let [gate, up, dy] = [gate, up, dy].map(into_contiguous);
         // Side by side, because the layers that made gate and up read both.
         let shape = [0, 1, 2].map(|side: usize| gate.shape()[side]);

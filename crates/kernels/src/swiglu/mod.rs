@@ -1,6 +1,8 @@
 //! The gated activation of the feed-forward layer (Shazeer 2020, eq. 6).
 
 mod backward;
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod cube;
 #[cfg(feature = "cpu")]
 mod flex;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
