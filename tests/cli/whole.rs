@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::{SHORT, done, path};
+use crate::{SHORT, done, path, run};
 
 #[test]
 fn a_run_and_what_is_done_with_it() {
@@ -175,6 +175,28 @@ fn bench_says_what_time_is_spent_on() {
     assert!(shares.iter().all(|s| s["seconds"].as_f64().unwrap() >= 0.0), "{report}");
     let sum: f64 = shares.iter().map(|s| s["share"].as_f64().unwrap()).sum();
     assert!((sum - 1.0).abs() < 1e-9, "{report}");
+}
+
+/// Layers that read one input are made together, and residuals where an output is: forward, backward and update of a block,
+/// whatever its base is kept in. Adapters that bind few buffers gather gradients in one more.
+#[test]
+fn a_block_takes_few_dispatches() {
+    let geometry = concat!(env!("CARGO_MANIFEST_DIR"), "/../session/assets/starter/recipe/config.json");
+    for dtype in ["f32", "int4"] {
+        let of = ["bench", "--geometry", geometry, "--batch", "2", "--seq", "16", "--keep-graphs", "8", "--steps", "1"];
+        let output = run(&[&of[..], &["--base-dtype", dtype, "--device", "wgpu", "--json"]].concat());
+        if !output.status.success() {
+            let error = String::from_utf8_lossy(&output.stderr);
+            assert!(error.contains("no usable GPU"), "{error}");
+            println!("skipped: {error}");
+            return;
+        }
+        let report = String::from_utf8(output.stdout).unwrap();
+        let report: Value = serde_json::from_str(report.lines().nth(1).unwrap()).unwrap();
+        let dispatches = report["traffic"]["dispatches_a_block"].as_u64().unwrap();
+        println!("{dtype}: {dispatches} dispatches a block");
+        assert!((20..=36).contains(&dispatches), "{dtype}: {dispatches}");
+    }
 }
 
 #[test]

@@ -130,9 +130,11 @@ pub async fn read_model(
     emit: &mut dyn FnMut(Event),
 ) -> Result<Llama, Problem> {
     let config = model_config(files)?;
-    let layout = config.layout();
+    let mut layout = config.layout();
+    // Vectors first: a device may put them where a larger tensor was on its way, and nothing large fits there again.
+    layout.sort_by_key(|(_, shape)| shape.len());
     let total = layout.len() as u64;
-    let mut weights = Weights::new();
+    let mut weights = Weights::default();
     let mut on_the_way = 0;
     for (done, (name, shape)) in layout.into_iter().enumerate() {
         match files.shape(&name) {
@@ -166,5 +168,7 @@ pub async fn read_model(
         weights.insert(name, stored);
         emit(Event::Progress { what: format!("reading {}", files.label()), done: done as u64 + 1, total });
     }
+    // What tensors have left on their way.
+    device.memory_cleanup();
     Llama::from_weights(config, weights, device)
 }

@@ -1,5 +1,6 @@
 //! The Llama family: Llama 1 to 3, and the many models of its shape.
 
+mod arriving;
 mod block;
 mod config;
 mod ladder;
@@ -8,8 +9,8 @@ mod mixture;
 mod model;
 mod weights;
 
+pub use arriving::{Arriving, Stored, Weights, packed_as, pieces};
 pub use block::Block;
 pub use config::{LlamaConfig, RopeScaling};
 pub use ladder::Ladder;
 pub use model::{Alter, Llama, Walk};
-pub use weights::{Arriving, Stored, Weights, packed_as, pieces};

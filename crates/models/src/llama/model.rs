@@ -7,7 +7,7 @@ use burn::tensor::{Device, Int, Tensor};
 use stratune_kernels::{Rotary, linear_by_pieces};
 use stratune_peft::{Param, Parameters, Pass, Shared, Table, Visitor};
 
-use super::weights::{EMBED_TOKENS, LM_HEAD};
+use super::arriving::{EMBED_TOKENS, LM_HEAD};
 use super::{Block, Ladder, LlamaConfig};
 use crate::nn::{KvCache, Positions, RmsNorm, Texts};
 

@@ -3,123 +3,14 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use burn::tensor::{Device, Float, Tensor};
-use stratune_kernels::{Packed, PackedDtype, Packer, Rotary};
-use stratune_peft::{Linear, Param, Shared, Table, Weight};
+use burn::tensor::Device;
+use stratune_kernels::Rotary;
+use stratune_peft::{Linear, Param, Shared, Table};
 use stratune_protocol::{BaseDtype, Keep, Problem, Target, draws, normals};
-use stratune_runtime::Filling;
 
+use super::arriving::{Arriving, EMBED_TOKENS, LM_HEAD, Stored, Weights, pieces};
 use super::{Block, Llama, LlamaConfig};
 use crate::nn::{Attention, Mlp, RmsNorm};
-
-/// Tensors on the device by checkpoint name, each in its [`pieces`].
-pub type Weights = BTreeMap<String, Vec<Stored>>;
-
-/// A piece of a tensor of the checkpoint on the device.
-#[derive(Clone, Debug)]
-pub enum Stored {
-    /// Floats, flattened.
-    Floats(Tensor<1>),
-    /// A matrix in fewer bits.
-    Packed(Packed),
-}
-
-/// A piece of a tensor of the checkpoint on its way to the device.
-#[derive(Debug)]
-pub enum Arriving {
-    /// As floats.
-    Floats(Filling<Float>),
-    /// To be packed.
-    Packed(Packer),
-}
-
-/// How a kernel knows what matrices are kept as; none is floats.
-pub fn packed_as(dtype: BaseDtype) -> Option<PackedDtype> {
-    match dtype {
-        BaseDtype::F32 => None,
-        BaseDtype::F16 => Some(PackedDtype::F16),
-        BaseDtype::Int8 => Some(PackedDtype::Int8),
-        BaseDtype::Int4 => Some(PackedDtype::Int4),
-    }
-}
-
-impl Arriving {
-    /// A piece, of this shape, of which nothing has come yet: matrices as `dtype` has them, vectors as floats.
-    pub fn new(name: &str, shape: &[usize], dtype: BaseDtype, device: &Device) -> Self {
-        let dtype = if is_table(name) { dtype.of_tables() } else { dtype };
-        match (shape, packed_as(dtype)) {
-            (&[rows, columns], Some(dtype)) => Self::Packed(Packer::new([rows, columns], dtype, device)),
-            _ => Self::Floats(Filling::new(shape.iter().product(), device)),
-        }
-    }
-
-    /// The next of its numbers, whole rows of a matrix.
-    pub fn add(&mut self, values: Vec<f32>) {
-        match self {
-            Self::Floats(filling) => filling.add(values),
-            Self::Packed(packer) => packer.add(&values),
-        }
-    }
-
-    /// What has come.
-    pub fn finish(self) -> Stored {
-        match self {
-            Self::Floats(filling) => Stored::Floats(filling.finish()),
-            Self::Packed(packer) => Stored::Packed(packer.finish()),
-        }
-    }
-}
-
-impl Stored {
-    fn count(&self) -> usize {
-        match self {
-            Self::Floats(tensor) => tensor.dims()[0],
-            Self::Packed(packed) => packed.dims().iter().product(),
-        }
-    }
-
-    /// As a matrix of so many columns.
-    fn matrix(self, columns: usize) -> Weight {
-        match self {
-            Self::Floats(tensor) => {
-                let rows = tensor.dims()[0] / columns.max(1);
-                tensor.reshape([rows, columns]).into()
-            }
-            Self::Packed(packed) => Weight::Packed(packed),
-        }
-    }
-}
-
-/// The embedding's path.
-pub const EMBED_TOKENS: &str = "model.embed_tokens.weight";
-/// The output layer's path, if it has a matrix of its own.
-pub const LM_HEAD: &str = "lm_head.weight";
-
-fn is_table(name: &str) -> bool {
-    name == EMBED_TOKENS || name == LM_HEAD
-}
-
-/// The pieces in which a tensor of the checkpoint is kept, the embedding and the output layer in as many as it takes: which
-/// of its numbers each has, and its shape.
-pub fn pieces(name: &str, shape: &[usize], keep: Keep) -> Vec<(Range<usize>, Vec<usize>)> {
-    match *shape {
-        [rows, columns] if is_table(name) => {
-            let most = keep.rows_of_a_piece([rows, columns]);
-            // The rows that are left over from fours make a piece of their own.
-            let count =
-                |left: usize| if left <= most && most < rows && left > 4 { left / 4 * 4 } else { most.min(left) };
-            let mut pieces = Vec::new();
-            let mut from = 0;
-            while from < rows {
-                let count = count(rows - from);
-                pieces.push((from * columns..(from + count) * columns, vec![count, columns]));
-                from += count;
-            }
-            pieces
-        }
-        _ => vec![(0..shape.iter().product(), shape.to_vec())],
-    }
-}
 
 impl LlamaConfig {
     /// Every tensor of the checkpoint and its shape, in the order of the forward pass.
@@ -170,7 +61,7 @@ impl Llama {
         let missing =
             |name: &str| Problem::input(format!("the model has no tensor {name}")).next("use a complete model folder");
         let mut take_pieces = |name: &str, shape: &[usize]| {
-            let stored = weights.remove(name).ok_or_else(|| missing(name))?;
+            let stored = weights.take(name).ok_or_else(|| missing(name))?;
             let (got, want) = (stored.iter().map(Stored::count).sum::<usize>(), shape.iter().product::<usize>());
             if got != want {
                 return Err(Problem::input(format!("{name} has {got} numbers where config.json says {want}"))
@@ -243,9 +134,7 @@ impl Llama {
             let input_layernorm = norm(format!("{path}.input_layernorm"))?;
             let post_attention_layernorm = norm(format!("{path}.post_attention_layernorm"))?;
             let adapters = Vec::new();
-            let mut block = Block { input_layernorm, self_attn, post_attention_layernorm, mlp, adapters };
-            block.lay_together();
-            layers.push(block);
+            layers.push(Block { input_layernorm, self_attn, post_attention_layernorm, mlp, adapters });
         }
         let norm = norm("model.norm".to_string())?;
         let scaling = config.rotary_scaling();
