@@ -1,5 +1,8 @@
 //! Opening devices, and saying what they are.
 
+#[cfg(any(feature = "cuda", test))]
+use std::path::{Path, PathBuf};
+
 use burn::tensor::Device;
 #[cfg(feature = "cpu")]
 use stratune_protocol::Limits;
@@ -117,10 +120,23 @@ mod wgpu_device {
 #[cfg(feature = "cuda")]
 const DRIVER: [&str; 3] = ["libcuda.so.1", "libcuda.so", "nvcuda.dll"];
 
+/// Where the toolkit has what a card computes exponentials, logarithms and the like by. The engine's compiler reads it when a
+/// kernel needs it, and ends the process where it is not.
+#[cfg(any(feature = "cuda", test))]
+const MATH: &str = "nvvm/libdevice/libdevice.10.bc";
+
+/// Where the engine's compiler looks for it: in the folder that is named, else in the usual ones.
+#[cfg(any(feature = "cuda", test))]
+fn math_of_cuda(folder: Option<PathBuf>, exists: impl Fn(&Path) -> bool) -> Option<PathBuf> {
+    let usual = ["/usr/local/cuda", "/opt/cuda", "/usr/lib/cuda", "/usr"].map(PathBuf::from);
+    let folders = folder.map_or_else(|| usual.to_vec(), |folder| vec![folder]);
+    folders.into_iter().map(|folder| folder.join(MATH)).find(|file| exists(file))
+}
+
 /// CUDA card number `index`.
 ///
 /// # Errors
-/// This build has no CUDA, or the machine has no driver for it.
+/// This build has no CUDA, or the machine has no driver for it, or not what its compiler needs.
 pub fn open_cuda(index: usize) -> Result<Opened, Problem> {
     #[cfg(feature = "cuda")]
     {
@@ -133,6 +149,12 @@ pub fn open_cuda(index: usize) -> Result<Opened, Problem> {
             )
             .next("install NVIDIA's driver, or choose another device"));
         }
+        let folder = std::env::var_os("CUDA_PATH").map(PathBuf::from);
+        if math_of_cuda(folder, |file| file.is_file()).is_none() {
+            return Err(Problem::new(ProblemKind::Device, format!("CUDA's mathematics, {MATH}, is not there"))
+                .at("CUDA_PATH")
+                .next("install the CUDA toolkit, or unpack the wheel nvidia-cuda-nvcc-cu12 and name its folder"));
+        }
         read_without_waiting();
         let info = AdapterInfo { device: "cuda".into(), name: format!("CUDA card {index}"), ..AdapterInfo::default() };
         Ok(Opened { device: Device::cuda(index), info })
@@ -141,5 +163,20 @@ pub fn open_cuda(index: usize) -> Result<Opened, Problem> {
     {
         let _ = index;
         Err(not_built("cuda"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mathematics_of_cuda_is_looked_for_where_the_compiler_does() {
+        let there = Path::new("/opt/cuda").join(MATH);
+        let found = |folder: Option<&str>| math_of_cuda(folder.map(PathBuf::from), |file| file == there);
+        assert_eq!(found(None), Some(there.clone()));
+        assert_eq!(found(Some("/opt/cuda")), Some(there.clone()));
+        assert_eq!(found(Some("/elsewhere")), None);
+        assert_eq!(math_of_cuda(None, |_| false), None);
     }
 }
