@@ -171,4 +171,3 @@ fn store_block(start: u32, end: u32, row: u32, column: u32, sums: mat4x4<f32>) {
     }
     store_rows(own, row, column, whole);
 }
-

@@ -154,8 +154,9 @@ impl KernelSource for Shader {
             lines = lines.into_iter().flat_map(each).collect();
         }
         let whole = SourceTemplate::new(lines.join("\n"));
-        // Natively tensors share buffers, and a buffer cannot be bound for reading and for writing at once. In a
-        // browser each has its own, and one that is bound twice, as in `x xᵀ`, may not be bound for writing.
+        // Natively tensors share buffers, and a buffer cannot be bound for reading and for writing at once. In a browser
+        // only parts of one memory do, and nothing that is read lies in one memory with what is written; one that is
+        // bound twice, as in `x xᵀ`, may not be bound for writing.
         let input_access = if cfg!(target_family = "wasm") { "read" } else { "read_write" };
         let whole = whole.register("input_access", input_access);
         self.constants.iter().fold(whole, |all, (name, value)| all.register(*name, value.clone()))

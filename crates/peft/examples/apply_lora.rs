@@ -28,20 +28,36 @@ const ALPHA: f64 = 16.0;
 /// Steps that are not measured, and steps that are.
 const STEPS: [usize; 2] = [2, 10];
 
-/// A linear layer of either kind.
-trait Layer {
-    fn apply(&self, x: Tensor<3>) -> Tensor<3>;
+/// Linear layers of either kind, each the way a model uses it.
+trait Layer: Sized {
+    /// The outputs of layers that read the same input.
+    fn each<const N: usize>(layers: [&Self; N], x: &Tensor<3>) -> [Tensor<3>; N];
+
+    /// The output, added to a residual stream.
+    fn onto(&self, x: Tensor<3>, stream: Tensor<3>) -> Tensor<3>;
 }
 
 impl Layer for nn::Linear {
-    fn apply(&self, x: Tensor<3>) -> Tensor<3> {
-        self.forward(x)
+    fn each<const N: usize>(layers: [&Self; N], x: &Tensor<3>) -> [Tensor<3>; N] {
+        layers.map(|layer| layer.forward(x.clone()))
+    }
+
+    fn onto(&self, x: Tensor<3>, stream: Tensor<3>) -> Tensor<3> {
+        stream + self.forward(x)
     }
 }
 
+fn pass() -> Pass {
+    Pass::plain(0, Rc::new(Shared::default()))
+}
+
 impl Layer for Linear {
-    fn apply(&self, x: Tensor<3>) -> Tensor<3> {
-        self.forward(x, &Pass::plain(0, Rc::new(Shared::default())))
+    fn each<const N: usize>(layers: [&Self; N], x: &Tensor<3>) -> [Tensor<3>; N] {
+        Self::forward_each(layers, x, &pass())
+    }
+
+    fn onto(&self, x: Tensor<3>, stream: Tensor<3>) -> Tensor<3> {
+        self.forward_onto(x, Some(stream), &pass())
     }
 }
 
@@ -58,11 +74,12 @@ const SHAPES: [[usize; 2]; 7] = [
 
 /// A block without what is not a linear layer: attention is replaced by a product of keys and values, the gate by another.
 fn block<L: Layer>(layers: &[L], x: Tensor<3>) -> Tensor<3> {
-    let at = |i: usize, x: &Tensor<3>| layers[i].apply(x.clone());
-    let mixed = at(0, &x) + (at(1, &x) * at(2, &x)).repeat_dim(2, HIDDEN / KEYS);
-    let x = x + at(3, &mixed);
-    let inner = at(4, &x) * at(5, &x);
-    x + at(6, &inner)
+    let [q, k, v, o, gate, up, down] = [0, 1, 2, 3, 4, 5, 6].map(|i: usize| &layers[i]);
+    let [q, k, v] = L::each([q, k, v], &x);
+    let mixed = q + (k * v).repeat_dim(2, HIDDEN / KEYS);
+    let x = o.onto(mixed, x);
+    let [gate, up] = L::each([gate, up], &x);
+    down.onto(gate * up, x)
 }
 
 /// A training pass's forward half. The input is tracked, as that of every block but the first one is.

@@ -123,14 +123,16 @@ const DRIVER: [&str; 3] = ["libcuda.so.1", "libcuda.so", "nvcuda.dll"];
 /// Where the toolkit has what a card computes exponentials, logarithms and the like by. The engine's compiler reads it when a
 /// kernel needs it, and ends the process where it is not.
 #[cfg(any(feature = "cuda", test))]
-const MATH: &str = "nvvm/libdevice/libdevice.10.bc";
+const MATH: [&str; 2] = ["nvvm/libdevice", "libdevice.10.bc"];
 
-/// Where the engine's compiler looks for it: in the folder that is named, else in the usual ones.
+/// The file in which the engine's compiler looks for it: in the folder that is named, else in the first of the usual ones
+/// that has the place.
 #[cfg(any(feature = "cuda", test))]
 fn math_of_cuda(folder: Option<PathBuf>, exists: impl Fn(&Path) -> bool) -> Option<PathBuf> {
+    let [place, file] = MATH;
     let usual = ["/usr/local/cuda", "/opt/cuda", "/usr/lib/cuda", "/usr"].map(PathBuf::from);
-    let folders = folder.map_or_else(|| usual.to_vec(), |folder| vec![folder]);
-    folders.into_iter().map(|folder| folder.join(MATH)).find(|file| exists(file))
+    let folder = folder.or_else(|| usual.into_iter().find(|folder| exists(&folder.join(place))))?;
+    Some(folder.join(place).join(file)).filter(|file| exists(file))
 }
 
 /// CUDA card number `index`.
@@ -150,10 +152,13 @@ pub fn open_cuda(index: usize) -> Result<Opened, Problem> {
             .next("install NVIDIA's driver, or choose another device"));
         }
         let folder = std::env::var_os("CUDA_PATH").map(PathBuf::from);
-        if math_of_cuda(folder, |file| file.is_file()).is_none() {
-            return Err(Problem::new(ProblemKind::Device, format!("CUDA's mathematics, {MATH}, is not there"))
-                .at("CUDA_PATH")
-                .next("install the CUDA toolkit, or unpack the wheel nvidia-cuda-nvcc-cu12 and name its folder"));
+        if math_of_cuda(folder, |path| path.exists()).is_none() {
+            return Err(Problem::new(
+                ProblemKind::Device,
+                format!("CUDA's mathematics, {}, is not there", MATH.join("/")),
+            )
+            .at("CUDA_PATH")
+            .next("install the CUDA toolkit, or unpack the wheel nvidia-cuda-nvcc-cu12 and name its folder"));
         }
         read_without_waiting();
         let info = AdapterInfo { device: "cuda".into(), name: format!("CUDA card {index}"), ..AdapterInfo::default() };
@@ -172,11 +177,16 @@ mod tests {
 
     #[test]
     fn the_mathematics_of_cuda_is_looked_for_where_the_compiler_does() {
-        let there = Path::new("/opt/cuda").join(MATH);
-        let found = |folder: Option<&str>| math_of_cuda(folder.map(PathBuf::from), |file| file == there);
-        assert_eq!(found(None), Some(there.clone()));
-        assert_eq!(found(Some("/opt/cuda")), Some(there.clone()));
-        assert_eq!(found(Some("/elsewhere")), None);
+        let [place, file] = MATH;
+        let there = Path::new("/opt/cuda").join(place);
+        let found = |folder: Option<&str>, others: &[&str]| {
+            let exists = |path: &Path| path.starts_with(&there) || others.iter().any(|other| path == Path::new(other));
+            math_of_cuda(folder.map(PathBuf::from), exists)
+        };
+        assert_eq!(found(None, &[]), Some(there.join(file)));
+        assert_eq!(found(Some("/opt/cuda"), &[]), Some(there.join(file)));
+        assert_eq!(found(Some("/elsewhere"), &[]), None);
+        assert_eq!(found(None, &["/usr/local/cuda/nvvm/libdevice"]), None);
         assert_eq!(math_of_cuda(None, |_| false), None);
     }
 }

@@ -1,5 +1,5 @@
-//! The gradients of the linear layer, alone and of several that read one input, with low-rank updates or without: one product for each operand that is tracked,
-//! none for one that is not, and nothing kept that no product will read.
+//! The gradients of the linear layer, alone and of several that read one input, with low-rank updates or without: one
+//! product for each operand that is tracked, none for one that is not, and nothing kept that no product will read.
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;

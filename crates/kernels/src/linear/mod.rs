@@ -105,6 +105,7 @@ pub struct Layer {
 /// - `x`: `[batch, seq, in]`
 /// - outputs, `onto`: `[batch, seq, out]`
 pub fn layers<const N: usize>(x: Tensor<3>, layers: [Layer; N], onto: Option<Tensor<3>>) -> [Tensor<3>; N] {
+    debug_assert!(onto.is_none() || N == 1, "one layer's output can be added to something");
     let _span = span("linear, forward");
     let [batch, seq, features] = x.dims();
     let rows = |t: Tensor<3>| {

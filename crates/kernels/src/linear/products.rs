@@ -18,6 +18,7 @@ const NARROW: u32 = 32;
 const NARROW_TILE: u32 = 8;
 /// Below this many rows or columns a product is mostly reading, and most of a workgroup would be idle.
 const LEAST_SIDE: u32 = 8;
+
 /// How the operands of a product lie in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Orientation {
@@ -194,8 +195,14 @@ impl Products {
 
     /// Their sizes, if kernels can make all of them.
     pub fn sizes(&self) -> Option<Vec<Size>> {
-        let readable = self.onto.as_ref().is_none_or(|onto| suit([onto]));
-        self.each.iter().map(|product| product.possible(self.orientation).filter(|_| readable)).collect()
+        let sizes: Vec<Size> =
+            self.each.iter().map(|product| product.possible(self.orientation)).collect::<Option<_>>()?;
+        let one = self.summed || sizes.len() == 1;
+        let fits = |onto: &CubeTensor| {
+            let like = |size: &Size| onto.shape().as_slice() == [size.rows as usize, size.columns as usize];
+            suit([onto]) && one && sizes.iter().all(like)
+        };
+        self.onto.as_ref().is_none_or(fits).then_some(sizes)
     }
 
     /// By one dispatch if all that a binding has lies in one memory, else by one for each product.
@@ -220,7 +227,7 @@ impl Products {
         if summed {
             return pairs.fold(onto, |sum, (product, size)| one(product, *size, sum).pop()).into_iter().collect();
         }
-        pairs.flat_map(|(product, size)| one(product, *size, onto.clone())).collect()
+        pairs.flat_map(|(product, size)| one(product, *size, None)).collect()
     }
 }
 

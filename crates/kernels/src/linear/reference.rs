@@ -8,8 +8,8 @@ use super::weight::{Weight, Weights};
 use crate::packed::PackedOps;
 use crate::several::Several;
 
-/// A linear layer and its two gradients, and layers that read one input, with low-rank updates or without, on matrices. A default body is the definition; a
-/// device may have a faster way.
+/// A linear layer and its two gradients, and layers that read one input, with low-rank updates or without, on matrices. A
+/// default body is the definition; a device may have a faster way.
 #[backend_extension(Cube: cfg(any(feature = "wgpu", feature = "cuda")), Flex: cfg(feature = "cpu"), Autodiff)]
 pub trait LinearOps: PackedOps {
     /// `x wᵀ` for `x`: `[rows, in]` and `weight`: `[out, in]`.

@@ -102,7 +102,9 @@ fn layers_agree<const N: usize>(device: &Device) {
                     let mut all =
                         vec![leaf(matrix(rows, features, 1, device), 0), leaf(matrix(rows, outs[0], 2, device), 1)];
                     for (i, out) in outs.into_iter().enumerate().filter(|_| rank > 0) {
-                        all.push(leaf(matrix(rank, features, 20 + i as u32, device), 2));
+                        // LoRA's A may stay as drawn in one layer and train in another.
+                        let a = matrix(rank, features, 20 + i as u32, device);
+                        all.push(if i == 0 && N > 1 { a } else { leaf(a, 2) });
                         all.push(leaf(matrix(out, rank, 30 + i as u32, device), 3));
                     }
                     all
@@ -143,6 +145,7 @@ fn layers_agree<const N: usize>(device: &Device) {
                 let wanted = |i: usize| match i {
                     0 => is(0),
                     1 => is(1) && N == 1,
+                    2 if N > 1 => false,
                     _ => is(2 + i as u32 % 2) && (i - 2) / 2 < N,
                 };
                 if !(0..all.len()).any(wanted) {
@@ -238,6 +241,7 @@ fn the_kernels_make_every_product() {
     use burn_cubecl::CubeBackend;
     use burn_cubecl::tensor::CubeTensor;
 
+    use super::dispatch::Together;
     use super::products::{Addend, Orientation, Product, Products, Reading};
     use super::weight::{Weight, Weights};
     use crate::linear::LinearOps;
@@ -341,16 +345,53 @@ fn the_kernels_make_every_product() {
                     }
 
                     // Twice the product less once another as its addend, where operands lie so.
-                    if orientation != Orientation::Tn {
-                        let added = |product: &Product, addend: &Product| {
-                            let rhs = addend.rhs.clone().floats();
-                            let addend = Addend { lhs: addend.lhs.clone(), rhs, scale: -1.0 };
-                            Product { scale: 2.0, addend: Some(addend), ..product.clone() }
-                        };
-                        let got = made(Products::new(orientation, [added(&first, &second)]));
-                        let want: Vec<f32> = want.iter().zip(&want_second).map(|(a, b)| 2.0 * a - b).collect();
-                        assert_close(&got[0], &want, 3 * depth, &format!("{what} with an addend"));
+                    if orientation == Orientation::Tn {
+                        continue;
                     }
+                    let added = |product: &Product, addend: &Product, scale: f32| {
+                        let rhs = addend.rhs.clone().floats();
+                        let addend = Addend { lhs: addend.lhs.clone(), rhs, scale: -1.0 };
+                        Product { scale, addend: Some(addend), ..product.clone() }
+                    };
+                    let less = |a: &[f32], times: f32, b: &[f32]| -> Vec<f32> {
+                        a.iter().zip(b).map(|(a, b)| times * a - b).collect()
+                    };
+                    let got = made(Products::new(orientation, [added(&first, &second, 2.0)]));
+                    assert_close(
+                        &got[0],
+                        &less(&want, 2.0, &want_second),
+                        3 * depth,
+                        &format!("{what} with an addend"),
+                    );
+
+                    // In one memory: several with an addend each, and their sum.
+                    let together = |each: [Product; 2]| {
+                        let lay = |of: &dyn Fn(&Product) -> CubeTensor| laid(each.iter().map(of).collect(), 1);
+                        let rhs = CubeBackend::lay_together(Weights(each.iter().map(|p| p.rhs.clone()).collect())).0;
+                        let addend = |product: &Product| product.addend.clone().unwrap();
+                        let [lhs, of_lhs, of_rhs] =
+                            [lay(&|p| p.lhs.clone()), lay(&|p| addend(p).lhs), lay(&|p| addend(p).rhs)];
+                        let each: Vec<Product> = (0..2)
+                            .map(|i| Product {
+                                lhs: lhs[i].clone(),
+                                rhs: rhs[i].clone(),
+                                scale: each[i].scale,
+                                addend: Some(Addend { lhs: of_lhs[i].clone(), rhs: of_rhs[i].clone(), scale: -1.0 }),
+                            })
+                            .collect();
+                        assert!(Together::of(&each).is_some(), "{what}: they lie in one memory");
+                        Products::new(orientation, each)
+                    };
+                    let (another, want_another, _) = pair(7, columns + 8);
+                    let each = [added(&first, &second, 2.0), added(&other, &another, 3.0)];
+                    let got = made(together(each));
+                    let what = format!("{what} with addends");
+                    assert_close(&got[0], &less(&want, 2.0, &want_second), 3 * depth, &what);
+                    assert_close(&got[1], &less(&want_other, 3.0, &want_another), 4 * depth, &what);
+                    let (third, want_third, _) = pair(11, columns);
+                    let each = [added(&first, &third, 1.0), added(&second, &first, 1.0)];
+                    let got = made(Products { summed: true, ..together(each) });
+                    assert_close(&got[0], &less(&want_second, 1.0, &want_third), 4 * depth, &format!("{what}, summed"));
                 }
             }
         }

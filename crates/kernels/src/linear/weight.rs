@@ -33,23 +33,21 @@ impl Matrix {
         }
     }
 
+    pub(crate) fn from_dispatch(weight: Weight<Dispatch>) -> Self {
+        match weight {
+            Weight::Floats(tensor) => Self::Floats(Tensor::from_dispatch(tensor)),
+            Weight::Packed { words, dtype, columns } => {
+                Self::Packed(Packed::from_words(Tensor::from_dispatch(words), dtype, columns))
+            }
+        }
+    }
+
     pub(crate) fn into_dispatch(self) -> Weight<Dispatch> {
         match self {
             Self::Floats(tensor) => Weight::Floats(tensor.into_dispatch()),
             Self::Packed(packed) => {
                 let (dtype, [_, columns]) = (packed.dtype(), packed.dims());
                 Weight::Packed { words: packed.words().into_dispatch(), dtype, columns }
-            }
-        }
-    }
-}
-
-impl Matrix {
-    pub(crate) fn from_dispatch(weight: Weight<Dispatch>) -> Self {
-        match weight {
-            Weight::Floats(tensor) => Self::Floats(Tensor::from_dispatch(tensor)),
-            Weight::Packed { words, dtype, columns } => {
-                Self::Packed(Packed::from_words(Tensor::from_dispatch(words), dtype, columns))
             }
         }
     }
@@ -124,5 +122,10 @@ impl<B: Backend> ExtensionType<B> for Weights<B> {
 
     fn routing_float_tensor(target: &Self::Target) -> Option<&DispatchTensor> {
         target.0.first().and_then(<Weight<B> as ExtensionType<B>>::routing_float_tensor)
+    }
+
+    fn autodiff_context(target: &Self::Target) -> DispatchAutodiffContext {
+        let contexts = target.0.iter().map(<Weight<B> as ExtensionType<B>>::autodiff_context);
+        contexts.fold(DispatchAutodiffContext::default(), DispatchAutodiffContext::merge)
     }
 }

@@ -12,22 +12,6 @@ use super::reference::RotaryOps;
 use crate::several::{Outputs, Several, untracked};
 
 #[derive(Debug)]
-struct Rotate;
-
-impl<B: RotaryOps> Backward<B, 1> for Rotate {
-    type State = (FloatTensor<B>, FloatTensor<B>);
-
-    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let _span = span("rotary, backward");
-        let dy = grads.consume::<B>(&ops.node);
-        let (cos, sin) = ops.state;
-        if let [Some(x)] = ops.parents {
-            grads.register::<B>(x.id, B::rotate_back(dy, cos, sin));
-        }
-    }
-}
-
-#[derive(Debug)]
 struct RotateBeside;
 
 impl<B: RotaryOps> Backward<B, 3> for RotateBeside {
@@ -47,14 +31,6 @@ impl<B: RotaryOps> Backward<B, 3> for RotateBeside {
 }
 
 impl<B: RotaryOps, C: CheckpointStrategy> RotaryOps for Autodiff<B, C> {
-    fn rotate(x: FloatTensor<Self>, cos: FloatTensor<Self>, sin: FloatTensor<Self>) -> FloatTensor<Self> {
-        let (cos, sin) = (cos.into_primitive(), sin.into_primitive());
-        match Rotate.prepare::<C>([x.node()]).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish((cos.clone(), sin.clone()), B::rotate(x.into_primitive(), cos, sin)),
-            OpsKind::UnTracked(prep) => prep.finish(B::rotate(x.into_primitive(), cos, sin)),
-        }
-    }
-
     fn rotate_beside(
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,

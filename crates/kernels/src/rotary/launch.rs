@@ -38,9 +38,12 @@ impl RotaryOps for CubeBackend {
         cos: FloatTensor<Self>,
         sin: FloatTensor<Self>,
     ) -> Several<Self> {
-        let turned = together(&[&q, &k], 2, &cos, &sin, 1.0);
-        let turned = turned.unwrap_or_else(|| [q, k].map(|x| Self::rotate(x, cos.clone(), sin.clone())).into());
-        Several(turned.into_iter().chain([v]).collect())
+        // Values come along: a view of them would keep all three as they were.
+        let turned = together(&[&q, &k, &v], 2, &cos, &sin, 1.0);
+        Several(turned.unwrap_or_else(|| {
+            let [q, k] = [q, k].map(|x| Self::rotate(x, cos.clone(), sin.clone()));
+            vec![q, k, v]
+        }))
     }
 
     fn rotate_beside_back(
@@ -189,7 +192,8 @@ mod tests {
             let beside = crate::several::laid(apart.clone(), 1);
             let [q, k, v] = [0, 1, 2].map(|i: usize| heads_last(beside[i].clone()));
             let each = |sign: f32| [&q, &k].map(|x| alone(x.clone(), cos.clone(), sin.clone(), sign));
-            for (sign, x) in [(1.0, vec![&q, &k]), (-1.0, vec![&q, &k, &v])] {
+            for sign in [1.0, -1.0] {
+                let x = [&q, &k, &v];
                 let got = together(&x, 2, &cos, &sin, sign).expect("they lie in one memory");
                 let want = each(sign).into_iter().chain([v.clone()]);
                 for (i, (got, want)) in got.into_iter().zip(want).enumerate() {

@@ -93,17 +93,8 @@ pub struct Angles {
 }
 
 impl Angles {
-    /// Turns each pair `(x[i], x[i + head_dim/2])` by its position's angle.
-    ///
-    /// # Shapes
-    /// - `x`, output: `[batch, heads, seq, head_dim]`
-    pub fn turn(&self, x: Tensor<4>) -> Tensor<4> {
-        let _span = span("rotary, forward");
-        let [x, cos, sin] = [x, self.cos.clone(), self.sin.clone()].map(Tensor::into_dispatch);
-        Tensor::from_dispatch(<Dispatch as RotaryOps>::rotate(x, cos, sin))
-    }
-
-    /// Queries and keys turned, and values as they are: together, because the gradients of all three are made at once.
+    /// Queries and keys with each pair `(x[i], x[i + head_dim/2])` turned by its position's angle, and values as they are:
+    /// together, because the gradients of all three are made at once.
     ///
     /// # Shapes
     /// - `q`: `[batch, heads, seq, head_dim]`, `k`, `v`: `[batch, kv_heads, seq, head_dim]`, as are the outputs
@@ -136,6 +127,12 @@ impl RotaryScaling {
 mod tests {
     use super::*;
 
+    /// As a query.
+    fn turn(angles: &Angles, x: Tensor<4>) -> Tensor<4> {
+        let [q, ..] = angles.turn_beside(x.clone(), x.clone(), x);
+        q
+    }
+
     #[test]
     fn scores_depend_on_distance_only() {
         let device = Device::flex();
@@ -144,7 +141,7 @@ mod tests {
             Tensor::<4>::from_data(TensorData::new((0..8).map(|i| (i as f32).sin()).collect(), [1, 1, 1, 8]), &device);
         let y =
             Tensor::<4>::from_data(TensorData::new((0..8).map(|i| (i as f32).cos()).collect(), [1, 1, 1, 8]), &device);
-        let turned = |x: &Tensor<4>, a| rotary.angles_after(a, 1).turn(x.clone());
+        let turned = |x: &Tensor<4>, a| turn(&rotary.angles_after(a, 1), x.clone());
         let score = |a, b| (turned(&x, a) * turned(&y, b)).sum().into_scalar::<f32>();
         // Two turns in f32.
         assert!((score(3, 1) - score(12, 10)).abs() < 1e-5);
@@ -156,8 +153,8 @@ mod tests {
     fn padding_may_lie_beyond_the_last_position() {
         let rotary = Rotary::new(4, 6, 10_000.0, None, &Device::flex());
         let x = Tensor::<4>::ones([1, 1, 5, 4], &Device::flex());
-        let within = rotary.angles_after(3, 3).turn(x.clone().narrow(2, 0, 3));
-        let turned = rotary.angles_after(3, 5).turn(x);
+        let within = turn(&rotary.angles_after(3, 3), x.clone().narrow(2, 0, 3));
+        let turned = turn(&rotary.angles_after(3, 5), x);
         assert_eq!(turned.dims(), [1, 1, 5, 4]);
         assert_eq!(turned.narrow(2, 0, 3).into_data(), within.into_data());
     }
@@ -169,10 +166,10 @@ mod tests {
         let rotary = Rotary::new(4, 16, 10_000.0, None, &device);
         let x = Tensor::<4>::ones([2, 3, 5, 4], &device);
         let places = Tensor::<2, Int>::from_data([[0, 1, 2, 0, 1], [0, 0, 1, 2, 3]], &device);
-        let turned = rotary.angles_at(&places).turn(x.clone());
+        let turned = turn(&rotary.angles_at(&places), x.clone());
         for (row, texts) in [[3, 2], [1, 4]].into_iter().enumerate() {
             let one = x.clone().narrow(0, row, 1);
-            let apart = texts.map(|seq| rotary.angles_after(0, seq).turn(one.clone().narrow(2, 0, seq)));
+            let apart = texts.map(|seq| turn(&rotary.angles_after(0, seq), one.clone().narrow(2, 0, seq)));
             let want = Tensor::cat(apart.to_vec(), 2).into_data();
             assert_eq!(turned.clone().narrow(0, row, 1).into_data(), want);
         }

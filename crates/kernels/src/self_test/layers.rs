@@ -131,7 +131,9 @@ pub async fn rotary_is_right(device: &Device, positions: usize, head_dim: usize)
     };
     let angles = Rotary::new(head_dim, positions, THETA, None, device).angles_after(positions - last, last);
     let x = rows_of(&a, head_dim, device).autodiff().require_grad();
-    let y = angles.turn(x.clone().unsqueeze_dim(1)).squeeze_dim::<3>(1);
+    let head = || x.clone().unsqueeze_dim::<4>(1);
+    let [y, ..] = angles.turn_beside(head(), head(), head());
+    let y = y.squeeze_dim::<3>(1);
     check(&name, y.clone().inner(), &turn(&a, 1.0)).await?;
     let mut tape = (y * rows_of(&dy, head_dim, device)).sum().backward();
     check(&format!("gradient of {name}"), slope_of(&x, &mut tape)?, &turn(&dy, -1.0)).await

@@ -6,8 +6,8 @@ use stratune_runtime::read_f32;
 use super::Fault;
 use super::host::{slope_of, two_texts, wave};
 use crate::{
-    Factors, Layer, Matrix, Packed, PackedDtype, Rotary, Sight, causal_attention, layers, linear, rms_norm,
-    rms_norm_beside, swiglu,
+    Factors, Layer, Matrix, Packed, PackedDtype, Rotary, Sight, causal_attention, lay_together, layers, linear,
+    rms_norm, rms_norm_beside, swiglu,
 };
 
 /// The gradients of what a block is made of along one direction, beside the slope between two values. The
@@ -30,19 +30,27 @@ pub async fn gradients_are_slopes(device: &Device) -> Result<(), Fault> {
             let of = |sides: [usize; 2], step| {
                 Tensor::<2>::from_data(TensorData::new(wave(sides[0] * sides[1], step), sides), &device)
             };
-            let layer = |step: f32| {
-                let update = Factors { a: of([4, 12], step + 0.4), b: of([12, 4], step + 0.8), scale: 0.5 };
-                Layer { weight: of([12, 12], step).into(), update: Some(update) }
+            // As in a model: matrices and factors of both layers in one memory, and so the gradients that come back.
+            let laid = |of: [Tensor<2>; 2]| lay_together(of.map(Matrix::from).into());
+            let weights = laid([of([12, 12], 0.3), of([12, 12], 0.5)]);
+            let (a, b) = (laid([of([8, 12], 0.7), of([8, 12], 0.4)]), laid([of([12, 8], 1.1), of([12, 8], 0.8)]));
+            let floats = |matrix: &Matrix| match matrix {
+                Matrix::Floats(tensor) => tensor.clone(),
+                Matrix::Packed(packed) => packed.dense(),
             };
-            let [one, other, third] = layers(x.clone(), [0.3, 0.5, 0.9].map(layer), None);
-            let [onto] = layers(one * other + third, [layer(0.2)], Some(x));
+            let layer = |i: usize| {
+                let update = Factors { a: floats(&a[i]), b: floats(&b[i]), scale: 0.5 };
+                Layer { weight: weights[i].clone(), update: Some(update) }
+            };
+            let [gate, up] = layers(x.clone(), [layer(0), layer(1)], None);
+            let [onto] = layers(swiglu(gate, up), [layer(0)], Some(x));
             onto
         }),
         ("rotary", |x| {
             let angles = Rotary::new(4, 9, 100.0, None, &x.device().inner()).angles_after(0, 9);
             let heads = |t: Tensor<3>| t.reshape([1, 9, 3, 4]).swap_dims(1, 2);
             let [q, k, v] = angles.turn_beside(heads(x.clone()), heads(x.clone().flip([1])), heads(x.flip([2])));
-            (angles.turn(q) * k + v).swap_dims(1, 2).reshape(SHAPE)
+            (q * k + v).swap_dims(1, 2).reshape(SHAPE)
         }),
         ("rms_norm", |x| {
             let weight = Tensor::from_data(TensorData::new(wave(12, 0.9), [12]), &x.device().inner());

@@ -84,6 +84,10 @@ impl<B: Backend> ExtensionType<B> for Several<B> {
     fn routing_float_tensor(target: &Self::Target) -> Option<&DispatchTensor> {
         target.0.first()
     }
+
+    fn autodiff_context(target: &Self::Target) -> DispatchAutodiffContext {
+        target.0.iter().fold(DispatchAutodiffContext::default(), |all, tensor| all.merge(tensor.autodiff))
+    }
 }
 
 #[cfg(all(test, feature = "cpu"))]
