@@ -19,12 +19,8 @@ const MOST: u32 = 1024;
 /// Numbers of a row that a unit reads one after the other, if there are as many.
 const EACH: usize = 4;
 
-/// The kind of float that all of these are made of, if the kernels can work on them: as many numbers as 32 bits count. A
-/// browser compiles WGSL, and would have to load kernels that it hardly ever runs.
+/// The kind of float that all of these are made of, if the kernels can work on them: as many numbers as 32 bits count.
 pub fn floats<const N: usize>(tensors: [&CubeTensor; N]) -> Option<ElemType> {
-    if cfg!(target_family = "wasm") {
-        return None;
-    }
     let dtype = tensors[0].dtype;
     let kind = match dtype {
         DType::F32 => f32::elem_type_native(),

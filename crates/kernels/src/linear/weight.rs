@@ -70,6 +70,7 @@ impl<B: PackedOps> Weight<B> {
     }
 
     /// The floats, if it is not packed.
+    #[cfg(any(feature = "wgpu", feature = "cuda"))]
     pub fn as_floats(&self) -> Option<&FloatTensor<B>> {
         match self {
             Self::Floats(tensor) => Some(tensor),
@@ -78,6 +79,7 @@ impl<B: PackedOps> Weight<B> {
     }
 
     /// The words, if it is packed so.
+    #[cfg(any(feature = "wgpu", feature = "cuda"))]
     pub fn as_words(&self, into: PackedDtype) -> Option<&IntTensor<B>> {
         match self {
             Self::Packed { words, dtype, .. } if *dtype == into => Some(words),
