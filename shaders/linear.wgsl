@@ -1,14 +1,14 @@
-// Matrix products, out = scale · lhs' rhs' + addend, where ' is a transposition or nothing, in the three orientations that a
+// Matrix products, out = scale · lhs' rhs' + update, where ' is a transposition or nothing, in the three orientations that a
 // linear layer and its backward pass need: several in one dispatch, each with an out of its own or all summed into one. This is
 // what all of them share; three more files are appended to it: `linear_tiled.wgsl`, `linear_direct.wgsl` or
 // `linear_split.wgsl`, which bring `main`; `floats.wgsl` or `packed.wgsl`, which bring rhs, `fours_of_line` and
-// `stored_four`; `linear_addend.wgsl` or `linear_alone.wgsl`, which bring `addend` and its blocks.
+// `stored_four`; `linear_update.wgsl` or `linear_alone.wgsl`, which bring `update` and its blocks.
 //
 // Bindings
 //   0  lhs   rows × depth if LHS_DEPTH_LAST, else depth × rows
 //   1  rhs   columns × depth if RHS_DEPTH_LAST, else depth × columns, in floats or packed
 //   2  out   rows × columns, written whole, never read
-//   then those of the addend
+//   then those of the update
 //   then, if something is added to out, onto: rows × columns
 //   then, if the operands lie in two memories, the other lhs and the other rhs
 //   then the products; those that are summed have the same rows and columns, and a scale of 1
@@ -29,18 +29,19 @@ struct Product {
     rows: u32,
     columns: u32,
     depth: u32,
-    // Depth of the addend.
+    // Of the update.
     rank: u32,
     // Where the operands begin, in fours of numbers, which those that fill up a packed line are among.
     lhs: u32,
     rhs: u32,
-    added_lhs: u32,
-    added_rhs: u32,
+    low: u32,
+    down: u32,
+    up: u32,
     out: u32,
     // The number of the workgroup, or what `main` numbers, that is its first.
     first: u32,
     scale: f32,
-    added_scale: f32,
+    update_scale: f32,
     // 1 if they are in the other memory.
     other_lhs: u32,
     other_rhs: u32,
@@ -160,14 +161,4 @@ fn store_rows(p: Product, row: u32, column: u32, sums: mat4x4<f32>) {
     store_row(p, row + 1u, column, sums[1]);
     store_row(p, row + 2u, column, sums[2]);
     store_row(p, row + 3u, column, sums[3]);
-}
-
-// What the products from one to before another give, and their addends.
-fn store_block(start: u32, end: u32, row: u32, column: u32, sums: mat4x4<f32>) {
-    let own = products[start];
-    var whole = own.scale * sums;
-    for (var k = start; k < end; k++) {
-        whole += addend(products[k], row, column);
-    }
-    store_rows(own, row, column, whole);
 }

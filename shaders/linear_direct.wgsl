@@ -37,10 +37,10 @@ fn main(
             sums$r_$c += r$c * l$r;
         }
         sums$r_$c *= p.scale;
-        // With the addend as so much more depth its operands are read once for all blocks, as the others are.
+        // With the update as so much more depth its operands are read once for all blocks, as the others are.
         for (var d = 0u; d < p.rank; d += 4u) {
-            let l$r = added_lhs_block(p, row + 4u * $r, d);
-            let r$c = added_rhs_block(p, column + 4u * $c, d);
+            let l$r = low_block(p, row + 4u * $r, d);
+            let r$c = up_block(p, column + 4u * $c, d);
             sums$r_$c += r$c * l$r;
         }
     }

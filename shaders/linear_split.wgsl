@@ -23,6 +23,16 @@ fn block_at(at: u32) -> mat4x4<f32> {
     );
 }
 
+// What the products from one to before another give, and their updates.
+fn store_block(start: u32, end: u32, row: u32, column: u32, sums: mat4x4<f32>) {
+    let own = products[start];
+    var whole = own.scale * sums;
+    for (var k = start; k < end; k++) {
+        whole += update(products[k], row, column);
+    }
+    store_rows(own, row, column, whole);
+}
+
 @compute @workgroup_size(64)
 fn main(
     @builtin(workgroup_id) workgroup: vec3<u32>,

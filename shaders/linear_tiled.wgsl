@@ -55,6 +55,9 @@ fn main(
     let r_at = 4u * r_share.y * STRIDE + r_share.x;
     let x = invocation % 8u;
     let y = invocation / 8u;
+    // The blocks of an invocation lie 32 apart, so that neighbours read and write neighbours.
+    let row = first_row + 4u * y;
+    let column = first_column + 4u * x;
 
     var top_left = mat4x4<f32>();
     var top_right = mat4x4<f32>();
@@ -62,11 +65,13 @@ fn main(
     var bottom_right = mat4x4<f32>();
     for (var k = first; k < end_after(first); k++) {
         let p = products[k];
+        var low$low = mat4x4<f32>();
         for (var start = 0u; start < p.depth; start += DEPTH) {
             var l = mat4x4<f32>();
             var r = mat4x4<f32>();
             if start + 4u * l_share.y < p.depth {
                 l = lhs_block(p, first_row + 4u * l_share.x, start + 4u * l_share.y);
+                low$low += down_block(p, 4u * $low, start + 4u * l_share.y) * l;
             }
             if start + 4u * r_share.y < p.depth {
                 r = rhs_block(p, first_column + 4u * r_share.x, start + 4u * r_share.y);
@@ -92,14 +97,15 @@ fn main(
             }
             workgroupBarrier();
         }
+        gather_low(p, first_row, first_column == 0u, invocation, 4u * $low, low$low);
+        top_left = p.scale * top_left + update(p, row, column);
+        top_right = p.scale * top_right + update(p, row, column + 32u);
+        bottom_left = p.scale * bottom_left + update(p, row + 32u, column);
+        bottom_right = p.scale * bottom_right + update(p, row + 32u, column + 32u);
     }
-
-    // The blocks of an invocation lie 32 apart, so that neighbours read and write neighbours.
-    let end = end_after(first);
-    let row = first_row + 4u * y;
-    let column = first_column + 4u * x;
-    store_block(first, end, row, column, top_left);
-    store_block(first, end, row, column + 32u, top_right);
-    store_block(first, end, row + 32u, column, bottom_left);
-    store_block(first, end, row + 32u, column + 32u, bottom_right);
+    let own = products[first];
+    store_rows(own, row, column, top_left);
+    store_rows(own, row, column + 32u, top_right);
+    store_rows(own, row + 32u, column, bottom_left);
+    store_rows(own, row + 32u, column + 32u, bottom_right);
 }

@@ -1,6 +1,7 @@
 //! How a shader of ours comes to run: its text, what is bound to it, over how many workgroups.
 
 use std::fmt::Display;
+use std::sync::OnceLock;
 
 use burn::backend::{DType, TensorMetadata};
 use burn::tensor::Shape;
@@ -36,9 +37,11 @@ pub fn countable(tensor: &CubeTensor) -> bool {
 }
 
 /// A software adapter: its workgroup memory is memory like any other, and a barrier costs. One that hides in a browser is
-/// taken for a GPU.
+/// taken for a GPU; so are all with `STRATUNE_ADAPTER=gpu`, which shows on any machine what a GPU is given to do.
 pub fn is_software(tensor: &CubeTensor) -> bool {
-    tensor.client.properties().identity.physical.is_none()
+    static TAKEN_FOR_GPU: OnceLock<bool> = OnceLock::new();
+    let gpu = TAKEN_FOR_GPU.get_or_init(|| std::env::var_os("STRATUNE_ADAPTER").is_some_and(|kind| kind == "gpu"));
+    !gpu && tensor.client.properties().identity.physical.is_none()
 }
 
 /// Invocations that share a row of `items` where `tensor` is: a power of two, at most a workgroup.

@@ -72,11 +72,20 @@ impl<B: LinearOps> Backward<B, { 2 + 2 * MOST }> for Layers {
         if let (Some(node), [dy]) = (to_onto, &dy[..]) {
             grads.register::<B>(node.id, dy.clone());
         }
-        let dt = if b.is_empty() {
-            Vec::new()
-        } else {
-            let _span = span("low rank, gradients of the factors");
-            B::layers_dt(Several(dy.clone()), Several(b)).0
+        let dt = match to_x {
+            Some(node) => {
+                let _span = span("linear, gradient of the input");
+                let (dy, a, b) = (Several(dy.clone()), Several(a), Several(b));
+                let Several(mut made) = B::layers_dx(dy, Weights(weights), a, b, scales.clone());
+                let dt = made.split_off(1);
+                made.into_iter().for_each(|dx| grads.register::<B>(node.id, dx));
+                dt
+            }
+            None if b.is_empty() => Vec::new(),
+            None => {
+                let _span = span("low rank, gradients of the factors");
+                B::layers_dt(Several(dy.clone()), Several(b)).0
+            }
         };
         // Each factor's gradient is made of what came back to it and what it was multiplied by.
         let of_a = x.iter().flat_map(|x| dt.iter().map(|dt| (dt.clone(), x.clone()))).zip(to_a);
@@ -92,11 +101,6 @@ impl<B: LinearOps> Backward<B, { 2 + 2 * MOST }> for Layers {
                     grads.register::<B>(node.id, gradient);
                 }
             }
-        }
-        if let Some(node) = to_x {
-            let _span = span("linear, gradient of the input");
-            let dx = B::layers_dx(Several(dy), Weights(weights), Several(dt), Several(a), scales);
-            grads.register::<B>(node.id, dx);
         }
     }
 }
@@ -161,12 +165,13 @@ impl<B: LinearOps, C: CheckpointStrategy> LinearOps for Autodiff<B, C> {
         let inner = |of: Vec<FloatTensor<Self>>| of.into_iter().map(|t| t.into_primitive()).collect::<Vec<_>>();
         let (x, [a, b, onto]) = (x.into_primitive(), [a, b, onto].map(inner));
         let weights: Vec<_> = weights.into_iter().map(untracked_weight).collect();
-        let layers =
-            |x, t| B::layers_y(x, Weights(weights.clone()), t, Several(b.clone()), scales.clone(), Several(onto));
-        let t = if a.is_empty() { Vec::new() } else { B::layers_t(x.clone(), Several(a.clone())).0 };
+        let operands = (Weights(weights.clone()), Several(a.clone()), Several(b.clone()));
+        let Several(mut outputs) =
+            B::layers_forward(x.clone(), operands.0, operands.1, operands.2, scales.clone(), Several(onto));
+        let t = outputs.split_off(weights.len());
+        let outputs = Several(outputs);
         match prepared {
             OpsKind::Tracked(prep) => {
-                let outputs = layers(x.clone(), Several(t.clone()));
                 let only_if = |wanted: bool, of: Vec<FloatTensor<B>>| if wanted { of } else { Vec::new() };
                 let kept = KeptLayers {
                     outputs: Outputs::new(&outputs),
@@ -180,7 +185,7 @@ impl<B: LinearOps, C: CheckpointStrategy> LinearOps for Autodiff<B, C> {
                 let (behind, first) = (kept.outputs.clone(), outputs.0[0].clone());
                 behind.on_graph(prep.finish(kept, first), outputs)
             }
-            OpsKind::UnTracked(_) => untracked(layers(x, Several(t))),
+            OpsKind::UnTracked(_) => untracked(outputs),
         }
     }
 }

@@ -3,7 +3,7 @@
 use burn::backend::TensorMetadata;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::products::{Addend, Orientation, Product, Reading, Size};
+use super::products::{LowRank, Orientation, Product, Reading, Size};
 use super::weight::Weight;
 use crate::several::{covering, in_one_memory};
 use crate::shader::{Bound, Shader, grid};
@@ -19,13 +19,23 @@ const BYTES: u64 = 4;
 pub struct Together {
     lhs: Places,
     rhs: Places,
-    /// Both sides of the addends.
-    added: Option<[Places; 2]>,
+    factors: Factors,
+}
+
+/// Where the factors of updates lie.
+enum Factors {
+    /// There are none.
+    None,
+    /// All down and then all up, and what is between them is made.
+    Both(Places),
+    /// Up, where what they are multiplied by is given.
+    Up(Places),
 }
 
 impl Together {
-    /// If they lie so that they can be bound: both sides in one memory or in two, and what is packed or added in one.
-    pub fn of(each: &[Product]) -> Option<Self> {
+    /// If they lie so that they can be bound: both sides in one memory or in two, and what is packed or factors in one.
+    /// What updates have in the middle is to be made `along` if all their factors are in one memory.
+    pub fn of(each: &[Product], along: bool) -> Option<Self> {
         let lhs = Places::of(each.iter().map(|product| &product.lhs), 2, FOUR * BYTES, 1)?;
         let rhs = match &each.first()?.rhs {
             Weight::Floats(_) => {
@@ -37,16 +47,24 @@ impl Together {
                 Places::of(tensors?.into_iter(), 1, dtype.block_words() as u64 * BYTES, dtype.block_fours())?
             }
         };
-        let addends: Vec<&Addend> = each.iter().filter_map(|product| product.addend.as_ref()).collect();
-        let added = match addends.len() {
-            0 => None,
+        let updates: Vec<&LowRank> = each.iter().filter_map(|product| product.update.as_ref()).collect();
+        let down = updates.iter().map(|update| &update.down);
+        let up = updates.iter().map(|update| &update.up);
+        let both = || Places::of(down.chain(up.clone()), 1, FOUR * BYTES, 1).filter(|_| along);
+        let factors = match updates.len() {
+            0 => Factors::None,
             count if count < each.len() => return None,
-            _ => Some([
-                Places::of(addends.iter().map(|addend| &addend.lhs), 1, FOUR * BYTES, 1)?,
-                Places::of(addends.iter().map(|addend| &addend.rhs), 1, FOUR * BYTES, 1)?,
-            ]),
+            _ => match both() {
+                Some(both) => Factors::Both(both),
+                None => Factors::Up(Places::of(up, 1, FOUR * BYTES, 1)?),
+            },
         };
-        (lhs.wholes.len() == rhs.wholes.len()).then_some(Self { lhs, rhs, added })
+        (lhs.wholes.len() == rhs.wholes.len()).then_some(Self { lhs, rhs, factors })
+    }
+
+    /// Whether what updates have in the middle is made in this dispatch.
+    pub fn makes_low(&self) -> bool {
+        matches!(self.factors, Factors::Both(_))
     }
 }
 
@@ -89,10 +107,16 @@ pub struct Launch<'a> {
 }
 
 impl Launch<'_> {
-    /// Puts what they make into `outs`, if these lie in one memory; else says no.
-    pub fn dispatch(&self, each: &[Product], operands: &Together, outs: &[CubeTensor]) -> bool {
+    /// Puts what they make into `outs`, if these lie in one memory; else says no. What updates have in the middle is `low`,
+    /// which is read or made.
+    pub fn dispatch(&self, each: &[Product], operands: &Together, low: &[CubeTensor], outs: &[CubeTensor]) -> bool {
         let Some((out, begins)) = covering(&outs.iter().collect::<Vec<_>>()) else { return false };
+        let low_covering = covering(&low.iter().collect::<Vec<_>>());
+        if low_covering.is_none() && !low.is_empty() {
+            return false;
+        }
         let Self { orientation, reading, sizes, summed, onto } = *self;
+        let rank = low.first().map_or(0, |low| low.shape()[1] as u32);
         let shader = Shader::new("linear", include_str!("../../../../shaders/linear.wgsl"))
             .with("lhs_depth_last", orientation != Orientation::Tn)
             .with("rhs_depth_last", orientation == Orientation::Nt)
@@ -102,7 +126,9 @@ impl Launch<'_> {
             .unrolled("$onto", u32::from(onto.is_some()))
             .unrolled("$other", u32::from(operands.lhs.wholes.len() > 1));
         let shader = match reading {
-            Reading::Tiled => shader.and(include_str!("../../../../shaders/linear_tiled.wgsl")),
+            Reading::Tiled => shader
+                .and(include_str!("../../../../shaders/linear_tiled.wgsl"))
+                .unrolled("$low", if operands.makes_low() { rank / 4 } else { 0 }),
             Reading::Split => shader.and(include_str!("../../../../shaders/linear_split.wgsl")),
             Reading::Direct { side } => shader
                 .and(include_str!("../../../../shaders/linear_direct.wgsl"))
@@ -117,11 +143,19 @@ impl Launch<'_> {
         let [lhs, rhs] = [&operands.lhs, &operands.rhs].map(|of| of.wholes.iter().map(Bound::In));
         let first = lhs.clone().take(1).chain(rhs.clone().take(1));
         let mut bound: Vec<Bound> = first.chain([Bound::Out(&out)]).collect();
-        let shader = match &operands.added {
-            None => shader.and(include_str!("../../../../shaders/linear_alone.wgsl")),
-            Some(added) => {
-                bound.extend(added.iter().flat_map(|of| of.wholes.iter().map(Bound::In)));
-                shader.and(include_str!("../../../../shaders/linear_addend.wgsl"))
+        let update = include_str!("../../../../shaders/linear_update.wgsl");
+        let shader = match &operands.factors {
+            Factors::None => shader.and(include_str!("../../../../shaders/linear_alone.wgsl")),
+            Factors::Up(up) => {
+                bound.extend(low_covering.iter().map(|(low, _)| Bound::In(low)));
+                bound.extend(up.wholes.iter().map(Bound::In));
+                shader.and(update).and(include_str!("../../../../shaders/linear_low_given.wgsl"))
+            }
+            Factors::Both(factors) => {
+                bound.extend(low_covering.iter().map(|(low, _)| Bound::Out(low)));
+                bound.extend(factors.wholes.iter().map(Bound::In));
+                let made = shader.and(update).and(include_str!("../../../../shaders/linear_low_made.wgsl"));
+                made.with("rank", rank)
             }
         };
         let onto_binding = bound.len();
@@ -130,18 +164,22 @@ impl Launch<'_> {
         bound.extend(lhs.skip(1).chain(rhs.skip(1)));
         let mut numbers = Vec::new();
         let mut makers = 0;
+        let fours = |bytes: u64| (bytes / (FOUR * BYTES)) as u32;
         for (i, (product, size)) in each.iter().zip(sizes).enumerate() {
-            let addend = product.addend.as_ref();
-            let rank = addend.map_or(0, |addend| addend.lhs.shape()[1] as u32);
-            let place = |of: &Places| of.at[i];
-            let [(of_lhs, lhs), (of_rhs, rhs)] = [&operands.lhs, &operands.rhs].map(place);
-            let added = operands.added.as_ref().map_or([(0, 0); 2], |added| added.each_ref().map(place));
-            let [added_lhs, added_rhs] = added.map(|(_, at)| at);
-            let to = begins.get(i).map_or(0, |begin| (begin / (FOUR * BYTES)) as u32);
-            let added_scale = addend.map_or(0.0, |addend| addend.scale);
+            let update = product.update.as_ref();
+            let rank = low.get(i).map_or(0, |low| low.shape()[1] as u32);
+            let [(of_lhs, lhs), (of_rhs, rhs)] = [operands.lhs.at[i], operands.rhs.at[i]];
+            let (down, up) = match &operands.factors {
+                Factors::None => (0, 0),
+                Factors::Up(up) => (0, up.at[i].1),
+                Factors::Both(both) => (both.at[i].1, both.at[each.len() + i].1),
+            };
+            let low = low_covering.as_ref().map_or(0, |(_, begins)| fours(begins[i]));
+            let to = begins.get(i).map_or(0, |begin| fours(*begin));
+            let update_scale = update.map_or(0.0, |update| update.scale);
             numbers.extend([size.rows, size.columns, size.depth, rank]);
-            numbers.extend([lhs, rhs, added_lhs, added_rhs]);
-            numbers.extend([to, makers, product.scale.to_bits(), added_scale.to_bits(), of_lhs, of_rhs]);
+            numbers.extend([lhs, rhs, low, down, up]);
+            numbers.extend([to, makers, product.scale.to_bits(), update_scale.to_bits(), of_lhs, of_rhs]);
             makers += if summed && i > 0 { 0 } else { size.makers(reading) };
         }
         let workgroups = match reading {

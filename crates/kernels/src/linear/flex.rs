@@ -58,15 +58,16 @@ impl LinearOps for Flex {
         }
     }
 
-    fn layers_y(
+    fn layers_forward(
         x: FloatTensor<Self>,
         weights: Weights<Self>,
-        Several(t): Several<Self>,
+        Several(a): Several<Self>,
         Several(b): Several<Self>,
         scales: Vec<f32>,
         Several(onto): Several<Self>,
     ) -> Several<Self> {
-        let (x, [t, b]) = (x.to_contiguous(), [t, b].map(all_in_order));
+        let (x, b) = (x.to_contiguous(), all_in_order(b));
+        let t: Vec<_> = a.iter().map(|a| Self::linear_forward(x.clone(), Weight::Floats(a.clone()))).collect();
         let weights = Weights(weights.0.into_iter().map(in_order).collect());
         let one = |(i, weight): (usize, &Weight<Self>)| {
             let mut terms = vec![Term { a: matrix(&x)?, b: right(weight)?.turned(), scale: 1.0 }];
@@ -78,19 +79,20 @@ impl LinearOps for Flex {
         };
         let all: Option<Vec<_>> = weights.0.iter().enumerate().map(one).collect();
         match all {
-            Some(all) => Several(reference::plus::<Self>(all, onto)),
-            None => reference::layers_y::<Self>(x, weights, Several(t), Several(b), &scales, Several(onto)),
+            Some(all) => Several([reference::plus::<Self>(all, onto), t].concat()),
+            None => reference::layers_forward::<Self>(x, weights, Several(a), Several(b), &scales, Several(onto)),
         }
     }
 
     fn layers_dx(
         Several(dy): Several<Self>,
         weights: Weights<Self>,
-        Several(dt): Several<Self>,
         Several(a): Several<Self>,
+        b: Several<Self>,
         scales: Vec<f32>,
-    ) -> FloatTensor<Self> {
-        let [dy, dt, a] = [dy, dt, a].map(all_in_order);
+    ) -> Several<Self> {
+        let [dy, a] = [dy, a].map(all_in_order);
+        let Several(dt) = Self::layers_dt(Several(dy.clone()), b.clone());
         let weights = Weights(weights.0.into_iter().map(in_order).collect());
         let whole = dy.iter().zip(&weights.0);
         let whole = whole.map(|(dy, weight)| Some(Term { a: matrix(dy)?, b: right(weight)?, scale: 1.0 }));
@@ -100,9 +102,10 @@ impl LinearOps for Flex {
         let terms: Option<Vec<_>> = whole.chain(added).collect();
         match (terms, dy.first(), weights.0.first()) {
             (Some(terms), Some(dy), Some(weight)) => {
-                tensor(sum_of_products(&terms), [dy.shape()[0], weight.sides()[1]].into())
+                let dx = tensor(sum_of_products(&terms), [dy.shape()[0], weight.sides()[1]].into());
+                Several([vec![dx], dt].concat())
             }
-            _ => reference::layers_dx::<Self>(Several(dy), weights, Several(dt), Several(a), &scales),
+            _ => reference::layers_dx::<Self>(Several(dy), weights, Several(a), b, &scales),
         }
     }
 }

@@ -4,7 +4,7 @@ use burn::backend::tensor::FloatTensor;
 use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::products::{Addend, Orientation, Product, Products};
+use super::products::{LowRank, Orientation, Product, Products};
 use super::reference::{self, LinearOps};
 use super::weight::{Weight, Weights};
 use crate::several::{Several, laid};
@@ -27,50 +27,49 @@ impl LinearOps for CubeBackend {
         only(products).unwrap_or_else(|| reference::linear_dw::<Self>(dy, x, scale))
     }
 
-    fn layers_t(x: FloatTensor<Self>, a: Several<Self>) -> Several<Self> {
-        let each = a.0.iter().map(|a| Product::new(x.clone(), Weight::Floats(a.clone())));
-        let made = Products::new(Orientation::Nt, each).made();
-        made.map_or_else(|| reference::layers_t::<Self>(x, a), Several)
-    }
-
-    fn layers_y(
+    fn layers_forward(
         x: FloatTensor<Self>,
         weights: Weights<Self>,
-        t: Several<Self>,
+        a: Several<Self>,
         b: Several<Self>,
         scales: Vec<f32>,
         onto: Several<Self>,
     ) -> Several<Self> {
-        let addends = addends(&t, &b, &scales);
-        let each = weights.0.iter().zip(addends).map(|(weight, addend)| {
+        let updates = updates(&a, &b, &scales);
+        let each = weights.0.iter().zip(updates).map(|(weight, update)| {
             let product = Product::new(x.clone(), weight.clone());
-            Product { addend, ..product }
+            Product { update, ..product }
         });
         let products = Products { onto: onto.0.first().cloned(), ..Products::new(Orientation::Nt, each) };
-        let made = products.made();
-        made.map_or_else(|| reference::layers_y::<Self>(x, weights, t, b, &scales, onto), Several)
-    }
-
-    fn layers_dt(dy: Several<Self>, b: Several<Self>) -> Several<Self> {
-        let each = dy.0.iter().zip(&b.0).map(|(dy, b)| Product::new(dy.clone(), Weight::Floats(b.clone())));
-        let made = Products::new(Orientation::Nn, each).made();
-        made.map_or_else(|| reference::layers_dt::<Self>(dy, b), Several)
+        match products.made() {
+            Some(made) => Several([made.outputs, made.low].concat()),
+            None => reference::layers_forward::<Self>(x, weights, a, b, &scales, onto),
+        }
     }
 
     fn layers_dx(
         dy: Several<Self>,
         weights: Weights<Self>,
-        dt: Several<Self>,
         a: Several<Self>,
+        b: Several<Self>,
         scales: Vec<f32>,
-    ) -> FloatTensor<Self> {
-        let addends = addends(&dt, &a, &scales);
-        let each = dy.0.iter().zip(&weights.0).zip(addends).map(|((dy, weight), addend)| {
+    ) -> Several<Self> {
+        let updates = updates(&b, &a, &scales);
+        let each = dy.0.iter().zip(&weights.0).zip(updates).map(|((dy, weight), update)| {
             let product = Product::new(dy.clone(), weight.clone());
-            Product { addend, ..product }
+            Product { update, ..product }
         });
         let products = Products { summed: true, ..Products::new(Orientation::Nn, each) };
-        only(products).unwrap_or_else(|| reference::layers_dx::<Self>(dy, weights, dt, a, &scales))
+        match products.made() {
+            Some(made) => Several([made.outputs, made.low].concat()),
+            None => reference::layers_dx::<Self>(dy, weights, a, b, &scales),
+        }
+    }
+
+    fn layers_dt(dy: Several<Self>, b: Several<Self>) -> Several<Self> {
+        let each = dy.0.iter().zip(&b.0).map(|(dy, b)| Product::new(dy.clone(), Weight::Floats(b.clone())));
+        let made = Products::new(Orientation::Nn, each).made();
+        made.map_or_else(|| reference::layers_dt::<Self>(dy, b), |made| Several(made.outputs))
     }
 
     fn layers_dw(dy: Several<Self>, x: Several<Self>, scales: Vec<f32>) -> Several<Self> {
@@ -79,7 +78,7 @@ impl LinearOps for CubeBackend {
             Product { scale: *scale, ..product }
         });
         let made = Products::new(Orientation::Tn, each).made();
-        made.map_or_else(|| reference::layers_dw::<Self>(dy, x, &scales), Several)
+        made.map_or_else(|| reference::layers_dw::<Self>(dy, x, &scales), |made| Several(made.outputs))
     }
 
     fn lay_together(Weights(weights): Weights<Self>) -> Weights<Self> {
@@ -109,16 +108,16 @@ fn placed((to, from): (CubeTensor, &Weight<CubeBackend>)) -> Weight<CubeBackend>
 }
 
 fn only(products: Products) -> Option<FloatTensor<CubeBackend>> {
-    products.made()?.pop()
+    products.made()?.outputs.pop()
 }
 
-/// For each layer what its factors add; nothing for layers without.
-fn addends<'a>(
-    lhs: &'a Several<CubeBackend>,
-    rhs: &'a Several<CubeBackend>,
+/// For each layer its update, of what it is multiplied by first and then; nothing for layers without.
+fn updates<'a>(
+    down: &'a Several<CubeBackend>,
+    up: &'a Several<CubeBackend>,
     scales: &'a [f32],
-) -> impl Iterator<Item = Option<Addend>> + 'a {
-    let pairs = lhs.0.iter().zip(&rhs.0).zip(scales);
-    let some = pairs.map(|((lhs, rhs), scale)| Some(Addend { lhs: lhs.clone(), rhs: rhs.clone(), scale: *scale }));
+) -> impl Iterator<Item = Option<LowRank>> + 'a {
+    let pairs = down.0.iter().zip(&up.0).zip(scales);
+    let some = pairs.map(|((down, up), scale)| Some(LowRank { down: down.clone(), up: up.clone(), scale: *scale }));
     some.chain(std::iter::repeat(None))
 }

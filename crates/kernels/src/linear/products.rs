@@ -55,15 +55,24 @@ pub struct Product {
     pub lhs: CubeTensor,
     pub rhs: Weight<CubeBackend>,
     pub scale: f32,
-    pub addend: Option<Addend>,
+    pub update: Option<LowRank>,
 }
 
-/// A second product, of the depth of a rank, that is added to the first: its operands lie like the first one's.
+/// `scale · (lhs down') up'`, which is added to a product of that lhs; both lie like its rhs.
 #[derive(Clone, Debug)]
-pub struct Addend {
-    pub lhs: CubeTensor,
-    pub rhs: CubeTensor,
+pub struct LowRank {
+    pub down: CubeTensor,
+    pub up: CubeTensor,
     pub scale: f32,
+}
+
+/// What products have made.
+#[derive(Clone, Debug)]
+pub struct Made {
+    /// The outputs, or the only one.
+    pub outputs: Vec<CubeTensor>,
+    /// Of each product with an update `lhs down'`, `[rows, rank]`.
+    pub low: Vec<CubeTensor>,
 }
 
 /// Products that are wanted together, one or more: each by itself, or their sum.
@@ -80,17 +89,23 @@ pub struct Products {
 impl Product {
     /// Of two matrices.
     pub fn new(lhs: CubeTensor, rhs: Weight<CubeBackend>) -> Self {
-        Self { lhs, rhs, scale: 1.0, addend: None }
+        Self { lhs, rhs, scale: 1.0, update: None }
     }
 
     /// The size, if a kernel can make it on this device.
     fn possible(&self, orientation: Orientation) -> Option<Size> {
         let size = possible(&self.lhs, &self.rhs, orientation)?;
-        let addend = |addend: &Addend| {
-            let of_addend = possible(&addend.lhs, &Weight::Floats(addend.rhs.clone()), orientation);
-            of_addend.is_some_and(|a| (a.rows, a.columns) == (size.rows, size.columns))
+        let update = |LowRank { down, up, .. }: &LowRank| {
+            let low = possible(&self.lhs, &Weight::Floats(down.clone()), orientation);
+            let rank = low.map_or(0, |low| low.columns as usize);
+            let columns = size.columns as usize;
+            let fits = match orientation {
+                Orientation::Nt => [columns, rank],
+                Orientation::Nn | Orientation::Tn => [rank, columns],
+            };
+            low.is_some() && suit([up]) && up.shape().as_slice() == fits
         };
-        self.addend.as_ref().is_none_or(addend).then_some(size)
+        self.update.as_ref().is_none_or(update).then_some(size)
     }
 
     /// Whether a kernel makes it faster than the engine, which would have to unpack what is packed.
@@ -107,9 +122,9 @@ impl Product {
                 Weight::Packed { words: into_contiguous(words), dtype, columns }
             }
         };
-        let addend =
-            |Addend { lhs, rhs, scale }| Addend { lhs: into_contiguous(lhs), rhs: into_contiguous(rhs), scale };
-        Self { lhs: into_contiguous(self.lhs), rhs, scale: self.scale, addend: self.addend.map(addend) }
+        let update =
+            |LowRank { down, up, scale }| LowRank { down: into_contiguous(down), up: into_contiguous(up), scale };
+        Self { lhs: into_contiguous(self.lhs), rhs, scale: self.scale, update: self.update.map(update) }
     }
 }
 
@@ -184,9 +199,8 @@ impl Products {
         Self { orientation, each: each.into_iter().collect(), summed: false, onto: None }
     }
 
-    /// The outputs, or the only one, by kernels; `None` if there are none for this device and these sizes, or the
-    /// engine's own products are as good.
-    pub fn made(self) -> Option<Vec<CubeTensor>> {
+    /// By kernels; `None` if there are none for this device and these sizes, or the engine's own products are as good.
+    pub fn made(self) -> Option<Made> {
         let sizes = self.sizes()?;
         let worth = self.each.iter().zip(&sizes).any(|(product, size)| product.worth_it(*size));
         let reading = Reading::of(&self.each.first()?.lhs, &sizes);
@@ -205,30 +219,73 @@ impl Products {
         self.onto.as_ref().is_none_or(fits).then_some(sizes)
     }
 
-    /// By one dispatch if all that a binding has lies in one memory, else by one for each product.
-    pub fn launch(self, reading: Reading, sizes: &[Size]) -> Vec<CubeTensor> {
+    /// By one dispatch if all that a binding has lies in one memory, else by one for each product. What updates have in
+    /// the middle is made along, or by a dispatch before.
+    pub fn launch(self, reading: Reading, sizes: &[Size]) -> Made {
         let Self { orientation, each, summed, onto } = self;
         let each: Vec<Product> = each.into_iter().map(Product::in_order).collect();
         let onto = onto.map(into_contiguous);
-        let Some(first) = each.first() else { return Vec::new() };
-        let outputs = if summed { &sizes[..1] } else { sizes };
-        let shapes: Vec<_> = outputs.iter().map(|size| [size.rows as usize, size.columns as usize]).collect();
-        if let Some(together) = Together::of(&each) {
-            let outs = rooms(&first.lhs, &shapes);
+        if let Some(together) = Together::of(&each, reading == Reading::Tiled && worth_making_along(&each, sizes)) {
+            let like = &each[0].lhs;
+            let shape = |size: &Size| [size.rows as usize, size.columns as usize];
+            let low = match together.makes_low() {
+                true => rooms(like, &low_sizes(&each, sizes).map(|size| shape(&size)).collect::<Vec<_>>()),
+                false => low(orientation, &each, sizes),
+            };
+            let outputs = if summed { &sizes[..1] } else { sizes };
+            let outputs = rooms(like, &outputs.iter().map(shape).collect::<Vec<_>>());
             let launch = Launch { orientation, reading, sizes, summed, onto: onto.as_ref() };
-            if launch.dispatch(&each, &together, &outs) {
-                return outs;
+            if launch.dispatch(&each, &together, &low, &outputs) {
+                return Made { outputs, low };
             }
         }
-        let one = |product: Product, size: Size, onto: Option<CubeTensor>| {
-            Self { orientation, each: vec![product], summed: false, onto }.launch(reading, &[size])
-        };
-        let pairs = each.into_iter().zip(sizes);
-        if summed {
-            return pairs.fold(onto, |sum, (product, size)| one(product, *size, sum).pop()).into_iter().collect();
+        let mut whole = Made { outputs: Vec::new(), low: Vec::new() };
+        let mut onto = onto;
+        for (product, size) in each.into_iter().zip(sizes) {
+            let one = Self { orientation, each: vec![product], summed: false, onto: onto.take() };
+            let Made { mut outputs, low } = one.launch(reading, &[*size]);
+            whole.low.extend(low);
+            match summed {
+                true => onto = outputs.pop(),
+                false => whole.outputs.extend(outputs),
+            }
         }
-        pairs.flat_map(|(product, size)| one(product, *size, None)).collect()
+        whole.outputs.extend(onto);
+        whole
     }
+}
+
+/// The sizes of what the updates of products have in the middle.
+fn low_sizes<'a>(each: &'a [Product], sizes: &'a [Size]) -> impl Iterator<Item = Size> + 'a {
+    let low = |(product, size): (&Product, &Size)| {
+        let update = product.update.as_ref()?;
+        // Lhs, down and up are of depth, rank and columns: what down and up share is the rank.
+        let rank = update.down.shape().num_elements() / size.depth as usize;
+        Some(Size { columns: rank as u32, ..*size })
+    };
+    each.iter().zip(sizes).filter_map(low)
+}
+
+/// Whether what is low is better made where the product is, again by each workgroup, than by a dispatch of its own: a rank of 8
+/// is an eighth more arithmetic. So many rows of it take about as long as a dispatch does to begin.
+fn worth_making_along(each: &[Product], sizes: &[Size]) -> bool {
+    const WIDEST: u32 = 16;
+    const MOST: u32 = 8 * 1024;
+    let low: Vec<Size> = low_sizes(each, sizes).collect();
+    let alike = |size: &Size| size.columns == low[0].columns;
+    !low.is_empty() && low.iter().all(|size| alike(size) && size.columns <= WIDEST && size.rows * size.columns <= MOST)
+}
+
+/// What is low, by itself.
+fn low(orientation: Orientation, each: &[Product], sizes: &[Size]) -> Vec<CubeTensor> {
+    let down = |product: &Product| {
+        let update = product.update.as_ref()?;
+        Some(Product::new(product.lhs.clone(), Weight::Floats(update.down.clone())))
+    };
+    let sizes: Vec<Size> = low_sizes(each, sizes).collect();
+    let Some(first) = each.first().filter(|_| !sizes.is_empty()) else { return Vec::new() };
+    let reading = Reading::of(&first.lhs, &sizes);
+    Products::new(orientation, each.iter().filter_map(down)).launch(reading, &sizes).outputs
 }
 
 #[cfg(test)]

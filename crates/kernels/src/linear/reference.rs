@@ -27,38 +27,33 @@ pub trait LinearOps: PackedOps {
         linear_dw::<Self>(dy, x, scale)
     }
 
-    /// `t = x aᵀ` of each `a`: `[rank, in]`.
-    fn layers_t(x: FloatTensor<Self>, #[extension_type] a: Several<Self>) -> Several<Self> {
-        layers_t::<Self>(x, a)
-    }
-
-    /// `x wᵀ + scale · t bᵀ` of each weight, where there are factors; the output of one layer alone is added to `onto`,
-    /// if that is given.
-    fn layers_y(
+    /// `x wᵀ + scale · t bᵀ` of each weight, with `t = x aᵀ` where there are factors, and behind these outputs each t,
+    /// `[rows, rank]`. The output of one layer alone is added to `onto`, if that is given.
+    fn layers_forward(
         x: FloatTensor<Self>,
         #[extension_type] weights: Weights<Self>,
-        #[extension_type] t: Several<Self>,
+        #[extension_type] a: Several<Self>,
         #[extension_type] b: Several<Self>,
         scales: Vec<f32>,
         #[extension_type] onto: Several<Self>,
     ) -> Several<Self> {
-        layers_y::<Self>(x, weights, t, b, &scales, onto)
+        layers_forward::<Self>(x, weights, a, b, &scales, onto)
     }
 
-    /// `dt = dy b` of each `b`: `[out, rank]`.
-    fn layers_dt(#[extension_type] dy: Several<Self>, #[extension_type] b: Several<Self>) -> Several<Self> {
-        layers_dt::<Self>(dy, b)
-    }
-
-    /// The sum over layers of `dy w + scale · dt a`, where there are factors.
+    /// The sum over layers of `dy w + scale · dt a`, with `dt = dy b` where there are factors, and behind it each dt.
     fn layers_dx(
         #[extension_type] dy: Several<Self>,
         #[extension_type] weights: Weights<Self>,
-        #[extension_type] dt: Several<Self>,
         #[extension_type] a: Several<Self>,
+        #[extension_type] b: Several<Self>,
         scales: Vec<f32>,
-    ) -> FloatTensor<Self> {
-        layers_dx::<Self>(dy, weights, dt, a, &scales)
+    ) -> Several<Self> {
+        layers_dx::<Self>(dy, weights, a, b, &scales)
+    }
+
+    /// Each `dt = dy b` alone.
+    fn layers_dt(#[extension_type] dy: Several<Self>, #[extension_type] b: Several<Self>) -> Several<Self> {
+        layers_dt::<Self>(dy, b)
     }
 
     /// `scale · dyᵀ x` of each pair: the gradients of a, from dt and the same x each time, and of b, from dy and t.
@@ -80,8 +75,10 @@ pub trait LinearOps: PackedOps {
         scales: Vec<f32>,
         #[extension_type] onto: Several<Self>,
     ) -> Several<Self> {
-        let t = if a.0.is_empty() { a } else { Self::layers_t(x.clone(), a) };
-        Self::layers_y(x, weights, t, b, scales, onto)
+        let count = weights.0.len();
+        let Several(mut made) = Self::layers_forward(x, weights, a, b, scales, onto);
+        made.truncate(count);
+        Several(made)
     }
 
     /// The same matrices, where one dispatch can read all of them, if the device knows such places.
@@ -105,25 +102,22 @@ pub fn linear_dw<B: Backend>(dy: FloatTensor<B>, x: FloatTensor<B>, scale: f32) 
     scaled::<B>(B::float_matmul(B::float_transpose(dy), x), scale)
 }
 
-/// `x aᵀ` of each.
-pub fn layers_t<B: LinearOps>(x: FloatTensor<B>, Several(a): Several<B>) -> Several<B> {
-    Several(a.into_iter().map(|a| B::linear_forward(x.clone(), Weight::Floats(a))).collect())
-}
-
-/// `x wᵀ + scale · t bᵀ` of each; the small factor is scaled.
-pub fn layers_y<B: LinearOps>(
+/// `x wᵀ + scale · t bᵀ` of each, and each `t = x aᵀ`; the small factor is scaled.
+pub fn layers_forward<B: LinearOps>(
     x: FloatTensor<B>,
     Weights(weights): Weights<B>,
-    Several(t): Several<B>,
+    Several(a): Several<B>,
     Several(b): Several<B>,
     scales: &[f32],
     Several(onto): Several<B>,
 ) -> Several<B> {
     let whole = weights.into_iter().map(|weight| B::linear_forward(x.clone(), weight));
-    let added = t.into_iter().zip(b).zip(scales);
+    let t: Vec<_> = a.into_iter().map(|a| B::linear_forward(x.clone(), Weight::Floats(a))).collect();
+    let added = t.iter().cloned().zip(b).zip(scales);
     let added = added.map(|((t, b), scale)| B::linear_forward(scaled::<B>(t, *scale), Weight::Floats(b)));
-    let sums = plus::<B>(plus::<B>(whole.collect(), added.collect()), onto);
-    Several(sums)
+    let mut made = plus::<B>(plus::<B>(whole.collect(), added.collect()), onto);
+    made.extend(t);
+    Several(made)
 }
 
 /// `dy b` of each.
@@ -131,19 +125,21 @@ pub fn layers_dt<B: LinearOps>(Several(dy): Several<B>, Several(b): Several<B>) 
     Several(dy.into_iter().zip(b).map(|(dy, b)| B::linear_dx(dy, Weight::Floats(b))).collect())
 }
 
-/// The sum of `dy w + scale · dt a`; the small factor is scaled. Of no layers it is of no numbers.
+/// The sum of `dy w + scale · dt a`, and each `dt = dy b`; the small factor is scaled. Of no layers it is of no numbers.
 pub fn layers_dx<B: LinearOps>(
     Several(dy): Several<B>,
     Weights(weights): Weights<B>,
-    Several(dt): Several<B>,
     Several(a): Several<B>,
+    b: Several<B>,
     scales: &[f32],
-) -> FloatTensor<B> {
+) -> Several<B> {
+    let Several(dt) = B::layers_dt(Several(dy.clone()), b);
     let whole = dy.into_iter().zip(weights).map(|(dy, weight)| B::linear_dx(dy, weight));
-    let added = dt.into_iter().zip(a).zip(scales);
+    let added = dt.iter().cloned().zip(a).zip(scales);
     let added = added.map(|((dt, a), scale)| B::linear_dx(scaled::<B>(dt, *scale), Weight::Floats(a)));
     let sum = whole.chain(added).reduce(|sum, dx| B::float_add(sum, dx));
-    sum.unwrap_or_else(|| B::float_zeros([0, 0].into(), &Default::default(), FloatDType::F32))
+    let sum = sum.unwrap_or_else(|| B::float_zeros([0, 0].into(), &Default::default(), FloatDType::F32));
+    Several(std::iter::once(sum).chain(dt).collect())
 }
 
 /// `scale · dyᵀ x` of each pair.

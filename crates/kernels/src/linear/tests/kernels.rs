@@ -5,16 +5,16 @@ use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::{PACKED, assert_close, matrix, noise, values_of};
-use crate::Packed;
 use crate::linear::dispatch::Together;
-use crate::linear::products::{Addend, Orientation, Product, Products, Reading};
+use crate::linear::products::{LowRank, Made, Orientation, Product, Products, Reading};
 use crate::linear::weight::{Weight, Weights};
 use crate::linear::{LinearOps, linear};
 use crate::several::laid;
 use crate::testing::wgpu;
+use crate::{Packed, PackedDtype};
 
 /// Straight to the kernels, below the sizes at which they pay too, into memory full of values that are no numbers: alone,
-/// with an addend, onto something; several with an output each, in one memory and each in its own; and summed.
+/// with an update, onto something; several with an output each, in one memory and each in its own; and summed.
 #[test]
 fn the_kernels_make_every_product() {
     let Some(device) = wgpu() else { return };
@@ -74,10 +74,13 @@ fn the_kernels_make_every_product() {
                 let direct = [8, 16].map(|side| Reading::Direct { side });
                 for reading in [Reading::Tiled, Reading::Split].into_iter().chain(direct) {
                     let what = format!("{reading:?} {orientation:?} {sides:?} {dtype:?}");
-                    let made = |products: Products| -> Vec<Vec<f32>> {
+                    let launch = |products: Products| -> Made {
                         drop(Tensor::<1>::full([2 * rows * (columns + 8) + 64], f32::NAN, &device));
                         let sizes = products.sizes().unwrap();
-                        products.launch(reading, &sizes).into_iter().map(read).collect()
+                        products.launch(reading, &sizes)
+                    };
+                    let made = |products: Products| -> Vec<Vec<f32>> {
+                        launch(products).outputs.into_iter().map(read).collect()
                     };
                     let alone = made(Products::new(orientation, [first.clone()]));
                     assert_close(&alone[0], &want, depth, &what);
@@ -114,58 +117,110 @@ fn the_kernels_make_every_product() {
                         assert_close(&got[0], &want, 2 * depth, &format!("{what}, summed, {how}"));
                     }
 
-                    // Twice the product less once another as its addend, where operands lie so.
-                    if orientation == Orientation::Tn {
+                    // Twice the product less its update; another beside it; and their sum. Factors apart, or in one memory,
+                    // where tiles make what is low along if it is not too wide.
+                    // A pipeline for each takes its time: some sizes, and one packing, stand for all.
+                    let some = [(3, 8, 4), (65, 60, 20), (131, 68, 100)].contains(&(free, columns, fours));
+                    let packing = matches!(dtype, None | Some(PackedDtype::Int4));
+                    if orientation == Orientation::Tn || !some || !packing {
                         continue;
                     }
-                    let added = |product: &Product, addend: &Product, scale: f32| {
-                        let rhs = addend.rhs.clone().floats();
-                        let addend = Addend { lhs: addend.lhs.clone(), rhs, scale: -1.0 };
-                        Product { scale, addend: Some(addend), ..product.clone() }
-                    };
-                    let less = |a: &[f32], times: f32, b: &[f32]| -> Vec<f32> {
-                        a.iter().zip(b).map(|(a, b)| times * a - b).collect()
-                    };
-                    let got = made(Products::new(orientation, [added(&first, &second, 2.0)]));
-                    assert_close(
-                        &got[0],
-                        &less(&want, 2.0, &want_second),
-                        3 * depth,
-                        &format!("{what} with an addend"),
-                    );
+                    for rank in if reading == Reading::Tiled { vec![4, 16, 20] } else { vec![12] } {
+                        let what = format!("{what} with an update of {rank}");
+                        let updated = |of: &(Product, Vec<f32>, [usize; 3]), times: f32, seed: u32| {
+                            let (product, want, sides) = of;
+                            let ((down, up), low, want) =
+                                update_of(&read(product.lhs.clone()), want, *sides, rank, times, seed, orientation);
+                            let [down, up] = [down, up].map(|(values, sides)| on_device(values, sides));
+                            let update = Some(LowRank { down, up, scale: -1.0 });
+                            (Product { scale: times, update, ..product.clone() }, want, low)
+                        };
+                        let all = [pair(1, columns), pair(5, columns + 8), pair(3, columns)];
+                        let [first, wide, second] = [0, 1, 2].map(|i| updated(&all[i], 2.0, 50 + i as u32));
+                        let depth = depth * (rank + 3);
+                        let alone = launch(Products::new(orientation, [first.0.clone()]));
+                        assert_close(&read(alone.outputs[0].clone()), &first.1, depth, &what);
+                        assert_close(&read(alone.low[0].clone()), &first.2, depth, &format!("{what}, low"));
 
-                    // In one memory: several with an addend each, and their sum.
-                    let together = |each: [Product; 2]| {
-                        let lay = |of: &dyn Fn(&Product) -> CubeTensor| laid(each.iter().map(of).collect(), 1);
-                        let rhs = CubeBackend::lay_together(Weights(each.iter().map(|p| p.rhs.clone()).collect())).0;
-                        let addend = |product: &Product| product.addend.clone().unwrap();
-                        let [lhs, of_lhs, of_rhs] =
-                            [lay(&|p| p.lhs.clone()), lay(&|p| addend(p).lhs), lay(&|p| addend(p).rhs)];
-                        let each: Vec<Product> = (0..2)
-                            .map(|i| Product {
+                        let along = reading == Reading::Tiled && rank <= 16;
+                        let lie = |each: &[Product]| {
+                            let lay = |of: &dyn Fn(&Product) -> CubeTensor| laid(each.iter().map(of).collect(), 1);
+                            let update = |product: &Product| product.update.clone().unwrap();
+                            let lhs = lay(&|p| p.lhs.clone());
+                            let rhs =
+                                CubeBackend::lay_together(Weights(each.iter().map(|p| p.rhs.clone()).collect())).0;
+                            let factors = each.iter().flat_map(|p| [update(p).down, update(p).up]).collect();
+                            let factors = laid(factors, 1);
+                            let at = |i: usize| Product {
                                 lhs: lhs[i].clone(),
                                 rhs: rhs[i].clone(),
                                 scale: each[i].scale,
-                                addend: Some(Addend { lhs: of_lhs[i].clone(), rhs: of_rhs[i].clone(), scale: -1.0 }),
-                            })
-                            .collect();
-                        assert!(Together::of(&each).is_some(), "{what}: they lie in one memory");
-                        Products::new(orientation, each)
-                    };
-                    let (another, want_another, _) = pair(7, columns + 8);
-                    let each = [added(&first, &second, 2.0), added(&other, &another, 3.0)];
-                    let got = made(together(each));
-                    let what = format!("{what} with addends");
-                    assert_close(&got[0], &less(&want, 2.0, &want_second), 3 * depth, &what);
-                    assert_close(&got[1], &less(&want_other, 3.0, &want_another), 4 * depth, &what);
-                    let (third, want_third, _) = pair(11, columns);
-                    let each = [added(&first, &third, 1.0), added(&second, &first, 1.0)];
-                    let got = made(Products { summed: true, ..together(each) });
-                    assert_close(&got[0], &less(&want_second, 1.0, &want_third), 4 * depth, &format!("{what}, summed"));
+                                update: Some(LowRank {
+                                    down: factors[2 * i].clone(),
+                                    up: factors[2 * i + 1].clone(),
+                                    scale: -1.0,
+                                }),
+                            };
+                            let each: Vec<Product> = (0..each.len()).map(at).collect();
+                            assert_eq!(Together::of(&each, along).unwrap().makes_low(), along, "{what}");
+                            each
+                        };
+                        for (what, each) in [
+                            (format!("{what}, apart"), vec![first.0.clone(), wide.0.clone()]),
+                            (format!("{what}, beside"), lie(&[first.0.clone(), wide.0.clone()])),
+                        ] {
+                            let got = launch(Products::new(orientation, each));
+                            for (i, (_, want, low)) in [&first, &wide].into_iter().enumerate() {
+                                assert_close(&read(got.outputs[i].clone()), want, 2 * depth, &what);
+                                assert_close(&read(got.low[i].clone()), low, 2 * depth, &format!("{what}, low"));
+                            }
+                        }
+                        let [first, second] = [(&all[0], 50, first), (&all[2], 52, second)]
+                            .map(|(of, seed, (_, _, low))| (updated(of, 1.0, seed), low));
+                        let each = [first.0.0.clone(), second.0.0.clone()];
+                        for each in [each.to_vec(), lie(&each)] {
+                            let got = launch(Products { summed: true, ..Products::new(orientation, each) });
+                            let want = sum(&[&first.0.1, &second.0.1]);
+                            let what = format!("{what}, summed");
+                            assert_close(&read(got.outputs[0].clone()), &want, 2 * depth, &what);
+                            for (got, (_, low)) in got.low.into_iter().zip([&first, &second]) {
+                                assert_close(&read(got), low, depth, &format!("{what}, low"));
+                            }
+                        }
+                    }
                 }
             }
         }
     }
+}
+
+/// Factors as they lie, with their sides.
+type Factor = (Vec<f32>, [usize; 2]);
+
+/// An update of a product: its factors, what is between them, and so many `times` the product less the update.
+fn update_of(
+    lhs: &[f32],
+    product: &[f32],
+    [rows, columns, depth]: [usize; 3],
+    rank: usize,
+    times: f32,
+    seed: u32,
+    orientation: Orientation,
+) -> ((Factor, Factor), Vec<f32>, Vec<f32>) {
+    let (down, up) = (noise(rank * depth, seed), noise(rank * columns, seed + 10));
+    let turned = orientation == Orientation::Nt;
+    let of_down = |d: usize, j: usize| f64::from(if turned { down[j * depth + d] } else { down[d * rank + j] });
+    let of_up = |j: usize, c: usize| f64::from(if turned { up[c * rank + j] } else { up[j * columns + c] });
+    let low = |i: usize| (0..depth).map(|d| f64::from(lhs[i / rank * depth + d]) * of_down(d, i % rank)).sum::<f64>();
+    let low: Vec<f64> = (0..rows * rank).map(low).collect();
+    let less = |(i, product): (usize, &f32)| {
+        let added: f64 = (0..rank).map(|j| low[i / columns * rank + j] * of_up(j, i % columns)).sum();
+        (f64::from(times) * f64::from(*product) - added) as f32
+    };
+    let want = product.iter().enumerate().map(less).collect();
+    let sides = if turned { ([rank, depth], [columns, rank]) } else { ([depth, rank], [rank, columns]) };
+    let low = low.into_iter().map(|l| l as f32).collect();
+    (((down, sides.0), (up, sides.1)), low, want)
 }
 
 /// One tensor as both operands, which a browser would refuse to bind for writing twice.
