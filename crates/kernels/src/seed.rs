@@ -11,10 +11,10 @@ use burn::tensor::{Gradients as Tape, Tensor};
 /// A number whose gradient with respect to `y` is given.
 #[backend_extension(Cube: cfg(any(feature = "wgpu", feature = "cuda")), Flex: cfg(feature = "cpu"), Autodiff)]
 pub trait SeedOps: Backend {
-    /// `[1]`; its value means nothing.
+    /// `[0]`: where there is no number, none has to become 1 when the backward pass begins.
     fn backward_seed(y: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self> {
         let (device, dtype) = (burn::backend::TensorMetadata::device(&y), burn::backend::TensorMetadata::dtype(&dy));
-        Self::float_empty([1].into(), &device, dtype.into())
+        Self::float_empty([0].into(), &device, dtype.into())
     }
 }
 
