@@ -1,6 +1,6 @@
 // Matrix products, out = scale · lhs' rhs' + update, where ' is a transposition or nothing, in the three orientations that a
-// linear layer and its backward pass need: several in one dispatch, each with an out of its own or all summed into one. This is
-// what all of them share; three more files are appended to it: `linear_tiled.wgsl`, `linear_direct.wgsl` or
+// linear layer and its backward pass need: several in one dispatch, each with an out of its own or all summed into one, and
+// perhaps a gated activation or its gradients where an output is made. This is what all of them share; three more files are appended to it: `linear_tiled.wgsl`, `linear_direct.wgsl` or
 // `linear_split.wgsl`, which bring `main`; `floats.wgsl` or `packed.wgsl`, which bring rhs, `fours_of_line` and
 // `stored_four`; `linear_update.wgsl` or `linear_alone.wgsl`, which bring `update` and its blocks.
 //
@@ -10,6 +10,9 @@
 //   2  out   rows × columns, written whole, never read
 //   then those of the update
 //   then, if something is added to out, onto: rows × columns
+//   then, if two products are the gate and what it gates, values: out of the second times the opened gate, written whole
+//   then, if a product is the gradient of such values, gates: what they were made of. Its place in out is the gradient of
+//     the gate then, and beside it are that of what was gated and the values
 //   then, if the operands lie in two memories, the other lhs and the other rhs
 //   then the products; those that are summed have the same rows and columns, and a scale of 1
 // Each binding has operands of several products, each at its own place. All matrices but a packed rhs are contiguous,
@@ -45,25 +48,34 @@ struct Product {
     // 1 if they are in the other memory.
     other_lhs: u32,
     other_rhs: u32,
+    // Of a gated activation, where its gate begins: in out, or with what it gates in `gates`; and where in out the gradient
+    // of what is gated and the value begin.
+    gate: u32,
+    gated: u32,
+    d_gated: u32,
+    value: u32,
 }
 
 const LHS_DEPTH_LAST = {{ lhs_depth_last }};
 const RHS_DEPTH_LAST = {{ rhs_depth_last }};
 const PRODUCTS = {{ products }}u;
 const SUMMED = {{ summed }};
+// Whether one maker goes through all products, because they are summed or what it does with them needs all.
+const JOINED = {{ joined }};
 
 @group(0) @binding(0) var<storage, {{ input_access }}> lhs: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> out: array<vec4<f32>>;
 @group(0) @binding({{ onto_binding }}) var<storage, {{ input_access }}> onto: array<vec4<f32>>; // $onto
+@group(0) @binding({{ value_binding }}) var<storage, read_write> values: array<vec4<f32>>; // $gate
+@group(0) @binding({{ gates_binding }}) var<storage, {{ input_access }}> gates: array<vec4<f32>>; // $back
 @group(0) @binding({{ other_lhs_binding }}) var<storage, {{ input_access }}> other_lhs: array<vec4<f32>>; // $other
 @group(0) @binding({{ other_rhs_binding }}) var<storage, {{ input_access }}> other_rhs: array<vec4<f32>>; // $other
 @group(0) @binding({{ products_binding }}) var<storage, read> products: array<Product, {{ products }}>;
 
-// The product whose out the workgroup of this number makes, or the first of those that are summed, and the one after the last
-// that goes into it.
+// The first product that the maker of this number goes through, and the one after the last.
 fn product_of(number: u32) -> u32 {
     var k = 0u;
-    if !SUMMED {
+    if !JOINED {
         for (var i = 1u; i < PRODUCTS; i++) {
             k += u32(number >= products[i].first);
         }
@@ -71,7 +83,11 @@ fn product_of(number: u32) -> u32 {
     return k;
 }
 fn end_after(k: u32) -> u32 {
-    return select(k + 1u, PRODUCTS, SUMMED);
+    return select(k + 1u, PRODUCTS, JOINED);
+}
+// Whether what was made up to k is an output.
+fn is_whole(k: u32) -> bool {
+    return !SUMMED || k + 1u == PRODUCTS;
 }
 
 // Four lines of a matrix from one on.
@@ -147,12 +163,24 @@ fn rhs_block(p: Product, column: u32, d: u32) -> mat4x4<f32> {
     return rhs_at(p, rhs_stays(p, column) + rhs_goes(p, d));
 }
 
+// σ of a gate; below −80 the exponential leaves the range of f32, and σ is as good as zero.
+fn gate_is_open(gate: vec4<f32>) -> vec4<f32> {
+    return 1.0 / (1.0 + exp(-max(gate, vec4<f32>(-80.0))));
+}
+
 fn store_row(p: Product, row: u32, column: u32, sums: vec4<f32>) {
     if row < p.rows && column < p.columns {
-        let at = p.out + (row * p.columns + column) / 4u;
+        let i = (row * p.columns + column) / 4u;
         var whole = sums;
-        whole += onto[at]; // $onto
-        out[at] = whole;
+        whole += onto[p.out + i]; // $onto
+        if p.gate != p.out { values[i] = out[p.gate + i] * gate_is_open(out[p.gate + i]) * whole; } // $gate
+        let gate = gates[p.gate + i]; // $back
+        let up = gates[p.gated + i]; // $back
+        let open = gate_is_open(gate); // $back
+        out[p.d_gated + i] = whole * gate * open; // $back
+        out[p.value + i] = gate * open * up; // $back
+        whole *= up * open * (1.0 + gate * (1.0 - open)); // $back
+        out[p.out + i] = whole;
     }
 }
 

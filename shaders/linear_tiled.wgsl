@@ -102,10 +102,15 @@ fn main(
         top_right = p.scale * top_right + update(p, row, column + 32u);
         bottom_left = p.scale * bottom_left + update(p, row + 32u, column);
         bottom_right = p.scale * bottom_right + update(p, row + 32u, column + 32u);
+        if is_whole(k) {
+            store_rows(p, row, column, top_left);
+            store_rows(p, row, column + 32u, top_right);
+            store_rows(p, row + 32u, column, bottom_left);
+            store_rows(p, row + 32u, column + 32u, bottom_right);
+            top_left = mat4x4<f32>();
+            top_right = mat4x4<f32>();
+            bottom_left = mat4x4<f32>();
+            bottom_right = mat4x4<f32>();
+        }
     }
-    let own = products[first];
-    store_rows(own, row, column, top_left);
-    store_rows(own, row, column + 32u, top_right);
-    store_rows(own, row + 32u, column, bottom_left);
-    store_rows(own, row + 32u, column + 32u, bottom_right);
 }

@@ -104,6 +104,10 @@ pub struct Launch<'a> {
     pub sizes: &'a [Size],
     pub summed: bool,
     pub onto: Option<&'a CubeTensor>,
+    /// For the values of a gated activation, of which the products are the gate and what it gates.
+    pub value: Option<&'a CubeTensor>,
+    /// These two again, and where they begin in it, in bytes: the product is the gradient of the values.
+    pub gates: Option<&'a (CubeTensor, Vec<u64>)>,
 }
 
 impl Launch<'_> {
@@ -115,15 +119,19 @@ impl Launch<'_> {
         if low_covering.is_none() && !low.is_empty() {
             return false;
         }
-        let Self { orientation, reading, sizes, summed, onto } = *self;
+        let Self { orientation, reading, sizes, summed, onto, value, gates } = *self;
+        let joined = summed || value.is_some();
         let rank = low.first().map_or(0, |low| low.shape()[1] as u32);
         let shader = Shader::new("linear", include_str!("../../../../shaders/linear.wgsl"))
             .with("lhs_depth_last", orientation != Orientation::Tn)
             .with("rhs_depth_last", orientation == Orientation::Nt)
             .with("products", each.len())
             .with("summed", summed)
+            .with("joined", joined)
             .with("reading", format!("{reading:?}"))
             .unrolled("$onto", u32::from(onto.is_some()))
+            .unrolled("$gate", u32::from(value.is_some()))
+            .unrolled("$back", u32::from(gates.is_some()))
             .unrolled("$other", u32::from(operands.lhs.wholes.len() > 1));
         let shader = match reading {
             Reading::Tiled => shader
@@ -142,7 +150,7 @@ impl Launch<'_> {
         };
         let [lhs, rhs] = [&operands.lhs, &operands.rhs].map(|of| of.wholes.iter().map(Bound::In));
         let first = lhs.clone().take(1).chain(rhs.clone().take(1));
-        let mut bound: Vec<Bound> = first.chain([Bound::Out(&out)]).collect();
+        let mut bound: Vec<Bound> = first.chain([Bound::InOut(&out)]).collect();
         let update = include_str!("../../../../shaders/linear_update.wgsl");
         let shader = match &operands.factors {
             Factors::None => shader.and(include_str!("../../../../shaders/linear_alone.wgsl")),
@@ -160,6 +168,9 @@ impl Launch<'_> {
         };
         let onto_binding = bound.len();
         bound.extend(onto.map(Bound::In));
+        let finish_binding = bound.len();
+        bound.extend(value.map(Bound::Out));
+        bound.extend(gates.map(|(gates, _)| Bound::In(gates)));
         let others = bound.len();
         bound.extend(lhs.skip(1).chain(rhs.skip(1)));
         let mut numbers = Vec::new();
@@ -180,7 +191,12 @@ impl Launch<'_> {
             numbers.extend([size.rows, size.columns, size.depth, rank]);
             numbers.extend([lhs, rhs, low, down, up]);
             numbers.extend([to, makers, product.scale.to_bits(), update_scale.to_bits(), of_lhs, of_rhs]);
-            makers += if summed && i > 0 { 0 } else { size.makers(reading) };
+            numbers.extend(match (value, gates) {
+                (None, None) => [0; 4],
+                (Some(_), _) => [fours(begins[0]), 0, 0, 0],
+                (None, Some((_, inputs))) => [inputs[0], inputs[1], begins[1], begins[2]].map(fours),
+            });
+            makers += if joined && i > 0 { 0 } else { size.makers(reading) };
         }
         let workgroups = match reading {
             Reading::Direct { .. } => makers.div_ceil(DIRECT_INVOCATIONS),
@@ -188,6 +204,8 @@ impl Launch<'_> {
         };
         let shader = shader
             .with("onto_binding", onto_binding)
+            .with("value_binding", finish_binding)
+            .with("gates_binding", finish_binding)
             .with("other_lhs_binding", others)
             .with("other_rhs_binding", others + 1)
             .with("products_binding", bound.len());

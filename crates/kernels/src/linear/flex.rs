@@ -4,6 +4,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::Shape;
 
+use super::group::Group;
 use super::reference::{self, LinearOps};
 use super::weight::{Weight, Weights};
 use crate::cpu::{Matrix, PackedMatrix, Right, Term, floats, integers, sum_of_products, tensor};
@@ -58,16 +59,10 @@ impl LinearOps for Flex {
         }
     }
 
-    fn layers_forward(
-        x: FloatTensor<Self>,
-        weights: Weights<Self>,
-        Several(a): Several<Self>,
-        Several(b): Several<Self>,
-        scales: Vec<f32>,
-        Several(onto): Several<Self>,
-    ) -> Several<Self> {
+    fn layers_forward(x: FloatTensor<Self>, group: Group<Self>, Several(onto): Several<Self>) -> Several<Self> {
+        let Group { weights, a, b: Several(b), scales } = group;
         let (x, b) = (x.to_contiguous(), all_in_order(b));
-        let t: Vec<_> = a.iter().map(|a| Self::linear_forward(x.clone(), Weight::Floats(a.clone()))).collect();
+        let t: Vec<_> = a.0.iter().map(|a| Self::linear_forward(x.clone(), Weight::Floats(a.clone()))).collect();
         let weights = Weights(weights.0.into_iter().map(in_order).collect());
         let one = |(i, weight): (usize, &Weight<Self>)| {
             let mut terms = vec![Term { a: matrix(&x)?, b: right(weight)?.turned(), scale: 1.0 }];
@@ -80,17 +75,15 @@ impl LinearOps for Flex {
         let all: Option<Vec<_>> = weights.0.iter().enumerate().map(one).collect();
         match all {
             Some(all) => Several([reference::plus::<Self>(all, onto), t].concat()),
-            None => reference::layers_forward::<Self>(x, weights, Several(a), Several(b), &scales, Several(onto)),
+            None => {
+                let group = Group { weights, a, b: Several(b), scales };
+                reference::layers_forward::<Self>(x, group, Several(onto))
+            }
         }
     }
 
-    fn layers_dx(
-        Several(dy): Several<Self>,
-        weights: Weights<Self>,
-        Several(a): Several<Self>,
-        b: Several<Self>,
-        scales: Vec<f32>,
-    ) -> Several<Self> {
+    fn layers_dx(Several(dy): Several<Self>, group: Group<Self>) -> Several<Self> {
+        let Group { weights, a: Several(a), b, scales } = group;
         let [dy, a] = [dy, a].map(all_in_order);
         let Several(dt) = Self::layers_dt(Several(dy.clone()), b.clone());
         let weights = Weights(weights.0.into_iter().map(in_order).collect());
@@ -105,7 +98,10 @@ impl LinearOps for Flex {
                 let dx = tensor(sum_of_products(&terms), [dy.shape()[0], weight.sides()[1]].into());
                 Several([vec![dx], dt].concat())
             }
-            _ => reference::layers_dx::<Self>(Several(dy), weights, Several(a), b, &scales),
+            _ => {
+                let group = Group { weights, a: Several(a), b, scales };
+                reference::layers_dx::<Self>(Several(dy), group)
+            }
         }
     }
 }

@@ -4,6 +4,7 @@ use burn::backend::tensor::FloatTensor;
 use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 
+use super::group::Group;
 use super::products::{LowRank, Orientation, Product, Products};
 use super::reference::{self, LinearOps};
 use super::weight::{Weight, Weights};
@@ -27,42 +28,19 @@ impl LinearOps for CubeBackend {
         only(products).unwrap_or_else(|| reference::linear_dw::<Self>(dy, x, scale))
     }
 
-    fn layers_forward(
-        x: FloatTensor<Self>,
-        weights: Weights<Self>,
-        a: Several<Self>,
-        b: Several<Self>,
-        scales: Vec<f32>,
-        onto: Several<Self>,
-    ) -> Several<Self> {
-        let updates = updates(&a, &b, &scales);
-        let each = weights.0.iter().zip(updates).map(|(weight, update)| {
-            let product = Product::new(x.clone(), weight.clone());
-            Product { update, ..product }
-        });
-        let products = Products { onto: onto.0.first().cloned(), ..Products::new(Orientation::Nt, each) };
+    fn layers_forward(x: FloatTensor<Self>, group: Group<Self>, onto: Several<Self>) -> Several<Self> {
+        let products = Products { onto: onto.0.first().cloned(), ..forward(&x, &group) };
         match products.made() {
             Some(made) => Several([made.outputs, made.low].concat()),
-            None => reference::layers_forward::<Self>(x, weights, a, b, &scales, onto),
+            None => reference::layers_forward::<Self>(x, group, onto),
         }
     }
 
-    fn layers_dx(
-        dy: Several<Self>,
-        weights: Weights<Self>,
-        a: Several<Self>,
-        b: Several<Self>,
-        scales: Vec<f32>,
-    ) -> Several<Self> {
-        let updates = updates(&b, &a, &scales);
-        let each = dy.0.iter().zip(&weights.0).zip(updates).map(|((dy, weight), update)| {
-            let product = Product::new(dy.clone(), weight.clone());
-            Product { update, ..product }
-        });
-        let products = Products { summed: true, ..Products::new(Orientation::Nn, each) };
+    fn layers_dx(dy: Several<Self>, group: Group<Self>) -> Several<Self> {
+        let products = Products { summed: true, ..backward(&dy, &group) };
         match products.made() {
             Some(made) => Several([made.outputs, made.low].concat()),
-            None => reference::layers_dx::<Self>(dy, weights, a, b, &scales),
+            None => reference::layers_dx::<Self>(dy, group),
         }
     }
 
@@ -109,6 +87,24 @@ fn placed((to, from): (CubeTensor, &Weight<CubeBackend>)) -> Weight<CubeBackend>
 
 fn only(products: Products) -> Option<FloatTensor<CubeBackend>> {
     products.made()?.outputs.pop()
+}
+
+/// The products that give the outputs of layers.
+pub fn forward(x: &CubeTensor, Group { weights, a, b, scales }: &Group<CubeBackend>) -> Products {
+    let each = weights.0.iter().zip(updates(a, b, scales)).map(|(weight, update)| {
+        let product = Product::new(x.clone(), weight.clone());
+        Product { update, ..product }
+    });
+    Products::new(Orientation::Nt, each)
+}
+
+/// Those that give the gradient of their input, one for each layer.
+pub fn backward(dy: &Several<CubeBackend>, Group { weights, a, b, scales }: &Group<CubeBackend>) -> Products {
+    let each = dy.0.iter().zip(&weights.0).zip(updates(b, a, scales)).map(|((dy, weight), update)| {
+        let product = Product::new(dy.clone(), weight.clone());
+        Product { update, ..product }
+    });
+    Products::new(Orientation::Nn, each)
 }
 
 /// For each layer its update, of what it is multiplied by first and then; nothing for layers without.

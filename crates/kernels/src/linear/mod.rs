@@ -6,19 +6,24 @@ mod backward;
 mod dispatch;
 #[cfg(feature = "cpu")]
 mod flex;
+mod group;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 mod launch;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
-mod products;
+pub(crate) mod products;
 mod reference;
 #[cfg(all(test, any(feature = "cpu", feature = "wgpu")))]
 mod tests;
-mod weight;
+pub(crate) mod weight;
 
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;
 use stratune_runtime::span;
 
+pub(crate) use backward::{KeptGroup, Wanted, any_tracked, inner_group, plain};
+pub(crate) use group::Group;
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+pub(crate) use launch::{backward as products_back, forward as products_of};
 pub(crate) use reference::LinearOps;
 pub use weight::Matrix;
 use weight::Weights;
@@ -127,18 +132,24 @@ pub fn layers<const N: usize>(x: Tensor<3>, layers: [Layer; N], onto: Option<Ten
 
 /// All of them with an update, or none.
 fn together(x: &Tensor<2>, layers: &[Layer], onto: Option<Tensor<2>>) -> Vec<Tensor<2>> {
+    let outputs = <Dispatch as LinearOps>::layers(x.clone().into_dispatch(), group(layers), several(onto));
+    outputs.0.into_iter().map(Tensor::from_dispatch).collect()
+}
+
+/// The same, as a backend has it.
+pub(crate) fn group(layers: &[Layer]) -> Group<Dispatch> {
     let weights = layers.iter().map(|layer| layer.weight.clone().into_dispatch()).collect();
     let updates = || layers.iter().filter_map(|layer| layer.update.as_ref());
-    let several = |of: Vec<Tensor<2>>| Several(of.into_iter().map(Tensor::into_dispatch).collect());
-    let outputs = <Dispatch as LinearOps>::layers(
-        x.clone().into_dispatch(),
-        Weights(weights),
-        several(updates().map(|update| update.a.clone()).collect()),
-        several(updates().map(|update| update.b.clone()).collect()),
-        updates().map(|update| update.scale).collect(),
-        several(onto.into_iter().collect()),
-    );
-    outputs.0.into_iter().map(Tensor::from_dispatch).collect()
+    Group {
+        weights: Weights(weights),
+        a: several(updates().map(|update| update.a.clone())),
+        b: several(updates().map(|update| update.b.clone())),
+        scales: updates().map(|update| update.scale).collect(),
+    }
+}
+
+pub(crate) fn several(of: impl IntoIterator<Item = Tensor<2>>) -> Several<Dispatch> {
+    Several(of.into_iter().map(Tensor::into_dispatch).collect())
 }
 
 /// The same matrices, where one dispatch can read all of them, if the device knows such places and they are of one kind.

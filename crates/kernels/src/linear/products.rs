@@ -7,8 +7,8 @@ use burn_cubecl::tensor::CubeTensor;
 
 use super::dispatch::{Launch, Together};
 use super::weight::Weight;
-use crate::several::rooms;
-use crate::shader::{is_software, reads_words, suit};
+use crate::several::{covering, rooms};
+use crate::shader::{is_software, reads_words, room, suit};
 
 /// Most rows and columns that a workgroup makes.
 const TILE: u32 = 64;
@@ -66,10 +66,22 @@ pub struct LowRank {
     pub scale: f32,
 }
 
+/// What is done with products where they are made.
+#[derive(Clone, Debug)]
+pub enum Finish {
+    /// Nothing.
+    Keep,
+    /// The first opens the second, `silu(gate) · up`: a third output, in a memory of its own.
+    Gate,
+    /// The only one is the gradient of such values, made of these: gate and up, contiguous. The outputs are the gradients
+    /// of both, and the values again.
+    GateBack(Box<[CubeTensor; 2]>),
+}
+
 /// What products have made.
 #[derive(Clone, Debug)]
 pub struct Made {
-    /// The outputs, or the only one.
+    /// The outputs, or the only one, and what else their [`Finish`] gives.
     pub outputs: Vec<CubeTensor>,
     /// Of each product with an update `lhs down'`, `[rows, rank]`.
     pub low: Vec<CubeTensor>,
@@ -84,6 +96,7 @@ pub struct Products {
     pub summed: bool,
     /// What is added to the only output.
     pub onto: Option<CubeTensor>,
+    pub finish: Finish,
 }
 
 impl Product {
@@ -165,6 +178,10 @@ impl Size {
         [(rows, depth), (columns, depth), (rows, columns)].iter().all(|(a, b)| indexed(*a, *b).is_some())
     }
 
+    fn outputs(self) -> usize {
+        self.rows as usize * self.columns as usize
+    }
+
     fn is_narrow(self, side: u32) -> bool {
         self.rows.min(self.columns) <= side
     }
@@ -196,7 +213,7 @@ impl Reading {
 impl Products {
     /// One for each of some pairs.
     pub fn new(orientation: Orientation, each: impl IntoIterator<Item = Product>) -> Self {
-        Self { orientation, each: each.into_iter().collect(), summed: false, onto: None }
+        Self { orientation, each: each.into_iter().collect(), summed: false, onto: None, finish: Finish::Keep }
     }
 
     /// By kernels; `None` if there are none for this device and these sizes, or the engine's own products are as good.
@@ -216,33 +233,46 @@ impl Products {
             let like = |size: &Size| onto.shape().as_slice() == [size.rows as usize, size.columns as usize];
             suit([onto]) && one && sizes.iter().all(like)
         };
-        self.onto.as_ref().is_none_or(fits).then_some(sizes)
+        let finishes = match &self.finish {
+            Finish::Keep => true,
+            Finish::Gate => matches!(sizes[..], [gate, up] if gate == up) && !self.summed,
+            Finish::GateBack(gates) => {
+                let like = |t: &CubeTensor| suit([t]) && t.shape().num_elements() == sizes[0].outputs();
+                sizes.len() == 1 && gates.iter().all(like)
+            }
+        };
+        (finishes && self.onto.as_ref().is_none_or(fits)).then_some(sizes)
+    }
+
+    /// The same with what is done at the end, in one dispatch; `None` if that cannot be.
+    pub fn finished(self) -> Option<Made> {
+        let sizes = self.sizes()?;
+        let reading = match Reading::of(&self.each.first()?.lhs, &sizes) {
+            // Whose workgroups make too little to be worth joining.
+            Reading::Split => Reading::Tiled,
+            other => other,
+        };
+        self.in_order().at_once(reading, &sizes)
+    }
+
+    /// Of operands whose numbers are in order.
+    pub fn in_order(mut self) -> Self {
+        self.each = self.each.into_iter().map(Product::in_order).collect();
+        self.onto = self.onto.map(into_contiguous);
+        self
     }
 
     /// By one dispatch if all that a binding has lies in one memory, else by one for each product. What updates have in
     /// the middle is made along, or by a dispatch before.
     pub fn launch(self, reading: Reading, sizes: &[Size]) -> Made {
-        let Self { orientation, each, summed, onto } = self;
-        let each: Vec<Product> = each.into_iter().map(Product::in_order).collect();
-        let onto = onto.map(into_contiguous);
-        if let Some(together) = Together::of(&each, reading == Reading::Tiled && worth_making_along(&each, sizes)) {
-            let like = &each[0].lhs;
-            let shape = |size: &Size| [size.rows as usize, size.columns as usize];
-            let low = match together.makes_low() {
-                true => rooms(like, &low_sizes(&each, sizes).map(|size| shape(&size)).collect::<Vec<_>>()),
-                false => low(orientation, &each, sizes),
-            };
-            let outputs = if summed { &sizes[..1] } else { sizes };
-            let outputs = rooms(like, &outputs.iter().map(shape).collect::<Vec<_>>());
-            let launch = Launch { orientation, reading, sizes, summed, onto: onto.as_ref() };
-            if launch.dispatch(&each, &together, &low, &outputs) {
-                return Made { outputs, low };
-            }
+        let products = self.in_order();
+        if let Some(made) = products.at_once(reading, sizes) {
+            return made;
         }
+        let Self { orientation, each, summed, mut onto, .. } = products;
         let mut whole = Made { outputs: Vec::new(), low: Vec::new() };
-        let mut onto = onto;
         for (product, size) in each.into_iter().zip(sizes) {
-            let one = Self { orientation, each: vec![product], summed: false, onto: onto.take() };
+            let one = Self { onto: onto.take(), ..Self::new(orientation, [product]) };
             let Made { mut outputs, low } = one.launch(reading, &[*size]);
             whole.low.extend(low);
             match summed {
@@ -252,6 +282,36 @@ impl Products {
         }
         whole.outputs.extend(onto);
         whole
+    }
+
+    /// By one dispatch, of operands in order; one product by itself always can be.
+    pub fn at_once(&self, reading: Reading, sizes: &[Size]) -> Option<Made> {
+        let Self { orientation, each, summed, onto, finish } = self;
+        let like = &each.first()?.lhs;
+        let together = Together::of(each, reading == Reading::Tiled && worth_making_along(each, sizes))?;
+        let gates = match finish {
+            Finish::GateBack(gates) => Some(covering(&gates.each_ref())?),
+            Finish::Gate | Finish::Keep => None,
+        };
+        let shape = |size: &Size| [size.rows as usize, size.columns as usize];
+        let low = match together.makes_low() {
+            true => rooms(like, &low_sizes(each, sizes).map(|size| shape(&size)).collect::<Vec<_>>()),
+            false => low(*orientation, each, sizes),
+        };
+        let shapes: Vec<_> = match finish {
+            Finish::GateBack(_) => vec![shape(&sizes[0]); 3],
+            Finish::Gate | Finish::Keep if *summed => vec![shape(&sizes[0])],
+            Finish::Gate | Finish::Keep => sizes.iter().map(shape).collect(),
+        };
+        let mut outputs = rooms(like, &shapes);
+        let value = matches!(finish, Finish::Gate).then(|| room(like, shapes[0]));
+        let (onto, value, gates) = (onto.as_ref(), value, gates.as_ref());
+        let launch =
+            Launch { orientation: *orientation, reading, sizes, summed: *summed, onto, value: value.as_ref(), gates };
+        launch.dispatch(each, &together, &low, &outputs).then(|| {
+            outputs.extend(value.clone());
+            Made { outputs, low }
+        })
     }
 }
 

@@ -4,6 +4,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, backend_extension};
 use burn::tensor::FloatDType;
 
+use super::group::Group;
 use super::weight::{Weight, Weights};
 use crate::packed::PackedOps;
 use crate::several::Several;
@@ -31,24 +32,15 @@ pub trait LinearOps: PackedOps {
     /// `[rows, rank]`. The output of one layer alone is added to `onto`, if that is given.
     fn layers_forward(
         x: FloatTensor<Self>,
-        #[extension_type] weights: Weights<Self>,
-        #[extension_type] a: Several<Self>,
-        #[extension_type] b: Several<Self>,
-        scales: Vec<f32>,
+        #[extension_type] group: Group<Self>,
         #[extension_type] onto: Several<Self>,
     ) -> Several<Self> {
-        layers_forward::<Self>(x, weights, a, b, &scales, onto)
+        layers_forward::<Self>(x, group, onto)
     }
 
     /// The sum over layers of `dy w + scale · dt a`, with `dt = dy b` where there are factors, and behind it each dt.
-    fn layers_dx(
-        #[extension_type] dy: Several<Self>,
-        #[extension_type] weights: Weights<Self>,
-        #[extension_type] a: Several<Self>,
-        #[extension_type] b: Several<Self>,
-        scales: Vec<f32>,
-    ) -> Several<Self> {
-        layers_dx::<Self>(dy, weights, a, b, &scales)
+    fn layers_dx(#[extension_type] dy: Several<Self>, #[extension_type] group: Group<Self>) -> Several<Self> {
+        layers_dx::<Self>(dy, group)
     }
 
     /// Each `dt = dy b` alone.
@@ -65,18 +57,14 @@ pub trait LinearOps: PackedOps {
         layers_dw::<Self>(dy, x, &scales)
     }
 
-    /// `x wᵀ + scale · (x aᵀ) bᵀ` of each weight, all of them with factors or none; the output of one layer alone is
-    /// added to `onto`, if that is given.
+    /// `x wᵀ + scale · (x aᵀ) bᵀ` of each layer; the output of one layer alone is added to `onto`, if that is given.
     fn layers(
         x: FloatTensor<Self>,
-        #[extension_type] weights: Weights<Self>,
-        #[extension_type] a: Several<Self>,
-        #[extension_type] b: Several<Self>,
-        scales: Vec<f32>,
+        #[extension_type] group: Group<Self>,
         #[extension_type] onto: Several<Self>,
     ) -> Several<Self> {
-        let count = weights.0.len();
-        let Several(mut made) = Self::layers_forward(x, weights, a, b, scales, onto);
+        let count = group.weights.0.len();
+        let Several(mut made) = Self::layers_forward(x, group, onto);
         made.truncate(count);
         Several(made)
     }
@@ -103,18 +91,12 @@ pub fn linear_dw<B: Backend>(dy: FloatTensor<B>, x: FloatTensor<B>, scale: f32) 
 }
 
 /// `x wᵀ + scale · t bᵀ` of each, and each `t = x aᵀ`; the small factor is scaled.
-pub fn layers_forward<B: LinearOps>(
-    x: FloatTensor<B>,
-    Weights(weights): Weights<B>,
-    Several(a): Several<B>,
-    Several(b): Several<B>,
-    scales: &[f32],
-    Several(onto): Several<B>,
-) -> Several<B> {
+pub fn layers_forward<B: LinearOps>(x: FloatTensor<B>, group: Group<B>, Several(onto): Several<B>) -> Several<B> {
+    let Group { weights: Weights(weights), a: Several(a), b: Several(b), scales } = group;
     let whole = weights.into_iter().map(|weight| B::linear_forward(x.clone(), weight));
     let t: Vec<_> = a.into_iter().map(|a| B::linear_forward(x.clone(), Weight::Floats(a))).collect();
     let added = t.iter().cloned().zip(b).zip(scales);
-    let added = added.map(|((t, b), scale)| B::linear_forward(scaled::<B>(t, *scale), Weight::Floats(b)));
+    let added = added.map(|((t, b), scale)| B::linear_forward(scaled::<B>(t, scale), Weight::Floats(b)));
     let mut made = plus::<B>(plus::<B>(whole.collect(), added.collect()), onto);
     made.extend(t);
     Several(made)
@@ -126,17 +108,12 @@ pub fn layers_dt<B: LinearOps>(Several(dy): Several<B>, Several(b): Several<B>) 
 }
 
 /// The sum of `dy w + scale · dt a`, and each `dt = dy b`; the small factor is scaled. Of no layers it is of no numbers.
-pub fn layers_dx<B: LinearOps>(
-    Several(dy): Several<B>,
-    Weights(weights): Weights<B>,
-    Several(a): Several<B>,
-    b: Several<B>,
-    scales: &[f32],
-) -> Several<B> {
+pub fn layers_dx<B: LinearOps>(Several(dy): Several<B>, group: Group<B>) -> Several<B> {
+    let Group { weights: Weights(weights), a: Several(a), b, scales } = group;
     let Several(dt) = B::layers_dt(Several(dy.clone()), b);
     let whole = dy.into_iter().zip(weights).map(|(dy, weight)| B::linear_dx(dy, weight));
     let added = dt.iter().cloned().zip(a).zip(scales);
-    let added = added.map(|((dt, a), scale)| B::linear_dx(scaled::<B>(dt, *scale), Weight::Floats(a)));
+    let added = added.map(|((dt, a), scale)| B::linear_dx(scaled::<B>(dt, scale), Weight::Floats(a)));
     let sum = whole.chain(added).reduce(|sum, dx| B::float_add(sum, dx));
     let sum = sum.unwrap_or_else(|| B::float_zeros([0, 0].into(), &Default::default(), FloatDType::F32));
     Several(std::iter::once(sum).chain(dt).collect())

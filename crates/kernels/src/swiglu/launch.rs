@@ -4,6 +4,7 @@ use burn::backend::TensorMetadata;
 use burn::backend::tensor::FloatTensor;
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
+use burn_cubecl::ops::reshape;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::cube;
@@ -49,8 +50,8 @@ impl SwigluOps for CubeBackend {
         };
         let [gate, up, dy] = [gate, up, dy].map(into_contiguous);
         // Side by side, because the layers that made gate and up read both.
-        let shape = [0, 1, 2].map(|side: usize| gate.shape()[side]);
-        let [d_gate, d_up] = rooms_of(&gate, [shape; 2]);
+        let flat = rooms_of(&gate, [[gate.shape().num_elements()]; 2]);
+        let [d_gate, d_up] = flat.map(|part| reshape(part, gate.shape()));
         Shader::new("swiglu_backward", include_str!("../../../../shaders/swiglu_backward.wgsl")).launch(
             &[Bound::In(&gate), Bound::In(&up), Bound::In(&dy), Bound::Out(&d_gate), Bound::Out(&d_up)],
             &[vectors],

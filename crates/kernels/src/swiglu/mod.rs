@@ -13,7 +13,7 @@ use burn::backend::Dispatch;
 use burn::tensor::Tensor;
 use stratune_runtime::span;
 
-use reference::SwigluOps;
+pub(crate) use reference::SwigluOps;
 
 /// `silu(gate) · up`, elementwise.
 ///

@@ -1,7 +1,6 @@
 //! The gated feed-forward layer.
 
 use burn::tensor::Tensor;
-use stratune_kernels::swiglu;
 use stratune_peft::{Linear, Parameters, Pass, Visitor};
 
 /// `down(silu(gate x) · up x)`.
@@ -21,8 +20,7 @@ impl Mlp {
     /// # Shapes
     /// - `x`, `onto`, output: `[batch, seq, hidden]`
     pub fn forward(&self, x: &Tensor<3>, onto: Option<Tensor<3>>, pass: &Pass) -> Tensor<3> {
-        let [gate, up] = Linear::forward_each([&self.gate_proj, &self.up_proj], x, pass);
-        self.down_proj.forward_onto(swiglu(gate, up), onto, pass)
+        Linear::feed_forward([&self.gate_proj, &self.up_proj, &self.down_proj], x, onto, pass)
     }
 
     /// Puts the weights that read the same input where one dispatch can read both.

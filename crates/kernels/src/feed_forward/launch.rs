@@ -1,0 +1,34 @@
+//! The feed-forward layer on graphics adapters: the activation is made, and its gradients are, in the dispatch that makes what
+//! goes into them.
+
+use burn::backend::tensor::FloatTensor;
+use burn_cubecl::CubeBackend;
+use burn_cubecl::kernel::into_contiguous;
+
+use super::reference::{self, FeedForwardOps};
+use crate::linear::products::{Finish, Made, Products};
+use crate::linear::{Group, products_back, products_of};
+use crate::several::Several;
+
+impl FeedForwardOps for CubeBackend {
+    fn gated_forward(x: FloatTensor<Self>, inner: Group<Self>) -> Several<Self> {
+        let products = Products { finish: Finish::Gate, ..products_of(&x, &inner) };
+        products.finished().map_or_else(|| reference::gated_forward::<Self>(x, inner), all)
+    }
+
+    fn gated_back(
+        dy: FloatTensor<Self>,
+        outer: Group<Self>,
+        gate: FloatTensor<Self>,
+        up: FloatTensor<Self>,
+    ) -> Several<Self> {
+        let [gate, up] = [gate, up].map(into_contiguous);
+        let finish = Finish::GateBack(Box::new([gate.clone(), up.clone()]));
+        let products = Products { finish, ..products_back(&Several(vec![dy.clone()]), &outer) };
+        products.finished().map_or_else(|| reference::gated_back::<Self>(dy, outer, gate, up), all)
+    }
+}
+
+fn all(Made { outputs, low }: Made) -> Several<CubeBackend> {
+    Several([outputs, low].concat())
+}

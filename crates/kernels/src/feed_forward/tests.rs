@@ -1,0 +1,199 @@
+//! The feed-forward layer against its parts, and its kernels against theirs.
+#![allow(clippy::unwrap_used)]
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+use super::feed_forward;
+#[cfg(feature = "wgpu")]
+use crate::testing::wgpu;
+use crate::{Factors, Layer, Matrix, Packed, PackedDtype, lay_together, layers, swiglu};
+
+/// Numbers in −1..1 that repeat only after 2³² of them.
+fn noise(len: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+fn matrix([rows, columns]: [usize; 2], seed: u32, device: &Device) -> Tensor<2> {
+    Tensor::from_data(TensorData::new(noise(rows * columns, seed), [rows, columns]), device)
+}
+
+fn values_of(tensor: Tensor<2>) -> Vec<f32> {
+    tensor.into_data().iter::<f32>().collect()
+}
+
+/// To so much of the largest, which sums of products in another order and an exponential move numbers by.
+fn assert_close(got: &[f32], want: &[f32], what: &str) {
+    assert_eq!(got.len(), want.len(), "{what}");
+    let largest = want.iter().fold(1.0_f32, |most, v| most.max(v.abs()));
+    for (i, (g, w)) in got.iter().zip(want).enumerate() {
+        assert!((g - w).abs() <= 2e-5 * largest, "{what}, {i}: {g} for {w}, of {largest}");
+    }
+}
+
+/// The layer as its parts make it.
+fn of_parts(x: Tensor<3>, gate: Layer, up: Layer, down: Layer, onto: Option<Tensor<3>>) -> Tensor<3> {
+    let [gate, up] = layers(x, [gate, up], None);
+    let [y] = layers(swiglu(gate, up), [down], onto);
+    y
+}
+
+/// Values, and exactly the gradients that are wanted, of odd sizes and such as kernels take; with updates of both halves,
+/// of one, and of none; onto something or not; from matrices of floats and of 4 bits.
+fn agrees_with_its_parts(device: &Device) {
+    for (rows, hidden, wide, out) in [(1, 1, 3, 2), (67, 36, 72, 20)] {
+        for ranks in [[4, 8], [0, 4], [4, 0], [0, 0]] {
+            // Of x, of what is added to, of a, of b.
+            for (tracked, packed) in (0..16).map(|bits| (bits, ranks == [4, 8] && bits % 3 == 1)) {
+                let is = |i: u32| tracked >> i & 1 == 1;
+                let what = format!("{rows} × {hidden} × {wide} × {out}, ranks {ranks:?}, {tracked:04b}, {packed}");
+                let leaf = |t: Tensor<2>, i: u32| if is(i) { t.autodiff().require_grad() } else { t };
+                let sides = [[wide, hidden], [wide, hidden], [out, wide]];
+                let operands = || {
+                    let mut all = vec![leaf(matrix([rows, hidden], 1, device), 0)];
+                    all.push(leaf(matrix([rows, out], 2, device), 1));
+                    for (i, [o, inner]) in sides.into_iter().enumerate() {
+                        let rank = ranks[i / 2].max(1);
+                        all.push(leaf(matrix([rank, inner], 20 + i as u32, device), 2));
+                        all.push(leaf(matrix([o, rank], 30 + i as u32, device), 3));
+                    }
+                    all
+                };
+                let run = |layer: fn(Tensor<3>, Layer, Layer, Layer, Option<Tensor<3>>) -> Tensor<3>| {
+                    let all = operands();
+                    let weight = |i: usize| match packed {
+                        false => Matrix::from(matrix(sides[i], 10 + i as u32, device)),
+                        true => {
+                            let [o, inner] = sides[i];
+                            let values = noise(o * inner, 10 + i as u32);
+                            Matrix::Packed(Packed::new(&values, sides[i], PackedDtype::Int4, device))
+                        }
+                    };
+                    let laid = lay_together(vec![weight(0), weight(1)]);
+                    let of = |i: usize, weight: Matrix| {
+                        let factors = Factors { a: all[2 + 2 * i].clone(), b: all[3 + 2 * i].clone(), scale: 0.7 };
+                        Layer { weight, update: (ranks[i / 2] > 0).then_some(factors) }
+                    };
+                    let onto = (tracked % 5 > 0).then(|| all[1].clone().unsqueeze());
+                    let (gate, up) = (of(0, laid[0].clone()), of(1, laid[1].clone()));
+                    let y = layer(all[0].clone().unsqueeze(), gate, up, of(2, weight(2)), onto);
+                    let y = y.squeeze_dim::<2>(0);
+                    let value = values_of(y.clone());
+                    // What nothing came of has no gradient.
+                    let used = |i: usize| match i {
+                        0 => is(0),
+                        1 => is(1) && tracked % 5 > 0,
+                        _ => is(2 + i as u32 % 2) && ranks[(i - 2) / 2 / 2] > 0,
+                    };
+                    if !(0..all.len()).any(used) {
+                        return (value, Vec::new());
+                    }
+                    let tape = (y * matrix([rows, out], 40, device)).sum().backward();
+                    let slopes: Vec<_> = all.into_iter().map(|t| t.grad(&tape).map(values_of)).collect();
+                    for (i, slope) in slopes.iter().enumerate() {
+                        assert_eq!(slope.is_some(), used(i), "{what}, operand {i}");
+                    }
+                    (value, slopes)
+                };
+                let (got, slopes) = run(feed_forward);
+                let (want, wanted) = run(of_parts);
+                assert_close(&got, &want, &what);
+                for (i, (got, want)) in slopes.iter().zip(&wanted).enumerate() {
+                    if let (Some(got), Some(want)) = (got, want) {
+                        assert_close(got, want, &format!("{what}, gradient of operand {i}"));
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(feature = "cpu")]
+#[test]
+fn agrees_with_its_parts_on_the_cpu() {
+    agrees_with_its_parts(&Device::flex());
+}
+
+#[cfg(feature = "wgpu")]
+#[test]
+fn agrees_with_its_parts_on_wgpu() {
+    if let Some(device) = wgpu() {
+        agrees_with_its_parts(&device);
+    }
+}
+
+/// What kernels make at once against what they make one after the other, in the form for each kind of adapter, into memory
+/// full of values that are no numbers; gates that open and close altogether among them.
+#[cfg(feature = "wgpu")]
+#[test]
+fn kernels_make_the_activation_along() {
+    use burn_cubecl::CubeBackend;
+
+    use crate::linear::products::{Finish, LowRank, Orientation, Product, Products, Reading};
+    use crate::several::laid;
+    use crate::swiglu::SwigluOps;
+    use crate::testing;
+
+    let Some(device) = wgpu() else { return };
+    let on = |shape: [usize; 2], seed: u32, most: f32| testing::on_device(shape, seed, most, &device);
+    for (rows, inner, wide, out) in [(1, 4, 4, 8), (65, 36, 68, 20), (130, 20, 132, 64)] {
+        for rank in [0, 8, 20] {
+            for reading in [Reading::Tiled, Reading::Direct { side: 8 }, Reading::Direct { side: 16 }] {
+                let what = format!("{rows} × {inner} × {wide} × {out}, rank {rank}, {reading:?}");
+                let x = on([rows, inner], 1, 30.0);
+                let factors = |[o, i]: [usize; 2], seed: u32, count: usize| {
+                    let parts = (0..count as u32)
+                        .flat_map(|n| [on([rank, i], seed + n, 1.0), on([o, rank], seed + 7 + n, 1.0)]);
+                    let parts = laid(parts.collect(), 1);
+                    parts.chunks(2).map(|p| [p[0].clone(), p[1].clone()]).collect::<Vec<_>>()
+                };
+                let (of_inner, of_outer) = match rank {
+                    0 => (Vec::new(), Vec::new()),
+                    _ => (factors([wide, inner], 20, 2), factors([out, wide], 40, 1)),
+                };
+                let weights = laid(vec![on([wide, inner], 2, 1.0), on([wide, inner], 3, 1.0)], 1);
+                let update = |factors: Option<&[_; 2]>, back: bool| {
+                    factors.map(|[a, b]: &[burn_cubecl::tensor::CubeTensor; 2]| match back {
+                        false => LowRank { down: a.clone(), up: b.clone(), scale: 0.1 },
+                        true => LowRank { down: b.clone(), up: a.clone(), scale: 0.1 },
+                    })
+                };
+                let product = |(i, weight): (usize, burn_cubecl::tensor::CubeTensor)| Product {
+                    update: update(of_inner.get(i), false),
+                    ..Product::new(x.clone(), crate::linear::weight::Weight::Floats(weight))
+                };
+                let apart = Products::new(Orientation::Nt, weights.into_iter().enumerate().map(product));
+                let sizes = apart.sizes().unwrap();
+                let want = apart.clone().launch(reading, &sizes);
+                let value = CubeBackend::swiglu_forward(want.outputs[0].clone(), want.outputs[1].clone());
+                let gated = Products { finish: Finish::Gate, ..apart };
+                let got = gated.in_order().at_once(reading, &sizes).unwrap();
+                let all = want.outputs.iter().cloned().chain([value]).chain(want.low.iter().cloned());
+                for (i, (got, want)) in got.outputs.iter().chain(&got.low).zip(all).enumerate() {
+                    testing::assert_close(got.clone(), want, 4e-6, 1e-3, &format!("{what}, {i}"));
+                }
+
+                let dy = on([rows, out], 5, 1.0);
+                let down = Product {
+                    update: update(of_outer.first(), true),
+                    ..Product::new(dy, crate::linear::weight::Weight::Floats(on([out, wide], 4, 1.0)))
+                };
+                let apart = Products::new(Orientation::Nn, [down]);
+                let sizes = apart.sizes().unwrap();
+                let d_value = apart.clone().launch(reading, &sizes);
+                let [gate, up] = [got.outputs[0].clone(), got.outputs[1].clone()];
+                let (d_gate, d_up) = CubeBackend::swiglu_backward(gate.clone(), up.clone(), d_value.outputs[0].clone());
+                let back = Products { finish: Finish::GateBack(Box::new([gate, up])), ..apart };
+                let made = back.in_order().at_once(reading, &sizes).unwrap();
+                let all = [d_gate, d_up, got.outputs[2].clone()].into_iter().chain(d_value.low);
+                for (i, (got, want)) in made.outputs.iter().chain(&made.low).zip(all).enumerate() {
+                    testing::assert_close(got.clone(), want, 4e-6, 1e-3, &format!("{what}, back, {i}"));
+                }
+            }
+        }
+    }
+}
