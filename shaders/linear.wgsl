@@ -13,6 +13,7 @@
 //   then, if two products are the gate and what it gates, values: out of the second times the opened gate, written whole
 //   then, if a product is the gradient of such values, gates: what they were made of. Its place in out is the gradient of
 //     the gate then, and beside it are that of what was gated and the values
+//   then, if products are turned by the angles of positions, cosines and sines: period × half, four at a time
 //   then, if the operands lie in two memories, the other lhs and the other rhs
 //   then the products; those that are summed have the same rows and columns, and a scale of 1
 // Each binding has operands of several products, each at its own place. All matrices but a packed rhs are contiguous,
@@ -54,6 +55,10 @@ struct Product {
     gated: u32,
     d_gated: u32,
     value: u32,
+    // Columns are made in pairs: of blocks of four in half a head, so many. If the pairs are turned, by angles that begin again
+    // after so many rows; else 0.
+    half: u32,
+    period: u32,
 }
 
 const LHS_DEPTH_LAST = {{ lhs_depth_last }};
@@ -68,6 +73,8 @@ const JOINED = {{ joined }};
 @group(0) @binding({{ onto_binding }}) var<storage, {{ input_access }}> onto: array<vec4<f32>>; // $onto
 @group(0) @binding({{ value_binding }}) var<storage, read_write> values: array<vec4<f32>>; // $gate
 @group(0) @binding({{ gates_binding }}) var<storage, {{ input_access }}> gates: array<vec4<f32>>; // $back
+@group(0) @binding({{ cosines_binding }}) var<storage, {{ input_access }}> cosines: array<vec4<f32>>; // $turn
+@group(0) @binding({{ sines_binding }}) var<storage, {{ input_access }}> sines: array<vec4<f32>>; // $turn
 @group(0) @binding({{ other_lhs_binding }}) var<storage, {{ input_access }}> other_lhs: array<vec4<f32>>; // $other
 @group(0) @binding({{ other_rhs_binding }}) var<storage, {{ input_access }}> other_rhs: array<vec4<f32>>; // $other
 @group(0) @binding({{ products_binding }}) var<storage, read> products: array<Product, {{ products }}>;

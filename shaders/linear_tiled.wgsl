@@ -38,6 +38,27 @@ fn rhs_of_tile(block: u32, step: u32) -> mat4x4<f32> {
     );
 }
 
+// The first column of a block of the tile: the left eight have their partners, half a head further on, in the right eight.
+fn column_of(p: Product, tile: u32, block: u32) -> u32 {
+    let pair = 8u * tile + block % 8u;
+    return 4u * (2u * p.half * (pair / p.half) + pair % p.half + p.half * (block / 8u));
+}
+
+struct Pair { left: mat4x4<f32>, right: mat4x4<f32> } // $turn
+
+// (l cos − r sin, r cos + l sin), each row by the angles of its position. // $turn
+fn turned(p: Product, row: u32, pair: u32, left: mat4x4<f32>, right: mat4x4<f32>) -> Pair { // $turn
+    if p.period == 0u { return Pair(left, right); } // $turn
+    let at = min(row + LINES, vec4<u32>(p.rows - 1u)) % p.period * p.half + pair % p.half; // $turn
+    let c = mat4x4<f32>(cosines[at.x], cosines[at.y], cosines[at.z], cosines[at.w]); // $turn
+    let s = mat4x4<f32>(sines[at.x], sines[at.y], sines[at.z], sines[at.w]); // $turn
+    return Pair(times(left, c) - times(right, s), times(right, c) + times(left, s)); // $turn
+} // $turn
+// Each number with its own. // $turn
+fn times(a: mat4x4<f32>, b: mat4x4<f32>) -> mat4x4<f32> { // $turn
+    return mat4x4<f32>(a[0] * b[0], a[1] * b[1], a[2] * b[2], a[3] * b[3]); // $turn
+} // $turn
+
 @compute @workgroup_size(64)
 fn main(
     @builtin(workgroup_id) workgroup: vec3<u32>,
@@ -48,16 +69,15 @@ fn main(
     let first = product_of(number);
     let across = (products[first].columns + TILE - 1u) / TILE;
     let first_row = (number - products[first].first) / across * TILE;
-    let first_column = (number - products[first].first) % across * TILE;
+    let tile = (number - products[first].first) % across;
     let l_share = share(invocation, LHS_DEPTH_LAST);
     let r_share = share(invocation, RHS_DEPTH_LAST);
     let l_at = 4u * l_share.y * STRIDE + l_share.x;
     let r_at = 4u * r_share.y * STRIDE + r_share.x;
     let x = invocation % 8u;
     let y = invocation / 8u;
-    // The blocks of an invocation lie 32 apart, so that neighbours read and write neighbours.
+    // The blocks of an invocation lie apart, so that neighbours read and write neighbours.
     let row = first_row + 4u * y;
-    let column = first_column + 4u * x;
 
     var top_left = mat4x4<f32>();
     var top_right = mat4x4<f32>();
@@ -65,6 +85,7 @@ fn main(
     var bottom_right = mat4x4<f32>();
     for (var k = first; k < end_after(first); k++) {
         let p = products[k];
+        let r_column = column_of(p, tile, r_share.x);
         var low$low = mat4x4<f32>();
         for (var start = 0u; start < p.depth; start += DEPTH) {
             var l = mat4x4<f32>();
@@ -74,7 +95,7 @@ fn main(
                 low$low += down_block(p, 4u * $low, start + 4u * l_share.y) * l;
             }
             if start + 4u * r_share.y < p.depth {
-                r = rhs_block(p, first_column + 4u * r_share.x, start + 4u * r_share.y);
+                r = rhs_block(p, r_column, start + 4u * r_share.y);
             }
             lhs_tile[l_at] = l[0];
             lhs_tile[l_at + STRIDE] = l[1];
@@ -97,16 +118,24 @@ fn main(
             }
             workgroupBarrier();
         }
-        gather_low(p, first_row, first_column == 0u, invocation, 4u * $low, low$low);
+        gather_low(p, first_row, tile == 0u, invocation, 4u * $low, low$low);
+        let column = column_of(p, tile, x);
+        let partner = column_of(p, tile, x + 8u);
         top_left = p.scale * top_left + update(p, row, column);
-        top_right = p.scale * top_right + update(p, row, column + 32u);
+        top_right = p.scale * top_right + update(p, row, partner);
         bottom_left = p.scale * bottom_left + update(p, row + 32u, column);
-        bottom_right = p.scale * bottom_right + update(p, row + 32u, column + 32u);
+        bottom_right = p.scale * bottom_right + update(p, row + 32u, partner);
+        let top_pair = turned(p, row, 8u * tile + x, top_left, top_right); // $turn
+        let bottom_pair = turned(p, row + 32u, 8u * tile + x, bottom_left, bottom_right); // $turn
+        top_left = top_pair.left; // $turn
+        top_right = top_pair.right; // $turn
+        bottom_left = bottom_pair.left; // $turn
+        bottom_right = bottom_pair.right; // $turn
         if is_whole(k) {
             store_rows(p, row, column, top_left);
-            store_rows(p, row, column + 32u, top_right);
+            store_rows(p, row, partner, top_right);
             store_rows(p, row + 32u, column, bottom_left);
-            store_rows(p, row + 32u, column + 32u, bottom_right);
+            store_rows(p, row + 32u, partner, bottom_right);
             top_left = mat4x4<f32>();
             top_right = mat4x4<f32>();
             bottom_left = mat4x4<f32>();

@@ -16,6 +16,7 @@ mod packed;
 mod rms_norm;
 mod rotary;
 mod seed;
+mod self_attention;
 mod self_test;
 mod several;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
@@ -35,6 +36,7 @@ pub use packed::{Packed, PackedDtype, Packer};
 pub use rms_norm::{rms_norm, rms_norm_beside};
 pub use rotary::{Angles, Rotary, RotaryScaling};
 pub use seed::backward_from;
+pub use self_attention::self_attention;
 pub use self_test::{Fault, Sizes, self_test};
 pub use squares::{Gathered, gather};
 pub use swiglu::swiglu;

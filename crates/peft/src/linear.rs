@@ -1,7 +1,7 @@
 //! A linear layer and what methods add to it.
 
 use burn::tensor::Tensor;
-use stratune_kernels::{Factors, Layer, feed_forward, lay_together, layers, linear, swiglu};
+use stratune_kernels::{Factors, Layer, lay_together, layers, linear};
 
 use crate::{Delta, Param, Parameters, Pass, Shared, Visitor, Weight};
 
@@ -64,26 +64,14 @@ impl Linear {
         })
     }
 
-    /// `down(silu(gate x) · up x)`, added to `onto`, if that is given: made at once where methods do no more than give each
-    /// layer a low-rank update, and neither or both of gate and up.
-    pub fn feed_forward(
-        [gate, up, down]: [&Self; 3],
-        x: &Tensor<3>,
-        onto: Option<Tensor<3>>,
-        pass: &Pass,
-    ) -> Tensor<3> {
-        let several = [gate, up, down];
+    /// These layers, if nothing is to be done with any but what a low-rank update adds, so that they may be made with
+    /// others as one operation.
+    pub fn plain<const N: usize>(several: [&Self; N], pass: &Pass) -> Option<[Layer; N]> {
         let layers = several.map(|linear| linear.layer(pass));
         let plain = |(linear, layer): (&Self, &Layer)| {
             !linear.weight.trains() && linear.ends_with(usize::from(layer.update.is_some()))
         };
-        let alike = layers[0].update.is_some() == layers[1].update.is_some();
-        if alike && several.into_iter().zip(&layers).all(plain) {
-            let [gate, up, down] = layers;
-            return feed_forward(x.clone(), gate, up, down, onto);
-        }
-        let [gate, up] = Self::forward_each([gate, up], x, pass);
-        down.forward_onto(swiglu(gate, up), onto, pass)
+        several.into_iter().zip(&layers).all(plain).then_some(layers)
     }
 
     /// Puts the weights of layers that read the same input where one dispatch can read all of them.

@@ -10,7 +10,7 @@ use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::reference::{self, AttentionOps};
-use crate::several::rooms_of;
+use crate::several::{Several, covering, rooms_of};
 use crate::shader::{Bound, INVOCATIONS, SIDE, Shader, is_software, room, strides, suit};
 
 /// Vectors of four in the widest head that invocations hold in registers.
@@ -62,11 +62,20 @@ impl Sides {
         fits.then_some(Self { batch, heads, kv_heads, seq, keys, vectors: width / 4, each })
     }
 
+    /// What scores are multiplied by, in bits.
+    fn scale(&self) -> u32 {
+        ((4 * self.vectors) as f32).sqrt().recip().to_bits()
+    }
+
+    /// Whether pairs are read in fours, and there are no keys but those of the queries' positions.
+    fn turns_back(&self) -> bool {
+        self.vectors.is_multiple_of(2) && self.keys == self.seq
+    }
+
     /// The numbers of the shaders.
     fn numbers<const N: usize>(&self, rows_apart: u32, operands: [&Operand; N]) -> Vec<u32> {
-        let scale = ((4 * self.vectors) as f32).sqrt().recip();
         let mut numbers = vec![self.heads, self.heads / self.kv_heads, self.seq, self.keys];
-        numbers.extend([rows_apart, scale.to_bits(), 0, 0]);
+        numbers.extend([rows_apart, self.scale(), 0, 0]);
         numbers.extend(operands.iter().flat_map(|operand| operand.strides));
         numbers
     }
@@ -145,6 +154,59 @@ fn gradients(
         sides.workgroups(sides.keys, sides.kv_heads),
     );
     (heads_first(dq), heads_first(dk), heads_first(dv))
+}
+
+/// The same of q, k, v, what [`attend`] has kept, the output and its gradient, where q and k were turned by these angles: with
+/// respect to what they were before, as matrices of a row for each position. By one dispatch for a GPU, if q, k and v lie in
+/// one memory and heads have fours of pairs.
+pub fn gradients_turned_back(
+    operands: &Several<CubeBackend>,
+    cosines: &CubeTensor,
+    sines: &CubeTensor,
+) -> Option<Several<CubeBackend>> {
+    let gpu = operands.0.first().is_some_and(|q| !is_software(q));
+    gpu.then(|| turned_back_for_gpu(operands, cosines, sines))?
+}
+
+/// The same on any adapter.
+pub fn turned_back_for_gpu(
+    Several(operands): &Several<CubeBackend>,
+    cosines: &CubeTensor,
+    sines: &CubeTensor,
+) -> Option<Several<CubeBackend>> {
+    let [q, k, v, kept, y, dy] = operands.as_slice() else { return None };
+    let by_shader = kept.shape().num_dims() == 4 && suit([y, dy, cosines, sines]);
+    let sides = Sides::of(q, k, v).filter(|sides| by_shader && sides.turns_back())?;
+    let [q, k, v, y, dy] = [q, k, v, y, dy].map(|operand| Operand::new(operand.clone()));
+    let lying = [&q, &k, &v].map(|operand| heads_first(operand.tensor.clone()));
+    let (qkv, begins) = covering(&lying.each_ref())?;
+    let of = |positions: u32, heads: u32| sides.lying(positions, heads);
+    let shapes = [of(sides.seq, sides.heads), of(sides.seq, sides.kv_heads), of(sides.seq, sides.kv_heads)];
+    let outputs = rooms_of(&qkv, shapes.map(|[batch, seq, heads, width]| [batch * seq, heads * width]));
+    let (back, ends) = covering(&outputs.each_ref())?;
+    // Places are counted in vectors of four floats.
+    let vectors = |bytes: &[u64]| [bytes[0], bytes[1], bytes[2], 0].map(|bytes| (bytes / 16) as u32);
+    let period = (cosines.shape()[0] * cosines.shape()[2]) as u32;
+    let mut numbers = vec![sides.heads, sides.heads / sides.kv_heads, sides.seq, period, sides.scale(), 0, 0, 0];
+    numbers.extend([vectors(&begins), vectors(&ends)].concat());
+    numbers.extend([&q, &k, &v, &y, &dy].into_iter().flat_map(|operand| operand.strides));
+    Shader::new("attention_back", include_str!("../../../../shaders/attention_back.wgsl"))
+        .with("vectors", sides.vectors)
+        .unrolled("$c", sides.vectors)
+        .launch(
+            &[
+                Bound::In(&qkv),
+                Bound::In(&y.tensor),
+                Bound::In(&dy.tensor),
+                Bound::In(kept),
+                Bound::Out(&back),
+                Bound::In(cosines),
+                Bound::In(sines),
+            ],
+            &numbers,
+            [2 * sides.seq.div_ceil(INVOCATIONS), sides.heads, sides.batch],
+        );
+    Some(Several(outputs.to_vec()))
 }
 
 impl AttentionOps for CubeBackend {

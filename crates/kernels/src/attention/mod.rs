@@ -4,14 +4,14 @@ mod backward;
 #[cfg(feature = "cpu")]
 mod flex;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
-mod launch;
+pub(crate) mod launch;
 mod reference;
 
 use burn::backend::Dispatch;
 use burn::tensor::{Device, Tensor};
 use stratune_runtime::span;
 
-use reference::AttentionOps;
+pub(crate) use reference::AttentionOps;
 
 /// Which keys each query sees: all from a first one to its own.
 #[derive(Clone, Debug)]
@@ -33,6 +33,10 @@ impl Sight {
     /// - `first`: `[batch, queries]`, more than one of them
     pub fn since(first: Tensor<2>) -> Self {
         Self { first }
+    }
+
+    pub(crate) fn first(&self) -> Tensor<2> {
+        self.first.clone()
     }
 }
 

@@ -3,13 +3,15 @@
 use burn::backend::TensorMetadata;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::products::{LowRank, Orientation, Product, Reading, Size};
+use super::products::{LowRank, Orientation, Product, Reading, Size, Turn};
 use super::weight::Weight;
 use crate::several::{covering, in_one_memory};
 use crate::shader::{Bound, Shader, grid};
 
 /// Invocations of a workgroup where each reads for itself, as `linear_direct.wgsl` has them.
 const DIRECT_INVOCATIONS: u32 = 8;
+/// Blocks of four columns in it.
+const HALF_A_TILE: u32 = 8;
 /// Numbers that a shader reads at once, which places are counted in.
 const FOUR: u64 = 4;
 /// Bytes of a number, or of a word.
@@ -104,10 +106,17 @@ pub struct Launch<'a> {
     pub sizes: &'a [Size],
     pub summed: bool,
     pub onto: Option<&'a CubeTensor>,
-    /// For the values of a gated activation, of which the products are the gate and what it gates.
-    pub value: Option<&'a CubeTensor>,
-    /// These two again, and where they begin in it, in bytes: the product is the gradient of the values.
-    pub gates: Option<&'a (CubeTensor, Vec<u64>)>,
+    pub end: &'a End<'a>,
+}
+
+/// What is done with products where they are made, and with what.
+pub enum End<'a> {
+    Keep,
+    /// The values of a gated activation, of which the products are the gate and what it gates, go here.
+    Gate(CubeTensor),
+    /// The gradient of such values: gate and what it gates are in this, and where they begin in it, in bytes.
+    GateBack(CubeTensor, Vec<u64>),
+    Turn(&'a Turn),
 }
 
 impl Launch<'_> {
@@ -119,8 +128,8 @@ impl Launch<'_> {
         if low_covering.is_none() && !low.is_empty() {
             return false;
         }
-        let Self { orientation, reading, sizes, summed, onto, value, gates } = *self;
-        let joined = summed || value.is_some();
+        let Self { orientation, reading, sizes, summed, onto, end } = *self;
+        let joined = summed || matches!(end, End::Gate(_));
         let rank = low.first().map_or(0, |low| low.shape()[1] as u32);
         let shader = Shader::new("linear", include_str!("../../../../shaders/linear.wgsl"))
             .with("lhs_depth_last", orientation != Orientation::Tn)
@@ -130,8 +139,9 @@ impl Launch<'_> {
             .with("joined", joined)
             .with("reading", format!("{reading:?}"))
             .unrolled("$onto", u32::from(onto.is_some()))
-            .unrolled("$gate", u32::from(value.is_some()))
-            .unrolled("$back", u32::from(gates.is_some()))
+            .unrolled("$gate", u32::from(matches!(end, End::Gate(_))))
+            .unrolled("$back", u32::from(matches!(end, End::GateBack(..))))
+            .unrolled("$turn", u32::from(matches!(end, End::Turn(_))))
             .unrolled("$other", u32::from(operands.lhs.wholes.len() > 1));
         let shader = match reading {
             Reading::Tiled => shader
@@ -169,8 +179,12 @@ impl Launch<'_> {
         let onto_binding = bound.len();
         bound.extend(onto.map(Bound::In));
         let finish_binding = bound.len();
-        bound.extend(value.map(Bound::Out));
-        bound.extend(gates.map(|(gates, _)| Bound::In(gates)));
+        match end {
+            End::Keep => {}
+            End::Gate(value) => bound.push(Bound::Out(value)),
+            End::GateBack(gates, _) => bound.push(Bound::In(gates)),
+            End::Turn(turn) => bound.extend([Bound::In(&turn.cosines), Bound::In(&turn.sines)]),
+        }
         let others = bound.len();
         bound.extend(lhs.skip(1).chain(rhs.skip(1)));
         let mut numbers = Vec::new();
@@ -191,10 +205,15 @@ impl Launch<'_> {
             numbers.extend([size.rows, size.columns, size.depth, rank]);
             numbers.extend([lhs, rhs, low, down, up]);
             numbers.extend([to, makers, product.scale.to_bits(), update_scale.to_bits(), of_lhs, of_rhs]);
-            numbers.extend(match (value, gates) {
-                (None, None) => [0; 4],
-                (Some(_), _) => [fours(begins[0]), 0, 0, 0],
-                (None, Some((_, inputs))) => [inputs[0], inputs[1], begins[1], begins[2]].map(fours),
+            numbers.extend(match end {
+                End::Keep | End::Turn(_) => [0; 4],
+                End::Gate(_) => [fours(begins[0]), 0, 0, 0],
+                End::GateBack(_, inputs) => [inputs[0], inputs[1], begins[1], begins[2]].map(fours),
+            });
+            // Blocks of a tile that lie half a tile apart are no pairs of anything.
+            numbers.extend(match end {
+                End::Turn(turn) if i < turn.first => [turn.half(), turn.period()],
+                _ => [HALF_A_TILE, 0],
             });
             makers += if joined && i > 0 { 0 } else { size.makers(reading) };
         }
@@ -206,6 +225,8 @@ impl Launch<'_> {
             .with("onto_binding", onto_binding)
             .with("value_binding", finish_binding)
             .with("gates_binding", finish_binding)
+            .with("cosines_binding", finish_binding)
+            .with("sines_binding", finish_binding + 1)
             .with("other_lhs_binding", others)
             .with("other_rhs_binding", others + 1)
             .with("products_binding", bound.len());

@@ -5,7 +5,7 @@ use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::dispatch::{Launch, Together};
+use super::dispatch::{End, Launch, Together};
 use super::weight::Weight;
 use crate::several::{covering, rooms};
 use crate::shader::{is_software, reads_words, room, suit};
@@ -76,6 +76,40 @@ pub enum Finish {
     /// The only one is the gradient of such values, made of these: gate and up, contiguous. The outputs are the gradients
     /// of both, and the values again.
     GateBack(Box<[CubeTensor; 2]>),
+    /// Some are turned as [`Angles`](crate::Angles) turns; by tiles alone.
+    Turn(Box<Turn>),
+}
+
+/// Pairs within heads that are turned by the angles of their rows' positions.
+#[derive(Clone, Debug)]
+pub struct Turn {
+    /// Contiguous `[batch or 1, 1, seq, head_dim / 2]`, as are the sines.
+    pub cosines: CubeTensor,
+    pub sines: CubeTensor,
+    /// How many of the products.
+    pub first: usize,
+}
+
+impl Turn {
+    /// Fours of numbers in half a head.
+    pub fn half(&self) -> u32 {
+        (self.cosines.shape()[3] / 4) as u32
+    }
+
+    /// Rows after which the angles begin again.
+    pub fn period(&self) -> u32 {
+        (self.cosines.shape()[0] * self.cosines.shape()[2]) as u32
+    }
+
+    /// If heads are whole fours, and rows whole texts.
+    fn fits(&self, sizes: &[Size]) -> bool {
+        let half = self.cosines.shape()[3];
+        let of_heads = |size: &Size| (size.columns as usize).is_multiple_of(2 * half);
+        let of_texts = |size: &Size| size.rows.is_multiple_of(self.period());
+        let [cosines, sines] = [&self.cosines, &self.sines];
+        let angles = suit([cosines, sines]) && cosines.shape() == sines.shape() && half.is_multiple_of(4);
+        angles && sizes.iter().take(self.first).all(of_heads) && sizes.iter().all(of_texts)
+    }
 }
 
 /// What products have made.
@@ -240,6 +274,7 @@ impl Products {
                 let like = |t: &CubeTensor| suit([t]) && t.shape().num_elements() == sizes[0].outputs();
                 sizes.len() == 1 && gates.iter().all(like)
             }
+            Finish::Turn(turn) => turn.fits(&sizes) && !self.summed,
         };
         (finishes && self.onto.as_ref().is_none_or(fits)).then_some(sizes)
     }
@@ -291,7 +326,8 @@ impl Products {
         let together = Together::of(each, reading == Reading::Tiled && worth_making_along(each, sizes))?;
         let gates = match finish {
             Finish::GateBack(gates) => Some(covering(&gates.each_ref())?),
-            Finish::Gate | Finish::Keep => None,
+            Finish::Turn(_) if reading != Reading::Tiled => return None,
+            _ => None,
         };
         let shape = |size: &Size| [size.rows as usize, size.columns as usize];
         let low = match together.makes_low() {
@@ -300,16 +336,22 @@ impl Products {
         };
         let shapes: Vec<_> = match finish {
             Finish::GateBack(_) => vec![shape(&sizes[0]); 3],
-            Finish::Gate | Finish::Keep if *summed => vec![shape(&sizes[0])],
-            Finish::Gate | Finish::Keep => sizes.iter().map(shape).collect(),
+            _ if *summed => vec![shape(&sizes[0])],
+            _ => sizes.iter().map(shape).collect(),
         };
         let mut outputs = rooms(like, &shapes);
-        let value = matches!(finish, Finish::Gate).then(|| room(like, shapes[0]));
-        let (onto, value, gates) = (onto.as_ref(), value, gates.as_ref());
+        let end = match (finish, gates) {
+            (_, Some((gates, begins))) => End::GateBack(gates, begins),
+            (Finish::Gate, _) => End::Gate(room(like, shapes[0])),
+            (Finish::Turn(turn), _) => End::Turn(turn),
+            (Finish::Keep | Finish::GateBack(_), None) => End::Keep,
+        };
         let launch =
-            Launch { orientation: *orientation, reading, sizes, summed: *summed, onto, value: value.as_ref(), gates };
+            Launch { orientation: *orientation, reading, sizes, summed: *summed, onto: onto.as_ref(), end: &end };
         launch.dispatch(each, &together, &low, &outputs).then(|| {
-            outputs.extend(value.clone());
+            if let End::Gate(value) = end {
+                outputs.push(value);
+            }
             Made { outputs, low }
         })
     }

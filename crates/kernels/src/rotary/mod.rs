@@ -13,7 +13,7 @@ use burn::backend::Dispatch;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use stratune_runtime::span;
 
-use reference::RotaryOps;
+pub(crate) use reference::RotaryOps;
 
 /// How Llama 3 stretches the long wavelengths to a longer context than it was first trained on.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -93,6 +93,11 @@ pub struct Angles {
 }
 
 impl Angles {
+    /// Cosines and sines.
+    pub(crate) fn tables(&self) -> [Tensor<4>; 2] {
+        [self.cos.clone(), self.sin.clone()]
+    }
+
     /// Queries and keys with each pair `(x[i], x[i + head_dim/2])` turned by its position's angle, and values as they are:
     /// together, because the gradients of all three are made at once.
     ///

@@ -1,10 +1,10 @@
 //! Self-attention with grouped queries and rotary positions.
 
 use burn::tensor::Tensor;
-use stratune_kernels::causal_attention;
+use stratune_kernels::{causal_attention, self_attention};
 use stratune_peft::{Linear, Parameters, Pass, Prefix, Visitor};
 
-use super::{KvCache, Positions};
+use super::{KvCache, Positions, Standing};
 
 /// Self-attention.
 #[derive(Clone, Debug)]
@@ -42,6 +42,12 @@ impl Attention {
         let cached = cache.as_ref().map_or(0, |c| c.len());
         let offset = if cached > 0 { cached } else { prefix.map_or(0, Prefix::length) };
         let standing = at.after(offset);
+        if prefix.is_none()
+            && cache.is_none()
+            && let Some(mixed) = self.of_the_text_alone(&x, standing, pass)
+        {
+            return self.o_proj.forward_onto(mixed, onto, pass);
+        }
         let projections = Linear::forward_each([&self.q_proj, &self.k_proj, &self.v_proj], &x, pass);
         let [q, k, v] = projections.map(|t| self.split(t));
         let [q, k, v] = standing.angles.turn_beside(q, k, v);
@@ -72,6 +78,14 @@ impl Attention {
         };
         let width = mixed.dims()[1] * self.head_dim;
         self.o_proj.forward_onto(mixed.swap_dims(1, 2).reshape([batch, seq, width]), onto, pass)
+    }
+
+    /// What the heads give over nothing but `x`, if no method does more than update all three layers that read it, or
+    /// none.
+    fn of_the_text_alone(&self, x: &Tensor<3>, standing: &Standing, pass: &Pass) -> Option<Tensor<3>> {
+        let layers = Linear::plain([&self.q_proj, &self.k_proj, &self.v_proj], pass)?;
+        let alike = layers.iter().all(|layer| layer.update.is_some() == layers[0].update.is_some());
+        alike.then(|| self_attention(x.clone(), &layers, self.head_dim, &standing.angles, &standing.sight))
     }
 
     /// Puts the weights that read the same input where one dispatch can read all of them.

@@ -1,6 +1,7 @@
 //! The gated feed-forward layer.
 
 use burn::tensor::Tensor;
+use stratune_kernels::{feed_forward, swiglu};
 use stratune_peft::{Linear, Parameters, Pass, Visitor};
 
 /// `down(silu(gate x) · up x)`.
@@ -20,7 +21,16 @@ impl Mlp {
     /// # Shapes
     /// - `x`, `onto`, output: `[batch, seq, hidden]`
     pub fn forward(&self, x: &Tensor<3>, onto: Option<Tensor<3>>, pass: &Pass) -> Tensor<3> {
-        Linear::feed_forward([&self.gate_proj, &self.up_proj, &self.down_proj], x, onto, pass)
+        let Self { gate_proj, up_proj, down_proj } = self;
+        match Linear::plain([gate_proj, up_proj, down_proj], pass) {
+            Some([gate, up, down]) if gate.update.is_some() == up.update.is_some() => {
+                feed_forward(x.clone(), gate, up, down, onto)
+            }
+            _ => {
+                let [gate, up] = Linear::forward_each([gate_proj, up_proj], x, pass);
+                down_proj.forward_onto(swiglu(gate, up), onto, pass)
+            }
+        }
     }
 
     /// Puts the weights that read the same input where one dispatch can read both.

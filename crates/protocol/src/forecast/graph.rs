@@ -17,7 +17,7 @@ pub(super) fn graph(model: &ModelReport, methods: &[MethodConfig], positions: f6
     let (d, q, m) = (model.hidden_size, model.query_size, model.intermediate_size);
     let mut floats = positions * (2 * d + 2 * q + 2 * model.key_value_size + 2 * m) as f64;
     if methods.iter().any(|method| keeps_inputs(method.kind)) {
-        floats += positions * (2 * d + q + m) as f64;
+        floats += positions * (2 * d + q + if remakes_values(methods) { 0 } else { m }) as f64;
     }
     for method in methods {
         let targets = method.targets();
@@ -45,6 +45,18 @@ fn keeps_inputs(kind: MethodKind) -> bool {
     matches!(kind.enters(), Enters::Linear | Enters::Whole) && !matches!(kind, MethodKind::LoraFa | MethodKind::Bitfit)
 }
 
+/// Whether what goes into `down_proj` is made again on the way down, because nothing is in the feed-forward layer but one
+/// low-rank update a matrix.
+fn remakes_values(methods: &[MethodConfig]) -> bool {
+    use MethodKind::{Dylora, Loftq, Lora, LoraPlus, Qlora, Rslora};
+    let mut inside = methods.iter().filter(|method| keeps_inputs(method.kind));
+    let low_rank = |method: &MethodConfig| {
+        let plain = matches!(method.kind, Lora | Rslora | LoraPlus | Qlora | Loftq | Dylora);
+        plain && method.dropout.unwrap_or(0.0) == 0.0
+    };
+    inside.next().is_none_or(low_rank) && inside.next().is_none()
+}
+
 /// Whether the update is a whole matrix while it is used.
 fn makes_dense(kind: MethodKind) -> bool {
     use MethodKind::{Did, DiffPruning, Dora, Fish, LtSft, Pafi, RandomMask, Said};
@@ -66,13 +78,16 @@ mod tests {
             ..ModelReport::default()
         };
         let lora = MethodConfig { rank: Some(2), targets: Some(vec![Target::QProj]), ..MethodConfig::default() };
-        // 4 · 4 + 3 · 4 + 2 · 2 + 3 · 8 = 56 floats a position, and 2 · 2 of the update.
-        assert_eq!(graph(&model, std::slice::from_ref(&lora), 10.0), 10.0 * (56.0 + 4.0));
+        // 4 · 4 + 3 · 4 + 2 · 2 + 2 · 8 = 48 floats a position, and 2 · 2 of the update.
+        assert_eq!(graph(&model, std::slice::from_ref(&lora), 10.0), 10.0 * (48.0 + 4.0));
+        // What goes into `down_proj` is kept for dropout's sake.
+        let drops = MethodConfig { dropout: Some(0.1), ..lora.clone() };
+        assert_eq!(graph(&model, &[drops], 10.0), 10.0 * (56.0 + 4.0));
         // Without the inputs of matrices, 2 · 4 + 4 + 8 of them.
         assert_eq!(graph(&model, &[MethodConfig::new(MethodKind::Prefix)], 10.0), 10.0 * 36.0);
         let pafi = MethodConfig { targets: Some(vec![Target::QProj]), ..MethodConfig::new(MethodKind::Pafi) };
         assert_eq!(graph(&model, &[pafi], 10.0), 10.0 * 56.0 + 2.0 * 16.0);
-        // 1000 positions are 240,000 bytes a block.
+        // 1000 positions are 208,000 bytes a block.
         for (mebibytes, blocks) in [(0, 0), (1, 4), (usize::MAX, 4)] {
             assert_eq!(blocks_that_fit(&model, std::slice::from_ref(&lora), 1000, mebibytes), blocks);
         }

@@ -1,0 +1,100 @@
+//! The gradients of attention over one input: turned queries and keys, values, and what attention keeps, are kept.
+
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, AutodiffBackend, TensorMetadata};
+use stratune_runtime::span;
+
+use super::reference::{SelfAttentionOps, heads, rows, side_by_side};
+use crate::linear::{Group, KeptGroup, LinearOps, Wanted, any_tracked, inner_group};
+use crate::several::Several;
+
+#[derive(Debug)]
+struct SelfAttention;
+
+#[derive(Clone, Debug)]
+struct Kept<B: LinearOps> {
+    x: Option<FloatTensor<B>>,
+    group: KeptGroup<B>,
+    /// q, k, v, what attention keeps, and its output.
+    attention: [FloatTensor<B>; 5],
+    angles: [FloatTensor<B>; 2],
+    /// Of x.
+    sides: [usize; 3],
+}
+
+/// The parents: x, and a and b of q, k and v.
+impl<B: SelfAttentionOps> Backward<B, 7> for SelfAttention {
+    type State = Kept<B>;
+
+    fn backward(self, ops: Ops<Self::State, 7>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let Kept { x, group, attention, angles: [cosines, sines], sides } = ops.state;
+        let [to_x, of_factors @ ..] = ops.parents.map(|node| node.map(|node| node.id));
+        let (to_a, to_b) = of_factors.split_at(3);
+        let back = {
+            let _span = span("attention, backward");
+            let [batch, seq, _] = sides;
+            let head_dim = attention[0].shape()[3];
+            let dy = heads::<B>(grads.consume::<B>(&ops.node), [batch, seq], head_dim);
+            B::turned_back(Several(attention.into_iter().chain([dy]).collect()), cosines, sines).0
+        };
+        let dt = match to_x {
+            Some(node) => {
+                let _span = span("linear, gradient of the input");
+                let Several(mut made) = B::layers_dx(Several(back.clone()), group.group.clone());
+                let dt = made.split_off(1);
+                made.into_iter().for_each(|dx| grads.register::<B>(node, B::float_reshape(dx, sides.into())));
+                dt
+            }
+            None => group.dt(&back),
+        };
+        group.factors(back, dt, x, [to_a, to_b], grads);
+    }
+}
+
+impl<B: SelfAttentionOps, C: CheckpointStrategy> SelfAttentionOps for Autodiff<B, C> {
+    fn self_attention(
+        x: FloatTensor<Self>,
+        group: Group<Self>,
+        cosines: FloatTensor<Self>,
+        sines: FloatTensor<Self>,
+        first: FloatTensor<Self>,
+        head_dim: usize,
+    ) -> FloatTensor<Self> {
+        let wanted = Wanted { x: x.is_tracked(), a: any_tracked(&group.a), b: any_tracked(&group.b) };
+        // Nobody tracks this one, which stands for what is not there.
+        let nobody = <Self as AutodiffBackend>::from_inner(x.clone().into_primitive());
+        let node = |of: &Several<Self>, i: usize| of.0.get(i).unwrap_or(&nobody).node();
+        let nodes = std::array::from_fn(|i| match i {
+            0 => x.node(),
+            1..=3 => node(&group.a, i - 1),
+            _ => node(&group.b, i - 4),
+        });
+        let prepared = SelfAttention.prepare::<C>(nodes).compute_bound().stateful();
+        let (x, group) = (x.into_primitive(), inner_group(group));
+        let [cosines, sines, first] = [cosines, sines, first].map(|t| t.into_primitive());
+        match prepared {
+            OpsKind::Tracked(prep) => {
+                let sides = [0, 1, 2].map(|side| x.shape()[side]);
+                let Several(mut made) =
+                    B::turned_heads(x.clone(), group.clone(), cosines.clone(), sines.clone(), head_dim);
+                let t = made.split_off(3);
+                #[allow(clippy::expect_used)] // Three of them, as it says.
+                let [q, k, v] = <[_; 3]>::try_from(made).expect("q, k and v");
+                let (y, kept) = B::attention_to_keep(q.clone(), k.clone(), v.clone(), first);
+                let kept = Kept {
+                    x: wanted.a.then(|| rows::<B>(x)),
+                    group: KeptGroup::new(group, t, wanted),
+                    attention: [q, k, v, kept, y.clone()],
+                    angles: [cosines, sines],
+                    sides,
+                };
+                prep.finish(kept, side_by_side::<B>(y))
+            }
+            OpsKind::UnTracked(prep) => prep.finish(B::self_attention(x, group, cosines, sines, first, head_dim)),
+        }
+    }
+}

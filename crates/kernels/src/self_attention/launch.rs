@@ -1,0 +1,38 @@
+//! Attention over one input on graphics adapters: on a GPU queries and keys are turned where they are made, and their
+//! gradients are turned back where those are, by `shaders/attention_back.wgsl`.
+
+use burn::backend::TensorMetadata;
+use burn::backend::tensor::FloatTensor;
+use burn_cubecl::CubeBackend;
+use burn_cubecl::kernel::into_contiguous;
+
+use super::reference::{self, SelfAttentionOps, heads, rows};
+use crate::attention::launch::gradients_turned_back;
+use crate::linear::products::{Finish, Made, Products, Turn};
+use crate::linear::{Group, products_of};
+use crate::several::Several;
+
+impl SelfAttentionOps for CubeBackend {
+    fn turned_heads(
+        x: FloatTensor<Self>,
+        group: Group<Self>,
+        cosines: FloatTensor<Self>,
+        sines: FloatTensor<Self>,
+        head_dim: usize,
+    ) -> Several<Self> {
+        let turn = Turn { cosines: into_contiguous(cosines.clone()), sines: into_contiguous(sines.clone()), first: 2 };
+        let products =
+            Products { finish: Finish::Turn(Box::new(turn)), ..products_of(&rows::<Self>(x.clone()), &group) };
+        let Some(Made { outputs, low }) = products.finished() else {
+            return reference::turned_heads::<Self>(x, group, cosines, sines, head_dim);
+        };
+        let sides = [0, 1].map(|side| x.shape()[side]);
+        let turned = outputs.into_iter().map(|rows| heads::<Self>(rows, sides, head_dim));
+        Several(turned.chain(low).collect())
+    }
+
+    fn turned_back(operands: Several<Self>, cosines: FloatTensor<Self>, sines: FloatTensor<Self>) -> Several<Self> {
+        let made = gradients_turned_back(&operands, &into_contiguous(cosines.clone()), &into_contiguous(sines.clone()));
+        made.unwrap_or_else(|| reference::turned_back::<Self>(operands, cosines, sines))
+    }
+}

@@ -1,0 +1,211 @@
+//! Attention over one input against its parts, and its kernels against theirs.
+#![allow(clippy::unwrap_used)]
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+use super::self_attention;
+#[cfg(feature = "wgpu")]
+use crate::testing::wgpu;
+use crate::{Angles, Factors, Layer, Matrix, Rotary, Sight, causal_attention, lay_together, layers};
+
+/// Numbers in −1..1 that repeat only after 2³² of them.
+fn noise(len: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+fn tensor<const D: usize>(shape: [usize; D], seed: u32, device: &Device) -> Tensor<D> {
+    Tensor::from_data(TensorData::new(noise(shape.iter().product(), seed), shape), device)
+}
+
+fn values_of<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().iter::<f32>().collect()
+}
+
+/// To so much of the largest, which sums of products in another order and exponentials move numbers by.
+fn assert_close(got: &[f32], want: &[f32], what: &str) {
+    assert_eq!(got.len(), want.len(), "{what}");
+    let largest = want.iter().fold(1.0_f32, |most, v| most.max(v.abs()));
+    for (i, (g, w)) in got.iter().zip(want).enumerate() {
+        assert!((g - w).abs() <= 2e-5 * largest, "{what}, {i}: {g} for {w}, of {largest}");
+    }
+}
+
+/// The layer as its parts make it.
+fn of_parts(x: Tensor<3>, of: &[Layer; 3], head_dim: usize, angles: &Angles, sight: &Sight) -> Tensor<3> {
+    let [batch, seq, _] = x.dims();
+    let heads = layers(x, of.clone(), None).map(|t| {
+        let [_, _, width] = t.dims();
+        t.reshape([batch, seq, width / head_dim, head_dim]).swap_dims(1, 2)
+    });
+    let [q, k, v] = heads;
+    let [q, k, v] = angles.turn_beside(q, k, v);
+    let y = causal_attention(q, k, v, sight).swap_dims(1, 2);
+    let [_, _, heads, _] = y.dims();
+    y.reshape([batch, seq, heads * head_dim])
+}
+
+/// One text a row, or several of unequal lengths that begin elsewhere in each.
+fn standing(batch: usize, seq: usize, head_dim: usize, texts: bool, device: &Device) -> (Angles, Sight) {
+    let rotary = Rotary::new(head_dim, seq.max(2), 10_000.0, None, device);
+    if !texts {
+        return (rotary.angles_after(0, seq), Sight::whole(seq, device));
+    }
+    let begin =
+        |row: usize, at: usize| [0, seq / 3 + row, seq / 2 + row].into_iter().filter(|b| *b <= at).max().unwrap();
+    let begins: Vec<usize> = (0..batch).flat_map(|row| (0..seq).map(move |at| begin(row, at))).collect();
+    let places: Vec<i32> = begins.iter().enumerate().map(|(i, begin)| (i % seq - begin) as i32).collect();
+    let places = Tensor::<2, Int>::from_data(TensorData::new(places, [batch, seq]), device);
+    let first: Vec<f32> = begins.into_iter().map(|begin| begin as f32).collect();
+    let first = Tensor::<2>::from_data(TensorData::new(first, [batch, seq]), device);
+    (rotary.angles_at(&places), Sight::since(first))
+}
+
+/// Values, and exactly the gradients that are wanted: heads of pairs that shaders read in fours and of such as they do not,
+/// alone and in groups, with updates and without.
+fn agrees_with_its_parts(device: &Device) {
+    for (batch, heads, kv_heads, seq, head_dim, hidden) in
+        [(1, 1, 1, 1, 2, 3), (2, 4, 2, 7, 8, 12), (2, 2, 1, 70, 16, 36), (1, 3, 1, 33, 12, 20)]
+    {
+        for (rank, texts) in [(4, false), (4, true), (0, true)] {
+            // Of x, of a, of b.
+            for tracked in 0..8 {
+                let is = |i: u32| tracked >> i & 1 == 1;
+                let what =
+                    format!("{batch} × {heads} over {kv_heads}, {seq}, {head_dim}, {rank}, {texts}, {tracked:03b}");
+                let (angles, sight) = standing(batch, seq, head_dim, texts && seq > 1, device);
+                let outs = [heads, kv_heads, kv_heads].map(|heads| heads * head_dim);
+                let run = |layer: fn(Tensor<3>, &[Layer; 3], usize, &Angles, &Sight) -> Tensor<3>| {
+                    let track = |i: u32, t: Tensor<2>| if is(i) { t.autodiff().require_grad() } else { t };
+                    let x = tensor([batch, seq, hidden], 1, device);
+                    let x = if is(0) { x.autodiff().require_grad() } else { x };
+                    let weights = (0..3).map(|i| Matrix::from(tensor([outs[i], hidden], 10 + i as u32, device)));
+                    let weights = lay_together(weights.collect());
+                    let a = [0, 1, 2].map(|i| track(1, tensor([rank.max(1), hidden], 20 + i, device)));
+                    let b = [0, 1, 2].map(|i| track(2, tensor([outs[i as usize], rank.max(1)], 30 + i, device)));
+                    let of = [0, 1, 2].map(|i: usize| Layer {
+                        weight: weights[i].clone(),
+                        update: (rank > 0).then(|| Factors { a: a[i].clone(), b: b[i].clone(), scale: 0.7 }),
+                    });
+                    let y = layer(x.clone(), &of, head_dim, &angles, &sight);
+                    let value = values_of(y.clone());
+                    if !(is(0) || rank > 0 && (is(1) || is(2))) {
+                        return (value, Vec::new());
+                    }
+                    let tape = (y * tensor([batch, seq, outs[0]], 40, device)).sum().backward();
+                    let mut slopes = vec![x.grad(&tape).map(values_of)];
+                    slopes.extend(a.into_iter().chain(b).map(|t| t.grad(&tape).map(values_of)));
+                    for (i, slope) in slopes.iter().enumerate() {
+                        let wanted = match i {
+                            0 => is(0),
+                            1..=3 => is(1) && rank > 0,
+                            _ => is(2) && rank > 0,
+                        };
+                        assert_eq!(slope.is_some(), wanted, "{what}, operand {i}");
+                    }
+                    (value, slopes)
+                };
+                let (got, slopes) = run(self_attention);
+                let (want, wanted) = run(of_parts);
+                assert_close(&got, &want, &what);
+                for (i, (got, want)) in slopes.iter().zip(&wanted).enumerate() {
+                    if let (Some(got), Some(want)) = (got, want) {
+                        assert_close(got, want, &format!("{what}, gradient of operand {i}"));
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(feature = "cpu")]
+#[test]
+fn agrees_with_its_parts_on_the_cpu() {
+    agrees_with_its_parts(&Device::flex());
+}
+
+#[cfg(feature = "wgpu")]
+#[test]
+fn agrees_with_its_parts_on_wgpu() {
+    if let Some(device) = wgpu() {
+        agrees_with_its_parts(&device);
+    }
+}
+
+/// What a GPU is given to do, in memory full of values that are no numbers: products turned where they are made against
+/// products and turning, and gradients turned back where they are made against attention's and turning back.
+#[cfg(feature = "wgpu")]
+#[test]
+fn kernels_turn_along() {
+    use burn_cubecl::CubeBackend;
+    use burn_cubecl::tensor::CubeTensor;
+
+    use super::reference::{heads, turned_back};
+    use crate::attention::AttentionOps;
+    use crate::attention::launch::turned_back_for_gpu;
+    use crate::linear::products::{Finish, LowRank, Orientation, Product, Products, Reading, Turn};
+    use crate::linear::weight::Weight;
+    use crate::rotary::RotaryOps;
+    use crate::several::{Several, laid};
+    use crate::testing;
+
+    let Some(device) = wgpu() else { return };
+    let on = |shape: [usize; 2], seed: u32| testing::on_device(shape, seed, 1.0, &device);
+    let plain = |t: Tensor<4>| t.try_into_primitive::<CubeBackend>().unwrap();
+    for (batch, count, kv, seq, head_dim, hidden) in
+        [(1, 1, 1, 1, 8, 4), (2, 4, 2, 7, 8, 12), (2, 3, 3, 66, 24, 20), (1, 3, 1, 130, 64, 36), (1, 2, 1, 9, 128, 16)]
+    {
+        for (rank, texts) in [(0, false), (8, false), (8, true)] {
+            let what = format!("{batch} × {count} over {kv}, {seq} × {head_dim}, rank {rank}, texts {texts}");
+            let (angles, sight) = standing(batch, seq, head_dim, texts && seq > 1, &device);
+            let [cosines, sines] = angles.tables().map(plain).map(burn_cubecl::kernel::into_contiguous);
+            let outs = [count, kv, kv].map(|heads| heads * head_dim);
+            let x = on([batch * seq, hidden], 1);
+            let weights = laid(outs.into_iter().zip(2..).map(|(out, seed)| on([out, hidden], seed)).collect(), 1);
+            let factors = outs.into_iter().zip(10..).filter(|_| rank > 0);
+            let factors = laid(
+                factors.flat_map(|(out, seed)| [on([rank, hidden], seed), on([out, rank], seed + 9)]).collect(),
+                1,
+            );
+            let update = |i: usize| {
+                let (down, up) = (factors.get(2 * i)?.clone(), factors[2 * i + 1].clone());
+                Some(LowRank { down, up, scale: 0.7 })
+            };
+            let product = |(i, weight): (usize, CubeTensor)| Product {
+                update: update(i),
+                ..Product::new(x.clone(), Weight::Floats(weight))
+            };
+            let apart = Products::new(Orientation::Nt, weights.into_iter().enumerate().map(product));
+            let sizes = apart.sizes().unwrap();
+            let made = apart.clone().launch(Reading::Tiled, &sizes);
+            let of_heads = |t: &CubeTensor| heads::<CubeBackend>(t.clone(), [batch, seq], head_dim);
+            let [q, k, v] = [0, 1, 2].map(|i: usize| of_heads(&made.outputs[i]));
+            let Several(want) = CubeBackend::rotate_beside(q, k, v, cosines.clone(), sines.clone());
+            let turn = Turn { cosines: cosines.clone(), sines: sines.clone(), first: 2 };
+            let turned = Products { finish: Finish::Turn(Box::new(turn)), ..apart.clone() };
+            let got = turned.in_order().at_once(Reading::Tiled, &sizes).unwrap();
+            for (i, (got, want)) in got.outputs.iter().zip(want).enumerate() {
+                testing::assert_close(of_heads(got), want, 2e-6, 1e-3, &format!("{what}, {i}"));
+            }
+            for (got, want) in got.low.iter().zip(made.low) {
+                testing::assert_close(got.clone(), want, 1e-6, 1e-3, &format!("{what}, low"));
+            }
+
+            let [q, k, v] = [0, 1, 2].map(|i: usize| of_heads(&got.outputs[i]));
+            let first = sight.first().try_into_primitive::<CubeBackend>().unwrap();
+            let (y, kept) = CubeBackend::attention_to_keep(q.clone(), k.clone(), v.clone(), first);
+            let dy = of_heads(&on([batch * seq, outs[0]], 30));
+            let operands = Several(vec![q, k, v, kept, y, dy]);
+            let Several(want) = turned_back::<CubeBackend>(operands.clone(), cosines.clone(), sines.clone());
+            drop(Tensor::<1>::full([batch * seq * outs[0] * 3 + 256], f32::NAN, &device));
+            let Several(got) = turned_back_for_gpu(&operands, &cosines, &sines).unwrap();
+            for (i, (got, want)) in got.into_iter().zip(want).enumerate() {
+                testing::assert_close(got, want, 2e-5, 1.0, &format!("{what}, back, {i}"));
+            }
+        }
+    }
+}
