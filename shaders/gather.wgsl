@@ -1,22 +1,22 @@
 // Tensors laid side by side, and the sums of their squares: 64 numbers that add up to Σ x², at a place among others.
 //
-// Bindings, with N = PARTS
-//   0 .. N − 1  parts; those that are not there have an empty span
+// Bindings, with N = MEMORIES
+//   0 .. N − 1  memories, each with one or more of the parts
 //   N           joined  `from .. to` is written, the rest stays
 //   N + 1       sums    `at .. at + 64` are written, the others stay
-//   N + 2       size    (from, to, at, 0), then for each part its span of `joined`: (start, end, 0, 0)
-// Contiguous f32. Spans do not overlap; what is in none becomes 0.
+//   N + 2       size    (from, to, at, parts), then for each part its span of `joined`, the number of its memory, and where
+//                       in it it begins: (start, end, memory, begin)
+// f32. Spans do not overlap; what is in none becomes 0.
 //
 // Launch
 //   LANES workgroups: LANES invocations share one of the 64 places, as those of `rms_norm.wgsl` share a row
 
-const PARTS = {{ parts }}u;
 const LANES = {{ lanes }}u;
 
-@group(0) @binding($p) var<storage, {{ input_access }}> part$p: array<f32>;
+@group(0) @binding($m) var<storage, {{ input_access }}> memory$m: array<f32>;
 @group(0) @binding({{ joined_binding }}) var<storage, read_write> joined: array<f32>;
 @group(0) @binding({{ sums_binding }}) var<storage, read_write> sums: array<f32>;
-@group(0) @binding({{ size_binding }}) var<storage, read> size: array<vec4<u32>, 1u + PARTS>;
+@group(0) @binding({{ size_binding }}) var<storage, read> size: array<vec4<u32>, {{ sizes }}>;
 
 var<workgroup> shared_sums: array<f32, 64>;
 
@@ -26,7 +26,13 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     var sum = 0.0;
     for (var at = size[0].x + workgroup.x * 64u + i; at < size[0].y; at += 64u * LANES) {
         var number = 0.0;
-        if at >= size[1u + $pu].x && at < size[1u + $pu].y { number = part$p[at - size[1u + $pu].x]; }
+        for (var p = 1u; p <= size[0].w; p++) {
+            let part = size[p];
+            if at >= part.x && at < part.y {
+                let inside = at - part.x + part.w;
+                if part.z == $mu { number = memory$m[inside]; }
+            }
+        }
         joined[at] = number;
         sum += number * number;
     }

@@ -4,6 +4,7 @@
 mod common;
 
 use burn::tensor::{Distribution, Tensor};
+use stratune_kernels::take_software_for_gpu;
 use stratune_protocol::{IstConfig, IstMode, RunConfig};
 use stratune_runtime::{Stopwatch, open_wgpu, read_f32};
 use stratune_tests::checks;
@@ -18,6 +19,16 @@ async fn numbers_are_right() {
     let opened = open_wgpu().await.unwrap();
     console_log!("on {}", opened.info.name);
     checks::all(&opened.device).await;
+    common::no_errors();
+}
+
+/// By the browser's own compiler, on an adapter that may be a software one: the shaders that only a GPU is given to do.
+#[wasm_bindgen_test]
+async fn what_a_gpu_is_given_is_right() {
+    common::start();
+    take_software_for_gpu(true);
+    checks::all(&open_wgpu().await.unwrap().device).await;
+    take_software_for_gpu(false);
     common::no_errors();
 }
 

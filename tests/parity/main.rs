@@ -37,6 +37,19 @@ fn on_wgpu() {
     }
 }
 
+/// What a GPU is given to do, on any adapter, in a process of its own.
+#[test]
+fn as_a_gpu() {
+    let tests = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["wgpu", "--nocapture"])
+        .env("STRATUNE_ADAPTER", "gpu")
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&tests.stdout);
+    println!("{told}");
+    assert!(tests.status.success() && told.contains("2 passed"), "{}", String::from_utf8_lossy(&tests.stderr));
+}
+
 /// Fifty steps by the shaders of a graphics adapter and by the CPU's own operations, which share no code: each loss within
 /// 1 % and each number that trains within 1e-3. Rounding differs at every sum, and steps carry it on.
 ///

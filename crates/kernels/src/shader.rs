@@ -1,7 +1,8 @@
 //! How a shader of ours comes to run: its text, what is bound to it, over how many workgroups.
 
 use std::fmt::Display;
-use std::sync::OnceLock;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::backend::{DType, TensorMetadata};
 use burn::tensor::Shape;
@@ -36,12 +37,20 @@ pub fn countable(tensor: &CubeTensor) -> bool {
     (1..=u32::MAX as usize).contains(&tensor.shape().num_elements())
 }
 
+/// Whether software adapters are given to do what a GPU is.
+static TAKEN_FOR_GPU: LazyLock<AtomicBool> =
+    LazyLock::new(|| std::env::var_os("STRATUNE_ADAPTER").is_some_and(|kind| kind == "gpu").into());
+
+/// Gives software adapters to do what a GPU is given, or not, so that it can be tested where there is no GPU; at the
+/// beginning it is as the environment variable `STRATUNE_ADAPTER` has it: yes, if that is `gpu`.
+pub fn take_software_for_gpu(taken: bool) {
+    TAKEN_FOR_GPU.store(taken, Ordering::Relaxed);
+}
+
 /// A software adapter: its workgroup memory is memory like any other, and a barrier costs. One that hides in a browser is
-/// taken for a GPU; so are all with `STRATUNE_ADAPTER=gpu`, which shows on any machine what a GPU is given to do.
+/// taken for a GPU.
 pub fn is_software(tensor: &CubeTensor) -> bool {
-    static TAKEN_FOR_GPU: OnceLock<bool> = OnceLock::new();
-    let gpu = TAKEN_FOR_GPU.get_or_init(|| std::env::var_os("STRATUNE_ADAPTER").is_some_and(|kind| kind == "gpu"));
-    !gpu && tensor.client.properties().identity.physical.is_none()
+    !TAKEN_FOR_GPU.load(Ordering::Relaxed) && tensor.client.properties().identity.physical.is_none()
 }
 
 /// Invocations that share a row of `items` where `tensor` is: a power of two, at most a workgroup.

@@ -1,6 +1,7 @@
 //! Are the answers of this device right?
 
 mod attention;
+mod halves;
 mod host;
 mod layers;
 mod slopes;
@@ -11,6 +12,7 @@ use stratune_protocol::{Problem, ProblemKind};
 
 use crate::PackedDtype;
 use attention::attention_is_right;
+use halves::halves_are_right;
 use layers::{frozen_is_right, gate_is_right, linear_is_right, norm_is_right, rotary_is_right};
 use slopes::gradients_are_slopes;
 use step::{loss_is_right, step_is_right};
@@ -106,6 +108,7 @@ pub async fn self_test(device: &Device, of: &Sizes) -> Result<(), Fault> {
     for begins in [0, of.seq / 2] {
         attention_is_right(device, of, begins).await?;
     }
+    halves_are_right(device, of).await?;
     gradients_are_slopes(device).await?;
     loss_is_right(device, of.vocabulary).await?;
     step_is_right(device, NARROW * hidden + 6).await

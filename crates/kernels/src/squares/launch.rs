@@ -1,6 +1,8 @@
 //! Sums of squares by `shaders/squares.wgsl`, one dispatch a tensor, and by `shaders/gather.wgsl`, which also lays as many
 //! tensors as the adapter binds at once side by side; or both by `cube.rs`.
 
+use std::ops::Range;
+
 use burn::backend::TensorMetadata;
 use burn::backend::tensor::FloatTensor;
 use burn_cubecl::CubeBackend;
@@ -10,21 +12,24 @@ use burn_cubecl::tensor::CubeTensor;
 use super::cube;
 use super::reference::{self, PARTS, SquaresOps};
 use crate::cube::floats;
-use crate::several::{Several, lies, places, views};
+use crate::several::{Several, covering, in_one_memory, lies, places, views};
 use crate::shader::{Bound, INVOCATIONS, Shader, is_software, room, suit};
 
 /// Numbers that one workgroup of a software adapter adds up before 64 of them have met at their barriers.
 const FEW: usize = 1 << 16;
 
-/// Most tensors that are gathered at once.
+/// Bytes of a number.
+const BYTES: u64 = 4;
+/// Most memories, and most tensors within them, that are gathered at once.
 const MOST: usize = 14;
+const MOST_PARTS: usize = 31;
 
 /// The invocations that share a sum of so many numbers, and thereby the workgroups.
 fn lanes(like: &CubeTensor, count: usize) -> u32 {
     if is_software(like) && count <= FEW { 1 } else { INVOCATIONS }
 }
 
-/// Tensors that a shader may gather at once: the adapter takes one binding more than the engine says, and the shader has
+/// Memories that a shader may read at once: the adapter takes one binding more than the engine says, and the shader has
 /// three of its own.
 fn at_once(like: &CubeTensor) -> usize {
     (like.client.properties().hardware.max_bindings as usize).saturating_sub(2).clamp(1, MOST)
@@ -64,33 +69,75 @@ impl SquaresOps for CubeBackend {
     }
 }
 
-/// Lays tensors side by side, `at_once` in a dispatch, each of which has its place among the sums.
+/// The memories that tensors lie in, each with the numbers of its tensors.
+fn memories(parts: &[CubeTensor]) -> Vec<Vec<usize>> {
+    let mut memories: Vec<Vec<usize>> = Vec::new();
+    for (i, part) in parts.iter().enumerate() {
+        match memories.iter_mut().find(|memory| in_one_memory(&parts[memory[0]], part)) {
+            Some(memory) => memory.push(i),
+            None => memories.push(vec![i]),
+        }
+    }
+    memories
+}
+
+/// Tensors in runs, each of at most so many memories if a shader is to read them, and of so many tensors.
+fn runs(parts: &[CubeTensor], at_once: usize, by_shader: bool) -> Vec<Range<usize>> {
+    let mut runs = Vec::new();
+    let mut first = 0;
+    for end in 1..=parts.len() {
+        let next = &parts[first..parts.len().min(end + 1)];
+        let full = match by_shader {
+            true => memories(next).len() > at_once || next.len() > MOST_PARTS,
+            false => next.len() > at_once,
+        };
+        if full || end == parts.len() {
+            runs.push(first..end);
+            first = end;
+        }
+    }
+    runs
+}
+
+/// Lays tensors side by side, those of `at_once` memories in a dispatch, each of which has its place among the sums.
 fn lay(sums: &CubeTensor, parts: Vec<CubeTensor>, i: usize, at_once: usize, by_shader: bool) -> Several<CubeBackend> {
     let counts: Vec<usize> = parts.iter().map(|part| part.shape().num_elements()).collect();
     let (starts, total) = places(&counts);
     let joined = room(&parts[0], [total]);
-    let lanes = lanes(sums, total.div_ceil(parts.len().div_ceil(at_once)));
-    for (k, chunk) in parts.chunks(at_once).enumerate() {
-        let first = k * at_once;
-        let to = starts.get(first + at_once).copied().unwrap_or(total);
-        let spans: Vec<_> = (first..first + chunk.len()).map(|p| (starts[p], starts[p] + counts[p])).collect();
+    let runs = runs(&parts, at_once, by_shader);
+    let lanes = lanes(sums, total.div_ceil(runs.len()));
+    for (k, run) in runs.into_iter().enumerate() {
+        let some = &parts[run.clone()];
+        let (from, to) = (starts[run.start], starts.get(run.end).copied().unwrap_or(total));
+        let spans: Vec<_> = run.map(|p| (starts[p], starts[p] + counts[p])).collect();
         if !by_shader {
-            cube::lay(sums, &joined, chunk, &spans, [starts[first], to], i + k);
+            cube::lay(sums, &joined, some, &spans, [from, to], i + k);
             continue;
         }
-        let mut size = vec![starts[first] as u32, to as u32, ((i + k) * PARTS) as u32, 0];
-        size.extend(spans.into_iter().flat_map(|(start, end)| [start as u32, end as u32, 0, 0]));
-        size.resize(4 * (1 + at_once), 0);
-        // A binding that has no part repeats the first.
-        let mut bound: Vec<Bound> = (0..at_once).map(|p| Bound::In(chunk.get(p).unwrap_or(&chunk[0]))).collect();
+        let mut size = vec![0; 4 * (1 + MOST_PARTS)];
+        size[..4].copy_from_slice(&[from, to, (i + k) * PARTS, some.len()].map(|number| number as u32));
+        let mut wholes = Vec::new();
+        for (m, memory) in memories(some).into_iter().enumerate() {
+            let within: Vec<&CubeTensor> = memory.iter().map(|p| &some[*p]).collect();
+            #[allow(clippy::expect_used)] // They are in order, and the engine's own.
+            let (whole, begins) = covering(&within).expect("parts of one memory");
+            for (p, begin) in memory.into_iter().zip(begins) {
+                let (start, end) = spans[p];
+                let of_part = [start, end, m, (begin / BYTES) as usize].map(|number| number as u32);
+                size[4 * (1 + p)..4 * (2 + p)].copy_from_slice(&of_part);
+            }
+            wholes.push(whole);
+        }
+        let count = wholes.len();
+        let mut bound: Vec<Bound> = wholes.iter().map(Bound::In).collect();
         bound.extend([Bound::Out(&joined), Bound::InOut(sums)]);
         Shader::new("gather", include_str!("../../../../shaders/gather.wgsl"))
-            .with("parts", at_once)
-            .with("joined_binding", at_once)
-            .with("sums_binding", at_once + 1)
-            .with("size_binding", at_once + 2)
+            .with("joined_binding", count)
+            .with("sums_binding", count + 1)
+            .with("size_binding", count + 2)
+            .with("sizes", 1 + MOST_PARTS)
             .with("lanes", lanes)
-            .unrolled("$p", at_once as u32)
+            .unrolled("$m", count as u32)
             .launch(&bound, &size, [lanes, 1, 1]);
     }
     views(&joined, &counts)
@@ -102,6 +149,7 @@ mod tests {
 
     use super::*;
     use crate::gather;
+    use crate::several::laid;
     use crate::testing::{noise, numbers, of_values, on_device, wgpu};
 
     #[test]
@@ -129,9 +177,14 @@ mod tests {
         let counts = [64, 1, 130, 63, 4096, 7];
         let (starts, total) = places(&counts);
         for (at_once, by_shader) in [1, 2, 4, 5, 7].into_iter().flat_map(|n| [(n, true), (n, false)]) {
-            let parts: Vec<CubeTensor> = counts.iter().map(|n| on_device([*n], *n as u32, 1.0, &device)).collect();
+            let mut parts: Vec<CubeTensor> = counts.iter().map(|n| on_device([*n], *n as u32, 1.0, &device)).collect();
+            // Some in one memory, in another order than they are to lie in.
+            let beside = laid(vec![parts[2].clone(), parts[0].clone()], 1);
+            (parts[2], parts[0]) = (beside[0].clone(), beside[1].clone());
             let held: Vec<Vec<f32>> = parts.iter().cloned().map(numbers).collect();
-            let dispatches = counts.len().div_ceil(at_once);
+            let dispatches = runs(&parts, at_once, by_shader).len();
+            let memories = if by_shader && at_once > 1 { 5 } else { 6_usize };
+            assert_eq!(dispatches, memories.div_ceil(at_once), "{at_once}, {by_shader}");
             let sums = of_values(vec![f32::NAN; (dispatches + 2) * PARTS], &device);
             drop(Tensor::<1>::full([total], f32::NAN, &device));
             let Several(views) = lay(&sums, parts, 1, at_once, by_shader);

@@ -1,0 +1,141 @@
+//! Do the two halves of a block, each one operation, give what their parts give on this device?
+
+use burn::tensor::{Device, Tensor, TensorData};
+use stratune_runtime::read_f32;
+
+use super::host::{compare, slope_of, two_texts, wave};
+use super::{Fault, MOST, NARROW, Sizes};
+use crate::{
+    Angles, Factors, Layer, Matrix, Packed, PackedDtype, Rotary, Sight, causal_attention, feed_forward, lay_together,
+    layers, self_attention, swiglu,
+};
+
+/// Layers that read one input, each with an update, and the factors of these, which are tracked: in one memory, as a model
+/// has them.
+struct Updated {
+    layers: Vec<Layer>,
+    factors: Vec<Tensor<2>>,
+}
+
+impl Updated {
+    /// Of these sides, `[out, in]`, with another sequence of numbers for each step.
+    fn new(sides: &[[usize; 2]], step: f32, dtype: Option<PackedDtype>, device: &Device) -> Self {
+        let numbers = |[out, inner]: [usize; 2], step: f32| -> Vec<f32> {
+            // So that what comes out is of the size of what goes in.
+            let scale = (inner as f32).sqrt().recip();
+            wave(out * inner, step).into_iter().map(|number| scale * number).collect()
+        };
+        let steps = || (0..sides.len()).map(|i| step + 0.1 * i as f32);
+        let floats =
+            |sides: [usize; 2], step| Tensor::<2>::from_data(TensorData::new(numbers(sides, step), sides), device);
+        let weight = |(sides, step): (&[usize; 2], f32)| match dtype {
+            None => Matrix::Floats(floats(*sides, step)),
+            Some(dtype) => Matrix::Packed(Packed::new(&numbers(*sides, step), *sides, dtype, device)),
+        };
+        let weights = lay_together(sides.iter().zip(steps()).map(weight).collect());
+        let factors = sides.iter().zip(steps()).flat_map(|([out, inner], step)| {
+            [floats([NARROW, *inner], step + 0.03), floats([*out, NARROW], step + 0.07)].map(Matrix::from)
+        });
+        let tracked = |factor: Matrix| match factor {
+            Matrix::Floats(factor) => Some(factor.autodiff().require_grad()),
+            Matrix::Packed(_) => None,
+        };
+        let factors: Vec<_> = lay_together(factors.collect()).into_iter().filter_map(tracked).collect();
+        let layer = |(weight, factors): (Matrix, &[Tensor<2>])| {
+            let update = Factors { a: factors[0].clone(), b: factors[1].clone(), scale: 0.5 };
+            Layer { weight, update: Some(update) }
+        };
+        Self { layers: weights.into_iter().zip(factors.chunks(2)).map(layer).collect(), factors }
+    }
+}
+
+type Operation<'a> = &'a dyn Fn(Tensor<3>, &[Layer]) -> Tensor<3>;
+
+/// Values, and the gradients of the input and of all factors, of an operation and of its parts.
+async fn same(
+    name: &str,
+    [whole, parts]: [Operation<'_>; 2],
+    made: impl Fn() -> Vec<Updated>,
+    [rows, hidden]: [usize; 2],
+    device: &Device,
+) -> Result<(), Fault> {
+    let mut of_both = Vec::new();
+    for operation in [whole, parts] {
+        let x = Tensor::<3>::from_data(TensorData::new(wave(rows * hidden, 0.37), [1, rows, hidden]), device);
+        let (x, updated) = (x.autodiff().require_grad(), made());
+        let layers: Vec<Layer> = updated.iter().flat_map(|group| group.layers.clone()).collect();
+        let y = operation(x.clone(), &layers);
+        let (sides, value) = (y.dims(), y.clone().inner());
+        let dy = Tensor::<3>::from_data(TensorData::new(wave(sides.iter().product(), 0.83), sides), device);
+        let mut tape = (y * dy.autodiff()).sum().backward();
+        let mut read = vec![read_f32(value).await?, read_f32(slope_of(&x, &mut tape)?).await?];
+        for factor in updated.iter().flat_map(|group| &group.factors) {
+            read.push(read_f32(slope_of(factor, &mut tape)?).await?);
+        }
+        of_both.push(read);
+    }
+    let (parts, whole) = (of_both.pop(), of_both.pop());
+    for (i, (got, want)) in whole.iter().flatten().zip(parts.iter().flatten()).enumerate() {
+        let what = match i {
+            0 => name.to_string(),
+            1 => format!("the input's gradient of {name}"),
+            _ => format!("the gradient of factor {} of {name}", i - 2),
+        };
+        compare(&what, got, want)?;
+    }
+    Ok(())
+}
+
+/// Both halves at the sizes of a run, with matrices as it keeps them, as far as [`MOST`] numbers go.
+pub async fn halves_are_right(device: &Device, of: &Sizes) -> Result<(), Fault> {
+    let Sizes { heads, kv_heads, head_dim, seq, dtype, .. } = *of;
+    let within = |side: usize, other: usize| side.min((MOST / other.max(1)).next_multiple_of(4));
+    let hidden = within(of.hidden, heads * head_dim);
+    let (angles, sight) =
+        (Rotary::new(head_dim, seq, 10_000.0, None, device).angles_after(0, seq), two_texts(seq, seq / 2, device));
+    let sides = [heads, kv_heads, kv_heads].map(|heads| [heads * head_dim, hidden]);
+    let attended = |x: Tensor<3>, of: &[Layer]| match of {
+        [q, k, v] => self_attention(x, &[q.clone(), k.clone(), v.clone()], head_dim, &angles, &sight),
+        _ => x,
+    };
+    let of_parts = |x: Tensor<3>, of: &[Layer]| match of {
+        [q, k, v] => attended_by_parts(x, [q.clone(), k.clone(), v.clone()], head_dim, (&angles, &sight)),
+        _ => x,
+    };
+    let made = || vec![Updated::new(&sides, 0.53, dtype, device)];
+    let name = format!("attention of {hidden} over {heads} and {kv_heads} heads of {head_dim} at {seq}");
+    same(&name, [&attended, &of_parts], made, [seq, hidden], device).await?;
+
+    let (hidden, intermediate) = (of.hidden, within(of.intermediate, of.hidden));
+    let fed = |x: Tensor<3>, of: &[Layer]| match of {
+        [gate, up, down] => feed_forward(x.clone(), gate.clone(), up.clone(), down.clone(), Some(x)),
+        _ => x,
+    };
+    let of_parts = |x: Tensor<3>, of: &[Layer]| match of {
+        [gate, up, down] => {
+            let [gate, up] = layers(x.clone(), [gate.clone(), up.clone()], None);
+            let [y] = layers(swiglu(gate, up), [down.clone()], Some(x));
+            y
+        }
+        _ => x,
+    };
+    let made = || {
+        let inner = Updated::new(&[[intermediate, hidden]; 2], 0.41, dtype, device);
+        vec![inner, Updated::new(&[[hidden, intermediate]], 0.67, dtype, device)]
+    };
+    let name = format!("feed-forward layer of {hidden} × {intermediate}");
+    same(&name, [&fed, &of_parts], made, [seq, hidden], device).await
+}
+
+fn attended_by_parts(x: Tensor<3>, of: [Layer; 3], head_dim: usize, (angles, sight): (&Angles, &Sight)) -> Tensor<3> {
+    let [_, seq, _] = x.dims();
+    let heads = |t: Tensor<3>| {
+        let [_, _, width] = t.dims();
+        t.reshape([1, seq, width / head_dim, head_dim]).swap_dims(1, 2)
+    };
+    let [q, k, v] = layers(x, of, None).map(heads);
+    let [q, k, v] = angles.turn_beside(q, k, v);
+    let y = causal_attention(q, k, v, sight).swap_dims(1, 2);
+    let [_, _, count, _] = y.dims();
+    y.reshape([1, seq, count * head_dim])
+}
