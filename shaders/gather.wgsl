@@ -1,7 +1,7 @@
 // Tensors laid side by side, and the sums of their squares: 64 numbers that add up to Σ x², at a place among others.
 //
-// Bindings, with N = MEMORIES
-//   0 .. N − 1  memories, each with one or more of the parts
+// Bindings, of N memories
+//   0 .. N − 1  one with some of the parts each
 //   N           joined  `from .. to` is written, the rest stays
 //   N + 1       sums    `at .. at + 64` are written, the others stay
 //   N + 2       size    (from, to, at, parts), then for each part its span of `joined`, the number of its memory, and where

@@ -1,19 +1,20 @@
 // Matrix products, out = scale · lhs' rhs' + update, where ' is a transposition or nothing, in the three orientations that a
 // linear layer and its backward pass need: several in one dispatch, each with an out of its own or all summed into one, and
-// perhaps a gated activation or its gradients where an output is made. This is what all of them share; three more files are appended to it: `linear_tiled.wgsl`, `linear_direct.wgsl` or
-// `linear_split.wgsl`, which bring `main`; `floats.wgsl` or `packed.wgsl`, which bring rhs, `fours_of_line` and
-// `stored_four`; `linear_update.wgsl` or `linear_alone.wgsl`, which bring `update` and its blocks.
+// perhaps a gated activation or its gradients where an output is made. This is what all of them share; appended are
+// `linear_tiled.wgsl`, `linear_direct.wgsl` or `linear_split.wgsl`, which bring `main`; `floats.wgsl` or `packed.wgsl`, which
+// bring rhs, `fours_of_line` and `stored_four`; `linear_update.wgsl` or `linear_alone.wgsl`, which bring `update` and its
+// blocks; and what these name.
 //
 // Bindings
 //   0  lhs   rows × depth if LHS_DEPTH_LAST, else depth × rows
 //   1  rhs   columns × depth if RHS_DEPTH_LAST, else depth × columns, in floats or packed
-//   2  out   rows × columns, written whole, never read
+//   2  out   rows × columns, written whole; read, by who has written it, if it is a gate
 //   then those of the update
 //   then, if something is added to out, onto: rows × columns
 //   then, if two products are the gate and what it gates, values: out of the second times the opened gate, written whole
 //   then, if a product is the gradient of such values, gates: what they were made of. Its place in out is the gradient of
 //     the gate then, and beside it are that of what was gated and the values
-//   then, if products are turned by the angles of positions, cosines and sines: period × half, four at a time
+//   then, if products are turned, those of `linear_turn.wgsl`
 //   then, if the operands lie in two memories, the other lhs and the other rhs
 //   then the products; those that are summed have the same rows and columns, and a scale of 1
 // Each binding has operands of several products, each at its own place. All matrices but a packed rhs are contiguous,
@@ -73,8 +74,6 @@ const JOINED = {{ joined }};
 @group(0) @binding({{ onto_binding }}) var<storage, {{ input_access }}> onto: array<vec4<f32>>; // $onto
 @group(0) @binding({{ value_binding }}) var<storage, read_write> values: array<vec4<f32>>; // $gate
 @group(0) @binding({{ gates_binding }}) var<storage, {{ input_access }}> gates: array<vec4<f32>>; // $back
-@group(0) @binding({{ cosines_binding }}) var<storage, {{ input_access }}> cosines: array<vec4<f32>>; // $turn
-@group(0) @binding({{ sines_binding }}) var<storage, {{ input_access }}> sines: array<vec4<f32>>; // $turn
 @group(0) @binding({{ other_lhs_binding }}) var<storage, {{ input_access }}> other_lhs: array<vec4<f32>>; // $other
 @group(0) @binding({{ other_rhs_binding }}) var<storage, {{ input_access }}> other_rhs: array<vec4<f32>>; // $other
 @group(0) @binding({{ products_binding }}) var<storage, read> products: array<Product, {{ products }}>;

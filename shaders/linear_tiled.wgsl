@@ -44,21 +44,6 @@ fn column_of(p: Product, tile: u32, block: u32) -> u32 {
     return 4u * (2u * p.half * (pair / p.half) + pair % p.half + p.half * (block / 8u));
 }
 
-struct Pair { left: mat4x4<f32>, right: mat4x4<f32> } // $turn
-
-// (l cos − r sin, r cos + l sin), each row by the angles of its position. // $turn
-fn turned(p: Product, row: u32, pair: u32, left: mat4x4<f32>, right: mat4x4<f32>) -> Pair { // $turn
-    if p.period == 0u { return Pair(left, right); } // $turn
-    let at = min(row + LINES, vec4<u32>(p.rows - 1u)) % p.period * p.half + pair % p.half; // $turn
-    let c = mat4x4<f32>(cosines[at.x], cosines[at.y], cosines[at.z], cosines[at.w]); // $turn
-    let s = mat4x4<f32>(sines[at.x], sines[at.y], sines[at.z], sines[at.w]); // $turn
-    return Pair(times(left, c) - times(right, s), times(right, c) + times(left, s)); // $turn
-} // $turn
-// Each number with its own. // $turn
-fn times(a: mat4x4<f32>, b: mat4x4<f32>) -> mat4x4<f32> { // $turn
-    return mat4x4<f32>(a[0] * b[0], a[1] * b[1], a[2] * b[2], a[3] * b[3]); // $turn
-} // $turn
-
 @compute @workgroup_size(64)
 fn main(
     @builtin(workgroup_id) workgroup: vec3<u32>,

@@ -182,7 +182,7 @@ fn bench_says_what_time_is_spent_on() {
 #[test]
 fn a_block_takes_few_dispatches() {
     let geometry = concat!(env!("CARGO_MANIFEST_DIR"), "/../session/assets/starter/recipe/config.json");
-    let of = ["bench", "--geometry", geometry, "--batch", "2", "--seq", "16", "--keep-graphs", "8", "--steps", "1"];
+    let of = ["bench", "--geometry", geometry, "--batch", "2", "--seq", "64", "--keep-graphs", "8", "--steps", "1"];
     // What a GPU is given to do, which any adapter does when it is told to, and what a software adapter is.
     for (adapter, most) in [("gpu", 20), ("its own", 31)] {
         for dtype in ["f32", "int4"] {
@@ -211,9 +211,10 @@ fn bench_sets_the_end_of_a_long_run_beside_its_beginning() {
     let long = &report["long_run"];
     let [first, last] = [0, 1].map(|i| long["step_seconds"][i].as_f64().unwrap());
     assert!((long["slowdown"].as_f64().unwrap() - (1.0 - first / last)).abs() < 1e-9, "{long}");
-    // A CPU's tensors are heap: after 50 steps no more than after 5, give or take 1 MB of buffers.
+    // A CPU's tensors are heap: after 50 steps no more than after 5, but for a buffer of 1 MiB that the product library takes
+    // for a core when the core first has work.
     let [then, now] = [0, 1].map(|i| long["device_bytes"][i].as_f64().unwrap());
-    assert!(then > 0.0 && now < then + 1e6, "{long}");
+    assert!(then > 0.0 && now < then + 1.1 * f64::from(1 << 20), "{long}");
 }
 
 /// A model made from text alone loads, speaks, and its bits a byte are measured.

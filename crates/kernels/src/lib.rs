@@ -23,7 +23,7 @@ mod several;
 mod shader;
 mod squares;
 mod swiglu;
-#[cfg(all(test, feature = "wgpu"))]
+#[cfg(all(test, any(feature = "cpu", feature = "wgpu")))]
 #[allow(clippy::unwrap_used)]
 mod testing;
 

@@ -1,5 +1,6 @@
 //! LoRA on the activation side, as here, beside burn's own, which forms `W + s·AB` at every pass: speed and memory of the
-//! linear layers of some blocks, forward and backward, on the same numbers, in turns of one run.
+//! linear layers of some blocks and the activation between them, forward and backward, on the same numbers, in turns of one
+//! run. The activation is ours in both: what differs is the layers.
 //!
 //! `cargo run --release -p stratune-peft --example apply_lora`, for a GPU with
 //! `--features stratune-kernels/wgpu` and `-- wgpu`
@@ -10,6 +11,7 @@ use std::rc::Rc;
 use burn::module::{Lora as BurnLora, Module};
 use burn::nn;
 use burn::tensor::{Device, Distribution, Gradients, Tensor};
+use stratune_kernels::{feed_forward, swiglu};
 use stratune_peft::{Delta, Linear, Lora, Param, Parameters, Pass, Shared, Visitor, track};
 use stratune_runtime::{
     Opened, Stopwatch, block_on, memory_in_use, open_cpu, open_wgpu, peak_host_memory, read_f32, reset_peak_host_memory,
@@ -35,6 +37,9 @@ trait Layer: Sized {
 
     /// The output, added to a residual stream.
     fn onto(&self, x: Tensor<3>, stream: Tensor<3>) -> Tensor<3>;
+
+    /// What gate, up and down make of `x`, added to it.
+    fn fed(layers: [&Self; 3], x: Tensor<3>) -> Tensor<3>;
 }
 
 impl Layer for nn::Linear {
@@ -44,6 +49,11 @@ impl Layer for nn::Linear {
 
     fn onto(&self, x: Tensor<3>, stream: Tensor<3>) -> Tensor<3> {
         stream + self.forward(x)
+    }
+
+    fn fed([gate, up, down]: [&Self; 3], x: Tensor<3>) -> Tensor<3> {
+        let [gate, up] = Self::each([gate, up], &x);
+        down.onto(swiglu(gate, up), x)
     }
 }
 
@@ -59,6 +69,14 @@ impl Layer for Linear {
     fn onto(&self, x: Tensor<3>, stream: Tensor<3>) -> Tensor<3> {
         self.forward_onto(x, Some(stream), &pass())
     }
+
+    fn fed(layers: [&Self; 3], x: Tensor<3>) -> Tensor<3> {
+        let pass = pass();
+        match Self::plain(layers, &pass) {
+            Some([gate, up, down]) => feed_forward(x.clone(), gate, up, down, Some(x)),
+            None => unreachable!("they have a low-rank update and nothing else"),
+        }
+    }
 }
 
 /// Inputs and outputs of a block's layers: q, k, v, o, gate, up, down.
@@ -72,14 +90,13 @@ const SHAPES: [[usize; 2]; 7] = [
     [INNER, HIDDEN],
 ];
 
-/// A block without what is not a linear layer: attention is replaced by a product of keys and values, the gate by another.
+/// A block whose attention is replaced by a product of keys and values, and that has no norms.
 fn block<L: Layer>(layers: &[L], x: Tensor<3>) -> Tensor<3> {
     let [q, k, v, o, gate, up, down] = [0, 1, 2, 3, 4, 5, 6].map(|i: usize| &layers[i]);
     let [q, k, v] = L::each([q, k, v], &x);
     let mixed = q + (k * v).repeat_dim(2, HIDDEN / KEYS);
     let x = o.onto(mixed, x);
-    let [gate, up] = L::each([gate, up], &x);
-    down.onto(gate * up, x)
+    L::fed([gate, up, down], x)
 }
 
 /// A training pass's forward half. The input is tracked, as that of every block but the first one is.

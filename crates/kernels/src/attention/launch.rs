@@ -159,17 +159,17 @@ fn gradients(
 /// The same of q, k, v, what [`attend`] has kept, the output and its gradient, where q and k were turned by these angles: with
 /// respect to what they were before, as matrices of a row for each position. By one dispatch for a GPU, if q, k and v lie in
 /// one memory and heads have fours of pairs.
-pub fn gradients_turned_back(
+pub fn turned_back_on_gpu(
     operands: &Several<CubeBackend>,
     cosines: &CubeTensor,
     sines: &CubeTensor,
 ) -> Option<Several<CubeBackend>> {
     let gpu = operands.0.first().is_some_and(|q| !is_software(q));
-    gpu.then(|| turned_back_for_gpu(operands, cosines, sines))?
+    gpu.then(|| turned_back_at_once(operands, cosines, sines))?
 }
 
-/// The same on any adapter.
-pub fn turned_back_for_gpu(
+/// The same, on whatever adapter.
+pub fn turned_back_at_once(
     Several(operands): &Several<CubeBackend>,
     cosines: &CubeTensor,
     sines: &CubeTensor,

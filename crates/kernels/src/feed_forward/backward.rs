@@ -38,9 +38,10 @@ impl<B: FeedForwardOps> Backward<B, 8> for FeedForward {
         }
         let within = to_x.is_some() || [to_a, to_b].iter().any(|nodes| nodes[..2].iter().any(Option::is_some));
         if !within {
-            let dt = outer.dt(std::slice::from_ref(&dy));
-            let value = B::swiglu_forward(gate, up);
-            outer.factors(vec![dy], dt, Some(value), [&to_a[2..], &to_b[2..]], grads);
+            let dt = outer.back(std::slice::from_ref(&dy), None, |dx| dx, grads);
+            let _span = span("gated activation, forward");
+            let value = to_a[2].map(|_| B::swiglu_forward(gate, up));
+            outer.factors(vec![dy], dt, value, [&to_a[2..], &to_b[2..]], grads);
             return;
         }
         let (back, value, dt) = {
@@ -51,16 +52,7 @@ impl<B: FeedForwardOps> Backward<B, 8> for FeedForward {
             (made, value, dt)
         };
         outer.factors(vec![dy], dt, value, [&to_a[2..], &to_b[2..]], grads);
-        let dt = match to_x {
-            Some(node) => {
-                let _span = span("linear, gradient of the input");
-                let Several(mut made) = B::layers_dx(Several(back.clone()), inner.group.clone());
-                let dt = made.split_off(1);
-                made.into_iter().for_each(|dx| grads.register::<B>(node, dx));
-                dt
-            }
-            None => inner.dt(&back),
-        };
+        let dt = inner.back(&back, to_x, |dx| dx, grads);
         inner.factors(back, dt, x, [&to_a[..2], &to_b[..2]], grads);
     }
 }

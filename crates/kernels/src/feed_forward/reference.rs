@@ -63,7 +63,15 @@ pub fn gated_back<B: FeedForwardOps>(
     let Several(mut made) = B::layers_dx(Several(vec![dy]), outer);
     let _span = span("gated activation, backward");
     let dt = made.split_off(1);
-    let (d_gate, d_up) = B::swiglu_backward(gate.clone(), up.clone(), made.swap_remove(0));
-    let value = B::swiglu_forward(gate, up);
-    Several([vec![d_gate, d_up, value], dt].concat())
+    Several([activation_back::<B>(gate, up, made.swap_remove(0)), dt].concat())
+}
+
+/// The gradients of gate and up from that of the values, and the values.
+pub fn activation_back<B: SwigluOps>(
+    gate: FloatTensor<B>,
+    up: FloatTensor<B>,
+    back: FloatTensor<B>,
+) -> Vec<FloatTensor<B>> {
+    let (d_gate, d_up) = B::swiglu_backward(gate.clone(), up.clone(), back);
+    vec![d_gate, d_up, B::swiglu_forward(gate, up)]
 }

@@ -1,46 +1,14 @@
 //! The feed-forward layer against its parts, and its kernels against theirs.
 #![allow(clippy::unwrap_used)]
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 
 use super::feed_forward;
+use crate::self_test::fed_by_parts;
 #[cfg(feature = "wgpu")]
 use crate::testing::wgpu;
-use crate::{Factors, Layer, Matrix, Packed, PackedDtype, lay_together, layers, swiglu};
-
-/// Numbers in −1..1 that repeat only after 2³² of them.
-fn noise(len: usize, seed: u32) -> Vec<f32> {
-    let mut state = seed;
-    let mut next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
-    };
-    (0..len).map(|_| next()).collect()
-}
-
-fn matrix([rows, columns]: [usize; 2], seed: u32, device: &Device) -> Tensor<2> {
-    Tensor::from_data(TensorData::new(noise(rows * columns, seed), [rows, columns]), device)
-}
-
-fn values_of(tensor: Tensor<2>) -> Vec<f32> {
-    tensor.into_data().iter::<f32>().collect()
-}
-
-/// To so much of the largest, which sums of products in another order and an exponential move numbers by.
-fn assert_close(got: &[f32], want: &[f32], what: &str) {
-    assert_eq!(got.len(), want.len(), "{what}");
-    let largest = want.iter().fold(1.0_f32, |most, v| most.max(v.abs()));
-    for (i, (g, w)) in got.iter().zip(want).enumerate() {
-        assert!((g - w).abs() <= 2e-5 * largest, "{what}, {i}: {g} for {w}, of {largest}");
-    }
-}
-
-/// The layer as its parts make it.
-fn of_parts(x: Tensor<3>, gate: Layer, up: Layer, down: Layer, onto: Option<Tensor<3>>) -> Tensor<3> {
-    let [gate, up] = layers(x, [gate, up], None);
-    let [y] = layers(swiglu(gate, up), [down], onto);
-    y
-}
+use crate::testing::{near, noise, tensor, values_of};
+use crate::{Factors, Layer, Matrix, Packed, PackedDtype, lay_together};
 
 /// Values, and exactly the gradients that are wanted, of odd sizes and such as kernels take; with updates of both halves,
 /// of one, and of none; onto something or not; from matrices of floats and of 4 bits.
@@ -54,19 +22,19 @@ fn agrees_with_its_parts(device: &Device) {
                 let leaf = |t: Tensor<2>, i: u32| if is(i) { t.autodiff().require_grad() } else { t };
                 let sides = [[wide, hidden], [wide, hidden], [out, wide]];
                 let operands = || {
-                    let mut all = vec![leaf(matrix([rows, hidden], 1, device), 0)];
-                    all.push(leaf(matrix([rows, out], 2, device), 1));
+                    let mut all = vec![leaf(tensor([rows, hidden], 1, device), 0)];
+                    all.push(leaf(tensor([rows, out], 2, device), 1));
                     for (i, [o, inner]) in sides.into_iter().enumerate() {
                         let rank = ranks[i / 2].max(1);
-                        all.push(leaf(matrix([rank, inner], 20 + i as u32, device), 2));
-                        all.push(leaf(matrix([o, rank], 30 + i as u32, device), 3));
+                        all.push(leaf(tensor([rank, inner], 20 + i as u32, device), 2));
+                        all.push(leaf(tensor([o, rank], 30 + i as u32, device), 3));
                     }
                     all
                 };
                 let run = |layer: fn(Tensor<3>, Layer, Layer, Layer, Option<Tensor<3>>) -> Tensor<3>| {
                     let all = operands();
                     let weight = |i: usize| match packed {
-                        false => Matrix::from(matrix(sides[i], 10 + i as u32, device)),
+                        false => Matrix::from(tensor(sides[i], 10 + i as u32, device)),
                         true => {
                             let [o, inner] = sides[i];
                             let values = noise(o * inner, 10 + i as u32);
@@ -92,7 +60,7 @@ fn agrees_with_its_parts(device: &Device) {
                     if !(0..all.len()).any(used) {
                         return (value, Vec::new());
                     }
-                    let tape = (y * matrix([rows, out], 40, device)).sum().backward();
+                    let tape = (y * tensor([rows, out], 40, device)).sum().backward();
                     let slopes: Vec<_> = all.into_iter().map(|t| t.grad(&tape).map(values_of)).collect();
                     for (i, slope) in slopes.iter().enumerate() {
                         assert_eq!(slope.is_some(), used(i), "{what}, operand {i}");
@@ -100,11 +68,11 @@ fn agrees_with_its_parts(device: &Device) {
                     (value, slopes)
                 };
                 let (got, slopes) = run(feed_forward);
-                let (want, wanted) = run(of_parts);
-                assert_close(&got, &want, &what);
+                let (want, wanted) = run(fed_by_parts);
+                near(&got, &want, &what);
                 for (i, (got, want)) in slopes.iter().zip(&wanted).enumerate() {
                     if let (Some(got), Some(want)) = (got, want) {
-                        assert_close(got, want, &format!("{what}, gradient of operand {i}"));
+                        near(got, want, &format!("{what}, gradient of operand {i}"));
                     }
                 }
             }

@@ -84,13 +84,28 @@ impl<B: LinearOps> KeptGroup<B> {
         Self { group, t: if wanted.b { t } else { Vec::new() } }
     }
 
-    /// Each `dt = dy b`, where nothing is to come back to x.
-    pub fn dt(&self, dy: &[FloatTensor<B>]) -> Vec<FloatTensor<B>> {
-        if self.group.b.0.is_empty() {
-            return Vec::new();
+    /// Registers the gradient of x, in its shape, if it is wanted; gives each `dt = dy b`.
+    pub fn back(
+        &self,
+        dy: &[FloatTensor<B>],
+        to_x: Option<NodeId>,
+        in_shape: impl FnOnce(FloatTensor<B>) -> FloatTensor<B>,
+        grads: &mut Gradients,
+    ) -> Vec<FloatTensor<B>> {
+        match to_x {
+            Some(node) => {
+                let _span = span("linear, gradient of the input");
+                let Several(mut made) = B::layers_dx(Several(dy.to_vec()), self.group.clone());
+                let dt = made.split_off(1);
+                grads.register::<B>(node, in_shape(made.swap_remove(0)));
+                dt
+            }
+            None if self.group.b.0.is_empty() => Vec::new(),
+            None => {
+                let _span = span("low rank, gradients of the factors");
+                B::layers_dt(Several(dy.to_vec()), self.group.b.clone()).0
+            }
         }
-        let _span = span("low rank, gradients of the factors");
-        B::layers_dt(Several(dy.to_vec()), self.group.b.clone()).0
     }
 
     /// Registers `da = scale · dtᵀ x`, if x is given, and `db = scale · dyᵀ t`: each factor's gradient is made of what came
@@ -135,16 +150,7 @@ impl<B: LinearOps> Backward<B, { 2 + 2 * MOST }> for Layers {
         if let (Some(node), [dy]) = (to_onto, &dy[..]) {
             grads.register::<B>(node, dy.clone());
         }
-        let dt = match to_x {
-            Some(node) => {
-                let _span = span("linear, gradient of the input");
-                let Several(mut made) = B::layers_dx(Several(dy.clone()), group.group.clone());
-                let dt = made.split_off(1);
-                made.into_iter().for_each(|dx| grads.register::<B>(node, dx));
-                dt
-            }
-            None => group.dt(&dy),
-        };
+        let dt = group.back(&dy, to_x, |dx| dx, grads);
         group.factors(dy, dt, x, [to_a, to_b], grads);
     }
 }

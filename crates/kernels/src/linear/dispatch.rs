@@ -10,7 +10,7 @@ use crate::shader::{Bound, Shader, grid};
 
 /// Invocations of a workgroup where each reads for itself, as `linear_direct.wgsl` has them.
 const DIRECT_INVOCATIONS: u32 = 8;
-/// Blocks of four columns in it.
+/// Blocks of four columns in half a tile of the shader's.
 const HALF_A_TILE: u32 = 8;
 /// Numbers that a shader reads at once, which places are counted in.
 const FOUR: u64 = 4;
@@ -21,11 +21,11 @@ const BYTES: u64 = 4;
 pub struct Together {
     lhs: Places,
     rhs: Places,
-    factors: Factors,
+    updates: Updates,
 }
 
 /// Where the factors of updates lie.
-enum Factors {
+enum Updates {
     /// There are none.
     None,
     /// All down and then all up, and what is between them is made.
@@ -52,21 +52,21 @@ impl Together {
         let updates: Vec<&LowRank> = each.iter().filter_map(|product| product.update.as_ref()).collect();
         let down = updates.iter().map(|update| &update.down);
         let up = updates.iter().map(|update| &update.up);
-        let both = || Places::of(down.chain(up.clone()), 1, FOUR * BYTES, 1).filter(|_| along);
-        let factors = match updates.len() {
-            0 => Factors::None,
+        let both = || along.then(|| Places::of(down.chain(up.clone()), 1, FOUR * BYTES, 1))?;
+        let updates = match updates.len() {
+            0 => Updates::None,
             count if count < each.len() => return None,
             _ => match both() {
-                Some(both) => Factors::Both(both),
-                None => Factors::Up(Places::of(up, 1, FOUR * BYTES, 1)?),
+                Some(both) => Updates::Both(both),
+                None => Updates::Up(Places::of(up, 1, FOUR * BYTES, 1)?),
             },
         };
-        (lhs.wholes.len() == rhs.wholes.len()).then_some(Self { lhs, rhs, factors })
+        (lhs.wholes.len() == rhs.wholes.len()).then_some(Self { lhs, rhs, updates })
     }
 
     /// Whether what updates have in the middle is made in this dispatch.
     pub fn makes_low(&self) -> bool {
-        matches!(self.factors, Factors::Both(_))
+        matches!(self.updates, Updates::Both(_))
     }
 }
 
@@ -146,7 +146,12 @@ impl Launch<'_> {
         let shader = match reading {
             Reading::Tiled => shader
                 .and(include_str!("../../../../shaders/linear_tiled.wgsl"))
-                .unrolled("$low", if operands.makes_low() { rank / 4 } else { 0 }),
+                .unrolled("$low", if operands.makes_low() { rank / 4 } else { 0 })
+                .and(if matches!(end, End::Turn(_)) {
+                    include_str!("../../../../shaders/linear_turn.wgsl")
+                } else {
+                    ""
+                }),
             Reading::Split => shader.and(include_str!("../../../../shaders/linear_split.wgsl")),
             Reading::Direct { side } => shader
                 .and(include_str!("../../../../shaders/linear_direct.wgsl"))
@@ -162,14 +167,14 @@ impl Launch<'_> {
         let first = lhs.clone().take(1).chain(rhs.clone().take(1));
         let mut bound: Vec<Bound> = first.chain([Bound::InOut(&out)]).collect();
         let update = include_str!("../../../../shaders/linear_update.wgsl");
-        let shader = match &operands.factors {
-            Factors::None => shader.and(include_str!("../../../../shaders/linear_alone.wgsl")),
-            Factors::Up(up) => {
+        let shader = match &operands.updates {
+            Updates::None => shader.and(include_str!("../../../../shaders/linear_alone.wgsl")),
+            Updates::Up(up) => {
                 bound.extend(low_covering.iter().map(|(low, _)| Bound::In(low)));
                 bound.extend(up.wholes.iter().map(Bound::In));
                 shader.and(update).and(include_str!("../../../../shaders/linear_low_given.wgsl"))
             }
-            Factors::Both(factors) => {
+            Updates::Both(factors) => {
                 bound.extend(low_covering.iter().map(|(low, _)| Bound::Out(low)));
                 bound.extend(factors.wholes.iter().map(Bound::In));
                 let made = shader.and(update).and(include_str!("../../../../shaders/linear_low_made.wgsl"));
@@ -194,16 +199,16 @@ impl Launch<'_> {
             let update = product.update.as_ref();
             let rank = low.get(i).map_or(0, |low| low.shape()[1] as u32);
             let [(of_lhs, lhs), (of_rhs, rhs)] = [operands.lhs.at[i], operands.rhs.at[i]];
-            let (down, up) = match &operands.factors {
-                Factors::None => (0, 0),
-                Factors::Up(up) => (0, up.at[i].1),
-                Factors::Both(both) => (both.at[i].1, both.at[each.len() + i].1),
+            let (down, up) = match &operands.updates {
+                Updates::None => (0, 0),
+                Updates::Up(up) => (0, up.at[i].1),
+                Updates::Both(both) => (both.at[i].1, both.at[each.len() + i].1),
             };
-            let low = low_covering.as_ref().map_or(0, |(_, begins)| fours(begins[i]));
+            let of_low = low_covering.as_ref().map_or(0, |(_, begins)| fours(begins[i]));
             let to = begins.get(i).map_or(0, |begin| fours(*begin));
             let update_scale = update.map_or(0.0, |update| update.scale);
             numbers.extend([size.rows, size.columns, size.depth, rank]);
-            numbers.extend([lhs, rhs, low, down, up]);
+            numbers.extend([lhs, rhs, of_low, down, up]);
             numbers.extend([to, makers, product.scale.to_bits(), update_scale.to_bits(), of_lhs, of_rhs]);
             numbers.extend(match end {
                 End::Keep | End::Turn(_) => [0; 4],

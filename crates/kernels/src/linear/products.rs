@@ -142,14 +142,14 @@ impl Product {
     /// The size, if a kernel can make it on this device.
     fn possible(&self, orientation: Orientation) -> Option<Size> {
         let size = possible(&self.lhs, &self.rhs, orientation)?;
+        if self.update.is_some() && orientation == Orientation::Tn {
+            return None;
+        }
         let update = |LowRank { down, up, .. }: &LowRank| {
             let low = possible(&self.lhs, &Weight::Floats(down.clone()), orientation);
             let rank = low.map_or(0, |low| low.columns as usize);
             let columns = size.columns as usize;
-            let fits = match orientation {
-                Orientation::Nt => [columns, rank],
-                Orientation::Nn | Orientation::Tn => [rank, columns],
-            };
+            let fits = if orientation == Orientation::Nt { [columns, rank] } else { [rank, columns] };
             low.is_some() && suit([up]) && up.shape().as_slice() == fits
         };
         self.update.as_ref().is_none_or(update).then_some(size)
@@ -252,10 +252,8 @@ impl Products {
 
     /// By kernels; `None` if there are none for this device and these sizes, or the engine's own products are as good.
     pub fn made(self) -> Option<Made> {
-        let sizes = self.sizes()?;
-        let worth = self.each.iter().zip(&sizes).any(|(product, size)| product.worth_it(*size));
-        let reading = Reading::of(&self.each.first()?.lhs, &sizes);
-        worth.then(|| self.launch(reading, &sizes))
+        let (sizes, reading) = self.worth_it()?;
+        Some(self.launch(reading, &sizes))
     }
 
     /// Their sizes, if kernels can make all of them.
@@ -279,15 +277,18 @@ impl Products {
         (finishes && self.onto.as_ref().is_none_or(fits)).then_some(sizes)
     }
 
-    /// The same with what is done at the end, in one dispatch; `None` if that cannot be.
+    /// The same with what is done at the end, in one dispatch; `None` if that cannot be, or is not worth it.
     pub fn finished(self) -> Option<Made> {
-        let sizes = self.sizes()?;
-        let reading = match Reading::of(&self.each.first()?.lhs, &sizes) {
-            // Whose workgroups make too little to be worth joining.
-            Reading::Split => Reading::Tiled,
-            other => other,
-        };
+        let (sizes, reading) = self.worth_it()?;
         self.in_order().at_once(reading, &sizes)
+    }
+
+    /// Their sizes and how they are read, if kernels can make all of them and there is one that they make faster.
+    fn worth_it(&self) -> Option<(Vec<Size>, Reading)> {
+        let sizes = self.sizes()?;
+        let worth = self.each.iter().zip(&sizes).any(|(product, size)| product.worth_it(*size));
+        let reading = Reading::of(&self.each.first()?.lhs, &sizes);
+        worth.then_some((sizes, reading))
     }
 
     /// Of operands whose numbers are in order.
@@ -300,6 +301,7 @@ impl Products {
     /// By one dispatch if all that a binding has lies in one memory, else by one for each product. What updates have in
     /// the middle is made along, or by a dispatch before.
     pub fn launch(self, reading: Reading, sizes: &[Size]) -> Made {
+        debug_assert!(matches!(self.finish, Finish::Keep), "nothing is done with products made one by one");
         let products = self.in_order();
         if let Some(made) = products.at_once(reading, sizes) {
             return made;
@@ -326,20 +328,23 @@ impl Products {
         let together = Together::of(each, reading == Reading::Tiled && worth_making_along(each, sizes))?;
         let gates = match finish {
             Finish::GateBack(gates) => Some(covering(&gates.each_ref())?),
+            // Tiles alone have pairs, and those that share the depth make one output each.
             Finish::Turn(_) if reading != Reading::Tiled => return None,
+            Finish::Gate if reading == Reading::Split => return None,
             _ => None,
         };
         let shape = |size: &Size| [size.rows as usize, size.columns as usize];
-        let low = match together.makes_low() {
-            true => rooms(like, &low_sizes(each, sizes).map(|size| shape(&size)).collect::<Vec<_>>()),
-            false => low(*orientation, each, sizes),
-        };
         let shapes: Vec<_> = match finish {
             Finish::GateBack(_) => vec![shape(&sizes[0]); 3],
             _ if *summed => vec![shape(&sizes[0])],
             _ => sizes.iter().map(shape).collect(),
         };
         let mut outputs = rooms(like, &shapes);
+        covering(&outputs.iter().collect::<Vec<_>>())?;
+        let low = match together.makes_low() {
+            true => rooms(like, &low_sizes(each, sizes).map(|size| shape(&size)).collect::<Vec<_>>()),
+            false => made_before(*orientation, each, sizes),
+        };
         let end = match (finish, gates) {
             (_, Some((gates, begins))) => End::GateBack(gates, begins),
             (Finish::Gate, _) => End::Gate(room(like, shapes[0])),
@@ -379,7 +384,7 @@ fn worth_making_along(each: &[Product], sizes: &[Size]) -> bool {
 }
 
 /// What is low, by itself.
-fn low(orientation: Orientation, each: &[Product], sizes: &[Size]) -> Vec<CubeTensor> {
+fn made_before(orientation: Orientation, each: &[Product], sizes: &[Size]) -> Vec<CubeTensor> {
     let down = |product: &Product| {
         let update = product.update.as_ref()?;
         Some(Product::new(product.lhs.clone(), Weight::Floats(update.down.clone())))

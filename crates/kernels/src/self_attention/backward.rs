@@ -41,16 +41,7 @@ impl<B: SelfAttentionOps> Backward<B, 7> for SelfAttention {
             let dy = heads::<B>(grads.consume::<B>(&ops.node), [batch, seq], head_dim);
             B::turned_back(Several(attention.into_iter().chain([dy]).collect()), cosines, sines).0
         };
-        let dt = match to_x {
-            Some(node) => {
-                let _span = span("linear, gradient of the input");
-                let Several(mut made) = B::layers_dx(Several(back.clone()), group.group.clone());
-                let dt = made.split_off(1);
-                made.into_iter().for_each(|dx| grads.register::<B>(node, B::float_reshape(dx, sides.into())));
-                dt
-            }
-            None => group.dt(&back),
-        };
+        let dt = group.back(&back, to_x, |dx| B::float_reshape(dx, sides.into()), grads);
         group.factors(back, dt, x, [to_a, to_b], grads);
     }
 }

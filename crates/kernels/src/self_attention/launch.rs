@@ -5,9 +5,10 @@ use burn::backend::TensorMetadata;
 use burn::backend::tensor::FloatTensor;
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
+use stratune_runtime::span;
 
 use super::reference::{self, SelfAttentionOps, heads, rows};
-use crate::attention::launch::gradients_turned_back;
+use crate::attention::launch::turned_back_on_gpu;
 use crate::linear::products::{Finish, Made, Products, Turn};
 use crate::linear::{Group, products_of};
 use crate::several::Several;
@@ -23,7 +24,11 @@ impl SelfAttentionOps for CubeBackend {
         let turn = Turn { cosines: into_contiguous(cosines.clone()), sines: into_contiguous(sines.clone()), first: 2 };
         let products =
             Products { finish: Finish::Turn(Box::new(turn)), ..products_of(&rows::<Self>(x.clone()), &group) };
-        let Some(Made { outputs, low }) = products.finished() else {
+        let made = {
+            let _span = span("linear, forward");
+            products.finished()
+        };
+        let Some(Made { outputs, low }) = made else {
             return reference::turned_heads::<Self>(x, group, cosines, sines, head_dim);
         };
         let sides = [0, 1].map(|side| x.shape()[side]);
@@ -32,7 +37,7 @@ impl SelfAttentionOps for CubeBackend {
     }
 
     fn turned_back(operands: Several<Self>, cosines: FloatTensor<Self>, sines: FloatTensor<Self>) -> Several<Self> {
-        let made = gradients_turned_back(&operands, &into_contiguous(cosines.clone()), &into_contiguous(sines.clone()));
+        let made = turned_back_on_gpu(&operands, &into_contiguous(cosines.clone()), &into_contiguous(sines.clone()));
         made.unwrap_or_else(|| reference::turned_back::<Self>(operands, cosines, sines))
     }
 }

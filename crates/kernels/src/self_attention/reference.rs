@@ -49,7 +49,6 @@ pub trait SelfAttentionOps: LinearOps + RotaryOps + AttentionOps {
         let (v, k, q) = (made.pop(), made.pop(), made.pop());
         #[allow(clippy::expect_used)] // Three of them, as it says.
         let [q, k, v] = [q, k, v].map(|heads| heads.expect("q, k and v"));
-        let _span = span("attention, forward");
         side_by_side::<Self>(Self::attention_forward(q, k, v, first))
     }
 }

@@ -4,50 +4,11 @@
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::self_attention;
+use crate::self_test::attended_by_parts;
 #[cfg(feature = "wgpu")]
 use crate::testing::wgpu;
-use crate::{Angles, Factors, Layer, Matrix, Rotary, Sight, causal_attention, lay_together, layers};
-
-/// Numbers in −1..1 that repeat only after 2³² of them.
-fn noise(len: usize, seed: u32) -> Vec<f32> {
-    let mut state = seed;
-    let mut next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
-    };
-    (0..len).map(|_| next()).collect()
-}
-
-fn tensor<const D: usize>(shape: [usize; D], seed: u32, device: &Device) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(noise(shape.iter().product(), seed), shape), device)
-}
-
-fn values_of<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor.into_data().iter::<f32>().collect()
-}
-
-/// To so much of the largest, which sums of products in another order and exponentials move numbers by.
-fn assert_close(got: &[f32], want: &[f32], what: &str) {
-    assert_eq!(got.len(), want.len(), "{what}");
-    let largest = want.iter().fold(1.0_f32, |most, v| most.max(v.abs()));
-    for (i, (g, w)) in got.iter().zip(want).enumerate() {
-        assert!((g - w).abs() <= 2e-5 * largest, "{what}, {i}: {g} for {w}, of {largest}");
-    }
-}
-
-/// The layer as its parts make it.
-fn of_parts(x: Tensor<3>, of: &[Layer; 3], head_dim: usize, angles: &Angles, sight: &Sight) -> Tensor<3> {
-    let [batch, seq, _] = x.dims();
-    let heads = layers(x, of.clone(), None).map(|t| {
-        let [_, _, width] = t.dims();
-        t.reshape([batch, seq, width / head_dim, head_dim]).swap_dims(1, 2)
-    });
-    let [q, k, v] = heads;
-    let [q, k, v] = angles.turn_beside(q, k, v);
-    let y = causal_attention(q, k, v, sight).swap_dims(1, 2);
-    let [_, _, heads, _] = y.dims();
-    y.reshape([batch, seq, heads * head_dim])
-}
+use crate::testing::{near, tensor, values_of};
+use crate::{Angles, Factors, Layer, Matrix, Rotary, Sight, lay_together};
 
 /// One text a row, or several of unequal lengths that begin elsewhere in each.
 fn standing(batch: usize, seq: usize, head_dim: usize, texts: bool, device: &Device) -> (Angles, Sight) {
@@ -110,11 +71,11 @@ fn agrees_with_its_parts(device: &Device) {
                     (value, slopes)
                 };
                 let (got, slopes) = run(self_attention);
-                let (want, wanted) = run(of_parts);
-                assert_close(&got, &want, &what);
+                let (want, wanted) = run(attended_by_parts);
+                near(&got, &want, &what);
                 for (i, (got, want)) in slopes.iter().zip(&wanted).enumerate() {
                     if let (Some(got), Some(want)) = (got, want) {
-                        assert_close(got, want, &format!("{what}, gradient of operand {i}"));
+                        near(got, want, &format!("{what}, gradient of operand {i}"));
                     }
                 }
             }
@@ -146,7 +107,7 @@ fn kernels_turn_along() {
 
     use super::reference::{heads, turned_back};
     use crate::attention::AttentionOps;
-    use crate::attention::launch::turned_back_for_gpu;
+    use crate::attention::launch::turned_back_at_once;
     use crate::linear::products::{Finish, LowRank, Orientation, Product, Products, Reading, Turn};
     use crate::linear::weight::Weight;
     use crate::rotary::RotaryOps;
@@ -202,7 +163,7 @@ fn kernels_turn_along() {
             let operands = Several(vec![q, k, v, kept, y, dy]);
             let Several(want) = turned_back::<CubeBackend>(operands.clone(), cosines.clone(), sines.clone());
             drop(Tensor::<1>::full([batch * seq * outs[0] * 3 + 256], f32::NAN, &device));
-            let Several(got) = turned_back_for_gpu(&operands, &cosines, &sines).unwrap();
+            let Several(got) = turned_back_at_once(&operands, &cosines, &sines).unwrap();
             for (i, (got, want)) in got.into_iter().zip(want).enumerate() {
                 testing::assert_close(got, want, 2e-5, 1.0, &format!("{what}, back, {i}"));
             }

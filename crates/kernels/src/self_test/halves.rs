@@ -99,7 +99,7 @@ pub async fn halves_are_right(device: &Device, of: &Sizes) -> Result<(), Fault> 
         _ => x,
     };
     let of_parts = |x: Tensor<3>, of: &[Layer]| match of {
-        [q, k, v] => attended_by_parts(x, [q.clone(), k.clone(), v.clone()], head_dim, (&angles, &sight)),
+        [q, k, v] => attended_by_parts(x, &[q.clone(), k.clone(), v.clone()], head_dim, &angles, &sight),
         _ => x,
     };
     let made = || vec![Updated::new(&sides, 0.53, dtype, device)];
@@ -112,11 +112,7 @@ pub async fn halves_are_right(device: &Device, of: &Sizes) -> Result<(), Fault> 
         _ => x,
     };
     let of_parts = |x: Tensor<3>, of: &[Layer]| match of {
-        [gate, up, down] => {
-            let [gate, up] = layers(x.clone(), [gate.clone(), up.clone()], None);
-            let [y] = layers(swiglu(gate, up), [down.clone()], Some(x));
-            y
-        }
+        [gate, up, down] => fed_by_parts(x.clone(), gate.clone(), up.clone(), down.clone(), Some(x)),
         _ => x,
     };
     let made = || {
@@ -127,15 +123,22 @@ pub async fn halves_are_right(device: &Device, of: &Sizes) -> Result<(), Fault> 
     same(&name, [&fed, &of_parts], made, [seq, hidden], device).await
 }
 
-fn attended_by_parts(x: Tensor<3>, of: [Layer; 3], head_dim: usize, (angles, sight): (&Angles, &Sight)) -> Tensor<3> {
-    let [_, seq, _] = x.dims();
-    let heads = |t: Tensor<3>| {
+/// [`self_attention`], each of its parts an operation.
+pub fn attended_by_parts(x: Tensor<3>, of: &[Layer; 3], head_dim: usize, angles: &Angles, sight: &Sight) -> Tensor<3> {
+    let [batch, seq, _] = x.dims();
+    let [q, k, v] = layers(x, of.clone(), None).map(|t| {
         let [_, _, width] = t.dims();
-        t.reshape([1, seq, width / head_dim, head_dim]).swap_dims(1, 2)
-    };
-    let [q, k, v] = layers(x, of, None).map(heads);
+        t.reshape([batch, seq, width / head_dim, head_dim]).swap_dims(1, 2)
+    });
     let [q, k, v] = angles.turn_beside(q, k, v);
     let y = causal_attention(q, k, v, sight).swap_dims(1, 2);
-    let [_, _, count, _] = y.dims();
-    y.reshape([1, seq, count * head_dim])
+    let [_, _, heads, _] = y.dims();
+    y.reshape([batch, seq, heads * head_dim])
+}
+
+/// [`feed_forward`], each of its parts an operation.
+pub fn fed_by_parts(x: Tensor<3>, gate: Layer, up: Layer, down: Layer, onto: Option<Tensor<3>>) -> Tensor<3> {
+    let [gate, up] = layers(x, [gate, up], None);
+    let [y] = layers(swiglu(gate, up), [down], onto);
+    y
 }

@@ -13,6 +13,8 @@ use stratune_protocol::{Problem, ProblemKind};
 use crate::PackedDtype;
 use attention::attention_is_right;
 use halves::halves_are_right;
+#[cfg(test)]
+pub(crate) use halves::{attended_by_parts, fed_by_parts};
 use layers::{frozen_is_right, gate_is_right, linear_is_right, norm_is_right, rotary_is_right};
 use slopes::gradients_are_slopes;
 use step::{loss_is_right, step_is_right};

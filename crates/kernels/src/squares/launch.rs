@@ -1,5 +1,5 @@
-//! Sums of squares by `shaders/squares.wgsl`, one dispatch a tensor, and by `shaders/gather.wgsl`, which also lays as many
-//! tensors as the adapter binds at once side by side; or both by `cube.rs`.
+//! Sums of squares by `shaders/squares.wgsl`, one dispatch a tensor, and by `shaders/gather.wgsl`, which also lays tensors side
+//! by side, those of as many memories as the adapter binds at once; or both by `cube.rs`.
 
 use std::ops::Range;
 

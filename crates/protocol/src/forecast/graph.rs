@@ -11,7 +11,7 @@ pub fn blocks_that_fit(model: &ModelReport, methods: &[MethodConfig], positions:
 
 /// Floats that the graph of one block holds, about: for each position the inputs of norms and gated activation, queries,
 /// keys, values and what attention makes of them; the inputs of matrices, where something that trains is multiplied by
-/// them; twice its rank for each low-rank update; and the matrices that a method makes dense: both the update and its sum
+/// them and they are not made again; twice its rank for each low-rank update; and the matrices that a method makes dense: both the update and its sum
 /// with the weight.
 pub(super) fn graph(model: &ModelReport, methods: &[MethodConfig], positions: f64) -> f64 {
     let (d, q, m) = (model.hidden_size, model.query_size, model.intermediate_size);
@@ -45,14 +45,16 @@ fn keeps_inputs(kind: MethodKind) -> bool {
     matches!(kind.enters(), Enters::Linear | Enters::Whole) && !matches!(kind, MethodKind::LoraFa | MethodKind::Bitfit)
 }
 
-/// Whether what goes into `down_proj` is made again on the way down, because nothing is in the feed-forward layer but one
-/// low-rank update a matrix.
+/// Whether what goes into `down_proj` is made again on the way down, because nothing is in the linear layers but one low-rank
+/// update, of both gate and up or of neither.
 fn remakes_values(methods: &[MethodConfig]) -> bool {
-    use MethodKind::{Dylora, Loftq, Lora, LoraPlus, Qlora, Rslora};
-    let mut inside = methods.iter().filter(|method| keeps_inputs(method.kind));
+    use MethodKind::{Dylora, Loftq, Lora, LoraFa, LoraPlus, Qlora, Rslora};
+    let mut inside = methods.iter().filter(|method| matches!(method.kind.enters(), Enters::Linear | Enters::Whole));
     let low_rank = |method: &MethodConfig| {
-        let plain = matches!(method.kind, Lora | Rslora | LoraPlus | Qlora | Loftq | Dylora);
-        plain && method.dropout.unwrap_or(0.0) == 0.0
+        let plain = matches!(method.kind, Lora | Rslora | LoraPlus | LoraFa | Qlora | Loftq | Dylora);
+        let targets = method.targets();
+        let alike = targets.contains(&Target::GateProj) == targets.contains(&Target::UpProj);
+        plain && alike && method.dropout.unwrap_or(0.0) == 0.0 && method.gated != Some(true)
     };
     inside.next().is_none_or(low_rank) && inside.next().is_none()
 }

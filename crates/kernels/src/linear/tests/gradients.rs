@@ -2,11 +2,12 @@
 
 use burn::tensor::{Device, Tensor};
 
-use super::{PACKED, assert_close, matrix, noise, values_of};
+use super::{PACKED, assert_close, matrix};
 use crate::Packed;
 use crate::linear::{Factors, Layer, Matrix, lay_together, layers, linear};
 #[cfg(feature = "wgpu")]
 use crate::testing::wgpu;
+use crate::testing::{noise, values_of};
 
 /// Which operands want a gradient: `linear` must give exactly those, and the same as autodiff of the definition.
 fn gradients_agree(device: &Device) {

@@ -4,13 +4,13 @@ use burn::tensor::{Tensor, TensorData};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::{PACKED, assert_close, matrix, noise, values_of};
+use super::{PACKED, assert_close, matrix};
 use crate::linear::dispatch::Together;
 use crate::linear::products::{LowRank, Made, Orientation, Product, Products, Reading};
 use crate::linear::weight::{Weight, Weights};
 use crate::linear::{LinearOps, linear};
 use crate::several::laid;
-use crate::testing::wgpu;
+use crate::testing::{noise, values_of, wgpu};
 use crate::{Packed, PackedDtype};
 
 /// Straight to the kernels, below the sizes at which they pay too, into memory full of values that are no numbers: alone,

@@ -5,28 +5,15 @@ mod gradients;
 #[cfg(feature = "wgpu")]
 mod kernels;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 
 use crate::PackedDtype;
+use crate::testing::tensor;
 
 const PACKED: [PackedDtype; 3] = [PackedDtype::F16, PackedDtype::Int8, PackedDtype::Int4];
 
-/// Numbers in −1..1 that repeat only after 2³² of them.
-fn noise(len: usize, seed: u32) -> Vec<f32> {
-    let mut state = seed;
-    let mut next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
-    };
-    (0..len).map(|_| next()).collect()
-}
-
 fn matrix(rows: usize, columns: usize, seed: u32, device: &Device) -> Tensor<2> {
-    Tensor::from_data(TensorData::new(noise(rows * columns, seed), [rows, columns]), device)
-}
-
-fn values_of<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor.into_data().iter::<f32>().collect()
+    tensor([rows, columns], seed, device)
 }
 
 /// Sums of `depth` products of numbers below 1, in f32 in another order. Not a number is never close.

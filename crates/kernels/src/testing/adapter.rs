@@ -1,4 +1,4 @@
-//! What the tests of shaders share: an adapter, numbers on it, and a comparison with the reference.
+//! What the tests of shaders begin with: an adapter, numbers on it, and a comparison with the reference.
 
 use burn::backend::ops::FloatTensorOps;
 use burn::tensor::{Device, FloatDType, Shape, Tensor, TensorData};
@@ -8,6 +8,8 @@ use cubecl::ir::features::TypeUsage;
 use cubecl::prelude::Scalar;
 use half::{bf16, f16};
 
+use super::noise;
+
 /// The device of a graphics adapter, a software one too; says so if there is none. Tests run side by side, and a device
 /// can be opened once.
 pub fn wgpu() -> Option<Device> {
@@ -15,16 +17,6 @@ pub fn wgpu() -> Option<Device> {
     let open =
         || stratune_runtime::block_on(stratune_runtime::open_wgpu()).map(|o| o.device).map_err(|p| p.to_string());
     OPENED.get_or_init(open).clone().inspect_err(|problem| println!("skipped: {problem}")).ok()
-}
-
-/// Numbers in −1..1 that repeat only after 2³² of them.
-pub fn noise(len: usize, seed: u32) -> Vec<f32> {
-    let mut state = seed;
-    let mut next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
-    };
-    (0..len).map(|_| next()).collect()
 }
 
 /// A tensor of noise between ± `most`. Memory of its size is filled with what is no number before, so that a shader that

@@ -1,0 +1,9 @@
+//! What tests share.
+
+#[cfg(feature = "wgpu")]
+mod adapter;
+mod host;
+
+#[cfg(feature = "wgpu")]
+pub use adapter::{assert_close, kinds, numbers, of_kind, of_values, on_device, wgpu};
+pub use host::{near, noise, tensor, values_of};
