@@ -1,6 +1,5 @@
-//! LoRA on the activation side, as here, beside burn's own, which forms `W + s·AB` at every pass: speed and memory of the
-//! linear layers of some blocks and the activation between them, forward and backward, on the same numbers, in turns of one
-//! run. The activation is ours in both: what differs is the layers.
+//! LoRA on the activation side, as here, beside burn's own, which forms `W + s·AB` at every pass: speed and memory of some
+//! blocks, forward and backward, on the same numbers, in turns of one run. What is between the linear layers is ours in both.
 //!
 //! `cargo run --release -p stratune-peft --example apply_lora`, for a GPU with
 //! `--features stratune-kernels/wgpu` and `-- wgpu`
@@ -11,16 +10,18 @@ use std::rc::Rc;
 use burn::module::{Lora as BurnLora, Module};
 use burn::nn;
 use burn::tensor::{Device, Distribution, Gradients, Tensor};
-use stratune_kernels::{feed_forward, swiglu};
+use stratune_kernels::{Angles, Rotary, Sight, causal_attention, feed_forward, self_attention, swiglu};
 use stratune_peft::{Delta, Linear, Lora, Param, Parameters, Pass, Shared, Visitor, track};
 use stratune_runtime::{
-    Opened, Stopwatch, block_on, memory_in_use, open_cpu, open_wgpu, peak_host_memory, read_f32, reset_peak_host_memory,
+    Opened, Stopwatch, block_on, keep_heap, memory_in_use, open_cpu, open_wgpu, peak_host_memory, read_f32,
+    reset_peak_host_memory,
 };
 
 /// Width of the stream, of keys and values, and inside the feed-forward layers: SmolLM2-135M's.
 const HIDDEN: usize = 576;
 const KEYS: usize = 192;
 const INNER: usize = 1536;
+const HEAD: usize = 64;
 /// Its blocks are 30; a few are enough to tell.
 const BLOCKS: usize = 4;
 /// Rows of a batch and tokens of a row.
@@ -32,28 +33,39 @@ const STEPS: [usize; 2] = [2, 10];
 
 /// Linear layers of either kind, each the way a model uses it.
 trait Layer: Sized {
-    /// The outputs of layers that read the same input.
-    fn each<const N: usize>(layers: [&Self; N], x: &Tensor<3>) -> [Tensor<3>; N];
-
     /// The output, added to a residual stream.
     fn onto(&self, x: Tensor<3>, stream: Tensor<3>) -> Tensor<3>;
+
+    /// What the heads of q, k and v give over `x`.
+    fn attended(layers: [&Self; 3], x: Tensor<3>, at: &Places) -> Tensor<3>;
 
     /// What gate, up and down make of `x`, added to it.
     fn fed(layers: [&Self; 3], x: Tensor<3>) -> Tensor<3>;
 }
 
-impl Layer for nn::Linear {
-    fn each<const N: usize>(layers: [&Self; N], x: &Tensor<3>) -> [Tensor<3>; N] {
-        layers.map(|layer| layer.forward(x.clone()))
-    }
+/// Where the tokens are.
+struct Places {
+    angles: Angles,
+    sight: Sight,
+}
 
+impl Layer for nn::Linear {
     fn onto(&self, x: Tensor<3>, stream: Tensor<3>) -> Tensor<3> {
         stream + self.forward(x)
     }
 
+    fn attended(layers: [&Self; 3], x: Tensor<3>, at: &Places) -> Tensor<3> {
+        let [batch, seq, _] = x.dims();
+        let [q, k, v] = layers.map(|layer| {
+            let [_, width] = layer.weight.dims();
+            layer.forward(x.clone()).reshape([batch, seq, width / HEAD, HEAD]).swap_dims(1, 2)
+        });
+        let [q, k, v] = at.angles.turn_beside(q, k, v);
+        causal_attention(q, k, v, &at.sight).swap_dims(1, 2).reshape([batch, seq, HIDDEN])
+    }
+
     fn fed([gate, up, down]: [&Self; 3], x: Tensor<3>) -> Tensor<3> {
-        let [gate, up] = Self::each([gate, up], &x);
-        down.onto(swiglu(gate, up), x)
+        down.onto(swiglu(gate.forward(x.clone()), up.forward(x.clone())), x)
     }
 }
 
@@ -62,17 +74,19 @@ fn pass() -> Pass {
 }
 
 impl Layer for Linear {
-    fn each<const N: usize>(layers: [&Self; N], x: &Tensor<3>) -> [Tensor<3>; N] {
-        Self::forward_each(layers, x, &pass())
-    }
-
     fn onto(&self, x: Tensor<3>, stream: Tensor<3>) -> Tensor<3> {
         self.forward_onto(x, Some(stream), &pass())
     }
 
+    fn attended(layers: [&Self; 3], x: Tensor<3>, at: &Places) -> Tensor<3> {
+        match Self::plain(layers, &pass()) {
+            Some(layers) => self_attention(x, &layers, HEAD, &at.angles, &at.sight),
+            None => unreachable!("they have a low-rank update and nothing else"),
+        }
+    }
+
     fn fed(layers: [&Self; 3], x: Tensor<3>) -> Tensor<3> {
-        let pass = pass();
-        match Self::plain(layers, &pass) {
+        match Self::plain(layers, &pass()) {
             Some([gate, up, down]) => feed_forward(x.clone(), gate, up, down, Some(x)),
             None => unreachable!("they have a low-rank update and nothing else"),
         }
@@ -90,18 +104,16 @@ const SHAPES: [[usize; 2]; 7] = [
     [INNER, HIDDEN],
 ];
 
-/// A block whose attention is replaced by a product of keys and values, and that has no norms.
-fn block<L: Layer>(layers: &[L], x: Tensor<3>) -> Tensor<3> {
+/// A block that has no norms.
+fn block<L: Layer>(layers: &[L], x: Tensor<3>, at: &Places) -> Tensor<3> {
     let [q, k, v, o, gate, up, down] = [0, 1, 2, 3, 4, 5, 6].map(|i: usize| &layers[i]);
-    let [q, k, v] = L::each([q, k, v], &x);
-    let mixed = q + (k * v).repeat_dim(2, HIDDEN / KEYS);
-    let x = o.onto(mixed, x);
+    let x = o.onto(L::attended([q, k, v], x.clone(), at), x);
     L::fed([gate, up, down], x)
 }
 
 /// A training pass's forward half. The input is tracked, as that of every block but the first one is.
-fn forward<L: Layer>(layers: &[L], x: &Tensor<3>) -> Tensor<3> {
-    layers.chunks(SHAPES.len()).fold(x.clone().autodiff().require_grad(), |x, layers| block(layers, x))
+fn forward<L: Layer>(layers: &[L], x: &Tensor<3>, at: &Places) -> Tensor<3> {
+    layers.chunks(SHAPES.len()).fold(x.clone().autodiff().require_grad(), |x, layers| block(layers, x, at))
 }
 
 /// burn's layers, as `Module::apply_lora` makes them (burn-core 0.22.1, src/module/lora.rs).
@@ -114,9 +126,13 @@ fn burns(device: &Device) -> Vec<nn::Linear> {
     (0..BLOCKS).flat_map(|_| SHAPES).map(layer).collect()
 }
 
-/// Ours, of the same numbers. burn keeps weights and factors the other way round.
+/// Ours, of the same numbers. burn keeps weights and factors the other way round; here they are in order, as a model that was
+/// read has them, and not views of burn's.
 fn ours(burns: &[nn::Linear]) -> Result<Vec<Linear>, Box<dyn Error>> {
-    let turned = |x: Tensor<2>| x.inner().transpose();
+    let turned = |x: Tensor<2>| {
+        let x = x.inner().transpose();
+        Tensor::from_data(x.to_data(), &x.device())
+    };
     let mut all = Vec::new();
     for theirs in burns {
         let adapter = theirs.weight.adapter().ok_or("burn has added nothing")?;
@@ -175,14 +191,14 @@ impl Taken {
         &mut self,
         opened: &Opened,
         layers: &[L],
-        x: &Tensor<3>,
+        (x, at): (&Tensor<3>, &Places),
         gradients: impl Fn(&[L], &Gradients) -> Option<[Tensor<2>; 2]>,
     ) -> Result<(), Box<dyn Error>> {
         opened.device.sync()?;
         let before = memory_in_use(&opened.device);
         reset_peak_host_memory();
         let clock = Stopwatch::start();
-        let y = forward(layers, x);
+        let y = forward(layers, x, at);
         let held = memory_in_use(&opened.device);
         let tape = y.sum().backward();
         let found = gradients(layers, &tape).ok_or("a factor has no gradient")?;
@@ -204,18 +220,22 @@ impl Taken {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
+    // As the command line does, so that temporaries are not cleared by the system each time.
+    keep_heap();
     let on_gpu = std::env::args().any(|argument| argument == "wgpu");
     let opened = if on_gpu { block_on(open_wgpu())? } else { open_cpu()? };
-    println!("{} · {BLOCKS} blocks of SmolLM2-135M's linear layers, rank {RANK}", opened.info.name);
+    println!("{} · {BLOCKS} of SmolLM2-135M's blocks, rank {RANK}", opened.info.name);
     let theirs = burns(&opened.device);
     let ours = ours(&theirs)?;
     println!("rows × tokens   tokens/s, burn's → ours     ×   MiB held for the backward pass     ×   peak MiB     ×");
     for [rows, seq] in BATCHES {
         let x = Tensor::<3>::random([rows, seq, HIDDEN], Distribution::Normal(0.0, 1.0), &opened.device);
+        let angles = Rotary::new(HEAD, seq, 10_000.0, None, &opened.device).angles_after(0, seq);
+        let at = Places { angles, sight: Sight::whole(seq, &opened.device) };
         let (mut burn, mut our) = (Taken::default(), Taken::default());
         for _ in 0..STEPS[0] + STEPS[1] {
-            burn.step(&opened, &theirs, &x, burns_gradients)?;
-            our.step(&opened, &ours, &x, our_gradients)?;
+            burn.step(&opened, &theirs, (&x, &at), burns_gradients)?;
+            our.step(&opened, &ours, (&x, &at), our_gradients)?;
         }
         agree(&burn, &our)?;
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
