@@ -6,9 +6,29 @@ use stratune_runtime::read_f32;
 use super::Fault;
 use super::host::{slope_of, two_texts, wave};
 use crate::{
-    Factors, Layer, Matrix, Packed, PackedDtype, Rotary, Sight, causal_attention, lay_together, layers, linear,
-    rms_norm, rms_norm_beside, swiglu,
+    Factors, Layer, Matrix, Packed, PackedDtype, Rotary, Sight, causal_attention, feed_forward, lay_together, layers,
+    linear, rms_norm, rms_norm_beside, self_attention, swiglu,
 };
+
+/// Two layers with low-rank updates as a model has them: matrices and factors of both in one memory, and so the gradients that
+/// come back.
+fn updated(x: &Tensor<3>) -> [Layer; 2] {
+    let device = x.device().inner();
+    let of = |sides: [usize; 2], step| {
+        Tensor::<2>::from_data(TensorData::new(wave(sides[0] * sides[1], step), sides), &device)
+    };
+    let weights = lay_together([of([12, 12], 0.3), of([12, 12], 0.5)].map(Matrix::from).into());
+    let factors = [of([8, 12], 0.7), of([8, 12], 0.4), of([12, 8], 1.1), of([12, 8], 0.8)];
+    let factors = lay_together(factors.map(Matrix::from).into());
+    let floats = |matrix: &Matrix| match matrix {
+        Matrix::Floats(tensor) => tensor.clone(),
+        Matrix::Packed(packed) => packed.dense(),
+    };
+    [0, 1].map(|i: usize| {
+        let update = Factors { a: floats(&factors[i]), b: floats(&factors[2 + i]), scale: 0.5 };
+        Layer { weight: weights[i].clone(), update: Some(update) }
+    })
+}
 
 /// The gradients of what a block is made of along one direction, beside the slope between two values. The
 /// step of 1e-2 leaves 1e-3 of third order and of rounding; a wrong gradient is off by the values themselves.
@@ -20,31 +40,26 @@ pub async fn gradients_are_slopes(device: &Device) -> Result<(), Fault> {
         let attended = causal_attention(heads(x.clone()), heads(x.clone().flip([2])), heads(x), sight);
         attended.swap_dims(1, 2).reshape(SHAPE)
     }
-    let ops: [(&str, Op); 7] = [
+    let ops: [(&str, Op); 9] = [
         ("linear of a packed matrix", |x| {
             let values = wave(12 * 12, 0.3);
             linear(x.clone(), Matrix::Packed(Packed::new(&values, [12, 12], PackedDtype::Int4, &x.device().inner())))
         }),
         ("layers with low-rank updates", |x| {
-            let device = x.device().inner();
-            let of = |sides: [usize; 2], step| {
-                Tensor::<2>::from_data(TensorData::new(wave(sides[0] * sides[1], step), sides), &device)
-            };
-            // As in a model: matrices and factors of both layers in one memory, and so the gradients that come back.
-            let laid = |of: [Tensor<2>; 2]| lay_together(of.map(Matrix::from).into());
-            let weights = laid([of([12, 12], 0.3), of([12, 12], 0.5)]);
-            let (a, b) = (laid([of([8, 12], 0.7), of([8, 12], 0.4)]), laid([of([12, 8], 1.1), of([12, 8], 0.8)]));
-            let floats = |matrix: &Matrix| match matrix {
-                Matrix::Floats(tensor) => tensor.clone(),
-                Matrix::Packed(packed) => packed.dense(),
-            };
-            let layer = |i: usize| {
-                let update = Factors { a: floats(&a[i]), b: floats(&b[i]), scale: 0.5 };
-                Layer { weight: weights[i].clone(), update: Some(update) }
-            };
-            let [gate, up] = layers(x.clone(), [layer(0), layer(1)], None);
-            let [onto] = layers(swiglu(gate, up), [layer(0)], Some(x));
+            let [one, other] = updated(&x);
+            let [gate, up] = layers(x.clone(), [one.clone(), other], None);
+            let [onto] = layers(swiglu(gate, up), [one], Some(x));
             onto
+        }),
+        ("feed_forward", |x| {
+            let [gate, up] = updated(&x);
+            feed_forward(x.clone(), gate.clone(), up, gate, Some(x))
+        }),
+        ("self_attention over two texts", |x| {
+            let device = x.device().inner();
+            let [q, k] = updated(&x);
+            let angles = Rotary::new(4, 9, 100.0, None, &device).angles_after(0, 9);
+            self_attention(x, &[q.clone(), k, q], 4, &angles, &two_texts(9, 4, &device))
         }),
         ("rotary", |x| {
             let angles = Rotary::new(4, 9, 100.0, None, &x.device().inner()).angles_after(0, 9);
