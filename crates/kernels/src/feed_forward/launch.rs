@@ -6,7 +6,8 @@ use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 
 use super::reference::{self, FeedForwardOps};
-use crate::linear::products::{Finish, Made, Products};
+use crate::linear::finish::Finish;
+use crate::linear::products::{Made, Products};
 use crate::linear::{Group, products_back, products_of};
 use crate::several::Several;
 

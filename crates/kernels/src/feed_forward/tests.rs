@@ -101,7 +101,9 @@ fn agrees_with_its_parts_on_wgpu() {
 fn kernels_make_the_activation_along() {
     use burn_cubecl::CubeBackend;
 
-    use crate::linear::products::{Finish, LowRank, Orientation, Product, Products, Reading};
+    use crate::linear::finish::Finish;
+    use crate::linear::products::{LowRank, Product, Products};
+    use crate::linear::size::{Orientation, Reading};
     use crate::several::laid;
     use crate::swiglu::SwigluOps;
     use crate::testing;

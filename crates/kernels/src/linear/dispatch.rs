@@ -3,7 +3,9 @@
 use burn::backend::TensorMetadata;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::products::{LowRank, Orientation, Product, Reading, Size, Turn};
+use super::finish::Turn;
+use super::products::{LowRank, Product};
+use super::size::{Orientation, Reading, Size};
 use super::weight::Weight;
 use crate::several::{covering, in_one_memory};
 use crate::shader::{Bound, Shader, grid};

@@ -5,8 +5,9 @@ use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::group::Group;
-use super::products::{LowRank, Orientation, Product, Products};
+use super::products::{LowRank, Product, Products};
 use super::reference::{self, LinearOps};
+use super::size::Orientation;
 use super::weight::{Weight, Weights};
 use crate::several::{Several, laid};
 use crate::shader::{reads_words, suit};

@@ -4,6 +4,8 @@
 mod backward;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 mod dispatch;
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+pub(crate) mod finish;
 #[cfg(feature = "cpu")]
 mod flex;
 mod group;
@@ -12,6 +14,8 @@ mod launch;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 pub(crate) mod products;
 mod reference;
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+pub(crate) mod size;
 #[cfg(all(test, any(feature = "cpu", feature = "wgpu")))]
 mod tests;
 pub(crate) mod weight;

@@ -9,7 +9,8 @@ use stratune_runtime::span;
 
 use super::reference::{self, SelfAttentionOps, heads, rows};
 use crate::attention::launch::turned_back_on_gpu;
-use crate::linear::products::{Finish, Made, Products, Turn};
+use crate::linear::finish::{Finish, Turn};
+use crate::linear::products::{Made, Products};
 use crate::linear::{Group, products_of};
 use crate::several::Several;
 

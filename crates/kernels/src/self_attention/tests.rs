@@ -108,7 +108,9 @@ fn kernels_turn_along() {
     use super::reference::{heads, turned_back};
     use crate::attention::AttentionOps;
     use crate::attention::launch::turned_back_at_once;
-    use crate::linear::products::{Finish, LowRank, Orientation, Product, Products, Reading, Turn};
+    use crate::linear::finish::{Finish, Turn};
+    use crate::linear::products::{LowRank, Product, Products};
+    use crate::linear::size::{Orientation, Reading};
     use crate::linear::weight::Weight;
     use crate::rotary::RotaryOps;
     use crate::several::{Several, laid};

@@ -239,7 +239,7 @@ pub(super) mod tests {
         let lora = MethodConfig { rank: Some(1), targets: Some(vec![Target::QProj]), ..MethodConfig::default() };
         // 3 rows of 32 are 96 positions; rank 1 at q is 4 + 4 numbers in each of 2 blocks.
         let (n, trained) = (96, 16);
-        let graph = n * (56 + 2);
+        let graph = n * (48 + 2);
         let want = Forecast {
             weights: 4 * 348,
             values: 4 * 2 * trained,
@@ -253,7 +253,7 @@ pub(super) mod tests {
         let mut run = config(lora.clone());
         assert_eq!(on.forecast(&run), want);
         assert_eq!(want.bytes(), want.parts().iter().map(|p| p.1).sum::<u64>());
-        // A block's graph is 22,272 bytes: both are kept, and none runs again.
+        // A block's graph is 19,200 bytes: both are kept, and none runs again.
         run.train.graph_memory = 1;
         let keeps =
             Forecast { graphs: 2 * 4 * graph, inputs: 4 * (2 * n * 4 + 3 * n), work: 4 * n * (3 * 8 + 2 * 4), ..want };

@@ -6,7 +6,8 @@ use burn_cubecl::tensor::CubeTensor;
 
 use super::{PACKED, assert_close, matrix};
 use crate::linear::dispatch::Together;
-use crate::linear::products::{LowRank, Made, Orientation, Product, Products, Reading};
+use crate::linear::products::{LowRank, Made, Product, Products};
+use crate::linear::size::{Orientation, Reading};
 use crate::linear::weight::{Weight, Weights};
 use crate::linear::{LinearOps, linear};
 use crate::several::laid;
