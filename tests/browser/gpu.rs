@@ -4,7 +4,7 @@
 mod common;
 
 use burn::tensor::{Distribution, Tensor};
-use stratune_kernels::take_software_for_gpu;
+use stratune_kernels::{Sizes, self_test, take_software_for_gpu};
 use stratune_protocol::{IstConfig, IstMode, RunConfig};
 use stratune_runtime::{Stopwatch, open_wgpu, read_f32};
 use stratune_tests::checks;
@@ -27,7 +27,9 @@ async fn numbers_are_right() {
 async fn what_a_gpu_is_given_is_right() {
     common::start();
     take_software_for_gpu(true);
-    checks::all(&open_wgpu().await.unwrap().device).await;
+    let device = open_wgpu().await.unwrap().device;
+    assert_eq!(self_test(&device, &Sizes::default()).await, Ok(()));
+    checks::gradients_agree_with_peft(&device).await;
     take_software_for_gpu(false);
     common::no_errors();
 }
