@@ -4,7 +4,6 @@
 mod common;
 
 use burn::tensor::{Distribution, Tensor};
-use stratune_kernels::{Sizes, self_test, take_software_for_gpu};
 use stratune_protocol::{IstConfig, IstMode, RunConfig};
 use stratune_runtime::{Stopwatch, open_wgpu, read_f32};
 use stratune_tests::checks;
@@ -19,18 +18,6 @@ async fn numbers_are_right() {
     let opened = open_wgpu().await.unwrap();
     console_log!("on {}", opened.info.name);
     checks::all(&opened.device).await;
-    common::no_errors();
-}
-
-/// By the browser's own compiler, on an adapter that may be a software one: the shaders that only a GPU is given to do.
-#[wasm_bindgen_test]
-async fn what_a_gpu_is_given_is_right() {
-    common::start();
-    take_software_for_gpu(true);
-    let device = open_wgpu().await.unwrap().device;
-    assert_eq!(self_test(&device, &Sizes::default()).await, Ok(()));
-    checks::gradients_agree_with_peft(&device).await;
-    take_software_for_gpu(false);
     common::no_errors();
 }
 

@@ -140,9 +140,10 @@ impl Products {
         (finishes && self.onto.as_ref().is_none_or(fits)).then_some(sizes)
     }
 
-    /// The same with what is done at the end, in one dispatch; `None` if that cannot be, or is not worth it.
+    /// The same with what is done at the end, in one dispatch; `None` if that cannot be, or is not worth it: where each
+    /// invocation makes 16 × 16 of the output that is 64 times the text, which SwiftShader compiles until the browser ends it.
     pub fn finished(self) -> Option<Made> {
-        let (sizes, reading) = self.worth_it()?;
+        let (sizes, reading) = self.worth_it().filter(|(_, reading)| *reading == Reading::Tiled)?;
         self.in_order().at_once(reading, &sizes)
     }
 
