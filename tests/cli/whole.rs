@@ -184,7 +184,7 @@ fn a_block_takes_few_dispatches() {
     let geometry = concat!(env!("CARGO_MANIFEST_DIR"), "/../session/assets/starter/recipe/config.json");
     let of = ["bench", "--geometry", geometry, "--batch", "2", "--seq", "64", "--keep-graphs", "8", "--steps", "1"];
     // What a GPU is given to do, which any adapter does when it is told to, and what a software adapter is.
-    for (adapter, most) in [("gpu", 20), ("its own", 33)] {
+    for (adapter, most) in [("gpu", 20), ("its own", 34)] {
         for dtype in ["f32", "int4"] {
             let arguments = [&of[..], &["--base-dtype", dtype, "--device", "wgpu", "--json"]].concat();
             let output = stratune(&arguments).env("STRATUNE_ADAPTER", adapter).output().unwrap();
