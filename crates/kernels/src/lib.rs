@@ -38,7 +38,5 @@ pub use rotary::{Angles, Rotary, RotaryScaling};
 pub use seed::backward_from;
 pub use self_attention::self_attention;
 pub use self_test::{Fault, Sizes, self_test};
-#[cfg(any(feature = "wgpu", feature = "cuda"))]
-pub use shader::take_software_for_gpu;
 pub use squares::{Gathered, gather};
 pub use swiglu::swiglu;

@@ -2,7 +2,6 @@
 
 use std::fmt::Display;
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::backend::{DType, TensorMetadata};
 use burn::tensor::Shape;
@@ -37,20 +36,12 @@ pub fn countable(tensor: &CubeTensor) -> bool {
     (1..=u32::MAX as usize).contains(&tensor.shape().num_elements())
 }
 
-/// Whether software adapters are given to do what a GPU is.
-static TAKEN_FOR_GPU: LazyLock<AtomicBool> =
-    LazyLock::new(|| std::env::var_os("STRATUNE_ADAPTER").is_some_and(|kind| kind == "gpu").into());
-
-/// Gives software adapters to do what a GPU is given, or not, so that it can be tested where there is no GPU; at the
-/// beginning it is as the environment variable `STRATUNE_ADAPTER` has it: yes, if that is `gpu`.
-pub fn take_software_for_gpu(taken: bool) {
-    TAKEN_FOR_GPU.store(taken, Ordering::Relaxed);
-}
-
 /// A software adapter: its workgroup memory is memory like any other, and a barrier costs. One that hides in a browser is
-/// taken for a GPU.
+/// taken for a GPU; so are all with `STRATUNE_ADAPTER=gpu`, which shows on any machine what a GPU is given to do.
 pub fn is_software(tensor: &CubeTensor) -> bool {
-    !TAKEN_FOR_GPU.load(Ordering::Relaxed) && tensor.client.properties().identity.physical.is_none()
+    static TAKEN_FOR_GPU: LazyLock<bool> =
+        LazyLock::new(|| std::env::var_os("STRATUNE_ADAPTER").is_some_and(|kind| kind == "gpu"));
+    !*TAKEN_FOR_GPU && tensor.client.properties().identity.physical.is_none()
 }
 
 /// Invocations that share a row of `items` where `tensor` is: a power of two, at most a workgroup.
