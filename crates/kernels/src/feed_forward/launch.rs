@@ -1,4 +1,4 @@
-//! The feed-forward layer on graphics adapters: the activation is made, and its gradients are, in the dispatch that makes what
+//! The feed-forward layer on graphics adapters: on a GPU the activation is made, and its gradients are, in the dispatch that makes what
 //! goes into them.
 
 use burn::backend::tensor::FloatTensor;

@@ -94,7 +94,7 @@ fn agrees_with_its_parts_on_wgpu() {
     }
 }
 
-/// What kernels make at once against what they make one after the other, in the form for each kind of adapter, into memory
+/// What kernels make at once against what they make one after the other, as a GPU is given to do it, into memory
 /// full of values that are no numbers; gates that open and close altogether among them.
 #[cfg(feature = "wgpu")]
 #[test]
@@ -112,57 +112,55 @@ fn kernels_make_the_activation_along() {
     let on = |shape: [usize; 2], seed: u32, most: f32| testing::on_device(shape, seed, most, &device);
     for (rows, inner, wide, out) in [(1, 4, 4, 8), (65, 36, 68, 20), (130, 20, 132, 64)] {
         for rank in [0, 8, 20] {
-            for reading in [Reading::Tiled, Reading::Direct { side: 8 }, Reading::Direct { side: 16 }] {
-                let what = format!("{rows} × {inner} × {wide} × {out}, rank {rank}, {reading:?}");
-                let x = on([rows, inner], 1, 30.0);
-                let factors = |[o, i]: [usize; 2], seed: u32, count: usize| {
-                    let parts = (0..count as u32)
-                        .flat_map(|n| [on([rank, i], seed + n, 1.0), on([o, rank], seed + 7 + n, 1.0)]);
-                    let parts = laid(parts.collect(), 1);
-                    parts.chunks(2).map(|p| [p[0].clone(), p[1].clone()]).collect::<Vec<_>>()
-                };
-                let (of_inner, of_outer) = match rank {
-                    0 => (Vec::new(), Vec::new()),
-                    _ => (factors([wide, inner], 20, 2), factors([out, wide], 40, 1)),
-                };
-                let weights = laid(vec![on([wide, inner], 2, 1.0), on([wide, inner], 3, 1.0)], 1);
-                let update = |factors: Option<&[_; 2]>, back: bool| {
-                    factors.map(|[a, b]: &[burn_cubecl::tensor::CubeTensor; 2]| match back {
-                        false => LowRank { down: a.clone(), up: b.clone(), scale: 0.1 },
-                        true => LowRank { down: b.clone(), up: a.clone(), scale: 0.1 },
-                    })
-                };
-                let product = |(i, weight): (usize, burn_cubecl::tensor::CubeTensor)| Product {
-                    update: update(of_inner.get(i), false),
-                    ..Product::new(x.clone(), crate::linear::weight::Weight::Floats(weight))
-                };
-                let apart = Products::new(Orientation::Nt, weights.into_iter().enumerate().map(product));
-                let sizes = apart.sizes().unwrap();
-                let want = apart.clone().launch(reading, &sizes);
-                let value = CubeBackend::swiglu_forward(want.outputs[0].clone(), want.outputs[1].clone());
-                let gated = Products { finish: Finish::Gate, ..apart };
-                let got = gated.in_order().at_once(reading, &sizes).unwrap();
-                let all = want.outputs.iter().cloned().chain([value]).chain(want.low.iter().cloned());
-                for (i, (got, want)) in got.outputs.iter().chain(&got.low).zip(all).enumerate() {
-                    testing::assert_close(got.clone(), want, 4e-6, 1e-3, &format!("{what}, {i}"));
-                }
+            let what = format!("{rows} × {inner} × {wide} × {out}, rank {rank}");
+            let x = on([rows, inner], 1, 30.0);
+            let factors = |[o, i]: [usize; 2], seed: u32, count: usize| {
+                let parts =
+                    (0..count as u32).flat_map(|n| [on([rank, i], seed + n, 1.0), on([o, rank], seed + 7 + n, 1.0)]);
+                let parts = laid(parts.collect(), 1);
+                parts.chunks(2).map(|p| [p[0].clone(), p[1].clone()]).collect::<Vec<_>>()
+            };
+            let (of_inner, of_outer) = match rank {
+                0 => (Vec::new(), Vec::new()),
+                _ => (factors([wide, inner], 20, 2), factors([out, wide], 40, 1)),
+            };
+            let weights = laid(vec![on([wide, inner], 2, 1.0), on([wide, inner], 3, 1.0)], 1);
+            let update = |factors: Option<&[_; 2]>, back: bool| {
+                factors.map(|[a, b]: &[burn_cubecl::tensor::CubeTensor; 2]| match back {
+                    false => LowRank { down: a.clone(), up: b.clone(), scale: 0.1 },
+                    true => LowRank { down: b.clone(), up: a.clone(), scale: 0.1 },
+                })
+            };
+            let product = |(i, weight): (usize, burn_cubecl::tensor::CubeTensor)| Product {
+                update: update(of_inner.get(i), false),
+                ..Product::new(x.clone(), crate::linear::weight::Weight::Floats(weight))
+            };
+            let apart = Products::new(Orientation::Nt, weights.into_iter().enumerate().map(product));
+            let sizes = apart.sizes().unwrap();
+            let want = apart.clone().launch(Reading::Tiled, &sizes);
+            let value = CubeBackend::swiglu_forward(want.outputs[0].clone(), want.outputs[1].clone());
+            let gated = Products { finish: Finish::Gate, ..apart };
+            let got = gated.in_order().at_once(Reading::Tiled, &sizes).unwrap();
+            let all = want.outputs.iter().cloned().chain([value]).chain(want.low.iter().cloned());
+            for (i, (got, want)) in got.outputs.iter().chain(&got.low).zip(all).enumerate() {
+                testing::assert_close(got.clone(), want, 4e-6, 1e-3, &format!("{what}, {i}"));
+            }
 
-                let dy = on([rows, out], 5, 1.0);
-                let down = Product {
-                    update: update(of_outer.first(), true),
-                    ..Product::new(dy, crate::linear::weight::Weight::Floats(on([out, wide], 4, 1.0)))
-                };
-                let apart = Products::new(Orientation::Nn, [down]);
-                let sizes = apart.sizes().unwrap();
-                let d_value = apart.clone().launch(reading, &sizes);
-                let [gate, up] = [got.outputs[0].clone(), got.outputs[1].clone()];
-                let (d_gate, d_up) = CubeBackend::swiglu_backward(gate.clone(), up.clone(), d_value.outputs[0].clone());
-                let back = Products { finish: Finish::GateBack(Box::new([gate, up])), ..apart };
-                let made = back.in_order().at_once(reading, &sizes).unwrap();
-                let all = [d_gate, d_up, got.outputs[2].clone()].into_iter().chain(d_value.low);
-                for (i, (got, want)) in made.outputs.iter().chain(&made.low).zip(all).enumerate() {
-                    testing::assert_close(got.clone(), want, 4e-6, 1e-3, &format!("{what}, back, {i}"));
-                }
+            let dy = on([rows, out], 5, 1.0);
+            let down = Product {
+                update: update(of_outer.first(), true),
+                ..Product::new(dy, crate::linear::weight::Weight::Floats(on([out, wide], 4, 1.0)))
+            };
+            let apart = Products::new(Orientation::Nn, [down]);
+            let sizes = apart.sizes().unwrap();
+            let d_value = apart.clone().launch(Reading::Tiled, &sizes);
+            let [gate, up] = [got.outputs[0].clone(), got.outputs[1].clone()];
+            let (d_gate, d_up) = CubeBackend::swiglu_backward(gate.clone(), up.clone(), d_value.outputs[0].clone());
+            let back = Products { finish: Finish::GateBack(Box::new([gate, up])), ..apart };
+            let made = back.in_order().at_once(Reading::Tiled, &sizes).unwrap();
+            let all = [d_gate, d_up, got.outputs[2].clone()].into_iter().chain(d_value.low);
+            for (i, (got, want)) in made.outputs.iter().chain(&made.low).zip(all).enumerate() {
+                testing::assert_close(got.clone(), want, 4e-6, 1e-3, &format!("{what}, back, {i}"));
             }
         }
     }

@@ -6,7 +6,7 @@ use burn_cubecl::tensor::CubeTensor;
 use super::size::Size;
 use crate::shader::suit;
 
-/// What is done with products where they are made.
+/// What is done with products where tiles make them.
 #[derive(Clone, Debug)]
 pub enum Finish {
     /// Nothing.
@@ -16,7 +16,7 @@ pub enum Finish {
     /// The only one is the gradient of such values, made of these: gate and up, contiguous. The outputs are the gradients
     /// of both, and the values again.
     GateBack(Box<[CubeTensor; 2]>),
-    /// Some are turned as [`Angles`](crate::Angles) turns; by tiles alone.
+    /// Some are turned as [`Angles`](crate::Angles) turns.
     Turn(Box<Turn>),
 }
 

@@ -140,10 +140,9 @@ impl Products {
         (finishes && self.onto.as_ref().is_none_or(fits)).then_some(sizes)
     }
 
-    /// The same with what is done at the end, in one dispatch; `None` if that cannot be, or is not worth it: where each
-    /// invocation makes 16 × 16 of the output that is 64 times the text, which SwiftShader compiles until the browser ends it.
+    /// The same with what is done at the end, in one dispatch; `None` if that cannot be, or is not worth it.
     pub fn finished(self) -> Option<Made> {
-        let (sizes, reading) = self.worth_it().filter(|(_, reading)| *reading == Reading::Tiled)?;
+        let (sizes, reading) = self.worth_it()?;
         self.in_order().at_once(reading, &sizes)
     }
 
@@ -192,11 +191,13 @@ impl Products {
         let together = Together::of(each, reading == Reading::Tiled && worth_making_along(each, sizes))?;
         let gates = match finish {
             Finish::GateBack(gates) => Some(covering(&gates.each_ref())?),
-            // Tiles alone have pairs, and those that share the depth make one output each.
-            Finish::Turn(_) if reading != Reading::Tiled => return None,
-            Finish::Gate if reading == Reading::Split => return None,
             _ => None,
         };
+        // Where each invocation makes 16 × 16 of the output, what is done at the end is 64 times the text, which SwiftShader
+        // compiles until the browser ends it; those that share the depth make one output each.
+        if !matches!(finish, Finish::Keep) && reading != Reading::Tiled {
+            return None;
+        }
         let shape = |size: &Size| [size.rows as usize, size.columns as usize];
         let shapes: Vec<_> = match finish {
             Finish::GateBack(_) => vec![shape(&sizes[0]); 3],
