@@ -43,9 +43,8 @@ fn main(
             let r$c = up_block(p, column + 4u * $c, d);
             sums$r_$c += r$c * l$r;
         }
-        if is_whole(k) {
-            store_rows(p, row + 4u * $r, column + 4u * $c, sums$r_$c);
-            sums$r_$c = mat4x4<f32>();
-        }
     }
+    // Here all products are summed, or there is one. Within the loop, where a product of its own could be stored, SwiftShader
+    // compiles these stores until the browser ends it.
+    store_rows(own, row + 4u * $r, column + 4u * $c, sums$r_$c);
 }
