@@ -7,10 +7,9 @@
 //   2  dy       likewise
 //   3  kept     batch × heads × seq: (log-sum-exp of the scores, first, 0, 0), as `attention.wgsl` has left it
 //   4  back     batch × seq × heads × width of q, likewise of k and v, each at its place; written whole, never read
-//   5  cosines  period × width / 2, the period seq or batch × seq
-//   6  sines    likewise
-//   7  numbers  (heads, groups, seq, period), (bits of scale, 0, 0, 0), (q, k, v, 0) and their (dq, dk, dv, 0), where they
-//               begin in vectors, five times (vectors between rows of the batch, heads, positions, 0) of q, k, v, y, dy
+//   5  angles   cosines and sines, each period × width / 2 at its place, the period seq or batch × seq
+//   6  numbers  (heads, groups, seq, period), (bits of scale, 0, 0, 0), (q, k, v, cosines) and (dq, dk, dv, sines), where
+//               they begin in vectors, five times (vectors between rows of the batch, heads, positions, 0) of q, k, v, y, dy
 // f32 in any order of the first three dimensions; a width of $c vectors of four, an even number, each a line below.
 //
 // Launch
@@ -25,9 +24,8 @@ const HALF = WIDTH / 2u;
 @group(0) @binding(2) var<storage, {{ input_access }}> dy: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, {{ input_access }}> kept: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> back: array<vec4<f32>>;
-@group(0) @binding(5) var<storage, {{ input_access }}> cosines: array<vec4<f32>>;
-@group(0) @binding(6) var<storage, {{ input_access }}> sines: array<vec4<f32>>;
-@group(0) @binding(7) var<storage, read> numbers: array<vec4<u32>, 9>;
+@group(0) @binding(5) var<storage, {{ input_access }}> angles: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read> numbers: array<vec4<u32>, 9>;
 
 // Of 64 queries: log-sum-exp, first, and Σ dy y.
 var<workgroup> of_queries: array<vec4<f32>, 64>;
@@ -39,8 +37,8 @@ fn store_turned(to: u32, row: u32, position: u32, gradient: array<vec4<f32>, WID
     let at = (row * size.z + position) % size.w * HALF;
     var all = gradient;
     for (var c = 0u; c < HALF; c++) {
-        let cosine = cosines[at + c];
-        let sine = sines[at + c];
+        let cosine = angles[numbers[2].w + at + c];
+        let sine = angles[numbers[3].w + at + c];
         let one = all[c];
         let other = all[HALF + c];
         back[to + c] = one * cosine + other * sine;

@@ -1,4 +1,4 @@
-// Matrix products, out = scale · lhs' rhs' + update, where ' is a transposition or nothing, in the three orientations that a
+// Matrix products, out = scale · lhs' rhs' + update + bias, where ' is a transposition or nothing, in the three orientations that a
 // linear layer and its backward pass need: several in one dispatch, each with an out of its own or all summed into one, and
 // perhaps a gated activation or its gradients where an output is made. This is what all of them share; appended are
 // `linear_tiled.wgsl`, `linear_direct.wgsl` or `linear_split.wgsl`, which bring `main`; `floats.wgsl` or `packed.wgsl`, which
@@ -14,7 +14,8 @@
 //   then, if two products are the gate and what it gates, values: out of the second times the opened gate, written whole
 //   then, if a product is the gradient of such values, gates: what they were made of. Its place in out is the gradient of
 //     the gate then, and beside it are that of what was gated and the values
-//   then, if products are turned, those of `linear_turn.wgsl`
+//   then, if products are turned, that of `linear_turn.wgsl`
+//   then, if there are some, biases: a number for each column of a product
 //   then, if the operands lie in two memories, the other lhs and the other rhs
 //   then the products; those that are summed have the same rows and columns, and a scale of 1
 // Each binding has operands of several products, each at its own place. All matrices but a packed rhs are contiguous,
@@ -50,6 +51,8 @@ struct Product {
     // 1 if they are in the other memory.
     other_lhs: u32,
     other_rhs: u32,
+    // Where it begins, or NO_BIAS.
+    bias: u32,
     // Of a gated activation, where its gate begins: in out, or with what it gates in `gates`; and where in out the gradient
     // of what is gated and the value begin.
     gate: u32,
@@ -57,10 +60,14 @@ struct Product {
     d_gated: u32,
     value: u32,
     // Columns are made in pairs: of blocks of four in half a head, so many. If the pairs are turned, by angles that begin again
-    // after so many rows; else 0.
+    // after so many rows, else 0; and where these begin.
     half: u32,
     period: u32,
+    cosines: u32,
+    sines: u32,
 }
+
+const NO_BIAS = 0xffffffffu;
 
 const LHS_DEPTH_LAST = {{ lhs_depth_last }};
 const RHS_DEPTH_LAST = {{ rhs_depth_last }};
@@ -74,6 +81,7 @@ const JOINED = {{ joined }};
 @group(0) @binding({{ onto_binding }}) var<storage, {{ input_access }}> onto: array<vec4<f32>>; // $onto
 @group(0) @binding({{ value_binding }}) var<storage, read_write> values: array<vec4<f32>>; // $gate
 @group(0) @binding({{ gates_binding }}) var<storage, {{ input_access }}> gates: array<vec4<f32>>; // $back
+@group(0) @binding({{ bias_binding }}) var<storage, {{ input_access }}> biases: array<vec4<f32>>; // $bias
 @group(0) @binding({{ other_lhs_binding }}) var<storage, {{ input_access }}> other_lhs: array<vec4<f32>>; // $other
 @group(0) @binding({{ other_rhs_binding }}) var<storage, {{ input_access }}> other_rhs: array<vec4<f32>>; // $other
 @group(0) @binding({{ products_binding }}) var<storage, read> products: array<Product, {{ products }}>;
@@ -168,6 +176,13 @@ fn lhs_block(p: Product, row: u32, d: u32) -> mat4x4<f32> {
 fn rhs_block(p: Product, column: u32, d: u32) -> mat4x4<f32> {
     return rhs_at(p, rhs_stays(p, column) + rhs_goes(p, d));
 }
+
+// Of four columns, the same for four rows.
+fn bias_block(p: Product, column: u32) -> mat4x4<f32> { // $bias
+    if p.bias == NO_BIAS { return mat4x4<f32>(); } // $bias
+    let four = biases[p.bias + min(column, p.columns - 4u) / 4u]; // $bias
+    return mat4x4<f32>(four, four, four, four); // $bias
+} // $bias
 
 // σ of a gate; below −80 the exponential leaves the range of f32, and σ is as good as zero.
 fn gate_is_open(gate: vec4<f32>) -> vec4<f32> {

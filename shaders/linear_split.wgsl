@@ -23,12 +23,13 @@ fn block_at(at: u32) -> mat4x4<f32> {
     );
 }
 
-// What the products from one to before another give, and their updates.
+// What the products from one to before another give, and their updates and biases.
 fn store_block(start: u32, end: u32, row: u32, column: u32, sums: mat4x4<f32>) {
     let own = products[start];
     var whole = own.scale * sums;
     for (var k = start; k < end; k++) {
         whole += update(products[k], row, column);
+        whole += bias_block(products[k], column); // $bias
     }
     store_rows(own, row, column, whole);
 }

@@ -77,7 +77,7 @@ fn main(
             var r = mat4x4<f32>();
             if start + 4u * l_share.y < p.depth {
                 l = lhs_block(p, first_row + 4u * l_share.x, start + 4u * l_share.y);
-                low$low += down_block(p, 4u * $low, start + 4u * l_share.y) * l;
+                if p.rank > 0u { low$low += down_block(p, 4u * $low, start + 4u * l_share.y) * l; }
             }
             if start + 4u * r_share.y < p.depth {
                 r = rhs_block(p, r_column, start + 4u * r_share.y);
@@ -103,13 +103,19 @@ fn main(
             }
             workgroupBarrier();
         }
-        gather_low(p, first_row, tile == 0u, invocation, 4u * $low, low$low);
+        gather_low(p, first_row, tile == 0u && p.rank > 0u, invocation, 4u * $low, low$low);
         let column = column_of(p, tile, x);
         let partner = column_of(p, tile, x + 8u);
         top_left = p.scale * top_left + update(p, row, column);
         top_right = p.scale * top_right + update(p, row, partner);
         bottom_left = p.scale * bottom_left + update(p, row + 32u, column);
         bottom_right = p.scale * bottom_right + update(p, row + 32u, partner);
+        let left_bias = bias_block(p, column); // $bias
+        let right_bias = bias_block(p, partner); // $bias
+        top_left += left_bias; // $bias
+        top_right += right_bias; // $bias
+        bottom_left += left_bias; // $bias
+        bottom_right += right_bias; // $bias
         let top_pair = turned(p, row, 8u * tile + x, top_left, top_right); // $turn
         let bottom_pair = turned(p, row + 32u, 8u * tile + x, bottom_left, bottom_right); // $turn
         top_left = top_pair.left; // $turn

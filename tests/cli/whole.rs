@@ -177,29 +177,34 @@ fn bench_says_what_time_is_spent_on() {
     assert!((sum - 1.0).abs() < 1e-9, "{report}");
 }
 
-/// Forward, backward and update of a block of LoRA, whatever its base is kept in. Adapters that bind few buffers gather
-/// gradients in one more.
+/// Forward, backward and update of a block, whatever its base is kept in. Adapters that bind few buffers gather gradients in
+/// one more.
 #[test]
 fn a_block_takes_few_dispatches() {
     let geometry = concat!(env!("CARGO_MANIFEST_DIR"), "/../session/assets/starter/recipe/config.json");
     let of = ["bench", "--geometry", geometry, "--batch", "2", "--seq", "64", "--keep-graphs", "8", "--steps", "1"];
     // What a GPU is given to do, which any adapter does when it is told to, and what a software adapter is.
-    for (adapter, most) in [("gpu", 20), ("its own", 34)] {
-        for dtype in ["f32", "int4"] {
-            let arguments = [&of[..], &["--base-dtype", dtype, "--device", "wgpu", "--json"]].concat();
-            let output = stratune(&arguments).env("STRATUNE_ADAPTER", adapter).output().unwrap();
-            if !output.status.success() {
-                let error = String::from_utf8_lossy(&output.stderr);
-                assert!(error.contains("no usable GPU"), "{error}");
-                println!("skipped: {error}");
-                return;
-            }
-            let report = String::from_utf8(output.stdout).unwrap();
-            let report: Value = serde_json::from_str(report.lines().nth(1).unwrap()).unwrap();
-            let dispatches = report["traffic"]["dispatches_a_block"].as_u64().unwrap();
-            println!("{adapter}, {dtype}: {dispatches} dispatches a block");
-            assert!((10..=most).contains(&dispatches), "{adapter}, {dtype}: {dispatches}");
+    for (adapter, what, most) in [
+        ("gpu", &[][..], 20),
+        ("gpu", &["--base-dtype", "int4"], 20),
+        ("gpu", &["--targets", "q_proj,v_proj"], 17),
+        ("gpu", &["--method", "bitfit"], 23),
+        ("its own", &[], 34),
+        ("its own", &["--base-dtype", "int4"], 34),
+    ] {
+        let arguments = [&of[..], what, &["--device", "wgpu", "--json"]].concat();
+        let output = stratune(&arguments).env("STRATUNE_ADAPTER", adapter).output().unwrap();
+        if !output.status.success() {
+            let error = String::from_utf8_lossy(&output.stderr);
+            assert!(error.contains("no usable GPU"), "{error}");
+            println!("skipped: {error}");
+            return;
         }
+        let report = String::from_utf8(output.stdout).unwrap();
+        let report: Value = serde_json::from_str(report.lines().nth(1).unwrap()).unwrap();
+        let dispatches = report["traffic"]["dispatches_a_block"].as_u64().unwrap();
+        println!("{adapter}, {what:?}: {dispatches} dispatches a block");
+        assert!((10..=most).contains(&dispatches), "{adapter}, {what:?}: {dispatches}");
     }
 }
 

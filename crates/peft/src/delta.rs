@@ -108,6 +108,15 @@ impl Delta {
         }
     }
 
+    /// `[out]`, if what it adds is that for every position and nothing else.
+    pub(crate) fn bias(&self, pass: &Pass) -> Option<Tensor<1>> {
+        match self {
+            Self::Bias(bias) => Some(bias.at(pass)),
+            Self::Hiwi(hiwi) => Some(hiwi.at(pass)),
+            _ => None,
+        }
+    }
+
     /// Whether [`input`](Self::input) does something.
     pub(crate) fn changes_input(&self) -> bool {
         matches!(self, Self::Ia3(ia3) if ia3.on_input)
@@ -125,8 +134,8 @@ impl Delta {
             Self::Ia3(ia3) if ia3.on_input => y,
             Self::Ia3(ia3) => y * ia3.factor(pass),
             Self::Ssf(ssf) => ssf.forward(y, pass),
-            Self::Bias(bias) => bias.forward(y, pass),
-            Self::Hiwi(hiwi) => hiwi.forward(y, pass),
+            Self::Bias(bias) => y + bias.at(pass).unsqueeze(),
+            Self::Hiwi(hiwi) => y + hiwi.at(pass).unsqueeze(),
             Self::Sparse(sparse) => y + sparse.forward(x, pass),
             Self::Diff(diff) => y + diff.forward(x, pass),
             Self::Mixture(mixture) => mixture.forward(x, y, weight, pass),

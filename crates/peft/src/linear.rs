@@ -1,7 +1,7 @@
 //! A linear layer and what methods add to it.
 
 use burn::tensor::Tensor;
-use stratune_kernels::{Factors, Layer, lay_together, layers, linear};
+use stratune_kernels::{Layer, lay_together, layers, linear};
 
 use crate::{Delta, Param, Parameters, Pass, Shared, Visitor, Weight};
 
@@ -38,15 +38,18 @@ impl Linear {
     pub fn forward_onto(&self, x: Tensor<3>, onto: Option<Tensor<3>>, pass: &Pass) -> Tensor<3> {
         let x = self.input(x, pass);
         if self.weight.trains() {
-            let y = self.finish(linear(x.clone(), self.weight.matrix()), x, 0, pass);
-            return plus(y, onto);
+            let y = linear(x.clone(), self.weight.matrix());
+            let y = match &self.bias {
+                None => y,
+                Some(bias) => y + bias.value.clone().unsqueeze(),
+            };
+            return plus(self.after(y, x, 0, pass), onto);
         }
-        let layer = self.layer(pass);
-        let made = usize::from(layer.update.is_some());
+        let (layer, made) = self.layer(pass);
         // What comes after the layer is made of its output alone.
-        let (within, after) = if self.ends_with(made) { (onto, None) } else { (None, onto) };
+        let (within, behind) = if self.deltas.len() == made { (onto, None) } else { (None, onto) };
         let [y] = layers(x.clone(), [layer], within);
-        plus(self.finish(y, x, made, pass), after)
+        plus(self.after(y, x, made, pass), behind)
     }
 
     /// The outputs of layers that read the same input, made together where no method changes it and no weight trains.
@@ -56,22 +59,21 @@ impl Linear {
             return several.map(|linear| linear.forward(x.clone(), pass));
         }
         let layers = several.map(|linear| linear.layer(pass));
-        let made = layers.each_ref().map(|layer| usize::from(layer.update.is_some()));
+        let made = layers.each_ref().map(|(_, made)| *made);
         let mut made = made.into_iter().zip(several);
-        stratune_kernels::layers(x.clone(), layers, None).map(|y| match made.next() {
-            Some((made, linear)) => linear.finish(y, x.clone(), made, pass),
+        stratune_kernels::layers(x.clone(), layers.map(|(layer, _)| layer), None).map(|y| match made.next() {
+            Some((made, linear)) => linear.after(y, x.clone(), made, pass),
             None => y,
         })
     }
 
-    /// These layers, if nothing is to be done with any but what a low-rank update adds, so that they may be made with
-    /// others as one operation.
+    /// These layers, if nothing is to be done with any but what a low-rank update and biases add, so that they may be made
+    /// with others as one operation.
     pub fn plain<const N: usize>(several: [&Self; N], pass: &Pass) -> Option<[Layer; N]> {
         let layers = several.map(|linear| linear.layer(pass));
-        let plain = |(linear, layer): (&Self, &Layer)| {
-            !linear.weight.trains() && linear.ends_with(usize::from(layer.update.is_some()))
-        };
-        several.into_iter().zip(&layers).all(plain).then_some(layers)
+        let plain =
+            |(linear, (_, made)): (&Self, &(Layer, usize))| !linear.weight.trains() && linear.deltas.len() == *made;
+        several.into_iter().zip(&layers).all(plain).then(|| layers.map(|(layer, _)| layer))
     }
 
     /// Puts the weights of layers that read the same input where one dispatch can read all of them.
@@ -87,26 +89,28 @@ impl Linear {
         self.deltas.iter().fold(x, |x, delta| delta.input(x, pass))
     }
 
-    /// The low-rank update that comes first: it is made along with the layer.
-    fn factors(&self, pass: &Pass) -> Option<Factors> {
-        self.deltas.first().and_then(|delta| delta.factors(pass))
+    /// What is made at once, and how many of the first additions that has in it: one low-rank update, and biases.
+    fn layer(&self, pass: &Pass) -> (Layer, usize) {
+        let bias = self.bias.as_ref().map(|bias| bias.value.clone());
+        let mut layer = Layer { weight: self.weight.matrix(), update: None, bias };
+        let mut made = 0;
+        for delta in &self.deltas {
+            if let Some(more) = delta.bias(pass) {
+                layer.bias = Some(layer.bias.map_or(more.clone(), |bias| bias + more));
+            } else if layer.update.is_none()
+                && let Some(update) = delta.factors(pass)
+            {
+                layer.update = Some(update);
+            } else {
+                break;
+            }
+            made += 1;
+        }
+        (layer, made)
     }
 
-    fn layer(&self, pass: &Pass) -> Layer {
-        Layer { weight: self.weight.matrix(), update: self.factors(pass) }
-    }
-
-    /// Whether nothing comes after the first `made` additions.
-    fn ends_with(&self, made: usize) -> bool {
-        self.bias.is_none() && self.deltas.len() == made
-    }
-
-    /// The output, from that of the layer with the first `made` additions.
-    fn finish(&self, y: Tensor<3>, x: Tensor<3>, made: usize, pass: &Pass) -> Tensor<3> {
-        let y = match &self.bias {
-            None => y,
-            Some(bias) => y + bias.value.clone().unsqueeze(),
-        };
+    /// The output, from that of the layer with its bias and the first `made` additions.
+    fn after(&self, y: Tensor<3>, x: Tensor<3>, made: usize, pass: &Pass) -> Tensor<3> {
         self.deltas.iter().skip(made).fold(y, |y, delta| delta.output(x.clone(), y, &self.weight, pass))
     }
 

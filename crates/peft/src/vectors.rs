@@ -99,8 +99,9 @@ impl Bias {
         Self { value: Param::trainable(Tensor::zeros([site.shape()[0]], &site.device())) }
     }
 
-    pub(crate) fn forward(&self, y: Tensor<3>, pass: &Pass) -> Tensor<3> {
-        y + self.value.value.clone().mul_scalar(pass.damping).unsqueeze()
+    /// At this pass.
+    pub(crate) fn at(&self, pass: &Pass) -> Tensor<1> {
+        damped(self.value.value.clone(), pass)
     }
 }
 
@@ -148,9 +149,14 @@ impl Hiwi {
         self.up.value.clone().matmul(narrow).squeeze_dim(1)
     }
 
-    pub(crate) fn forward(&self, y: Tensor<3>, pass: &Pass) -> Tensor<3> {
-        y + self.bias().mul_scalar(pass.damping).unsqueeze()
+    /// The same at this pass.
+    pub(crate) fn at(&self, pass: &Pass) -> Tensor<1> {
+        damped(self.bias(), pass)
     }
+}
+
+fn damped(bias: Tensor<1>, pass: &Pass) -> Tensor<1> {
+    if pass.damping == 1.0 { bias } else { bias.mul_scalar(pass.damping) }
 }
 
 impl Parameters for Hiwi {

@@ -103,7 +103,7 @@ fn in_browser(places: &Places) -> Command {
     let mut cargo = places.cargo();
     // The profile of the page's engines, so that their dependencies are compiled once for both.
     cargo.args(["test", "--profile", "engine", "--package", "stratune-tests", "--target", tools::WASM]);
-    cargo.args(["--test", "browser_cpu", "--test", "browser_gpu"]);
+    cargo.args(["--test", "browser_cpu", "--test", "browser_gpu", "--test", "browser_as_a_gpu"]);
     cargo.env("WASM_BINDGEN_TEST_TIMEOUT", BROWSER_SECONDS);
     with_driver(cargo)
 }

@@ -158,7 +158,7 @@ fn gradients(
 
 /// The same of q, k, v, what [`attend`] has kept, the output and its gradient, where q and k were turned by these angles: with
 /// respect to what they were before, as matrices of a row for each position. By one dispatch for a GPU, if q, k and v lie in
-/// one memory and heads have fours of pairs.
+/// one memory, cosines and sines in one, and heads have fours of pairs.
 pub fn turned_back_on_gpu(
     operands: &Several<CubeBackend>,
     cosines: &CubeTensor,
@@ -184,11 +184,12 @@ pub fn turned_back_at_once(
     let shapes = [of(sides.seq, sides.heads), of(sides.seq, sides.kv_heads), of(sides.seq, sides.kv_heads)];
     let outputs = rooms_of(&qkv, shapes.map(|[batch, seq, heads, width]| [batch * seq, heads * width]));
     let (back, ends) = covering(&outputs.each_ref())?;
+    let (angles, of_angles) = covering(&[cosines, sines])?;
     // Places are counted in vectors of four floats.
-    let vectors = |bytes: &[u64]| [bytes[0], bytes[1], bytes[2], 0].map(|bytes| (bytes / 16) as u32);
+    let vectors = |bytes: &[u64], angles: u64| [bytes[0], bytes[1], bytes[2], angles].map(|bytes| (bytes / 16) as u32);
     let period = (cosines.shape()[0] * cosines.shape()[2]) as u32;
     let mut numbers = vec![sides.heads, sides.heads / sides.kv_heads, sides.seq, period, sides.scale(), 0, 0, 0];
-    numbers.extend([vectors(&begins), vectors(&ends)].concat());
+    numbers.extend([vectors(&begins, of_angles[0]), vectors(&ends, of_angles[1])].concat());
     numbers.extend([&q, &k, &v, &y, &dy].into_iter().flat_map(|operand| operand.strides));
     Shader::new("attention_back", include_str!("../../../../shaders/attention_back.wgsl"))
         .with("vectors", sides.vectors)
@@ -200,8 +201,7 @@ pub fn turned_back_at_once(
                 Bound::In(&dy.tensor),
                 Bound::In(kept),
                 Bound::Out(&back),
-                Bound::In(cosines),
-                Bound::In(sines),
+                Bound::In(&angles),
             ],
             &numbers,
             [2 * sides.seq.div_ceil(INVOCATIONS), sides.heads, sides.batch],

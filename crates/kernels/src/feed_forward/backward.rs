@@ -9,7 +9,7 @@ use burn::backend::{Autodiff, AutodiffBackend};
 use stratune_runtime::span;
 
 use super::reference::FeedForwardOps;
-use crate::linear::{Group, KeptGroup, LinearOps, Wanted, any_tracked, inner_group, plain};
+use crate::linear::{Group, KeptGroup, LinearOps, Trained, Wanted, inner_group, parents, plain};
 use crate::several::Several;
 
 #[derive(Debug)]
@@ -24,24 +24,24 @@ struct Kept<B: LinearOps> {
     outer: KeptGroup<B>,
 }
 
-/// The parents: x, what the output is added to, and a and b of gate, up and down.
-impl<B: FeedForwardOps> Backward<B, 8> for FeedForward {
+/// The parents: x, what the output is added to, and what gate, up and down may train.
+impl<B: FeedForwardOps> Backward<B, 11> for FeedForward {
     type State = Kept<B>;
 
-    fn backward(self, ops: Ops<Self::State, 8>, grads: &mut Gradients, _: &mut Checkpointer) {
+    fn backward(self, ops: Ops<Self::State, 11>, grads: &mut Gradients, _: &mut Checkpointer) {
         let Kept { x, gate, up, inner, outer } = ops.state;
         let dy = grads.consume::<B>(&ops.node);
-        let [to_x, to_onto, of_factors @ ..] = ops.parents.map(|node| node.map(|node| node.id));
-        let (to_a, to_b) = of_factors.split_at(3);
+        let [to_x, to_onto, of_layers @ ..] = ops.parents.map(|node| node.map(|node| node.id));
+        let all = Trained::new(&of_layers, 3);
+        let (to_inner, to_outer) = (all.among(0..2), all.among(2..3));
         if let Some(node) = to_onto {
             grads.register::<B>(node, dy.clone());
         }
-        let within = to_x.is_some() || [to_a, to_b].iter().any(|nodes| nodes[..2].iter().any(Option::is_some));
-        if !within {
+        if to_x.is_none() && !to_inner.any() {
             let dt = outer.back(std::slice::from_ref(&dy), None, |dx| dx, grads);
             let _span = span("gated activation, forward");
-            let value = to_a[2].map(|_| B::swiglu_forward(gate, up));
-            outer.factors(vec![dy], dt, value, [&to_a[2..], &to_b[2..]], grads);
+            let value = to_outer.a[0].map(|_| B::swiglu_forward(gate, up));
+            outer.trained(vec![dy], dt, value, to_outer, grads);
             return;
         }
         let (back, value, dt) = {
@@ -51,9 +51,9 @@ impl<B: FeedForwardOps> Backward<B, 8> for FeedForward {
             let value = made.pop();
             (made, value, dt)
         };
-        outer.factors(vec![dy], dt, value, [&to_a[2..], &to_b[2..]], grads);
+        outer.trained(vec![dy], dt, value, to_outer, grads);
         let dt = inner.back(&back, to_x, |dx| dx, grads);
-        inner.factors(back, dt, x, [&to_a[..2], &to_b[..2]], grads);
+        inner.trained(back, dt, x, to_inner, grads);
     }
 }
 
@@ -64,17 +64,11 @@ impl<B: FeedForwardOps, C: CheckpointStrategy> FeedForwardOps for Autodiff<B, C>
         outer: Group<Self>,
         onto: Several<Self>,
     ) -> FloatTensor<Self> {
-        let of_inner = Wanted { x: x.is_tracked(), a: any_tracked(&inner.a), b: any_tracked(&inner.b) };
-        let within = of_inner.x || of_inner.a || of_inner.b;
-        let of_outer = Wanted { x: within, a: any_tracked(&outer.a), b: any_tracked(&outer.b) };
-        // Nobody tracks this one, which stands for what is not there.
+        let of_inner = Wanted::of(&x, &inner);
+        let of_outer = Wanted { x: of_inner.any(), ..Wanted::of(&x, &outer) };
+        // Nobody tracks this one.
         let nobody = <Self as AutodiffBackend>::from_inner(x.clone().into_primitive());
-        let node = |of: &Several<Self>, i: usize| of.0.get(i).unwrap_or(&nobody).node();
-        let factors = |of_inner: &Several<Self>, of_outer: &Several<Self>| {
-            [node(of_inner, 0), node(of_inner, 1), node(of_outer, 0)]
-        };
-        let [[a0, a1, a2], [b0, b1, b2]] = [factors(&inner.a, &outer.a), factors(&inner.b, &outer.b)];
-        let nodes = [x.node(), node(&onto, 0), a0, a1, a2, b0, b1, b2];
+        let nodes = parents([Some(&x), onto.0.first()], &[&inner, &outer], 3, &nobody).map(|parent| parent.node());
         let prepared = FeedForward.prepare::<C>(nodes).compute_bound().stateful();
         let (x, inner, outer) = (x.into_primitive(), inner_group(inner), inner_group(outer));
         let onto = plain(onto);

@@ -10,24 +10,28 @@ use crate::testing::wgpu;
 use crate::testing::{near, noise, tensor, values_of};
 use crate::{Factors, Layer, Matrix, Packed, PackedDtype, lay_together};
 
-/// Values, and exactly the gradients that are wanted, of odd sizes and such as kernels take; with updates of both halves,
-/// of one, and of none; onto something or not; from matrices of floats and of 4 bits.
+/// Values, and exactly the gradients that are wanted, of odd sizes and such as kernels take; with updates of all, of some, and
+/// of none, and with biases; onto something or not; from matrices of floats and of 4 bits.
 fn agrees_with_its_parts(device: &Device) {
     for (rows, hidden, wide, out) in [(1, 1, 3, 2), (67, 36, 72, 20)] {
-        for ranks in [[4, 8], [0, 4], [4, 0], [0, 0]] {
-            // Of x, of what is added to, of a, of b.
-            for (tracked, packed) in (0..16).map(|bits| (bits, ranks == [4, 8] && bits % 3 == 1)) {
+        for (ranks, biased) in
+            [([4, 4, 8], false), ([0, 0, 4], false), ([4, 4, 0], false), ([0, 0, 0], true), ([4, 0, 8], true)]
+        {
+            // Of x, of what is added to, of a, of b, of biases.
+            for (tracked, packed) in (0..16).map(|bits| (bits, ranks == [4, 4, 8] && bits % 3 == 1)) {
+                let tracked = tracked | u32::from(biased && u32::is_multiple_of(tracked, 3)) << 4;
                 let is = |i: u32| tracked >> i & 1 == 1;
-                let what = format!("{rows} × {hidden} × {wide} × {out}, ranks {ranks:?}, {tracked:04b}, {packed}");
+                let what = format!("{rows} × {hidden} × {wide} × {out}, ranks {ranks:?}, {tracked:05b}, {packed}");
                 let leaf = |t: Tensor<2>, i: u32| if is(i) { t.autodiff().require_grad() } else { t };
                 let sides = [[wide, hidden], [wide, hidden], [out, wide]];
                 let operands = || {
                     let mut all = vec![leaf(tensor([rows, hidden], 1, device), 0)];
                     all.push(leaf(tensor([rows, out], 2, device), 1));
                     for (i, [o, inner]) in sides.into_iter().enumerate() {
-                        let rank = ranks[i / 2].max(1);
+                        let rank = ranks[i].max(1);
                         all.push(leaf(tensor([rank, inner], 20 + i as u32, device), 2));
                         all.push(leaf(tensor([o, rank], 30 + i as u32, device), 3));
+                        all.push(leaf(tensor([1, o], 50 + i as u32, device), 4));
                     }
                     all
                 };
@@ -43,10 +47,11 @@ fn agrees_with_its_parts(device: &Device) {
                     };
                     let laid = lay_together(vec![weight(0), weight(1)]);
                     let of = |i: usize, weight: Matrix| {
-                        let factors = Factors { a: all[2 + 2 * i].clone(), b: all[3 + 2 * i].clone(), scale: 0.7 };
-                        Layer { weight, update: (ranks[i / 2] > 0).then_some(factors) }
+                        let factors = Factors { a: all[2 + 3 * i].clone(), b: all[3 + 3 * i].clone(), scale: 0.7 };
+                        let bias = biased.then(|| all[4 + 3 * i].clone().squeeze_dim(0));
+                        Layer { weight, update: (ranks[i] > 0).then_some(factors), bias }
                     };
-                    let onto = (tracked % 5 > 0).then(|| all[1].clone().unsqueeze());
+                    let onto = (!tracked.is_multiple_of(5)).then(|| all[1].clone().unsqueeze());
                     let (gate, up) = (of(0, laid[0].clone()), of(1, laid[1].clone()));
                     let y = layer(all[0].clone().unsqueeze(), gate, up, of(2, weight(2)), onto);
                     let y = y.squeeze_dim::<2>(0);
@@ -54,8 +59,9 @@ fn agrees_with_its_parts(device: &Device) {
                     // What nothing came of has no gradient.
                     let used = |i: usize| match i {
                         0 => is(0),
-                        1 => is(1) && tracked % 5 > 0,
-                        _ => is(2 + i as u32 % 2) && ranks[(i - 2) / 2 / 2] > 0,
+                        1 => is(1) && !tracked.is_multiple_of(5),
+                        _ if i % 3 == 1 => is(4) && biased,
+                        _ => is(2 + (i as u32 - 2) % 3) && ranks[(i - 2) / 3] > 0,
                     };
                     if !(0..all.len()).any(used) {
                         return (value, Vec::new());
@@ -99,6 +105,7 @@ fn agrees_with_its_parts_on_wgpu() {
 #[cfg(feature = "wgpu")]
 #[test]
 fn kernels_make_the_activation_along() {
+    use burn::backend::ops::FloatTensorOps;
     use burn_cubecl::CubeBackend;
 
     use crate::linear::finish::Finish;
@@ -131,8 +138,11 @@ fn kernels_make_the_activation_along() {
                     true => LowRank { down: b.clone(), up: a.clone(), scale: 0.1 },
                 })
             };
+            let biases = laid(vec![on([1, wide], 6, 1.0), on([1, wide], 7, 1.0)], 1);
+            let bias = |i: usize| CubeBackend::float_reshape(biases[i].clone(), [wide].into());
             let product = |(i, weight): (usize, burn_cubecl::tensor::CubeTensor)| Product {
                 update: update(of_inner.get(i), false),
+                bias: (rank == 8).then(|| bias(i)),
                 ..Product::new(x.clone(), crate::linear::weight::Weight::Floats(weight))
             };
             let apart = Products::new(Orientation::Nt, weights.into_iter().enumerate().map(product));

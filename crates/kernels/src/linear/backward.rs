@@ -1,16 +1,18 @@
 //! The gradients of the linear layer, alone and of several that read one input, with low-rank updates or without: one
 //! product for each operand that is tracked, none for one that is not, and nothing kept that no product will read.
 
+use std::ops::Range;
+
 use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Autodiff, AutodiffBackend, Backend};
+use burn::backend::{Autodiff, AutodiffBackend, Backend, TensorMetadata};
 use stratune_runtime::span;
 
-use super::group::Group;
+use super::group::{Group, PerLayer};
 use super::reference::LinearOps;
 use super::weight::{Weight, Weights};
 use crate::several::{Outputs, Several, untracked};
@@ -60,8 +62,8 @@ struct KeptLayers<B: LinearOps> {
 #[derive(Clone, Debug)]
 pub(crate) struct KeptGroup<B: LinearOps> {
     pub group: Group<B>,
-    /// `x aᵀ`, `[rows, rank]`.
-    t: Vec<FloatTensor<B>>,
+    /// `x aᵀ`, `[rows, rank]`, of the layers with an update.
+    t: Vec<Option<FloatTensor<B>>>,
 }
 
 /// Of which operands of a group somebody wants a gradient.
@@ -70,10 +72,73 @@ pub(crate) struct Wanted {
     pub x: bool,
     pub a: bool,
     pub b: bool,
+    pub bias: bool,
+}
+
+/// The nodes of what layers may train, for each layer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Trained<'a> {
+    pub a: &'a [Option<NodeId>],
+    pub b: &'a [Option<NodeId>],
+    pub bias: &'a [Option<NodeId>],
+}
+
+impl Wanted {
+    pub fn of<B: Backend, C: CheckpointStrategy>(
+        x: &FloatTensor<Autodiff<B, C>>,
+        group: &Group<Autodiff<B, C>>,
+    ) -> Self {
+        let any = |of: &PerLayer<Autodiff<B, C>>| of.some().any(|t| t.is_tracked());
+        Self { x: x.is_tracked(), a: any(&group.a), b: any(&group.b), bias: any(&group.bias) }
+    }
+
+    /// Whether anything must come back to the layers' outputs.
+    pub fn any(self) -> bool {
+        self.x || self.a || self.b || self.bias
+    }
+}
+
+impl<'a> Trained<'a> {
+    /// Of nodes as [`parents`] has them, for so many layers.
+    pub fn new(nodes: &'a [Option<NodeId>], layers: usize) -> Self {
+        let (a, others) = nodes.split_at(layers);
+        let (b, bias) = others.split_at(layers);
+        Self { a, b, bias }
+    }
+
+    /// Of some of the layers.
+    pub fn among(self, layers: Range<usize>) -> Self {
+        Self { a: &self.a[layers.clone()], b: &self.b[layers.clone()], bias: &self.bias[layers] }
+    }
+
+    pub fn any(self) -> bool {
+        [self.a, self.b, self.bias].iter().any(|nodes| nodes.iter().any(Option::is_some))
+    }
+}
+
+/// The parents of an operation of so many layers: these, and what groups may train, each a, then each b, then each bias.
+/// `nobody` stands for what is not there.
+#[allow(clippy::expect_used)] // As many as there are for so many layers.
+pub(crate) fn parents<'a, B: Backend, C: CheckpointStrategy, const M: usize, const N: usize>(
+    first: [Option<&'a FloatTensor<Autodiff<B, C>>>; M],
+    groups: &[&'a Group<Autodiff<B, C>>],
+    layers: usize,
+    nobody: &'a FloatTensor<Autodiff<B, C>>,
+) -> [&'a FloatTensor<Autodiff<B, C>>; N] {
+    let lists: Vec<_> = groups.iter().map(|group| [&group.a, &group.b, &group.bias]).collect();
+    let of = |kind: usize| {
+        let each = lists.iter().flat_map(move |lists| lists[kind].0.iter().map(Option::as_ref));
+        each.chain(std::iter::repeat(None)).take(layers)
+    };
+    let mut all = first.into_iter().chain((0..3).flat_map(of)).map(|one| one.unwrap_or(nobody));
+    std::array::from_fn(|_| all.next().expect("a parent for each place"))
 }
 
 impl<B: LinearOps> KeptGroup<B> {
+    /// Of a group that has made each t there is.
     pub fn new(mut group: Group<B>, t: Vec<FloatTensor<B>>, wanted: Wanted) -> Self {
+        let t = if wanted.b { group.a.places(t) } else { Vec::new() };
+        group.bias.0.clear();
         if !wanted.x {
             group.weights.0.clear();
             group.a.0.clear();
@@ -81,10 +146,10 @@ impl<B: LinearOps> KeptGroup<B> {
         if !wanted.x && !wanted.a {
             group.b.0.clear();
         }
-        Self { group, t: if wanted.b { t } else { Vec::new() } }
+        Self { group, t }
     }
 
-    /// Registers the gradient of x, in its shape, if it is wanted; gives each `dt = dy b`.
+    /// Registers the gradient of x, in its shape, if it is wanted; gives each `dt = dy b` there is.
     pub fn back(
         &self,
         dy: &[FloatTensor<B>],
@@ -100,7 +165,7 @@ impl<B: LinearOps> KeptGroup<B> {
                 grads.register::<B>(node, in_shape(made.swap_remove(0)));
                 dt
             }
-            None if self.group.b.0.is_empty() => Vec::new(),
+            None if self.group.b.some().next().is_none() => Vec::new(),
             None => {
                 let _span = span("low rank, gradients of the factors");
                 B::layers_dt(Several(dy.to_vec()), self.group.b.clone()).0
@@ -108,50 +173,62 @@ impl<B: LinearOps> KeptGroup<B> {
         }
     }
 
-    /// Registers `da = scale · dtᵀ x`, if x is given, and `db = scale · dyᵀ t`: each factor's gradient is made of what came
-    /// back to it and what it was multiplied by.
-    pub fn factors(
+    /// Registers `da = scale · dtᵀ x`, if x is given, `db = scale · dyᵀ t`, each made of what came back to the factor and
+    /// what it was multiplied by, and of each bias the sum of its layer's rows of dy.
+    pub fn trained(
         self,
         dy: Vec<FloatTensor<B>>,
         dt: Vec<FloatTensor<B>>,
         x: Option<FloatTensor<B>>,
-        [to_a, to_b]: [&[Option<NodeId>]; 2],
+        to: Trained<'_>,
         grads: &mut Gradients,
     ) {
-        let x = x.filter(|_| to_a.iter().any(Option::is_some));
-        let of_a = x.iter().flat_map(|x| dt.iter().map(|dt| (dt.clone(), x.clone()))).zip(to_a);
-        let of_b = dy.into_iter().zip(self.t).zip(to_b);
-        let (pairs, nodes): (Vec<_>, Vec<_>) = of_a.chain(of_b).unzip();
-        if pairs.is_empty() {
+        for (node, dy) in to.bias.iter().zip(&dy) {
+            if let Some(node) = node {
+                let _span = span("linear, gradients of the biases");
+                let sum = B::float_sum_dim(dy.clone(), 0);
+                let out = sum.shape().num_elements();
+                grads.register::<B>(*node, B::float_reshape(sum, [out].into()));
+            }
+        }
+        let dt = self.group.b.places(dt).into_iter();
+        let of_a = to.a.iter().zip(dt).zip(&self.group.scales);
+        let of_a = of_a.filter_map(|((node, dt), scale)| Some(((*node)?, dt?, x.clone()?, *scale)));
+        let of_b = to.b.iter().zip(dy).zip(self.t).zip(&self.group.scales);
+        let of_b = of_b.filter_map(|(((node, dy), t), scale)| Some(((*node)?, dy, t?, *scale)));
+        let mut nodes = Vec::new();
+        let (mut back, mut inputs, mut scales) = (Vec::new(), Vec::new(), Vec::new());
+        for (node, of_back, input, scale) in of_a.chain(of_b) {
+            nodes.push(node);
+            back.push(of_back);
+            inputs.push(input);
+            scales.push(scale);
+        }
+        if nodes.is_empty() {
             return;
         }
         let _span = span("low rank, gradients of the factors");
-        let scales = self.group.scales.iter().cycle().take(pairs.len()).copied().collect();
-        let (back, inputs) = pairs.into_iter().unzip();
         let Several(gradients) = B::layers_dw(Several(back), Several(inputs), scales);
         for (node, gradient) in nodes.into_iter().zip(gradients) {
-            if let Some(node) = node {
-                grads.register::<B>(node, gradient);
-            }
+            grads.register::<B>(node, gradient);
         }
     }
 }
 
-/// The parents: x, what the output is added to, and each layer's a and b.
-impl<B: LinearOps> Backward<B, { 2 + 2 * MOST }> for Layers {
+/// The parents: x, what the output is added to, and what the layers may train.
+impl<B: LinearOps> Backward<B, { 2 + 3 * MOST }> for Layers {
     type State = KeptLayers<B>;
 
     /// With `dt = dy b`: `dx` is the sum of `dy w + scale · dt a`, `da = scale · dtᵀ x`, `db = scale · dyᵀ t`.
-    fn backward(self, ops: Ops<Self::State, { 2 + 2 * MOST }>, grads: &mut Gradients, _: &mut Checkpointer) {
+    fn backward(self, ops: Ops<Self::State, { 2 + 3 * MOST }>, grads: &mut Gradients, _: &mut Checkpointer) {
         let KeptLayers { outputs, group, x } = ops.state;
         let dy = outputs.gradients(grads.consume::<B>(&ops.node));
-        let [to_x, to_onto, of_factors @ ..] = ops.parents.map(|node| node.map(|node| node.id));
-        let (to_a, to_b) = of_factors.split_at(MOST);
+        let [to_x, to_onto, of_layers @ ..] = ops.parents.map(|node| node.map(|node| node.id));
         if let (Some(node), [dy]) = (to_onto, &dy[..]) {
             grads.register::<B>(node, dy.clone());
         }
         let dt = group.back(&dy, to_x, |dx| dx, grads);
-        group.factors(dy, dt, x, [to_a, to_b], grads);
+        group.trained(dy, dt, x, Trained::new(&of_layers, MOST), grads);
     }
 }
 
@@ -193,16 +270,10 @@ impl<B: LinearOps, C: CheckpointStrategy> LinearOps for Autodiff<B, C> {
     }
 
     fn layers(x: FloatTensor<Self>, group: Group<Self>, Several(onto): Several<Self>) -> Several<Self> {
-        let wanted = Wanted { x: x.is_tracked(), a: any_tracked(&group.a), b: any_tracked(&group.b) };
-        // Nobody tracks this one, which stands for what is not there.
+        let wanted = Wanted::of(&x, &group);
+        // Nobody tracks this one.
         let nobody = <Self as AutodiffBackend>::from_inner(x.clone().into_primitive());
-        let node = |of: &[FloatTensor<Self>], i: usize| of.get(i).unwrap_or(&nobody).node();
-        let nodes = std::array::from_fn(|i| match i {
-            0 => x.node(),
-            1 => node(&onto, 0),
-            _ if i < 2 + MOST => node(&group.a.0, i - 2),
-            _ => node(&group.b.0, i - 2 - MOST),
-        });
+        let nodes = parents([Some(&x), onto.first()], &[&group], MOST, &nobody).map(|parent| parent.node());
         let prepared = Layers.prepare::<C>(nodes).compute_bound().stateful();
         let (x, group, onto) = (x.into_primitive(), inner_group(group), plain::<B, C>(Several(onto)));
         let count = group.weights.0.len();
@@ -221,16 +292,13 @@ impl<B: LinearOps, C: CheckpointStrategy> LinearOps for Autodiff<B, C> {
     }
 }
 
-pub(crate) fn any_tracked<B: Backend, C: CheckpointStrategy>(Several(of): &Several<Autodiff<B, C>>) -> bool {
-    of.iter().any(|t| t.is_tracked())
-}
-
 pub(crate) fn plain<B: Backend, C: CheckpointStrategy>(Several(of): Several<Autodiff<B, C>>) -> Several<B> {
     Several(of.into_iter().map(|t| t.into_primitive()).collect())
 }
 
 pub(crate) fn inner_group<B: LinearOps, C: CheckpointStrategy>(group: Group<Autodiff<B, C>>) -> Group<B> {
-    let Group { weights, a, b, scales } = group;
+    let Group { weights, a, b, scales, bias } = group;
     let weights = Weights(weights.0.into_iter().map(untracked_weight).collect());
-    Group { weights, a: plain(a), b: plain(b), scales }
+    let [a, b, bias] = [a, b, bias].map(|of| PerLayer(of.map(|one| one.into_primitive())));
+    Group { weights, a, b, scales, bias }
 }

@@ -14,6 +14,8 @@ use crate::shader::{Bound, Shader, grid};
 const DIRECT_INVOCATIONS: u32 = 8;
 /// Blocks of four columns in half a tile of the shader's.
 const HALF_A_TILE: u32 = 8;
+/// Where the bias of a product without one begins.
+const NO_BIAS: u32 = u32::MAX;
 /// Numbers that a shader reads at once, which places are counted in.
 const FOUR: u64 = 4;
 /// Bytes of a number, or of a word.
@@ -24,9 +26,11 @@ pub struct Together {
     lhs: Places,
     rhs: Places,
     updates: Updates,
+    /// None if no product has one.
+    biases: Option<Places>,
 }
 
-/// Where the factors of updates lie.
+/// Where the factors lie, of the products with an update.
 enum Updates {
     /// There are none.
     None,
@@ -55,15 +59,19 @@ impl Together {
         let down = updates.iter().map(|update| &update.down);
         let up = updates.iter().map(|update| &update.up);
         let both = || along.then(|| Places::of(down.chain(up.clone()), 1, FOUR * BYTES, 1))?;
-        let updates = match updates.len() {
-            0 => Updates::None,
-            count if count < each.len() => return None,
-            _ => match both() {
+        let updates = match updates.is_empty() {
+            true => Updates::None,
+            false => match both() {
                 Some(both) => Updates::Both(both),
                 None => Updates::Up(Places::of(up, 1, FOUR * BYTES, 1)?),
             },
         };
-        (lhs.wholes.len() == rhs.wholes.len()).then_some(Self { lhs, rhs, updates })
+        let biases: Vec<_> = each.iter().filter_map(|product| product.bias.as_ref()).collect();
+        let biases = match biases.is_empty() {
+            true => None,
+            false => Some(Places::of(biases.into_iter(), 1, FOUR * BYTES, 1)?),
+        };
+        (lhs.wholes.len() == rhs.wholes.len()).then_some(Self { lhs, rhs, updates, biases })
     }
 
     /// Whether what updates have in the middle is made in this dispatch.
@@ -118,7 +126,8 @@ pub enum End<'a> {
     Gate(CubeTensor),
     /// The gradient of such values: gate and what it gates are in this, and where they begin in it, in bytes.
     GateBack(CubeTensor, Vec<u64>),
-    Turn(&'a Turn),
+    /// By angles in this, where cosines and sines begin, in bytes.
+    Turn(&'a Turn, CubeTensor, Vec<u64>),
 }
 
 impl Launch<'_> {
@@ -143,13 +152,14 @@ impl Launch<'_> {
             .unrolled("$onto", u32::from(onto.is_some()))
             .unrolled("$gate", u32::from(matches!(end, End::Gate(_))))
             .unrolled("$back", u32::from(matches!(end, End::GateBack(..))))
-            .unrolled("$turn", u32::from(matches!(end, End::Turn(_))))
+            .unrolled("$turn", u32::from(matches!(end, End::Turn(..))))
+            .unrolled("$bias", u32::from(operands.biases.is_some()))
             .unrolled("$other", u32::from(operands.lhs.wholes.len() > 1));
         let shader = match reading {
             Reading::Tiled => shader
                 .and(include_str!("../../../../shaders/linear_tiled.wgsl"))
                 .unrolled("$low", if operands.makes_low() { rank / 4 } else { 0 })
-                .and(if matches!(end, End::Turn(_)) {
+                .and(if matches!(end, End::Turn(..)) {
                     include_str!("../../../../shaders/linear_turn.wgsl")
                 } else {
                     ""
@@ -189,38 +199,47 @@ impl Launch<'_> {
         match end {
             End::Keep => {}
             End::Gate(value) => bound.push(Bound::Out(value)),
-            End::GateBack(gates, _) => bound.push(Bound::In(gates)),
-            End::Turn(turn) => bound.extend([Bound::In(&turn.cosines), Bound::In(&turn.sines)]),
+            End::GateBack(read, _) | End::Turn(_, read, _) => bound.push(Bound::In(read)),
         }
+        let bias_binding = bound.len();
+        bound.extend(operands.biases.iter().flat_map(|biases| &biases.wholes).map(Bound::In));
         let others = bound.len();
         bound.extend(lhs.skip(1).chain(rhs.skip(1)));
         let mut numbers = Vec::new();
         let mut makers = 0;
         let fours = |bytes: u64| (bytes / (FOUR * BYTES)) as u32;
+        let mut updated = 0;
+        let mut biased = operands.biases.iter().flat_map(|biases| &biases.at);
         for (i, (product, size)) in each.iter().zip(sizes).enumerate() {
-            let update = product.update.as_ref();
-            let rank = low.get(i).map_or(0, |low| low.shape()[1] as u32);
             let [(of_lhs, lhs), (of_rhs, rhs)] = [operands.lhs.at[i], operands.rhs.at[i]];
-            let (down, up) = match &operands.updates {
-                Updates::None => (0, 0),
-                Updates::Up(up) => (0, up.at[i].1),
-                Updates::Both(both) => (both.at[i].1, both.at[each.len() + i].1),
-            };
-            let of_low = low_covering.as_ref().map_or(0, |(_, begins)| fours(begins[i]));
             let to = begins.get(i).map_or(0, |begin| fours(*begin));
-            let update_scale = update.map_or(0.0, |update| update.scale);
+            let (update, bias) = (product.update.as_ref(), product.bias.as_ref());
+            let [rank, of_low, down, up, update_scale] = update.map_or([0; 5], |update| {
+                let k = updated;
+                updated += 1;
+                let of_low = low_covering.as_ref().map_or(0, |(_, begins)| fours(begins[k]));
+                let (down, up) = match &operands.updates {
+                    Updates::None => (0, 0),
+                    Updates::Up(up) => (0, up.at[k].1),
+                    Updates::Both(both) => (both.at[k].1, both.at[low.len() + k].1),
+                };
+                [low[k].shape()[1] as u32, of_low, down, up, update.scale.to_bits()]
+            });
             numbers.extend([size.rows, size.columns, size.depth, rank]);
             numbers.extend([lhs, rhs, of_low, down, up]);
-            numbers.extend([to, makers, product.scale.to_bits(), update_scale.to_bits(), of_lhs, of_rhs]);
+            numbers.extend([to, makers, product.scale.to_bits(), update_scale, of_lhs, of_rhs]);
+            numbers.push(bias.and_then(|_| biased.next()).map_or(NO_BIAS, |(_, begin)| *begin));
             numbers.extend(match end {
-                End::Keep | End::Turn(_) => [0; 4],
+                End::Keep | End::Turn(..) => [0; 4],
                 End::Gate(_) => [fours(begins[0]), 0, 0, 0],
                 End::GateBack(_, inputs) => [inputs[0], inputs[1], begins[1], begins[2]].map(fours),
             });
             // Blocks of a tile that lie half a tile apart are no pairs of anything.
             numbers.extend(match end {
-                End::Turn(turn) if i < turn.first => [turn.half(), turn.period()],
-                _ => [HALF_A_TILE, 0],
+                End::Turn(turn, _, begins) if i < turn.first => {
+                    [turn.half(), turn.period(), fours(begins[0]), fours(begins[1])]
+                }
+                _ => [HALF_A_TILE, 0, 0, 0],
             });
             makers += if joined && i > 0 { 0 } else { size.makers(reading) };
         }
@@ -232,8 +251,8 @@ impl Launch<'_> {
             .with("onto_binding", onto_binding)
             .with("value_binding", finish_binding)
             .with("gates_binding", finish_binding)
-            .with("cosines_binding", finish_binding)
-            .with("sines_binding", finish_binding + 1)
+            .with("angles_binding", finish_binding)
+            .with("bias_binding", bias_binding)
             .with("other_lhs_binding", others)
             .with("other_rhs_binding", others + 1)
             .with("products_binding", bound.len());

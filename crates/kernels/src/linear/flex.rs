@@ -1,10 +1,11 @@
 //! The layer's products on the CPU.
 
+use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::Shape;
 
-use super::group::Group;
+use super::group::{Group, PerLayer};
 use super::reference::{self, LinearOps};
 use super::weight::{Weight, Weights};
 use crate::cpu::{Matrix, PackedMatrix, Right, Term, floats, integers, sum_of_products, tensor};
@@ -60,52 +61,53 @@ impl LinearOps for Flex {
     }
 
     fn layers_forward(x: FloatTensor<Self>, group: Group<Self>, Several(onto): Several<Self>) -> Several<Self> {
-        let Group { weights, a, b: Several(b), scales } = group;
-        let (x, b) = (x.to_contiguous(), all_in_order(b));
-        let t: Vec<_> = a.0.iter().map(|a| Self::linear_forward(x.clone(), Weight::Floats(a.clone()))).collect();
-        let weights = Weights(weights.0.into_iter().map(in_order).collect());
+        let (x, group) = (x.to_contiguous(), all_in_order(group));
+        let rows = x.shape()[0];
+        let t = group.a.clone().map(|a| Self::linear_forward(x.clone(), Weight::Floats(a)));
+        let ones = vec![1.0; if group.bias.some().next().is_some() { rows } else { 0 }];
         let one = |(i, weight): (usize, &Weight<Self>)| {
             let mut terms = vec![Term { a: matrix(&x)?, b: right(weight)?.turned(), scale: 1.0 }];
-            if let (Some(t), Some(b), Some(scale)) = (t.get(i), b.get(i), scales.get(i)) {
-                terms.push(Term { a: matrix(t)?, b: Right::Floats(matrix(b)?.turned()), scale: *scale });
+            if let (Some(t), Some(b)) = (&t[i], &group.b.0[i]) {
+                terms.push(Term { a: matrix(t)?, b: Right::Floats(matrix(b)?.turned()), scale: group.scales[i] });
             }
-            let shape = Shape::from([x.shape()[0], weight.sides()[0]]);
-            Some(tensor(sum_of_products(&terms), shape))
+            let [out, _] = weight.sides();
+            if let Some(bias) = &group.bias.0[i] {
+                // The same for every row: a product of ones, which is added while the output is in the cache.
+                let bias = Right::Floats(Matrix::new(floats(bias)?, [1, out]));
+                terms.push(Term { a: Matrix::new(&ones, [rows, 1]), b: bias, scale: 1.0 });
+            }
+            Some(tensor(sum_of_products(&terms), [rows, out].into()))
         };
-        let all: Option<Vec<_>> = weights.0.iter().enumerate().map(one).collect();
-        match all {
-            Some(all) => Several([reference::plus::<Self>(all, onto), t].concat()),
-            None => {
-                let group = Group { weights, a, b: Several(b), scales };
-                reference::layers_forward::<Self>(x, group, Several(onto))
-            }
+        let all: Option<Vec<_>> = group.weights.0.iter().enumerate().map(one).collect();
+        let Some(mut all) = all else { return reference::layers_forward::<Self>(x, group, Several(onto)) };
+        for (y, onto) in all.iter_mut().zip(onto) {
+            *y = Self::float_add(y.clone(), onto);
         }
+        Several(all.into_iter().chain(t.into_iter().flatten()).collect())
     }
 
     fn layers_dx(Several(dy): Several<Self>, group: Group<Self>) -> Several<Self> {
-        let Group { weights, a: Several(a), b, scales } = group;
-        let [dy, a] = [dy, a].map(all_in_order);
-        let Several(dt) = Self::layers_dt(Several(dy.clone()), b.clone());
-        let weights = Weights(weights.0.into_iter().map(in_order).collect());
-        let whole = dy.iter().zip(&weights.0);
+        let dy: Vec<_> = dy.into_iter().map(|dy| dy.to_contiguous()).collect();
+        let group = all_in_order(group);
+        let Several(dt) = Self::layers_dt(Several(dy.clone()), group.b.clone());
+        let whole = dy.iter().zip(&group.weights.0);
         let whole = whole.map(|(dy, weight)| Some(Term { a: matrix(dy)?, b: right(weight)?, scale: 1.0 }));
-        let added = dt.iter().zip(&a).zip(&scales);
-        let added =
-            added.map(|((dt, a), scale)| Some(Term { a: matrix(dt)?, b: Right::Floats(matrix(a)?), scale: *scale }));
+        let updates = group.a.0.iter().zip(&group.scales).filter_map(|(a, scale)| Some((a.as_ref()?, *scale)));
+        let added = dt.iter().zip(updates);
+        let added = added.map(|(dt, (a, scale))| Some(Term { a: matrix(dt)?, b: Right::Floats(matrix(a)?), scale }));
         let terms: Option<Vec<_>> = whole.chain(added).collect();
-        match (terms, dy.first(), weights.0.first()) {
+        match (terms, dy.first(), group.weights.0.first()) {
             (Some(terms), Some(dy), Some(weight)) => {
                 let dx = tensor(sum_of_products(&terms), [dy.shape()[0], weight.sides()[1]].into());
                 Several([vec![dx], dt].concat())
             }
-            _ => {
-                let group = Group { weights, a: Several(a), b, scales };
-                reference::layers_dx::<Self>(Several(dy), group)
-            }
+            _ => reference::layers_dx::<Self>(Several(dy), group),
         }
     }
 }
 
-fn all_in_order(tensors: Vec<FloatTensor<Flex>>) -> Vec<FloatTensor<Flex>> {
-    tensors.into_iter().map(|tensor| tensor.to_contiguous()).collect()
+fn all_in_order(Group { weights, a, b, scales, bias }: Group<Flex>) -> Group<Flex> {
+    let weights = Weights(weights.0.into_iter().map(in_order).collect());
+    let [a, b, bias] = [a, b, bias].map(|of| PerLayer(of.map(|one| one.to_contiguous())));
+    Group { weights, a, b, scales, bias }
 }

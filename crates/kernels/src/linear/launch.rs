@@ -4,7 +4,7 @@ use burn::backend::tensor::FloatTensor;
 use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::group::Group;
+use super::group::{Group, PerLayer};
 use super::products::{LowRank, Product, Products};
 use super::reference::{self, LinearOps};
 use super::size::Orientation;
@@ -45,8 +45,9 @@ impl LinearOps for CubeBackend {
         }
     }
 
-    fn layers_dt(dy: Several<Self>, b: Several<Self>) -> Several<Self> {
-        let each = dy.0.iter().zip(&b.0).map(|(dy, b)| Product::new(dy.clone(), Weight::Floats(b.clone())));
+    fn layers_dt(dy: Several<Self>, b: PerLayer<Self>) -> Several<Self> {
+        let both = dy.0.iter().zip(&b.0).filter_map(|(dy, b)| Some((dy.clone(), b.clone()?)));
+        let each = both.map(|(dy, b)| Product::new(dy, Weight::Floats(b)));
         let made = Products::new(Orientation::Nn, each).made();
         made.map_or_else(|| reference::layers_dt::<Self>(dy, b), |made| Several(made.outputs))
     }
@@ -91,16 +92,16 @@ fn only(products: Products) -> Option<FloatTensor<CubeBackend>> {
 }
 
 /// The products that give the outputs of layers.
-pub fn forward(x: &CubeTensor, Group { weights, a, b, scales }: &Group<CubeBackend>) -> Products {
-    let each = weights.0.iter().zip(updates(a, b, scales)).map(|(weight, update)| {
+pub fn forward(x: &CubeTensor, Group { weights, a, b, scales, bias }: &Group<CubeBackend>) -> Products {
+    let each = weights.0.iter().zip(updates(a, b, scales)).zip(&bias.0).map(|((weight, update), bias)| {
         let product = Product::new(x.clone(), weight.clone());
-        Product { update, ..product }
+        Product { update, bias: bias.clone(), ..product }
     });
     Products::new(Orientation::Nt, each)
 }
 
 /// Those that give the gradient of their input, one for each layer.
-pub fn backward(dy: &Several<CubeBackend>, Group { weights, a, b, scales }: &Group<CubeBackend>) -> Products {
+pub fn backward(dy: &Several<CubeBackend>, Group { weights, a, b, scales, .. }: &Group<CubeBackend>) -> Products {
     let each = dy.0.iter().zip(&weights.0).zip(updates(b, a, scales)).map(|((dy, weight), update)| {
         let product = Product::new(dy.clone(), weight.clone());
         Product { update, ..product }
@@ -108,13 +109,12 @@ pub fn backward(dy: &Several<CubeBackend>, Group { weights, a, b, scales }: &Gro
     Products::new(Orientation::Nn, each)
 }
 
-/// For each layer its update, of what it is multiplied by first and then; nothing for layers without.
+/// For each layer its update, of what it is multiplied by first and then.
 fn updates<'a>(
-    down: &'a Several<CubeBackend>,
-    up: &'a Several<CubeBackend>,
+    down: &'a PerLayer<CubeBackend>,
+    up: &'a PerLayer<CubeBackend>,
     scales: &'a [f32],
 ) -> impl Iterator<Item = Option<LowRank>> + 'a {
-    let pairs = down.0.iter().zip(&up.0).zip(scales);
-    let some = pairs.map(|((down, up), scale)| Some(LowRank { down: down.clone(), up: up.clone(), scale: *scale }));
-    some.chain(std::iter::repeat(None))
+    let layers = down.0.iter().zip(&up.0).zip(scales);
+    layers.map(|((down, up), scale)| Some(LowRank { down: down.clone()?, up: up.clone()?, scale: *scale }))
 }

@@ -24,8 +24,8 @@ use burn::backend::Dispatch;
 use burn::tensor::Tensor;
 use stratune_runtime::span;
 
-pub(crate) use backward::{KeptGroup, Wanted, any_tracked, inner_group, plain};
-pub(crate) use group::Group;
+pub(crate) use backward::{KeptGroup, Trained, Wanted, inner_group, parents, plain};
+pub(crate) use group::{Group, PerLayer};
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 pub(crate) use launch::{backward as products_back, forward as products_of};
 pub(crate) use reference::LinearOps;
@@ -104,11 +104,13 @@ pub struct Layer {
     pub weight: Matrix,
     /// What is added to it.
     pub update: Option<Factors>,
+    /// What is added to its output, `[out]`.
+    pub bias: Option<Tensor<1>>,
 }
 
-/// `x wᵀ + scale · (x aᵀ) bᵀ` of layers that read one input, at least one: two products forward and four back, each of
-/// all layers together where they are at most three and all have an update, or none. What an update gives is added where
-/// the layer's output is made, and is nowhere by itself; so is `onto`, which one layer alone can be added to.
+/// `x wᵀ + scale · (x aᵀ) bᵀ + bias` of layers that read one input, at least one: two products forward and four back, each
+/// of all layers together where they are at most three. What an update gives is added where the layer's output is made, and
+/// is nowhere by itself; so are the bias and `onto`, which one layer alone can be added to.
 ///
 /// # Shapes
 /// - `x`: `[batch, seq, in]`
@@ -122,10 +124,7 @@ pub fn layers<const N: usize>(x: Tensor<3>, layers: [Layer; N], onto: Option<Ten
         t.reshape([batch * seq, width])
     };
     let (x, onto) = (x.reshape([batch * seq, features]), onto.map(rows));
-    let updates = layers.iter().filter(|layer| layer.update.is_some()).count();
-    let alike = N <= backward::MOST && (updates == 0 || updates == N);
-    let at_once = if alike { N } else { 1 };
-    let mut outputs = layers.chunks(at_once.max(1)).flat_map(|some| together(&x, some, onto.clone()));
+    let mut outputs = layers.chunks(backward::MOST).flat_map(|some| together(&x, some, onto.clone()));
     std::array::from_fn(|_| {
         #[allow(clippy::expect_used)] // One of each.
         let y: Tensor<2> = outputs.next().expect("an output of each layer");
@@ -134,7 +133,7 @@ pub fn layers<const N: usize>(x: Tensor<3>, layers: [Layer; N], onto: Option<Ten
     })
 }
 
-/// All of them with an update, or none.
+/// At most [`backward::MOST`] of them.
 fn together(x: &Tensor<2>, layers: &[Layer], onto: Option<Tensor<2>>) -> Vec<Tensor<2>> {
     let outputs = <Dispatch as LinearOps>::layers(x.clone().into_dispatch(), group(layers), several(onto));
     outputs.0.into_iter().map(Tensor::from_dispatch).collect()
@@ -143,12 +142,16 @@ fn together(x: &Tensor<2>, layers: &[Layer], onto: Option<Tensor<2>>) -> Vec<Ten
 /// The same, as a backend has it.
 pub(crate) fn group(layers: &[Layer]) -> Group<Dispatch> {
     let weights = layers.iter().map(|layer| layer.weight.clone().into_dispatch()).collect();
-    let updates = || layers.iter().filter_map(|layer| layer.update.as_ref());
+    let of_update = |of: fn(&Factors) -> &Tensor<2>| {
+        PerLayer(layers.iter().map(|layer| Some(of(layer.update.as_ref()?).clone().into_dispatch())).collect())
+    };
+    let bias = |layer: &Layer| layer.bias.clone().map(Tensor::into_dispatch);
     Group {
         weights: Weights(weights),
-        a: several(updates().map(|update| update.a.clone())),
-        b: several(updates().map(|update| update.b.clone())),
-        scales: updates().map(|update| update.scale).collect(),
+        a: of_update(|update| &update.a),
+        b: of_update(|update| &update.b),
+        scales: layers.iter().map(|layer| layer.update.as_ref().map_or(1.0, |update| update.scale)).collect(),
+        bias: PerLayer(layers.iter().map(bias).collect()),
     }
 }
 

@@ -22,6 +22,8 @@ pub struct Product {
     pub rhs: Weight<CubeBackend>,
     pub scale: f32,
     pub update: Option<LowRank>,
+    /// What is added to each row, one number for each column.
+    pub bias: Option<CubeTensor>,
 }
 
 /// `scale · (lhs down') up'`, which is added to a product of that lhs; both lie like its rhs.
@@ -37,7 +39,7 @@ pub struct LowRank {
 pub struct Made {
     /// The outputs, or the only one, and what else their [`Finish`] gives.
     pub outputs: Vec<CubeTensor>,
-    /// Of each product with an update `lhs down'`, `[rows, rank]`.
+    /// Of each product that has an update `lhs down'`, `[rows, rank]`.
     pub low: Vec<CubeTensor>,
 }
 
@@ -56,7 +58,7 @@ pub struct Products {
 impl Product {
     /// Of two matrices.
     pub fn new(lhs: CubeTensor, rhs: Weight<CubeBackend>) -> Self {
-        Self { lhs, rhs, scale: 1.0, update: None }
+        Self { lhs, rhs, scale: 1.0, update: None, bias: None }
     }
 
     /// The size, if a kernel can make it on this device.
@@ -72,7 +74,8 @@ impl Product {
             let fits = if orientation == Orientation::Nt { [columns, rank] } else { [rank, columns] };
             low.is_some() && suit([up]) && up.shape().as_slice() == fits
         };
-        self.update.as_ref().is_none_or(update).then_some(size)
+        let bias = |bias: &CubeTensor| suit([bias]) && bias.shape().as_slice() == [size.columns as usize];
+        (self.update.as_ref().is_none_or(update) && self.bias.as_ref().is_none_or(bias)).then_some(size)
     }
 
     /// Whether a kernel makes it faster than the engine, which would have to unpack what is packed.
@@ -91,7 +94,13 @@ impl Product {
         };
         let update =
             |LowRank { down, up, scale }| LowRank { down: into_contiguous(down), up: into_contiguous(up), scale };
-        Self { lhs: into_contiguous(self.lhs), rhs, scale: self.scale, update: self.update.map(update) }
+        Self {
+            lhs: into_contiguous(self.lhs),
+            rhs,
+            scale: self.scale,
+            update: self.update.map(update),
+            bias: self.bias.map(into_contiguous),
+        }
     }
 }
 
@@ -189,9 +198,10 @@ impl Products {
         let Self { orientation, each, summed, onto, finish } = self;
         let like = &each.first()?.lhs;
         let together = Together::of(each, reading == Reading::Tiled && worth_making_along(each, sizes))?;
-        let gates = match finish {
+        let read = match finish {
             Finish::GateBack(gates) => Some(covering(&gates.each_ref())?),
-            _ => None,
+            Finish::Turn(turn) => Some(covering(&[&turn.cosines, &turn.sines])?),
+            Finish::Keep | Finish::Gate => None,
         };
         // Tiles alone go through all products where an output is made; for a software adapter a dispatch costs nothing.
         if !matches!(finish, Finish::Keep) && reading != Reading::Tiled {
@@ -209,11 +219,11 @@ impl Products {
             true => rooms(like, &low_sizes(each, sizes).map(|size| shape(&size)).collect::<Vec<_>>()),
             false => made_before(*orientation, each, sizes),
         };
-        let end = match (finish, gates) {
+        let end = match (finish, read) {
+            (Finish::Turn(turn), Some((angles, begins))) => End::Turn(turn, angles, begins),
             (_, Some((gates, begins))) => End::GateBack(gates, begins),
-            (Finish::Gate, _) => End::Gate(room(like, shapes[0])),
-            (Finish::Turn(turn), _) => End::Turn(turn),
-            (Finish::Keep | Finish::GateBack(_), None) => End::Keep,
+            (Finish::Gate, None) => End::Gate(room(like, shapes[0])),
+            (_, None) => End::Keep,
         };
         let launch =
             Launch { orientation: *orientation, reading, sizes, summed: *summed, onto: onto.as_ref(), end: &end };

@@ -1,10 +1,10 @@
 //! The products of a linear layer, in plain tensor code, for every device that has no kernel of ours.
 
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, backend_extension};
+use burn::backend::{Backend, TensorMetadata, backend_extension};
 use burn::tensor::FloatDType;
 
-use super::group::Group;
+use super::group::{Group, PerLayer};
 use super::weight::{Weight, Weights};
 use crate::packed::PackedOps;
 use crate::several::Several;
@@ -28,8 +28,8 @@ pub trait LinearOps: PackedOps {
         linear_dw::<Self>(dy, x, scale)
     }
 
-    /// `x wᵀ + scale · t bᵀ` of each weight, with `t = x aᵀ` where there are factors, and behind these outputs each t,
-    /// `[rows, rank]`. The output of one layer alone is added to `onto`, if that is given.
+    /// `x wᵀ + scale · t bᵀ + bias` of each weight, with `t = x aᵀ` where there are factors, and behind these outputs each t
+    /// there is, `[rows, rank]`. The output of one layer alone is added to `onto`, if that is given.
     fn layers_forward(
         x: FloatTensor<Self>,
         #[extension_type] group: Group<Self>,
@@ -38,13 +38,14 @@ pub trait LinearOps: PackedOps {
         layers_forward::<Self>(x, group, onto)
     }
 
-    /// The sum over layers of `dy w + scale · dt a`, with `dt = dy b` where there are factors, and behind it each dt.
+    /// The sum over layers of `dy w + scale · dt a`, with `dt = dy b` where there are factors, and behind it each dt
+    /// there is.
     fn layers_dx(#[extension_type] dy: Several<Self>, #[extension_type] group: Group<Self>) -> Several<Self> {
         layers_dx::<Self>(dy, group)
     }
 
     /// Each `dt = dy b` alone.
-    fn layers_dt(#[extension_type] dy: Several<Self>, #[extension_type] b: Several<Self>) -> Several<Self> {
+    fn layers_dt(#[extension_type] dy: Several<Self>, #[extension_type] b: PerLayer<Self>) -> Several<Self> {
         layers_dt::<Self>(dy, b)
     }
 
@@ -57,7 +58,7 @@ pub trait LinearOps: PackedOps {
         layers_dw::<Self>(dy, x, &scales)
     }
 
-    /// `x wᵀ + scale · (x aᵀ) bᵀ` of each layer; the output of one layer alone is added to `onto`, if that is given.
+    /// `x wᵀ + scale · (x aᵀ) bᵀ + bias` of each layer; the output of one layer alone is added to `onto`, if that is given.
     fn layers(
         x: FloatTensor<Self>,
         #[extension_type] group: Group<Self>,
@@ -90,30 +91,41 @@ pub fn linear_dw<B: Backend>(dy: FloatTensor<B>, x: FloatTensor<B>, scale: f32) 
     scaled::<B>(B::float_matmul(B::float_transpose(dy), x), scale)
 }
 
-/// `x wᵀ + scale · t bᵀ` of each, and each `t = x aᵀ`; the small factor is scaled.
+/// `x wᵀ + scale · t bᵀ + bias` of each, and each `t = x aᵀ`; the small factor is scaled.
 pub fn layers_forward<B: LinearOps>(x: FloatTensor<B>, group: Group<B>, Several(onto): Several<B>) -> Several<B> {
-    let Group { weights: Weights(weights), a: Several(a), b: Several(b), scales } = group;
-    let whole = weights.into_iter().map(|weight| B::linear_forward(x.clone(), weight));
-    let t: Vec<_> = a.into_iter().map(|a| B::linear_forward(x.clone(), Weight::Floats(a))).collect();
-    let added = t.iter().cloned().zip(b).zip(scales);
-    let added = added.map(|((t, b), scale)| B::linear_forward(scaled::<B>(t, scale), Weight::Floats(b)));
-    let mut made = plus::<B>(plus::<B>(whole.collect(), added.collect()), onto);
-    made.extend(t);
-    Several(made)
+    let Group { weights: Weights(weights), a, b, scales, bias } = group;
+    let t = a.map(|a| B::linear_forward(x.clone(), Weight::Floats(a)));
+    let added = t
+        .iter()
+        .zip(b.0)
+        .zip(scales)
+        .map(|((t, b), scale)| Some(B::linear_forward(scaled::<B>(t.clone()?, scale), Weight::Floats(b?))));
+    let in_a_row = |bias: FloatTensor<B>| {
+        let out = bias.shape().num_elements();
+        B::float_reshape(bias, [1, out].into())
+    };
+    let mut onto = onto.into_iter();
+    let made = weights.into_iter().zip(added).zip(bias.map(in_a_row)).map(|((weight, added), bias)| {
+        let terms = [added, bias, onto.next()].into_iter().flatten();
+        terms.fold(B::linear_forward(x.clone(), weight), |y, term| B::float_add(y, term))
+    });
+    let made: Vec<_> = made.collect();
+    Several(made.into_iter().chain(t.into_iter().flatten()).collect())
 }
 
 /// `dy b` of each.
-pub fn layers_dt<B: LinearOps>(Several(dy): Several<B>, Several(b): Several<B>) -> Several<B> {
-    Several(dy.into_iter().zip(b).map(|(dy, b)| B::linear_dx(dy, Weight::Floats(b))).collect())
+pub fn layers_dt<B: LinearOps>(Several(dy): Several<B>, b: PerLayer<B>) -> Several<B> {
+    let dt = |(dy, b): (FloatTensor<B>, Option<FloatTensor<B>>)| Some(B::linear_dx(dy, Weight::Floats(b?)));
+    Several(dy.into_iter().zip(b.0).filter_map(dt).collect())
 }
 
 /// The sum of `dy w + scale · dt a`, and each `dt = dy b`; the small factor is scaled. Of no layers it is of no numbers.
 pub fn layers_dx<B: LinearOps>(Several(dy): Several<B>, group: Group<B>) -> Several<B> {
-    let Group { weights: Weights(weights), a: Several(a), b, scales } = group;
+    let Group { weights: Weights(weights), a, b, scales, .. } = group;
     let Several(dt) = B::layers_dt(Several(dy.clone()), b);
     let whole = dy.into_iter().zip(weights).map(|(dy, weight)| B::linear_dx(dy, weight));
-    let added = dt.iter().cloned().zip(a).zip(scales);
-    let added = added.map(|((dt, a), scale)| B::linear_dx(scaled::<B>(dt, scale), Weight::Floats(a)));
+    let added = a.places(dt.iter().cloned()).into_iter().zip(a.0).zip(scales);
+    let added = added.filter_map(|((dt, a), scale)| Some(B::linear_dx(scaled::<B>(dt?, scale), Weight::Floats(a?))));
     let sum = whole.chain(added).reduce(|sum, dx| B::float_add(sum, dx));
     let sum = sum.unwrap_or_else(|| B::float_zeros([0, 0].into(), &Default::default(), FloatDType::F32));
     Several(std::iter::once(sum).chain(dt).collect())
@@ -123,17 +135,6 @@ pub fn layers_dx<B: LinearOps>(Several(dy): Several<B>, group: Group<B>) -> Seve
 pub fn layers_dw<B: LinearOps>(Several(dy): Several<B>, Several(x): Several<B>, scales: &[f32]) -> Several<B> {
     let pairs = dy.into_iter().zip(x).zip(scales);
     Several(pairs.map(|((dy, x), scale)| B::linear_dw(dy, x, *scale)).collect())
-}
-
-/// What is added to each, where there is something.
-pub fn plus<B: Backend>(each: Vec<FloatTensor<B>>, added: Vec<FloatTensor<B>>) -> Vec<FloatTensor<B>> {
-    let mut added = added.into_iter();
-    each.into_iter()
-        .map(|y| match added.next() {
-            None => y,
-            Some(more) => B::float_add(y, more),
-        })
-        .collect()
 }
 
 fn scaled<B: Backend>(x: FloatTensor<B>, scale: f32) -> FloatTensor<B> {

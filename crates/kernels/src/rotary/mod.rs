@@ -15,6 +15,8 @@ use stratune_runtime::span;
 
 pub(crate) use reference::RotaryOps;
 
+use crate::linear::{Matrix, lay_together};
+
 /// How Llama 3 stretches the long wavelengths to a longer context than it was first trained on.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RotaryScaling {
@@ -67,7 +69,7 @@ impl Rotary {
             return self.angles_at(&Tensor::from_data(TensorData::new(places, [1, seq]), &self.cos.device()));
         }
         let of = |table: &Tensor<4>| table.clone().narrow(2, past, seq);
-        Angles { cos: of(&self.cos), sin: of(&self.sin) }
+        Angles::beside(of(&self.cos), of(&self.sin))
     }
 
     /// Of any positions within [`positions`](Self::positions).
@@ -80,7 +82,7 @@ impl Rotary {
             let half = table.dims()[3];
             table.clone().select(2, places.clone().reshape([batch * seq])).reshape([batch, 1, seq, half])
         };
-        Angles { cos: of(&self.cos), sin: of(&self.sin) }
+        Angles::beside(of(&self.cos), of(&self.sin))
     }
 }
 
@@ -93,6 +95,18 @@ pub struct Angles {
 }
 
 impl Angles {
+    /// Where shaders have both by one binding.
+    fn beside(cos: Tensor<4>, sin: Tensor<4>) -> Self {
+        let shape = cos.dims();
+        let matrix = |table: &Tensor<4>| Matrix::from(table.clone().flatten::<2>(0, 2));
+        let mut laid = lay_together(vec![matrix(&cos), matrix(&sin)]).into_iter();
+        let [cos, sin] = [cos, sin].map(|table| match laid.next() {
+            Some(Matrix::Floats(laid)) => laid.reshape(shape),
+            _ => table,
+        });
+        Self { cos, sin }
+    }
+
     /// Cosines and sines.
     pub(crate) fn tables(&self) -> [Tensor<4>; 2] {
         [self.cos.clone(), self.sin.clone()]

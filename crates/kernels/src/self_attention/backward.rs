@@ -9,7 +9,7 @@ use burn::backend::{Autodiff, AutodiffBackend, TensorMetadata};
 use stratune_runtime::span;
 
 use super::reference::{SelfAttentionOps, heads, rows, side_by_side};
-use crate::linear::{Group, KeptGroup, LinearOps, Wanted, any_tracked, inner_group};
+use crate::linear::{Group, KeptGroup, LinearOps, Trained, Wanted, inner_group, parents};
 use crate::several::Several;
 
 #[derive(Debug)]
@@ -26,14 +26,13 @@ struct Kept<B: LinearOps> {
     sides: [usize; 3],
 }
 
-/// The parents: x, and a and b of q, k and v.
-impl<B: SelfAttentionOps> Backward<B, 7> for SelfAttention {
+/// The parents: x, and what q, k and v may train.
+impl<B: SelfAttentionOps> Backward<B, 10> for SelfAttention {
     type State = Kept<B>;
 
-    fn backward(self, ops: Ops<Self::State, 7>, grads: &mut Gradients, _: &mut Checkpointer) {
+    fn backward(self, ops: Ops<Self::State, 10>, grads: &mut Gradients, _: &mut Checkpointer) {
         let Kept { x, group, attention, angles: [cosines, sines], sides } = ops.state;
-        let [to_x, of_factors @ ..] = ops.parents.map(|node| node.map(|node| node.id));
-        let (to_a, to_b) = of_factors.split_at(3);
+        let [to_x, of_layers @ ..] = ops.parents.map(|node| node.map(|node| node.id));
         let back = {
             let _span = span("attention, backward");
             let [batch, seq, _] = sides;
@@ -42,7 +41,7 @@ impl<B: SelfAttentionOps> Backward<B, 7> for SelfAttention {
             B::turned_back(Several(attention.into_iter().chain([dy]).collect()), cosines, sines).0
         };
         let dt = group.back(&back, to_x, |dx| B::float_reshape(dx, sides.into()), grads);
-        group.factors(back, dt, x, [to_a, to_b], grads);
+        group.trained(back, dt, x, Trained::new(&of_layers, 3), grads);
     }
 }
 
@@ -55,15 +54,10 @@ impl<B: SelfAttentionOps, C: CheckpointStrategy> SelfAttentionOps for Autodiff<B
         first: FloatTensor<Self>,
         head_dim: usize,
     ) -> FloatTensor<Self> {
-        let wanted = Wanted { x: x.is_tracked(), a: any_tracked(&group.a), b: any_tracked(&group.b) };
-        // Nobody tracks this one, which stands for what is not there.
+        let wanted = Wanted::of(&x, &group);
+        // Nobody tracks this one.
         let nobody = <Self as AutodiffBackend>::from_inner(x.clone().into_primitive());
-        let node = |of: &Several<Self>, i: usize| of.0.get(i).unwrap_or(&nobody).node();
-        let nodes = std::array::from_fn(|i| match i {
-            0 => x.node(),
-            1..=3 => node(&group.a, i - 1),
-            _ => node(&group.b, i - 4),
-        });
+        let nodes = parents([Some(&x)], &[&group], 3, &nobody).map(|parent| parent.node());
         let prepared = SelfAttention.prepare::<C>(nodes).compute_bound().stateful();
         let (x, group) = (x.into_primitive(), inner_group(group));
         let [cosines, sines, first] = [cosines, sines, first].map(|t| t.into_primitive());

@@ -18,15 +18,13 @@ use crate::{Angles, Sight};
 use reference::SelfAttentionOps;
 
 /// What heads of `head_dim` make of `x`: its queries and keys turned by `angles`, and attention as
-/// [`causal_attention`](crate::causal_attention) has it, over no other keys. All layers have an update, or none.
+/// [`causal_attention`](crate::causal_attention) has it, over no other keys.
 ///
 /// # Shapes
 /// - `x`: `[batch, seq, hidden]`, the layers of `[q, k, v]`: `[heads · head_dim, hidden]`, and of `kv_heads`
 /// - `angles`, `sight`: of `seq` positions
 /// - output: `[batch, seq, heads · head_dim]`
 pub fn self_attention(x: Tensor<3>, layers: &[Layer; 3], head_dim: usize, angles: &Angles, sight: &Sight) -> Tensor<3> {
-    let updates = layers.iter().filter(|layer| layer.update.is_some()).count();
-    debug_assert!(updates == 0 || updates == 3, "all have an update, or none");
     let _span = span("attention, forward");
     let [cosines, sines] = angles.tables().map(Tensor::into_dispatch);
     let first = sight.first().into_dispatch();

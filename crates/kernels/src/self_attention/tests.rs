@@ -27,17 +27,20 @@ fn standing(batch: usize, seq: usize, head_dim: usize, texts: bool, device: &Dev
 }
 
 /// Values, and exactly the gradients that are wanted: heads of pairs that shaders read in fours and of such as they do not,
-/// alone and in groups, with updates and without.
+/// alone and in groups, with updates of all, of some, and of none, and with biases.
 fn agrees_with_its_parts(device: &Device) {
     for (batch, heads, kv_heads, seq, head_dim, hidden) in
         [(1, 1, 1, 1, 2, 3), (2, 4, 2, 7, 8, 12), (2, 2, 1, 70, 16, 36), (1, 3, 1, 33, 12, 20)]
     {
-        for (rank, texts) in [(4, false), (4, true), (0, true)] {
-            // Of x, of a, of b.
+        for (ranks, texts, biased) in
+            [([4; 3], false, false), ([4; 3], true, false), ([0; 3], true, true), ([4, 0, 4], true, true)]
+        {
+            // Of x, of a, of b, of biases.
             for tracked in 0..8 {
+                let tracked = tracked | u32::from(biased && u32::is_multiple_of(tracked, 3)) << 3;
                 let is = |i: u32| tracked >> i & 1 == 1;
                 let what =
-                    format!("{batch} × {heads} over {kv_heads}, {seq}, {head_dim}, {rank}, {texts}, {tracked:03b}");
+                    format!("{batch} × {heads} over {kv_heads}, {seq}, {head_dim}, {ranks:?}, {texts}, {tracked:04b}");
                 let (angles, sight) = standing(batch, seq, head_dim, texts && seq > 1, device);
                 let outs = [heads, kv_heads, kv_heads].map(|heads| heads * head_dim);
                 let run = |layer: fn(Tensor<3>, &[Layer; 3], usize, &Angles, &Sight) -> Tensor<3>| {
@@ -46,25 +49,28 @@ fn agrees_with_its_parts(device: &Device) {
                     let x = if is(0) { x.autodiff().require_grad() } else { x };
                     let weights = (0..3).map(|i| Matrix::from(tensor([outs[i], hidden], 10 + i as u32, device)));
                     let weights = lay_together(weights.collect());
-                    let a = [0, 1, 2].map(|i| track(1, tensor([rank.max(1), hidden], 20 + i, device)));
-                    let b = [0, 1, 2].map(|i| track(2, tensor([outs[i as usize], rank.max(1)], 30 + i, device)));
+                    let a = [0, 1, 2].map(|i| track(1, tensor([4, hidden], 20 + i, device)));
+                    let b = [0, 1, 2].map(|i| track(2, tensor([outs[i as usize], 4], 30 + i, device)));
+                    let biases = [0, 1, 2].map(|i| track(3, tensor([1, outs[i as usize]], 50 + i, device)));
                     let of = [0, 1, 2].map(|i: usize| Layer {
                         weight: weights[i].clone(),
-                        update: (rank > 0).then(|| Factors { a: a[i].clone(), b: b[i].clone(), scale: 0.7 }),
+                        update: (ranks[i] > 0).then(|| Factors { a: a[i].clone(), b: b[i].clone(), scale: 0.7 }),
+                        bias: biased.then(|| biases[i].clone().squeeze_dim(0)),
                     });
                     let y = layer(x.clone(), &of, head_dim, &angles, &sight);
                     let value = values_of(y.clone());
-                    if !(is(0) || rank > 0 && (is(1) || is(2))) {
+                    if !(is(0) || ranks[0] > 0 && (is(1) || is(2)) || is(3)) {
                         return (value, Vec::new());
                     }
                     let tape = (y * tensor([batch, seq, outs[0]], 40, device)).sum().backward();
                     let mut slopes = vec![x.grad(&tape).map(values_of)];
-                    slopes.extend(a.into_iter().chain(b).map(|t| t.grad(&tape).map(values_of)));
+                    slopes.extend(a.into_iter().chain(b).chain(biases).map(|t| t.grad(&tape).map(values_of)));
                     for (i, slope) in slopes.iter().enumerate() {
                         let wanted = match i {
                             0 => is(0),
-                            1..=3 => is(1) && rank > 0,
-                            _ => is(2) && rank > 0,
+                            1..=3 => is(1) && ranks[i - 1] > 0,
+                            4..=6 => is(2) && ranks[i - 4] > 0,
+                            _ => is(3),
                         };
                         assert_eq!(slope.is_some(), wanted, "{what}, operand {i}");
                     }
@@ -102,6 +108,7 @@ fn agrees_with_its_parts_on_wgpu() {
 #[cfg(feature = "wgpu")]
 #[test]
 fn kernels_turn_along() {
+    use burn::backend::ops::FloatTensorOps;
     use burn_cubecl::CubeBackend;
     use burn_cubecl::tensor::CubeTensor;
 
@@ -134,12 +141,16 @@ fn kernels_turn_along() {
                 factors.flat_map(|(out, seed)| [on([rank, hidden], seed), on([out, rank], seed + 9)]).collect(),
                 1,
             );
+            // Rows of several texts with updates of queries and values alone, and biases.
             let update = |i: usize| {
                 let (down, up) = (factors.get(2 * i)?.clone(), factors[2 * i + 1].clone());
-                Some(LowRank { down, up, scale: 0.7 })
+                (!texts || i != 1).then_some(LowRank { down, up, scale: 0.7 })
             };
+            let biases = laid(outs.into_iter().zip(40..).map(|(out, seed)| on([1, out], seed)).collect(), 1);
+            let bias = |i: usize| CubeBackend::float_reshape(biases[i].clone(), [outs[i]].into());
             let product = |(i, weight): (usize, CubeTensor)| Product {
                 update: update(i),
+                bias: texts.then(|| bias(i)),
                 ..Product::new(x.clone(), Weight::Floats(weight))
             };
             let apart = Products::new(Orientation::Nt, weights.into_iter().enumerate().map(product));

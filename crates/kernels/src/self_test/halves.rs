@@ -43,7 +43,7 @@ impl Updated {
         let factors: Vec<_> = lay_together(factors.collect()).into_iter().filter_map(tracked).collect();
         let layer = |(weight, factors): (Matrix, &[Tensor<2>])| {
             let update = Factors { a: factors[0].clone(), b: factors[1].clone(), scale: 0.5 };
-            Layer { weight, update: Some(update) }
+            Layer { weight, update: Some(update), bias: None }
         };
         Self { layers: weights.into_iter().zip(factors.chunks(2)).map(layer).collect(), factors }
     }

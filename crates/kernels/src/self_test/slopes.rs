@@ -10,8 +10,8 @@ use crate::{
     linear, rms_norm, rms_norm_beside, self_attention, swiglu,
 };
 
-/// Two layers with low-rank updates as a model has them: matrices and factors of both in one memory, and so the gradients that
-/// come back.
+/// Two layers with low-rank updates as a model has them, the second with a bias: matrices and factors of both in one memory, and
+/// so the gradients that come back.
 fn updated(x: &Tensor<3>) -> [Layer; 2] {
     let device = x.device().inner();
     let of = |sides: [usize; 2], step| {
@@ -26,7 +26,8 @@ fn updated(x: &Tensor<3>) -> [Layer; 2] {
     };
     [0, 1].map(|i: usize| {
         let update = Factors { a: floats(&factors[i]), b: floats(&factors[2 + i]), scale: 0.5 };
-        Layer { weight: weights[i].clone(), update: Some(update) }
+        let bias = (i == 1).then(|| Tensor::from_data(TensorData::new(wave(12, 0.2), [12]), &device));
+        Layer { weight: weights[i].clone(), update: Some(update), bias }
     })
 }
 

@@ -68,26 +68,38 @@ impl Block {
         self.self_attn.q_proj.weight.device().memory_cleanup();
     }
 
-    /// Puts the factors of low-rank updates where one dispatch can read those of several layers. The optimiser leaves them
-    /// so.
-    pub fn lay_factors(&mut self) {
-        let mut factors = Vec::new();
-        self.each_factor(|factor| factors.push(factor.clone().into()));
-        let mut laid = lay_together(factors).into_iter();
-        self.each_factor(|factor| {
-            if let Some(Matrix::Floats(value)) = laid.next() {
-                *factor = value;
-            }
+    /// Puts the factors of low-rank updates, and biases, where one dispatch can read those of several layers. The optimiser
+    /// leaves them so.
+    pub fn lay_factors_and_biases(&mut self) {
+        let mut all = Vec::new();
+        self.each_factor_and_bias(|value| {
+            all.push(value.clone().into());
+            value
+        });
+        let mut laid = lay_together(all).into_iter();
+        self.each_factor_and_bias(|value| match laid.next() {
+            Some(Matrix::Floats(value)) => value,
+            _ => value,
         });
     }
 
-    fn each_factor(&mut self, mut visit: impl FnMut(&mut Tensor<2>)) {
+    /// Each is replaced by what is made of it; a bias is a matrix of one row.
+    fn each_factor_and_bias(&mut self, mut make: impl FnMut(Tensor<2>) -> Tensor<2>) {
         for target in Target::ALL {
-            for delta in &mut self.linear_mut(target).deltas {
-                if let Delta::Lora(lora) = delta {
-                    visit(&mut lora.a.value);
-                    visit(&mut lora.b.value);
+            let linear = self.linear_mut(target);
+            for delta in &mut linear.deltas {
+                match delta {
+                    Delta::Lora(lora) => {
+                        for factor in [&mut lora.a, &mut lora.b] {
+                            factor.value = make(factor.value.clone());
+                        }
+                    }
+                    Delta::Bias(more) => as_a_row(&mut more.value.value, &mut make),
+                    _ => {}
                 }
+            }
+            if let Some(bias) = &mut linear.bias {
+                as_a_row(&mut bias.value, &mut make);
             }
         }
     }
@@ -113,6 +125,10 @@ impl Block {
             Target::DownProj => &mut self.mlp.down_proj,
         }
     }
+}
+
+fn as_a_row(bias: &mut Tensor<1>, make: &mut impl FnMut(Tensor<2>) -> Tensor<2>) {
+    *bias = make(bias.clone().unsqueeze()).squeeze_dim(0);
 }
 
 impl Parameters for Block {

@@ -39,7 +39,7 @@ impl Llama {
                 Enters::Whole => self.train_all().map_err(|problem| problem.at(format!("method {}", method.kind)))?,
             }
         }
-        self.layers.iter_mut().for_each(Block::lay_factors);
+        self.layers.iter_mut().for_each(Block::lay_factors_and_biases);
         Ok(())
     }
 

@@ -80,12 +80,10 @@ impl Attention {
         self.o_proj.forward_onto(mixed.swap_dims(1, 2).reshape([batch, seq, width]), onto, pass)
     }
 
-    /// What the heads give over nothing but `x`, if no method does more than update all three layers that read it, or
-    /// none.
+    /// What the heads give over nothing but `x`, if no method does more than update the layers that read it.
     fn of_the_text_alone(&self, x: &Tensor<3>, standing: &Standing, pass: &Pass) -> Option<Tensor<3>> {
         let layers = Linear::plain([&self.q_proj, &self.k_proj, &self.v_proj], pass)?;
-        let alike = layers.iter().all(|layer| layer.update.is_some() == layers[0].update.is_some());
-        alike.then(|| self_attention(x.clone(), &layers, self.head_dim, &standing.angles, &standing.sight))
+        Some(self_attention(x.clone(), &layers, self.head_dim, &standing.angles, &standing.sight))
     }
 
     /// Puts the weights that read the same input where one dispatch can read all of them.

@@ -23,10 +23,8 @@ impl Mlp {
     pub fn forward(&self, x: &Tensor<3>, onto: Option<Tensor<3>>, pass: &Pass) -> Tensor<3> {
         let Self { gate_proj, up_proj, down_proj } = self;
         match Linear::plain([gate_proj, up_proj, down_proj], pass) {
-            Some([gate, up, down]) if gate.update.is_some() == up.update.is_some() => {
-                feed_forward(x.clone(), gate, up, down, onto)
-            }
-            _ => {
+            Some([gate, up, down]) => feed_forward(x.clone(), gate, up, down, onto),
+            None => {
                 let [gate, up] = Linear::forward_each([gate_proj, up_proj], x, pass);
                 down_proj.forward_onto(swiglu(gate, up), onto, pass)
             }

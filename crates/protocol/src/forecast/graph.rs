@@ -42,19 +42,20 @@ fn size(model: &ModelReport, target: Target) -> f64 {
 
 /// Whether its gradients need what the matrices are multiplied by.
 fn keeps_inputs(kind: MethodKind) -> bool {
-    matches!(kind.enters(), Enters::Linear | Enters::Whole) && !matches!(kind, MethodKind::LoraFa | MethodKind::Bitfit)
+    matches!(kind.enters(), Enters::Linear | Enters::Whole)
+        && !matches!(kind, MethodKind::LoraFa | MethodKind::Bitfit | MethodKind::Hiwi)
 }
 
 /// Whether what goes into `down_proj` is made again on the way down, because nothing is in the linear layers but one low-rank
-/// update, of both gate and up or of neither.
+/// update, and biases.
 fn remakes_values(methods: &[MethodConfig]) -> bool {
-    use MethodKind::{Dylora, Loftq, Lora, LoraFa, LoraPlus, Qlora, Rslora};
-    let mut inside = methods.iter().filter(|method| matches!(method.kind.enters(), Enters::Linear | Enters::Whole));
+    use MethodKind::{Bitfit, Dylora, Hiwi, Loftq, Lora, LoraFa, LoraPlus, Qlora, Rslora};
+    let enters =
+        |kind: MethodKind| matches!(kind.enters(), Enters::Linear | Enters::Whole) && !matches!(kind, Bitfit | Hiwi);
+    let mut inside = methods.iter().filter(|method| enters(method.kind));
     let low_rank = |method: &MethodConfig| {
         let plain = matches!(method.kind, Lora | Rslora | LoraPlus | LoraFa | Qlora | Loftq | Dylora);
-        let targets = method.targets();
-        let alike = targets.contains(&Target::GateProj) == targets.contains(&Target::UpProj);
-        plain && alike && method.dropout.unwrap_or(0.0) == 0.0 && method.gated != Some(true)
+        plain && method.dropout.unwrap_or(0.0) == 0.0 && method.gated != Some(true)
     };
     inside.next().is_none_or(low_rank) && inside.next().is_none()
 }

@@ -47,9 +47,12 @@ fn gradients_agree(device: &Device) {
     }
 }
 
-/// Layers that read one input, with low-rank updates and without, against autodiff of the definition: values, and exactly
-/// the gradients that are wanted. One layer alone is added to something.
+/// Layers that read one input against autodiff of the definition, each with a low-rank update or without, and with a bias or
+/// without: values, and exactly the gradients that are wanted. One layer alone is added to something.
 fn layers_agree<const N: usize>(device: &Device) {
+    const ALL: [bool; 3] = [true; 3];
+    const NONE: [bool; 3] = [false; 3];
+    const OUTER: [bool; 3] = [true, false, true];
     for (rows, features, outs, rank) in [
         (1, 1, [1, 2, 1], 1),
         (7, 8, [8, 4, 12], 4),
@@ -57,12 +60,18 @@ fn layers_agree<const N: usize>(device: &Device) {
         (37, 12, [97, 5, 8], 3),
         (64, 64, [64, 32, 32], 16),
     ] {
-        for rank in [rank, 0] {
-            // Of x, of what is added to, of a, of b.
-            for tracked in 0..16 {
-                let is = |i: u32| tracked >> i & 1 == 1;
-                let what = format!("{N} of {rows}×{features} by {outs:?} of rank {rank}, tracked {tracked:04b}");
-                let leaf = |t: Tensor<2>, i: u32| if is(i) { t.autodiff().require_grad() } else { t };
+        let some = [0b11111, 0b10000, 0b01110, 0b10001];
+        let every: Vec<u32> = (0..16).collect();
+        for (updated, biased, tracked) in
+            [(ALL, NONE, &every[..]), (NONE, NONE, &[1, 2, 3][..]), (OUTER, ALL, &some[..]), (NONE, OUTER, &some[..])]
+        {
+            // Of x, of what is added to, of a, of b, of the bias.
+            for tracked in tracked {
+                let is = |i: usize| *tracked >> i & 1 == 1;
+                let what = format!(
+                    "{N} of {rows}×{features} by {outs:?}, rank {rank} in {updated:?}, biases {biased:?}, tracked {tracked:05b}"
+                );
+                let leaf = |t: Tensor<2>, i: usize| if is(i) { t.autodiff().require_grad() } else { t };
                 let w: [_; N] = std::array::from_fn(|i| matrix(outs[i], features, 10 + i as u32, device));
                 let w: Vec<Tensor<2>> = lay_together(w.into_iter().map(Matrix::from).collect())
                     .into_iter()
@@ -71,46 +80,52 @@ fn layers_agree<const N: usize>(device: &Device) {
                         Matrix::Packed(_) => unreachable!("these are floats"),
                     })
                     .collect();
+                // LoRA's A may stay as drawn in one layer and train in another.
+                let stays = |i: usize, kind: usize| N > 1 && i == 0 && kind == 0;
                 let operands = || {
                     let mut all =
                         vec![leaf(matrix(rows, features, 1, device), 0), leaf(matrix(rows, outs[0], 2, device), 1)];
-                    for (i, out) in outs.into_iter().enumerate().filter(|_| rank > 0) {
-                        // LoRA's A may stay as drawn in one layer and train in another.
-                        let a = matrix(rank, features, 20 + i as u32, device);
-                        all.push(if i == 0 && N > 1 { a } else { leaf(a, 2) });
-                        all.push(leaf(matrix(out, rank, 30 + i as u32, device), 3));
+                    for (i, out) in outs.into_iter().enumerate() {
+                        for (kind, [r, c]) in [[rank, features], [out, rank], [1, out]].into_iter().enumerate() {
+                            let value = matrix(r, c, 20 + 10 * kind as u32 + i as u32, device);
+                            all.push(if stays(i, kind) { value } else { leaf(value, 2 + kind) });
+                        }
                     }
                     all
                 };
                 let factors = |all: &[Tensor<2>], i: usize| {
-                    (rank > 0).then(|| Factors { a: all[2 + 2 * i].clone(), b: all[3 + 2 * i].clone(), scale: 0.7 })
+                    let (a, b) = (all[2 + 3 * i].clone(), all[3 + 3 * i].clone());
+                    updated[i].then_some(Factors { a, b, scale: 0.7 })
                 };
+                let bias = |all: &[Tensor<2>], i: usize| biased[i].then(|| all[4 + 3 * i].clone());
                 let loss = |ys: Vec<Tensor<2>>| {
                     let dy = |(i, y): (usize, Tensor<2>)| {
                         let sides = y.dims();
-                        (y * matrix(sides[0], sides[1], 40 + i as u32, device)).sum()
+                        (y * matrix(sides[0], sides[1], 50 + i as u32, device)).sum()
                     };
                     ys.into_iter().enumerate().map(dy).reduce(|sum, more| sum + more).unwrap()
                 };
 
                 let all = operands();
-                let of = std::array::from_fn(|i| Layer { weight: w[i].clone().into(), update: factors(&all, i) });
+                let of = std::array::from_fn(|i| Layer {
+                    weight: w[i].clone().into(),
+                    update: factors(&all, i),
+                    bias: bias(&all, i).map(|bias| bias.squeeze_dim(0)),
+                });
                 let onto = (N == 1).then(|| all[1].clone().unsqueeze());
                 let ys: [Tensor<3>; N] = layers(all[0].clone().unsqueeze(), of, onto);
                 let ys: Vec<Tensor<2>> = ys.into_iter().map(|y| y.squeeze_dim(0)).collect();
                 let all0 = operands();
                 let want = |i: usize| {
-                    let y = all0[0].clone().matmul(w[i].clone().transpose());
-                    let y = match factors(&all0, i) {
-                        None => y,
-                        Some(Factors { a, b, scale }) => {
-                            y + all0[0].clone().matmul(a.transpose()).matmul(b.transpose()) * scale
-                        }
-                    };
-                    if N == 1 { y + all0[1].clone() } else { y }
+                    let mut y = all0[0].clone().matmul(w[i].clone().transpose());
+                    if let Some(Factors { a, b, scale }) = factors(&all0, i) {
+                        y = y + all0[0].clone().matmul(a.transpose()).matmul(b.transpose()) * scale;
+                    }
+                    let more = bias(&all0, i).into_iter().chain((N == 1).then(|| all0[1].clone()));
+                    more.fold(y, |y, more| y + more)
                 };
                 let ys0: Vec<Tensor<2>> = (0..N).map(want).collect();
-                let depth = features + rank * features + 1;
+                let depth = features + rank * features + 2;
                 for (y, y0) in ys.iter().zip(&ys0) {
                     let inner = |y: &Tensor<2>| values_of(y.clone());
                     assert_close(&inner(y), &inner(y0), depth, &what);
@@ -118,16 +133,21 @@ fn layers_agree<const N: usize>(device: &Device) {
                 let wanted = |i: usize| match i {
                     0 => is(0),
                     1 => is(1) && N == 1,
-                    2 if N > 1 => false,
-                    _ => is(2 + i as u32 % 2) && (i - 2) / 2 < N,
+                    _ => {
+                        let (layer, kind) = ((i - 2) / 3, (i - 2) % 3);
+                        let there = if kind == 2 { biased } else { updated };
+                        is(2 + kind) && layer < N && there[layer] && !stays(layer, kind)
+                    }
                 };
                 if !(0..all.len()).any(wanted) {
                     continue;
                 }
                 let gradients = loss(ys).backward();
                 let gradients0 = loss(ys0).backward();
-                for (i, (got, expected)) in all.into_iter().zip(all0).enumerate().filter(|(i, _)| wanted(*i)) {
-                    let (got, expected) = (got.grad(&gradients).unwrap(), expected.grad(&gradients0).unwrap());
+                for (i, (got, expected)) in all.into_iter().zip(all0).enumerate() {
+                    let got = got.grad(&gradients);
+                    assert_eq!(got.is_some(), wanted(i), "{what}, operand {i}");
+                    let Some((got, expected)) = got.zip(expected.grad(&gradients0)) else { continue };
                     // A sum over rows of sums over a matrix's side, of as many layers.
                     let depth = N * (rows + outs.iter().sum::<usize>()) * rank.max(4);
                     assert_close(&values_of(got), &values_of(expected), depth, &format!("{what}, operand {i}"));
@@ -141,7 +161,7 @@ fn layers_agree<const N: usize>(device: &Device) {
 fn outputs_may_be_left(device: &Device) {
     let x = matrix(8, 12, 1, device).autodiff().require_grad();
     let weights = [2, 3].map(|seed| matrix(16, 12, seed, device));
-    let of = weights.clone().map(|w| Layer { weight: w.into(), update: None });
+    let of = weights.clone().map(|w| Layer { weight: w.into(), update: None, bias: None });
     let [_, read] = layers(x.clone().unsqueeze(), of, None);
     let gradients = read.sum().backward();
     let want = Tensor::<2>::ones([8, 16], device).matmul(weights[1].clone());
@@ -164,6 +184,7 @@ fn packed_is_dense(device: &Device) {
                 let layer = |weight: Matrix, factor: f32| Layer {
                     weight,
                     update: Some(Factors { a: a.clone() * factor, b: b.clone(), scale: 0.7 }),
+                    bias: None,
                 };
                 let laid = lay_together(vec![weight.clone(), weight]);
                 let both = std::array::from_fn(|i| layer(laid[i].clone(), 1.0 + i as f32));

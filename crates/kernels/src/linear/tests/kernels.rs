@@ -1,5 +1,6 @@
 //! The kernels of `shaders/linear*.wgsl` against products made on the host.
 
+use burn::backend::ops::FloatTensorOps;
 use burn::tensor::{Tensor, TensorData};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
@@ -161,6 +162,7 @@ fn the_kernels_make_every_product() {
                                     up: factors[2 * i + 1].clone(),
                                     scale: -1.0,
                                 }),
+                                bias: None,
                             };
                             let each: Vec<Product> = (0..each.len()).map(at).collect();
                             assert_eq!(Together::of(&each, along).unwrap().makes_low(), along, "{what}");
@@ -174,6 +176,42 @@ fn the_kernels_make_every_product() {
                             for (i, (_, want, low)) in [&first, &wide].into_iter().enumerate() {
                                 assert_close(&read(got.outputs[i].clone()), want, 2 * depth, &what);
                                 assert_close(&read(got.low[i].clone()), low, 2 * depth, &format!("{what}, low"));
+                            }
+                        }
+                        // One with an update and a bias beside one with neither, and beside one with a bias alone.
+                        let beside = lie(&[first.0.clone(), wide.0.clone()]);
+                        if let ([beside, bare], None, 12 | 16) = (&beside[..], dtype, rank) {
+                            let columns = [first.1.len() / all[0].2[0], wide.1.len() / all[1].2[0]];
+                            let biases = columns.map(|columns| noise(columns, 70 + columns as u32));
+                            let at = |i: usize| {
+                                let flat = on_device(biases[i].clone(), [1, columns[i]]);
+                                CubeBackend::float_reshape(flat, [columns[i]].into())
+                            };
+                            let laid = laid(vec![at(0), at(1)], 1);
+                            let biased = Product { bias: Some(laid[0].clone()), ..beside.clone() };
+                            for with in [false, true] {
+                                let bare = Product {
+                                    update: None,
+                                    bias: with.then(|| laid[1].clone()),
+                                    scale: 1.0,
+                                    ..bare.clone()
+                                };
+                                let got = launch(Products::new(orientation, [biased.clone(), bare]));
+                                let plus = |want: &[f32], bias: &[f32]| -> Vec<f32> {
+                                    want.iter().enumerate().map(|(i, want)| want + bias[i % bias.len()]).collect()
+                                };
+                                let zeros = vec![0.0; columns[1]];
+                                let of_bare = plus(&all[1].1, if with { &biases[1] } else { &zeros });
+                                let what = format!("{what}, biased, {with}");
+                                assert_close(
+                                    &read(got.outputs[0].clone()),
+                                    &plus(&first.1, &biases[0]),
+                                    2 * depth,
+                                    &what,
+                                );
+                                assert_close(&read(got.outputs[1].clone()), &of_bare, 2 * depth, &what);
+                                assert_close(&read(got.low[0].clone()), &first.2, 2 * depth, &format!("{what}, low"));
+                                assert_eq!(got.low.len(), 1, "{what}");
                             }
                         }
                         let [first, second] = [(&all[0], 50, first), (&all[2], 52, second)]

@@ -1,0 +1,25 @@
+//! In a browser whose software adapter does not say that it is one: what a GPU is given to do, by the browser's own compiler.
+#![cfg(target_family = "wasm")]
+
+mod common;
+
+use stratune_kernels::{Sizes, self_test};
+use stratune_runtime::open_wgpu;
+use stratune_tests::checks;
+use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
+
+wasm_bindgen_test_configure!(run_in_dedicated_worker);
+
+/// The self-test, which names the operation that is wrong, and gradients of whole models; all of the checks would take a
+/// software adapter many minutes.
+#[wasm_bindgen_test]
+async fn what_a_gpu_is_given_is_right() {
+    common::start();
+    js_sys::eval("Object.defineProperty(GPUAdapterInfo.prototype, 'isFallbackAdapter', { get: () => false })").unwrap();
+    let opened = open_wgpu().await.unwrap();
+    assert!(!opened.info.software, "{} still says that it is software", opened.info.name);
+    let device = opened.device;
+    assert_eq!(self_test(&device, &Sizes::default()).await, Ok(()));
+    checks::gradients_agree_with_peft(&device).await;
+    common::no_errors();
+}
