@@ -7,7 +7,7 @@ use super::feed_forward;
 use crate::self_test::fed_by_parts;
 #[cfg(feature = "wgpu")]
 use crate::testing::wgpu;
-use crate::testing::{near, noise, tensor, values_of};
+use crate::testing::{Passed, noise, tensor};
 use crate::{Factors, Layer, Matrix, Packed, PackedDtype, lay_together};
 
 /// Values, and exactly the gradients that are wanted, of odd sizes and such as kernels take; with updates of all, of some, and
@@ -54,8 +54,6 @@ fn agrees_with_its_parts(device: &Device) {
                     let onto = (!tracked.is_multiple_of(5)).then(|| all[1].clone().unsqueeze());
                     let (gate, up) = (of(0, laid[0].clone()), of(1, laid[1].clone()));
                     let y = layer(all[0].clone().unsqueeze(), gate, up, of(2, weight(2)), onto);
-                    let y = y.squeeze_dim::<2>(0);
-                    let value = values_of(y.clone());
                     // What nothing came of has no gradient.
                     let used = |i: usize| match i {
                         0 => is(0),
@@ -63,24 +61,10 @@ fn agrees_with_its_parts(device: &Device) {
                         _ if i % 3 == 1 => is(4) && biased,
                         _ => is(2 + (i as u32 - 2) % 3) && ranks[(i - 2) / 3] > 0,
                     };
-                    if !(0..all.len()).any(used) {
-                        return (value, Vec::new());
-                    }
-                    let tape = (y * tensor([rows, out], 40, device)).sum().backward();
-                    let slopes: Vec<_> = all.into_iter().map(|t| t.grad(&tape).map(values_of)).collect();
-                    for (i, slope) in slopes.iter().enumerate() {
-                        assert_eq!(slope.is_some(), used(i), "{what}, operand {i}");
-                    }
-                    (value, slopes)
+                    let used: Vec<bool> = (0..all.len()).map(used).collect();
+                    Passed::back(y, all, &used, &what)
                 };
-                let (got, slopes) = run(feed_forward);
-                let (want, wanted) = run(fed_by_parts);
-                near(&got, &want, &what);
-                for (i, (got, want)) in slopes.iter().zip(&wanted).enumerate() {
-                    if let (Some(got), Some(want)) = (got, want) {
-                        near(got, want, &format!("{what}, gradient of operand {i}"));
-                    }
-                }
+                run(feed_forward).is_near(&run(fed_by_parts), &what);
             }
         }
     }

@@ -7,7 +7,7 @@ use super::self_attention;
 use crate::self_test::attended_by_parts;
 #[cfg(feature = "wgpu")]
 use crate::testing::wgpu;
-use crate::testing::{near, tensor, values_of};
+use crate::testing::{Passed, tensor};
 use crate::{Angles, Factors, Layer, Matrix, Rotary, Sight, lay_together};
 
 /// One text a row, or several of unequal lengths that begin elsewhere in each.
@@ -45,10 +45,9 @@ fn agrees_with_its_parts(device: &Device) {
                 let outs = [heads, kv_heads, kv_heads].map(|heads| heads * head_dim);
                 let run = |layer: fn(Tensor<3>, &[Layer; 3], usize, &Angles, &Sight) -> Tensor<3>| {
                     let track = |i: u32, t: Tensor<2>| if is(i) { t.autodiff().require_grad() } else { t };
-                    let x = tensor([batch, seq, hidden], 1, device);
-                    let x = if is(0) { x.autodiff().require_grad() } else { x };
                     let weights = (0..3).map(|i| Matrix::from(tensor([outs[i], hidden], 10 + i as u32, device)));
                     let weights = lay_together(weights.collect());
+                    let x = track(0, tensor([batch * seq, hidden], 1, device));
                     let a = [0, 1, 2].map(|i| track(1, tensor([4, hidden], 20 + i, device)));
                     let b = [0, 1, 2].map(|i| track(2, tensor([outs[i as usize], 4], 30 + i, device)));
                     let biases = [0, 1, 2].map(|i| track(3, tensor([1, outs[i as usize]], 50 + i, device)));
@@ -57,33 +56,18 @@ fn agrees_with_its_parts(device: &Device) {
                         update: (ranks[i] > 0).then(|| Factors { a: a[i].clone(), b: b[i].clone(), scale: 0.7 }),
                         bias: biased.then(|| biases[i].clone().squeeze_dim(0)),
                     });
-                    let y = layer(x.clone(), &of, head_dim, &angles, &sight);
-                    let value = values_of(y.clone());
-                    if !(is(0) || ranks[0] > 0 && (is(1) || is(2)) || is(3)) {
-                        return (value, Vec::new());
-                    }
-                    let tape = (y * tensor([batch, seq, outs[0]], 40, device)).sum().backward();
-                    let mut slopes = vec![x.grad(&tape).map(values_of)];
-                    slopes.extend(a.into_iter().chain(b).chain(biases).map(|t| t.grad(&tape).map(values_of)));
-                    for (i, slope) in slopes.iter().enumerate() {
-                        let wanted = match i {
-                            0 => is(0),
-                            1..=3 => is(1) && ranks[i - 1] > 0,
-                            4..=6 => is(2) && ranks[i - 4] > 0,
-                            _ => is(3),
-                        };
-                        assert_eq!(slope.is_some(), wanted, "{what}, operand {i}");
-                    }
-                    (value, slopes)
+                    let y = layer(x.clone().reshape([batch, seq, hidden]), &of, head_dim, &angles, &sight);
+                    let operands: Vec<_> = [x].into_iter().chain(a).chain(b).chain(biases).collect();
+                    let wanted = |i: usize| match i {
+                        0 => is(0),
+                        1..=3 => is(1) && ranks[i - 1] > 0,
+                        4..=6 => is(2) && ranks[i - 4] > 0,
+                        _ => is(3),
+                    };
+                    let wanted: Vec<bool> = (0..operands.len()).map(wanted).collect();
+                    Passed::back(y, operands, &wanted, &what)
                 };
-                let (got, slopes) = run(self_attention);
-                let (want, wanted) = run(attended_by_parts);
-                near(&got, &want, &what);
-                for (i, (got, want)) in slopes.iter().zip(&wanted).enumerate() {
-                    if let (Some(got), Some(want)) = (got, want) {
-                        near(got, want, &format!("{what}, gradient of operand {i}"));
-                    }
-                }
+                run(self_attention).is_near(&run(attended_by_parts), &what);
             }
         }
     }
