@@ -10,6 +10,7 @@ mod cpu;
 pub mod cross_entropy;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 mod cube;
+mod fastfood;
 mod feed_forward;
 pub mod linear;
 mod packed;
@@ -30,6 +31,7 @@ mod testing;
 pub use adamw::{AdamwStep, Moments, Moved, adamw};
 pub use attention::{Sight, causal_attention};
 pub use cross_entropy::{CrossEntropy, linear_cross_entropy};
+pub use fastfood::Fastfood;
 pub use feed_forward::feed_forward;
 pub use linear::{Factors, Layer, Matrix, lay_together, layers, linear, linear_by_pieces};
 pub use packed::{Packed, PackedDtype, Packer};

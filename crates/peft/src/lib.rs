@@ -48,7 +48,7 @@ pub use param::{
 };
 pub use pass::{Dropout, Pass};
 pub use prefix::Prefix;
-pub use projection::{Fastfood, Projector};
+pub use projection::Projector;
 pub use shared::{PrefixEncoder, Shared, VeraMatrices};
 pub use site::Site;
 pub use sparse::{Places, Sparse};

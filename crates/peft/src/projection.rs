@@ -1,12 +1,13 @@
 //! A few numbers spread over many, by a fixed random linear map (Li et al. 2018, arXiv 1804.08838).
 //!
-//! All three keep lengths on average, `E ‖P v‖² = ‖v‖²`, so that one learning rate suits them. Their backward is the exact
-//! adjoint, because each is a composition of operations that autodiff knows.
+//! All three keep lengths on average, `E ‖P v‖² = ‖v‖²`, so that one learning rate suits them, and their backward is the exact
+//! adjoint.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rand::RngExt;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
+use stratune_kernels::Fastfood;
 use stratune_protocol::{Projection, normals};
 
 use crate::PeftError;
@@ -28,21 +29,13 @@ pub enum Projector {
         /// With which sign and weight: `[count, nonzero]`.
         signs: Tensor<2>,
     },
-    /// Fastfood (Le et al. 2013): H G Π H B, with H the Walsh-Hadamard matrix of the next power of two.
-    Fastfood(Fastfood),
-}
-
-/// The diagonals and the permutation of a fastfood map.
-#[derive(Clone, Debug)]
-pub struct Fastfood {
-    /// B, ±1: `[n]`.
-    signs: Tensor<1>,
-    /// Π: `[n]`.
-    order: Tensor<1, Int>,
-    /// G, normal, already divided so that lengths are kept: `[n]`.
-    gains: Tensor<1>,
-    /// Numbers that come out.
-    count: usize,
+    /// Fastfood, of the next power of two.
+    Fastfood {
+        /// The map.
+        map: Fastfood,
+        /// Numbers that come out.
+        count: usize,
+    },
 }
 
 impl Projector {
@@ -89,12 +82,7 @@ impl Projector {
                 let squares: f32 = gains.iter().map(|g| g * g).sum();
                 let norm = (count as f32 * squares).sqrt();
                 gains.iter_mut().for_each(|g| *g /= norm);
-                Self::Fastfood(Fastfood {
-                    signs: Tensor::from_data(TensorData::new(signs, [n]), device),
-                    order: Tensor::from_data(TensorData::new(order, [n]), device),
-                    gains: Tensor::from_data(TensorData::new(gains, [n]), device),
-                    count,
-                })
+                Self::Fastfood { map: Fastfood::new(signs, order, gains, device), count }
             }
         })
     }
@@ -104,7 +92,7 @@ impl Projector {
         match self {
             Self::Dense(matrix) => matrix.device(),
             Self::Sparse { signs, .. } => signs.device(),
-            Self::Fastfood(map) => map.signs.device(),
+            Self::Fastfood { map, .. } => map.device(),
         }
     }
 
@@ -120,28 +108,9 @@ impl Projector {
                 let picked = v.select(0, places.clone()).reshape(signs.dims());
                 (picked * signs.clone()).sum_dim(1).squeeze_dim(1)
             }
-            Self::Fastfood(Fastfood { signs, order, gains, count }) => {
-                let [n] = signs.dims();
-                let [dimension] = v.dims();
-                let padded = Tensor::cat(vec![v.clone(), Tensor::zeros([n - dimension], &v.device())], 0);
-                let mixed = hadamard(padded * signs.clone()).select(0, order.clone());
-                hadamard(mixed * gains.clone()).narrow(0, 0, *count)
-            }
+            Self::Fastfood { map, count } => map.spread(v, *count),
         }
     }
-}
-
-/// The Walsh-Hadamard transform without its 1/√n; the length is a power of two.
-fn hadamard(x: Tensor<1>) -> Tensor<1> {
-    let [n] = x.dims();
-    let (mut x, mut half) = (x, 1);
-    while half < n {
-        let pairs = x.reshape([n / (2 * half), 2, half]);
-        let (a, b) = (pairs.clone().narrow(1, 0, 1), pairs.narrow(1, 1, 1));
-        x = Tensor::cat(vec![a.clone() + b.clone(), a - b], 1).reshape([n]);
-        half *= 2;
-    }
-    x
 }
 
 #[cfg(test)]
