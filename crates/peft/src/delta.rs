@@ -1,7 +1,7 @@
 //! What a method adds to a linear layer: one case a method, so that the compiler names each place a new one concerns.
 
 use burn::tensor::Tensor;
-use stratune_kernels::Factors;
+use stratune_kernels::{Factors, linear};
 use stratune_protocol::{MethodConfig, MethodKind, Problem};
 use stratune_runtime::read_f32;
 
@@ -117,6 +117,22 @@ impl Delta {
         }
     }
 
+    /// The dense matrix that is added to the layer's at this pass, `[out, in]`, if that is what it does.
+    pub(crate) fn dense(&self, pass: &Pass) -> Option<Tensor<2>> {
+        let update = match self {
+            Self::Intrinsic(intrinsic) => intrinsic.update(&pass.shared),
+            Self::Sparse(sparse) => sparse.update(),
+            Self::Diff(diff) => diff.at(pass),
+            _ => return None,
+        };
+        Some(if pass.damping == 1.0 { update } else { update.mul_scalar(pass.damping) })
+    }
+
+    /// Whether it has a [`dense`](Self::dense) one.
+    pub(crate) fn is_dense(&self) -> bool {
+        matches!(self, Self::Intrinsic(_) | Self::Sparse(_) | Self::Diff(_))
+    }
+
     /// Whether [`input`](Self::input) does something.
     pub(crate) fn changes_input(&self) -> bool {
         matches!(self, Self::Ia3(ia3) if ia3.on_input)
@@ -130,14 +146,16 @@ impl Delta {
             Self::Dora(dora) => dora.forward(x, y, weight, pass),
             Self::Vera(vera) => vera.forward(x, y, pass),
             Self::Kronecker(product) => y + product.forward(x, pass),
-            Self::Intrinsic(intrinsic) => y + intrinsic.forward(x, pass),
             Self::Ia3(ia3) if ia3.on_input => y,
             Self::Ia3(ia3) => y * ia3.factor(pass),
             Self::Ssf(ssf) => ssf.forward(y, pass),
             Self::Bias(bias) => y + bias.at(pass).unsqueeze(),
             Self::Hiwi(hiwi) => y + hiwi.at(pass).unsqueeze(),
-            Self::Sparse(sparse) => y + sparse.forward(x, pass),
-            Self::Diff(diff) => y + diff.forward(x, pass),
+            // Beside a matrix that is packed.
+            Self::Intrinsic(_) | Self::Sparse(_) | Self::Diff(_) => match self.dense(pass) {
+                Some(update) => y + linear(x, update),
+                None => y,
+            },
             Self::Mixture(mixture) => mixture.forward(x, y, weight, pass),
         }
     }

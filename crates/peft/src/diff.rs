@@ -8,7 +8,6 @@
 use burn::tensor::activation::sigmoid;
 use burn::tensor::{Tensor, TensorData};
 use rand::RngExt;
-use stratune_kernels::linear;
 use stratune_protocol::{MethodConfig, draws};
 
 use crate::{Param, Parameters, Pass, Site, Visitor};
@@ -52,9 +51,9 @@ impl Diff {
         self.difference.value.clone() * stretched(self.switch.value.clone())
     }
 
-    /// The addition to the layer's output.
-    pub(crate) fn forward(&self, x: Tensor<3>, pass: &Pass) -> Tensor<3> {
-        let update = match pass.dropout {
+    /// The update at this pass: while it trains, switches are drawn.
+    pub(crate) fn at(&self, pass: &Pass) -> Tensor<2> {
+        match pass.dropout {
             None => self.update(),
             Some(key) => {
                 let mut rng = draws(key.seed, "diff_pruning", [key.batch, (pass.block as u64) << 8 | self.site]);
@@ -62,11 +61,10 @@ impl Diff {
                 let logit = |u: f32| (u / (1.0 - u)).ln();
                 let noise: Vec<f32> =
                     (0..shape[0] * shape[1]).map(|_| logit(rng.random_range(1e-6..1.0 - 1e-6))).collect();
-                let noise = Tensor::<2>::from_data(TensorData::new(noise, shape), &x.device().inner());
+                let noise = Tensor::<2>::from_data(TensorData::new(noise, shape), &self.switch.value.device().inner());
                 self.difference.value.clone() * stretched(self.switch.value.clone() + noise)
             }
-        };
-        linear(x, update).mul_scalar(pass.damping)
+        }
     }
 
     /// How many entries are expected to be open, `[1]`.

@@ -4,10 +4,9 @@
 //! all matrices and starts at zero, λ at one; each matrix has a projection of its own, drawn from the seed.
 
 use burn::tensor::Tensor;
-use stratune_kernels::linear;
 use stratune_protocol::{MethodConfig, MethodKind};
 
-use crate::{Param, Parameters, Pass, PeftError, Projector, Shared, Site, Visitor};
+use crate::{Param, Parameters, PeftError, Projector, Shared, Site, Visitor};
 
 /// One matrix's share of v.
 #[derive(Clone, Debug)]
@@ -43,11 +42,6 @@ impl Intrinsic {
             Some(lambda) => spread * lambda.value.clone(),
         };
         spread.reshape(self.shape)
-    }
-
-    /// The addition to the layer's output.
-    pub(crate) fn forward(&self, x: Tensor<3>, pass: &Pass) -> Tensor<3> {
-        linear(x, self.update(&pass.shared)).mul_scalar(pass.damping)
     }
 }
 

@@ -37,13 +37,13 @@ impl Linear {
     /// The same, added to `onto`, if that is given.
     pub fn forward_onto(&self, x: Tensor<3>, onto: Option<Tensor<3>>, pass: &Pass) -> Tensor<3> {
         let x = self.input(x, pass);
-        if self.weight.trains() {
-            let y = linear(x.clone(), self.weight.matrix());
+        if let Some((weight, made)) = self.moved(pass) {
+            let y = linear(x.clone(), weight);
             let y = match &self.bias {
                 None => y,
                 Some(bias) => y + bias.value.clone().unsqueeze(),
             };
-            return plus(self.after(y, x, 0, pass), onto);
+            return plus(self.after(y, x, made, pass), onto);
         }
         let (layer, made) = self.layer(pass);
         // What comes after the layer is made of its output alone.
@@ -52,9 +52,9 @@ impl Linear {
         plus(self.after(y, x, made, pass), behind)
     }
 
-    /// The outputs of layers that read the same input, made together where no method changes it and no weight trains.
+    /// The outputs of layers that read the same input, made together where no method changes it and no weight moves.
     pub fn forward_each<const N: usize>(several: [&Self; N], x: &Tensor<3>, pass: &Pass) -> [Tensor<3>; N] {
-        let apart = |linear: &Self| linear.weight.trains() || linear.deltas.iter().any(Delta::changes_input);
+        let apart = |linear: &Self| linear.moves() || linear.deltas.iter().any(Delta::changes_input);
         if several.into_iter().any(apart) {
             return several.map(|linear| linear.forward(x.clone(), pass));
         }
@@ -71,8 +71,7 @@ impl Linear {
     /// with others as one operation.
     pub fn plain<const N: usize>(several: [&Self; N], pass: &Pass) -> Option<[Layer; N]> {
         let layers = several.map(|linear| linear.layer(pass));
-        let plain =
-            |(linear, (_, made)): (&Self, &(Layer, usize))| !linear.weight.trains() && linear.deltas.len() == *made;
+        let plain = |(linear, (_, made)): (&Self, &(Layer, usize))| !linear.moves() && linear.deltas.len() == *made;
         several.into_iter().zip(&layers).all(plain).then(|| layers.map(|(layer, _)| layer))
     }
 
@@ -87,6 +86,19 @@ impl Linear {
     /// The input, as methods change it.
     fn input(&self, x: Tensor<3>, pass: &Pass) -> Tensor<3> {
         self.deltas.iter().fold(x, |x, delta| delta.input(x, pass))
+    }
+
+    /// Whether the weight trains, or methods add to it what is as large.
+    fn moves(&self) -> bool {
+        let moved = self.deltas.first().is_some_and(Delta::is_dense);
+        self.weight.trains() || moved && matches!(self.weight, Weight::Floats(_))
+    }
+
+    /// The weight, if it moves, with what the first additions are, and how many those are: one product instead of two.
+    fn moved(&self, pass: &Pass) -> Option<(Tensor<2>, usize)> {
+        let Weight::Floats(weight) = &self.weight else { return None };
+        let updates = self.deltas.iter().map_while(|delta| delta.dense(pass));
+        self.moves().then(|| updates.fold((weight.value.clone(), 0), |(sum, made), update| (sum + update, made + 1)))
     }
 
     /// What is made at once, and how many of the first additions that has in it: one low-rank update, and biases.

@@ -17,11 +17,10 @@
 
 use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
 use rand::RngExt;
-use stratune_kernels::linear;
 use stratune_protocol::{MethodConfig, MethodKind, kept};
 use stratune_runtime::read_f32;
 
-use crate::{Param, Parameters, Pass, PeftError, Site, Visitor};
+use crate::{Param, Parameters, PeftError, Site, Visitor};
 
 /// The chosen places of a matrix, and what is added there.
 #[derive(Clone, Debug)]
@@ -131,11 +130,6 @@ impl Sparse {
         let count = self.shape[0] * self.shape[1];
         let flat = Tensor::<1>::zeros([count], &values.device());
         flat.select_assign(0, self.flat(), values, IndexingUpdateOp::Add).reshape(self.shape)
-    }
-
-    /// The addition to the layer's output.
-    pub(crate) fn forward(&self, x: Tensor<3>, pass: &Pass) -> Tensor<3> {
-        linear(x, self.update()).mul_scalar(pass.damping)
     }
 }
 
