@@ -1,33 +1,14 @@
-//! The map against its definition, and against the engine's own operations.
+//! The map against its definition.
 #![allow(clippy::unwrap_used)]
 
 use burn::tensor::{Device, Tensor};
 
-use super::Fastfood;
+use crate::self_test::{fastfood_is_right, hadamard};
+use crate::testing::noise;
+#[cfg(feature = "cpu")]
+use crate::testing::values_of;
 #[cfg(feature = "wgpu")]
 use crate::testing::wgpu;
-use crate::testing::{noise, tensor, values_of};
-
-/// Diagonals and a permutation of this length.
-fn parts(n: usize) -> (Vec<f32>, Vec<i32>, Vec<f32>) {
-    let signs = noise(n, 1).into_iter().map(f32::signum).collect();
-    // Any odd number of steps goes round a power of two.
-    let order = (0..n).map(|i| ((i * 37 + 11) % n) as i32).collect();
-    (signs, order, noise(n, 2))
-}
-
-/// `H x` in f64, by sums and differences of pairs.
-fn hadamard(mut x: Vec<f64>) -> Vec<f64> {
-    let mut half = 1;
-    while half < x.len() {
-        for pairs in x.chunks_exact_mut(2 * half) {
-            let (a, b) = pairs.split_at_mut(half);
-            a.iter_mut().zip(b).for_each(|(a, b)| (*a, *b) = (*a + *b, *a - *b));
-        }
-        half *= 2;
-    }
-    x
-}
 
 #[test]
 fn pairs_give_the_matrix() {
@@ -40,17 +21,8 @@ fn pairs_give_the_matrix() {
     }
 }
 
-fn close(got: &[f32], want: &[f64], what: &str) {
-    assert_eq!(got.len(), want.len(), "{what}");
-    let largest = want.iter().fold(1.0_f64, |most, v| most.max(v.abs()));
-    for (i, (g, w)) in got.iter().zip(want).enumerate() {
-        // Sums of as many numbers as the map is long, twice, in f32 in a tree.
-        assert!((f64::from(*g) - w).abs() <= 2e-6 * largest, "{what}, {i}: {g} for {w}, of {largest}");
-    }
-}
-
-/// Values and gradients of the definition: of no stage, within one tile or part, of one and of several; with zeros behind the
-/// input and without, all of the output and some; written over memory that is no number.
+/// Values and gradients: of no stage, within one tile or part, of one and of several; with zeros behind the input and
+/// without, all of the output and some; written over memory that is no number.
 fn is_the_definition(device: &Device) {
     for (n, dimension, count) in [
         (1, 1, 1),
@@ -62,27 +34,8 @@ fn is_the_definition(device: &Device) {
         (1 << 17, 1 << 17, 100_001),
         (1 << 21, 77, (1 << 21) - 3),
     ] {
-        let what = format!("{dimension} spread over {count} of {n}");
-        let (signs, order, gains) = parts(n);
-        let map = Fastfood::new(signs.clone(), order.clone(), gains.clone(), device);
-        let (v, dy) = (noise(dimension, 3), noise(count, 4));
         drop(Tensor::<1>::full([2 * n + 64], f32::NAN, device));
-        let x = tensor([dimension], 3, device).autodiff().require_grad();
-        let y = map.spread(x.clone(), count);
-        let tape = (y.clone() * tensor([count], 4, device)).sum().backward();
-
-        let mixed: Vec<f64> = (0..n).map(|i| if i < dimension { f64::from(v[i] * signs[i]) } else { 0.0 }).collect();
-        let mixed = hadamard(mixed);
-        let mixed: Vec<f64> = (0..n).map(|i| mixed[order[i] as usize] * f64::from(gains[i])).collect();
-        close(&values_of(y.inner()), &hadamard(mixed)[..count], &what);
-
-        let back: Vec<f64> = (0..n).map(|i| if i < count { f64::from(dy[i]) } else { 0.0 }).collect();
-        let back = hadamard(back);
-        let mut placed = vec![0.0; n];
-        (0..n).for_each(|i| placed[order[i] as usize] = back[i] * f64::from(gains[i]));
-        let back = hadamard(placed);
-        let want: Vec<f64> = (0..dimension).map(|i| back[i] * f64::from(signs[i])).collect();
-        close(&values_of(x.grad(&tape).unwrap()), &want, &format!("gradient of {what}"));
+        assert_eq!(stratune_runtime::block_on(fastfood_is_right(device, n, dimension, count)), Ok(()));
     }
 }
 
@@ -109,21 +62,21 @@ fn the_reference_is_what_the_cpu_does() {
     use burn::tensor::TensorData;
 
     use super::reference::{FastfoodOps, Map, spread, spread_back};
+    use crate::testing::near;
 
     for (n, dimension, count) in [(1, 1, 1), (16, 5, 16), (256, 256, 200)] {
-        let (signs, order, gains) = parts(n);
         let floats = |values: Vec<f32>| {
             let len = values.len();
             Flex::float_from_data(TensorData::new(values, [len]), &Default::default())
         };
+        let order: Vec<i32> = (0..n).map(|i| ((i * 37 + 11) % n) as i32).collect();
         let order = Flex::int_from_data(TensorData::new(order, [n]), &Default::default());
-        let map = Map::<Flex> { signs: floats(signs), order, gains: floats(gains) };
+        let map = Map::<Flex> { signs: floats(noise(n, 1)), order, gains: floats(noise(n, 2)) };
         let (v, dy) = (floats(noise(dimension, 3)), floats(noise(count, 4)));
         let read = |t| values_of(Tensor::<1>::from_primitive::<Flex>(t));
-        let want = read(Flex::spread(v.clone(), map.clone(), count)).into_iter().map(f64::from).collect::<Vec<_>>();
-        close(&read(spread::<Flex>(v, map.clone(), count)), &want, "spread");
-        let want = read(Flex::spread_back(dy.clone(), map.clone(), dimension));
-        let want = want.into_iter().map(f64::from).collect::<Vec<_>>();
-        close(&read(spread_back::<Flex>(dy, map, dimension)), &want, "spread back");
+        let got = read(Flex::spread(v.clone(), map.clone(), count));
+        near(&got, &read(spread::<Flex>(v, map.clone(), count)), "spread");
+        let got = read(Flex::spread_back(dy.clone(), map.clone(), dimension));
+        near(&got, &read(spread_back::<Flex>(dy, map, dimension)), "spread back");
     }
 }

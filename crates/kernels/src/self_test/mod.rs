@@ -1,6 +1,7 @@
 //! Are the answers of this device right?
 
 mod attention;
+mod fastfood;
 mod halves;
 mod host;
 mod layers;
@@ -12,6 +13,9 @@ use stratune_protocol::{Problem, ProblemKind};
 
 use crate::PackedDtype;
 use attention::attention_is_right;
+pub(crate) use fastfood::fastfood_is_right;
+#[cfg(test)]
+pub(crate) use fastfood::hadamard;
 use halves::halves_are_right;
 #[cfg(test)]
 pub(crate) use halves::{attended_by_parts, fed_by_parts};
@@ -112,6 +116,7 @@ pub async fn self_test(device: &Device, of: &Sizes) -> Result<(), Fault> {
     }
     halves_are_right(device, of).await?;
     gradients_are_slopes(device).await?;
+    fastfood_is_right(device, 1 << 13, 1000, 5000).await?;
     loss_is_right(device, of.vocabulary).await?;
     step_is_right(device, NARROW * hidden + 6).await
 }

@@ -6,4 +6,4 @@ mod host;
 
 #[cfg(feature = "wgpu")]
 pub use adapter::{assert_close, kinds, numbers, of_kind, of_values, on_device, wgpu};
-pub use host::{Passed, noise, tensor, values_of};
+pub use host::{Passed, near, noise, tensor, values_of};
