@@ -6,7 +6,7 @@
 //   0  x        numbers.x of them, behind which there are zeros
 //   1  y        numbers.y of them, written whole, never read; what would come behind is left out
 //   then, if something is multiplied by it, scale: n
-//   then, if numbers are read or written elsewhere, order: n, each place once
+//   then, if numbers are read or written elsewhere, order: n, each place once; if written, y has n numbers
 //   then  numbers  (of x, of y, workgroups, 0)
 //
 // Launch

@@ -151,7 +151,7 @@ impl Delta {
             Self::Ssf(ssf) => ssf.forward(y, pass),
             Self::Bias(bias) => y + bias.at(pass).unsqueeze(),
             Self::Hiwi(hiwi) => y + hiwi.at(pass).unsqueeze(),
-            // Beside a matrix that is packed.
+            // Beside a matrix that is packed, or after another addition.
             Self::Intrinsic(_) | Self::Sparse(_) | Self::Diff(_) => match self.dense(pass) {
                 Some(update) => y + linear(x, update),
                 None => y,

@@ -88,7 +88,7 @@ impl Linear {
         self.deltas.iter().fold(x, |x, delta| delta.input(x, pass))
     }
 
-    /// Whether the weight trains, or methods add to it what is as large.
+    /// Whether the weight trains, or the first method adds to it what is as large.
     fn moves(&self) -> bool {
         let moved = self.deltas.first().is_some_and(Delta::is_dense);
         self.weight.trains() || moved && matches!(self.weight, Weight::Floats(_))

@@ -52,8 +52,11 @@ fn length<B: Backend>(of: &FloatTensor<B>) -> usize {
 
 fn padded<B: Backend>(x: FloatTensor<B>, n: usize) -> FloatTensor<B> {
     let rest = n - length::<B>(&x);
+    if rest == 0 {
+        return x;
+    }
     let zeros = B::float_zeros([rest].into(), &x.device(), x.dtype().into());
-    if rest == 0 { x } else { B::float_cat(vec![x, zeros], 0) }
+    B::float_cat(vec![x, zeros], 0)
 }
 
 fn first<B: Backend>(x: FloatTensor<B>, count: usize) -> FloatTensor<B> {
@@ -61,7 +64,7 @@ fn first<B: Backend>(x: FloatTensor<B>, count: usize) -> FloatTensor<B> {
 }
 
 /// The Walsh-Hadamard transform without its 1/√n; the length is a power of two.
-pub fn hadamard<B: Backend>(mut x: FloatTensor<B>) -> FloatTensor<B> {
+fn hadamard<B: Backend>(mut x: FloatTensor<B>) -> FloatTensor<B> {
     let n = length::<B>(&x);
     let mut half = 1;
     while half < n {

@@ -12,14 +12,14 @@ use crate::swiglu::SwigluOps;
 /// device may have a faster way.
 #[backend_extension(Cube: cfg(any(feature = "wgpu", feature = "cuda")), Flex: cfg(feature = "cpu"), Autodiff)]
 pub trait FeedForwardOps: LinearOps + SwigluOps {
-    /// `gate`, `up` and `silu(gate) · up`, all `[rows, intermediate]`, and behind them what `x` gave with each factor a of
-    /// gate and up.
+    /// `gate`, `up` and `silu(gate) · up`, all `[rows, intermediate]`, and behind them what `x` gave with each factor a
+    /// that gate and up have.
     fn gated_forward(x: FloatTensor<Self>, #[extension_type] inner: Group<Self>) -> Several<Self> {
         gated_forward::<Self>(x, inner)
     }
 
     /// From the gradient of the output those of gate and up, and `silu(gate) · up`; behind them what `dy` gave with down's
-    /// factor b.
+    /// factor b, if it has one.
     fn gated_back(
         dy: FloatTensor<Self>,
         #[extension_type] outer: Group<Self>,

@@ -23,7 +23,7 @@ pub enum Finish {
 /// Pairs within heads that are turned by the angles of their rows' positions.
 #[derive(Clone, Debug)]
 pub struct Turn {
-    /// Contiguous `[batch or 1, 1, seq, head_dim / 2]`, as are the sines, which lie in the same memory.
+    /// Contiguous `[batch or 1, 1, seq, head_dim / 2]`, as are the sines; for one dispatch both must lie in one memory.
     pub cosines: CubeTensor,
     pub sines: CubeTensor,
     /// How many of the products.

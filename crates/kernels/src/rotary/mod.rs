@@ -95,9 +95,13 @@ pub struct Angles {
 }
 
 impl Angles {
-    /// Where shaders have both by one binding.
+    /// Where shaders have both by one binding. One position is one that is generated, whose queries and keys are turned by
+    /// themselves: for it that is not worth a copy.
     fn beside(cos: Tensor<4>, sin: Tensor<4>) -> Self {
         let shape = cos.dims();
+        if shape[2] == 1 {
+            return Self { cos, sin };
+        }
         let matrix = |table: &Tensor<4>| Matrix::from(table.clone().flatten::<2>(0, 2));
         let mut laid = lay_together(vec![matrix(&cos), matrix(&sin)]).into_iter();
         let [cos, sin] = [cos, sin].map(|table| match laid.next() {

@@ -14,7 +14,8 @@ use crate::several::Several;
 /// faster way.
 #[backend_extension(Cube: cfg(any(feature = "wgpu", feature = "cuda")), Flex: cfg(feature = "cpu"), Autodiff)]
 pub trait SelfAttentionOps: LinearOps + RotaryOps + AttentionOps {
-    /// Queries and keys, turned, and values, for `x`: `[batch, seq, hidden]`; behind them what `x` gave with each factor a there is.
+    /// Queries and keys, turned, and values, for `x`: `[batch, seq, hidden]`; behind them what `x` gave with each factor a
+    /// there is.
     fn turned_heads(
         x: FloatTensor<Self>,
         #[extension_type] group: Group<Self>,

@@ -10,16 +10,24 @@ use crate::{
     layers, self_attention, swiglu,
 };
 
-/// Layers that read one input, each with an update, and the factors of these, which are tracked: in one memory, as a model
-/// has them.
+/// What layers have beside their matrices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beside {
+    /// Each an update, none a bias.
+    Updates,
+    /// Each a bias, and all but the second an update.
+    Biases,
+}
+
+/// Layers that read one input, and what they train, which is tracked: in one memory, as a model has it.
 struct Updated {
     layers: Vec<Layer>,
-    factors: Vec<Tensor<2>>,
+    trained: Vec<Tensor<2>>,
 }
 
 impl Updated {
     /// Of these sides, `[out, in]`, with another sequence of numbers for each step.
-    fn new(sides: &[[usize; 2]], step: f32, dtype: Option<PackedDtype>, device: &Device) -> Self {
+    fn new(sides: &[[usize; 2]], step: f32, dtype: Option<PackedDtype>, beside: Beside, device: &Device) -> Self {
         let numbers = |[out, inner]: [usize; 2], step: f32| -> Vec<f32> {
             // So that what comes out is of the size of what goes in.
             let scale = (inner as f32).sqrt().recip();
@@ -33,25 +41,33 @@ impl Updated {
             Some(dtype) => Matrix::Packed(Packed::new(&numbers(*sides, step), *sides, dtype, device)),
         };
         let weights = lay_together(sides.iter().zip(steps()).map(weight).collect());
-        let factors = sides.iter().zip(steps()).flat_map(|([out, inner], step)| {
-            [floats([NARROW, *inner], step + 0.03), floats([*out, NARROW], step + 0.07)].map(Matrix::from)
+        let biased = beside == Beside::Biases;
+        let updated = |i: usize| !biased || i != 1;
+        let parts = sides.iter().zip(steps()).enumerate().flat_map(|(i, ([out, inner], step))| {
+            let factors = [floats([NARROW, *inner], step + 0.03), floats([*out, NARROW], step + 0.07)];
+            let bias = biased.then(|| floats([1, *out], step + 0.05));
+            updated(i).then_some(factors).into_iter().flatten().chain(bias).map(Matrix::from).collect::<Vec<_>>()
         });
-        let tracked = |factor: Matrix| match factor {
-            Matrix::Floats(factor) => Some(factor.autodiff().require_grad()),
+        let tracked = |part: Matrix| match part {
+            Matrix::Floats(part) => Some(part.autodiff().require_grad()),
             Matrix::Packed(_) => None,
         };
-        let factors: Vec<_> = lay_together(factors.collect()).into_iter().filter_map(tracked).collect();
-        let layer = |(weight, factors): (Matrix, &[Tensor<2>])| {
-            let update = Factors { a: factors[0].clone(), b: factors[1].clone(), scale: 0.5 };
-            Layer { weight, update: Some(update), bias: None }
-        };
-        Self { layers: weights.into_iter().zip(factors.chunks(2)).map(layer).collect(), factors }
+        let trained: Vec<_> = lay_together(parts.collect()).into_iter().filter_map(tracked).collect();
+        let mut parts = trained.iter().cloned();
+        let mut layers = Vec::new();
+        for (i, weight) in weights.into_iter().enumerate() {
+            let factors = if updated(i) { parts.next().zip(parts.next()) } else { None };
+            let update = factors.map(|(a, b)| Factors { a, b, scale: 0.5 });
+            let bias = if biased { parts.next().map(|bias| bias.squeeze_dim(0)) } else { None };
+            layers.push(Layer { weight, update, bias });
+        }
+        Self { layers, trained }
     }
 }
 
 type Operation<'a> = &'a dyn Fn(Tensor<3>, &[Layer]) -> Tensor<3>;
 
-/// Values, and the gradients of the input and of all factors, of an operation and of its parts.
+/// Values, and the gradients of the input and of all that trains, of an operation and of its parts.
 async fn same(
     name: &str,
     [whole, parts]: [Operation<'_>; 2],
@@ -69,8 +85,8 @@ async fn same(
         let dy = Tensor::<3>::from_data(TensorData::new(wave(sides.iter().product(), 0.83), sides), device);
         let mut tape = (y * dy.autodiff()).sum().backward();
         let mut read = vec![read_f32(value).await?, read_f32(slope_of(&x, &mut tape)?).await?];
-        for factor in updated.iter().flat_map(|group| &group.factors) {
-            read.push(read_f32(slope_of(factor, &mut tape)?).await?);
+        for trained in updated.iter().flat_map(|group| &group.trained) {
+            read.push(read_f32(slope_of(trained, &mut tape)?).await?);
         }
         of_both.push(read);
     }
@@ -79,7 +95,7 @@ async fn same(
         let what = match i {
             0 => name.to_string(),
             1 => format!("the input's gradient of {name}"),
-            _ => format!("the gradient of factor {} of {name}", i - 2),
+            _ => format!("the gradient of matrix {} of {name}", i - 2),
         };
         compare(&what, got, want)?;
     }
@@ -87,7 +103,7 @@ async fn same(
 }
 
 /// Both halves at the sizes of a run, with matrices as it keeps them, as far as [`MOST`] numbers go.
-pub async fn halves_are_right(device: &Device, of: &Sizes) -> Result<(), Fault> {
+pub async fn halves_are_right(device: &Device, of: &Sizes, beside: Beside) -> Result<(), Fault> {
     let Sizes { heads, kv_heads, head_dim, seq, dtype, .. } = *of;
     let within = |side: usize, other: usize| side.min((MOST / other.max(1)).next_multiple_of(4));
     let hidden = within(of.hidden, heads * head_dim);
@@ -102,8 +118,9 @@ pub async fn halves_are_right(device: &Device, of: &Sizes) -> Result<(), Fault> 
         [q, k, v] => attended_by_parts(x, &[q.clone(), k.clone(), v.clone()], head_dim, &angles, &sight),
         _ => x,
     };
-    let made = || vec![Updated::new(&sides, 0.53, dtype, device)];
-    let name = format!("attention of {hidden} over {heads} and {kv_heads} heads of {head_dim} at {seq}");
+    let made = || vec![Updated::new(&sides, 0.53, dtype, beside, device)];
+    let name =
+        format!("attention of {hidden} over {heads} and {kv_heads} heads of {head_dim} at {seq} with {beside:?}");
     same(&name, [&attended, &of_parts], made, [seq, hidden], device).await?;
 
     let (hidden, intermediate) = (of.hidden, within(of.intermediate, of.hidden));
@@ -116,10 +133,10 @@ pub async fn halves_are_right(device: &Device, of: &Sizes) -> Result<(), Fault> 
         _ => x,
     };
     let made = || {
-        let inner = Updated::new(&[[intermediate, hidden]; 2], 0.41, dtype, device);
-        vec![inner, Updated::new(&[[hidden, intermediate]], 0.67, dtype, device)]
+        let inner = Updated::new(&[[intermediate, hidden]; 2], 0.41, dtype, beside, device);
+        vec![inner, Updated::new(&[[hidden, intermediate]], 0.67, dtype, beside, device)]
     };
-    let name = format!("feed-forward layer of {hidden} × {intermediate}");
+    let name = format!("feed-forward layer of {hidden} × {intermediate} with {beside:?}");
     same(&name, [&fed, &of_parts], made, [seq, hidden], device).await
 }
 

@@ -16,7 +16,7 @@ use attention::attention_is_right;
 pub(crate) use fastfood::fastfood_is_right;
 #[cfg(test)]
 pub(crate) use fastfood::hadamard;
-use halves::halves_are_right;
+use halves::{Beside, halves_are_right};
 #[cfg(test)]
 pub(crate) use halves::{attended_by_parts, fed_by_parts};
 use layers::{frozen_is_right, gate_is_right, linear_is_right, norm_is_right, rotary_is_right};
@@ -114,7 +114,9 @@ pub async fn self_test(device: &Device, of: &Sizes) -> Result<(), Fault> {
     for begins in [0, of.seq / 2] {
         attention_is_right(device, of, begins).await?;
     }
-    halves_are_right(device, of).await?;
+    halves_are_right(device, of, Beside::Updates).await?;
+    // At small sizes: most runs have no biases.
+    halves_are_right(device, &Sizes::default(), Beside::Biases).await?;
     gradients_are_slopes(device).await?;
     fastfood_is_right(device, 1 << 13, 1000, 5000).await?;
     loss_is_right(device, of.vocabulary).await?;

@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 use stratune_kernels::{Matrix, lay_together};
-use stratune_peft::{Bottleneck, Delta, Linear, Parameters, Pass, Place, Shared, Visitor, count_trainable};
+use stratune_peft::{Bottleneck, Delta, Linear, Param, Parameters, Pass, Place, Shared, Visitor, count_trainable};
 use stratune_protocol::Target;
 
 use crate::nn::{Attention, KvCache, Mlp, Positions, RmsNorm};
@@ -69,37 +69,44 @@ impl Block {
     }
 
     /// Puts the factors of low-rank updates, and biases, where one dispatch can read those of several layers. The optimiser
-    /// leaves them so.
+    /// leaves those that train so, in a memory of its own: what stays is elsewhere, so as not to keep where they were.
     pub fn lay_factors_and_biases(&mut self) {
-        let mut all = Vec::new();
-        self.each_factor_and_bias(|value| {
-            all.push(value.clone().into());
-            value
-        });
-        let mut laid = lay_together(all).into_iter();
-        self.each_factor_and_bias(|value| match laid.next() {
-            Some(Matrix::Floats(value)) => value,
-            _ => value,
-        });
+        for trains in [true, false] {
+            let mut all = Vec::new();
+            self.each_factor_and_bias(trains, |value| {
+                all.push(value.clone().into());
+                value
+            });
+            let mut laid = lay_together(all).into_iter();
+            self.each_factor_and_bias(trains, |value| match laid.next() {
+                Some(Matrix::Floats(value)) => value,
+                _ => value,
+            });
+        }
     }
 
-    /// Each is replaced by what is made of it; a bias is a matrix of one row.
-    fn each_factor_and_bias(&mut self, mut make: impl FnMut(Tensor<2>) -> Tensor<2>) {
+    /// Each that trains, or each that does not, is replaced by what is made of it; a bias is a matrix of one row.
+    fn each_factor_and_bias(&mut self, trains: bool, mut make: impl FnMut(Tensor<2>) -> Tensor<2>) {
+        let of_bias = |bias: &mut Param<1>, make: &mut dyn FnMut(Tensor<2>) -> Tensor<2>| {
+            if bias.trainable == trains {
+                bias.value = make(bias.value.clone().unsqueeze()).squeeze_dim(0);
+            }
+        };
         for target in Target::ALL {
             let linear = self.linear_mut(target);
             for delta in &mut linear.deltas {
                 match delta {
                     Delta::Lora(lora) => {
-                        for factor in [&mut lora.a, &mut lora.b] {
+                        for factor in [&mut lora.a, &mut lora.b].into_iter().filter(|f| f.trainable == trains) {
                             factor.value = make(factor.value.clone());
                         }
                     }
-                    Delta::Bias(more) => as_a_row(&mut more.value.value, &mut make),
+                    Delta::Bias(more) => of_bias(&mut more.value, &mut make),
                     _ => {}
                 }
             }
             if let Some(bias) = &mut linear.bias {
-                as_a_row(&mut bias.value, &mut make);
+                of_bias(bias, &mut make);
             }
         }
     }
@@ -125,10 +132,6 @@ impl Block {
             Target::DownProj => &mut self.mlp.down_proj,
         }
     }
-}
-
-fn as_a_row(bias: &mut Tensor<1>, make: &mut impl FnMut(Tensor<2>) -> Tensor<2>) {
-    *bias = make(bias.clone().unsqueeze()).squeeze_dim(0);
 }
 
 impl Parameters for Block {

@@ -80,7 +80,8 @@ impl Attention {
         self.o_proj.forward_onto(mixed.swap_dims(1, 2).reshape([batch, seq, width]), onto, pass)
     }
 
-    /// What the heads give over nothing but `x`, if no method does more than update the layers that read it.
+    /// What the heads give over nothing but `x`, if no method does more than update the layers
+    /// that read it, or give them biases.
     fn of_the_text_alone(&self, x: &Tensor<3>, standing: &Standing, pass: &Pass) -> Option<Tensor<3>> {
         let layers = Linear::plain([&self.q_proj, &self.k_proj, &self.v_proj], pass)?;
         Some(self_attention(x.clone(), &layers, self.head_dim, &standing.angles, &standing.sight))

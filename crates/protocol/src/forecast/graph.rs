@@ -11,8 +11,7 @@ pub fn blocks_that_fit(model: &ModelReport, methods: &[MethodConfig], positions:
 
 /// Floats that the graph of one block holds, about: for each position the inputs of norms and gated activation, queries,
 /// keys, values and what attention makes of them; the inputs of matrices, where something that trains is multiplied by
-/// them and they are not made again; twice its rank for each low-rank update; and the matrices that a method makes dense: both the update and its sum
-/// with the weight.
+/// them and they are not made again; twice its rank for each low-rank update; and the matrices that a method makes dense.
 pub(super) fn graph(model: &ModelReport, methods: &[MethodConfig], positions: f64) -> f64 {
     let (d, q, m) = (model.hidden_size, model.query_size, model.intermediate_size);
     let mut floats = positions * (2 * d + 2 * q + 2 * model.key_value_size + 2 * m) as f64;
@@ -22,10 +21,10 @@ pub(super) fn graph(model: &ModelReport, methods: &[MethodConfig], positions: f6
     for method in methods {
         let targets = method.targets();
         let rank = method.rank.max(method.initial_rank).unwrap_or(0);
-        floats += positions * 2.0 * rank as f64 * targets.len() as f64;
-        if makes_dense(method.kind) {
-            floats += 2.0 * targets.iter().map(|target| size(model, *target)).sum::<f64>();
+        if method.kind != MethodKind::Hiwi {
+            floats += positions * 2.0 * rank as f64 * targets.len() as f64;
         }
+        floats += dense(method.kind) * targets.iter().map(|target| size(model, *target)).sum::<f64>();
     }
     floats
 }
@@ -60,10 +59,16 @@ fn remakes_values(methods: &[MethodConfig]) -> bool {
     inside.next().is_none_or(low_rank) && inside.next().is_none()
 }
 
-/// Whether the update is a whole matrix while it is used.
-fn makes_dense(kind: MethodKind) -> bool {
+/// How many matrices as large as the layer's own are kept: its sum with the update, what λ is multiplied by, magnitudes and
+/// switches.
+fn dense(kind: MethodKind) -> f64 {
     use MethodKind::{Did, DiffPruning, Dora, Fish, LtSft, Pafi, RandomMask, Said};
-    matches!(kind, Did | Said | Dora | Pafi | RandomMask | Fish | LtSft | DiffPruning)
+    match kind {
+        Did | Pafi | RandomMask | Fish | LtSft => 1.0,
+        Said | Dora => 2.0,
+        DiffPruning => 3.0,
+        _ => 0.0,
+    }
 }
 
 #[cfg(test)]
@@ -89,7 +94,7 @@ mod tests {
         // Without the inputs of matrices, 2 · 4 + 4 + 8 of them.
         assert_eq!(graph(&model, &[MethodConfig::new(MethodKind::Prefix)], 10.0), 10.0 * 36.0);
         let pafi = MethodConfig { targets: Some(vec![Target::QProj]), ..MethodConfig::new(MethodKind::Pafi) };
-        assert_eq!(graph(&model, &[pafi], 10.0), 10.0 * 56.0 + 2.0 * 16.0);
+        assert_eq!(graph(&model, &[pafi], 10.0), 10.0 * 56.0 + 16.0);
         // 1000 positions are 208,000 bytes a block.
         for (mebibytes, blocks) in [(0, 0), (1, 4), (usize::MAX, 4)] {
             assert_eq!(blocks_that_fit(&model, std::slice::from_ref(&lora), 1000, mebibytes), blocks);
