@@ -116,7 +116,9 @@ fn kernels_turn_along() {
         for (rank, texts) in [(0, false), (8, false), (8, true)] {
             let what = format!("{batch} × {count} over {kv}, {seq} × {head_dim}, rank {rank}, texts {texts}");
             let (angles, sight) = standing(batch, seq, head_dim, texts && seq > 1, &device);
-            let [cosines, sines] = angles.tables().map(plain).map(burn_cubecl::kernel::into_contiguous);
+            // Those of one position do not lie together by themselves.
+            let tables = laid(angles.tables().map(plain).to_vec(), 1);
+            let [cosines, sines] = [0, 1].map(|i: usize| tables[i].clone());
             let outs = [count, kv, kv].map(|heads| heads * head_dim);
             let x = on([batch * seq, hidden], 1);
             let weights = laid(outs.into_iter().zip(2..).map(|(out, seed)| on([out, hidden], seed)).collect(), 1);
