@@ -83,7 +83,9 @@ pub fn linear_ticks(low: f64, high: f64, n: usize) -> Vec<f64> {
 
 /// A tick's text, with no more digits than `ticks` need to differ.
 pub fn label(value: f64, ticks: &[f64]) -> String {
-    let gap = ticks.windows(2).map(|w| (w[1] - w[0]).abs()).fold(value.abs().max(1e-12), f64::min);
+    // Zero has no digits of its own.
+    let own = if value == 0.0 { f64::INFINITY } else { value.abs().max(1e-12) };
+    let gap = ticks.windows(2).map(|w| (w[1] - w[0]).abs()).fold(own, f64::min);
     let digits = (-gap.log10() + 1e-9).ceil().clamp(0.0, 6.0) as usize;
     format!("{value:.digits$}")
 }
@@ -132,6 +134,8 @@ mod tests {
         assert!(narrow.ticks(4).len() >= 2);
         assert_eq!(label(0.2, &[0.0, 0.2, 0.4]), "0.2");
         assert_eq!(label(20.0, &[0.0, 20.0, 40.0]), "20");
+        assert_eq!(label(0.0, &[0.0, 2.0, 4.0]), "0");
+        assert_eq!(label(0.0, &[0.0]), "0");
         assert_eq!(label(0.05, &[0.05, 0.1, 0.2]), "0.05");
     }
 }
