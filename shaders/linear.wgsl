@@ -1,3 +1,4 @@
+enable f16; // $half
 // Matrix products, out = scale · lhs' rhs' + update + bias, where ' is a transposition or nothing, in the three orientations that a
 // linear layer and its backward pass need: several in one dispatch, each with an out of its own or all summed into one, and
 // perhaps a gated activation or its gradients where an output is made. This is what all of them share; appended are
@@ -65,6 +66,8 @@ struct Product {
     period: u32,
     cosines: u32,
     sines: u32,
+    // Lhs times this, a power of two, is what halves hold best; what comes of it is divided again.
+    raised: f32, // $half
 }
 
 const NO_BIAS = 0xffffffffu;

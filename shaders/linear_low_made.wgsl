@@ -12,6 +12,8 @@ const RANK = {{ rank }}u;
 
 // By four steps of the rank, rows of the tile.
 var<workgroup> low_tile: array<vec4<f32>, 16u * RANK>;
+// Of each invocation its share of four columns; where a tile has floats, in its place.
+var<workgroup> own_shares: array<vec4<f32>, 256>; // $half
 
 // Four columns of down from `column` on, four steps of the depth from d on, which is a multiple of 4 below the depth. There
 // may be fewer steps where those of lhs beyond them are zero.
@@ -26,13 +28,13 @@ fn down_block(p: Product, column: u32, d: u32) -> mat4x4<f32> {
 
 // Four columns of low: of each invocation its share, which is four rows by a quarter of the depth.
 fn gather_low(p: Product, first_row: u32, keep: bool, i: u32, column: u32, share: mat4x4<f32>) {
-    lhs_tile[4u * i] = share[0];
-    lhs_tile[4u * i + 1u] = share[1];
-    lhs_tile[4u * i + 2u] = share[2];
-    lhs_tile[4u * i + 3u] = share[3];
+    {{ low_shares }}[4u * i] = share[0];
+    {{ low_shares }}[4u * i + 1u] = share[1];
+    {{ low_shares }}[4u * i + 2u] = share[2];
+    {{ low_shares }}[4u * i + 3u] = share[3];
     workgroupBarrier();
     let first = 16u * (i / 4u) + i % 4u;
-    let sum = lhs_tile[first] + lhs_tile[first + 4u] + lhs_tile[first + 8u] + lhs_tile[first + 12u];
+    let sum = {{ low_shares }}[first] + {{ low_shares }}[first + 4u] + {{ low_shares }}[first + 8u] + {{ low_shares }}[first + 12u];
     low_tile[16u * column + i] = sum;
     if keep && first_row + i < p.rows {
         low[p.low + ((first_row + i) * RANK + column) / 4u] = sum;

@@ -1,14 +1,17 @@
 
 // For GPUs: the workgroup reads 64 rows and 64 columns, 16 steps deep, into workgroup memory (8.5 KiB), a block of each
-// operand to an invocation, and every invocation takes its eight rows and columns from there.
+// operand to an invocation, and every invocation takes its eight rows and columns from there. Where products multiply in halves,
+// workgroup memory has halves, sixteen products of an output are added up in halves, and these sums in floats.
 
 const TILE = 64u;
 const DEPTH = 16u;
 // Vectors that belong to one line of all 16 blocks at a depth, and one more so that lines start in different banks.
 const STRIDE = 17u;
 
-var<workgroup> lhs_tile: array<vec4<f32>, 272>;
-var<workgroup> rhs_tile: array<vec4<f32>, 272>;
+alias Number = {{ number }};
+
+var<workgroup> lhs_tile: array<vec4<Number>, 272>;
+var<workgroup> rhs_tile: array<vec4<Number>, 272>;
 
 // Neighbours take neighbours in memory: along depth where that is the last dimension, else along the sides.
 fn share(invocation: u32, depth_last: bool) -> vec2<u32> {
@@ -18,9 +21,9 @@ fn share(invocation: u32, depth_last: bool) -> vec2<u32> {
     return vec2<u32>(invocation % 16u, invocation / 16u);
 }
 
-fn lhs_of_tile(block: u32, step: u32) -> mat4x4<f32> {
+fn lhs_of_tile(block: u32, step: u32) -> mat4x4<Number> {
     let at = 4u * step * STRIDE + block;
-    return mat4x4<f32>(
+    return mat4x4<Number>(
         lhs_tile[at],
         lhs_tile[at + STRIDE],
         lhs_tile[at + 2u * STRIDE],
@@ -28,9 +31,9 @@ fn lhs_of_tile(block: u32, step: u32) -> mat4x4<f32> {
     );
 }
 
-fn rhs_of_tile(block: u32, step: u32) -> mat4x4<f32> {
+fn rhs_of_tile(block: u32, step: u32) -> mat4x4<Number> {
     let at = 4u * step * STRIDE + block;
-    return mat4x4<f32>(
+    return mat4x4<Number>(
         rhs_tile[at],
         rhs_tile[at + STRIDE],
         rhs_tile[at + 2u * STRIDE],
@@ -82,26 +85,39 @@ fn main(
             if start + 4u * r_share.y < p.depth {
                 r = rhs_block(p, r_column, start + 4u * r_share.y);
             }
-            lhs_tile[l_at] = l[0];
-            lhs_tile[l_at + STRIDE] = l[1];
-            lhs_tile[l_at + 2u * STRIDE] = l[2];
-            lhs_tile[l_at + 3u * STRIDE] = l[3];
-            rhs_tile[r_at] = r[0];
-            rhs_tile[r_at + STRIDE] = r[1];
-            rhs_tile[r_at + 2u * STRIDE] = r[2];
-            rhs_tile[r_at + 3u * STRIDE] = r[3];
+            l *= p.raised; // $half
+            lhs_tile[l_at] = vec4<Number>(l[0]);
+            lhs_tile[l_at + STRIDE] = vec4<Number>(l[1]);
+            lhs_tile[l_at + 2u * STRIDE] = vec4<Number>(l[2]);
+            lhs_tile[l_at + 3u * STRIDE] = vec4<Number>(l[3]);
+            rhs_tile[r_at] = vec4<Number>(r[0]);
+            rhs_tile[r_at + STRIDE] = vec4<Number>(r[1]);
+            rhs_tile[r_at + 2u * STRIDE] = vec4<Number>(r[2]);
+            rhs_tile[r_at + 3u * STRIDE] = vec4<Number>(r[3]);
             workgroupBarrier();
+            var some_top_left = mat4x4<f16>(); // $half
+            var some_top_right = mat4x4<f16>(); // $half
+            var some_bottom_left = mat4x4<f16>(); // $half
+            var some_bottom_right = mat4x4<f16>(); // $half
             for (var step = 0u; step < 4u; step++) {
                 let top = lhs_of_tile(y, step);
                 let bottom = lhs_of_tile(y + 8u, step);
                 let left = rhs_of_tile(x, step);
                 let right = rhs_of_tile(x + 8u, step);
-                top_left += left * top;
-                top_right += right * top;
-                bottom_left += left * bottom;
-                bottom_right += right * bottom;
+                top_left += left * top; // $whole
+                top_right += right * top; // $whole
+                bottom_left += left * bottom; // $whole
+                bottom_right += right * bottom; // $whole
+                some_top_left += left * top; // $half
+                some_top_right += right * top; // $half
+                some_bottom_left += left * bottom; // $half
+                some_bottom_right += right * bottom; // $half
             }
             workgroupBarrier();
+            top_left += mat4x4<f32>(some_top_left) * (1.0 / p.raised); // $half
+            top_right += mat4x4<f32>(some_top_right) * (1.0 / p.raised); // $half
+            bottom_left += mat4x4<f32>(some_bottom_left) * (1.0 / p.raised); // $half
+            bottom_right += mat4x4<f32>(some_bottom_right) * (1.0 / p.raised); // $half
         }
         gather_low(p, first_row, tile == 0u && p.rank > 0u, invocation, 4u * $low, low$low);
         let column = column_of(p, tile, x);

@@ -1,3 +1,4 @@
+enable subgroups; // $enable
 // Root-mean-square norm: y = x r w, with r = 1 / sqrt(mean(x²) + eps) of each row.
 //
 // Bindings
@@ -9,7 +10,8 @@
 //
 // Launch
 //   ⌈rows LANES / 64⌉ workgroups, in a grid of any width: LANES invocations share a row, a power of two. With one, on a
-//   software adapter, workgroup memory and the barrier are not used: they cost there.
+//   software adapter, workgroup memory and the barrier are not used: they cost there. Appended is `lanes.wgsl` or
+//   `lanes_subgroups.wgsl`, which bring `sum_of_lanes`.
 
 const LANES = {{ lanes }}u;
 
@@ -17,8 +19,6 @@ const LANES = {{ lanes }}u;
 @group(0) @binding(1) var<storage, {{ input_access }}> weight: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> size: vec4<u32>;
-
-var<workgroup> squares: array<f32, 64>;
 
 @compute @workgroup_size(64)
 fn main(
@@ -36,16 +36,7 @@ fn main(
         let v = x[start + c];
         sum += dot(v, v);
     }
-    if LANES > 1u {
-        squares[i] = sum;
-        workgroupBarrier();
-        // Everyone adds up all of a row: one barrier, where a tree has six.
-        sum = 0.0;
-        for (var k = i - lane; k < i - lane + LANES; k++) {
-            sum += squares[k];
-        }
-    }
-    let r = inverseSqrt(sum / f32(4u * size.y) + bitcast<f32>(size.z));
+    let r = inverseSqrt(sum_of_lanes(i, vec2<f32>(sum, 0.0)).x / f32(4u * size.y) + bitcast<f32>(size.z));
     for (var c = lane; c < width; c += LANES) {
         y[start + c] = x[start + c] * r * weight[c];
     }

@@ -1,3 +1,4 @@
+enable subgroups; // $enable
 // The norm's gradient with respect to its input: dx = r (dy w − x r² mean(dy w x)), r as in `rms_norm.wgsl`, made again.
 //
 // Bindings
@@ -10,7 +11,8 @@
 // Contiguous f32, four at a time: the width is a multiple of 4.
 //
 // Launch
-//   ⌈rows LANES / 64⌉ workgroups, in a grid of any width: LANES invocations share a row, as in `rms_norm.wgsl`
+//   ⌈rows LANES / 64⌉ workgroups, in a grid of any width: LANES invocations share a row, as in `rms_norm.wgsl`, and the same
+//   is appended
 
 const LANES = {{ lanes }}u;
 
@@ -20,9 +22,6 @@ const LANES = {{ lanes }}u;
 @group(0) @binding(3) var<storage, read_write> dx: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, {{ input_access }}> onto: array<vec4<f32>>; // $onto
 @group(0) @binding({{ size_binding }}) var<storage, read> size: vec4<u32>;
-
-// Of x², and of dy w x.
-var<workgroup> sums: array<vec2<f32>, 64>;
 
 @compute @workgroup_size(64)
 fn main(
@@ -35,20 +34,13 @@ fn main(
     // Beyond the last row there is nothing to do.
     let width = select(0u, size.y, row < size.x);
     let start = row * size.y;
+    // Of x², and of dy w x.
     var sum = vec2<f32>();
     for (var c = lane; c < width; c += LANES) {
         let v = x[start + c];
         sum += vec2<f32>(dot(v, v), dot(v, dy[start + c] * weight[c]));
     }
-    if LANES > 1u {
-        sums[i] = sum;
-        workgroupBarrier();
-        sum = vec2<f32>();
-        for (var k = i - lane; k < i - lane + LANES; k++) {
-            sum += sums[k];
-        }
-    }
-    let mean = sum / f32(4u * size.y);
+    let mean = sum_of_lanes(i, sum) / f32(4u * size.y);
     let r = inverseSqrt(mean.x + bitcast<f32>(size.z));
     let pull = r * r * mean.y;
     for (var c = lane; c < width; c += LANES) {

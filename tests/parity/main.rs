@@ -3,10 +3,11 @@
 use burn::tensor::Device;
 use serde::Deserialize;
 use stratune_data::Tokenizer;
+use stratune_kernels::compute_dtypes;
 use stratune_peft::{Param, Parameters, Visitor};
-use stratune_protocol::{MethodConfig, MethodKind, RunConfig, TrainConfig};
+use stratune_protocol::{BaseDtype, ComputeDtype, MethodConfig, MethodKind, RunConfig, TrainConfig};
 use stratune_runtime::{block_on, open_wgpu};
-use stratune_tests::runs::{Witness, trainer};
+use stratune_tests::runs::{Witness, of_width, trainer, trainer_of};
 use stratune_tests::{checks, fixtures};
 use stratune_train::{AdamW, Moment};
 
@@ -40,14 +41,52 @@ fn on_wgpu() {
 /// What a GPU is given to do, on any adapter, in a process of its own.
 #[test]
 fn as_a_gpu() {
+    run_as_a_gpu("wgpu", "2 passed");
+}
+
+/// The tests with `name` in their names, in a process that takes any adapter for a GPU; it must tell so.
+fn run_as_a_gpu(name: &str, tells: &str) {
     let tests = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["wgpu", "--nocapture"])
+        .args([name, "--nocapture"])
         .env("STRATUNE_ADAPTER", "gpu")
         .output()
         .unwrap();
     let told = String::from_utf8_lossy(&tests.stdout);
     println!("{told}");
-    assert!(tests.status.success() && told.contains("2 passed"), "{}", String::from_utf8_lossy(&tests.stderr));
+    assert!(tests.status.success() && told.contains(tells), "{}", String::from_utf8_lossy(&tests.stderr));
+}
+
+/// Fifty steps whose products multiply halves, on a base of floats and of 4 bits, beside the same in f32: each loss within 1 %.
+/// By itself, because what products multiply in is the whole process's.
+#[test]
+fn fifty_steps_in_halves_are_those_in_floats() {
+    if std::env::var_os("STRATUNE_ADAPTER").is_none_or(|kind| kind != "gpu") {
+        return run_as_a_gpu("in_halves", "1 passed");
+    }
+    let Ok(opened) = block_on(open_wgpu()).inspect_err(|problem| println!("skipped: {problem}")) else { return };
+    if !compute_dtypes(&opened.device).contains(&ComputeDtype::F16) {
+        println!("skipped: {} has no halves", opened.info.name);
+        return;
+    }
+    let lora = MethodConfig { rank: Some(4), ..MethodConfig::default() };
+    let train = TrainConfig { steps: 50, batch_size: 4, learning_rate: 2e-3, log_every: 1, ..TrainConfig::default() };
+    let run = |base_dtype, compute_dtype| {
+        let method = lora.clone().into();
+        let config = RunConfig { method, train: train.clone(), base_dtype, compute_dtype, ..RunConfig::default() };
+        // What is narrower stays exact.
+        let model = of_width(64, 2, base_dtype, &opened.device);
+        let mut witness = Witness::default();
+        block_on(witness.watch(&mut trainer_of(&config, model))).unwrap();
+        witness.losses()
+    };
+    for base_dtype in [BaseDtype::F32, BaseDtype::Int4] {
+        let [halves, floats] = [ComputeDtype::F16, ComputeDtype::F32].map(|compute| run(base_dtype, compute));
+        assert_eq!((halves.len(), floats.len()), (50, 50));
+        assert_ne!(halves, floats, "these are no halves");
+        for (step, (halves, floats)) in halves.iter().zip(&floats).enumerate() {
+            assert!((halves / floats - 1.0).abs() < 0.01, "{base_dtype}, step {step}: {halves} and {floats}");
+        }
+    }
 }
 
 /// Fifty steps by the shaders of a graphics adapter and by the CPU's own operations, which share no code: each loss within

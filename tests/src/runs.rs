@@ -26,14 +26,19 @@ pub fn small(layers: usize, device: &Device) -> Llama {
 
 /// The same with its matrices kept in fewer bits.
 pub fn small_as(layers: usize, dtype: BaseDtype, device: &Device) -> Llama {
+    of_width(16, layers, dtype, device)
+}
+
+/// The same of blocks of this width.
+pub fn of_width(width: usize, layers: usize, dtype: BaseDtype, device: &Device) -> Llama {
     let config = LlamaConfig {
         vocab_size: 32,
-        hidden_size: 16,
-        intermediate_size: 24,
+        hidden_size: width,
+        intermediate_size: width / 2 * 3,
         num_hidden_layers: layers,
         num_attention_heads: 2,
         num_key_value_heads: 1,
-        head_dim: 8,
+        head_dim: width / 2,
         rms_norm_eps: 1e-5,
         rope_theta: 10_000.0,
         rope_scaling: None,
@@ -60,7 +65,12 @@ pub fn counting(train: usize, validation: usize) -> Dataset {
 
 /// A run of `config` on a small model and counting rows.
 pub fn trainer(config: &RunConfig, layers: usize, device: &Device) -> Trainer {
-    let mut model = small_as(layers, config.base_dtype, device);
+    trainer_of(config, small_as(layers, config.base_dtype, device))
+}
+
+/// The same on this model.
+pub fn trainer_of(config: &RunConfig, mut model: Llama) -> Trainer {
+    let layers = model.layers.len();
     // No method of these runs reads the device, so there is nothing to wait for.
     let attached = model.attach(&config.method, config.train.seed).now_or_never();
     attached.expect("an answer at once").expect("a method that fits");

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 use stratune_protocol::{
-    BaseDtype, DataFormat, DeviceChoice, IstConfig, IstMode, MethodNames, Methods, ModelReport, OptimiserKind, Problem,
-    Projection, RunConfig, Schedule, Target,
+    BaseDtype, ComputeDtype, DataFormat, DeviceChoice, IstConfig, IstMode, MethodNames, Methods, ModelReport,
+    OptimiserKind, Problem, Projection, RunConfig, Schedule, Target,
 };
 
 use crate::open;
@@ -22,6 +22,9 @@ pub struct RunFlags {
     /// What its frozen matrices are kept as: f32, f16, int8 or int4 [default: f32]
     #[arg(long, value_parser = choose::<BaseDtype>)]
     base_dtype: Option<BaseDtype>,
+    /// What products multiply in: f32, or f16 or bf16 where the device has them [default: f32]
+    #[arg(long, value_parser = choose::<ComputeDtype>)]
+    compute_dtype: Option<ComputeDtype>,
     /// auto, cpu, wgpu, cuda or cuda:INDEX [default: auto]
     #[arg(long)]
     pub device: Option<DeviceChoice>,
@@ -248,6 +251,7 @@ impl RunFlags {
         };
         set(&mut config.model, self.model.clone());
         set(&mut config.base_dtype, self.base_dtype);
+        set(&mut config.compute_dtype, self.compute_dtype);
         set(&mut config.device, self.device);
         self.data.clone().apply(&mut config);
         let model = match self.method.method {

@@ -5,6 +5,7 @@
 
 mod adamw;
 pub mod attention;
+mod compute;
 #[cfg(feature = "cpu")]
 mod cpu;
 pub mod cross_entropy;
@@ -30,6 +31,7 @@ mod testing;
 
 pub use adamw::{AdamwStep, Moments, Moved, adamw};
 pub use attention::{Sight, causal_attention};
+pub use compute::{Computing, compute_dtypes};
 pub use cross_entropy::{CrossEntropy, linear_cross_entropy};
 pub use fastfood::Fastfood;
 pub use feed_forward::feed_forward;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Limits, Pace, Problem, RunConfig, Voice};
+use crate::{ComputeDtype, Limits, Pace, Problem, RunConfig, Voice};
 
 /// What an engine tells a front end. Over a worker's port and in checkpoints its JSON is `{"step": {…}}`: with the name
 /// among the fields, reading it back would take a twentieth of the page's code. For people it is [`line`](Self::line).
@@ -160,6 +160,9 @@ pub struct AdapterInfo {
     /// What it told about its memory.
     #[serde(default)]
     pub limits: Limits,
+    /// What it multiplies in.
+    #[serde(default)]
+    pub compute: Vec<ComputeDtype>,
 }
 
 /// What a model is.

@@ -15,8 +15,8 @@ mod problem;
 
 pub use command::{Asset, Command, Export, GenerateRequest, Voice};
 pub use config::{
-    BaseDtype, DataConfig, DataFormat, DeviceChoice, IstConfig, IstMode, OptimiserKind, RunConfig, Schedule, Target,
-    TrainConfig,
+    BaseDtype, ComputeDtype, DataConfig, DataFormat, DeviceChoice, IstConfig, IstMode, OptimiserKind, RunConfig,
+    Schedule, Target, TrainConfig,
 };
 pub use draw::{draws, normals};
 pub use event::{

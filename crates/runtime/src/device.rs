@@ -101,7 +101,7 @@ mod wgpu_device {
         // WebGPU tells how large a buffer may be, and nothing of how much memory there is.
         let buffer = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
         let limits = Limits { memory: None, buffer: Some(buffer) };
-        let info = AdapterInfo { device: "wgpu".into(), name, software, why: String::new(), limits };
+        let info = AdapterInfo { device: "wgpu".into(), name, software, limits, ..AdapterInfo::default() };
         let opened = Opened { device, info };
         if let Ok(mut slot) = first.lock() {
             *slot = Some(opened.clone());

@@ -1,6 +1,6 @@
 //! Which device a run computes on, and why.
 
-use stratune_kernels::{Sizes, self_test};
+use stratune_kernels::{Sizes, compute_dtypes, self_test};
 use stratune_protocol::{DeviceChoice, Problem};
 use stratune_runtime::{Opened, open_cpu, open_cuda, open_wgpu};
 
@@ -33,5 +33,6 @@ pub async fn open_device(choice: DeviceChoice) -> Result<Opened, Problem> {
 async fn tested(mut opened: Opened, why: &str) -> Result<Opened, Problem> {
     self_test(&opened.device, &Sizes::default()).await.map_err(|fault| fault.of(&opened.info.name))?;
     opened.info.why = why.to_string();
+    opened.info.compute = compute_dtypes(&opened.device);
     Ok(opened)
 }

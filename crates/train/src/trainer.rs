@@ -5,6 +5,7 @@ use std::rc::Rc;
 use burn::tensor::Tensor;
 use futures::future::LocalBoxFuture;
 use stratune_data::{Dataset, Plan, Sequence};
+use stratune_kernels::{Computing, compute_dtypes};
 use stratune_models::Llama;
 use stratune_peft::{Dropout, Gradients, count_trainable, restore, snapshot};
 use stratune_protocol::{
@@ -58,13 +59,15 @@ pub struct Trainer {
     /// Whether the methods that choose from data what trains have chosen.
     chosen: bool,
     pub(crate) steps: usize,
+    /// What products multiply in while there is this run.
+    _computing: Computing,
 }
 
 impl Trainer {
     /// A run at its first step. `model` has its method attached.
     ///
     /// # Errors
-    /// There is nothing to train on.
+    /// There is nothing to train on, or the device does not multiply as the configuration says.
     pub fn new(
         config: RunConfig,
         model: Llama,
@@ -75,6 +78,7 @@ impl Trainer {
         if dataset.train.is_empty() {
             return Err(Problem::input("there are no rows to train on").next("give a file with rows"));
         }
+        config.compute_dtype.check(&compute_dtypes(&model.device()))?;
         let train = &config.train;
         let plan = Plan::new(&dataset.train, train.batch_size, train.seed);
         let steps = if train.steps > 0 {
@@ -86,8 +90,22 @@ impl Trainer {
         let optimiser = AdamW::new(train.weight_decay);
         let budget = Budget::of(&config.method, steps);
         let state = TrainState::default();
-        let (validated, chosen) = (None, false);
-        Ok(Self { model, config, dataset, hook, optimiser, budget, plan, identity, state, validated, chosen, steps })
+        let _computing = Computing::begin(config.compute_dtype);
+        Ok(Self {
+            model,
+            config,
+            dataset,
+            hook,
+            optimiser,
+            budget,
+            plan,
+            identity,
+            state,
+            validated: None,
+            chosen: false,
+            steps,
+            _computing,
+        })
     }
 
     /// Goes back to where a checkpoint was written.

@@ -94,16 +94,18 @@ fn kernels_make_the_activation_along() {
 
     use crate::linear::finish::Finish;
     use crate::linear::products::{LowRank, Product, Products};
-    use crate::linear::size::{Orientation, Reading};
+    use crate::linear::size::Orientation;
     use crate::several::laid;
     use crate::swiglu::SwigluOps;
     use crate::testing;
 
     let Some(device) = wgpu() else { return };
     let on = |shape: [usize; 2], seed: u32, most: f32| testing::on_device(shape, seed, most, &device);
+    let tiles = testing::tiles(&device);
     for (rows, inner, wide, out) in [(1, 4, 4, 8), (65, 36, 68, 20), (130, 20, 132, 64)] {
-        for rank in [0, 8, 20] {
-            let what = format!("{rows} × {inner} × {wide} × {out}, rank {rank}");
+        let of_floats = [0, 20].map(|rank| (rank, tiles[0]));
+        for (rank, reading) in of_floats.into_iter().chain(tiles.iter().map(|tiles| (8, *tiles))) {
+            let what = format!("{rows} × {inner} × {wide} × {out}, rank {rank}, {reading:?}");
             let x = on([rows, inner], 1, 30.0);
             let factors = |[o, i]: [usize; 2], seed: u32, count: usize| {
                 let parts =
@@ -131,10 +133,10 @@ fn kernels_make_the_activation_along() {
             };
             let apart = Products::new(Orientation::Nt, weights.into_iter().enumerate().map(product));
             let sizes = apart.sizes().unwrap();
-            let want = apart.clone().launch(Reading::Tiled, &sizes);
+            let want = apart.clone().launch(reading, &sizes);
             let value = CubeBackend::swiglu_forward(want.outputs[0].clone(), want.outputs[1].clone());
             let gated = Products { finish: Finish::Gate, ..apart };
-            let got = gated.in_order().at_once(Reading::Tiled, &sizes).unwrap();
+            let got = gated.in_order().at_once(reading, &sizes).unwrap();
             let all = want.outputs.iter().cloned().chain([value]).chain(want.low.iter().cloned());
             for (i, (got, want)) in got.outputs.iter().chain(&got.low).zip(all).enumerate() {
                 testing::assert_close(got.clone(), want, 4e-6, 1e-3, &format!("{what}, {i}"));
@@ -147,11 +149,11 @@ fn kernels_make_the_activation_along() {
             };
             let apart = Products::new(Orientation::Nn, [down]);
             let sizes = apart.sizes().unwrap();
-            let d_value = apart.clone().launch(Reading::Tiled, &sizes);
+            let d_value = apart.clone().launch(reading, &sizes);
             let [gate, up] = [got.outputs[0].clone(), got.outputs[1].clone()];
             let (d_gate, d_up) = CubeBackend::swiglu_backward(gate.clone(), up.clone(), d_value.outputs[0].clone());
             let back = Products { finish: Finish::GateBack(Box::new([gate, up])), ..apart };
-            let made = back.in_order().at_once(Reading::Tiled, &sizes).unwrap();
+            let made = back.in_order().at_once(reading, &sizes).unwrap();
             let all = [d_gate, d_up, got.outputs[2].clone()].into_iter().chain(d_value.low);
             for (i, (got, want)) in made.outputs.iter().chain(&made.low).zip(all).enumerate() {
                 testing::assert_close(got.clone(), want, 4e-6, 1e-3, &format!("{what}, back, {i}"));

@@ -5,7 +5,7 @@ use burn_cubecl::tensor::CubeTensor;
 
 use super::finish::Turn;
 use super::products::{LowRank, Product};
-use super::size::{Orientation, Reading, Size};
+use super::size::{Orientation, Reading, Size, raised};
 use super::weight::Weight;
 use crate::several::{covering, in_one_memory};
 use crate::shader::{Bound, Shader, grid};
@@ -142,6 +142,7 @@ impl Launch<'_> {
         let Self { orientation, reading, sizes, summed, onto, end } = *self;
         let joined = summed || matches!(end, End::Gate(_));
         let rank = low.first().map_or(0, |low| low.shape()[1] as u32);
+        let halves = reading == Reading::Tiled { halves: true };
         let shader = Shader::new("linear", include_str!("../../../../shaders/linear.wgsl"))
             .with("lhs_depth_last", orientation != Orientation::Tn)
             .with("rhs_depth_last", orientation == Orientation::Nt)
@@ -154,10 +155,13 @@ impl Launch<'_> {
             .unrolled("$back", u32::from(matches!(end, End::GateBack(..))))
             .unrolled("$turn", u32::from(matches!(end, End::Turn(..))))
             .unrolled("$bias", u32::from(operands.biases.is_some()))
-            .unrolled("$other", u32::from(operands.lhs.wholes.len() > 1));
+            .unrolled("$other", u32::from(operands.lhs.wholes.len() > 1))
+            .unrolled("$half", u32::from(halves))
+            .unrolled("$whole", u32::from(!halves));
         let shader = match reading {
-            Reading::Tiled => shader
+            Reading::Tiled { .. } => shader
                 .and(include_str!("../../../../shaders/linear_tiled.wgsl"))
+                .with("number", if halves { "f16" } else { "f32" })
                 .unrolled("$low", if operands.makes_low() { rank / 4 } else { 0 })
                 .and(if matches!(end, End::Turn(..)) {
                     include_str!("../../../../shaders/linear_turn.wgsl")
@@ -190,7 +194,7 @@ impl Launch<'_> {
                 bound.extend(low_covering.iter().map(|(low, _)| Bound::Out(low)));
                 bound.extend(factors.wholes.iter().map(Bound::In));
                 let made = shader.and(update).and(include_str!("../../../../shaders/linear_low_made.wgsl"));
-                made.with("rank", rank)
+                made.with("rank", rank).with("low_shares", if halves { "own_shares" } else { "lhs_tile" })
             }
         };
         let onto_binding = bound.len();
@@ -241,11 +245,12 @@ impl Launch<'_> {
                 }
                 _ => [HALF_A_TILE, 0, 0, 0],
             });
+            numbers.extend(halves.then(|| raised(orientation, size.rows).to_bits()));
             makers += if joined && i > 0 { 0 } else { size.makers(reading) };
         }
         let workgroups = match reading {
             Reading::Direct { .. } => makers.div_ceil(DIRECT_INVOCATIONS),
-            Reading::Tiled | Reading::Split => makers,
+            Reading::Tiled { .. } | Reading::Split => makers,
         };
         let shader = shader
             .with("onto_binding", onto_binding)

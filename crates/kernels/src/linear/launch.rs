@@ -4,6 +4,7 @@ use burn::backend::tensor::FloatTensor;
 use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 
+use super::engine;
 use super::group::{Group, PerLayer};
 use super::products::{LowRank, Product, Products};
 use super::reference::{self, LinearOps};
@@ -15,12 +16,12 @@ use crate::shader::{reads_words, suit};
 impl LinearOps for CubeBackend {
     fn linear_forward(x: FloatTensor<Self>, weight: Weight<Self>) -> FloatTensor<Self> {
         let products = Products::new(Orientation::Nt, [Product::new(x.clone(), weight.clone())]);
-        only(products).unwrap_or_else(|| reference::linear_forward::<Self>(x, weight))
+        only(products).unwrap_or_else(|| engine::product(x, weight, Orientation::Nt))
     }
 
     fn linear_dx(dy: FloatTensor<Self>, weight: Weight<Self>) -> FloatTensor<Self> {
         let products = Products::new(Orientation::Nn, [Product::new(dy.clone(), weight.clone())]);
-        only(products).unwrap_or_else(|| reference::linear_dx::<Self>(dy, weight))
+        only(products).unwrap_or_else(|| engine::product(dy, weight, Orientation::Nn))
     }
 
     fn linear_dw(dy: FloatTensor<Self>, x: FloatTensor<Self>, scale: f32) -> FloatTensor<Self> {

@@ -5,6 +5,8 @@ mod backward;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 mod dispatch;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod engine;
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
 pub(crate) mod finish;
 #[cfg(feature = "cpu")]
 mod flex;

@@ -4,11 +4,13 @@ use burn::backend::TensorMetadata;
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
+use stratune_protocol::ComputeDtype;
 
 use super::dispatch::{End, Launch, Together};
 use super::finish::Finish;
 use super::size::{Orientation, Reading, Size};
 use super::weight::Weight;
+use crate::compute;
 use crate::several::{covering, rooms};
 use crate::shader::{reads_words, room, suit};
 
@@ -159,7 +161,9 @@ impl Products {
     fn worth_it(&self) -> Option<(Vec<Size>, Reading)> {
         let sizes = self.sizes()?;
         let worth = self.each.iter().zip(&sizes).any(|(product, size)| product.worth_it(*size));
-        let reading = Reading::of(&self.each.first()?.lhs, &sizes);
+        // Gradients of matrices stay exact.
+        let halves = self.orientation != Orientation::Tn && compute::now() == ComputeDtype::F16;
+        let reading = Reading::of(&self.each.first()?.lhs, &sizes, halves);
         worth.then_some((sizes, reading))
     }
 
@@ -197,14 +201,14 @@ impl Products {
     pub fn at_once(&self, reading: Reading, sizes: &[Size]) -> Option<Made> {
         let Self { orientation, each, summed, onto, finish } = self;
         let like = &each.first()?.lhs;
-        let together = Together::of(each, reading == Reading::Tiled && worth_making_along(each, sizes))?;
+        let together = Together::of(each, reading.is_tiled() && worth_making_along(each, sizes))?;
         let read = match finish {
             Finish::GateBack(gates) => Some(covering(&gates.each_ref())?),
             Finish::Turn(turn) => Some(covering(&[&turn.cosines, &turn.sines])?),
             Finish::Keep | Finish::Gate => None,
         };
         // Tiles alone go through all products where an output is made; for a software adapter a dispatch costs nothing.
-        if !matches!(finish, Finish::Keep) && reading != Reading::Tiled {
+        if !matches!(finish, Finish::Keep) && !reading.is_tiled() {
             return None;
         }
         let shape = |size: &Size| [size.rows as usize, size.columns as usize];
@@ -265,6 +269,6 @@ fn made_before(orientation: Orientation, each: &[Product], sizes: &[Size]) -> Ve
     };
     let sizes: Vec<Size> = low_sizes(each, sizes).collect();
     let Some(first) = each.first().filter(|_| !sizes.is_empty()) else { return Vec::new() };
-    let reading = Reading::of(&first.lhs, &sizes);
+    let reading = Reading::of(&first.lhs, &sizes, false);
     Products::new(orientation, each.iter().filter_map(down)).launch(reading, &sizes).outputs
 }

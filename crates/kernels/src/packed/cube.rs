@@ -1,13 +1,16 @@
 //! Unpacking in the engine's language, a unit for each number.
 
+use ::half::{bf16, f16};
 use burn::backend::TensorMetadata;
+use burn::tensor::{FloatDType, Shape};
 use burn_cubecl::kernel::into_contiguous;
+use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
+use cubecl::ir::ElemType;
 use cubecl::prelude::*;
 
 use super::{BLOCK, PackedDtype};
 use crate::cube::units_for;
-use crate::shader::room;
 
 /// A half by its bits, which are of no infinity and not of what is no number.
 #[cube]
@@ -22,9 +25,9 @@ fn half(bits: u32) -> f32 {
 }
 
 #[cube(launch_unchecked)]
-fn unpacked(
+fn unpacked<F: Float>(
     words: &[u32],
-    out: &mut [f32],
+    out: &mut [F],
     numbers: usize,
     columns: usize,
     blocks: usize,
@@ -32,6 +35,7 @@ fn unpacked(
     #[comptime] bits: u32,
     #[comptime] head: usize,
     #[comptime] block_words: usize,
+    #[define(F)] _kind: ElemType,
 ) {
     let at = ABSOLUTE_POS;
     if at >= numbers {
@@ -43,19 +47,25 @@ fn unpacked(
     let word = words[start + head + (bit / 32) as usize];
     let shift = bit % 32;
     if comptime!(bits == 16) {
-        out[at] = half((word >> shift) & 65_535);
+        out[at] = F::cast_from(half((word >> shift) & 65_535));
     } else {
         // To the top and back: the sign comes along.
         let integer = i32::reinterpret(word << (32 - bits - shift)) >> comptime!(32 - bits as i32);
-        out[at] = f32::reinterpret(words[start]) / steps * f32::cast_from(integer);
+        out[at] = F::cast_from(f32::reinterpret(words[start]) / steps * f32::cast_from(integer));
     }
 }
 
-/// `[rows, columns]` floats of rows of words, of which 32 bits count each.
-pub fn unpack(words: CubeTensor, dtype: PackedDtype, columns: usize) -> CubeTensor {
+/// `[rows, columns]` floats of this kind, of rows of words, of which 32 bits count each.
+pub fn unpack(words: CubeTensor, dtype: PackedDtype, columns: usize, kind: FloatDType) -> CubeTensor {
     let words = into_contiguous(words);
     let rows = words.shape()[0];
-    let out = room(&words, [rows, columns]);
+    let shape = Shape::from([rows, columns]);
+    let out = empty_device_contiguous_dtype(words.client.clone(), words.device.clone(), shape, kind.into());
+    let elem = match kind {
+        FloatDType::F16 => f16::elem_type_native(),
+        FloatDType::BF16 => bf16::elem_type_native(),
+        _ => f32::elem_type_native(),
+    };
     let (count, dim) = units_for(rows * columns, &words);
     // SAFETY: `out` has `rows` rows of `columns` numbers, and `words` their blocks.
     unsafe {
@@ -72,6 +82,7 @@ pub fn unpack(words: CubeTensor, dtype: PackedDtype, columns: usize) -> CubeTens
             dtype.bits() as u32,
             dtype.head(),
             dtype.block_words(),
+            elem,
         );
     }
     out
@@ -102,7 +113,7 @@ mod tests {
                     want.extend(dtype.rounded(row));
                 }
                 drop(Tensor::<1>::full([want.len()], f32::NAN, &device));
-                let got = numbers(unpack(on(words, rows.len(), &device), dtype, columns));
+                let got = numbers(unpack(on(words, rows.len(), &device), dtype, columns, FloatDType::F32));
                 assert_eq!(got.len(), want.len());
                 for (g, w) in got.iter().zip(&want) {
                     // A quotient and a product.

@@ -2,6 +2,7 @@
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{DType, TensorMetadata};
+use burn::tensor::FloatDType;
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
@@ -24,7 +25,7 @@ impl PackedOps for CubeBackend {
         let Some(fours) = fours else {
             let numbers = rows.checked_mul(columns).and_then(|numbers| u32::try_from(numbers).ok());
             return match words.dtype() == DType::I32 && countable(&words) && numbers.is_some_and(|n| n > 0) {
-                true => cube::unpack(words, dtype, columns),
+                true => cube::unpack(words, dtype, columns, FloatDType::F32),
                 false => reference::unpack::<Self>(words, dtype, columns),
             };
         };

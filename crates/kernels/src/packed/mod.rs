@@ -6,7 +6,7 @@
 //! map). The error of a number is at most half a step, a 254th or a 14th of the magnitude.
 
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
-mod cube;
+pub(crate) mod cube;
 #[cfg(feature = "cpu")]
 mod flex;
 mod host;

@@ -101,7 +101,7 @@ fn kernels_turn_along() {
     use crate::attention::launch::turned_back_at_once;
     use crate::linear::finish::{Finish, Turn};
     use crate::linear::products::{LowRank, Product, Products};
-    use crate::linear::size::{Orientation, Reading};
+    use crate::linear::size::Orientation;
     use crate::linear::weight::Weight;
     use crate::rotary::RotaryOps;
     use crate::several::{Several, laid};
@@ -110,11 +110,14 @@ fn kernels_turn_along() {
     let Some(device) = wgpu() else { return };
     let on = |shape: [usize; 2], seed: u32| testing::on_device(shape, seed, 1.0, &device);
     let plain = |t: Tensor<4>| t.try_into_primitive::<CubeBackend>().unwrap();
+    let tiles = testing::tiles(&device);
     for (batch, count, kv, seq, head_dim, hidden) in
         [(1, 1, 1, 1, 8, 4), (2, 4, 2, 7, 8, 12), (2, 3, 3, 66, 24, 20), (1, 3, 1, 130, 64, 36), (1, 2, 1, 9, 128, 16)]
     {
-        for (rank, texts) in [(0, false), (8, false), (8, true)] {
-            let what = format!("{batch} × {count} over {kv}, {seq} × {head_dim}, rank {rank}, texts {texts}");
+        let of_floats = [(0, false), (8, false)].map(|(rank, texts)| (rank, texts, tiles[0]));
+        for (rank, texts, reading) in of_floats.into_iter().chain(tiles.iter().map(|tiles| (8, true, *tiles))) {
+            let what =
+                format!("{batch} × {count} over {kv}, {seq} × {head_dim}, rank {rank}, texts {texts}, {reading:?}");
             let (angles, sight) = standing(batch, seq, head_dim, texts && seq > 1, &device);
             // Those of one position do not lie together by themselves.
             let tables = laid(angles.tables().map(plain).to_vec(), 1);
@@ -141,13 +144,13 @@ fn kernels_turn_along() {
             };
             let apart = Products::new(Orientation::Nt, weights.into_iter().enumerate().map(product));
             let sizes = apart.sizes().unwrap();
-            let made = apart.clone().launch(Reading::Tiled, &sizes);
+            let made = apart.clone().launch(reading, &sizes);
             let of_heads = |t: &CubeTensor| heads::<CubeBackend>(t.clone(), [batch, seq], head_dim);
             let [q, k, v] = [0, 1, 2].map(|i: usize| of_heads(&made.outputs[i]));
             let Several(want) = CubeBackend::rotate_beside(q, k, v, cosines.clone(), sines.clone());
             let turn = Turn { cosines: cosines.clone(), sines: sines.clone(), first: 2 };
             let turned = Products { finish: Finish::Turn(Box::new(turn)), ..apart.clone() };
-            let got = turned.in_order().at_once(Reading::Tiled, &sizes).unwrap();
+            let got = turned.in_order().at_once(reading, &sizes).unwrap();
             for (i, (got, want)) in got.outputs.iter().zip(want).enumerate() {
                 testing::assert_close(of_heads(got), want, 2e-6, 1e-3, &format!("{what}, {i}"));
             }

@@ -1,6 +1,7 @@
 //! What the tests of shaders begin with: an adapter, numbers on it, and a comparison with the reference.
 
 use burn::backend::ops::FloatTensorOps;
+use burn::tensor::wgpu::wgpu;
 use burn::tensor::{Device, FloatDType, Shape, Tensor, TensorData};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
@@ -9,6 +10,7 @@ use cubecl::prelude::Scalar;
 use half::{bf16, f16};
 
 use super::noise;
+use crate::linear::size::Reading;
 
 /// The device of a graphics adapter, a software one too; says so if there is none. Tests run side by side, and a device
 /// can be opened once.
@@ -17,6 +19,16 @@ pub fn wgpu() -> Option<Device> {
     let open =
         || stratune_runtime::block_on(stratune_runtime::open_wgpu()).map(|o| o.device).map_err(|p| p.to_string());
     OPENED.get_or_init(open).clone().inspect_err(|problem| println!("skipped: {problem}")).ok()
+}
+
+/// Whether all adapters have subgroups; says so if not. The engine keeps it to itself of software adapters.
+pub fn subgroups() -> bool {
+    let adapters = stratune_runtime::block_on(wgpu::Instance::default().enumerate_adapters(wgpu::Backends::PRIMARY));
+    let has = adapters.iter().all(|adapter| adapter.features().contains(wgpu::Features::SUBGROUP));
+    if !has {
+        println!("skipped: subgroups, which the adapter has not");
+    }
+    has
 }
 
 /// A tensor of noise between ± `most`. Memory of its size is filled with what is no number before, so that a shader that
@@ -52,6 +64,16 @@ pub fn kinds(device: &Device) -> Vec<(FloatDType, f32)> {
         }
     }
     kinds
+}
+
+/// Tiles of what the device has: of floats, and of halves.
+pub fn tiles(device: &Device) -> Vec<Reading> {
+    let of = |(dtype, _)| match dtype {
+        FloatDType::F32 => Some(Reading::Tiled { halves: false }),
+        FloatDType::F16 => Some(Reading::Tiled { halves: true }),
+        _ => None,
+    };
+    kinds(device).into_iter().filter_map(of).collect()
 }
 
 /// Its numbers as those of this kind.

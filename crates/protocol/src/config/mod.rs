@@ -1,6 +1,7 @@
 //! The one configuration: TOML file, command-line flags, web form and the record in every checkpoint.
 
 mod base_dtype;
+mod compute_dtype;
 mod data;
 mod device;
 mod ist;
@@ -10,6 +11,7 @@ mod train;
 use serde::{Deserialize, Serialize};
 
 pub use base_dtype::BaseDtype;
+pub use compute_dtype::ComputeDtype;
 pub use data::{DataConfig, DataFormat};
 pub use device::DeviceChoice;
 pub use ist::{IstConfig, IstMode};
@@ -26,6 +28,8 @@ pub struct RunConfig {
     pub model: String,
     /// What the model's frozen matrices are kept as.
     pub base_dtype: BaseDtype,
+    /// What products multiply in.
+    pub compute_dtype: ComputeDtype,
     /// Where to compute.
     pub device: DeviceChoice,
     /// What to learn from.
@@ -43,6 +47,7 @@ impl Default for RunConfig {
         Self {
             model: "starter".into(),
             base_dtype: BaseDtype::F32,
+            compute_dtype: ComputeDtype::F32,
             device: DeviceChoice::Auto,
             data: DataConfig::default(),
             method: Methods::default(),

@@ -1,7 +1,7 @@
 //! The first card: which model is tuned.
 
 use leptos::prelude::*;
-use stratune_protocol::BaseDtype;
+use stratune_protocol::{BaseDtype, ComputeDtype};
 
 use crate::parts::card::Card;
 use crate::parts::drop_zone::DropZone;
@@ -48,6 +48,18 @@ pub fn ModelCard() -> impl IntoView {
                     read=|c| c.base_dtype.name().into()
                     write=|c, text| put(&mut c.base_dtype, text)
                 />
+                <Show when=move || { computes(run).len() > 1 }>
+                    <Choice
+                        id="compute-dtype"
+                        label="Products in"
+                        options=Signal::derive(move || {
+                            computes(run).into_iter().map(|dtype| (dtype.name().into(), named(dtype).into())).collect()
+                        })
+                        hint="halves: faster on many GPUs, and less exact"
+                        read=|c| c.compute_dtype.name().into()
+                        write=|c, text| put(&mut c.compute_dtype, text)
+                    />
+                </Show>
             </div>
             <ul class="listing">
                 {move || {
@@ -87,6 +99,23 @@ fn options() -> Vec<(String, String)> {
         BaseDtype::Int4 => "4 bits",
     };
     BaseDtype::ALL.map(|dtype| (dtype.name().to_string(), called(dtype).to_string())).into()
+}
+
+/// What the device multiplies in, and what is chosen, if that was for another device.
+fn computes(run: Run) -> Vec<ComputeDtype> {
+    let chosen = run.config.with(|c| c.compute_dtype);
+    run.adapter.with(|adapter| {
+        let has = |dtype: &ComputeDtype| adapter.as_ref().is_some_and(|adapter| adapter.compute.contains(dtype));
+        ComputeDtype::ALL.into_iter().filter(|dtype| *dtype == chosen || has(dtype)).collect()
+    })
+}
+
+fn named(dtype: ComputeDtype) -> &'static str {
+    match dtype {
+        ComputeDtype::F32 => "32-bit floats",
+        ComputeDtype::F16 => "16-bit floats",
+        ComputeDtype::Bf16 => "bfloat16",
+    }
 }
 
 fn summary(run: Run) -> String {

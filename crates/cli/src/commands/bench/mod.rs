@@ -18,7 +18,7 @@ use rand::RngExt;
 use serde_json::{Value, json};
 use stratune_data::{Dataset, Sequence};
 use stratune_models::{Llama, LlamaConfig};
-use stratune_protocol::{BaseDtype, DeviceChoice, IstConfig, IstMode, Problem, RunConfig, draws};
+use stratune_protocol::{BaseDtype, ComputeDtype, DeviceChoice, IstConfig, IstMode, Problem, RunConfig, draws};
 use stratune_runtime::Opened;
 use stratune_session::hook_for;
 use stratune_train::{Identity, Trainer};
@@ -66,6 +66,9 @@ pub struct Bench {
     /// What the frozen matrices are kept as: f32, f16, int8 or int4
     #[arg(long, default_value = "f32", value_parser = choose::<BaseDtype>)]
     base_dtype: BaseDtype,
+    /// What products multiply in: f32, or f16 or bf16 where the device has them
+    #[arg(long, default_value = "f32", value_parser = choose::<ComputeDtype>)]
+    compute_dtype: ComputeDtype,
     /// auto, cpu, wgpu, cuda or cuda:INDEX
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
@@ -137,8 +140,9 @@ impl Bench {
             return Ok(());
         }
         println!(
-            "peaks measured: {:.1} GFLOP/s in products, {:.1} GB/s in copies",
+            "peaks measured: {:.1} GFLOP/s in products of {}, {:.1} GB/s in copies",
             peaks.flops / 1e9,
+            self.compute_dtype,
             peaks.bytes / 1e9
         );
         println!(
@@ -232,8 +236,12 @@ impl Bench {
     }
 
     async fn start(&self, mode: IstMode, seq: usize, base: &Llama) -> Result<Measured, Problem> {
-        let mut config =
-            RunConfig { ist: IstConfig::preset(mode), base_dtype: self.base_dtype, ..RunConfig::default() };
+        let mut config = RunConfig {
+            ist: IstConfig::preset(mode),
+            base_dtype: self.base_dtype,
+            compute_dtype: self.compute_dtype,
+            ..RunConfig::default()
+        };
         self.method.clone().apply(&mut config.method, &base.config.report("", base.config.parameters()))?;
         config.train.batch_size = self.batch;
         // One more is counted, and some are looked at.

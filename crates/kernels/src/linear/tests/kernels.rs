@@ -1,7 +1,7 @@
 //! The kernels of `shaders/linear*.wgsl` against products made on the host.
 
 use burn::backend::ops::FloatTensorOps;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{FloatDType, Tensor, TensorData};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 
@@ -12,7 +12,7 @@ use crate::linear::size::{Orientation, Reading};
 use crate::linear::weight::{Weight, Weights};
 use crate::linear::{LinearOps, linear};
 use crate::several::laid;
-use crate::testing::{noise, values_of, wgpu};
+use crate::testing::{kinds, noise, values_of, wgpu};
 use crate::{Packed, PackedDtype};
 
 /// Straight to the kernels, below the sizes at which they pay too, into memory full of values that are no numbers: alone,
@@ -74,7 +74,7 @@ fn the_kernels_make_every_product() {
                 let (other, want_other, _) = pair(5, columns + 8);
                 let [rows, _, depth] = sides;
                 let direct = [8, 16].map(|side| Reading::Direct { side });
-                for reading in [Reading::Tiled, Reading::Split].into_iter().chain(direct) {
+                for reading in [Reading::Tiled { halves: false }, Reading::Split].into_iter().chain(direct) {
                     let what = format!("{reading:?} {orientation:?} {sides:?} {dtype:?}");
                     let launch = |products: Products| -> Made {
                         drop(Tensor::<1>::full([2 * rows * (columns + 8) + 64], f32::NAN, &device));
@@ -127,7 +127,7 @@ fn the_kernels_make_every_product() {
                     if orientation == Orientation::Tn || !some || !packing {
                         continue;
                     }
-                    for rank in if reading == Reading::Tiled { vec![4, 16, 20] } else { vec![12] } {
+                    for rank in if reading.is_tiled() { vec![4, 16, 20] } else { vec![12] } {
                         let what = format!("{what} with an update of {rank}");
                         let updated = |of: &(Product, Vec<f32>, [usize; 3]), times: f32, seed: u32| {
                             let (product, want, sides) = of;
@@ -144,7 +144,7 @@ fn the_kernels_make_every_product() {
                         assert_close(&read(alone.outputs[0].clone()), &first.1, depth, &what);
                         assert_close(&read(alone.low[0].clone()), &first.2, depth, &format!("{what}, low"));
 
-                        let along = reading == Reading::Tiled && rank <= 16;
+                        let along = reading.is_tiled() && rank <= 16;
                         let lie = |each: &[Product]| {
                             let lay = |of: &dyn Fn(&Product) -> CubeTensor| laid(each.iter().map(of).collect(), 1);
                             let update = |product: &Product| product.update.clone().unwrap();
@@ -260,6 +260,77 @@ fn update_of(
     let sides = if turned { ([rank, depth], [columns, rank]) } else { ([depth, rank], [rank, columns]) };
     let low = low.into_iter().map(|l| l as f32).collect();
     (((down, sides.0), (up, sides.1)), low, want)
+}
+
+/// Tiles of halves: of numbers that halves hold, sums and all, the product to the last bit; of others as far off as rounding
+/// makes them, and no nearer; and the update and the bias as exact as ever. What comes back of a mean over many rows is so small
+/// that halves would lose it.
+#[test]
+fn tiles_of_halves() {
+    let Some(device) = wgpu() else { return };
+    if !kinds(&device).iter().any(|(dtype, _)| *dtype == FloatDType::F16) {
+        return;
+    }
+    let on_device = |values: &[f32], sides: [usize; 2]| {
+        let tensor = Tensor::<2>::from_data(TensorData::new(values.to_vec(), sides), &device);
+        tensor.try_into_primitive::<CubeBackend>().unwrap()
+    };
+    let read = |tensor: CubeTensor| values_of(Tensor::<2>::from_primitive::<CubeBackend>(tensor));
+    for (rows, columns, depth, orientation, small) in [
+        (1, 4, 4, Orientation::Nt, 1.0),
+        (65, 60, 20, Orientation::Nt, 1.0),
+        (131, 68, 100, Orientation::Nt, 1.0),
+        (1, 4, 4, Orientation::Nn, 1.0),
+        (65, 60, 20, Orientation::Nn, 2.0_f32.powi(-20)),
+        (131, 68, 100, Orientation::Nn, 2.0_f32.powi(-20)),
+    ] {
+        for dtype in [None, Some(PackedDtype::F16), Some(PackedDtype::Int8)] {
+            let what = format!("{orientation:?} {rows}×{columns}×{depth} {dtype:?}, of {small}");
+            let turned = orientation == Orientation::Nt;
+            let rhs_sides = if turned { [columns, depth] } else { [depth, columns] };
+            let made = |lhs: &[f32], rhs: &[f32], halves: bool, update: Option<LowRank>, bias: Option<CubeTensor>| {
+                let right = match dtype {
+                    None => Weight::Floats(on_device(rhs, rhs_sides)),
+                    Some(dtype) => {
+                        let packed = Packed::new(rhs, rhs_sides, dtype, &device);
+                        let words = packed.words().try_into_primitive::<CubeBackend>().unwrap();
+                        Weight::Packed { words, dtype, columns: rhs_sides[1] }
+                    }
+                };
+                let product = Product { update, bias, ..Product::new(on_device(lhs, [rows, depth]), right) };
+                let products = Products::new(orientation, [product]);
+                let sizes = products.sizes().unwrap();
+                drop(Tensor::<1>::full([rows * columns + 64], f32::NAN, &device));
+                read(products.launch(Reading::Tiled { halves }, &sizes).outputs.remove(0))
+            };
+            let lhs = |seed: u32| noise(rows * depth, seed).into_iter().map(|v| v * small).collect::<Vec<_>>();
+            let rhs = noise(columns * depth, 2);
+            if dtype != Some(PackedDtype::Int8) {
+                let eighths = |v: &f32| (8.0 * v).round() / 8.0;
+                let lhs: Vec<f32> = lhs(1).iter().map(|v| eighths(&(v / small)) * small).collect();
+                let rhs: Vec<f32> = rhs.iter().map(eighths).collect();
+                assert_eq!(made(&lhs, &rhs, true, None, None), made(&lhs, &rhs, false, None, None), "{what}, eighths");
+            }
+            let (got, exact) = (made(&lhs(1), &rhs, true, None, None), made(&lhs(1), &rhs, false, None, None));
+            let off: Vec<f32> = got.iter().zip(&exact).map(|(g, e)| (g - e).abs() / small).collect();
+            let most = off.iter().fold(0.0_f32, |m, v| m.max(*v));
+            // Two operands and the sums of sixteen are rounded to 11 bits; errors add up like a walk.
+            let allowed = 4.0 * 2.0_f32.powi(-11) * (depth as f32).sqrt();
+            assert!(off.iter().all(|v| v.is_finite()) && most <= allowed, "{what}: {most:e} of {allowed:e}");
+            assert!(most > 1e-6, "{what}: these are no halves");
+
+            // Of a matrix of zeros only update and bias are left.
+            let (down, up) = (noise(4 * depth, 7), noise(4 * columns, 8));
+            let factor = |values: &[f32], sides: [usize; 2]| {
+                on_device(values, if turned { sides } else { [sides[1], sides[0]] })
+            };
+            let update = || LowRank { down: factor(&down, [4, depth]), up: factor(&up, [columns, 4]), scale: 0.5 };
+            let bias = || CubeBackend::float_reshape(on_device(&noise(columns, 9), [1, columns]), [columns].into());
+            let zeros = vec![0.0; columns * depth];
+            let with = |halves: bool| made(&lhs(1), &zeros, halves, Some(update()), Some(bias()));
+            assert_eq!(with(true), with(false), "{what}, update and bias");
+        }
+    }
 }
 
 /// One tensor as both operands, which a browser would refuse to bind for writing twice.

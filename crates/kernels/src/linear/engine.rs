@@ -1,0 +1,103 @@
+//! The layer's products by the engine's own kernels, which a device has that compiles no WGSL: tensor cores on CUDA.
+
+use burn::backend::ops::FloatTensorOps;
+use burn::backend::{DType, TensorMetadata};
+use burn::tensor::FloatDType;
+use burn_cubecl::CubeBackend;
+use burn_cubecl::kernel::matmul::{MatmulStrategy, matmul};
+use burn_cubecl::tensor::CubeTensor;
+use stratune_protocol::ComputeDtype;
+
+use super::reference;
+use super::size::{Orientation, Size, raised};
+use super::weight::Weight;
+use crate::shader::{countable, suit};
+use crate::{compute, packed};
+
+/// `x wᵀ` or `dy w`, in what products multiply in now.
+pub fn product(lhs: CubeTensor, weight: Weight<CubeBackend>, orientation: Orientation) -> CubeTensor {
+    let kind = match compute::now() {
+        ComputeDtype::F32 => None,
+        ComputeDtype::F16 => Some(FloatDType::F16),
+        ComputeDtype::Bf16 => Some(FloatDType::BF16),
+    };
+    // Where shaders work, this is for what is too odd for them, or too narrow.
+    match kind.filter(|_| !suit([&lhs]) && is_wide(&lhs, &weight, orientation)) {
+        Some(kind) => in_halves(lhs, weight, orientation, kind),
+        None => whole(lhs, weight, orientation),
+    }
+}
+
+/// As shaders have it: what is narrow, as the products of a low-rank update are, stays exact.
+fn is_wide(lhs: &CubeTensor, weight: &Weight<CubeBackend>, orientation: Orientation) -> bool {
+    let size = Size::of(lhs.shape().as_slice(), &weight.sides(), orientation);
+    size.is_some_and(|size| !size.is_narrow())
+}
+
+fn whole(lhs: CubeTensor, weight: Weight<CubeBackend>, orientation: Orientation) -> CubeTensor {
+    match orientation {
+        Orientation::Nt => reference::linear_forward::<CubeBackend>(lhs, weight),
+        Orientation::Nn | Orientation::Tn => reference::linear_dx::<CubeBackend>(lhs, weight),
+    }
+}
+
+/// Of numbers of this kind, added up in f32.
+fn in_halves(lhs: CubeTensor, weight: Weight<CubeBackend>, orientation: Orientation, kind: FloatDType) -> CubeTensor {
+    // The other kind ends where f32 does.
+    let raised = if kind == FloatDType::F16 { raised(orientation, lhs.shape()[0] as u32) } else { 1.0 };
+    let times = |t: CubeTensor, by: f32| if by == 1.0 { t } else { CubeBackend::float_mul_scalar(t, by.into()) };
+    let rhs = match weight.clone() {
+        Weight::Packed { words, dtype, columns } if countable(&words) => {
+            packed::cube::unpack(words, dtype, columns, kind)
+        }
+        weight => CubeBackend::float_cast(weight.floats(), kind),
+    };
+    let rhs = if orientation == Orientation::Nt { CubeBackend::float_transpose(rhs) } else { rhs };
+    let halves = CubeBackend::float_cast(times(lhs.clone(), raised), kind);
+    match matmul(halves, rhs, None, MatmulStrategy::default(), DType::F32) {
+        Ok(made) => times(made, 1.0 / raised),
+        // The engine has no kernel for these.
+        Err(_) => whole(lhs, weight, orientation),
+    }
+}
+
+#[cfg(all(test, feature = "wgpu"))]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use burn::tensor::Tensor;
+
+    use super::*;
+    use crate::testing::{assert_close, kinds, on_device, wgpu};
+    use crate::{Packed, PackedDtype};
+
+    /// Both products, by floats and packed, as far from those of f32 as rounding to the kind makes them; a gradient that is too
+    /// small for halves too.
+    #[test]
+    fn halves_are_multiplied_and_floats_added_up() {
+        let Some(device) = wgpu() else { return };
+        for (kind, moved) in kinds(&device).into_iter().filter(|(kind, _)| *kind != FloatDType::F32) {
+            for (rows, inner, out) in [(37, 40, 36), (131, 72, 68)] {
+                for orientation in [Orientation::Nt, Orientation::Nn] {
+                    let (depth, small) = if orientation == Orientation::Nt { (inner, 1.0) } else { (out, 1e-5) };
+                    let lhs = on_device([rows, depth], 1, small, &device);
+                    let floats = on_device([out, inner], 2, 1.0, &device);
+                    let values = crate::testing::numbers(floats.clone());
+                    let packed = Packed::new(&values, [out, inner], PackedDtype::Int8, &device);
+                    let (dtype, columns) = (packed.dtype(), inner);
+                    let words = packed.words().try_into_primitive::<CubeBackend>().unwrap();
+                    for weight in [Weight::Floats(floats.clone()), Weight::Packed { words, dtype, columns }] {
+                        let want = whole(lhs.clone(), weight.clone(), orientation);
+                        let got = in_halves(lhs.clone(), weight.clone(), orientation, kind);
+                        assert_eq!(got.dtype(), DType::F32);
+                        let by = if matches!(weight, Weight::Floats(_)) { "floats" } else { "words" };
+                        let what = format!("{kind:?} {orientation:?} {rows}×{inner}×{out} by {by}");
+                        let off = CubeBackend::float_sub(got.clone(), want.clone());
+                        let off = Tensor::<2>::from_primitive::<CubeBackend>(off).abs().max().into_scalar::<f32>();
+                        assert!(off > 1e-6 * small, "{what}: these are no halves");
+                        assert_close(got, want, 4.0 * moved, 0.0, &what);
+                    }
+                }
+            }
+        }
+    }
+}
