@@ -1,3 +1,4 @@
+enable subgroups; // $enable
 // Cross-entropy of rows of logits, and its gradient over them: with p = softmax(row), loss = −log p(target) and
 // row ← scale · (p − onehot(target)).
 //
@@ -9,7 +10,8 @@
 // Contiguous; a vocabulary of any size.
 //
 // Launch
-//   ⌈rows LANES / 64⌉ workgroups, in a grid of any width: LANES invocations share a row, as in `rms_norm.wgsl`
+//   ⌈rows LANES / 64⌉ workgroups, in a grid of any width: LANES invocations share a row, as in `rms_norm.wgsl`, and the same
+//   is appended
 
 const LANES = {{ lanes }}u;
 
@@ -17,8 +19,6 @@ const LANES = {{ lanes }}u;
 @group(0) @binding(1) var<storage, {{ input_access }}> targets: array<i32>;
 @group(0) @binding(2) var<storage, read_write> losses: array<f32>;
 @group(0) @binding(3) var<storage, read> size: vec4<u32>;
-
-var<workgroup> parts: array<vec2<f32>, 64>;
 
 @compute @workgroup_size(64)
 fn main(
@@ -42,17 +42,9 @@ fn main(
         sum = select(sum + lower, sum * lower + 1.0, v > most);
         most = max(most, v);
     }
-    if LANES > 1u {
-        parts[i] = vec2<f32>(most, sum);
-        workgroupBarrier();
-        for (var k = i - lane; k < i - lane + LANES; k++) {
-            most = max(most, parts[k].x);
-        }
-        sum = 0.0;
-        for (var k = i - lane; k < i - lane + LANES; k++) {
-            sum += parts[k].y * exp(parts[k].x - most);
-        }
-    }
+    let own = most;
+    most = most_of_lanes(i, own);
+    sum = sum_of_lanes(i, vec2<f32>(sum * exp(own - most), 0.0)).x;
     if lane == 0u && width > 0u {
         losses[row] = most + log(sum) - logits[target_place];
     }

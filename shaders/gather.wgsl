@@ -1,3 +1,4 @@
+enable subgroups; // $enable
 // Tensors laid side by side, and the sums of their squares: 64 numbers that add up to Σ x², at a place among others.
 //
 // Bindings, of N memories
@@ -9,7 +10,8 @@
 // f32. Spans do not overlap; what is in none becomes 0.
 //
 // Launch
-//   LANES workgroups: LANES invocations share one of the 64 places, as those of `rms_norm.wgsl` share a row
+//   LANES workgroups: LANES invocations share one of the 64 places, as those of `rms_norm.wgsl` share a row,
+//   and the same is appended
 
 const LANES = {{ lanes }}u;
 
@@ -17,8 +19,6 @@ const LANES = {{ lanes }}u;
 @group(0) @binding({{ joined_binding }}) var<storage, read_write> joined: array<f32>;
 @group(0) @binding({{ sums_binding }}) var<storage, read_write> sums: array<f32>;
 @group(0) @binding({{ size_binding }}) var<storage, read> size: array<vec4<u32>, {{ sizes }}>;
-
-var<workgroup> shared_sums: array<f32, 64>;
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) i: u32) {
@@ -36,14 +36,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         joined[at] = number;
         sum += number * number;
     }
-    if LANES > 1u {
-        shared_sums[i] = sum;
-        workgroupBarrier();
-    }
+    sum = sum_of_lanes(i, vec2<f32>(sum, 0.0)).x;
     if lane == 0u {
-        for (var k = 1u; k < LANES; k++) {
-            sum += shared_sums[i + k];
-        }
         sums[size[0].z + workgroup.x * (64u / LANES) + i / LANES] = sum;
     }
 }

@@ -3,6 +3,7 @@
 // number of each subgroup, not of each neighbour. Nobody promises that they are neighbours; the self-test sees it.
 
 var<workgroup> parts: array<vec2<f32>, 64>;
+var<workgroup> candidates: array<f32, 64>;
 
 fn sum_of_lanes(i: u32, own: vec2<f32>) -> vec2<f32> {
     let neighbours = subgroupAdd(1u);
@@ -13,4 +14,15 @@ fn sum_of_lanes(i: u32, own: vec2<f32>) -> vec2<f32> {
         sum += parts[k];
     }
     return sum;
+}
+
+fn most_of_lanes(i: u32, own: f32) -> f32 {
+    let neighbours = subgroupAdd(1u);
+    candidates[i] = subgroupMax(own);
+    workgroupBarrier();
+    var most = own;
+    for (var k = 0u; k < LANES; k += neighbours) {
+        most = max(most, candidates[k]);
+    }
+    return most;
 }

@@ -23,6 +23,8 @@ mod self_test;
 mod several;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 mod shader;
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod sharing;
 mod squares;
 mod swiglu;
 #[cfg(all(test, any(feature = "cpu", feature = "wgpu")))]

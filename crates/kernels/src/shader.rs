@@ -2,7 +2,6 @@
 
 use std::fmt::Display;
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::backend::{DType, TensorMetadata};
 use burn::tensor::Shape;
@@ -12,7 +11,6 @@ use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::template::{KernelSource, SourceKernel, SourceTemplate};
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::ir::attributes::BufferIOAttr;
-use cubecl::ir::features::Plane;
 use cubecl::prelude::{CubeCount, CubeDim, KernelId};
 use cubecl::server::{KernelArguments, MetadataBindingInfo};
 
@@ -44,52 +42,6 @@ pub fn is_software(tensor: &CubeTensor) -> bool {
     static TAKEN_FOR_GPU: LazyLock<bool> =
         LazyLock::new(|| std::env::var_os("STRATUNE_ADAPTER").is_some_and(|kind| kind == "gpu"));
     !*TAKEN_FOR_GPU && tensor.client.properties().identity.physical.is_none()
-}
-
-/// Whether an adapter's subgroups have turned out not to be neighbours.
-static WITHOUT_SUBGROUPS: AtomicBool = AtomicBool::new(false);
-
-/// From here on no shader uses subgroups.
-pub fn do_without_subgroups() {
-    WITHOUT_SUBGROUPS.store(true, Ordering::Relaxed);
-}
-
-/// Invocations that share a row, and whether they add up by subgroups.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sharing {
-    pub lanes: u32,
-    pub subgroups: bool,
-}
-
-impl Sharing {
-    /// Of rows of `items` where `tensor` is. Subgroups that a whole workgroup is made of are taken where there are any.
-    pub fn of(tensor: &CubeTensor, items: u32) -> Self {
-        let has = || tensor.client.properties().features.plane.contains(Plane::Ops);
-        let lanes = lanes(tensor, items);
-        let subgroups = lanes == INVOCATIONS && !WITHOUT_SUBGROUPS.load(Ordering::Relaxed) && has();
-        Self { lanes, subgroups }
-    }
-
-    /// So many workgroups take all rows.
-    pub fn grid(self, rows: u32) -> [u32; 3] {
-        grid(rows.div_ceil(INVOCATIONS / self.lanes))
-    }
-}
-
-/// Invocations that share a row of `items` where `tensor` is: a power of two, at most a workgroup.
-pub fn lanes(tensor: &CubeTensor, items: u32) -> u32 {
-    if is_software(tensor) { lanes_of_software(items) } else { lanes_of_gpu(items) }
-}
-
-/// The fewest that cover the row at once.
-pub fn lanes_of_gpu(items: u32) -> u32 {
-    items.clamp(1, INVOCATIONS).next_power_of_two()
-}
-
-/// One, which waits for no other, unless the row is so long that going through it twice would come near the 65,535 turns
-/// after which llvmpipe ends the loops of an invocation.
-pub fn lanes_of_software(items: u32) -> u32 {
-    items.div_ceil(1 << 14).clamp(1, INVOCATIONS).next_power_of_two()
 }
 
 /// Room for an output, where `like` is.
@@ -154,17 +106,6 @@ impl Shader {
     pub fn unrolled(mut self, place: &'static str, lines: u32) -> Self {
         self.lines.push((place, lines));
         self
-    }
-
-    /// With what its rows are shared by. A browser asks for subgroups to be enabled, and the native compiler does not know how.
-    pub fn shared_by(self, Sharing { lanes, subgroups }: Sharing) -> Self {
-        self.and(match subgroups {
-            true => include_str!("../../../shaders/lanes_subgroups.wgsl"),
-            false => include_str!("../../../shaders/lanes.wgsl"),
-        })
-        .with("lanes", lanes)
-        .with("subgroups", subgroups)
-        .unrolled("$enable", u32::from(subgroups && cfg!(target_family = "wasm")))
     }
 
     /// Runs it over `workgroups`. Bindings are numbered as listed; behind them come `numbers`, as vectors of four.
@@ -244,11 +185,5 @@ mod tests {
         assert_eq!(shader.source().complete(), "let sum = 0.0\n+ x0 * y[0]\n+ x1 * y[1]\n;");
         let shader = Shader::new("a", "x$c_$e\ny$e").unrolled("$c", 2).unrolled("$e", 2);
         assert_eq!(shader.source().complete(), "x0_0\nx0_1\nx1_0\nx1_1\ny0\ny1");
-    }
-
-    #[test]
-    fn lanes_cover_a_row_or_are_a_workgroup() {
-        assert_eq!([0, 1, 2, 16, 17, 64, 65, u32::MAX].map(lanes_of_gpu), [1, 1, 2, 16, 32, 64, 64, 64]);
-        assert_eq!([0, 512, 16_384, 16_385, 152_000, u32::MAX].map(lanes_of_software), [1, 1, 1, 2, 16, 64]);
     }
 }

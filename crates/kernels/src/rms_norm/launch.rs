@@ -11,7 +11,8 @@ use burn_cubecl::tensor::CubeTensor;
 use super::cube;
 use super::reference::{self, RmsNormOps};
 use crate::cube::floats;
-use crate::shader::{Bound, Shader, Sharing, room, suit};
+use crate::shader::{Bound, Shader, room, suit};
+use crate::sharing::Sharing;
 
 /// The numbers of the shaders, if they can take rows of this tensor.
 fn size(x: &CubeTensor, weight: &CubeTensor, eps: f64) -> Option<[u32; 4]> {
@@ -93,7 +94,6 @@ impl RmsNormOps for CubeBackend {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::shader::{INVOCATIONS, lanes_of_gpu};
     use crate::testing::{assert_close, on_device, subgroups, wgpu};
 
     /// Against the reference, in the form for each kind of adapter: widths below and above a workgroup, small and large
@@ -111,11 +111,7 @@ mod tests {
                 let size = size(&x, &weight, 1e-6).unwrap();
                 let want = reference::forward::<CubeBackend>(x.clone(), weight.clone(), 1e-6);
                 let want_dx = reference::dx::<CubeBackend>(x.clone(), weight.clone(), dy.clone(), 1e-6);
-                let lanes = lanes_of_gpu(size[1]);
-                let ways =
-                    [(1, false), (lanes, false), (lanes, true)].map(|(lanes, subgroups)| Sharing { lanes, subgroups });
-                let possible = |way: &Sharing| !way.subgroups || has_subgroups && way.lanes == INVOCATIONS;
-                for shared in ways.into_iter().filter(possible) {
+                for shared in Sharing::ways(size[1], has_subgroups) {
                     let name = format!("{name}, {shared:?}");
                     let y = forward(x.clone(), weight.clone(), size, shared);
                     // Sums of 576 squares in another order, and a root.

@@ -85,6 +85,10 @@ impl Default for Sizes {
 /// Columns of a narrow product, as that of a low-rank factor.
 const NARROW: usize = 8;
 
+/// Numbers of a row that a whole workgroup shares.
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+const BY_A_WORKGROUP: usize = 256;
+
 /// Most numbers of a matrix, and most positions, that are tested: a test must not need memory that its run does not.
 const MOST: usize = 1 << 22;
 const MOST_POSITIONS: usize = 1 << 12;
@@ -113,11 +117,11 @@ pub async fn self_test(device: &Device, of: &Sizes) -> Result<(), Fault> {
         frozen_is_right(device, of.dtype, inner, out.min((MOST / inner).next_multiple_of(4))).await?;
     }
     halves_multiply(device).await?;
-    if let Err(Fault::Wrong(_)) = norm_is_right(device, hidden).await {
-        #[cfg(any(feature = "wgpu", feature = "cuda"))]
-        crate::shader::do_without_subgroups();
-        norm_is_right(device, hidden).await?;
+    #[cfg(any(feature = "wgpu", feature = "cuda"))]
+    if let Err(Fault::Wrong(_)) = norm_is_right(device, BY_A_WORKGROUP).await {
+        crate::sharing::do_without_subgroups();
     }
+    norm_is_right(device, hidden).await?;
     gate_is_right(device, intermediate).await?;
     rotary_is_right(device, of.seq, of.head_dim).await?;
     for begins in [0, of.seq / 2] {

@@ -14,6 +14,7 @@ use super::reference::{self, PARTS, SquaresOps};
 use crate::cube::floats;
 use crate::several::{Several, covering, in_one_memory, lies, places, views};
 use crate::shader::{Bound, INVOCATIONS, Shader, is_software, room, suit};
+use crate::sharing::Sharing;
 
 /// Numbers that one workgroup of a software adapter adds up before 64 of them have met at their barriers.
 const FEW: usize = 1 << 16;
@@ -24,9 +25,9 @@ const BYTES: u64 = 4;
 const MOST: usize = 14;
 const MOST_PARTS: usize = 31;
 
-/// The invocations that share a sum of so many numbers, and thereby the workgroups.
-fn lanes(like: &CubeTensor, count: usize) -> u32 {
-    if is_software(like) && count <= FEW { 1 } else { INVOCATIONS }
+/// The invocations that share a sum of so many numbers; there are as many workgroups.
+fn sharing(like: &CubeTensor, count: usize) -> Sharing {
+    Sharing::by(like, if is_software(like) && count <= FEW { 1 } else { INVOCATIONS })
 }
 
 /// Memories that a shader may read at once: the adapter takes one binding more than the engine says, and the shader has
@@ -35,12 +36,12 @@ fn at_once(like: &CubeTensor) -> usize {
     (like.client.properties().hardware.max_bindings as usize).saturating_sub(2).clamp(1, MOST)
 }
 
-fn put(sums: &CubeTensor, x: CubeTensor, i: usize, lanes: u32) {
+fn put(sums: &CubeTensor, x: CubeTensor, i: usize, shared: Sharing) {
     let x = into_contiguous(x);
-    Shader::new("squares", include_str!("../../../../shaders/squares.wgsl")).with("lanes", lanes).launch(
+    Shader::new("squares", include_str!("../../../../shaders/squares.wgsl")).shared_by(shared).launch(
         &[Bound::In(&x), Bound::InOut(sums)],
         &[x.shape().num_elements() as u32, (i * PARTS) as u32],
-        [lanes, 1, 1],
+        [shared.lanes, 1, 1],
     );
 }
 
@@ -49,8 +50,8 @@ impl SquaresOps for CubeBackend {
         let kind = floats([&sums, &x]).filter(|_| sums.handle.can_mut());
         let Some(kind) = kind else { return reference::put_squares::<Self>(sums, x, i) };
         if suit([&sums, &x]) {
-            let lanes = lanes(&x, x.shape().num_elements());
-            put(&sums, x, i, lanes);
+            let shared = sharing(&x, x.shape().num_elements());
+            put(&sums, x, i, shared);
         } else {
             cube::put(&sums, x, i, kind);
         }
@@ -105,7 +106,7 @@ fn lay(sums: &CubeTensor, parts: Vec<CubeTensor>, i: usize, at_once: usize, by_s
     let (starts, total) = places(&counts);
     let joined = room(&parts[0], [total]);
     let runs = runs(&parts, at_once, by_shader);
-    let lanes = lanes(sums, total.div_ceil(runs.len()));
+    let shared = sharing(sums, total.div_ceil(runs.len()));
     for (k, run) in runs.into_iter().enumerate() {
         let some = &parts[run.clone()];
         let (from, to) = (starts[run.start], starts.get(run.end).copied().unwrap_or(total));
@@ -136,9 +137,9 @@ fn lay(sums: &CubeTensor, parts: Vec<CubeTensor>, i: usize, at_once: usize, by_s
             .with("sums_binding", count + 1)
             .with("size_binding", count + 2)
             .with("sizes", 1 + MOST_PARTS)
-            .with("lanes", lanes)
+            .shared_by(shared)
             .unrolled("$m", count as u32)
-            .launch(&bound, &size, [lanes, 1, 1]);
+            .launch(&bound, &size, [shared.lanes, 1, 1]);
     }
     views(&joined, &counts)
 }
@@ -150,7 +151,7 @@ mod tests {
     use super::*;
     use crate::gather;
     use crate::several::laid;
-    use crate::testing::{noise, numbers, of_values, on_device, wgpu};
+    use crate::testing::{noise, numbers, of_values, on_device, subgroups, wgpu};
 
     #[test]
     fn the_norm_is_that_of_the_host() {
@@ -210,18 +211,20 @@ mod tests {
     #[test]
     fn every_form_makes_sums_in_its_places() {
         let Some(device) = wgpu() else { return };
-        for (count, lanes) in [1, 63, 64, 65, 5000, 70_001].into_iter().flat_map(|n| [(n, 1), (n, INVOCATIONS)]) {
+        let ways = Sharing::ways(INVOCATIONS, subgroups());
+        let cases = [1, 63, 64, 65, 5000, 70_001].into_iter().flat_map(|n| ways.iter().map(move |way| (n, *way)));
+        for (count, shared) in cases {
             let values = noise(count, 7);
             let want: f64 = values.iter().map(|v| f64::from(*v).powi(2)).sum();
             let sums = of_values(vec![f32::NAN; 3 * PARTS], &device);
-            put(&sums, of_values(values, &device), 1, lanes);
+            put(&sums, of_values(values, &device), 1, shared);
             let sums = numbers(sums);
             let (before, rest) = sums.split_at(PARTS);
             let (own, behind) = rest.split_at(PARTS);
             let got: f64 = own.iter().map(|v| f64::from(*v)).sum();
             // Sums of a thousand squares in f32.
-            assert!((got / want - 1.0).abs() < 1e-5, "{count} by {lanes}: {got} {want}");
-            assert!(before.iter().chain(behind).all(|v| v.is_nan()), "{count} by {lanes}");
+            assert!((got / want - 1.0).abs() < 1e-5, "{count}, {shared:?}: {got} {want}");
+            assert!(before.iter().chain(behind).all(|v| v.is_nan()), "{count}, {shared:?}");
         }
     }
 }
