@@ -1,4 +1,3 @@
-enable subgroups; // $enable
 // Cross-entropy of rows of logits, and its gradient over them: with p = softmax(row), loss = −log p(target) and
 // row ← scale · (p − onehot(target)).
 //

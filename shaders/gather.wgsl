@@ -1,4 +1,3 @@
-enable subgroups; // $enable
 // Tensors laid side by side, and the sums of their squares: 64 numbers that add up to Σ x², at a place among others.
 //
 // Bindings, of N memories

@@ -1,4 +1,3 @@
-enable subgroups; // $enable
 // Root-mean-square norm: y = x r w, with r = 1 / sqrt(mean(x²) + eps) of each row.
 //
 // Bindings

@@ -1,4 +1,3 @@
-enable subgroups; // $enable
 // The norm's gradient with respect to its input: dx = r (dy w − x r² mean(dy w x)), r as in `rms_norm.wgsl`, made again.
 //
 // Bindings

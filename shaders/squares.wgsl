@@ -1,4 +1,3 @@
-enable subgroups; // $enable
 // Sums of squares: 64 numbers that add up to Σ x², at a place among others.
 //
 // Bindings

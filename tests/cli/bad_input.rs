@@ -149,6 +149,8 @@ fn wrong_settings() {
         (vec!["--base-dtype", "int3"], "int4"),
         (vec!["--method", "full", "--base-dtype", "int8"], "base_dtype"),
         (vec!["--method", "qlora", "--base-dtype", "int4"], "base_dtype"),
+        (vec!["--compute-dtype", "int8"], "bf16"),
+        (vec!["--compute-dtype", "f16"], "does not multiply in f16"),
         (vec!["--method", "ladder,lora"], "ladder"),
         (vec!["--method", "galore", "--optimiser", "mezo"], "mezo"),
         (vec!["--optimiser", "sgd"], "sgd"),

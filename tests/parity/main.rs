@@ -3,7 +3,7 @@
 use burn::tensor::Device;
 use serde::Deserialize;
 use stratune_data::Tokenizer;
-use stratune_kernels::compute_dtypes;
+use stratune_kernels::{Sizes, compute_dtypes, self_test};
 use stratune_peft::{Param, Parameters, Visitor};
 use stratune_protocol::{BaseDtype, ComputeDtype, MethodConfig, MethodKind, RunConfig, TrainConfig};
 use stratune_runtime::{block_on, open_wgpu};
@@ -68,6 +68,8 @@ fn fifty_steps_in_halves_are_those_in_floats() {
         println!("skipped: {} has no halves", opened.info.name);
         return;
     }
+    let sizes = Sizes { compute: ComputeDtype::F16, ..Sizes::default() };
+    assert_eq!(block_on(self_test(&opened.device, &sizes)), Ok(()));
     let lora = MethodConfig { rank: Some(4), ..MethodConfig::default() };
     let train = TrainConfig { steps: 50, batch_size: 4, learning_rate: 2e-3, log_every: 1, ..TrainConfig::default() };
     let run = |base_dtype, compute_dtype| {
@@ -83,6 +85,8 @@ fn fifty_steps_in_halves_are_those_in_floats() {
         let [halves, floats] = [ComputeDtype::F16, ComputeDtype::F32].map(|compute| run(base_dtype, compute));
         assert_eq!((halves.len(), floats.len()), (50, 50));
         assert_ne!(halves, floats, "these are no halves");
+        let off = halves.iter().zip(&floats).map(|(halves, floats)| (halves / floats - 1.0).abs());
+        println!("{base_dtype}: losses differ by at most {:.1e}", off.fold(0.0, f64::max));
         for (step, (halves, floats)) in halves.iter().zip(&floats).enumerate() {
             assert!((halves / floats - 1.0).abs() < 0.01, "{base_dtype}, step {step}: {halves} and {floats}");
         }

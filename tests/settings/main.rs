@@ -173,6 +173,8 @@ fn every_setting_has_an_effect() {
     keep_graphs_holds_more();
     frugal_methods_hold_less();
     proven.extend(["train.keep_graphs", "train.graph_memory"]);
+    // Proven in tests/parity, on what has halves.
+    proven.extend(["compute_dtype"]);
     // Proven in tests/cli: the model, the device, the files and the prompts are what the command line gives.
     proven.extend(["model", "device", "data.files", "train.sample_prompts"]);
 

@@ -24,7 +24,7 @@ pub struct RunFlags {
     base_dtype: Option<BaseDtype>,
     /// What products multiply in: f32, or f16 or bf16 where the device has them [default: f32]
     #[arg(long, value_parser = choose::<ComputeDtype>)]
-    compute_dtype: Option<ComputeDtype>,
+    pub compute_dtype: Option<ComputeDtype>,
     /// auto, cpu, wgpu, cuda or cuda:INDEX [default: auto]
     #[arg(long)]
     pub device: Option<DeviceChoice>,

@@ -5,52 +5,90 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use burn::tensor::Device;
 use stratune_protocol::ComputeDtype;
 
+/// Halves lose what is below 2⁻¹⁴, and end at 2¹⁶. A token's own gradient times this lies between.
+#[cfg(any(feature = "wgpu", feature = "cuda", test))]
+const MIDDLE: f32 = 64.0;
+
 /// Of the process, as its device is.
-static NOW: Mutex<Chosen> = Mutex::new(Chosen(Vec::new()));
+static NOW: Mutex<Alive> = Mutex::new(Alive { born: 0, all: Vec::new() });
 
-/// What those that live were made with, the earliest first.
-struct Chosen(Vec<ComputeDtype>);
+/// Those that live, the earliest first.
+struct Alive {
+    born: u64,
+    all: Vec<One>,
+}
 
-impl Chosen {
+struct One {
+    id: u64,
+    dtype: ComputeDtype,
+    tokens: usize,
+}
+
+impl Alive {
     fn of_process() -> MutexGuard<'static, Self> {
         NOW.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn end(&mut self, dtype: ComputeDtype) {
-        if let Some(at) = self.0.iter().rposition(|chosen| *chosen == dtype) {
-            self.0.remove(at);
-        }
+    fn begin(&mut self, dtype: ComputeDtype) -> u64 {
+        self.born += 1;
+        self.all.push(One { id: self.born, dtype, tokens: 1 });
+        self.born
+    }
+
+    fn end(&mut self, id: u64) {
+        self.all.retain(|one| one.id != id);
+    }
+
+    fn is_of_mean_over(&mut self, tokens: usize, id: u64) {
+        self.all.iter_mut().filter(|one| one.id == id).for_each(|one| one.tokens = tokens);
     }
 
     #[cfg(any(feature = "wgpu", feature = "cuda", test))]
-    fn now(&self) -> ComputeDtype {
-        self.0.last().copied().unwrap_or_default()
+    fn halves(&self, back: bool) -> Option<Halves> {
+        let One { dtype, tokens, .. } = self.all.last().filter(|one| one.dtype != ComputeDtype::F32)?;
+        // The other kind ends where f32 does.
+        let raised = back && *dtype == ComputeDtype::F16;
+        Some(Halves { dtype: *dtype, raised: if raised { MIDDLE * tokens.next_power_of_two() as f32 } else { 1.0 } })
     }
 }
 
 /// While it lives, products of linear layers multiply in what it was made with, forward and for the gradient of their input; of
 /// several the latest counts.
 #[derive(Debug)]
-pub struct Computing(ComputeDtype);
+pub struct Computing(u64);
 
 impl Computing {
     /// Begins.
     pub fn begin(dtype: ComputeDtype) -> Self {
-        Chosen::of_process().0.push(dtype);
-        Self(dtype)
+        Self(Alive::of_process().begin(dtype))
+    }
+
+    /// From here on gradients are those of a mean over so many tokens, or of some of its terms: so small, that halves would lose
+    /// them.
+    pub fn is_of_mean_over(&self, tokens: usize) {
+        Alive::of_process().is_of_mean_over(tokens, self.0);
     }
 }
 
 impl Drop for Computing {
     fn drop(&mut self) {
-        Chosen::of_process().end(self.0);
+        Alive::of_process().end(self.0);
     }
 }
 
-/// What they multiply in now.
+/// The halves that products multiply.
+#[cfg(any(feature = "wgpu", feature = "cuda", test))]
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Halves {
+    pub dtype: ComputeDtype,
+    /// What the left side is multiplied by before, and the product divided by: a power of two.
+    pub raised: f32,
+}
+
+/// Those that they multiply now, forward or on the way back, if not floats.
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
-pub(crate) fn now() -> ComputeDtype {
-    Chosen::of_process().now()
+pub(crate) fn halves(back: bool) -> Option<Halves> {
+    Alive::of_process().halves(back)
 }
 
 /// What they can multiply in on this device, f32 first. Software adapters have halves too, and gain nothing from them.
@@ -93,16 +131,32 @@ mod tests {
     #[test]
     fn the_latest_that_lives_counts() {
         let (f32, f16, bf16) = (ComputeDtype::F32, ComputeDtype::F16, ComputeDtype::Bf16);
-        let mut chosen = Chosen(vec![bf16, f16, bf16]);
-        assert_eq!(chosen.now(), bf16);
-        chosen.end(bf16);
-        assert_eq!(chosen.now(), f16);
-        chosen.0.push(f32);
-        assert_eq!(chosen.now(), f32);
-        chosen.end(f16);
-        chosen.end(f32);
-        assert_eq!(chosen.now(), bf16);
-        chosen.end(bf16);
-        assert_eq!(chosen.now(), f32);
+        let mut alive = Alive { born: 0, all: Vec::new() };
+        let now = |alive: &Alive| alive.halves(false).map(|halves| halves.dtype);
+        assert_eq!(now(&alive), None);
+        let [first, exact, last] = [f16, f32, f16].map(|dtype| alive.begin(dtype));
+        assert_eq!(now(&alive), Some(f16));
+        alive.end(first);
+        assert_eq!(now(&alive), Some(f16));
+        alive.end(last);
+        assert_eq!(now(&alive), None);
+        let other = alive.begin(bf16);
+        alive.end(exact);
+        assert_eq!(now(&alive), Some(bf16));
+        alive.end(other);
+        assert_eq!(now(&alive), None);
+    }
+
+    #[test]
+    fn gradients_of_a_mean_are_raised() {
+        let mut alive = Alive { born: 0, all: Vec::new() };
+        let id = alive.begin(ComputeDtype::F16);
+        let raised = |alive: &Alive| [false, true].map(|back| alive.halves(back).map_or(0.0, |halves| halves.raised));
+        assert_eq!(raised(&alive), [1.0, 64.0]);
+        alive.is_of_mean_over(1000, id);
+        assert_eq!(raised(&alive), [1.0, 65_536.0]);
+        let other = alive.begin(ComputeDtype::Bf16);
+        alive.is_of_mean_over(1000, other);
+        assert_eq!(raised(&alive), [1.0, 1.0]);
     }
 }

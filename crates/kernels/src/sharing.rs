@@ -29,7 +29,9 @@ impl Sharing {
         Self::by(tensor, of(items))
     }
 
-    /// By so many invocations. Subgroups are taken where there are any, and a whole workgroup shares a row.
+    /// By so many invocations. Subgroups are taken where there are any, and a whole workgroup shares a row. In a browser there are
+    /// none: wgpu 30.0.1 does not ask it for them (`FEATURES_MAPPING` of its `backend/webgpu.rs`). Once it does, the text must
+    /// begin with `enable subgroups;` there, which wgpu's own compiler refuses.
     pub fn by(tensor: &CubeTensor, lanes: u32) -> Self {
         let has = || tensor.client.properties().features.plane.contains(Plane::Ops);
         let subgroups = lanes == INVOCATIONS && !WITHOUT_SUBGROUPS.load(Ordering::Relaxed) && has();
@@ -52,7 +54,7 @@ impl Sharing {
 }
 
 impl Shader {
-    /// With `sum_of_lanes` and `most_of_lanes`. A browser wants subgroups to be enabled, which the native compiler refuses.
+    /// With `sum_of_lanes` and `most_of_lanes`.
     pub fn shared_by(self, Sharing { lanes, subgroups }: Sharing) -> Self {
         self.and(match subgroups {
             true => include_str!("../../../shaders/lanes_subgroups.wgsl"),
@@ -60,7 +62,6 @@ impl Shader {
         })
         .with("lanes", lanes)
         .with("subgroups", subgroups)
-        .unrolled("$enable", u32::from(subgroups && cfg!(target_family = "wasm")))
     }
 }
 

@@ -8,7 +8,7 @@ use stratune_data::{Template, Tokenizer};
 use stratune_kernels::{Sizes, self_test};
 use stratune_models::llama::{Arriving, Weights, packed_as, pieces};
 use stratune_models::{Llama, LlamaConfig};
-use stratune_protocol::{BaseDtype, Event, Keep, ModelReport, Problem};
+use stratune_protocol::{BaseDtype, ComputeDtype, Event, Keep, ModelReport, Problem};
 use stratune_runtime::{at_once, settle};
 use stratune_store::{Folder, ModelFolder};
 
@@ -55,11 +55,12 @@ impl Base {
         Ok(Self { model, tokenizer, template, fingerprint, name, dtype: keep.dtype, tokenizer_files, tested })
     }
 
-    /// Tests the arithmetic of the device at the sizes of this model, and of batches of `rows` examples of `seq` tokens.
+    /// Tests the arithmetic of the device at the sizes of this model, and of batches of `rows` examples of `seq` tokens, with
+    /// products that multiply in `compute`.
     ///
     /// # Errors
     /// The device computes wrongly at these sizes, or has no memory left for the test.
-    pub async fn test_device(&self, rows: usize, seq: usize) -> Result<(), Problem> {
+    pub async fn test_device(&self, rows: usize, seq: usize, compute: ComputeDtype) -> Result<(), Problem> {
         let config = &self.model.config;
         let sizes = Sizes {
             hidden: config.hidden_size,
@@ -71,6 +72,7 @@ impl Base {
             seq: seq.max(2),
             positions: (rows * seq).max(1),
             dtype: packed_as(self.dtype),
+            compute,
         };
         if self.tested.borrow().as_ref() == Some(&sizes) {
             return Ok(());

@@ -50,7 +50,7 @@ pub async fn trainer(
             .at("data.max_length")
             .next(format!("set max_length to {room}, or use a shorter length")));
     }
-    let batch_size = config.train.batch_size;
+    let (batch_size, compute) = (config.train.batch_size, config.compute_dtype);
     let mut model = base.model.clone();
     model.attach(&config.method, config.train.seed).await?;
     if config.ist.mode != IstMode::All
@@ -67,7 +67,7 @@ pub async fn trainer(
         trainer.resume(checkpoint)?;
     }
     // What is not the device's fault is told before, for this takes a moment.
-    base.test_device(batch_size, longest).await?;
+    base.test_device(batch_size, longest, compute).await?;
     Ok(trainer)
 }
 

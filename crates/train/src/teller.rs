@@ -137,7 +137,7 @@ impl Teller {
 pub fn not_finite(step: usize, loss: f64) -> Problem {
     Problem::new(ProblemKind::Numeric, format!("the loss is {loss} and the run stops; the last checkpoint stands"))
         .at(format!("step {step}"))
-        .next("lower the learning rate, or set clip_norm, or let compute_dtype be no f16, and resume or start anew")
+        .next("lower the learning rate, or set clip_norm, and start anew; or resume with another compute_dtype, if it is f16")
 }
 
 #[cfg(test)]

@@ -60,7 +60,7 @@ pub struct Trainer {
     chosen: bool,
     pub(crate) steps: usize,
     /// What products multiply in while there is this run.
-    _computing: Computing,
+    computing: Computing,
 }
 
 impl Trainer {
@@ -90,7 +90,7 @@ impl Trainer {
         let optimiser = AdamW::new(train.weight_decay);
         let budget = Budget::of(&config.method, steps);
         let state = TrainState::default();
-        let _computing = Computing::begin(config.compute_dtype);
+        let computing = Computing::begin(config.compute_dtype);
         Ok(Self {
             model,
             config,
@@ -104,7 +104,7 @@ impl Trainer {
             validated: None,
             chosen: false,
             steps,
-            _computing,
+            computing,
         })
     }
 
@@ -278,6 +278,7 @@ impl Trainer {
         let device = self.model.device();
         let report = self.model.config.report("", 0);
         let fits = |batch: &Uploaded| blocks_that_fit(&report, &self.config.method, batch.size(), train.graph_memory);
+        self.computing.is_of_mean_over(learned);
         let mut gradients = Gradients::new();
         let mut loss = Tensor::zeros([1], &device);
         for (k, batch) in batches {

@@ -23,7 +23,7 @@ pub struct Train {
     /// Folder for adapter, configuration, metrics and checkpoint
     #[arg(long)]
     out: PathBuf,
-    /// Go on where the run in --out was interrupted; its configuration holds
+    /// Go on where the run in --out was interrupted; its configuration holds, but for --device and --compute-dtype
     #[arg(long)]
     resume: bool,
     /// Replace the run in --out
@@ -84,9 +84,8 @@ impl Train {
                     .next("leave --resume out to start a run")
             })?;
             let mut config = *saved_run(&checkpoint)?.config;
-            if let Some(device) = self.run.device {
-                config.device = device;
-            }
+            config.device = self.run.device.unwrap_or(config.device);
+            config.compute_dtype = self.run.compute_dtype.unwrap_or(config.compute_dtype);
             return Ok((config, Some(checkpoint)));
         }
         let used = ["checkpoint.safetensors", "adapter_model.safetensors"].iter().any(|f| self.out.join(f).exists());

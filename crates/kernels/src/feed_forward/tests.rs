@@ -94,7 +94,7 @@ fn kernels_make_the_activation_along() {
 
     use crate::linear::finish::Finish;
     use crate::linear::products::{LowRank, Product, Products};
-    use crate::linear::size::Orientation;
+    use crate::linear::size::{Orientation, Reading};
     use crate::several::laid;
     use crate::swiglu::SwigluOps;
     use crate::testing;
@@ -104,8 +104,8 @@ fn kernels_make_the_activation_along() {
     let tiles = testing::tiles(&device);
     for (rows, inner, wide, out) in [(1, 4, 4, 8), (65, 36, 68, 20), (130, 20, 132, 64)] {
         let of_floats = [0, 20].map(|rank| (rank, tiles[0]));
-        for (rank, reading) in of_floats.into_iter().chain(tiles.iter().map(|tiles| (8, *tiles))) {
-            let what = format!("{rows} × {inner} × {wide} × {out}, rank {rank}, {reading:?}");
+        for (rank, halves) in of_floats.into_iter().chain(tiles.iter().map(|tiles| (8, *tiles))) {
+            let what = format!("{rows} × {inner} × {wide} × {out}, rank {rank}, {halves:?}");
             let x = on([rows, inner], 1, 30.0);
             let factors = |[o, i]: [usize; 2], seed: u32, count: usize| {
                 let parts =
@@ -132,11 +132,12 @@ fn kernels_make_the_activation_along() {
                 ..Product::new(x.clone(), crate::linear::weight::Weight::Floats(weight))
             };
             let apart = Products::new(Orientation::Nt, weights.into_iter().enumerate().map(product));
+            let apart = Products { halves, ..apart };
             let sizes = apart.sizes().unwrap();
-            let want = apart.clone().launch(reading, &sizes);
+            let want = apart.clone().launch(Reading::Tiled, &sizes);
             let value = CubeBackend::swiglu_forward(want.outputs[0].clone(), want.outputs[1].clone());
             let gated = Products { finish: Finish::Gate, ..apart };
-            let got = gated.in_order().at_once(reading, &sizes).unwrap();
+            let got = gated.in_order().at_once(Reading::Tiled, &sizes).unwrap();
             let all = want.outputs.iter().cloned().chain([value]).chain(want.low.iter().cloned());
             for (i, (got, want)) in got.outputs.iter().chain(&got.low).zip(all).enumerate() {
                 testing::assert_close(got.clone(), want, 4e-6, 1e-3, &format!("{what}, {i}"));
@@ -147,13 +148,13 @@ fn kernels_make_the_activation_along() {
                 update: update(of_outer.first(), true),
                 ..Product::new(dy, crate::linear::weight::Weight::Floats(on([out, wide], 4, 1.0)))
             };
-            let apart = Products::new(Orientation::Nn, [down]);
+            let apart = Products { halves, ..Products::new(Orientation::Nn, [down]) };
             let sizes = apart.sizes().unwrap();
-            let d_value = apart.clone().launch(reading, &sizes);
+            let d_value = apart.clone().launch(Reading::Tiled, &sizes);
             let [gate, up] = [got.outputs[0].clone(), got.outputs[1].clone()];
             let (d_gate, d_up) = CubeBackend::swiglu_backward(gate.clone(), up.clone(), d_value.outputs[0].clone());
             let back = Products { finish: Finish::GateBack(Box::new([gate, up])), ..apart };
-            let made = back.in_order().at_once(reading, &sizes).unwrap();
+            let made = back.in_order().at_once(Reading::Tiled, &sizes).unwrap();
             let all = [d_gate, d_up, got.outputs[2].clone()].into_iter().chain(d_value.low);
             for (i, (got, want)) in made.outputs.iter().chain(&made.low).zip(all).enumerate() {
                 testing::assert_close(got.clone(), want, 4e-6, 1e-3, &format!("{what}, back, {i}"));

@@ -5,8 +5,9 @@ use burn_cubecl::tensor::CubeTensor;
 
 use super::finish::Turn;
 use super::products::{LowRank, Product};
-use super::size::{Orientation, Reading, Size, raised};
+use super::size::{Orientation, Reading, Size};
 use super::weight::Weight;
+use crate::compute::Halves;
 use crate::several::{covering, in_one_memory};
 use crate::shader::{Bound, Shader, grid};
 
@@ -117,6 +118,8 @@ pub struct Launch<'a> {
     pub summed: bool,
     pub onto: Option<&'a CubeTensor>,
     pub end: &'a End<'a>,
+    /// Only in tiles.
+    pub halves: Option<Halves>,
 }
 
 /// What is done with products where they are made, and with what.
@@ -139,10 +142,9 @@ impl Launch<'_> {
         if low_covering.is_none() && !low.is_empty() {
             return false;
         }
-        let Self { orientation, reading, sizes, summed, onto, end } = *self;
+        let Self { orientation, reading, sizes, summed, onto, end, halves } = *self;
         let joined = summed || matches!(end, End::Gate(_));
         let rank = low.first().map_or(0, |low| low.shape()[1] as u32);
-        let halves = reading == Reading::Tiled { halves: true };
         let shader = Shader::new("linear", include_str!("../../../../shaders/linear.wgsl"))
             .with("lhs_depth_last", orientation != Orientation::Tn)
             .with("rhs_depth_last", orientation == Orientation::Nt)
@@ -156,12 +158,12 @@ impl Launch<'_> {
             .unrolled("$turn", u32::from(matches!(end, End::Turn(..))))
             .unrolled("$bias", u32::from(operands.biases.is_some()))
             .unrolled("$other", u32::from(operands.lhs.wholes.len() > 1))
-            .unrolled("$half", u32::from(halves))
-            .unrolled("$whole", u32::from(!halves));
+            .unrolled("$half", u32::from(halves.is_some()))
+            .unrolled("$whole", u32::from(halves.is_none()));
         let shader = match reading {
-            Reading::Tiled { .. } => shader
+            Reading::Tiled => shader
                 .and(include_str!("../../../../shaders/linear_tiled.wgsl"))
-                .with("number", if halves { "f16" } else { "f32" })
+                .with("number", if halves.is_some() { "f16" } else { "f32" })
                 .unrolled("$low", if operands.makes_low() { rank / 4 } else { 0 })
                 .and(if matches!(end, End::Turn(..)) {
                     include_str!("../../../../shaders/linear_turn.wgsl")
@@ -194,7 +196,7 @@ impl Launch<'_> {
                 bound.extend(low_covering.iter().map(|(low, _)| Bound::Out(low)));
                 bound.extend(factors.wholes.iter().map(Bound::In));
                 let made = shader.and(update).and(include_str!("../../../../shaders/linear_low_made.wgsl"));
-                made.with("rank", rank).with("low_shares", if halves { "own_shares" } else { "lhs_tile" })
+                made.with("rank", rank).with("low_shares", if halves.is_some() { "own_shares" } else { "lhs_tile" })
             }
         };
         let onto_binding = bound.len();
@@ -245,12 +247,12 @@ impl Launch<'_> {
                 }
                 _ => [HALF_A_TILE, 0, 0, 0],
             });
-            numbers.extend(halves.then(|| raised(orientation, size.rows).to_bits()));
+            numbers.extend(halves.map(|halves| halves.raised.to_bits()));
             makers += if joined && i > 0 { 0 } else { size.makers(reading) };
         }
         let workgroups = match reading {
             Reading::Direct { .. } => makers.div_ceil(DIRECT_INVOCATIONS),
-            Reading::Tiled { .. } | Reading::Split => makers,
+            Reading::Tiled | Reading::Split => makers,
         };
         let shader = shader
             .with("onto_binding", onto_binding)

@@ -9,29 +9,21 @@ use burn_cubecl::tensor::CubeTensor;
 use stratune_protocol::ComputeDtype;
 
 use super::reference;
-use super::size::{Orientation, Size, raised};
+use super::size::{Orientation, Size};
 use super::weight::Weight;
+use crate::compute::{self, Halves};
+use crate::packed;
 use crate::shader::{countable, suit};
-use crate::{compute, packed};
 
 /// `x wᵀ` or `dy w`, in what products multiply in now.
 pub fn product(lhs: CubeTensor, weight: Weight<CubeBackend>, orientation: Orientation) -> CubeTensor {
-    let kind = match compute::now() {
-        ComputeDtype::F32 => None,
-        ComputeDtype::F16 => Some(FloatDType::F16),
-        ComputeDtype::Bf16 => Some(FloatDType::BF16),
-    };
-    // Where shaders work, this is for what is too odd for them, or too narrow.
-    match kind.filter(|_| !suit([&lhs]) && is_wide(&lhs, &weight, orientation)) {
-        Some(kind) => in_halves(lhs, weight, orientation, kind),
+    let size = Size::of(lhs.shape().as_slice(), &weight.sides(), orientation);
+    let suits = size.is_some_and(Size::suits_halves);
+    // Where shaders work, this is for what is too odd for them.
+    match compute::halves(orientation == Orientation::Nn).filter(|_| suits && !suit([&lhs])) {
+        Some(halves) => in_halves(lhs, weight, orientation, halves),
         None => whole(lhs, weight, orientation),
     }
-}
-
-/// As shaders have it: what is narrow, as the products of a low-rank update are, stays exact.
-fn is_wide(lhs: &CubeTensor, weight: &Weight<CubeBackend>, orientation: Orientation) -> bool {
-    let size = Size::of(lhs.shape().as_slice(), &weight.sides(), orientation);
-    size.is_some_and(|size| !size.is_narrow())
 }
 
 fn whole(lhs: CubeTensor, weight: Weight<CubeBackend>, orientation: Orientation) -> CubeTensor {
@@ -42,9 +34,12 @@ fn whole(lhs: CubeTensor, weight: Weight<CubeBackend>, orientation: Orientation)
 }
 
 /// Of numbers of this kind, added up in f32.
-fn in_halves(lhs: CubeTensor, weight: Weight<CubeBackend>, orientation: Orientation, kind: FloatDType) -> CubeTensor {
-    // The other kind ends where f32 does.
-    let raised = if kind == FloatDType::F16 { raised(orientation, lhs.shape()[0] as u32) } else { 1.0 };
+fn in_halves(lhs: CubeTensor, weight: Weight<CubeBackend>, orientation: Orientation, halves: Halves) -> CubeTensor {
+    let kind = match halves.dtype {
+        ComputeDtype::F32 => FloatDType::F32,
+        ComputeDtype::F16 => FloatDType::F16,
+        ComputeDtype::Bf16 => FloatDType::BF16,
+    };
     let times = |t: CubeTensor, by: f32| if by == 1.0 { t } else { CubeBackend::float_mul_scalar(t, by.into()) };
     let rhs = match weight.clone() {
         Weight::Packed { words, dtype, columns } if countable(&words) => {
@@ -53,9 +48,9 @@ fn in_halves(lhs: CubeTensor, weight: Weight<CubeBackend>, orientation: Orientat
         weight => CubeBackend::float_cast(weight.floats(), kind),
     };
     let rhs = if orientation == Orientation::Nt { CubeBackend::float_transpose(rhs) } else { rhs };
-    let halves = CubeBackend::float_cast(times(lhs.clone(), raised), kind);
-    match matmul(halves, rhs, None, MatmulStrategy::default(), DType::F32) {
-        Ok(made) => times(made, 1.0 / raised),
+    let left = CubeBackend::float_cast(times(lhs.clone(), halves.raised), kind);
+    match matmul(left, rhs, None, MatmulStrategy::default(), DType::F32) {
+        Ok(made) => times(made, 1.0 / halves.raised),
         // The engine has no kernel for these.
         Err(_) => whole(lhs, weight, orientation),
     }
@@ -76,18 +71,20 @@ mod tests {
     fn halves_are_multiplied_and_floats_added_up() {
         let Some(device) = wgpu() else { return };
         for (kind, moved) in kinds(&device).into_iter().filter(|(kind, _)| *kind != FloatDType::F32) {
+            let dtype = if kind == FloatDType::F16 { ComputeDtype::F16 } else { ComputeDtype::Bf16 };
             for (rows, inner, out) in [(37, 40, 36), (131, 72, 68)] {
                 for orientation in [Orientation::Nt, Orientation::Nn] {
-                    let (depth, small) = if orientation == Orientation::Nt { (inner, 1.0) } else { (out, 1e-5) };
+                    let (depth, small) = if orientation == Orientation::Nt { (inner, 1.0) } else { (out, 1e-6) };
+                    let halves = Halves { dtype, raised: if small < 1.0 { 65_536.0 } else { 1.0 } };
                     let lhs = on_device([rows, depth], 1, small, &device);
                     let floats = on_device([out, inner], 2, 1.0, &device);
                     let values = crate::testing::numbers(floats.clone());
                     let packed = Packed::new(&values, [out, inner], PackedDtype::Int8, &device);
-                    let (dtype, columns) = (packed.dtype(), inner);
+                    let (packing, columns) = (packed.dtype(), inner);
                     let words = packed.words().try_into_primitive::<CubeBackend>().unwrap();
-                    for weight in [Weight::Floats(floats.clone()), Weight::Packed { words, dtype, columns }] {
+                    for weight in [Weight::Floats(floats.clone()), Weight::Packed { words, dtype: packing, columns }] {
                         let want = whole(lhs.clone(), weight.clone(), orientation);
-                        let got = in_halves(lhs.clone(), weight.clone(), orientation, kind);
+                        let got = in_halves(lhs.clone(), weight.clone(), orientation, halves);
                         assert_eq!(got.dtype(), DType::F32);
                         let by = if matches!(weight, Weight::Floats(_)) { "floats" } else { "words" };
                         let what = format!("{kind:?} {orientation:?} {rows}×{inner}×{out} by {by}");

@@ -3,6 +3,7 @@
 use burn::backend::tensor::FloatTensor;
 use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
+use stratune_protocol::ComputeDtype;
 
 use super::engine;
 use super::group::{Group, PerLayer};
@@ -10,18 +11,21 @@ use super::products::{LowRank, Product, Products};
 use super::reference::{self, LinearOps};
 use super::size::Orientation;
 use super::weight::{Weight, Weights};
+use crate::compute::{self, Halves};
 use crate::several::{Several, laid};
 use crate::shader::{reads_words, suit};
 
 impl LinearOps for CubeBackend {
     fn linear_forward(x: FloatTensor<Self>, weight: Weight<Self>) -> FloatTensor<Self> {
         let products = Products::new(Orientation::Nt, [Product::new(x.clone(), weight.clone())]);
-        only(products).unwrap_or_else(|| engine::product(x, weight, Orientation::Nt))
+        only(Products { halves: of_tiles(false), ..products })
+            .unwrap_or_else(|| engine::product(x, weight, Orientation::Nt))
     }
 
     fn linear_dx(dy: FloatTensor<Self>, weight: Weight<Self>) -> FloatTensor<Self> {
         let products = Products::new(Orientation::Nn, [Product::new(dy.clone(), weight.clone())]);
-        only(products).unwrap_or_else(|| engine::product(dy, weight, Orientation::Nn))
+        only(Products { halves: of_tiles(true), ..products })
+            .unwrap_or_else(|| engine::product(dy, weight, Orientation::Nn))
     }
 
     fn linear_dw(dy: FloatTensor<Self>, x: FloatTensor<Self>, scale: f32) -> FloatTensor<Self> {
@@ -98,7 +102,7 @@ pub fn forward(x: &CubeTensor, Group { weights, a, b, scales, bias }: &Group<Cub
         let product = Product::new(x.clone(), weight.clone());
         Product { update, bias: bias.clone(), ..product }
     });
-    Products::new(Orientation::Nt, each)
+    Products { halves: of_tiles(false), ..Products::new(Orientation::Nt, each) }
 }
 
 /// Those that give the gradient of their input, one for each layer.
@@ -107,7 +111,12 @@ pub fn backward(dy: &Several<CubeBackend>, Group { weights, a, b, scales, .. }: 
         let product = Product::new(dy.clone(), weight.clone());
         Product { update, ..product }
     });
-    Products::new(Orientation::Nn, each)
+    Products { halves: of_tiles(true), ..Products::new(Orientation::Nn, each) }
+}
+
+/// What tiles have in the place of floats; shaders know one kind of halves.
+fn of_tiles(back: bool) -> Option<Halves> {
+    compute::halves(back).filter(|halves| halves.dtype == ComputeDtype::F16)
 }
 
 /// For each layer its update, of what it is multiplied by first and then.

@@ -4,13 +4,12 @@ use burn::backend::TensorMetadata;
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
-use stratune_protocol::ComputeDtype;
 
 use super::dispatch::{End, Launch, Together};
 use super::finish::Finish;
 use super::size::{Orientation, Reading, Size};
 use super::weight::Weight;
-use crate::compute;
+use crate::compute::Halves;
 use crate::several::{covering, rooms};
 use crate::shader::{reads_words, room, suit};
 
@@ -55,6 +54,8 @@ pub struct Products {
     /// What is added to the only output.
     pub onto: Option<CubeTensor>,
     pub finish: Finish,
+    /// What they multiply in tiles, if all of them may; else floats.
+    pub halves: Option<Halves>,
 }
 
 impl Product {
@@ -121,7 +122,8 @@ fn possible(lhs: &CubeTensor, rhs: &Weight<CubeBackend>, orientation: Orientatio
 impl Products {
     /// One for each of some pairs.
     pub fn new(orientation: Orientation, each: impl IntoIterator<Item = Product>) -> Self {
-        Self { orientation, each: each.into_iter().collect(), summed: false, onto: None, finish: Finish::Keep }
+        let each = each.into_iter().collect();
+        Self { orientation, each, summed: false, onto: None, finish: Finish::Keep, halves: None }
     }
 
     /// By kernels; `None` if there are none for this device and these sizes, or the engine's own products are as good.
@@ -161,9 +163,7 @@ impl Products {
     fn worth_it(&self) -> Option<(Vec<Size>, Reading)> {
         let sizes = self.sizes()?;
         let worth = self.each.iter().zip(&sizes).any(|(product, size)| product.worth_it(*size));
-        // Gradients of matrices stay exact.
-        let halves = self.orientation != Orientation::Tn && compute::now() == ComputeDtype::F16;
-        let reading = Reading::of(&self.each.first()?.lhs, &sizes, halves);
+        let reading = Reading::of(&self.each.first()?.lhs, &sizes);
         worth.then_some((sizes, reading))
     }
 
@@ -182,10 +182,10 @@ impl Products {
         if let Some(made) = products.at_once(reading, sizes) {
             return made;
         }
-        let Self { orientation, each, summed, mut onto, .. } = products;
+        let Self { orientation, each, summed, mut onto, halves, .. } = products;
         let mut whole = Made { outputs: Vec::new(), low: Vec::new() };
         for (product, size) in each.into_iter().zip(sizes) {
-            let one = Self { onto: onto.take(), ..Self::new(orientation, [product]) };
+            let one = Self { onto: onto.take(), halves, ..Self::new(orientation, [product]) };
             let Made { mut outputs, low } = one.launch(reading, &[*size]);
             whole.low.extend(low);
             match summed {
@@ -199,16 +199,16 @@ impl Products {
 
     /// By one dispatch, of operands in order; one product by itself always can be.
     pub fn at_once(&self, reading: Reading, sizes: &[Size]) -> Option<Made> {
-        let Self { orientation, each, summed, onto, finish } = self;
+        let Self { orientation, each, summed, onto, finish, halves } = self;
         let like = &each.first()?.lhs;
-        let together = Together::of(each, reading.is_tiled() && worth_making_along(each, sizes))?;
+        let together = Together::of(each, reading == Reading::Tiled && worth_making_along(each, sizes))?;
         let read = match finish {
             Finish::GateBack(gates) => Some(covering(&gates.each_ref())?),
             Finish::Turn(turn) => Some(covering(&[&turn.cosines, &turn.sines])?),
             Finish::Keep | Finish::Gate => None,
         };
         // Tiles alone go through all products where an output is made; for a software adapter a dispatch costs nothing.
-        if !matches!(finish, Finish::Keep) && !reading.is_tiled() {
+        if !matches!(finish, Finish::Keep) && reading != Reading::Tiled {
             return None;
         }
         let shape = |size: &Size| [size.rows as usize, size.columns as usize];
@@ -229,8 +229,9 @@ impl Products {
             (Finish::Gate, None) => End::Gate(room(like, shapes[0])),
             (_, None) => End::Keep,
         };
-        let launch =
-            Launch { orientation: *orientation, reading, sizes, summed: *summed, onto: onto.as_ref(), end: &end };
+        let halves = halves.filter(|_| reading == Reading::Tiled && sizes.iter().all(|size| size.suits_halves()));
+        let (orientation, summed, onto, end_of) = (*orientation, *summed, onto.as_ref(), &end);
+        let launch = Launch { orientation, reading, sizes, summed, onto, end: end_of, halves };
         launch.dispatch(each, &together, &low, &outputs).then(|| {
             if let End::Gate(value) = end {
                 outputs.push(value);
@@ -269,6 +270,6 @@ fn made_before(orientation: Orientation, each: &[Product], sizes: &[Size]) -> Ve
     };
     let sizes: Vec<Size> = low_sizes(each, sizes).collect();
     let Some(first) = each.first().filter(|_| !sizes.is_empty()) else { return Vec::new() };
-    let reading = Reading::of(&first.lhs, &sizes, false);
+    let reading = Reading::of(&first.lhs, &sizes);
     Products::new(orientation, each.iter().filter_map(down)).launch(reading, &sizes).outputs
 }

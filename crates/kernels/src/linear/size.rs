@@ -25,8 +25,8 @@ pub enum Orientation {
 /// How a workgroup comes by its operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reading {
-    /// Through workgroup memory, for a GPU; the numbers that are multiplied are halves there, or floats.
-    Tiled { halves: bool },
+    /// Through workgroup memory, for a GPU.
+    Tiled,
     /// Each invocation by itself, for a software adapter: `side` × `side` of the output, 8 or 16.
     Direct { side: u32 },
     /// Each invocation some steps of the depth, for narrow outputs.
@@ -66,24 +66,24 @@ impl Size {
         [(rows, depth), (columns, depth), (rows, columns)].iter().all(|(a, b)| indexed(*a, *b).is_some())
     }
 
-    /// Whether most of a tile would be empty.
-    pub fn is_narrow(self) -> bool {
-        self.is_within(NARROW)
-    }
-
     /// Numbers of the output.
     pub fn outputs(self) -> usize {
         self.rows as usize * self.columns as usize
     }
 
-    fn is_within(self, side: u32) -> bool {
+    /// Whether it may multiply halves: no side is as narrow as those of a low-rank update, which stays exact.
+    pub fn suits_halves(self) -> bool {
+        self.depth > NARROW && !self.is_narrow(NARROW)
+    }
+
+    fn is_narrow(self, side: u32) -> bool {
         self.rows.min(self.columns) <= side
     }
 
     /// What makes squares of the output: workgroups, or invocations where each reads for itself.
     pub fn makers(self, reading: Reading) -> u32 {
         let side = match reading {
-            Reading::Tiled { .. } => TILE,
+            Reading::Tiled => TILE,
             Reading::Split => NARROW_TILE,
             Reading::Direct { side } => side,
         };
@@ -92,29 +92,15 @@ impl Size {
 }
 
 impl Reading {
-    /// What suits this device, where tiles are to have `halves` or not.
-    pub fn of(tensor: &CubeTensor, sizes: &[Size], halves: bool) -> Self {
-        let all_within = |side: u32| sizes.iter().all(|size| size.is_within(side));
+    /// What suits this device.
+    pub fn of(tensor: &CubeTensor, sizes: &[Size]) -> Self {
+        let all_within = |side: u32| sizes.iter().all(|size| size.is_narrow(side));
         match is_software(tensor) {
             true if all_within(15) => Self::Direct { side: 8 },
             true => Self::Direct { side: 16 },
-            false if sizes.iter().all(|size| size.is_narrow()) => Self::Split,
-            false => Self::Tiled { halves },
+            false if all_within(NARROW) => Self::Split,
+            false => Self::Tiled,
         }
-    }
-
-    /// Whether it goes through tiles.
-    pub fn is_tiled(self) -> bool {
-        matches!(self, Self::Tiled { .. })
-    }
-}
-
-/// What lhs is multiplied by where halves are, a power of two. The gradient of a mean over texts is so small that halves would
-/// lose it; so many times it is what each row has of its own. Beyond 2¹⁵ halves end.
-pub fn raised(orientation: Orientation, rows: u32) -> f32 {
-    match orientation {
-        Orientation::Nt | Orientation::Tn => 1.0,
-        Orientation::Nn => rows.min(1 << 15).next_power_of_two() as f32,
     }
 }
 
@@ -142,14 +128,12 @@ mod tests {
             assert_eq!(Size::of(&lhs, &rhs, orientation), expected, "{lhs:?} {rhs:?} {orientation:?}");
         }
         assert_eq!(Size::of(&[2, 8, 1], &[4, 8], Orientation::Nt), None);
+        let size = |rows, columns, depth| Size { rows, columns, depth };
+        let halves =
+            [(33, 36, 36), (32, 36, 36), (33, 32, 36), (33, 36, 32)].map(|(r, c, d)| size(r, c, d).suits_halves());
+        assert_eq!(halves, [true, false, false, false]);
         let narrow = Size { rows: 65, columns: 8, depth: 1 };
-        let makers = [
-            Reading::Tiled { halves: false },
-            Reading::Split,
-            Reading::Direct { side: 8 },
-            Reading::Direct { side: 16 },
-        ];
-        assert_eq!([0, 1, 100, 1 << 20].map(|rows| raised(Orientation::Nn, rows)), [1.0, 1.0, 128.0, 32768.0]);
+        let makers = [Reading::Tiled, Reading::Split, Reading::Direct { side: 8 }, Reading::Direct { side: 16 }];
         assert_eq!(makers.map(|reading| narrow.makers(reading)), [2, 9, 9, 5]);
     }
 }

@@ -101,7 +101,7 @@ fn kernels_turn_along() {
     use crate::attention::launch::turned_back_at_once;
     use crate::linear::finish::{Finish, Turn};
     use crate::linear::products::{LowRank, Product, Products};
-    use crate::linear::size::Orientation;
+    use crate::linear::size::{Orientation, Reading};
     use crate::linear::weight::Weight;
     use crate::rotary::RotaryOps;
     use crate::several::{Several, laid};
@@ -115,9 +115,9 @@ fn kernels_turn_along() {
         [(1, 1, 1, 1, 8, 4), (2, 4, 2, 7, 8, 12), (2, 3, 3, 66, 24, 20), (1, 3, 1, 130, 64, 36), (1, 2, 1, 9, 128, 16)]
     {
         let of_floats = [(0, false), (8, false)].map(|(rank, texts)| (rank, texts, tiles[0]));
-        for (rank, texts, reading) in of_floats.into_iter().chain(tiles.iter().map(|tiles| (8, true, *tiles))) {
+        for (rank, texts, halves) in of_floats.into_iter().chain(tiles.iter().map(|tiles| (8, true, *tiles))) {
             let what =
-                format!("{batch} × {count} over {kv}, {seq} × {head_dim}, rank {rank}, texts {texts}, {reading:?}");
+                format!("{batch} × {count} over {kv}, {seq} × {head_dim}, rank {rank}, texts {texts}, {halves:?}");
             let (angles, sight) = standing(batch, seq, head_dim, texts && seq > 1, &device);
             // Those of one position do not lie together by themselves.
             let tables = laid(angles.tables().map(plain).to_vec(), 1);
@@ -143,14 +143,15 @@ fn kernels_turn_along() {
                 ..Product::new(x.clone(), Weight::Floats(weight))
             };
             let apart = Products::new(Orientation::Nt, weights.into_iter().enumerate().map(product));
+            let apart = Products { halves, ..apart };
             let sizes = apart.sizes().unwrap();
-            let made = apart.clone().launch(reading, &sizes);
+            let made = apart.clone().launch(Reading::Tiled, &sizes);
             let of_heads = |t: &CubeTensor| heads::<CubeBackend>(t.clone(), [batch, seq], head_dim);
             let [q, k, v] = [0, 1, 2].map(|i: usize| of_heads(&made.outputs[i]));
             let Several(want) = CubeBackend::rotate_beside(q, k, v, cosines.clone(), sines.clone());
             let turn = Turn { cosines: cosines.clone(), sines: sines.clone(), first: 2 };
             let turned = Products { finish: Finish::Turn(Box::new(turn)), ..apart.clone() };
-            let got = turned.in_order().at_once(reading, &sizes).unwrap();
+            let got = turned.in_order().at_once(Reading::Tiled, &sizes).unwrap();
             for (i, (got, want)) in got.outputs.iter().zip(want).enumerate() {
                 testing::assert_close(of_heads(got), want, 2e-6, 1e-3, &format!("{what}, {i}"));
             }

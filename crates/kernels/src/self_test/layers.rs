@@ -12,12 +12,12 @@ fn rows_of(values: &[f32], width: usize, device: &Device) -> Tensor<3> {
 }
 
 /// The rows of a matrix as columns.
-fn turned(matrix: &[f32], columns: usize) -> Vec<f32> {
+pub fn turned(matrix: &[f32], columns: usize) -> Vec<f32> {
     (0..columns).flat_map(|c| matrix.iter().skip(c).step_by(columns).copied()).collect()
 }
 
 /// `a bᵀ`, of rows of `depth`.
-fn product(a: &[f32], b: &[f32], depth: usize) -> Vec<f32> {
+pub fn product(a: &[f32], b: &[f32], depth: usize) -> Vec<f32> {
     a.chunks(depth).flat_map(|a| b.chunks(depth).map(|b| dot(a, b) as f32)).collect()
 }
 

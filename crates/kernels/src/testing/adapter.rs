@@ -8,9 +8,10 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::ir::features::TypeUsage;
 use cubecl::prelude::Scalar;
 use half::{bf16, f16};
+use stratune_protocol::ComputeDtype;
 
 use super::noise;
-use crate::linear::size::Reading;
+use crate::compute::Halves;
 
 /// The device of a graphics adapter, a software one too; says so if there is none. Tests run side by side, and a device
 /// can be opened once.
@@ -66,11 +67,11 @@ pub fn kinds(device: &Device) -> Vec<(FloatDType, f32)> {
     kinds
 }
 
-/// Tiles of what the device has: of floats, and of halves.
-pub fn tiles(device: &Device) -> Vec<Reading> {
+/// What tiles of this device may have: floats, and halves.
+pub fn tiles(device: &Device) -> Vec<Option<Halves>> {
     let of = |(dtype, _)| match dtype {
-        FloatDType::F32 => Some(Reading::Tiled { halves: false }),
-        FloatDType::F16 => Some(Reading::Tiled { halves: true }),
+        FloatDType::F32 => Some(None),
+        FloatDType::F16 => Some(Some(Halves { dtype: ComputeDtype::F16, raised: 64.0 })),
         _ => None,
     };
     kinds(device).into_iter().filter_map(of).collect()

@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::Problem;
 
-/// What linear layers multiply in, forward and for the gradient of their input. Sums, gradients of parameters, low-rank
-/// updates, everything between the layers and the optimiser stay f32 (mixed precision: Micikevicius et al. 2018, arXiv
-/// 1710.03740).
+/// What linear layers multiply in, forward and for the gradient of their input (mixed precision: Micikevicius et al. 2018, arXiv
+/// 1710.03740). Products with a narrow side, as low-rank updates have, gradients of parameters, everything between the layers and
+/// the optimiser stay f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ComputeDtype {

@@ -55,7 +55,7 @@ pub fn ModelCard() -> impl IntoView {
                         options=Signal::derive(move || {
                             computes(run).into_iter().map(|dtype| (dtype.name().into(), named(dtype).into())).collect()
                         })
-                        hint="halves: faster on many GPUs, and less exact"
+                        hint="halves may be faster, and are less exact"
                         read=|c| c.compute_dtype.name().into()
                         write=|c, text| put(&mut c.compute_dtype, text)
                     />

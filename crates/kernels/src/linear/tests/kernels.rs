@@ -1,18 +1,20 @@
 //! The kernels of `shaders/linear*.wgsl` against products made on the host.
 
 use burn::backend::ops::FloatTensorOps;
-use burn::tensor::{FloatDType, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
+use stratune_protocol::ComputeDtype;
 
 use super::{PACKED, assert_close, matrix};
+use crate::compute::Halves;
 use crate::linear::dispatch::Together;
 use crate::linear::products::{LowRank, Made, Product, Products};
 use crate::linear::size::{Orientation, Reading};
 use crate::linear::weight::{Weight, Weights};
 use crate::linear::{LinearOps, linear};
 use crate::several::laid;
-use crate::testing::{kinds, noise, values_of, wgpu};
+use crate::testing::{self, noise, values_of, wgpu};
 use crate::{Packed, PackedDtype};
 
 /// Straight to the kernels, below the sizes at which they pay too, into memory full of values that are no numbers: alone,
@@ -74,7 +76,7 @@ fn the_kernels_make_every_product() {
                 let (other, want_other, _) = pair(5, columns + 8);
                 let [rows, _, depth] = sides;
                 let direct = [8, 16].map(|side| Reading::Direct { side });
-                for reading in [Reading::Tiled { halves: false }, Reading::Split].into_iter().chain(direct) {
+                for reading in [Reading::Tiled, Reading::Split].into_iter().chain(direct) {
                     let what = format!("{reading:?} {orientation:?} {sides:?} {dtype:?}");
                     let launch = |products: Products| -> Made {
                         drop(Tensor::<1>::full([2 * rows * (columns + 8) + 64], f32::NAN, &device));
@@ -127,7 +129,7 @@ fn the_kernels_make_every_product() {
                     if orientation == Orientation::Tn || !some || !packing {
                         continue;
                     }
-                    for rank in if reading.is_tiled() { vec![4, 16, 20] } else { vec![12] } {
+                    for rank in if reading == Reading::Tiled { vec![4, 16, 20] } else { vec![12] } {
                         let what = format!("{what} with an update of {rank}");
                         let updated = |of: &(Product, Vec<f32>, [usize; 3]), times: f32, seed: u32| {
                             let (product, want, sides) = of;
@@ -144,7 +146,7 @@ fn the_kernels_make_every_product() {
                         assert_close(&read(alone.outputs[0].clone()), &first.1, depth, &what);
                         assert_close(&read(alone.low[0].clone()), &first.2, depth, &format!("{what}, low"));
 
-                        let along = reading.is_tiled() && rank <= 16;
+                        let along = reading == Reading::Tiled && rank <= 16;
                         let lie = |each: &[Product]| {
                             let lay = |of: &dyn Fn(&Product) -> CubeTensor| laid(each.iter().map(of).collect(), 1);
                             let update = |product: &Product| product.update.clone().unwrap();
@@ -262,13 +264,13 @@ fn update_of(
     (((down, sides.0), (up, sides.1)), low, want)
 }
 
-/// Tiles of halves: of numbers that halves hold, sums and all, the product to the last bit; of others as far off as rounding
-/// makes them, and no nearer; and the update and the bias as exact as ever. What comes back of a mean over many rows is so small
-/// that halves would lose it.
+/// Tiles of halves: where halves hold the numbers, the products and the sums of sixteen, the product to the last bit; else as far
+/// off as rounding makes it, and no nearer. Sums of several, in one memory and each in its own, are no further off, and update and
+/// bias are as exact as ever. What comes back of a mean over many tokens is so small that halves would lose it.
 #[test]
 fn tiles_of_halves() {
     let Some(device) = wgpu() else { return };
-    if !kinds(&device).iter().any(|(dtype, _)| *dtype == FloatDType::F16) {
+    if testing::tiles(&device).len() < 2 {
         return;
     }
     let on_device = |values: &[f32], sides: [usize; 2]| {
@@ -277,18 +279,17 @@ fn tiles_of_halves() {
     };
     let read = |tensor: CubeTensor| values_of(Tensor::<2>::from_primitive::<CubeBackend>(tensor));
     for (rows, columns, depth, orientation, small) in [
-        (1, 4, 4, Orientation::Nt, 1.0),
-        (65, 60, 20, Orientation::Nt, 1.0),
+        (33, 36, 36, Orientation::Nt, 1.0),
         (131, 68, 100, Orientation::Nt, 1.0),
-        (1, 4, 4, Orientation::Nn, 1.0),
-        (65, 60, 20, Orientation::Nn, 2.0_f32.powi(-20)),
+        (65, 60, 36, Orientation::Nn, 2.0_f32.powi(-20)),
         (131, 68, 100, Orientation::Nn, 2.0_f32.powi(-20)),
     ] {
+        let raised = 1.0 / small;
         for dtype in [None, Some(PackedDtype::F16), Some(PackedDtype::Int8)] {
             let what = format!("{orientation:?} {rows}×{columns}×{depth} {dtype:?}, of {small}");
             let turned = orientation == Orientation::Nt;
             let rhs_sides = if turned { [columns, depth] } else { [depth, columns] };
-            let made = |lhs: &[f32], rhs: &[f32], halves: bool, update: Option<LowRank>, bias: Option<CubeTensor>| {
+            let product = |lhs: &[f32], rhs: &[f32]| {
                 let right = match dtype {
                     None => Weight::Floats(on_device(rhs, rhs_sides)),
                     Some(dtype) => {
@@ -297,38 +298,53 @@ fn tiles_of_halves() {
                         Weight::Packed { words, dtype, columns: rhs_sides[1] }
                     }
                 };
-                let product = Product { update, bias, ..Product::new(on_device(lhs, [rows, depth]), right) };
-                let products = Products::new(orientation, [product]);
+                Product::new(on_device(lhs, [rows, depth]), right)
+            };
+            let made = |each: &[Product], halves: bool| {
+                let halves = halves.then_some(Halves { dtype: ComputeDtype::F16, raised });
+                let of = Products::new(orientation, each.to_vec());
+                let products = Products { halves, summed: each.len() > 1, ..of };
                 let sizes = products.sizes().unwrap();
                 drop(Tensor::<1>::full([rows * columns + 64], f32::NAN, &device));
-                read(products.launch(Reading::Tiled { halves }, &sizes).outputs.remove(0))
+                read(products.launch(Reading::Tiled, &sizes).outputs.remove(0))
             };
             let lhs = |seed: u32| noise(rows * depth, seed).into_iter().map(|v| v * small).collect::<Vec<_>>();
-            let rhs = noise(columns * depth, 2);
+            let rhs = |seed: u32| noise(columns * depth, seed);
             if dtype != Some(PackedDtype::Int8) {
                 let eighths = |v: &f32| (8.0 * v).round() / 8.0;
                 let lhs: Vec<f32> = lhs(1).iter().map(|v| eighths(&(v / small)) * small).collect();
-                let rhs: Vec<f32> = rhs.iter().map(eighths).collect();
-                assert_eq!(made(&lhs, &rhs, true, None, None), made(&lhs, &rhs, false, None, None), "{what}, eighths");
+                let rhs: Vec<f32> = rhs(2).iter().map(eighths).collect();
+                let each = [product(&lhs, &rhs)];
+                assert_eq!(made(&each, true), made(&each, false), "{what}, eighths");
             }
-            let (got, exact) = (made(&lhs(1), &rhs, true, None, None), made(&lhs(1), &rhs, false, None, None));
-            let off: Vec<f32> = got.iter().zip(&exact).map(|(g, e)| (g - e).abs() / small).collect();
-            let most = off.iter().fold(0.0_f32, |m, v| m.max(*v));
-            // Two operands and the sums of sixteen are rounded to 11 bits; errors add up like a walk.
-            let allowed = 4.0 * 2.0_f32.powi(-11) * (depth as f32).sqrt();
-            assert!(off.iter().all(|v| v.is_finite()) && most <= allowed, "{what}: {most:e} of {allowed:e}");
-            assert!(most > 1e-6, "{what}: these are no halves");
+            let two = [product(&lhs(1), &rhs(2)), product(&lhs(3), &rhs(4))];
+            let left = laid(two.iter().map(|product| product.lhs.clone()).collect(), 1);
+            let right = CubeBackend::lay_together(Weights(two.iter().map(|p| p.rhs.clone()).collect())).0;
+            let beside: Vec<Product> = left.into_iter().zip(right).map(|(l, r)| Product::new(l, r)).collect();
+            for (what, each) in [
+                (what.clone(), &two[..1]),
+                (format!("{what}, summed"), &two[..]),
+                (format!("{what}, summed, beside"), &beside[..]),
+            ] {
+                let (got, exact) = (made(each, true), made(each, false));
+                let off: Vec<f32> = got.iter().zip(&exact).map(|(g, e)| (g - e).abs() / small).collect();
+                let most = off.iter().fold(0.0_f32, |m, v| m.max(*v));
+                // Two operands and the sums of sixteen are rounded to 11 bits; errors add up like a walk.
+                let allowed = 4.0 * 2.0_f32.powi(-11) * ((each.len() * depth) as f32).sqrt();
+                assert!(off.iter().all(|v| v.is_finite()) && most <= allowed, "{what}: {most:e} of {allowed:e}");
+                assert!(most > 1e-6, "{what}: these are no halves");
+            }
 
             // Of a matrix of zeros only update and bias are left.
             let (down, up) = (noise(4 * depth, 7), noise(4 * columns, 8));
-            let factor = |values: &[f32], sides: [usize; 2]| {
-                on_device(values, if turned { sides } else { [sides[1], sides[0]] })
+            let factor = |values: &[f32], [out, inner]: [usize; 2]| {
+                on_device(values, if turned { [out, inner] } else { [inner, out] })
             };
-            let update = || LowRank { down: factor(&down, [4, depth]), up: factor(&up, [columns, 4]), scale: 0.5 };
-            let bias = || CubeBackend::float_reshape(on_device(&noise(columns, 9), [1, columns]), [columns].into());
-            let zeros = vec![0.0; columns * depth];
-            let with = |halves: bool| made(&lhs(1), &zeros, halves, Some(update()), Some(bias()));
-            assert_eq!(with(true), with(false), "{what}, update and bias");
+            let update = LowRank { down: factor(&down, [4, depth]), up: factor(&up, [columns, 4]), scale: 0.5 };
+            let bias = CubeBackend::float_reshape(on_device(&noise(columns, 9), [1, columns]), [columns].into());
+            let zeros = product(&lhs(1), &vec![0.0; columns * depth]);
+            let with = [Product { update: Some(update), bias: Some(bias), ..zeros }];
+            assert_eq!(made(&with, true), made(&with, false), "{what}, update and bias");
         }
     }
 }
