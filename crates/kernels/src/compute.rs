@@ -18,6 +18,8 @@ struct Alive {
     all: Vec<One>,
 }
 
+// A build with the CPU alone has nobody who asks.
+#[cfg_attr(not(any(feature = "wgpu", feature = "cuda", test)), allow(dead_code))]
 struct One {
     id: u64,
     dtype: ComputeDtype,

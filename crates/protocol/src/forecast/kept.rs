@@ -2,7 +2,7 @@
 
 use super::Conditions;
 use super::graph::matrices;
-use crate::{BaseDtype, Enters, MethodConfig, RunConfig, Target};
+use crate::{BaseDtype, ComputeDtype, Enters, MethodConfig, RunConfig, Target};
 
 impl Conditions<'_> {
     /// Bytes of the model as it is kept.
@@ -39,19 +39,20 @@ impl Conditions<'_> {
         }
     }
 
-    /// A packed matrix of a block, and the output layer, as floats: where products do not read what is packed.
+    /// A packed matrix of a block, and the output layer, as floats, where products do not read what is packed; in halves where
+    /// they multiply those. In floats' worth of memory.
     pub(super) fn unpacked(&self, config: &RunConfig) -> [f64; 2] {
         let model = self.model;
-        let if_packed = |packed: bool, sides: [usize; 2]| match packed && !self.fuses() {
-            true => sides[0] as f64 * sides[1] as f64,
-            false => 0.0,
+        let halves = config.compute_dtype != ComputeDtype::F32;
+        let of = |packed: bool, [rows, columns]: [usize; 2]| match (packed, halves) {
+            _ if self.fuses() => 0.0,
+            (_, true) => 0.5 * rows as f64 * columns as f64,
+            (true, false) => rows as f64 * columns as f64,
+            (false, false) => 0.0,
         };
         let base = config.base_dtype != BaseDtype::F32;
         let block = base || config.method.iter().any(|m| m.packed_as().is_some());
-        [
-            if_packed(block, [model.hidden_size, model.intermediate_size]),
-            if_packed(base, [model.vocabulary, model.hidden_size]),
-        ]
+        [of(block, [model.hidden_size, model.intermediate_size]), of(base, [model.vocabulary, model.hidden_size])]
     }
 }
 

@@ -206,7 +206,7 @@ impl Conditions<'_> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::{BaseDtype, Target};
+    use crate::{BaseDtype, ComputeDtype, Target};
 
     /// 2 blocks: q and o of 4 × 4, k and v of 2 × 4, three of 4 × 8, which is 144 numbers, and two norms of 4; a table of
     /// 10 × 4, and the last norm.
@@ -278,6 +278,10 @@ pub(super) mod tests {
         assert_eq!((on_wgpu.weights, on_wgpu.work), (on_gpu.weights, on_cpu.work));
         assert_eq!(on_gpu.work, on_cpu.work + 4 * 32 + 4 * 3 * 3 * 2 * 32 * 32);
         assert_eq!(on_gpu.largest, 4 * 3 * 2 * 32 * 32);
+        // In halves a copy of a matrix, packed or not.
+        let halves = RunConfig { compute_dtype: ComputeDtype::Bf16, ..few.clone() };
+        let work = |device: &str| Conditions { device: &gpu(device), ..on }.forecast(&halves).work;
+        assert_eq!((work("cuda"), work("wgpu")), (on_gpu.work - 2 * 32, on_wgpu.work));
         // A packed base: 20 floats of norms, 32 rows a block, and ten rows of the table, of 36 bytes in both.
         for (dtype, of_block, of_table) in
             [(BaseDtype::F16, 64, 64), (BaseDtype::Int8, 36, 36), (BaseDtype::Int4, 20, 36)]
