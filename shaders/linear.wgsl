@@ -66,8 +66,9 @@ struct Product {
     period: u32,
     cosines: u32,
     sines: u32,
-    // Lhs times this, a power of two, is what halves hold best; what comes of it is divided again.
+    // Lhs is multiplied by a power of two, so that halves hold it best, and what comes of it by its reciprocal.
     raised: f32, // $half
+    lowered: f32, // $half
 }
 
 const NO_BIAS = 0xffffffffu;

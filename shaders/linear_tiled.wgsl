@@ -114,10 +114,10 @@ fn main(
                 some_bottom_right += right * bottom; // $half
             }
             workgroupBarrier();
-            top_left += mat4x4<f32>(some_top_left) * (1.0 / p.raised); // $half
-            top_right += mat4x4<f32>(some_top_right) * (1.0 / p.raised); // $half
-            bottom_left += mat4x4<f32>(some_bottom_left) * (1.0 / p.raised); // $half
-            bottom_right += mat4x4<f32>(some_bottom_right) * (1.0 / p.raised); // $half
+            top_left += mat4x4<f32>(some_top_left) * p.lowered; // $half
+            top_right += mat4x4<f32>(some_top_right) * p.lowered; // $half
+            bottom_left += mat4x4<f32>(some_bottom_left) * p.lowered; // $half
+            bottom_right += mat4x4<f32>(some_bottom_right) * p.lowered; // $half
         }
         gather_low(p, first_row, tile == 0u && p.rank > 0u, invocation, 4u * $low, low$low);
         let column = column_of(p, tile, x);

@@ -46,6 +46,9 @@ fn a_killed_run_goes_on_to_the_same_end() {
         signal(&child, name);
         let status = child.wait().unwrap();
         assert_eq!(status.code(), code, "{name}");
+        // Device and what it multiplies in may change, where the device can.
+        let refused = run(&["train", "--resume", "--compute-dtype", "f16", "--out", path(&out)]);
+        assert!(String::from_utf8_lossy(&refused.stderr).contains("does not multiply in f16"), "{name}");
         done(&["train", "--resume", "--out", path(&out)]);
         assert!(fs::read(out.join("adapter_model.safetensors")).unwrap() == expected, "{name}: another adapter");
         let metrics = fs::read_to_string(out.join("metrics.jsonl")).unwrap();

@@ -1,11 +1,13 @@
-//! How fast a linear layer is on the graphics adapter: the engine's own matmul, and ours, in one run.
+//! How fast a linear layer is on the graphics adapter: the engine's own matmul, and ours, in one run; in halves too, where the
+//! adapter has them.
 //!
-//! `cargo run -p stratune-kernels --features cpu,wgpu --example linear`
+//! `cargo run --release -p stratune-kernels --features cpu,wgpu --example linear`
 
 use std::error::Error;
 
 use burn::tensor::{Device, Distribution, Tensor};
-use stratune_kernels::linear;
+use stratune_kernels::{Computing, compute_dtypes, linear};
+use stratune_protocol::ComputeDtype;
 use stratune_runtime::{Stopwatch, block_on, open_wgpu, read_f32};
 
 /// Rows, inputs and outputs; the last four are those of adapters of rank 16 and 32.
@@ -19,6 +21,9 @@ const SIZES: [[usize; 3]; 7] = [
     [256, 32, 512],
 ];
 
+/// For hardware alone: a software adapter would take minutes.
+const LARGE: [[usize; 3]; 3] = [[1024, 1024, 1024], [2048, 2048, 2048], [4096, 4096, 4096]];
+
 /// Runs of which the fastest counts.
 const RUNS: usize = 5;
 
@@ -26,7 +31,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let opened = block_on(open_wgpu())?;
     println!("{}", opened.info.name);
     println!("rows × in × out, GFLOP/s, the engine's → ours");
-    for [rows, features, out] in SIZES {
+    let large = if opened.info.software { &LARGE[..0] } else { &LARGE[..] };
+    for [rows, features, out] in SIZES.iter().chain(large).copied() {
         let random = |shape: [usize; 2]| Tensor::<2>::random(shape, Distribution::Normal(0.0, 1.0), &opened.device);
         let x = random([rows, features]);
         let weight = random([out, features]);
@@ -54,6 +60,14 @@ fn main() -> Result<(), Box<dyn Error>> {
             3.0 * work / engine_step,
             3.0 * work / ours_step
         );
+        // What is narrower stays f32.
+        let wide = rows.min(features).min(out) > 32;
+        let halves = |dtype: &ComputeDtype| wide && *dtype != ComputeDtype::F32;
+        for dtype in compute_dtypes(&opened.device).into_iter().filter(halves) {
+            let _computing = Computing::begin(dtype);
+            let ours = seconds(&opened.device, || Some(linear(batch.clone(), weight.clone()).squeeze_dim(0)))?;
+            println!("  in {dtype}: forward {:.2}", work / ours);
+        }
     }
     Ok(())
 }

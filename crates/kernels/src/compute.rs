@@ -3,9 +3,12 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use burn::tensor::Device;
+#[cfg(any(feature = "wgpu", feature = "cuda", test))]
+use burn::tensor::FloatDType;
 use stratune_protocol::ComputeDtype;
 
-/// Halves lose what is below 2⁻¹⁴, and end at 2¹⁶. A token's own gradient times this lies between.
+/// Halves lose digits below 2⁻¹⁴, and end at 2¹⁶. The gradient of a token's own loss times this is meant to lie between: of its
+/// entries those from 1e-6 to 500 keep all digits.
 #[cfg(any(feature = "wgpu", feature = "cuda", test))]
 const MIDDLE: f32 = 64.0;
 
@@ -23,7 +26,8 @@ struct Alive {
 struct One {
     id: u64,
     dtype: ComputeDtype,
-    tokens: usize,
+    /// What gradients are those of a single token times, as near as a power of two is from below.
+    scale: f32,
 }
 
 impl Alive {
@@ -33,7 +37,7 @@ impl Alive {
 
     fn begin(&mut self, dtype: ComputeDtype) -> u64 {
         self.born += 1;
-        self.all.push(One { id: self.born, dtype, tokens: 1 });
+        self.all.push(One { id: self.born, dtype, scale: 1.0 });
         self.born
     }
 
@@ -41,16 +45,22 @@ impl Alive {
         self.all.retain(|one| one.id != id);
     }
 
-    fn is_of_mean_over(&mut self, tokens: usize, id: u64) {
-        self.all.iter_mut().filter(|one| one.id == id).for_each(|one| one.tokens = tokens);
+    fn scale(&mut self, by: f64) {
+        if let Some(latest) = self.all.last_mut() {
+            latest.scale = by.log2().floor().clamp(-100.0, 0.0).exp2() as f32;
+        }
     }
 
     #[cfg(any(feature = "wgpu", feature = "cuda", test))]
     fn halves(&self, back: bool) -> Option<Halves> {
-        let One { dtype, tokens, .. } = self.all.last().filter(|one| one.dtype != ComputeDtype::F32)?;
-        // The other kind ends where f32 does.
-        let raised = back && *dtype == ComputeDtype::F16;
-        Some(Halves { dtype: *dtype, raised: if raised { MIDDLE * tokens.next_power_of_two() as f32 } else { 1.0 } })
+        let One { dtype, scale, .. } = self.all.last()?;
+        let raised = if back { MIDDLE / scale } else { 1.0 };
+        match dtype {
+            ComputeDtype::F32 => None,
+            ComputeDtype::F16 => Some(Halves { kind: FloatDType::F16, raised }),
+            // It ends where f32 does.
+            ComputeDtype::Bf16 => Some(Halves { kind: FloatDType::BF16, raised: 1.0 }),
+        }
     }
 }
 
@@ -64,12 +74,12 @@ impl Computing {
     pub fn begin(dtype: ComputeDtype) -> Self {
         Self(Alive::of_process().begin(dtype))
     }
+}
 
-    /// From here on gradients are those of a mean over so many tokens, or of some of its terms: so small, that halves would lose
-    /// them.
-    pub fn is_of_mean_over(&self, tokens: usize) {
-        Alive::of_process().is_of_mean_over(tokens, self.0);
-    }
+/// From here on gradients come back as those of a token's own loss times `scale`, as one over the tokens of a mean is: so small
+/// that halves would lose them, were they not raised.
+pub fn scale_gradients(scale: f64) {
+    Alive::of_process().scale(scale);
 }
 
 impl Drop for Computing {
@@ -82,7 +92,7 @@ impl Drop for Computing {
 #[cfg(any(feature = "wgpu", feature = "cuda", test))]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Halves {
-    pub dtype: ComputeDtype,
+    pub kind: FloatDType,
     /// What the left side is multiplied by before, and the product divided by: a power of two.
     pub raised: f32,
 }
@@ -134,17 +144,17 @@ mod tests {
     fn the_latest_that_lives_counts() {
         let (f32, f16, bf16) = (ComputeDtype::F32, ComputeDtype::F16, ComputeDtype::Bf16);
         let mut alive = Alive { born: 0, all: Vec::new() };
-        let now = |alive: &Alive| alive.halves(false).map(|halves| halves.dtype);
+        let now = |alive: &Alive| alive.halves(false).map(|halves| halves.kind);
         assert_eq!(now(&alive), None);
         let [first, exact, last] = [f16, f32, f16].map(|dtype| alive.begin(dtype));
-        assert_eq!(now(&alive), Some(f16));
+        assert_eq!(now(&alive), Some(FloatDType::F16));
         alive.end(first);
-        assert_eq!(now(&alive), Some(f16));
+        assert_eq!(now(&alive), Some(FloatDType::F16));
         alive.end(last);
         assert_eq!(now(&alive), None);
         let other = alive.begin(bf16);
         alive.end(exact);
-        assert_eq!(now(&alive), Some(bf16));
+        assert_eq!(now(&alive), Some(FloatDType::BF16));
         alive.end(other);
         assert_eq!(now(&alive), None);
     }
@@ -152,13 +162,16 @@ mod tests {
     #[test]
     fn gradients_of_a_mean_are_raised() {
         let mut alive = Alive { born: 0, all: Vec::new() };
-        let id = alive.begin(ComputeDtype::F16);
+        alive.scale(0.5);
+        alive.begin(ComputeDtype::F16);
         let raised = |alive: &Alive| [false, true].map(|back| alive.halves(back).map_or(0.0, |halves| halves.raised));
         assert_eq!(raised(&alive), [1.0, 64.0]);
-        alive.is_of_mean_over(1000, id);
-        assert_eq!(raised(&alive), [1.0, 65_536.0]);
-        let other = alive.begin(ComputeDtype::Bf16);
-        alive.is_of_mean_over(1000, other);
+        for (scale, by) in [(1e-3, 65_536.0), (1.0 / 1024.0, 65_536.0), (3.0, 64.0), (0.0, 2.0_f32.powi(106))] {
+            alive.scale(scale);
+            assert_eq!(raised(&alive), [1.0, by], "{scale}");
+        }
+        alive.begin(ComputeDtype::Bf16);
+        alive.scale(1e-3);
         assert_eq!(raised(&alive), [1.0, 1.0]);
     }
 }

@@ -34,7 +34,8 @@ impl Sharing {
     /// begin with `enable subgroups;` there, which wgpu's own compiler refuses.
     pub fn by(tensor: &CubeTensor, lanes: u32) -> Self {
         let has = || tensor.client.properties().features.plane.contains(Plane::Ops);
-        let subgroups = lanes == INVOCATIONS && !WITHOUT_SUBGROUPS.load(Ordering::Relaxed) && has();
+        let tried = !is_software(tensor) && !WITHOUT_SUBGROUPS.load(Ordering::Relaxed);
+        let subgroups = lanes == INVOCATIONS && tried && has();
         Self { lanes, subgroups }
     }
 

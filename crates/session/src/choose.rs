@@ -1,7 +1,7 @@
 //! Which device a run computes on, and why.
 
 use stratune_kernels::{Sizes, compute_dtypes, self_test};
-use stratune_protocol::{DeviceChoice, Problem};
+use stratune_protocol::{ComputeDtype, DeviceChoice, Problem};
 use stratune_runtime::{Opened, open_cpu, open_cuda, open_wgpu};
 
 /// Opens the device that is asked for and tests its arithmetic. `auto` takes a hardware GPU that passes, else the CPU;
@@ -28,6 +28,19 @@ pub async fn open_device(choice: DeviceChoice) -> Result<Opened, Problem> {
             tested(open_cpu()?, &why_not).await
         }
     }
+}
+
+/// Refuses what the device does not multiply in, and tests it otherwise, for a run whose sizes are not tested.
+///
+/// # Errors
+/// The device has not these halves, or computes wrongly in them.
+pub async fn test_compute(opened: &Opened, compute: ComputeDtype) -> Result<(), Problem> {
+    compute.check(&opened.info.compute)?;
+    if compute == ComputeDtype::F32 {
+        return Ok(());
+    }
+    let sizes = Sizes { compute, ..Sizes::default() };
+    self_test(&opened.device, &sizes).await.map_err(|fault| fault.of(&opened.info.name))
 }
 
 async fn tested(mut opened: Opened, why: &str) -> Result<Opened, Problem> {

@@ -19,7 +19,7 @@ mod starter;
 pub use adapter::{adapter_of, attach, merged_tensors, mix};
 pub use answer::{answer, answer_each, prompt_tokens};
 pub use base::{Base, model_config, read_model, read_tokenizer};
-pub use choose::open_device;
+pub use choose::{open_device, test_compute};
 pub use engine::{Assets, Engine, Outbox, steer};
 pub use exam::{Exam, Marks};
 pub use pace::pace;

@@ -8,6 +8,7 @@ use stratune_protocol::{Event, Problem, ProblemKind};
 
 use crate::Batching;
 use crate::evaluate::measure;
+use crate::teller::ADVICE;
 
 /// Which blocks train at a step, and what to tell about it.
 #[derive(Clone, Debug)]
@@ -98,9 +99,7 @@ impl<'a> Lab<'a> {
         if !loss.is_finite() {
             let what =
                 format!("the loss of the importance batch is {loss} and the run stops; the last checkpoint stands");
-            return Err(
-                Problem::new(ProblemKind::Numeric, what).next("lower the learning rate, and resume or start anew")
-            );
+            return Err(Problem::new(ProblemKind::Numeric, what).next(ADVICE));
         }
         Ok(loss)
     }

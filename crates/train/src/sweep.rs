@@ -8,8 +8,8 @@
 use std::rc::Rc;
 
 use burn::tensor::{IndexingUpdateOp, Tensor};
-use stratune_kernels::backward_from;
 use stratune_kernels::cross_entropy::{Wanted, linear_cross_entropy};
+use stratune_kernels::{backward_from, scale_gradients};
 use stratune_models::Llama;
 use stratune_models::llama::{Block, Ladder};
 use stratune_models::nn::Positions;
@@ -43,6 +43,7 @@ pub struct Swept {
 
 /// Loss and gradients of one batch.
 pub fn sweep(model: &Llama, batch: &Uploaded, demand: &Demand<'_>) -> Swept {
+    scale_gradients(demand.scale);
     if let Some(ladder) = &model.ladder {
         return beside(model, ladder, batch, demand);
     }

@@ -123,7 +123,9 @@ impl Teller {
         for ((report, learned), [loss, gradient_norm]) in told {
             let loss = loss / learned.max(1) as f64;
             if !(loss.is_finite() && gradient_norm.is_finite()) {
-                return Err(not_finite(report.step, loss));
+                let what = if loss.is_finite() { "gradient's norm" } else { "loss" };
+                let number = if loss.is_finite() { gradient_norm } else { loss };
+                return Err(not_finite(report.step, what, number));
             }
             let seconds_left = self.steps.saturating_sub(report.step) as f64 * each;
             let tokens_per_second = tokens as f64 / seconds;
@@ -133,11 +135,15 @@ impl Teller {
     }
 }
 
-/// What ends a run whose loss is no number.
-pub fn not_finite(step: usize, loss: f64) -> Problem {
-    Problem::new(ProblemKind::Numeric, format!("the loss is {loss} and the run stops; the last checkpoint stands"))
+/// What to do where numbers have left the range of floats.
+pub const ADVICE: &str =
+    "lower the learning rate or set clip_norm, and start anew; if compute_dtype is f16, set it to f32";
+
+/// What ends a run in which a number is none.
+pub fn not_finite(step: usize, what: &str, number: f64) -> Problem {
+    Problem::new(ProblemKind::Numeric, format!("the {what} is {number} and the run stops; the last checkpoint stands"))
         .at(format!("step {step}"))
-        .next("lower the learning rate, or set clip_norm, and start anew; or resume with another compute_dtype, if it is f16")
+        .next(ADVICE)
 }
 
 #[cfg(test)]

@@ -60,7 +60,7 @@ pub struct Trainer {
     chosen: bool,
     pub(crate) steps: usize,
     /// What products multiply in while there is this run.
-    computing: Computing,
+    _computing: Computing,
 }
 
 impl Trainer {
@@ -90,7 +90,7 @@ impl Trainer {
         let optimiser = AdamW::new(train.weight_decay);
         let budget = Budget::of(&config.method, steps);
         let state = TrainState::default();
-        let computing = Computing::begin(config.compute_dtype);
+        let _computing = Computing::begin(config.compute_dtype);
         Ok(Self {
             model,
             config,
@@ -104,7 +104,7 @@ impl Trainer {
             validated: None,
             chosen: false,
             steps,
-            computing,
+            _computing,
         })
     }
 
@@ -278,7 +278,6 @@ impl Trainer {
         let device = self.model.device();
         let report = self.model.config.report("", 0);
         let fits = |batch: &Uploaded| blocks_that_fit(&report, &self.config.method, batch.size(), train.graph_memory);
-        self.computing.is_of_mean_over(learned);
         let mut gradients = Gradients::new();
         let mut loss = Tensor::zeros([1], &device);
         for (k, batch) in batches {
@@ -340,7 +339,7 @@ impl Trainer {
         let loss = measure(&self.model, &rows, (&self.config.train).into(), None).await?.loss;
         let step = self.state.step;
         if !loss.is_finite() {
-            return Err(not_finite(step, loss));
+            return Err(not_finite(step, "loss", loss));
         }
         self.validated = Some(step);
         let best = self.state.best.is_none_or(|(_, lowest)| loss < lowest);

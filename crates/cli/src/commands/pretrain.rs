@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use stratune_data::{Dataset, SourceFile, Template, Tokenizer, load};
 use stratune_models::{Llama, LlamaConfig};
 use stratune_protocol::{BaseDtype, DataFormat, DeviceChoice, EndReason, Event, Problem, ProblemKind, RunConfig};
-use stratune_session::{Recorder, bits_per_byte, data_fingerprint, learn_tokenizer, merged_tensors};
+use stratune_session::{Recorder, bits_per_byte, data_fingerprint, learn_tokenizer, merged_tensors, test_compute};
 use stratune_store::{DiskVault, Stored, Vault, model_files, write_files};
 use stratune_train::{Everything, Identity, Trainer};
 
@@ -66,6 +66,7 @@ impl Pretrain {
         let config = self.recipe()?;
 
         let opened = open::device(self.device, json).await?;
+        test_compute(&opened, config.compute_dtype).await?;
         let from = match &self.from {
             Some(from) => Some(open::base(from, BaseDtype::F32, &opened, json).await?),
             None => None,

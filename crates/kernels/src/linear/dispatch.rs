@@ -247,7 +247,7 @@ impl Launch<'_> {
                 }
                 _ => [HALF_A_TILE, 0, 0, 0],
             });
-            numbers.extend(halves.map(|halves| halves.raised.to_bits()));
+            numbers.extend(halves.iter().flat_map(|halves| [halves.raised, 1.0 / halves.raised]).map(f32::to_bits));
             makers += if joined && i > 0 { 0 } else { size.makers(reading) };
         }
         let workgroups = match reading {

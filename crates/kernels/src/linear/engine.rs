@@ -2,11 +2,9 @@
 
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::{DType, TensorMetadata};
-use burn::tensor::FloatDType;
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::matmul::{MatmulStrategy, matmul};
 use burn_cubecl::tensor::CubeTensor;
-use stratune_protocol::ComputeDtype;
 
 use super::reference;
 use super::size::{Orientation, Size};
@@ -35,11 +33,7 @@ fn whole(lhs: CubeTensor, weight: Weight<CubeBackend>, orientation: Orientation)
 
 /// Of numbers of this kind, added up in f32.
 fn in_halves(lhs: CubeTensor, weight: Weight<CubeBackend>, orientation: Orientation, halves: Halves) -> CubeTensor {
-    let kind = match halves.dtype {
-        ComputeDtype::F32 => FloatDType::F32,
-        ComputeDtype::F16 => FloatDType::F16,
-        ComputeDtype::Bf16 => FloatDType::BF16,
-    };
+    let Halves { kind, raised } = halves;
     let times = |t: CubeTensor, by: f32| if by == 1.0 { t } else { CubeBackend::float_mul_scalar(t, by.into()) };
     let rhs = match weight.clone() {
         Weight::Packed { words, dtype, columns } if countable(&words) => {
@@ -48,9 +42,9 @@ fn in_halves(lhs: CubeTensor, weight: Weight<CubeBackend>, orientation: Orientat
         weight => CubeBackend::float_cast(weight.floats(), kind),
     };
     let rhs = if orientation == Orientation::Nt { CubeBackend::float_transpose(rhs) } else { rhs };
-    let left = CubeBackend::float_cast(times(lhs.clone(), halves.raised), kind);
+    let left = CubeBackend::float_cast(times(lhs.clone(), raised), kind);
     match matmul(left, rhs, None, MatmulStrategy::default(), DType::F32) {
-        Ok(made) => times(made, 1.0 / halves.raised),
+        Ok(made) => times(made, 1.0 / raised),
         // The engine has no kernel for these.
         Err(_) => whole(lhs, weight, orientation),
     }
@@ -59,7 +53,7 @@ fn in_halves(lhs: CubeTensor, weight: Weight<CubeBackend>, orientation: Orientat
 #[cfg(all(test, feature = "wgpu"))]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use burn::tensor::Tensor;
+    use burn::tensor::{FloatDType, Tensor};
 
     use super::*;
     use crate::testing::{assert_close, kinds, on_device, wgpu};
@@ -71,11 +65,10 @@ mod tests {
     fn halves_are_multiplied_and_floats_added_up() {
         let Some(device) = wgpu() else { return };
         for (kind, moved) in kinds(&device).into_iter().filter(|(kind, _)| *kind != FloatDType::F32) {
-            let dtype = if kind == FloatDType::F16 { ComputeDtype::F16 } else { ComputeDtype::Bf16 };
             for (rows, inner, out) in [(37, 40, 36), (131, 72, 68)] {
                 for orientation in [Orientation::Nt, Orientation::Nn] {
                     let (depth, small) = if orientation == Orientation::Nt { (inner, 1.0) } else { (out, 1e-6) };
-                    let halves = Halves { dtype, raised: if small < 1.0 { 65_536.0 } else { 1.0 } };
+                    let halves = Halves { kind, raised: if small < 1.0 { 65_536.0 } else { 1.0 } };
                     let lhs = on_device([rows, depth], 1, small, &device);
                     let floats = on_device([out, inner], 2, 1.0, &device);
                     let values = crate::testing::numbers(floats.clone());

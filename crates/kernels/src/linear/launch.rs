@@ -1,9 +1,9 @@
 //! The layer's products on graphics adapters: by kernels where those pay, else by the engine.
 
 use burn::backend::tensor::FloatTensor;
+use burn::tensor::FloatDType;
 use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
-use stratune_protocol::ComputeDtype;
 
 use super::engine;
 use super::group::{Group, PerLayer};
@@ -116,7 +116,7 @@ pub fn backward(dy: &Several<CubeBackend>, Group { weights, a, b, scales, .. }: 
 
 /// What tiles have in the place of floats; shaders know one kind of halves.
 fn of_tiles(back: bool) -> Option<Halves> {
-    compute::halves(back).filter(|halves| halves.dtype == ComputeDtype::F16)
+    compute::halves(back).filter(|halves| halves.kind == FloatDType::F16)
 }
 
 /// For each layer its update, of what it is multiplied by first and then.

@@ -71,7 +71,7 @@ impl Size {
         self.rows as usize * self.columns as usize
     }
 
-    /// Whether it may multiply halves: no side is as narrow as those of a low-rank update, which stays exact.
+    /// Whether it may multiply halves: no side is as narrow as those of low-rank updates usually are, which stay exact.
     pub fn suits_halves(self) -> bool {
         self.depth > NARROW && !self.is_narrow(NARROW)
     }

@@ -30,6 +30,8 @@ use step::{loss_is_right, step_is_right};
 pub enum Fault {
     /// An operation that is wrong, and by how much.
     Wrong(String),
+    /// The same of an operation in halves alone.
+    InHalves(String),
     /// The device does not answer.
     Silent(Problem),
 }
@@ -41,10 +43,17 @@ impl From<Problem> for Fault {
 }
 
 impl Fault {
+    fn in_halves(self) -> Self {
+        if let Self::Wrong(wrong) = self { Self::InHalves(wrong) } else { self }
+    }
+
     /// What there is to say of a device that is called so.
     pub fn of(self, device: &str) -> Problem {
         match self {
             Self::Silent(problem) => problem,
+            Self::InHalves(wrong) => Problem::new(ProblemKind::Device, format!("{device} computes wrongly: {wrong}"))
+                .at("compute_dtype")
+                .next("set it to f32"),
             Self::Wrong(wrong) => Problem::new(ProblemKind::Device, format!("{device} computes wrongly: {wrong}"))
                 .next("update its driver, or use the CPU device"),
         }
@@ -130,7 +139,7 @@ pub async fn self_test(device: &Device, of: &Sizes) -> Result<(), Fault> {
         frozen_is_right(device, of.dtype, inner, out.min((MOST / inner).next_multiple_of(4))).await?;
     }
     if of.compute != ComputeDtype::F32 {
-        halves_multiply(device, of.compute).await?;
+        halves_multiply(device, of.compute).await.map_err(Fault::in_halves)?;
     }
     #[cfg(any(feature = "wgpu", feature = "cuda"))]
     if norm_is_right(device, BY_A_WORKGROUP).await.is_err() {

@@ -8,7 +8,6 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::ir::features::TypeUsage;
 use cubecl::prelude::Scalar;
 use half::{bf16, f16};
-use stratune_protocol::ComputeDtype;
 
 use super::noise;
 use crate::compute::Halves;
@@ -71,7 +70,7 @@ pub fn kinds(device: &Device) -> Vec<(FloatDType, f32)> {
 pub fn tiles(device: &Device) -> Vec<Option<Halves>> {
     let of = |(dtype, _)| match dtype {
         FloatDType::F32 => Some(None),
-        FloatDType::F16 => Some(Some(Halves { dtype: ComputeDtype::F16, raised: 64.0 })),
+        FloatDType::F16 => Some(Some(Halves { kind: FloatDType::F16, raised: 64.0 })),
         _ => None,
     };
     kinds(device).into_iter().filter_map(of).collect()

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::Problem;
 
 /// What linear layers multiply in, forward and for the gradient of their input (mixed precision: Micikevicius et al. 2018, arXiv
-/// 1710.03740). Products with a narrow side, as low-rank updates have, gradients of parameters, everything between the layers and
+/// 1710.03740). Products with a side of 32 or fewer, gradients of parameters, everything between the layers and
 /// the optimiser stay f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

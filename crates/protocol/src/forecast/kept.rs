@@ -46,9 +46,12 @@ impl Conditions<'_> {
         let halves = config.compute_dtype != ComputeDtype::F32;
         let of = |packed: bool, [rows, columns]: [usize; 2]| match (packed, halves) {
             _ if self.fuses() => 0.0,
-            (_, true) => 0.5 * rows as f64 * columns as f64,
-            (true, false) => rows as f64 * columns as f64,
-            (false, false) => 0.0,
+            // Other sides are multiplied as floats.
+            (_, true) if [rows, columns].iter().all(|side| side.is_multiple_of(4)) => {
+                0.5 * rows as f64 * columns as f64
+            }
+            (true, _) => rows as f64 * columns as f64,
+            (false, _) => 0.0,
         };
         let base = config.base_dtype != BaseDtype::F32;
         let block = base || config.method.iter().any(|m| m.packed_as().is_some());

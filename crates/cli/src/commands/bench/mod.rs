@@ -20,7 +20,7 @@ use stratune_data::{Dataset, Sequence};
 use stratune_models::{Llama, LlamaConfig};
 use stratune_protocol::{BaseDtype, ComputeDtype, DeviceChoice, IstConfig, IstMode, Problem, RunConfig, draws};
 use stratune_runtime::Opened;
-use stratune_session::hook_for;
+use stratune_session::{hook_for, test_compute};
 use stratune_train::{Identity, Trainer};
 
 use growth::{Growth, Length};
@@ -79,6 +79,7 @@ impl Bench {
     pub async fn run(self, json: bool) -> Result<(), Problem> {
         let geometry = self.geometry()?;
         let opened = open::device(self.device, json).await?;
+        test_compute(&opened, self.compute_dtype).await?;
         let base = Llama::random_as(geometry, opened.info.keeps(self.base_dtype), 0, &opened.device)?;
         match self.seq[..] {
             [seq] => self.modes(seq, &base, &opened, json).await,

@@ -1,10 +1,9 @@
 //! The kernels of `shaders/linear*.wgsl` against products made on the host.
 
 use burn::backend::ops::FloatTensorOps;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{FloatDType, Tensor, TensorData};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
-use stratune_protocol::ComputeDtype;
 
 use super::{PACKED, assert_close, matrix};
 use crate::compute::Halves;
@@ -301,7 +300,7 @@ fn tiles_of_halves() {
                 Product::new(on_device(lhs, [rows, depth]), right)
             };
             let made = |each: &[Product], halves: bool| {
-                let halves = halves.then_some(Halves { dtype: ComputeDtype::F16, raised });
+                let halves = halves.then_some(Halves { kind: FloatDType::F16, raised });
                 let of = Products::new(orientation, each.to_vec());
                 let products = Products { halves, summed: each.len() > 1, ..of };
                 let sizes = products.sizes().unwrap();
@@ -317,13 +316,14 @@ fn tiles_of_halves() {
                 let each = [product(&lhs, &rhs)];
                 assert_eq!(made(&each, true), made(&each, false), "{what}, eighths");
             }
-            let two = [product(&lhs(1), &rhs(2)), product(&lhs(3), &rhs(4))];
-            let left = laid(two.iter().map(|product| product.lhs.clone()).collect(), 1);
-            let right = CubeBackend::lay_together(Weights(two.iter().map(|p| p.rhs.clone()).collect())).0;
+            let three = [1, 3, 5].map(|seed| product(&lhs(seed), &rhs(seed + 1)));
+            let left = laid(three.iter().map(|product| product.lhs.clone()).collect(), 1);
+            let right = CubeBackend::lay_together(Weights(three.iter().map(|p| p.rhs.clone()).collect())).0;
             let beside: Vec<Product> = left.into_iter().zip(right).map(|(l, r)| Product::new(l, r)).collect();
             for (what, each) in [
-                (what.clone(), &two[..1]),
-                (format!("{what}, summed"), &two[..]),
+                (what.clone(), &three[..1]),
+                (format!("{what}, two summed"), &three[..2]),
+                (format!("{what}, summed one by one"), &three[..]),
                 (format!("{what}, summed, beside"), &beside[..]),
             ] {
                 let (got, exact) = (made(each, true), made(each, false));
