@@ -16,6 +16,7 @@ mod pace;
 mod projected;
 mod schedule;
 mod scout;
+mod spacing;
 mod state;
 mod sweep;
 mod teller;

@@ -4,7 +4,7 @@ use stratune_data::Sequence;
 use stratune_protocol::{Pace, Problem};
 use stratune_runtime::{Stopwatch, yield_now};
 
-use crate::trainer::log_spaced_until;
+use crate::spacing::log_spaced_until;
 use crate::{Batching, Host, Lab, Trainer, measure};
 
 /// Steps that are timed, after one that is not: in the first one kernels are compiled, and methods that look at rows

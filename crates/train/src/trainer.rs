@@ -14,6 +14,7 @@ use stratune_protocol::{
 use stratune_runtime::{Control, Stopwatch, Wish, memory_in_use, rest, span, yield_now};
 use stratune_store::Checkpoint;
 
+use crate::spacing::log_spaced;
 use crate::state::{self, Flat, Identity, TrainState};
 use crate::teller::{Taken, Teller, not_finite};
 use crate::{
@@ -382,30 +383,5 @@ impl Trainer {
 
     pub(crate) fn rows(&self, indices: &[usize]) -> Vec<&Sequence> {
         indices.iter().filter_map(|i| self.dataset.train.get(*i)).collect()
-    }
-}
-
-/// Whether a step is 1, 2, 5, 10, 20, 50 …
-fn log_spaced(step: usize) -> bool {
-    step > 0 && log_spaced_until(step) > log_spaced_until(step - 1)
-}
-
-/// How many of 1, 2, 5, 10, 20, 50 … are at most `step`.
-pub(crate) fn log_spaced_until(step: usize) -> usize {
-    let units = std::iter::successors(Some(1_usize), |unit| unit.checked_mul(10));
-    let all = units.flat_map(|unit| [1, 2, 5].into_iter().filter_map(move |n: usize| unit.checked_mul(n)));
-    all.take_while(|spaced| *spaced <= step).count()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn samples_are_log_spaced() {
-        let steps: Vec<usize> = (1..=1000).filter(|s| log_spaced(*s)).collect();
-        assert_eq!(steps, [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000]);
-        assert!(!log_spaced(0) && !log_spaced(usize::MAX));
-        assert_eq!([0, 1, 4, 5, 1000].map(log_spaced_until), [0, 1, 2, 3, 10]);
     }
 }
