@@ -17,11 +17,11 @@ struct Budget {
 
 /// Where a file is above what it should be, its budget is what it measured and 3 % more.
 const BUDGETS: [Budget; 3] = [
-    // Should be 300 kB: 376 kB were measured by gzip and 295 by brotli.
+    // Should be 300 kB: 378 kB were measured by gzip and 297 by brotli.
     Budget { file: "stratune-app_bg.wasm", gzip: 388_000, brotli: 300_000 },
-    // Should be 4 MB: 2,272 and 1,519 kB were measured.
+    // Should be 4 MB: 2,372 and 1,590 kB were measured.
     Budget { file: "engine_cpu_bg.wasm", gzip: 4_000_000, brotli: 4_000_000 },
-    // Should be 4 MB: 4,996 kB were measured by gzip, 3,142 by brotli.
+    // Should be 4 MB: 5,013 kB were measured by gzip, 3,149 by brotli.
     Budget { file: "engine_gpu_bg.wasm", gzip: 5_056_000, brotli: 4_000_000 },
 ];
 
