@@ -10,16 +10,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use burn::tensor::Device;
 use futures::future::LocalBoxFuture;
 use rand::RngExt;
-use serde_json::Value;
+use serde_json::{Value, json};
 use stratune_data::{Dataset, Sequence};
-use stratune_models::{Llama, LlamaConfig};
+use stratune_models::Model;
 use stratune_protocol::{
     AdapterInfo, BaseDtype, Conditions, Event, IstConfig, IstMode, MethodKind, OptimiserKind, Pace, Problem,
     ProblemKind, RunConfig, draws,
 };
 use stratune_runtime::{block_on, memory_in_use, peak_host_memory, reset_peak_host_memory};
 use stratune_session::hook_for;
-use stratune_tests::runs::{Witness, counting, small, trainer};
+use stratune_tests::runs::{Witness, counting, of_json, small, trainer};
 use stratune_train::{Everything, Hook, Identity, Lab, Selection, Trainer};
 
 /// Memory is counted for the whole process: these tests take turns.
@@ -29,24 +29,20 @@ fn turn() -> MutexGuard<'static, ()> {
 }
 
 /// A model of 1.3 M numbers.
-fn model(dtype: BaseDtype, device: &Device) -> Llama {
-    let config = LlamaConfig {
-        vocab_size: 1024,
-        hidden_size: 128,
-        intermediate_size: 344,
-        num_hidden_layers: 6,
-        num_attention_heads: 4,
-        num_key_value_heads: 2,
-        head_dim: 32,
-        rms_norm_eps: 1e-5,
-        rope_theta: 10_000.0,
-        rope_scaling: None,
-        max_position_embeddings: 256,
-        tie_word_embeddings: true,
-        attention_bias: false,
-        mlp_bias: false,
-    };
-    Llama::random_as(config, dtype, 3, device).unwrap()
+fn model(dtype: BaseDtype, device: &Device) -> Model {
+    let config = of_json(json!({
+        "model_type": "llama",
+        "vocab_size": 1024,
+        "hidden_size": 128,
+        "intermediate_size": 344,
+        "num_hidden_layers": 6,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "rms_norm_eps": 1e-5,
+        "max_position_embeddings": 256,
+        "tie_word_embeddings": true,
+    }));
+    Model::random_as(config, dtype, 3, device).unwrap()
 }
 
 /// Rows of 128 tokens, of which half are learned.
@@ -87,7 +83,7 @@ impl stratune_train::Host for Forgetful {
         Box::pin(async move { checkpoint.to_bytes().map(drop) })
     }
 
-    fn sample<'a>(&'a mut self, _: &'a Llama, _: usize) -> LocalBoxFuture<'a, Result<(), Problem>> {
+    fn sample<'a>(&'a mut self, _: &'a Model, _: usize) -> LocalBoxFuture<'a, Result<(), Problem>> {
         Box::pin(async { Ok(()) })
     }
 }

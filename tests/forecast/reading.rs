@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use burn::tensor::Device;
 use stratune_kernels::{Packed, PackedDtype};
-use stratune_models::LlamaConfig;
+use stratune_models::Entry;
 use stratune_protocol::BaseDtype;
 use stratune_runtime::{block_on, memory_in_use, peak_host_memory, read_f32, reset_peak_host_memory};
 use stratune_session::read_model;
@@ -23,12 +23,12 @@ fn reading_holds_little_beside_the_model() {
     let _turn = turn();
     let device = Device::flex();
     let (rows, columns) = (65_533, 256);
-    let config = LlamaConfig { vocab_size: rows, hidden_size: columns, ..super::model(BaseDtype::F32, &device).config };
-    let config = LlamaConfig { num_hidden_layers: 1, ..config };
+    let values = [("vocab_size", rows.into()), ("hidden_size", columns.into()), ("num_hidden_layers", 1.into())];
+    let config = super::model(BaseDtype::F32, &device).config.changed(values).unwrap();
     // Multiples of 1/2048 below a quarter, which halves hold.
     let number = |i: usize| (i % 1021) as f32 / 2048.0 - 0.25;
     let folder = {
-        let tensor = |(name, shape): (String, Vec<usize>)| {
+        let tensor = |Entry { name, shape, .. }: Entry| {
             let data = (0..shape.iter().product()).map(number).collect();
             (name, HostTensor { shape, data })
         };

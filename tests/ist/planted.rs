@@ -6,8 +6,8 @@ use burn::tensor::Device;
 use rand::RngExt;
 use stratune_data::{Dataset, Sequence};
 use stratune_ist::Ist;
-use stratune_models::Llama;
-use stratune_protocol::{Event, IstConfig, IstMode, MethodConfig, Target, draws};
+use stratune_models::Model;
+use stratune_protocol::{Event, IstConfig, IstMode, MethodConfig, Targets, draws};
 use stratune_runtime::{block_on, read_f32};
 use stratune_session::attach;
 use stratune_store::{Adapter, HostTensor, Tensors};
@@ -21,7 +21,7 @@ const USELESS: usize = 4;
 
 /// A model whose every block has an update: a strong one in the crucial block, none at all in the useless one, a weak one
 /// in the others.
-fn teacher(device: &Device) -> Llama {
+fn teacher(device: &Device) -> Model {
     let mut model = small(LAYERS, device);
     // Random embeddings say next to nothing; larger ones make the answers sure enough to be hurt.
     let table = model.embed_tokens.whole_mut().expect("one piece").floats_mut();
@@ -47,7 +47,7 @@ fn teacher(device: &Device) -> Llama {
     let method = MethodConfig {
         rank: Some(2),
         alpha: Some(8.0),
-        targets: Some(vec![Target::OProj, Target::DownProj]),
+        targets: Some(Targets::listed(&["o_proj", "down_proj"])),
         ..MethodConfig::default()
     };
     let adapter = Adapter { base_model: None, methods: method.into(), seed: 0, tensors };
@@ -56,7 +56,7 @@ fn teacher(device: &Device) -> Llama {
 }
 
 /// Rows that the teacher itself would write: what damps its updates says them less surely.
-fn rows(model: &Llama, device: &Device) -> Vec<Sequence> {
+fn rows(model: &Model, device: &Device) -> Vec<Sequence> {
     let row = |i: u64| {
         let mut rng = draws(4, "rows", [i, 0]);
         let mut tokens: Vec<u32> = (0..2).map(|_| rng.random_range(0..32)).collect();

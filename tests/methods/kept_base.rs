@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use burn::tensor::Device;
 use stratune_data::Sequence;
-use stratune_models::Llama;
+use stratune_models::Model;
 use stratune_protocol::{BaseDtype, Methods, RunConfig};
 use stratune_runtime::read_f32;
 use stratune_tests::checks::examples;
@@ -43,7 +43,7 @@ pub async fn is_its_numbers(name: &str, methods: &Methods, device: &Device) {
     }
 }
 
-async fn gradients(model: &Llama) -> BTreeMap<String, Vec<f32>> {
+async fn gradients(model: &Model) -> BTreeMap<String, Vec<f32>> {
     let rows = examples(&[9, 14, 20], model.config.vocab_size as u32);
     let rows: Vec<&Sequence> = rows.iter().collect();
     let batch = Batching::packed(3).upload(model, &rows);

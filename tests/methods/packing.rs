@@ -2,8 +2,7 @@
 
 use burn::tensor::Device;
 use stratune_data::{Sequence, pack};
-use stratune_models::Llama;
-use stratune_models::llama::Walk;
+use stratune_models::{Model, Walk};
 use stratune_protocol::{Event, MethodKind, Methods, RunConfig};
 use stratune_runtime::read_f32;
 use stratune_tests::checks::{examples, packed_is_apart};
@@ -31,7 +30,7 @@ pub async fn all(device: &Device) {
     a_packed_batch_is_smaller(device).await;
 }
 
-async fn states(model: &Llama, rows: &[Sequence]) -> Vec<f32> {
+async fn states(model: &Model, rows: &[Sequence]) -> Vec<f32> {
     let batch = Uploaded::new(&pack(&rows.iter().collect::<Vec<_>>()), &model.device());
     assert_eq!(batch.tokens.dims(), [1, 32], "they share a row");
     let walk = Walk { pass: &|i| model.plain_pass(i), alter: None };

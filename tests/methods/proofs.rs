@@ -5,12 +5,11 @@ use std::rc::Rc;
 
 use burn::tensor::{Device, Tensor};
 use stratune_data::{Dataset, Sequence};
-use stratune_models::llama::Stored;
-use stratune_models::{Llama, LlamaConfig};
+use stratune_models::{Model, ModelConfig, Stored, Weights};
 use stratune_peft::{
-    Delta, Gradients, Linear, Pass, Site, Values, collect_gradients, everything, lora_scale, snapshot, track,
+    Delta, Gradients, Linear, ModuleId, Pass, Site, Values, collect_gradients, everything, lora_scale, snapshot, track,
 };
-use stratune_protocol::{MethodConfig, MethodKind, Methods, Projection, RunConfig, Target, draws};
+use stratune_protocol::{MethodConfig, MethodKind, Methods, Projection, Role, RunConfig, draws};
 use stratune_runtime::read_f32;
 use stratune_tests::fixtures::ids;
 use stratune_tests::runs::{Witness, counting, small};
@@ -48,7 +47,7 @@ pub fn config(methods: impl Into<Methods>) -> RunConfig {
 }
 
 /// A model after a run of `config`.
-async fn trained(config: RunConfig, model: Llama) -> Llama {
+async fn trained(config: RunConfig, model: Model) -> Model {
     let dataset = Rc::new(counting(40, 0));
     let mut trainer = Trainer::new(config, model, dataset, Box::new(Everything), Identity::default()).expect("a run");
     Witness::default().watch(&mut trainer).await.expect("a run to its end");
@@ -89,7 +88,7 @@ async fn lora_plus_moves_b_faster(device: &Device) {
 async fn lora_fa_leaves_a_as_drawn(device: &Device) {
     let method = suited(MethodKind::LoraFa);
     let model = fresh(&method.clone().into(), device).await;
-    let factors = |model: &Llama| everything(&mut model.clone());
+    let factors = |model: &Model| everything(&mut model.clone());
     let before = numbers(factors(&model)).await;
     let after = numbers(factors(&trained(config(method), model).await)).await;
     for (path, value) in &before {
@@ -101,7 +100,7 @@ async fn lora_fa_leaves_a_as_drawn(device: &Device) {
 /// that has learned to count upwards and is to count downwards.
 async fn every_rank_of_dylora_is_usable(device: &Device) {
     let rank = 4;
-    let run = async |config: &RunConfig, model: Llama, dataset: &Rc<Dataset>| {
+    let run = async |config: &RunConfig, model: Model, dataset: &Rc<Dataset>| {
         let hook = Box::new(Everything);
         let mut trainer =
             Trainer::new(config.clone(), model, dataset.clone(), hook, Identity::default()).expect("a run");
@@ -121,15 +120,10 @@ async fn every_rank_of_dylora_is_usable(device: &Device) {
     let mut base = small(LAYERS, device);
     base.train_all().expect("tables in one piece");
     let base = run(&of(MethodKind::Lora, 1, 200), base, &up).await;
-    let base = Llama::from_weights(
-        base.config.clone(),
-        everything(&mut base.clone())
-            .into_iter()
-            .map(|(path, (_, value))| (path, vec![Stored::Floats(value)]))
-            .collect(),
-        device,
-    )
-    .expect("the same tensors");
+    let mut weights = Weights::of(&base.config);
+    let tensors = everything(&mut base.clone()).into_iter();
+    weights.extend(tensors.map(|(path, (_, value))| (path, vec![Stored::Floats(value)])));
+    let base = Model::from_weights(base.config.clone(), weights, device).expect("the same tensors");
     let trained_at = async |kind: MethodKind, rank: usize| {
         let config = of(kind, rank, 200);
         let mut model = base.clone();
@@ -137,12 +131,12 @@ async fn every_rank_of_dylora_is_usable(device: &Device) {
         run(&config, model, &down).await
     };
     let rows: Vec<_> = down.train.iter().collect();
-    let loss = async |model: &Llama| measure(model, &rows, Batching::packed(8), None).await.expect("a loss").loss;
-    let cut = |model: &Llama, rank: usize| {
+    let loss = async |model: &Model| measure(model, &rows, Batching::packed(8), None).await.expect("a loss").loss;
+    let cut = |model: &Model, rank: usize| {
         let mut model = model.clone();
         for block in &mut model.layers {
-            for target in Target::ALL {
-                for delta in &mut block.linear_mut(target).deltas {
+            for linear in block.linears_mut() {
+                for delta in &mut linear.deltas {
                     let Delta::Lora(lora) = delta else { continue };
                     let (a, b) = lora.sliced(rank);
                     (lora.a.value, lora.b.value, lora.scale) = (a, b, 16.0 / rank as f32);
@@ -183,8 +177,8 @@ async fn dora_takes_the_rows_length_for_a_constant(device: &Device) {
     };
     let weight = random("weight", [8, 6]);
     let (x, dy) = (random("x", [10, 6]), random("dy", [10, 8]));
-    let path = String::from("model.layers.0.self_attn.q_proj");
-    let site = Site { block: 0, target: Target::QProj, path, weight: weight.clone(), extent: [8, 6], seed: 3 };
+    let id = ModuleId::new(Some(0), "model.layers.0.self_attn.q_proj");
+    let site = Site { id: id.clone(), role: Role::Query, index: 0, weight: weight.clone(), extent: [8, 6], seed: 3 };
     let delta = Delta::new(&suited(MethodKind::Dora), &site, 0).await.expect("DoRA fits");
     let Some(Delta::Dora(mut dora)) = delta else { panic!("DoRA") };
     dora.lora.b.value = random("b", dora.lora.b.value.dims());
@@ -202,21 +196,21 @@ async fn dora_takes_the_rows_length_for_a_constant(device: &Device) {
     let want = leaves.map(|leaf| taken(leaf, &mut tape));
     let want_m = magnitude.grad_remove(&mut tape).expect("a gradient").inner();
 
-    let mut layer = Linear::new(weight);
+    let mut layer = Linear::new(id, weight);
     layer.deltas.push(Delta::Dora(dora));
-    track(&mut layer, "");
+    track(&mut layer);
     let y = layer.forward(x.unsqueeze(), &Pass::plain(0, Rc::default()));
     let mut tape = (y * dy.unsqueeze()).sum().backward();
     let mut gradients = Gradients::new();
-    collect_gradients(&mut layer, "", &mut tape, &mut gradients);
+    collect_gradients(&mut layer, &mut tape, &mut gradients);
     let [want_a, want_b] = want;
     for (end, want) in [
-        (".lora_A.weight", want_a.reshape([-1])),
-        (".lora_B.weight", want_b.reshape([-1])),
-        (".lora_magnitude_vector", want_m),
+        ("lora_A.weight", want_a.reshape([-1])),
+        ("lora_B.weight", want_b.reshape([-1])),
+        ("lora_magnitude_vector", want_m),
     ] {
         let want = read_f32(want).await.expect("a gradient");
-        let got = read_f32(gradients[end].clone()).await.expect("a gradient");
+        let got = read_f32(gradients[&layer.id.param(end).path].clone()).await.expect("a gradient");
         let largest = want.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
         assert!(worst(&got, &want) < 1e-5 * largest, "{end}: {:e} of {largest}", worst(&got, &want));
     }
@@ -236,7 +230,7 @@ async fn vera_shares_its_matrices(device: &Device) {
 /// the factors' own norms are the roots of the values.
 async fn pissa_starts_at_the_largest_directions(device: &Device) {
     let mut model = fresh(&suited(MethodKind::Pissa).into(), device).await;
-    let linear = model.layers[0].linear_mut(Target::GateProj);
+    let linear = model.layers[0].linear_mut(Role::Gate).expect("gate_proj");
     let Some(Delta::Lora(lora)) = linear.deltas.first() else { panic!("a LoRA") };
     let squared = |t: Tensor<2>| t.square().sum().into_scalar::<f32>();
     let product = lora.b.value.clone().matmul(lora.a.value.clone()).mul_scalar(lora.scale);
@@ -261,14 +255,16 @@ async fn hiwi_leaves_biases_whose_number_does_not_depend_on_the_rank(device: &De
         let values = numbers(snapshot(&mut model)).await;
         stored.push(values.values().map(Vec::len).sum::<usize>());
         model.merge().expect("biases merge");
-        assert!(model.config.mlp_bias && !model.config.attention_bias);
+        let json = model.config.to_json();
+        assert!(json["mlp_bias"] == true && json["attention_bias"] != true, "{json}");
         let off = worst(&says(&model).await, &training);
         assert!(off < 1e-6, "{off:e}");
         // As a model folder that knows of biases.
-        let config = LlamaConfig::from_json(&model.config.to_json(), "config.json").expect("a sound config.json");
-        let weights =
-            everything(&mut model).into_iter().map(|(path, (_, value))| (path, vec![Stored::Floats(value)])).collect();
-        let again = Llama::from_weights(config, weights, device).expect("every tensor of the layout");
+        let config = ModelConfig::from_json(&model.config.to_json(), "config.json").expect("a sound config.json");
+        let mut weights = Weights::of(&config);
+        let tensors = everything(&mut model).into_iter();
+        weights.extend(tensors.map(|(path, (_, value))| (path, vec![Stored::Floats(value)])));
+        let again = Model::from_weights(config, weights, device).expect("every tensor of the layout");
         assert_eq!(says(&again).await, says(&model).await);
     }
     assert_eq!(stored, [LAYERS * (24 + 16); 2]);
@@ -290,9 +286,9 @@ async fn a_prompt_of_real_tokens_is_those_tokens(device: &Device) {
 /// With the feed-forward's output made zero, what a serial adapter reads is zero, and what a parallel one reads is not.
 async fn serial_adapters_read_the_output_and_parallel_ones_the_input(device: &Device) {
     for (kind, moves) in [(MethodKind::Pfeiffer, false), (MethodKind::Parallel, true)] {
-        let silenced = |mut model: Llama| {
+        let silenced = |mut model: Model| {
             for block in &mut model.layers {
-                let down = block.linear_mut(Target::DownProj);
+                let down = block.linear_mut(Role::Down).expect("down_proj");
                 down.weight = Tensor::<2>::zeros(down.shape(), device).into();
                 for adapter in &mut block.adapters {
                     adapter.down_bias.value = Tensor::zeros([5], device);
@@ -357,7 +353,7 @@ async fn more_dimensions_steer_further(device: &Device) {
 
 /// Bit for bit, with weight decay on.
 async fn nothing_but_training_in_place_touches_the_base(device: &Device) {
-    let paths = small(LAYERS, device).base_paths();
+    let paths = small(LAYERS, device).config.base_paths();
     for kind in MethodKind::ALL {
         let method = suited(kind);
         let model = fresh(&method.clone().into(), device).await;

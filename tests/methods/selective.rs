@@ -5,9 +5,9 @@ use std::rc::Rc;
 
 use burn::tensor::{Device, Tensor};
 use stratune_data::{Sequence, collate};
-use stratune_models::Llama;
-use stratune_peft::{Delta, Diff, Matrix, Pass, Site, everything, snapshot};
-use stratune_protocol::{Event, MethodConfig, MethodKind, RunConfig, Target, draws};
+use stratune_models::Model;
+use stratune_peft::{Delta, Diff, Matrix, ModuleId, Pass, Site, everything, snapshot};
+use stratune_protocol::{Event, MethodConfig, MethodKind, Role, RunConfig, draws};
 use stratune_runtime::read_f32;
 use stratune_session::{adapter_of, attach, hook_for};
 use stratune_store::{MemoryFolder, read_adapter};
@@ -40,14 +40,14 @@ async fn chosen(config: &RunConfig, device: &Device) -> Trainer {
 }
 
 /// The places of every sparse matrix, by its path.
-async fn places(model: &mut Llama) -> BTreeMap<String, BTreeSet<usize>> {
+async fn places(model: &mut Model) -> BTreeMap<String, BTreeSet<usize>> {
     let mut found = BTreeMap::new();
-    for (i, block) in model.layers.iter_mut().enumerate() {
-        for target in Target::ALL {
-            for delta in &block.linear_mut(target).deltas {
+    for block in &mut model.layers {
+        for linear in block.linears_mut() {
+            for delta in &linear.deltas {
                 let Delta::Sparse(sparse) = delta else { continue };
                 let flat = read_f32(sparse.flat().float()).await.expect("places");
-                let path = format!("{}.{}.weight", Llama::layer_path(i), target.path());
+                let path = linear.id.param("weight").path;
                 found.insert(path, flat.iter().map(|p| *p as usize).collect());
             }
         }
@@ -63,7 +63,7 @@ fn top(values: &[f32], count: usize) -> BTreeSet<usize> {
 }
 
 /// The base with its matrices trainable, and the gradients of some rows.
-async fn whole_gradients(model: &Llama, rows: &[&Sequence]) -> BTreeMap<String, Vec<f32>> {
+async fn whole_gradients(model: &Model, rows: &[&Sequence]) -> BTreeMap<String, Vec<f32>> {
     let batch = Uploaded::new(&collate(rows), &model.device());
     let active = vec![true; model.layers.len()];
     let scale = 1.0 / batch.learned as f64;
@@ -127,15 +127,16 @@ async fn lottery_tickets_are_what_moved_most_and_start_where_they_were(device: &
 async fn diff_pruning_opens_what_it_expects_and_keeps_its_largest(device: &Device) {
     let method = suited(MethodKind::DiffPruning);
     let mut base = small(LAYERS, device);
-    let weight = base.layers[0].linear_mut(Target::UpProj).weight.dense();
-    let site = Site { block: 0, target: Target::UpProj, path: String::new(), weight, extent: [24, 16], seed: 1 };
+    let weight = base.layers[0].linear_mut(Role::Up).expect("up_proj").weight.dense();
+    let id = ModuleId::new(Some(0), "up_proj");
+    let site = Site { id: id.clone(), role: Role::Up, index: 5, weight, extent: [24, 16], seed: 1 };
     let mut diff = Diff::new(&method, &site);
     diff.difference.value = Tensor::ones([24, 16], device);
     diff.switch.value = Tensor::full([24, 16], 0.7, device);
     let expected = f64::from(read_f32(diff.expected_open()).await.expect("a number")[0]);
     let unit = Tensor::<2>::eye(16, device).unsqueeze::<3>();
     let linear = {
-        let mut linear = stratune_peft::Linear::new(Tensor::zeros([24, 16], device));
+        let mut linear = stratune_peft::Linear::new(id, Tensor::zeros([24, 16], device));
         linear.deltas.push(Delta::Diff(diff));
         linear
     };
@@ -216,7 +217,7 @@ async fn sparse_adapters_keep_what_matters_most(device: &Device) {
     let there = numbers(everything(&mut trainer.model)).await;
     for i in 0..LAYERS {
         for (matrix, width) in [("down", 16), ("up", 5)] {
-            let path = format!("{}.adapters.after_mlp.{matrix}", Llama::layer_path(i));
+            let path = format!("{}.adapters.after_mlp.{matrix}", whole.layers[i].id.path);
             let weight = format!("{path}.weight");
             let scores: Vec<f32> = values[&weight].iter().zip(&sums[&weight]).map(|(w, g)| (w * g).abs()).collect();
             let (rows, columns) = (&there[&format!("{path}.sparse_rows")], &there[&format!("{path}.sparse_columns")]);
@@ -236,7 +237,7 @@ async fn smallest_weights_of_another_base_are_refused(device: &Device) {
     let adapter = read_adapter(&folder).await.expect("an adapter");
     attach(&mut small(LAYERS, device), &adapter).await.expect("its own base");
     let mut other = small(LAYERS, device);
-    let weight = &mut other.layers[1].linear_mut(Target::UpProj).weight.floats_mut();
+    let weight = &mut other.layers[1].linear_mut(Role::Up).expect("up_proj").weight.floats_mut();
     weight.value = weight.value.clone().neg() + 0.01;
     let problem = attach(&mut other, &adapter).await.expect_err("another base");
     assert!(problem.at.contains("layers.1.mlp.up_proj") && problem.what.contains("smallest weights"), "{problem}");

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use burn::tensor::{Device, Tensor};
 use rand::RngExt;
 use stratune_data::{Sequence, collate};
-use stratune_models::{Llama, Sampling, generate};
+use stratune_models::{Model, Sampling, generate};
 use stratune_peft::{Values, added, count_trainable, restore, snapshot};
 use stratune_protocol::{IstConfig, IstMode, Merges, MethodConfig, MethodKind, Methods, RunConfig, draws};
 use stratune_runtime::{read_f32, read_scalars};
@@ -39,19 +39,19 @@ pub async fn all(name: &str, methods: &Methods, device: &Device) {
 }
 
 /// The model with the methods, as they start.
-pub async fn fresh(methods: &Methods, device: &Device) -> Llama {
+pub async fn fresh(methods: &Methods, device: &Device) -> Model {
     let mut model = small(LAYERS, device);
     model.attach(methods, SEED).await.expect("methods that fit");
     model
 }
 
 /// The same with every trainable number moved: as if it had trained.
-pub async fn moved(methods: &Methods, device: &Device) -> Llama {
+pub async fn moved(methods: &Methods, device: &Device) -> Model {
     moved_on(small(LAYERS, device), methods).await
 }
 
 /// The same on another model.
-pub async fn moved_on(mut model: Llama, methods: &Methods) -> Llama {
+pub async fn moved_on(mut model: Model, methods: &Methods) -> Model {
     model.attach(methods, SEED).await.expect("methods that fit");
     let device = &model.device();
     let mut values = BTreeMap::new();
@@ -66,12 +66,12 @@ pub async fn moved_on(mut model: Llama, methods: &Methods) -> Llama {
 }
 
 /// What a model says to a text at each position.
-pub async fn says(model: &Llama) -> Vec<f32> {
+pub async fn says(model: &Model) -> Vec<f32> {
     read_f32(model.logits(ids(&TEXT, &model.device()))).await.expect("logits")
 }
 
 /// The base that methods stand on: in few bits, where they keep it so.
-async fn base_of(methods: &Methods, device: &Device) -> Llama {
+async fn base_of(methods: &Methods, device: &Device) -> Model {
     let mut base = small(LAYERS, device);
     if let Some(method) = methods.iter().find(|m| m.kind.quantises()) {
         let bits = MethodConfig { bits: method.bits, ..suited(MethodKind::Qlora) };
@@ -119,7 +119,7 @@ fn some_rows() -> Vec<Sequence> {
     counting(3, 0).train
 }
 
-async fn loss_and_gradients(model: &Llama) -> (f64, BTreeMap<String, Vec<f32>>) {
+async fn loss_and_gradients(model: &Model) -> (f64, BTreeMap<String, Vec<f32>>) {
     let rows = some_rows();
     let batch = collate(&rows.iter().collect::<Vec<_>>());
     let active = vec![true; model.layers.len()];
@@ -185,7 +185,7 @@ async fn merges_or_says_no(name: &str, methods: &Methods, device: &Device) {
             let scale = before.iter().fold(1.0_f32, |m, v| m.max(v.abs()));
             let off = worst(&after, &before);
             assert!(off <= 1e-5 * scale, "{name}: merging moves logits of up to {scale} by {off:e}");
-            let mut left = added(&mut model.clone(), &model.base_paths());
+            let mut left = added(&mut model.clone(), &model.config.base_paths());
             left.retain(|path, _| !path.starts_with("shared.") && !in_place(methods) && !path.is_empty());
             assert!(left.is_empty(), "{name} leaves {:?}", left.keys());
         }
@@ -290,7 +290,7 @@ async fn resumed_is_uninterrupted(name: &str, methods: &Methods, device: &Device
         Trainer::new(config.clone(), model, dataset.clone(), hook, Identity::default()).expect("a run")
     };
     let of = async |trainer: &mut Trainer| {
-        let base = trainer.model.base_paths();
+        let base = trainer.model.config.base_paths();
         read(added(&mut trainer.model, &base)).await
     };
     let mut whole = new().await;

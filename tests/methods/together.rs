@@ -5,11 +5,11 @@ use std::rc::Rc;
 
 use burn::tensor::{Device, Tensor};
 use stratune_data::collate;
-use stratune_models::Llama;
+use stratune_models::Model;
 use stratune_peft::{
-    Delta, Gate, Matrix, Param, Parameters, Pass, Visitor, count_trainable, everything, restore, snapshot,
+    Delta, Gate, Matrix, Param, ParamId, Parameters, Pass, Visitor, count_trainable, everything, restore, snapshot,
 };
-use stratune_protocol::{Enters, MethodConfig, MethodKind, MethodPreset, Methods, Target};
+use stratune_protocol::{Enters, MethodConfig, MethodKind, MethodPreset, Methods};
 use stratune_runtime::read_f32;
 use stratune_tests::fixtures::ids;
 use stratune_tests::runs::{Witness, counting, small};
@@ -65,16 +65,16 @@ async fn mam_is_a_prefix_and_a_scaled_bottleneck(device: &Device) {
 }
 
 /// Opens or closes every gate for good.
-fn force(model: &mut Llama, to: f32) {
+fn force(model: &mut Model, to: f32) {
     struct Force(f32);
     impl Visitor for Force {
-        fn visit<const D: usize>(&mut self, path: &str, param: &mut Param<D>) {
-            if path.ends_with("gate.bias") {
+        fn visit<const D: usize>(&mut self, id: &ParamId, param: &mut Param<D>) {
+            if id.path.ends_with("gate.bias") {
                 param.value = param.value.zeros_like() + self.0;
             }
         }
     }
-    model.each("", &mut Force(to));
+    model.each(&mut Force(to));
 }
 
 async fn a_gate_at_zero_is_the_base_and_at_one_the_plain_sum(device: &Device) {
@@ -114,7 +114,7 @@ async fn gates_depend_on_the_text(device: &Device) {
     assert!((means[0] - means[1]).abs() > 1e-3, "{means:?}");
 }
 
-fn passed(model: &Llama, device: &Device) -> Vec<usize> {
+fn passed(model: &Model, device: &Device) -> Vec<usize> {
     let rows = counting(3, 0).train;
     let batch = Uploaded::new(&collate(&rows.iter().collect::<Vec<_>>()), device);
     sweep(model, &batch, &Demand { active: &[true; LAYERS], dropout: None, keep_graphs: 0, scale: 1.0 }).passed
@@ -209,11 +209,11 @@ async fn adalora_ends_in_its_budget_and_its_directions_part(device: &Device) {
     config.train.steps = 60;
     let budget = Budget::of(&config.method, 60).expect("a budget");
     let model = fresh(&config.method, device).await;
-    let disorder = async |model: &Llama| {
+    let disorder = async |model: &Model| {
         let (mut sum, mut model) = (0.0, model.clone());
         for block in &mut model.layers {
-            for target in Target::ALL {
-                for delta in &block.linear_mut(target).deltas {
+            for linear in block.linears_mut() {
+                for delta in &linear.deltas {
                     let Delta::Adalora(adalora) = delta else { continue };
                     sum += read_f32(adalora.disorder()).await.expect("a number")[0];
                 }

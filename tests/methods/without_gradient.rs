@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use burn::tensor::Device;
 use stratune_data::{Sequence, collate};
-use stratune_models::Llama;
+use stratune_models::Model;
 use stratune_peft::snapshot;
 use stratune_protocol::{MethodKind, Methods, OptimiserKind, RunConfig};
 use stratune_tests::runs::{Witness, counting};
@@ -79,7 +79,7 @@ fn mezo() -> RunConfig {
     config
 }
 
-async fn run(model: Llama, witness: &mut Witness) -> Trainer {
+async fn run(model: Model, witness: &mut Witness) -> Trainer {
     let dataset = Rc::new(counting(40, 0));
     let mut trainer = Trainer::new(mezo(), model, dataset, Box::new(Everything), Identity::default()).expect("a run");
     witness.watch(&mut trainer).await.expect("a run to its end");

@@ -4,7 +4,7 @@ use burn::tensor::Device;
 use serde::Deserialize;
 use stratune_data::Tokenizer;
 use stratune_kernels::{Sizes, compute_dtypes, self_test};
-use stratune_peft::{Param, Parameters, Visitor};
+use stratune_peft::{Param, ParamId, Parameters, Visitor};
 use stratune_protocol::{BaseDtype, ComputeDtype, MethodConfig, MethodKind, RunConfig, TrainConfig};
 use stratune_runtime::{block_on, open_wgpu};
 use stratune_tests::runs::{Witness, of_width, trainer, trainer_of};
@@ -146,8 +146,8 @@ struct Steps {
 struct One(Param<1>);
 
 impl Parameters for One {
-    fn each(&mut self, _: &str, visitor: &mut impl Visitor) {
-        visitor.visit("one", &mut self.0);
+    fn each(&mut self, visitor: &mut impl Visitor) {
+        visitor.visit(&ParamId { block: None, path: "one".into() }, &mut self.0);
     }
 }
 

@@ -9,7 +9,7 @@ use stratune_data::{SourceFile, Tokenizer, load};
 use stratune_peft::added;
 use stratune_protocol::{
     BaseDtype, DataFormat, Event, IstConfig, IstMode, MethodConfig, MethodKind, OptimiserKind, Projection, RunConfig,
-    Schedule, Setting, Target, TargetOverride,
+    Schedule, Setting, TargetOverride, Targets,
 };
 use stratune_runtime::{block_on, peak_host_memory, read_f32, reset_peak_host_memory};
 use stratune_store::HostTensor;
@@ -38,7 +38,7 @@ fn base() -> RunConfig {
 fn method_turns() -> Vec<(MethodKind, &'static str, Turn)> {
     let turn = |setting: Setting| -> Turn {
         match setting {
-            Setting::Targets => |m| m.targets = Some(vec![Target::KProj]),
+            Setting::Targets => |m| m.targets = Some(Targets::listed(&["k_proj"])),
             Setting::Rank => |m| m.rank = Some(3),
             Setting::Alpha => |m| m.alpha = Some(3.0),
             Setting::Dropout => |m| m.dropout = Some(0.3),
@@ -136,7 +136,7 @@ fn seen(config: &RunConfig) -> Seen {
     let mut trainer = trainer(config, 8, &Device::flex());
     block_on(witness.watch(&mut trainer)).unwrap();
     block_on(trainer.model.settle(&config.method)).unwrap();
-    let base = trainer.model.base_paths();
+    let base = trainer.model.config.base_paths();
     let kept =
         added(&mut trainer.model, &base).into_iter().map(|(path, (_, v))| (path, block_on(read_f32(v)).unwrap()));
     let lasting = witness.events.iter().filter(|e| !matches!(e, Event::Begun { .. }));

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use serde::Deserialize;
-use stratune_models::Llama;
+use stratune_models::Model;
 use stratune_protocol::BaseDtype;
 use stratune_session::{attach, read_model};
 use stratune_store::{Folder, MemoryFolder, ModelFolder, read_adapter};
@@ -18,11 +18,16 @@ macro_rules! folder {
 
 type Files = &'static [(&'static str, &'static [u8])];
 
-const FOLDERS: [(&str, Files); 17] = [
+const FOLDERS: [(&str, Files); 22] = [
     folder!("tiny-llama": "config.json", "model.safetensors", "logits.json"),
     folder!("tiny-llama3": "config.json", "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors",
         "model.safetensors.index.json", "logits.json"),
     folder!("tiny-llama-f16": "config.json", "model.safetensors", "logits.json"),
+    folder!("tiny-qwen2": "config.json", "model.safetensors", "logits.json"),
+    folder!("tiny-qwen2-yarn": "config.json", "model.safetensors", "logits.json"),
+    folder!("tiny-qwen3": "config.json", "model.safetensors", "logits.json"),
+    folder!("peft-qwen2": "adapter_config.json", "adapter_model.safetensors", "logits.json", "gradients.json"),
+    folder!("peft-qwen3": "adapter_config.json", "adapter_model.safetensors", "logits.json", "gradients.json"),
     folder!("peft-lora": "adapter_config.json", "adapter_model.safetensors", "logits.json"),
     folder!("peft-rslora": "adapter_config.json", "adapter_model.safetensors", "logits.json"),
     folder!("peft-all": "adapter_config.json", "adapter_model.safetensors"),
@@ -60,15 +65,15 @@ pub async fn json<T: for<'a> Deserialize<'a>>(name: &str, file: &str) -> T {
 }
 
 /// A fixture's model.
-pub async fn model(name: &str, device: &Device) -> Llama {
+pub async fn model(name: &str, device: &Device) -> Model {
     let files = ModelFolder::open(folder(name)).await.expect("a model folder");
     read_model(&files, BaseDtype::F32.into(), device, &mut |_| {}).await.expect("a model")
 }
 
-/// `tiny-llama` with a fixture's adapter.
-pub async fn adapted(adapter: &str, device: &Device) -> Llama {
-    let mut model = model("tiny-llama", device).await;
+/// The model that a fixture's adapter was made on, with it.
+pub async fn adapted(adapter: &str, device: &Device) -> Model {
     let adapter = read_adapter(folder(adapter).as_ref()).await.expect("an adapter");
+    let mut model = model(adapter.base_model.as_deref().expect("the base's name"), device).await;
     attach(&mut model, &adapter).await.expect("an adapter that fits");
     model
 }

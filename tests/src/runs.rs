@@ -5,8 +5,9 @@ use std::rc::Rc;
 use burn::tensor::Device;
 use futures::future::{FutureExt, LocalBoxFuture};
 use rand::RngExt;
+use serde_json::{Value, json};
 use stratune_data::{Dataset, Sequence};
-use stratune_models::{Llama, LlamaConfig};
+use stratune_models::{Model, ModelConfig};
 use stratune_protocol::{BaseDtype, Event, Problem, RunConfig, draws};
 use stratune_runtime::Control;
 use stratune_session::hook_for;
@@ -20,34 +21,40 @@ pub fn rows(ids: &[Vec<u32>], labels: &[Vec<i64>]) -> Vec<Sequence> {
 }
 
 /// A model of `layers` blocks of 16, with random weights.
-pub fn small(layers: usize, device: &Device) -> Llama {
+pub fn small(layers: usize, device: &Device) -> Model {
     small_as(layers, BaseDtype::F32, device)
 }
 
 /// The same with its matrices kept in fewer bits.
-pub fn small_as(layers: usize, dtype: BaseDtype, device: &Device) -> Llama {
+pub fn small_as(layers: usize, dtype: BaseDtype, device: &Device) -> Model {
     of_width(16, layers, dtype, device)
 }
 
 /// The same of blocks of this width.
-pub fn of_width(width: usize, layers: usize, dtype: BaseDtype, device: &Device) -> Llama {
-    let config = LlamaConfig {
-        vocab_size: 32,
-        hidden_size: width,
-        intermediate_size: width / 2 * 3,
-        num_hidden_layers: layers,
-        num_attention_heads: 2,
-        num_key_value_heads: 1,
-        head_dim: width / 2,
-        rms_norm_eps: 1e-5,
-        rope_theta: 10_000.0,
-        rope_scaling: None,
-        max_position_embeddings: 64,
-        tie_word_embeddings: true,
-        attention_bias: false,
-        mlp_bias: false,
-    };
-    Llama::random_as(config, dtype, 11, device).expect("a sound geometry")
+pub fn of_width(width: usize, layers: usize, dtype: BaseDtype, device: &Device) -> Model {
+    Model::random_as(geometry(width, layers), dtype, 11, device).expect("a sound geometry")
+}
+
+/// Of blocks of this width, as Llama has them.
+pub fn geometry(width: usize, layers: usize) -> ModelConfig {
+    of_json(json!({
+        "model_type": "llama",
+        "vocab_size": 32,
+        "hidden_size": width,
+        "intermediate_size": width / 2 * 3,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "head_dim": width / 2,
+        "rms_norm_eps": 1e-5,
+        "max_position_embeddings": 64,
+        "tie_word_embeddings": true,
+    }))
+}
+
+/// What this `config.json` says.
+pub fn of_json(json: Value) -> ModelConfig {
+    ModelConfig::from_json(&json, "config.json").expect("a sound geometry")
 }
 
 /// Rows in which every token is the one before plus a step of the row's own: something to learn.
@@ -69,7 +76,7 @@ pub fn trainer(config: &RunConfig, layers: usize, device: &Device) -> Trainer {
 }
 
 /// The same on this model.
-pub fn trainer_of(config: &RunConfig, mut model: Llama) -> Trainer {
+pub fn trainer_of(config: &RunConfig, mut model: Model) -> Trainer {
     let layers = model.layers.len();
     // No method of these runs reads the device, so there is nothing to wait for.
     let attached = model.attach(&config.method, config.train.seed).now_or_never();
@@ -134,7 +141,7 @@ impl Host for Witness {
         Box::pin(async { Ok(()) })
     }
 
-    fn sample<'a>(&'a mut self, _: &'a Llama, _: usize) -> LocalBoxFuture<'a, Result<(), Problem>> {
+    fn sample<'a>(&'a mut self, _: &'a Model, _: usize) -> LocalBoxFuture<'a, Result<(), Problem>> {
         self.samples += 1;
         Box::pin(async { Ok(()) })
     }

@@ -5,13 +5,16 @@ use std::rc::Rc;
 use burn::tensor::Device;
 use futures::future::{FutureExt, LocalBoxFuture};
 use rand::RngExt;
+use serde_json::json;
 use stratune_data::{Dataset, Sequence};
-use stratune_models::{Llama, LlamaConfig};
+use stratune_models::Model;
 use stratune_protocol::{Event, MethodConfig, Problem, RunConfig, draws};
 use stratune_runtime::Stopwatch;
 use stratune_session::hook_for;
 use stratune_store::Checkpoint;
 use stratune_train::{Host, Identity, Trainer};
+
+use crate::runs::of_json;
 
 /// Rows of a batch, and tokens of a row.
 const BATCH: [usize; 2] = [8, 256];
@@ -26,7 +29,7 @@ impl Host for Deaf {
         Box::pin(async { Ok(()) })
     }
 
-    fn sample<'a>(&'a mut self, _: &'a Llama, _: usize) -> LocalBoxFuture<'a, Result<(), Problem>> {
+    fn sample<'a>(&'a mut self, _: &'a Model, _: usize) -> LocalBoxFuture<'a, Result<(), Problem>> {
         Box::pin(async { Ok(()) })
     }
 }
@@ -34,22 +37,18 @@ impl Host for Deaf {
 /// Tokens a second of LoRA steps, rank 8 on all linear layers, of a model of the geometry of stories260K: the median of
 /// `steps`, after two that prepare kernels and memory.
 pub async fn tokens_per_second(device: &Device, steps: usize) -> f64 {
-    let geometry = LlamaConfig {
-        vocab_size: 512,
-        hidden_size: 64,
-        intermediate_size: 172,
-        num_hidden_layers: 5,
-        num_attention_heads: 8,
-        num_key_value_heads: 4,
-        head_dim: 8,
-        rms_norm_eps: 1e-5,
-        rope_theta: 10_000.0,
-        rope_scaling: None,
-        max_position_embeddings: 512,
-        tie_word_embeddings: true,
-        attention_bias: false,
-        mlp_bias: false,
-    };
+    let geometry = of_json(json!({
+        "model_type": "llama",
+        "vocab_size": 512,
+        "hidden_size": 64,
+        "intermediate_size": 172,
+        "num_hidden_layers": 5,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+        "rms_norm_eps": 1e-5,
+        "max_position_embeddings": 512,
+        "tie_word_embeddings": true,
+    }));
     let [rows, length] = BATCH;
     let mut config =
         RunConfig { method: MethodConfig { rank: Some(8), ..MethodConfig::default() }.into(), ..RunConfig::default() };
@@ -60,7 +59,7 @@ pub async fn tokens_per_second(device: &Device, steps: usize) -> f64 {
         Sequence { tokens, learned: (0..length).map(|t| t > 0).collect() }
     };
     let dataset = Rc::new(Dataset { train: (0..4 * rows).map(row).collect(), ..Dataset::default() });
-    let mut model = Llama::random(geometry, 0, device).expect("a sound geometry");
+    let mut model = Model::random(geometry, 0, device).expect("a sound geometry");
     let attached = model.attach(&config.method, 0).now_or_never();
     attached.expect("an answer at once").expect("a method that fits");
     let hook = hook_for(&config, 5);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use stratune_protocol::{
     BaseDtype, ComputeDtype, DataFormat, DeviceChoice, IstConfig, IstMode, MethodNames, Methods, ModelReport,
-    OptimiserKind, Problem, Projection, RunConfig, Schedule, Target,
+    OptimiserKind, Problem, Projection, RunConfig, Schedule, Targets,
 };
 
 use crate::open;
@@ -72,9 +72,10 @@ pub struct MethodFlags {
     /// Blocks it enters, from 0, such as 0,1,2 [default: all]
     #[arg(long, value_delimiter = ',')]
     layers: Vec<usize>,
-    /// Linear layers it enters, such as q_proj,v_proj [default: all seven; ia3: k_proj,v_proj,down_proj]
-    #[arg(long, value_delimiter = ',', value_parser = choose::<Target>)]
-    targets: Vec<Target>,
+    /// Linear layers it enters: names (q_proj,v_proj), roles (query), parts (attention, mlp), all-linear, or a regular
+    /// expression for whole paths [default: all-linear; ia3: key,value,down]
+    #[arg(long, value_parser = choose::<Targets>)]
+    targets: Option<Targets>,
     /// Rank of the update; galore: of the gradient [default: 8; vera 64, hiwi 16]
     #[arg(long)]
     rank: Option<usize>,
@@ -297,9 +298,8 @@ impl MethodFlags {
         if !self.layers.is_empty() {
             methods.iter_mut().for_each(|method| method.layers.clone_from(&self.layers));
         }
-        let targets = (!self.targets.is_empty()).then_some(self.targets);
         for (reached, flag) in [
-            (methods.set(targets, |m| &mut m.targets), "--targets"),
+            (methods.set(self.targets, |m| &mut m.targets), "--targets"),
             (methods.set(self.rank, |m| &mut m.rank), "--rank"),
             (methods.set(self.alpha, |m| &mut m.alpha), "--alpha"),
             (methods.set(self.dropout, |m| &mut m.dropout), "--dropout"),

@@ -40,7 +40,7 @@ pub use feed_forward::feed_forward;
 pub use linear::{Factors, Layer, Matrix, lay_together, layers, linear, linear_by_pieces};
 pub use packed::{Packed, PackedDtype, Packer};
 pub use rms_norm::{rms_norm, rms_norm_beside};
-pub use rotary::{Angles, Rotary, RotaryScaling};
+pub use rotary::{Angles, Rotary};
 pub use seed::backward_from;
 pub use self_attention::self_attention;
 pub use self_test::{Fault, Sizes, self_test};

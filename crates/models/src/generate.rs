@@ -5,7 +5,7 @@ use rand::RngExt;
 use stratune_protocol::{Problem, draws};
 use stratune_runtime::{read_f32, yield_now};
 
-use crate::Llama;
+use crate::Model;
 
 /// How the next token is chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -62,7 +62,7 @@ impl Sampling {
 /// # Errors
 /// The prompt is empty or fills the context, or the device does not answer.
 pub async fn generate(
-    model: &Llama,
+    model: &Model,
     prompt: &[u32],
     max_tokens: usize,
     sampling: &Sampling,
@@ -77,7 +77,7 @@ pub async fn generate(
 /// # Errors
 /// The prompt is empty or fills the context, or the device does not answer.
 pub async fn generate_rows(
-    model: &Llama,
+    model: &Model,
     prompt: &[u32],
     rows: usize,
     max_tokens: usize,

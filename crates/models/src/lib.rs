@@ -1,10 +1,21 @@
-//! Model families, built from the parts in [`nn`].
-//!
-//! A struct's field is named as the checkpoint's path segment, so that a parameter's path is where it is in the model.
+//! Models: [`families`] say what each is, as a table of modules and the switches of the parts in [`nn`]; everything else
+//! here works on any of them.
 
+mod adapt;
+mod block;
+mod config;
+pub mod families;
 mod generate;
-pub mod llama;
+mod ladder;
+mod load;
+mod mixture;
+mod model;
 pub mod nn;
+mod weights;
 
+pub use block::Block;
+pub use config::{Entry, ModelConfig};
 pub use generate::{Sampling, generate, generate_rows};
-pub use llama::{Llama, LlamaConfig};
+pub use ladder::Ladder;
+pub use load::{Arriving, Stored, Weights, packed_as, pieces};
+pub use model::{Alter, Model, Walk};

@@ -11,7 +11,7 @@ use burn::module::{Lora as BurnLora, Module};
 use burn::nn;
 use burn::tensor::{Device, Distribution, Gradients, Tensor};
 use stratune_kernels::{Angles, Rotary, Sight, causal_attention, feed_forward, self_attention, swiglu};
-use stratune_peft::{Delta, Linear, Lora, Param, Parameters, Pass, Shared, Visitor, track};
+use stratune_peft::{Delta, Linear, Lora, ModuleId, Param, ParamId, Parameters, Pass, Shared, Visitor, track};
 use stratune_runtime::{
     Opened, Stopwatch, block_on, keep_heap, memory_in_use, open_cpu, open_wgpu, peak_host_memory, read_f32,
     reset_peak_host_memory,
@@ -147,9 +147,9 @@ fn ours(burns: &[nn::Linear]) -> Result<Vec<Linear>, Box<dyn Error>> {
             dropout: 0.0,
             site: 0,
         };
-        let mut layer = Linear::new(turned(theirs.weight.base()));
+        let mut layer = Linear::new(ModuleId::new(None, "layer"), turned(theirs.weight.base()));
         layer.deltas.push(Delta::Lora(lora));
-        track(&mut layer, "");
+        track(&mut layer);
         all.push(layer);
     }
     Ok(all)
@@ -164,7 +164,7 @@ fn burns_gradients(layers: &[nn::Linear], tape: &Gradients) -> Option<[Tensor<2>
 fn our_gradients(layers: &[Linear], tape: &Gradients) -> Option<[Tensor<2>; 2]> {
     struct Collect<'a>(&'a Gradients, Vec<Tensor<2>>);
     impl Visitor for Collect<'_> {
-        fn visit<const D: usize>(&mut self, _: &str, param: &mut Param<D>) {
+        fn visit<const D: usize>(&mut self, _: &ParamId, param: &mut Param<D>) {
             if let Some(gradient) = param.value.grad(self.0).filter(|_| param.trainable) {
                 let shape: [usize; 2] = [gradient.dims()[0], gradient.dims()[1]];
                 self.1.push(gradient.reshape(shape));
@@ -172,7 +172,7 @@ fn our_gradients(layers: &[Linear], tape: &Gradients) -> Option<[Tensor<2>; 2]> 
         }
     }
     let mut collect = Collect(tape, Vec::new());
-    layers[0].clone().each("", &mut collect);
+    layers[0].clone().each(&mut collect);
     collect.1.try_into().ok()
 }
 
@@ -230,7 +230,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("rows × tokens   tokens/s, burn's → ours     ×   MiB held for the backward pass     ×   peak MiB     ×");
     for [rows, seq] in BATCHES {
         let x = Tensor::<3>::random([rows, seq, HIDDEN], Distribution::Normal(0.0, 1.0), &opened.device);
-        let angles = Rotary::new(HEAD, seq, 10_000.0, None, &opened.device).angles_after(0, seq);
+        let angles = Rotary::new(HEAD, seq, 10_000.0, &opened.device).angles_after(0, seq);
         let at = Places { angles, sight: Sight::whole(seq, &opened.device) };
         let (mut burn, mut our) = (Taken::default(), Taken::default());
         for _ in 0..STEPS[0] + STEPS[1] {

@@ -10,7 +10,7 @@ use stratune_kernels::linear;
 use stratune_protocol::{MethodConfig, normals};
 
 use crate::lora::check_rank;
-use crate::{Param, Parameters, Pass, PeftError, Site, Visitor};
+use crate::{Additions, ModuleId, Param, Pass, PeftError, Site, Visitor};
 
 /// Standard deviation of A and B where training starts.
 const SPREAD: f32 = 0.02;
@@ -52,7 +52,7 @@ impl Adalora {
             penalty: config.penalty.unwrap_or(0.0),
             scale: config.alpha.unwrap_or(1.0) / (rank as f32 + 1e-5),
             dropout: config.dropout.unwrap_or(0.0),
-            site: site.target as u64,
+            site: site.index,
         })
     }
 
@@ -104,10 +104,10 @@ fn norm(m: &Tensor<2>) -> Tensor<1> {
     m.clone().square().sum().sqrt()
 }
 
-impl Parameters for Adalora {
-    fn each(&mut self, path: &str, visitor: &mut impl Visitor) {
-        visitor.visit(&format!("{path}.lora_A"), &mut self.a);
-        visitor.visit(&format!("{path}.lora_B"), &mut self.b);
-        visitor.visit(&format!("{path}.lora_E"), &mut self.e);
+impl Additions for Adalora {
+    fn each(&mut self, of: &ModuleId, visitor: &mut impl Visitor) {
+        visitor.visit(&of.param("lora_A"), &mut self.a);
+        visitor.visit(&of.param("lora_B"), &mut self.b);
+        visitor.visit(&of.param("lora_E"), &mut self.e);
     }
 }

@@ -20,7 +20,7 @@ use stratune_protocol::{COMPACTER_TERMS, MethodConfig, MethodKind, draws, normal
 
 use crate::site::{kaiming, uniform};
 use crate::sparse::{Places, check_share, largest, stored_on};
-use crate::{Gate, Param, Parameters, Pass, PeftError, Shared, Visitor};
+use crate::{Additions, Gate, ModuleId, Param, Pass, PeftError, Shared, Visitor};
 
 /// Where in its block a bottleneck is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -253,30 +253,30 @@ fn sparse(start: Tensor<2>, share: f32) -> Result<Matrix, PeftError> {
 }
 
 impl Matrix {
-    fn each(&mut self, path: &str, visitor: &mut impl Visitor) {
+    fn each(&mut self, of: &ModuleId, visitor: &mut impl Visitor) {
         match self {
-            Self::Dense(param) => visitor.visit(&format!("{path}.weight"), param),
+            Self::Dense(param) => visitor.visit(&of.param("weight"), param),
             Self::Kronecker { left, right } => {
-                visitor.visit(&format!("{path}.left"), left);
-                visitor.visit(&format!("{path}.right"), right);
+                visitor.visit(&of.param("left"), left);
+                visitor.visit(&of.param("right"), right);
             }
             Self::Sparse { places, values, .. } => {
-                places.each(path, visitor);
-                visitor.visit(&format!("{path}.sparse_values"), values);
+                places.each(of, visitor);
+                visitor.visit(&of.param("sparse_values"), values);
             }
         }
     }
 }
 
-impl Parameters for Bottleneck {
-    fn each(&mut self, path: &str, visitor: &mut impl Visitor) {
-        let path = format!("{path}.adapters.{}", self.place.name());
-        self.down.each(&format!("{path}.down"), visitor);
-        visitor.visit(&format!("{path}.down.bias"), &mut self.down_bias);
-        self.up.each(&format!("{path}.up"), visitor);
-        visitor.visit(&format!("{path}.up.bias"), &mut self.up_bias);
+impl Additions for Bottleneck {
+    fn each(&mut self, of: &ModuleId, visitor: &mut impl Visitor) {
+        let of = &of.within(&format!("adapters.{}", self.place.name()));
+        self.down.each(&of.within("down"), visitor);
+        visitor.visit(&of.param("down.bias"), &mut self.down_bias);
+        self.up.each(&of.within("up"), visitor);
+        visitor.visit(&of.param("up.bias"), &mut self.up_bias);
         if let Some(gate) = &mut self.gate {
-            gate.each(&path, visitor);
+            gate.each(of, visitor);
         }
     }
 }

@@ -7,8 +7,8 @@ use stratune_runtime::read_f32;
 
 use crate::sparse::check_share;
 use crate::{
-    Adalora, Bias, Diff, Dora, Hiwi, Ia3, Intrinsic, Kronecker, Lora, Mixture, Param, Parameters, Pass, PeftError,
-    Shared, Site, Sparse, Ssf, Vera, Visitor, Weight,
+    Adalora, Additions, Bias, Diff, Dora, Hiwi, Ia3, Intrinsic, Kronecker, Lora, Mixture, ModuleId, Param, Pass,
+    PeftError, Shared, Site, Sparse, Ssf, Vera, Visitor, Weight,
 };
 
 /// What a method adds to a linear layer.
@@ -206,6 +206,23 @@ impl Delta {
         }
     }
 
+    /// Whether the layer has a bias once it is merged, if it had none.
+    pub fn makes_bias(&self) -> bool {
+        match self {
+            Self::Bias(_) | Self::Hiwi(_) | Self::Ssf(_) => true,
+            Self::Mixture(mixture) => mixture.parts.iter().flat_map(|part| &part.deltas).any(Self::makes_bias),
+            Self::Lora(_)
+            | Self::Adalora(_)
+            | Self::Dora(_)
+            | Self::Vera(_)
+            | Self::Kronecker(_)
+            | Self::Intrinsic(_)
+            | Self::Ia3(_)
+            | Self::Sparse(_)
+            | Self::Diff(_) => false,
+        }
+    }
+
     /// Moves it into a weight and a bias that compute the same.
     pub(crate) fn merge(
         &self,
@@ -222,7 +239,7 @@ impl Delta {
             Self::Kronecker(product) => (weight + product.update(), bias),
             Self::Intrinsic(intrinsic) => (weight + intrinsic.update(shared), bias),
             Self::Ia3(ia3) => {
-                let bias = bias.map(|b| if ia3.on_input { b } else { b * ia3.scale.value.clone() });
+                let bias = bias.map(|b| if ia3.on_input { b } else { b * ia3.scale.value.clone().squeeze_dim(1) });
                 (ia3.merged(weight), bias)
             }
             Self::Ssf(Ssf { scale, shift }) => {
@@ -239,21 +256,21 @@ impl Delta {
     }
 }
 
-impl Parameters for Delta {
-    fn each(&mut self, path: &str, visitor: &mut impl Visitor) {
+impl Additions for Delta {
+    fn each(&mut self, of: &ModuleId, visitor: &mut impl Visitor) {
         match self {
-            Self::Lora(lora) => lora.each(path, visitor),
-            Self::Dora(dora) => dora.each(path, visitor),
-            Self::Vera(vera) => vera.each(path, visitor),
-            Self::Kronecker(product) => product.each(path, visitor),
-            Self::Intrinsic(intrinsic) => intrinsic.each(path, visitor),
-            Self::Ia3(ia3) => ia3.each(path, visitor),
-            Self::Ssf(ssf) => ssf.each(path, visitor),
-            Self::Bias(bias) => bias.each(path, visitor),
-            Self::Hiwi(hiwi) => hiwi.each(path, visitor),
-            Self::Sparse(sparse) => sparse.each(path, visitor),
-            Self::Adalora(adalora) => adalora.each(path, visitor),
-            Self::Diff(diff) => diff.each(path, visitor),
+            Self::Lora(lora) => lora.each(of, visitor),
+            Self::Dora(dora) => dora.each(of, visitor),
+            Self::Vera(vera) => vera.each(of, visitor),
+            Self::Kronecker(product) => product.each(of, visitor),
+            Self::Intrinsic(intrinsic) => intrinsic.each(of, visitor),
+            Self::Ia3(ia3) => ia3.each(of, visitor),
+            Self::Ssf(ssf) => ssf.each(of, visitor),
+            Self::Bias(bias) => bias.each(of, visitor),
+            Self::Hiwi(hiwi) => hiwi.each(of, visitor),
+            Self::Sparse(sparse) => sparse.each(of, visitor),
+            Self::Adalora(adalora) => adalora.each(of, visitor),
+            Self::Diff(diff) => diff.each(of, visitor),
             // Adapters at work, not in training: their parameters would have one path.
             Self::Mixture(_) => {}
         }

@@ -10,7 +10,7 @@ use burn::tensor::{Tensor, TensorData};
 use rand::RngExt;
 use stratune_protocol::{MethodConfig, draws};
 
-use crate::{Param, Parameters, Pass, Site, Visitor};
+use crate::{Additions, ModuleId, Param, Pass, Site, Visitor};
 
 /// The stretched variable's ends.
 const GAMMA: f32 = -1.5;
@@ -42,7 +42,7 @@ impl Diff {
             switch: Param::trainable(Tensor::full(shape, OPEN, &device)).at_rate(SWITCH_RATE),
             share: config.share.unwrap_or(0.0),
             penalty: config.penalty.unwrap_or(0.0),
-            site: site.target as u64,
+            site: site.index,
         }
     }
 
@@ -87,9 +87,9 @@ fn stretched(switch: Tensor<2>) -> Tensor<2> {
     (sigmoid(switch) * (ZETA - GAMMA) + GAMMA).clamp(0.0, 1.0)
 }
 
-impl Parameters for Diff {
-    fn each(&mut self, path: &str, visitor: &mut impl Visitor) {
-        visitor.visit(&format!("{path}.diff_values"), &mut self.difference);
-        visitor.visit(&format!("{path}.diff_switch"), &mut self.switch);
+impl Additions for Diff {
+    fn each(&mut self, of: &ModuleId, visitor: &mut impl Visitor) {
+        visitor.visit(&of.param("diff_values"), &mut self.difference);
+        visitor.visit(&of.param("diff_switch"), &mut self.switch);
     }
 }

@@ -6,7 +6,7 @@
 use burn::tensor::Tensor;
 use stratune_protocol::MethodConfig;
 
-use crate::{Lora, Param, Parameters, Pass, PeftError, Site, Visitor, Weight};
+use crate::{Additions, Lora, ModuleId, Param, Pass, PeftError, Site, Visitor, Weight};
 
 /// A low-rank update of the direction, and the rows' lengths.
 #[derive(Clone, Debug)]
@@ -49,9 +49,9 @@ fn row_norms(matrix: Tensor<2>) -> Tensor<1> {
     matrix.square().sum_dim(1).sqrt().squeeze_dim(1)
 }
 
-impl Parameters for Dora {
-    fn each(&mut self, path: &str, visitor: &mut impl Visitor) {
-        self.lora.each(path, visitor);
-        visitor.visit(&format!("{path}.lora_magnitude_vector"), &mut self.magnitude);
+impl Additions for Dora {
+    fn each(&mut self, of: &ModuleId, visitor: &mut impl Visitor) {
+        self.lora.each(of, visitor);
+        visitor.visit(&of.param("lora_magnitude_vector"), &mut self.magnitude);
     }
 }

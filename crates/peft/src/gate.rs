@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use stratune_kernels::linear;
 
 use crate::site::{kaiming, uniform};
-use crate::{Param, Parameters, Visitor};
+use crate::{Additions, ModuleId, Param, Visitor};
 
 /// A learned gate.
 #[derive(Clone, Debug)]
@@ -40,9 +40,9 @@ impl Gate {
     }
 }
 
-impl Parameters for Gate {
-    fn each(&mut self, path: &str, visitor: &mut impl Visitor) {
-        visitor.visit(&format!("{path}.gate.weight"), &mut self.weight);
-        visitor.visit(&format!("{path}.gate.bias"), &mut self.bias);
+impl Additions for Gate {
+    fn each(&mut self, of: &ModuleId, visitor: &mut impl Visitor) {
+        visitor.visit(&of.param("gate.weight"), &mut self.weight);
+        visitor.visit(&of.param("gate.bias"), &mut self.bias);
     }
 }

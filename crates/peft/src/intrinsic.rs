@@ -6,7 +6,7 @@
 use burn::tensor::Tensor;
 use stratune_protocol::{MethodConfig, MethodKind};
 
-use crate::{Param, Parameters, PeftError, Projector, Shared, Site, Visitor};
+use crate::{Additions, ModuleId, Param, PeftError, Projector, Shared, Site, Visitor};
 
 /// One matrix's share of v.
 #[derive(Clone, Debug)]
@@ -45,10 +45,10 @@ impl Intrinsic {
     }
 }
 
-impl Parameters for Intrinsic {
-    fn each(&mut self, path: &str, visitor: &mut impl Visitor) {
+impl Additions for Intrinsic {
+    fn each(&mut self, of: &ModuleId, visitor: &mut impl Visitor) {
         if let Some(lambda) = &mut self.lambda {
-            visitor.visit(&format!("{path}.said_lambda"), lambda);
+            visitor.visit(&of.param("said_lambda"), lambda);
         }
     }
 }

@@ -9,7 +9,7 @@ use stratune_kernels::linear;
 use stratune_protocol::{KroneckerShape, MethodConfig};
 
 use crate::site::{kaiming, uniform};
-use crate::{Param, Parameters, Pass, PeftError, Site, Visitor};
+use crate::{Additions, ModuleId, Param, Pass, PeftError, Site, Visitor};
 
 /// The factors of an update.
 #[derive(Clone, Debug)]
@@ -48,7 +48,7 @@ impl Kronecker {
     /// # Errors
     /// The rank is 0.
     pub fn new(config: &MethodConfig, site: &Site) -> Result<Self, PeftError> {
-        let (rank, alpha) = config.at(&site.path);
+        let (rank, alpha) = config.at(&site.id.path);
         if rank == 0 {
             return Err(PeftError::RankZero);
         }
@@ -84,14 +84,14 @@ impl Kronecker {
     }
 }
 
-impl Parameters for Kronecker {
-    fn each(&mut self, path: &str, visitor: &mut impl Visitor) {
-        visitor.visit(&format!("{path}.lokr_w1"), &mut self.first);
+impl Additions for Kronecker {
+    fn each(&mut self, of: &ModuleId, visitor: &mut impl Visitor) {
+        visitor.visit(&of.param("lokr_w1"), &mut self.first);
         match &mut self.second {
-            Second::Whole(whole) => visitor.visit(&format!("{path}.lokr_w2"), whole),
+            Second::Whole(whole) => visitor.visit(&of.param("lokr_w2"), whole),
             Second::Product(a, b) => {
-                visitor.visit(&format!("{path}.lokr_w2_a"), a);
-                visitor.visit(&format!("{path}.lokr_w2_b"), b);
+                visitor.visit(&of.param("lokr_w2_a"), a);
+                visitor.visit(&of.param("lokr_w2_b"), b);
             }
         }
     }

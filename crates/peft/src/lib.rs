@@ -43,8 +43,8 @@ pub use linear::Linear;
 pub use lora::{Lora, base_bits, lora_scale};
 pub use mixture::{Mixture, Part};
 pub use param::{
-    Gradients, Misfit, Param, Parameters, Rule, Values, Visitor, added, collect_gradients, count_trainable, everything,
-    restore, restore_added, snapshot, track,
+    Additions, Gradients, Misfit, ModuleId, Param, ParamId, Parameters, Rule, Values, Visitor, added,
+    collect_gradients, count_trainable, everything, restore, restore_added, snapshot, track,
 };
 pub use pass::{Dropout, Pass};
 pub use prefix::Prefix;

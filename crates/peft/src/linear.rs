@@ -3,11 +3,13 @@
 use burn::tensor::Tensor;
 use stratune_kernels::{Layer, lay_together, layers, linear};
 
-use crate::{Delta, Param, Parameters, Pass, Shared, Visitor, Weight};
+use crate::{Additions, Delta, ModuleId, Param, Parameters, Pass, Shared, Visitor, Weight};
 
 /// `x Wᵀ + b`, and what methods make of it.
 #[derive(Clone, Debug)]
 pub struct Linear {
+    /// Which layer it is.
+    pub id: ModuleId,
     /// W, `[out, in]`.
     pub weight: Weight,
     /// b, `[out]`, if the model has one.
@@ -18,8 +20,8 @@ pub struct Linear {
 
 impl Linear {
     /// A layer without a bias or an addition.
-    pub fn new(weight: impl Into<Weight>) -> Self {
-        Self { weight: weight.into(), bias: None, deltas: Vec::new() }
+    pub fn new(id: ModuleId, weight: impl Into<Weight>) -> Self {
+        Self { id, weight: weight.into(), bias: None, deltas: Vec::new() }
     }
 
     /// `[out, in]`.
@@ -145,13 +147,13 @@ fn plus(y: Tensor<3>, onto: Option<Tensor<3>>) -> Tensor<3> {
 }
 
 impl Parameters for Linear {
-    fn each(&mut self, path: &str, visitor: &mut impl Visitor) {
-        self.weight.each(path, visitor);
+    fn each(&mut self, visitor: &mut impl Visitor) {
+        self.weight.each(&self.id, visitor);
         if let Some(bias) = &mut self.bias {
-            visitor.visit(&format!("{path}.bias"), bias);
+            visitor.visit(&self.id.param("bias"), bias);
         }
         for delta in &mut self.deltas {
-            delta.each(path, visitor);
+            delta.each(&self.id, visitor);
         }
     }
 }

@@ -25,7 +25,7 @@ use stratune_protocol::{MethodConfig, MethodKind, draws};
 
 use crate::site::{kaiming, uniform};
 use crate::weight::packed;
-use crate::{Gate, Param, Parameters, Pass, PeftError, Site, Visitor, svd};
+use crate::{Additions, Gate, ModuleId, Param, Pass, PeftError, Site, Visitor, svd};
 
 /// The two factors of an update.
 #[derive(Clone, Debug)]
@@ -65,7 +65,7 @@ impl Lora {
     /// The rank does not fit the layer.
     pub async fn new(config: &MethodConfig, site: &Site) -> Result<Self, PeftError> {
         let [outputs, inputs] = site.shape();
-        let (rank, alpha) = config.at(&site.path);
+        let (rank, alpha) = config.at(&site.id.path);
         check_rank(rank, [outputs, inputs])?;
         let scale = lora_scale(config.kind, rank, alpha);
         let device = site.device();
@@ -87,7 +87,7 @@ impl Lora {
         let gated = config.gated == Some(true);
         let gate = gated.then(|| Gate::new(inputs, &mut site.draws("gate"), &device));
         let start_in_base = config.kind == MethodKind::Pissa;
-        Ok(Self { a, b, start, start_in_base, gate, scale, dynamic, dropout, site: site.target as u64 })
+        Ok(Self { a, b, start, start_in_base, gate, scale, dynamic, dropout, site: site.index })
     }
 
     /// The addition to the layer's output.
@@ -182,12 +182,12 @@ pub(crate) fn check_rank(rank: usize, [outputs, inputs]: [usize; 2]) -> Result<(
     }
 }
 
-impl Parameters for Lora {
-    fn each(&mut self, path: &str, visitor: &mut impl Visitor) {
-        visitor.visit(&format!("{path}.lora_A.weight"), &mut self.a);
-        visitor.visit(&format!("{path}.lora_B.weight"), &mut self.b);
+impl Additions for Lora {
+    fn each(&mut self, of: &ModuleId, visitor: &mut impl Visitor) {
+        visitor.visit(&of.param("lora_A.weight"), &mut self.a);
+        visitor.visit(&of.param("lora_B.weight"), &mut self.b);
         if let Some(gate) = &mut self.gate {
-            gate.each(path, visitor);
+            gate.each(of, visitor);
         }
     }
 }

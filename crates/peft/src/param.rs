@@ -1,6 +1,7 @@
 //! Parameters, and walking over them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use burn::tensor::{Gradients as Tape, Tensor};
 
@@ -56,16 +57,57 @@ impl<const D: usize> Param<D> {
     }
 }
 
-/// Something that looks at parameters one by one, and may change them.
-pub trait Visitor {
-    /// Called with each parameter and its checkpoint path, such as `model.layers.0.self_attn.q_proj.weight`.
-    fn visit<const D: usize>(&mut self, path: &str, param: &mut Param<D>);
+/// Which module of a model something is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ModuleId {
+    /// The block it is in, from 0; none of what belongs to the whole model.
+    pub block: Option<usize>,
+    /// Its path, such as `model.layers.0.self_attn.q_proj`.
+    pub path: Rc<str>,
 }
 
-/// Something that has parameters.
+impl ModuleId {
+    /// The module of this block and path.
+    pub fn new(block: Option<usize>, path: &str) -> Self {
+        Self { block, path: path.into() }
+    }
+
+    /// A module within this one.
+    pub fn within(&self, name: &str) -> Self {
+        Self { block: self.block, path: format!("{}.{name}", self.path).into() }
+    }
+
+    /// One of its parameters, such as `weight` or `lora_A.weight`.
+    pub fn param(&self, name: &str) -> ParamId {
+        ParamId { block: self.block, path: format!("{}.{name}", self.path) }
+    }
+}
+
+/// Which parameter of a model something is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ParamId {
+    /// The block it is in, from 0; none of what belongs to the whole model.
+    pub block: Option<usize>,
+    /// Its path, such as `model.layers.0.self_attn.q_proj.weight`.
+    pub path: String,
+}
+
+/// Something that looks at parameters one by one, and may change them.
+pub trait Visitor {
+    /// Called with each parameter.
+    fn visit<const D: usize>(&mut self, id: &ParamId, param: &mut Param<D>);
+}
+
+/// A model, or a part of one that knows where it is.
 pub trait Parameters {
-    /// Shows every parameter to `visitor`, always in the same order; `path` is this thing's own path.
-    fn each(&mut self, path: &str, visitor: &mut impl Visitor);
+    /// Shows every parameter to `visitor`, always in the same order.
+    fn each(&mut self, visitor: &mut impl Visitor);
+}
+
+/// What a method adds to a module.
+pub trait Additions {
+    /// Shows every parameter to `visitor`, always in the same order; `of` is the module.
+    fn each(&mut self, of: &ModuleId, visitor: &mut impl Visitor);
 }
 
 /// Values by parameter path, flattened, with their shapes. Tensors are shared, not copied.
@@ -75,23 +117,23 @@ pub type Values = BTreeMap<String, (Vec<usize>, Tensor<1>)>;
 pub type Gradients = BTreeMap<String, Tensor<1>>;
 
 /// Puts the trainable parameters on an autodiff graph. Use it on a clone: tensors are shared, so a clone is cheap.
-pub fn track(of: &mut impl Parameters, path: &str) {
+pub fn track(of: &mut impl Parameters) {
     struct Track;
     impl Visitor for Track {
-        fn visit<const D: usize>(&mut self, _: &str, param: &mut Param<D>) {
+        fn visit<const D: usize>(&mut self, _: &ParamId, param: &mut Param<D>) {
             if param.trainable {
                 param.value = param.value.clone().autodiff().require_grad();
             }
         }
     }
-    of.each(path, &mut Track);
+    of.each(&mut Track);
 }
 
 /// Takes the gradients of the tracked parameters off the tape and adds them to `into`.
-pub fn collect_gradients(of: &mut impl Parameters, path: &str, tape: &mut Tape, into: &mut Gradients) {
+pub fn collect_gradients(of: &mut impl Parameters, tape: &mut Tape, into: &mut Gradients) {
     struct Collect<'a>(&'a mut Tape, &'a mut Gradients);
     impl Visitor for Collect<'_> {
-        fn visit<const D: usize>(&mut self, path: &str, param: &mut Param<D>) {
+        fn visit<const D: usize>(&mut self, ParamId { path, .. }: &ParamId, param: &mut Param<D>) {
             if !param.trainable {
                 return;
             }
@@ -100,7 +142,7 @@ pub fn collect_gradients(of: &mut impl Parameters, path: &str, tape: &mut Tape, 
             }
         }
     }
-    of.each(path, &mut Collect(tape, into));
+    of.each(&mut Collect(tape, into));
 }
 
 /// Adds `gradient` to the one there is for `path`.
@@ -118,14 +160,14 @@ pub(crate) fn add_gradient<const D: usize>(into: &mut Gradients, path: &str, gra
 pub fn count_trainable(of: &mut impl Parameters) -> u64 {
     struct Count(u64);
     impl Visitor for Count {
-        fn visit<const D: usize>(&mut self, _: &str, param: &mut Param<D>) {
+        fn visit<const D: usize>(&mut self, _: &ParamId, param: &mut Param<D>) {
             if param.trainable {
                 self.0 += param.value.shape().num_elements() as u64;
             }
         }
     }
     let mut count = Count(0);
-    of.each("", &mut count);
+    of.each(&mut count);
     count.0
 }
 
@@ -150,7 +192,7 @@ fn gather(of: &mut impl Parameters, wanted: impl Fn(&str, bool) -> bool) -> Valu
         taken: Values,
     }
     impl<F: Fn(&str, bool) -> bool> Visitor for Gather<F> {
-        fn visit<const D: usize>(&mut self, path: &str, param: &mut Param<D>) {
+        fn visit<const D: usize>(&mut self, ParamId { path, .. }: &ParamId, param: &mut Param<D>) {
             if (self.wanted)(path, param.trainable) {
                 let shape = param.value.dims();
                 let flat = param.value.clone().reshape([shape.iter().product::<usize>()]);
@@ -159,7 +201,7 @@ fn gather(of: &mut impl Parameters, wanted: impl Fn(&str, bool) -> bool) -> Valu
         }
     }
     let mut pass = Gather { wanted, taken: Values::new() };
-    of.each("", &mut pass);
+    of.each(&mut pass);
     pass.taken
 }
 
@@ -186,7 +228,7 @@ pub fn restore_added(of: &mut impl Parameters, base: &BTreeSet<String>, values: 
         misfit: Option<Misfit>,
     }
     impl Visitor for Restore<'_> {
-        fn visit<const D: usize>(&mut self, path: &str, param: &mut Param<D>) {
+        fn visit<const D: usize>(&mut self, ParamId { path, .. }: &ParamId, param: &mut Param<D>) {
             let held = param.trainable || !self.base.contains(path);
             if self.misfit.is_some() || !held {
                 return;
@@ -194,7 +236,7 @@ pub fn restore_added(of: &mut impl Parameters, base: &BTreeSet<String>, values: 
             let want = param.value.dims().to_vec();
             match self.values.get(path) {
                 None => self.misfit = Some(Misfit::Missing(path.into())),
-                Some((shape, _)) if *shape != want => {
+                Some((shape, _)) if *shape != want && !is_flat(shape, &want) => {
                     self.misfit = Some(Misfit::Shape(path.into(), shape.clone(), want));
                 }
                 Some((_, value)) => {
@@ -205,9 +247,14 @@ pub fn restore_added(of: &mut impl Parameters, base: &BTreeSet<String>, values: 
         }
     }
     let mut pass = Restore { base, values, used: BTreeSet::new(), misfit: None };
-    of.each("", &mut pass);
+    of.each(&mut pass);
     let extra = || values.keys().find(|path| !pass.used.contains(*path)).map(|path| Misfit::Extra(path.clone()));
     pass.misfit.clone().or_else(extra).map_or(Ok(()), Err)
+}
+
+/// Whether a shape is another without its sides of one, as vectors were once written.
+fn is_flat(shape: &[usize], of: &[usize]) -> bool {
+    shape.len() == 1 && of.iter().filter(|side| **side != 1).eq(shape)
 }
 
 /// Puts values from a [`snapshot`] back.
@@ -217,7 +264,7 @@ pub fn restore_added(of: &mut impl Parameters, base: &BTreeSet<String>, values: 
 pub fn restore(of: &mut impl Parameters, values: &BTreeMap<String, Tensor<1>>) -> Result<(), String> {
     struct Restore<'a>(&'a BTreeMap<String, Tensor<1>>, Option<String>);
     impl Visitor for Restore<'_> {
-        fn visit<const D: usize>(&mut self, path: &str, param: &mut Param<D>) {
+        fn visit<const D: usize>(&mut self, ParamId { path, .. }: &ParamId, param: &mut Param<D>) {
             if !param.trainable || self.1.is_some() {
                 return;
             }
@@ -229,6 +276,6 @@ pub fn restore(of: &mut impl Parameters, values: &BTreeMap<String, Tensor<1>>) -
         }
     }
     let mut pass = Restore(values, None);
-    of.each("", &mut pass);
+    of.each(&mut pass);
     pass.1.map_or(Ok(()), Err)
 }

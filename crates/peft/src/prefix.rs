@@ -10,7 +10,7 @@
 use burn::tensor::{Device, Tensor};
 
 use crate::site::{kaiming, uniform};
-use crate::{Gate, Param, Parameters, Pass, PrefixEncoder, Shared, Visitor};
+use crate::{Additions, Gate, ModuleId, Param, Pass, PrefixEncoder, Shared, Visitor};
 use stratune_protocol::{draws, normals};
 
 /// A block's keys and values before the text.
@@ -93,16 +93,16 @@ impl PrefixEncoder {
     }
 }
 
-impl Parameters for Prefix {
-    fn each(&mut self, path: &str, visitor: &mut impl Visitor) {
-        visitor.visit(&format!("{path}.prefix.keys"), &mut self.keys);
-        visitor.visit(&format!("{path}.prefix.values"), &mut self.values);
+impl Additions for Prefix {
+    fn each(&mut self, of: &ModuleId, visitor: &mut impl Visitor) {
+        visitor.visit(&of.param("prefix.keys"), &mut self.keys);
+        visitor.visit(&of.param("prefix.values"), &mut self.values);
         if let Some((up, bias)) = &mut self.up {
-            visitor.visit(&format!("{path}.prefix.up.weight"), up);
-            visitor.visit(&format!("{path}.prefix.up.bias"), bias);
+            visitor.visit(&of.param("prefix.up.weight"), up);
+            visitor.visit(&of.param("prefix.up.bias"), bias);
         }
         if let Some(gate) = &mut self.gate {
-            gate.each(&format!("{path}.prefix"), visitor);
+            gate.each(&of.within("prefix"), visitor);
         }
     }
 }

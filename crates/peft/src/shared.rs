@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor};
 
 use crate::bottleneck::compacter_rules;
-use crate::{Param, Parameters, Visitor};
+use crate::{ModuleId, Param, Parameters, Visitor};
 
 /// What the methods of all blocks read.
 #[derive(Clone, Debug, Default)]
@@ -54,21 +54,22 @@ impl PrefixEncoder {
 }
 
 impl Parameters for Shared {
-    fn each(&mut self, path: &str, visitor: &mut impl Visitor) {
+    fn each(&mut self, visitor: &mut impl Visitor) {
+        let of = ModuleId::new(None, "shared");
         if let Some(vector) = &mut self.vector {
-            visitor.visit(&format!("{path}.vector"), vector);
+            visitor.visit(&of.param("vector"), vector);
         }
         if let Some(PrefixEncoder { embedding, down, bias }) = &mut self.prefix {
-            visitor.visit(&format!("{path}.prefix.embedding"), embedding);
-            visitor.visit(&format!("{path}.prefix.down.weight"), down);
-            visitor.visit(&format!("{path}.prefix.down.bias"), bias);
+            visitor.visit(&of.param("prefix.embedding"), embedding);
+            visitor.visit(&of.param("prefix.down.weight"), down);
+            visitor.visit(&of.param("prefix.down.bias"), bias);
         }
         if let Some(rules) = &mut self.compacter {
-            visitor.visit(&format!("{path}.compacter"), rules);
+            visitor.visit(&of.param("compacter"), rules);
         }
         if let Some(VeraMatrices { a, b }) = &mut self.vera {
-            visitor.visit(&format!("{path}.vera_A"), a);
-            visitor.visit(&format!("{path}.vera_B"), b);
+            visitor.visit(&of.param("vera_A"), a);
+            visitor.visit(&of.param("vera_B"), b);
         }
     }
 }

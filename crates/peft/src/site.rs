@@ -3,17 +3,19 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
-use stratune_protocol::{Target, draws};
+use stratune_protocol::{Role, draws};
+
+use crate::ModuleId;
 
 /// A linear layer of a block, as a method sees it.
 #[derive(Clone, Debug)]
 pub struct Site {
-    /// The block's number.
-    pub block: usize,
-    /// Which of its linear layers.
-    pub target: Target,
-    /// The layer's path, such as `model.layers.0.self_attn.q_proj`.
-    pub path: String,
+    /// Which layer it is.
+    pub id: ModuleId,
+    /// What it is for.
+    pub role: Role,
+    /// Its number among the linear layers of its block, from 0.
+    pub index: u64,
     /// Its matrix, `[out, in]`.
     pub weight: Tensor<2>,
     /// Most outputs and most inputs of a layer that the method enters: the size of what these layers share slices of.
@@ -35,7 +37,7 @@ impl Site {
 
     /// The draws called `what` at this site. They depend on the seed, the name and the place alone.
     pub(crate) fn draws(&self, what: &str) -> ChaCha8Rng {
-        draws(self.seed, what, [self.block as u64, self.target as u64])
+        draws(self.seed, what, [self.id.block.unwrap_or(0) as u64, self.index])
     }
 }
 

@@ -20,7 +20,7 @@ use rand::RngExt;
 use stratune_protocol::{MethodConfig, MethodKind, kept};
 use stratune_runtime::read_f32;
 
-use crate::{Param, Parameters, PeftError, Site, Visitor};
+use crate::{Additions, ModuleId, Param, PeftError, Site, Visitor};
 
 /// The chosen places of a matrix, and what is added there.
 #[derive(Clone, Debug)]
@@ -180,22 +180,22 @@ pub(crate) fn largest(values: &[f32], count: usize) -> Vec<i32> {
     order
 }
 
-impl Parameters for Places {
-    fn each(&mut self, path: &str, visitor: &mut impl Visitor) {
+impl Additions for Places {
+    fn each(&mut self, of: &ModuleId, visitor: &mut impl Visitor) {
         match self {
-            Self::Known { check, .. } => visitor.visit(&format!("{path}.sparse_check"), check),
+            Self::Known { check, .. } => visitor.visit(&of.param("sparse_check"), check),
             Self::Stored { rows, columns } => {
-                visitor.visit(&format!("{path}.sparse_rows"), rows);
-                visitor.visit(&format!("{path}.sparse_columns"), columns);
+                visitor.visit(&of.param("sparse_rows"), rows);
+                visitor.visit(&of.param("sparse_columns"), columns);
             }
         }
     }
 }
 
-impl Parameters for Sparse {
-    fn each(&mut self, path: &str, visitor: &mut impl Visitor) {
-        self.places.each(path, visitor);
-        visitor.visit(&format!("{path}.sparse_values"), &mut self.values);
+impl Additions for Sparse {
+    fn each(&mut self, of: &ModuleId, visitor: &mut impl Visitor) {
+        self.places.each(of, visitor);
+        visitor.visit(&of.param("sparse_values"), &mut self.values);
     }
 }
 

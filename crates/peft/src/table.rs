@@ -6,28 +6,23 @@ use burn::tensor::{Device, Int, Tensor};
 use stratune_kernels::Matrix;
 use stratune_protocol::Problem;
 
-use crate::{Parameters, Visitor, Weight};
+use crate::{Additions, ModuleId, Parameters, Visitor, Weight};
 
 /// A matrix with a row for each token. Where a device's largest buffer does not hold it, it is kept in pieces of rows: it
 /// is read and multiplied piece by piece, and nothing can move it.
 #[derive(Clone, Debug)]
 pub struct Table {
+    /// Which module it is.
+    pub id: ModuleId,
     first: Weight,
     rest: Vec<Weight>,
 }
 
-/// In one piece.
-impl From<Weight> for Table {
-    fn from(whole: Weight) -> Self {
-        Self { first: whole, rest: Vec::new() }
-    }
-}
-
 impl Table {
     /// Of pieces with the same columns, from the first row to the last; none of no piece.
-    pub fn of(pieces: impl IntoIterator<Item = Weight>) -> Option<Self> {
+    pub fn of(id: ModuleId, pieces: impl IntoIterator<Item = Weight>) -> Option<Self> {
         let mut pieces = pieces.into_iter();
-        Some(Self { first: pieces.next()?, rest: pieces.collect() })
+        Some(Self { id, first: pieces.next()?, rest: pieces.collect() })
     }
 
     /// From the first row to the last.
@@ -100,10 +95,11 @@ impl Table {
 }
 
 impl Parameters for Table {
-    fn each(&mut self, path: &str, visitor: &mut impl Visitor) {
+    fn each(&mut self, visitor: &mut impl Visitor) {
         // A checkpoint has no path for a piece.
+        let id = self.id.clone();
         if let Some(whole) = self.whole_mut() {
-            whole.each(path, visitor);
+            whole.each(&id, visitor);
         }
     }
 }

@@ -12,16 +12,16 @@
 
 use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
-use stratune_protocol::{MethodConfig, Target, normals};
+use stratune_protocol::{MethodConfig, Role, normals};
 
 use crate::site::{kaiming, uniform};
-use crate::{Param, Parameters, Pass, PeftError, Site, Visitor};
+use crate::{Additions, ModuleId, Param, Pass, PeftError, Site, Visitor};
 
 /// (IA)³'s vector.
 #[derive(Clone, Debug)]
 pub struct Ia3 {
-    /// l, `[out]`, or `[in]` where the input is scaled.
-    pub scale: Param<1>,
+    /// l as PEFT keeps it: `[out, 1]`, or `[1, in]` where the input is scaled.
+    pub scale: Param<2>,
     /// Whether it scales the input.
     pub on_input: bool,
 }
@@ -30,27 +30,26 @@ impl Ia3 {
     /// A new one that changes nothing yet.
     pub fn new(site: &Site) -> Self {
         let [outputs, inputs] = site.shape();
-        let on_input = site.target == Target::DownProj;
-        let size = if on_input { inputs } else { outputs };
-        Self { scale: Param::trainable(Tensor::ones([size], &site.device())), on_input }
+        let on_input = site.role == Role::Down;
+        let shape = if on_input { [1, inputs] } else { [outputs, 1] };
+        Self { scale: Param::trainable(Tensor::ones(shape, &site.device())), on_input }
     }
 
     /// What input or output is multiplied by.
     pub(crate) fn factor(&self, pass: &Pass) -> Tensor<3> {
-        let scale = self.scale.value.clone().unsqueeze();
+        let scale = self.scale.value.clone().reshape([1, 1, -1]);
         let ones = Tensor::ones_like(&scale);
         pass.damp(ones, scale)
     }
 
     pub(crate) fn merged(&self, weight: Tensor<2>) -> Tensor<2> {
-        let scale = self.scale.value.clone();
-        weight * if self.on_input { scale.unsqueeze_dim(0) } else { scale.unsqueeze_dim(1) }
+        weight * self.scale.value.clone()
     }
 }
 
-impl Parameters for Ia3 {
-    fn each(&mut self, path: &str, visitor: &mut impl Visitor) {
-        visitor.visit(&format!("{path}.ia3_l"), &mut self.scale);
+impl Additions for Ia3 {
+    fn each(&mut self, of: &ModuleId, visitor: &mut impl Visitor) {
+        visitor.visit(&of.param("ia3_l"), &mut self.scale);
     }
 }
 
@@ -79,10 +78,10 @@ impl Ssf {
     }
 }
 
-impl Parameters for Ssf {
-    fn each(&mut self, path: &str, visitor: &mut impl Visitor) {
-        visitor.visit(&format!("{path}.ssf_scale"), &mut self.scale);
-        visitor.visit(&format!("{path}.ssf_shift"), &mut self.shift);
+impl Additions for Ssf {
+    fn each(&mut self, of: &ModuleId, visitor: &mut impl Visitor) {
+        visitor.visit(&of.param("ssf_scale"), &mut self.scale);
+        visitor.visit(&of.param("ssf_shift"), &mut self.shift);
     }
 }
 
@@ -105,9 +104,9 @@ impl Bias {
     }
 }
 
-impl Parameters for Bias {
-    fn each(&mut self, path: &str, visitor: &mut impl Visitor) {
-        visitor.visit(&format!("{path}.bias_update"), &mut self.value);
+impl Additions for Bias {
+    fn each(&mut self, of: &ModuleId, visitor: &mut impl Visitor) {
+        visitor.visit(&of.param("bias_update"), &mut self.value);
     }
 }
 
@@ -128,7 +127,7 @@ impl Hiwi {
     /// # Errors
     /// The rank is 0.
     pub fn new(config: &MethodConfig, site: &Site) -> Result<Self, PeftError> {
-        let (rank, _) = config.at(&site.path);
+        let (rank, _) = config.at(&site.id.path);
         if rank == 0 {
             return Err(PeftError::RankZero);
         }
@@ -159,9 +158,9 @@ fn damped(bias: Tensor<1>, pass: &Pass) -> Tensor<1> {
     if pass.damping == 1.0 { bias } else { bias.mul_scalar(pass.damping) }
 }
 
-impl Parameters for Hiwi {
-    fn each(&mut self, path: &str, visitor: &mut impl Visitor) {
-        visitor.visit(&format!("{path}.hiwi.down.weight"), &mut self.down);
-        visitor.visit(&format!("{path}.hiwi.up.weight"), &mut self.up);
+impl Additions for Hiwi {
+    fn each(&mut self, of: &ModuleId, visitor: &mut impl Visitor) {
+        visitor.visit(&of.param("hiwi.down.weight"), &mut self.down);
+        visitor.visit(&of.param("hiwi.up.weight"), &mut self.up);
     }
 }

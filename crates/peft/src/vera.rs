@@ -9,7 +9,7 @@ use stratune_protocol::{MethodConfig, draws};
 
 use crate::shared::VeraMatrices;
 use crate::site::uniform;
-use crate::{Param, Parameters, Pass, PeftError, Shared, Site, Visitor};
+use crate::{Additions, ModuleId, Param, Pass, PeftError, Shared, Site, Visitor};
 
 /// λ_d where training starts.
 const START: f32 = 0.1;
@@ -43,7 +43,7 @@ impl Vera {
     /// The rank is 0.
     pub fn new(config: &MethodConfig, site: &Site) -> Result<Self, PeftError> {
         let [outputs, inputs] = site.shape();
-        let (rank, _) = config.at(&site.path);
+        let (rank, _) = config.at(&site.id.path);
         if rank == 0 {
             return Err(PeftError::RankZero);
         }
@@ -53,7 +53,7 @@ impl Vera {
             lambda_b: Param::trainable(Tensor::zeros([outputs], &device)),
             inputs,
             dropout: config.dropout.unwrap_or(0.0),
-            site: site.target as u64,
+            site: site.index,
         })
     }
 
@@ -84,9 +84,9 @@ impl Vera {
     }
 }
 
-impl Parameters for Vera {
-    fn each(&mut self, path: &str, visitor: &mut impl Visitor) {
-        visitor.visit(&format!("{path}.vera_lambda_b"), &mut self.lambda_b);
-        visitor.visit(&format!("{path}.vera_lambda_d"), &mut self.lambda_d);
+impl Additions for Vera {
+    fn each(&mut self, of: &ModuleId, visitor: &mut impl Visitor) {
+        visitor.visit(&of.param("vera_lambda_b"), &mut self.lambda_b);
+        visitor.visit(&of.param("vera_lambda_d"), &mut self.lambda_d);
     }
 }

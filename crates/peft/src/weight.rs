@@ -5,7 +5,7 @@ use stratune_kernels::{Matrix, Packed, PackedDtype};
 use stratune_protocol::Problem;
 use stratune_runtime::read_f32;
 
-use crate::{Param, Parameters, Visitor};
+use crate::{Additions, ModuleId, Param, Visitor};
 
 /// A matrix: floats, which a method may train, or fewer bits, which are read where they are used.
 #[derive(Clone, Debug)]
@@ -118,10 +118,10 @@ pub(crate) async fn packed(weight: Tensor<2>, dtype: PackedDtype) -> Result<Pack
     Ok(Packed::new(&read_f32(weight).await?, shape, dtype, &device))
 }
 
-impl Parameters for Weight {
-    fn each(&mut self, path: &str, visitor: &mut impl Visitor) {
+impl Additions for Weight {
+    fn each(&mut self, of: &ModuleId, visitor: &mut impl Visitor) {
         if let Self::Floats(param) = self {
-            visitor.visit(&format!("{path}.weight"), param);
+            visitor.visit(&of.param("weight"), param);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ComputeDtype, Limits, Pace, Problem, RunConfig, Voice};
+use crate::{ComputeDtype, Limits, Module, Pace, Problem, RunConfig, Voice};
 
 /// What an engine tells a front end. Over a worker's port and in checkpoints its JSON is `{"step": {…}}`: with the name
 /// among the fields, reading it back would take a twentieth of the page's code. For people it is [`line`](Self::line).
@@ -180,7 +180,7 @@ pub struct ModelReport {
     pub hidden_size: usize,
     /// Width inside the feed-forward layers.
     pub intermediate_size: usize,
-    /// Outputs of k and v together are half of 2 × this.
+    /// Outputs of the keys, and of the values.
     pub key_value_size: usize,
     /// Outputs of q.
     pub query_size: usize,
@@ -190,6 +190,32 @@ pub struct ModelReport {
     pub vocabulary: usize,
     /// Longest sequence it was made for.
     pub context: usize,
+    /// Its modules, in the order of the forward pass.
+    #[serde(default)]
+    pub modules: Vec<Module>,
+}
+
+impl ModelReport {
+    /// The linear layers of its blocks.
+    pub fn linears(&self) -> impl Iterator<Item = &Module> {
+        self.modules.iter().filter(|module| module.role.is_linear())
+    }
+
+    /// The names of the linear layers of a block, such as `q_proj`, each once.
+    pub fn linear_names(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = Vec::new();
+        for module in self.linears() {
+            if !names.contains(&module.name()) {
+                names.push(module.name());
+            }
+        }
+        names
+    }
+
+    /// Numbers in the matrices of a block, on average.
+    pub fn block_matrices(&self) -> f64 {
+        self.linears().map(|module| module.count() as f64).sum::<f64>() / self.layers.max(1) as f64
+    }
 }
 
 /// What the data is, before anything trains on it.

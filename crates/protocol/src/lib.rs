@@ -4,6 +4,7 @@
 //! a [`Command`] goes to an engine, [`Event`]s come back. No tensor, no file and no thread is known here, so the
 //! page can hold the whole of it without holding an engine.
 
+mod architecture;
 mod command;
 mod config;
 mod draw;
@@ -13,10 +14,11 @@ mod keep;
 mod method;
 mod problem;
 
+pub use architecture::{Module, Role, ends_with};
 pub use command::{Asset, Command, Export, GenerateRequest, Voice};
 pub use config::{
     BaseDtype, ComputeDtype, DataConfig, DataFormat, DeviceChoice, IstConfig, IstMode, OptimiserKind, RunConfig,
-    Schedule, Target, TrainConfig,
+    Schedule, Targets, TrainConfig, whole,
 };
 pub use draw::{draws, normals};
 pub use event::{

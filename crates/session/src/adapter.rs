@@ -3,21 +3,21 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::{Tensor, TensorData};
-use stratune_models::{Llama, LlamaConfig};
+use stratune_models::{Model, ModelConfig};
 use stratune_peft::{Misfit, Values, added, everything, restore_added};
 use stratune_protocol::{Problem, RunConfig};
 use stratune_runtime::read_f32;
-use stratune_store::{Adapter, HostTensor, Tensors, adapter_files};
+use stratune_store::{Adapter, HostTensor, Tensors, adapter_files, prefix_part};
 
 /// The adapter folder of what a run has added to a model: Hugging Face PEFT's where PEFT has the method.
 ///
 /// # Errors
 /// The device does not answer.
-pub async fn adapter_of(model: &Llama, config: &RunConfig) -> Result<Vec<(String, Vec<u8>)>, Problem> {
+pub async fn adapter_of(model: &Model, config: &RunConfig) -> Result<Vec<(String, Vec<u8>)>, Problem> {
     // A copy, whose tensors are shared: the run may go on with the original.
     let mut model = model.clone();
     let kept = model.settle(&config.method).await?;
-    let base = model.base_paths();
+    let base = model.config.base_paths();
     let tensors = read(added(&mut model, &base)).await?;
     let report = model.config.report(&config.model, model.config.parameters());
     adapter_files(&report, &kept, config.train.seed, tensors)
@@ -27,16 +27,22 @@ pub async fn adapter_of(model: &Llama, config: &RunConfig) -> Result<Vec<(String
 ///
 /// # Errors
 /// The adapter belongs to another model, or lacks a tensor, or has one too many; names the tensor.
-pub async fn attach(model: &mut Llama, adapter: &Adapter) -> Result<(), Problem> {
+pub async fn attach(model: &mut Model, adapter: &Adapter) -> Result<(), Problem> {
     let next = "use an adapter that was trained on this model";
     model.attach(&adapter.methods, adapter.seed).await.map_err(|p| if p.next.is_empty() { p.next(next) } else { p })?;
     let device = model.device();
+    let attentions: Vec<_> = model.layers.iter().map(|block| block.self_attn.id.clone()).collect();
     let on_device = |(path, host): (&String, &HostTensor)| {
         let data = TensorData::new(host.data.clone(), [host.data.len()]);
-        (path.clone(), (host.shape.clone(), Tensor::from_data(data, &device)))
+        // PEFT's prefix knows the number of the block alone.
+        let path = match prefix_part(path).and_then(|(block, part)| Some((attentions.get(block)?, part))) {
+            Some((attention, part)) => attention.param(&format!("prefix.{part}")).path,
+            None => path.clone(),
+        };
+        (path, (host.shape.clone(), Tensor::from_data(data, &device)))
     };
     let values: Values = adapter.tensors.iter().map(on_device).collect();
-    let base = model.base_paths();
+    let base = model.config.base_paths();
     for (path, (_, ours)) in everything(model).into_iter().filter(|(path, _)| path.ends_with(".sparse_check")) {
         let Some(theirs) = adapter.tensors.get(&path) else { continue };
         if theirs.data != read_f32(ours).await? {
@@ -60,7 +66,7 @@ pub async fn attach(model: &mut Llama, adapter: &Adapter) -> Result<(), Problem>
 ///
 /// # Errors
 /// As [`attach`]; or the adapters cannot be mixed.
-pub async fn mix(base: &Llama, adapters: &[(Adapter, f32)]) -> Result<Llama, Problem> {
+pub async fn mix(base: &Model, adapters: &[(Adapter, f32)]) -> Result<Model, Problem> {
     let mut models = Vec::new();
     for (adapter, weight) in adapters {
         let mut model = base.clone();
@@ -74,13 +80,14 @@ pub async fn mix(base: &Llama, adapters: &[(Adapter, f32)]) -> Result<Llama, Pro
 ///
 /// # Errors
 /// An addition cannot be merged, or the device does not answer.
-pub async fn merged_tensors(mut model: Llama) -> Result<(LlamaConfig, Tensors), Problem> {
+pub async fn merged_tensors(mut model: Model) -> Result<(ModelConfig, Tensors), Problem> {
     model.merge()?;
     let mut tensors = read(everything(&mut model)).await?;
-    for (path, table) in model.tables() {
+    for table in model.tables() {
         // What is packed or in pieces is no parameter.
-        if !tensors.contains_key(path) {
-            tensors.insert(path.to_string(), HostTensor { shape: table.dims().to_vec(), data: table.read().await? });
+        let path = table.id.param("weight").path;
+        if !tensors.contains_key(&path) {
+            tensors.insert(path, HostTensor { shape: table.dims().to_vec(), data: table.read().await? });
         }
     }
     Ok((model.config, tensors))

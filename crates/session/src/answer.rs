@@ -1,7 +1,7 @@
 //! Continuing a prompt as streamed text.
 
 use stratune_data::{Template, Tokenizer};
-use stratune_models::{Llama, Sampling, generate, generate_rows};
+use stratune_models::{Model, Sampling, generate, generate_rows};
 use stratune_protocol::{GenerateRequest, Problem};
 
 /// The tokens a prompt begins with: in the form of the training rows, or as it stands.
@@ -28,7 +28,7 @@ pub fn prompt_tokens(
 /// # Errors
 /// The prompt is empty or too long, or the device does not answer.
 pub async fn answer(
-    model: &Llama,
+    model: &Model,
     tokenizer: &Tokenizer,
     template: &Template,
     request: &GenerateRequest,
@@ -58,7 +58,7 @@ pub async fn answer(
 /// # Errors
 /// As [`answer`].
 pub async fn answer_each(
-    model: &Llama,
+    model: &Model,
     rows: usize,
     tokenizer: &Tokenizer,
     template: &Template,

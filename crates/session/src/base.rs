@@ -6,8 +6,7 @@ use std::rc::Rc;
 use burn::tensor::Device;
 use stratune_data::{Template, Tokenizer};
 use stratune_kernels::{Sizes, self_test};
-use stratune_models::llama::{Arriving, Weights, packed_as, pieces};
-use stratune_models::{Llama, LlamaConfig};
+use stratune_models::{Arriving, Entry, Model, ModelConfig, Weights, packed_as, pieces};
 use stratune_protocol::{BaseDtype, ComputeDtype, Event, Keep, ModelReport, Problem};
 use stratune_runtime::{at_once, settle};
 use stratune_store::{Folder, ModelFolder};
@@ -16,7 +15,7 @@ use stratune_store::{Folder, ModelFolder};
 #[derive(Debug)]
 pub struct Base {
     /// The weights, without any method.
-    pub model: Llama,
+    pub model: Model,
     /// Text to tokens and back.
     pub tokenizer: Tokenizer,
     /// How rows and prompts become text.
@@ -99,8 +98,8 @@ impl Base {
 ///
 /// # Errors
 /// It is no model of a family that is known here.
-pub fn model_config(files: &ModelFolder) -> Result<LlamaConfig, Problem> {
-    LlamaConfig::from_json(files.config(), &format!("{}/config.json", files.label()))
+pub fn model_config(files: &ModelFolder) -> Result<ModelConfig, Problem> {
+    ModelConfig::from_json(files.config(), &format!("{}/config.json", files.label()))
 }
 
 /// The tokenizer of a folder, and the files it was read from.
@@ -109,7 +108,7 @@ pub fn model_config(files: &ModelFolder) -> Result<LlamaConfig, Problem> {
 /// It is missing or damaged, or knows more tokens than the model.
 pub async fn read_tokenizer(
     files: &ModelFolder,
-    config: &LlamaConfig,
+    config: &ModelConfig,
 ) -> Result<(Tokenizer, (Vec<u8>, Option<Vec<u8>>)), Problem> {
     let (json, config_json) = files.tokenizer().await?;
     let at = format!("{}/tokenizer.json", files.label());
@@ -121,6 +120,24 @@ pub async fn read_tokenizer(
     Ok((tokenizer, (json, config_json)))
 }
 
+/// What a tensor is called in a folder's files: a model that was saved without its output layer leaves out the first part
+/// of every path, `model.`.
+fn name_in_files(files: &ModelFolder, Entry { name, shape, .. }: &Entry) -> Result<String, Problem> {
+    let names = [Some(name.as_str()), name.split_once('.').map(|(_, behind)| behind)];
+    let found = names.into_iter().flatten().find_map(|name| Some((name, files.shape(name)?)));
+    match found {
+        Some((name, there)) if there == *shape => Ok(name.to_string()),
+        Some((name, there)) => {
+            let what = format!("{name} is {there:?} where config.json says {shape:?}");
+            Err(Problem::input(what).at(files.label()).next("use a config.json that belongs to these weights"))
+        }
+        None => {
+            let what = format!("the model has no tensor {name}");
+            Err(Problem::input(what).at(files.label()).next("use a complete model folder"))
+        }
+    }
+}
+
 /// The model of a folder, read some rows at a time: no more of it is on the host, unless that is the device.
 ///
 /// # Errors
@@ -130,31 +147,19 @@ pub async fn read_model(
     keep: Keep,
     device: &Device,
     emit: &mut dyn FnMut(Event),
-) -> Result<Llama, Problem> {
+) -> Result<Model, Problem> {
     let config = model_config(files)?;
     let mut layout = config.layout();
     // Vectors first: a device may put them where a larger tensor was on its way, and nothing large fits there again.
-    layout.sort_by_key(|(_, shape)| shape.len());
+    layout.sort_by_key(|entry| entry.shape.len());
     let total = layout.len() as u64;
-    let mut weights = Weights::default();
+    let mut weights = Weights::of(&config);
     let mut on_the_way = 0;
-    for (done, (name, shape)) in layout.into_iter().enumerate() {
-        match files.shape(&name) {
-            Some(there) if there == shape => {}
-            Some(there) => {
-                let what = format!("{name} is {there:?} where config.json says {shape:?}");
-                return Err(Problem::input(what)
-                    .at(files.label())
-                    .next("use a config.json that belongs to these weights"));
-            }
-            None => {
-                let what = format!("the model has no tensor {name}");
-                return Err(Problem::input(what).at(files.label()).next("use a complete model folder"));
-            }
-        }
+    for (done, entry) in layout.into_iter().enumerate() {
+        let name = name_in_files(files, &entry)?;
         let mut stored = Vec::new();
-        for (range, shape) in pieces(&name, &shape, keep) {
-            let mut arriving = Arriving::new(&name, &shape, keep.dtype, device);
+        for (range, shape) in pieces(&entry, keep) {
+            let mut arriving = Arriving::new(entry.role, &shape, keep.dtype, device);
             let most = at_once(if let [_, columns] = shape[..] { columns } else { 1 });
             for from in range.clone().step_by(most) {
                 let to = range.end.min(from + most);
@@ -167,10 +172,10 @@ pub async fn read_model(
             }
             stored.push(arriving.finish());
         }
-        weights.insert(name, stored);
+        weights.insert(entry.name, stored);
         emit(Event::Progress { what: format!("reading {}", files.label()), done: done as u64 + 1, total });
     }
     // What tensors have left on their way.
     device.memory_cleanup();
-    Llama::from_weights(config, weights, device)
+    Model::from_weights(config, weights, device)
 }

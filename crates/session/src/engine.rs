@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use futures::future::LocalBoxFuture;
 use stratune_data::{Dataset, SourceFile, load};
-use stratune_models::Llama;
+use stratune_models::Model;
 use stratune_protocol::{
     BaseDtype, Command, Conditions, DataConfig, DeviceChoice, Event, Export, GenerateRequest, Problem, RunConfig, Voice,
 };
@@ -47,7 +47,7 @@ pub struct Engine {
 
 /// The result of a run.
 struct Tuned {
-    model: Llama,
+    model: Model,
     /// The run's configuration.
     config: RunConfig,
     /// The same with what is left of the methods.

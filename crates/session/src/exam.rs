@@ -1,7 +1,7 @@
 //! How well a model does on rows: loss, and whole answers that are right.
 
 use stratune_data::{Role, Row, Sequence, Source, Template, Tokenizer};
-use stratune_models::Llama;
+use stratune_models::Model;
 use stratune_protocol::{GenerateRequest, Problem};
 use stratune_train::{Batching, measure};
 
@@ -67,7 +67,7 @@ impl Exam {
     ///
     /// # Errors
     /// The device does not answer.
-    pub async fn loss(&self, model: &Llama, by: Batching) -> Result<f64, Problem> {
+    pub async fn loss(&self, model: &Model, by: Batching) -> Result<f64, Problem> {
         let mut rows: Vec<&Sequence> = self.sequences.iter().collect();
         rows.sort_by_key(|r| r.tokens.len());
         Ok(measure(model, &rows, by, None).await?.loss)
@@ -85,7 +85,7 @@ impl Exam {
     /// The device does not answer, or a prompt fills the context.
     pub async fn take(
         &self,
-        model: &Llama,
+        model: &Model,
         tokenizer: &Tokenizer,
         template: &Template,
         progress: &mut dyn FnMut(usize, &str, &str, bool),

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use futures::future::LocalBoxFuture;
 use stratune_data::Dataset;
-use stratune_models::Llama;
+use stratune_models::Model;
 use stratune_protocol::{Event, Pace, Problem, RunConfig};
 use stratune_store::Checkpoint;
 use stratune_train::Host;
@@ -35,7 +35,7 @@ impl Host for Unheard<'_> {
         Box::pin(async { Ok(()) })
     }
 
-    fn sample<'a>(&'a mut self, model: &'a Llama, _: usize) -> LocalBoxFuture<'a, Result<(), Problem>> {
+    fn sample<'a>(&'a mut self, model: &'a Model, _: usize) -> LocalBoxFuture<'a, Result<(), Problem>> {
         Box::pin(async move {
             for prompt in &self.prompts {
                 continued(model, &self.base.tokenizer, &self.base.template, prompt).await?;

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use futures::future::LocalBoxFuture;
 use stratune_data::{Template, Tokenizer};
-use stratune_models::Llama;
+use stratune_models::Model;
 use stratune_protocol::{Event, GenerateRequest, Problem, SavedRun};
 use stratune_store::{Checkpoint, Vault};
 use stratune_train::Host;
@@ -63,7 +63,7 @@ impl Host for Recorder<'_> {
         })
     }
 
-    fn sample<'a>(&'a mut self, model: &'a Llama, step: usize) -> LocalBoxFuture<'a, Result<(), Problem>> {
+    fn sample<'a>(&'a mut self, model: &'a Model, step: usize) -> LocalBoxFuture<'a, Result<(), Problem>> {
         Box::pin(async move {
             for prompt in self.prompts.clone() {
                 let text = continued(model, self.tokenizer, self.template, &prompt).await?;
@@ -76,7 +76,7 @@ impl Host for Recorder<'_> {
 
 /// A prompt continued as samples are: in the form of the training rows, greedily.
 pub(crate) async fn continued(
-    model: &Llama,
+    model: &Model,
     tokenizer: &Tokenizer,
     template: &Template,
     prompt: &str,

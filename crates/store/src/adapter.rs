@@ -48,14 +48,15 @@ pub async fn read_adapter(folder: &dyn Folder) -> Result<Adapter, Problem> {
         }
     }
     let at = place(folder, CONFIG);
-    let config: Value = serde_json::from_slice(&folder.read(CONFIG, None).await?).map_err(|e| {
+    let text = folder.read(CONFIG, None).await?;
+    let config: Value = serde_json::from_slice(&text).map_err(|e| {
         Problem::input(format!("{CONFIG} cannot be read: {e}")).at(&at).next("export the adapter again")
     })?;
     let (tensors, _) = read_safetensors(&folder.read(WEIGHTS, None).await?, &place(folder, WEIGHTS))?;
     let base_model = config["base_model_name_or_path"].as_str().map(str::to_owned);
     let form = match config["peft_type"].as_str() {
         Some(OWN) => own_form(&config, tensors).map_err(|p| p.at(&at))?,
-        kind => peft::read(kind.unwrap_or("absent"), &config, tensors, &at, &place(folder, WEIGHTS))?,
+        kind => peft::read(kind.unwrap_or("absent"), (&config, &text), tensors, &at, &place(folder, WEIGHTS))?,
     };
     let Form { methods, seed, tensors } = form;
     if tensors.is_empty() {

@@ -42,6 +42,7 @@ pub use model_folder::ModelFolder;
 pub use opfs::OpfsFiles;
 #[cfg(target_family = "wasm")]
 pub use opfs_vault::OpfsVault;
+pub use peft::prefix_part;
 pub use safetensors::{Tensors, read_safetensors, write_safetensors};
 pub use tensor::{HostTensor, Stored};
 pub use vault::{MemoryVault, Vault};

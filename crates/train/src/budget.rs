@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use stratune_models::Llama;
+use stratune_models::Model;
 use stratune_peft::{Gradients, restore, snapshot};
 use stratune_protocol::{MethodConfig, MethodKind, Problem, ProblemKind};
 use stratune_runtime::read_f32;
@@ -62,7 +62,7 @@ impl Budget {
     }
 
     /// Takes notice of the gradients of a step, before it is taken.
-    pub fn watch(&mut self, model: &mut Llama, gradients: &Gradients) {
+    pub fn watch(&mut self, model: &mut Model, gradients: &Gradients) {
         for (path, (_, value)) in snapshot(model) {
             let Some((layer, factor)) = path.rsplit_once('.').filter(|(_, end)| FACTORS.contains(end)) else {
                 continue;
@@ -83,7 +83,7 @@ impl Budget {
     ///
     /// # Errors
     /// The device does not answer.
-    pub async fn allot(&mut self, model: &mut Llama, step: usize) -> Result<(), Problem> {
+    pub async fn allot(&mut self, model: &mut Model, step: usize) -> Result<(), Problem> {
         let (fixed, due) = (self.is_fixed(step), step.is_multiple_of(self.interval));
         let decided = self.layers.values().any(|layer| layer.kept.is_some());
         let masks = match (fixed, decided) {

@@ -3,8 +3,7 @@
 use burn::tensor::Tensor;
 use stratune_data::Sequence;
 use stratune_kernels::cross_entropy::{Wanted, linear_cross_entropy};
-use stratune_models::Llama;
-use stratune_models::llama::{Alter, Walk};
+use stratune_models::{Alter, Model, Walk};
 use stratune_peft::Pass;
 use stratune_protocol::Problem;
 use stratune_runtime::{read_scalars, yield_now};
@@ -25,7 +24,7 @@ pub struct Measured {
 /// # Errors
 /// The device does not answer.
 pub async fn measure(
-    model: &Llama,
+    model: &Model,
     rows: &[&Sequence],
     by: Batching,
     damping: Option<&[f32]>,
@@ -43,7 +42,7 @@ pub async fn measure(
 }
 
 /// Summed loss of one batch, `[1]`.
-pub(crate) fn loss(model: &Llama, batch: &Uploaded, damping: Option<&[f32]>, alter: Option<Alter<'_>>) -> Tensor<1> {
+pub(crate) fn loss(model: &Model, batch: &Uploaded, damping: Option<&[f32]>, alter: Option<Alter<'_>>) -> Tensor<1> {
     let at = batch.places(model);
     let damping = |i: usize| damping.and_then(|d| d.get(i).copied()).unwrap_or(1.0);
     let walk = Walk { pass: &|i| Pass { damping: damping(i), ..model.plain_pass(i) }, alter };

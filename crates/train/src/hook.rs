@@ -3,7 +3,7 @@
 use futures::future::LocalBoxFuture;
 use serde_json::Value;
 use stratune_data::{Dataset, Sequence};
-use stratune_models::Llama;
+use stratune_models::Model;
 use stratune_protocol::{Event, Problem, ProblemKind};
 
 use crate::Batching;
@@ -66,14 +66,14 @@ pub enum Rows {
 /// What a hook may try on the model as it stands.
 #[derive(Debug)]
 pub struct Lab<'a> {
-    pub(crate) model: &'a Llama,
+    pub(crate) model: &'a Model,
     pub(crate) dataset: &'a Dataset,
     pub(crate) by: Batching,
 }
 
 impl<'a> Lab<'a> {
     /// A lab on a model and its data, whose rows are taken as `by` says.
-    pub fn new(model: &'a Llama, dataset: &'a Dataset, by: Batching) -> Self {
+    pub fn new(model: &'a Model, dataset: &'a Dataset, by: Batching) -> Self {
         Self { model, dataset, by }
     }
 

@@ -1,6 +1,6 @@
 //! What AdamW remembers of the parameters, by those that last moved together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use stratune_kernels::Moments;
@@ -46,10 +46,10 @@ impl Memory {
         self.0.insert(paths, Set { time, moments });
     }
 
-    /// Forgets the parameters whose paths begin so.
-    pub fn release(&mut self, prefix: &str) {
-        self.part(|path| path.starts_with(prefix));
-        self.0.retain(|paths, _| !paths.iter().any(|path| path.starts_with(prefix)));
+    /// Forgets the parameters of these paths.
+    pub fn release(&mut self, released: &BTreeSet<String>) {
+        self.part(|path| released.contains(path));
+        self.0.retain(|paths, _| !paths.iter().any(|path| released.contains(path)));
     }
 
     /// Makes sets of one out of every set with such a parameter, and says how many sets there were.
@@ -146,7 +146,7 @@ mod tests {
         assert_eq!(numbers(memory.take(&paths(&["a"]), vec![2], &device)), [vec![1.0; 2]]);
 
         memory.put(paths(&["x.a", "y.a"]), 1, Moments::join(vec![of(5.0, 1), of(6.0, 1)]));
-        memory.release("x.");
+        memory.release(&["x.a".to_string()].into());
         assert_eq!(memory.times(), [("y.a".into(), 1)].into());
         assert_eq!(numbers(memory.take(&paths(&["y.a"]), vec![1], &device)), [vec![6.0]]);
     }

@@ -6,8 +6,8 @@
 //! by the two passes, so nothing has to be put back. A run is its start and the list of its moves.
 
 use serde::{Deserialize, Serialize};
-use stratune_models::Llama;
-use stratune_peft::{Param, Parameters, Visitor};
+use stratune_models::Model;
+use stratune_peft::{Param, ParamId, Parameters, Visitor};
 use stratune_protocol::{Problem, draws, normals};
 use stratune_runtime::read_scalars;
 
@@ -50,7 +50,7 @@ impl Direction {
     /// The device does not answer.
     pub async fn slope(
         self,
-        model: &Llama,
+        model: &Model,
         batches: &[Uploaded],
         blocks: &[usize],
         epsilon: f32,
@@ -58,10 +58,10 @@ impl Direction {
         let mut sums = Vec::new();
         for side in [epsilon, -epsilon] {
             let mut shifted = model.clone();
-            self.shift(&mut shifted, f64::from(side), |path| block_of(path).is_none());
+            self.shift(&mut shifted, f64::from(side), |block| block.is_none());
             let alter = |i: usize, block: &mut _| {
                 if blocks.contains(&i) {
-                    self.shift_at(block, &Llama::layer_path(i), f64::from(side), |_| true);
+                    self.shift(block, f64::from(side), |_| true);
                 }
             };
             let losses = batches.iter().map(|batch| loss(&shifted, batch, None, Some(&alter))).collect();
@@ -73,25 +73,22 @@ impl Direction {
     }
 
     /// Moves what trains, in these blocks and outside of blocks, by `−length` times the direction.
-    pub fn take(self, model: &mut Llama, of: &Move) {
-        self.shift(model, -of.length, |path| block_of(path).is_none_or(|block| of.blocks.contains(&block)));
+    pub fn take(self, model: &mut Model, of: &Move) {
+        self.shift(model, -of.length, |block| block.is_none_or(|block| of.blocks.contains(&block)));
     }
 
-    fn shift(self, of: &mut impl Parameters, by: f64, wanted: impl Fn(&str) -> bool) {
-        self.shift_at(of, "", by, wanted);
-    }
-
-    fn shift_at(self, of: &mut impl Parameters, path: &str, by: f64, wanted: impl Fn(&str) -> bool) {
+    /// Moves what trains in the blocks, or outside of blocks, that are wanted.
+    fn shift(self, of: &mut impl Parameters, by: f64, wanted: impl Fn(Option<usize>) -> bool) {
         struct Shift<F>(Direction, f64, F);
-        impl<F: Fn(&str) -> bool> Visitor for Shift<F> {
-            fn visit<const D: usize>(&mut self, path: &str, param: &mut Param<D>) {
-                if param.trainable && (self.2)(path) {
+        impl<F: Fn(Option<usize>) -> bool> Visitor for Shift<F> {
+            fn visit<const D: usize>(&mut self, ParamId { block, path }: &ParamId, param: &mut Param<D>) {
+                if param.trainable && (self.2)(*block) {
                     let by = (self.1 * param.rate) as f32;
                     param.value = param.value.clone() + self.0.part(path, &param.value).mul_scalar(by);
                 }
             }
         }
-        of.each(path, &mut Shift(self, by, wanted));
+        of.each(&mut Shift(self, by, wanted));
     }
 
     /// The direction's part for one parameter.
@@ -101,9 +98,4 @@ impl Direction {
         let values = normals(&mut rng, shape.iter().product(), 1.0);
         Tensor::from_data(TensorData::new(values, shape), &like.device())
     }
-}
-
-/// The number of the block that a path lies in.
-fn block_of(path: &str) -> Option<usize> {
-    path.strip_prefix("model.layers.")?.split('.').next()?.parse().ok()
 }

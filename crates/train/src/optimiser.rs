@@ -3,12 +3,12 @@
 //! A parameter without a gradient at a step is left exactly as it is: no decay, its moments and its step count wait for
 //! it. That is what makes sparse tuning sparse.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use burn::tensor::{Device, Shape, Tensor, TensorData};
 use rand::RngExt;
 use stratune_kernels::{AdamwStep, Gathered, Moved, adamw, gather};
-use stratune_peft::{Gradients, Param, Parameters, Rule, Visitor};
+use stratune_peft::{Gradients, Param, ParamId, Parameters, Rule, Visitor};
 use stratune_protocol::{Problem, draws};
 use stratune_store::HostTensor;
 
@@ -48,8 +48,10 @@ struct Mover {
 /// What parameters that move together have in common.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Bond {
-    /// Their block; of a large one its own path.
-    home: String,
+    /// Their block, if they are in one.
+    block: Option<usize>,
+    /// The path of one that moves alone.
+    alone: Option<String>,
     /// How often they have moved.
     time: usize,
     /// Bits of their share of the learning rate.
@@ -94,7 +96,7 @@ impl AdamW {
         let times = self.memory.times();
         self.projectors.refresh(of, &gradients, |path| times.get(path).copied().unwrap_or(0)).await?;
         let mut movers = Movers { gradients, times, device: Device::default(), nothing: None, sets: BTreeMap::new() };
-        of.each("", &mut movers);
+        of.each(&mut movers);
         let device = movers.device;
         let (bonds, (sets, gradients)): (Vec<Bond>, (Vec<Vec<Mover>>, Vec<_>)) =
             movers.sets.into_iter().map(|(bond, set)| (bond, set.into_iter().unzip())).unzip();
@@ -107,7 +109,7 @@ impl AdamW {
             let moved = self.moved(set, gradients, &Stride { factor: &factor, time: bond.time, rate }, at);
             values.extend(owners.into_iter().zip(moved).map(|((path, shape), value)| (path, (shape, value))));
         }
-        of.each("", &mut GivenBack(values));
+        of.each(&mut GivenBack(values));
         Ok(norm)
     }
 
@@ -162,10 +164,12 @@ impl AdamW {
         value.clone().mul_scalar(1.0 - stride.rate * f64::from(self.weight_decay)) + step.mul_scalar(scale)
     }
 
-    /// Forgets the state of the parameters whose paths begin so.
-    pub fn release(&mut self, prefix: &str) {
-        self.memory.release(prefix);
-        self.projectors.release(prefix);
+    /// Forgets the state of these parameters.
+    pub fn release(&mut self, of: &mut impl Parameters) {
+        let mut paths = Paths(BTreeSet::new());
+        of.each(&mut paths);
+        self.memory.release(&paths.0);
+        self.projectors.release(&paths.0);
     }
 
     /// Numbers that the state holds.
@@ -195,7 +199,7 @@ impl AdamW {
         device: &Device,
     ) -> Result<(), Problem> {
         let mut counts = Counts(BTreeMap::new());
-        of.each("", &mut counts);
+        of.each(&mut counts);
         self.memory = Memory::load(tensors, times, |path| counts.0.get(path).copied(), device)?;
         self.projectors.load(tensors, device);
         Ok(())
@@ -214,19 +218,23 @@ struct Movers {
 }
 
 impl Visitor for Movers {
-    fn visit<const D: usize>(&mut self, path: &str, param: &mut Param<D>) {
+    fn visit<const D: usize>(&mut self, id: &ParamId, param: &mut Param<D>) {
+        let path = &id.path;
         self.device = param.value.device();
         let Some(gradient) = self.gradients.remove(path).filter(|_| param.trainable) else { return };
         let (shape, rule) = (param.value.shape(), param.rule);
         let count = gradient.dims()[0];
         let alone = count > SMALL || matches!(rule, Rule::Projected { .. });
-        let home = if alone { path } else { block_of(path) }.to_string();
+        let alone = alone.then(|| path.clone());
         let time = self.times.get(path).copied().unwrap_or(0);
         // Not both the values before and those after are there for longer than a set takes to move.
         let nothing = self.nothing.get_or_insert_with(|| Tensor::zeros([1], &self.device)).clone();
         let value = std::mem::replace(&mut param.value, nothing.reshape([1; D])).reshape([count]);
-        let mover = Mover { path: path.into(), value, shape, rule };
-        self.sets.entry(Bond { home, time, rate: param.rate.to_bits() }).or_default().push((mover, gradient));
+        let mover = Mover { path: path.clone(), value, shape, rule };
+        self.sets
+            .entry(Bond { block: id.block, alone, time, rate: param.rate.to_bits() })
+            .or_default()
+            .push((mover, gradient));
     }
 }
 
@@ -234,7 +242,7 @@ impl Visitor for Movers {
 struct Counts(BTreeMap<String, usize>);
 
 impl Visitor for Counts {
-    fn visit<const D: usize>(&mut self, path: &str, param: &mut Param<D>) {
+    fn visit<const D: usize>(&mut self, id: &ParamId, param: &mut Param<D>) {
         let sides = param.value.dims();
         let count = match param.rule {
             Rule::Projected { rank, .. } => {
@@ -243,23 +251,25 @@ impl Visitor for Counts {
             }
             _ => sides.iter().product(),
         };
-        self.0.insert(path.to_string(), count);
+        self.0.insert(id.path.clone(), count);
     }
 }
 
-/// The part of a path that names the block, `model.layers.7`; none of what is in no block.
-fn block_of(path: &str) -> &str {
-    let Some(number) = path.strip_prefix("model.layers.") else { return "" };
-    let digits = number.find('.').unwrap_or(number.len());
-    &path[..path.len() - number.len() + digits]
+/// The paths of parameters.
+struct Paths(BTreeSet<String>);
+
+impl Visitor for Paths {
+    fn visit<const D: usize>(&mut self, id: &ParamId, _: &mut Param<D>) {
+        self.0.insert(id.path.clone());
+    }
 }
 
 /// Gives parameters their values.
 struct GivenBack(BTreeMap<String, (Shape, Tensor<1>)>);
 
 impl Visitor for GivenBack {
-    fn visit<const D: usize>(&mut self, path: &str, param: &mut Param<D>) {
-        if let Some((shape, value)) = self.0.remove(path) {
+    fn visit<const D: usize>(&mut self, id: &ParamId, param: &mut Param<D>) {
+        if let Some((shape, value)) = self.0.remove(&id.path) {
             param.value = value.reshape(shape);
         }
     }
@@ -281,22 +291,5 @@ fn factor(norm: &Tensor<1>, limit: f32) -> Tensor<1> {
         // PyTorch's clip_grad_norm_: the quotient gets 1e-6 and is never above one.
         true => norm.clone().add_scalar(1e-6).recip().mul_scalar(limit).clamp_max(1.0),
         false => norm.ones_like(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_block_is_a_part_of_the_path() {
-        for (path, block) in [
-            ("model.layers.7.mlp.down_proj.lora_A.weight", "model.layers.7"),
-            ("model.layers.12", "model.layers.12"),
-            ("model.norm.weight", ""),
-            ("shared.vector", ""),
-        ] {
-            assert_eq!(block_of(path), block);
-        }
     }
 }

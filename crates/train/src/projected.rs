@@ -4,10 +4,10 @@
 //! matrix. P holds the largest directions of the gradient and is chosen anew every `interval` steps; the moments go on,
 //! as in the authors' code.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use burn::tensor::{Device, Tensor, TensorData};
-use stratune_peft::{Gradients, Param, Parameters, Rule, Visitor, directions};
+use stratune_peft::{Gradients, Param, ParamId, Parameters, Rule, Visitor, directions};
 use stratune_protocol::Problem;
 use stratune_runtime::read_f32;
 use stratune_store::HostTensor;
@@ -30,16 +30,16 @@ impl Projectors {
     ) -> Result<(), Problem> {
         struct Wanted(Vec<(String, [usize; 2], usize, usize)>);
         impl Visitor for Wanted {
-            fn visit<const D: usize>(&mut self, path: &str, param: &mut Param<D>) {
+            fn visit<const D: usize>(&mut self, id: &ParamId, param: &mut Param<D>) {
                 if let (true, Rule::Projected { rank, interval, .. }, [rows, columns]) =
                     (param.trainable, param.rule, param.value.dims().as_slice())
                 {
-                    self.0.push((path.to_string(), [*rows, *columns], rank, interval));
+                    self.0.push((id.path.clone(), [*rows, *columns], rank, interval));
                 }
             }
         }
         let mut wanted = Wanted(Vec::new());
-        of.each("", &mut wanted);
+        of.each(&mut wanted);
         for (path, shape, rank, interval) in wanted.0 {
             let Some(gradient) = gradients.get(&path) else { continue };
             if !self.0.contains_key(&path) || times(&path).is_multiple_of(interval) {
@@ -94,8 +94,8 @@ impl Projectors {
         }
     }
 
-    /// Forgets those of the paths that begin so.
-    pub fn release(&mut self, prefix: &str) {
-        self.0.retain(|path, _| !path.starts_with(prefix));
+    /// Forgets those of these paths.
+    pub fn release(&mut self, released: &BTreeSet<String>) {
+        self.0.retain(|path, _| !released.contains(path));
     }
 }

@@ -3,9 +3,9 @@
 use burn::tensor::Tensor;
 use rand::seq::SliceRandom;
 use stratune_data::{Dataset, Sequence};
-use stratune_models::Llama;
-use stratune_peft::{Delta, Gradients, Param, Parameters, Visitor, everything, snapshot};
-use stratune_protocol::{MethodConfig, MethodKind, Problem, RunConfig, Target, draws};
+use stratune_models::Model;
+use stratune_peft::{Delta, Gradients, Param, ParamId, Parameters, Visitor, everything, snapshot};
+use stratune_protocol::{MethodConfig, MethodKind, Problem, RunConfig, draws};
 use stratune_runtime::{read_f32, yield_now};
 
 use crate::{AdamW, Batching, Demand, Moment, sweep};
@@ -14,7 +14,7 @@ use crate::{AdamW, Batching, Demand, Moment, sweep};
 ///
 /// # Errors
 /// The device does not answer.
-pub async fn scout(model: &mut Llama, config: &RunConfig, dataset: &Dataset) -> Result<Vec<String>, Problem> {
+pub async fn scout(model: &mut Model, config: &RunConfig, dataset: &Dataset) -> Result<Vec<String>, Problem> {
     let mut told = Vec::new();
     for method in config.method.iter().filter(|m| m.kind.scouts()) {
         let rows = rows(dataset, method, config.train.seed);
@@ -35,7 +35,7 @@ fn rows<'a>(dataset: &'a Dataset, method: &MethodConfig, seed: u64) -> Vec<&'a S
     rows
 }
 
-fn gradients(model: &Llama, rows: &[&Sequence], by: Batching) -> Gradients {
+fn gradients(model: &Model, rows: &[&Sequence], by: Batching) -> Gradients {
     let batch = by.upload(model, rows);
     let active = vec![true; model.layers.len()];
     let scale = 1.0 / batch.learned.max(1) as f64;
@@ -44,7 +44,7 @@ fn gradients(model: &Llama, rows: &[&Sequence], by: Batching) -> Gradients {
 
 /// Scores every weight of the matrices that the method enters, and lets it choose.
 async fn sparse_weights(
-    model: &mut Llama,
+    model: &mut Model,
     method: &MethodConfig,
     config: &RunConfig,
     rows: &[&Sequence],
@@ -54,12 +54,11 @@ async fn sparse_weights(
     freeze(&mut bare);
     let mut paths = Vec::new();
     for (i, block) in bare.layers.iter_mut().enumerate() {
-        for target in Target::ALL {
-            let linear = block.linear_mut(target);
+        for (k, linear) in block.linears_mut().enumerate() {
             let mine = |delta: &Delta| matches!(delta, Delta::Sparse(sparse) if sparse.kind == method.kind);
             if linear.deltas.iter().any(mine) {
                 linear.weight.floats_mut().trainable = true;
-                paths.push((i, target, format!("{}.{}.weight", Llama::layer_path(i), target.path())));
+                paths.push((i, k, linear.id.param("weight").path));
             }
             linear.deltas.clear();
         }
@@ -68,10 +67,11 @@ async fn sparse_weights(
         MethodKind::LtSft => moves(&mut bare, config, rows).await?,
         _ => fisher(&bare, rows, (&config.train).into()).await,
     };
-    for (i, target, path) in paths {
+    for (i, k, path) in paths {
         let Some(score) = scores.get(&path) else { continue };
         let score = read_f32(score.clone()).await?;
-        for delta in &mut model.layers[i].linear_mut(target).deltas {
+        let Some(linear) = model.layers[i].linears_mut().nth(k) else { continue };
+        for delta in &mut linear.deltas {
             if let Delta::Sparse(sparse) = delta
                 && sparse.kind == method.kind
             {
@@ -82,18 +82,18 @@ async fn sparse_weights(
     Ok(())
 }
 
-fn freeze(model: &mut Llama) {
+fn freeze(model: &mut Model) {
     struct Freeze;
     impl Visitor for Freeze {
-        fn visit<const D: usize>(&mut self, _: &str, param: &mut Param<D>) {
+        fn visit<const D: usize>(&mut self, _: &ParamId, param: &mut Param<D>) {
             param.trainable = false;
         }
     }
-    model.each("", &mut Freeze);
+    model.each(&mut Freeze);
 }
 
 /// The diagonal of the empirical Fisher information: the mean over rows of the squared gradients (FISH, eq. 3).
-async fn fisher(model: &Llama, rows: &[&Sequence], by: Batching) -> Gradients {
+async fn fisher(model: &Model, rows: &[&Sequence], by: Batching) -> Gradients {
     let mut sums = Gradients::new();
     for row in rows {
         for (path, gradient) in gradients(model, &[row], by) {
@@ -110,7 +110,7 @@ async fn fisher(model: &Llama, rows: &[&Sequence], by: Batching) -> Gradients {
 }
 
 /// How far each weight has moved when everything has trained on the rows once (LT-SFT, §3).
-async fn moves(model: &mut Llama, config: &RunConfig, rows: &[&Sequence]) -> Result<Gradients, Problem> {
+async fn moves(model: &mut Model, config: &RunConfig, rows: &[&Sequence]) -> Result<Gradients, Problem> {
     let before = snapshot(model);
     let mut adam = AdamW::new(config.train.weight_decay);
     let by = Batching::from(&config.train);
@@ -129,7 +129,7 @@ async fn moves(model: &mut Llama, config: &RunConfig, rows: &[&Sequence]) -> Res
 
 /// What each weight of the whole bottlenecks does to the loss, |w · ∂L/∂w| (SNIP, Lee et al. 2019, arXiv 1810.02340, which
 /// SparseAdapter found to work best), and the places that stay.
-async fn sparse_adapters(model: &mut Llama, config: &RunConfig, rows: &[&Sequence]) -> Result<(), Problem> {
+async fn sparse_adapters(model: &mut Model, config: &RunConfig, rows: &[&Sequence]) -> Result<(), Problem> {
     let (seed, by) = (config.train.seed, Batching { size: 8, ..Batching::from(&config.train) });
     let mut whole = model.clone();
     for (i, block) in whole.layers.iter_mut().enumerate() {
@@ -149,9 +149,9 @@ async fn sparse_adapters(model: &mut Llama, config: &RunConfig, rows: &[&Sequenc
         yield_now().await;
     }
     let values = everything(&mut whole);
-    for (i, block) in model.layers.iter_mut().enumerate() {
+    for block in &mut model.layers {
         for adapter in &mut block.adapters {
-            let path = format!("{}.adapters.after_mlp", Llama::layer_path(i));
+            let path = format!("{}.adapters.after_mlp", block.id.path);
             let mut read = Vec::new();
             for matrix in ["down", "up"] {
                 let path = format!("{path}.{matrix}.weight");

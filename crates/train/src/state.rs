@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
-use stratune_models::Llama;
+use stratune_models::Model;
 use stratune_peft::{Misfit, Values, added, restore_added, snapshot};
 use stratune_protocol::{OptimiserKind, Problem, ProblemKind, RunConfig};
 use stratune_runtime::{read_f32, unix_millis};
@@ -81,7 +81,7 @@ impl Record {
 
 /// Everything a run has come to, as a checkpoint.
 pub(crate) async fn save(
-    model: &mut Llama,
+    model: &mut Model,
     (optimiser, budget): (&AdamW, Option<&Budget>),
     state: &TrainState,
     hook: &dyn Hook,
@@ -95,7 +95,7 @@ pub(crate) async fn save(
         OptimiserKind::Adamw => Values::new(),
         OptimiserKind::Mezo => snapshot(model),
     };
-    let base = model.base_paths();
+    let base = model.config.base_paths();
     for (path, (shape, value)) in added(model, &base).into_iter().filter(|(path, _)| !replayed.contains_key(path)) {
         tensors.insert(format!("value/{path}"), HostTensor { shape, data: read_f32(value).await? });
     }
@@ -123,7 +123,7 @@ pub(crate) async fn save(
 /// Takes all that back. `model` has its method attached already.
 pub(crate) fn load(
     checkpoint: &Checkpoint,
-    model: &mut Llama,
+    model: &mut Model,
     (optimiser, budget): (&mut AdamW, Option<&mut Budget>),
     hook: &mut dyn Hook,
     identity: &Identity,
@@ -144,7 +144,7 @@ pub(crate) fn load(
         OptimiserKind::Mezo => snapshot(model),
     };
     values.extend(shaped(checkpoint, "value/", &device));
-    let base = model.base_paths();
+    let base = model.config.base_paths();
     restore_added(model, &base, &values).map_err(|misfit| {
         let path = match misfit {
             Misfit::Missing(path) | Misfit::Extra(path) | Misfit::Shape(path, ..) => path,

@@ -10,10 +10,9 @@ use std::rc::Rc;
 use burn::tensor::{IndexingUpdateOp, Tensor};
 use stratune_kernels::cross_entropy::{Wanted, linear_cross_entropy};
 use stratune_kernels::{backward_from, scale_gradients};
-use stratune_models::Llama;
-use stratune_models::llama::{Block, Ladder};
 use stratune_models::nn::Positions;
-use stratune_peft::{Dropout, Gradients, Pass, Shared, collect_gradients, track};
+use stratune_models::{Block, Ladder, Model};
+use stratune_peft::{Dropout, Gradients, ParamId, Pass, Shared, collect_gradients, track};
 
 use crate::Uploaded;
 
@@ -42,7 +41,7 @@ pub struct Swept {
 }
 
 /// Loss and gradients of one batch.
-pub fn sweep(model: &Llama, batch: &Uploaded, demand: &Demand<'_>) -> Swept {
+pub fn sweep(model: &Model, batch: &Uploaded, demand: &Demand<'_>) -> Swept {
     scale_gradients(demand.scale);
     if let Some(ladder) = &model.ladder {
         return beside(model, ladder, batch, demand);
@@ -91,7 +90,7 @@ pub fn sweep(model: &Llama, batch: &Uploaded, demand: &Demand<'_>) -> Swept {
             None => break,
         };
         passed.push(i);
-        match graph.backward(dy, &Llama::layer_path(i), &mut gradients) {
+        match graph.backward(dy, &mut gradients) {
             Some(dx) => dy = dx,
             None => return Swept { loss, gradients, passed },
         }
@@ -103,7 +102,7 @@ pub fn sweep(model: &Llama, batch: &Uploaded, demand: &Demand<'_>) -> Swept {
 }
 
 /// Loss and gradients of one batch for a ladder: the model runs without a graph, and the ladder alone with one.
-fn beside(model: &Llama, ladder: &Ladder, batch: &Uploaded, demand: &Demand<'_>) -> Swept {
+fn beside(model: &Model, ladder: &Ladder, batch: &Uploaded, demand: &Demand<'_>) -> Swept {
     let at = batch.places(model);
     let mut x = model.begin(batch.tokens.clone());
     let mut states = vec![x.clone()];
@@ -113,14 +112,14 @@ fn beside(model: &Llama, ladder: &Ladder, batch: &Uploaded, demand: &Demand<'_>)
     }
     let mut gradients = Gradients::new();
     let mut ladder = ladder.clone();
-    track(&mut ladder, "");
+    track(&mut ladder);
     let Some(at) = &at.side else {
         return Swept { loss: Tensor::zeros([1], &x.device()), gradients, passed: Vec::new() };
     };
     let side = ladder.forward(&states, at, None, &model.plain_pass(model.layers.len()));
     let (loss, dy) = top(model, model.text_of(x + side.clone().inner()), batch, demand.scale, &mut gradients);
     let mut tape = backward_from(side, below_prompt(model, dy));
-    collect_gradients(&mut ladder, "ladder", &mut tape, &mut gradients);
+    collect_gradients(&mut ladder, &mut tape, &mut gradients);
     Swept { loss, gradients, passed: Vec::new() }
 }
 
@@ -145,8 +144,8 @@ impl Graph {
         let mut block = block.clone();
         let mut shared = (*pass.shared).clone();
         if trains {
-            track(&mut block, "");
-            track(&mut shared, "");
+            track(&mut block);
+            track(&mut shared);
             pass.shared = Rc::new(shared.clone());
         }
         let output = block.forward(input.clone().unwrap_or(x), at, None, &pass);
@@ -154,21 +153,21 @@ impl Graph {
     }
 
     /// Adds the parameters' gradients to `into` and gives the input's.
-    fn backward(self, dy: Tensor<3>, path: &str, into: &mut Gradients) -> Option<Tensor<3>> {
+    fn backward(self, dy: Tensor<3>, into: &mut Gradients) -> Option<Tensor<3>> {
         let mut tape = backward_from(self.output, dy);
         if let Some((mut block, mut shared)) = self.trained {
-            collect_gradients(&mut block, path, &mut tape, into);
-            collect_gradients(&mut shared, "shared", &mut tape, into);
+            collect_gradients(&mut block, &mut tape, into);
+            collect_gradients(&mut shared, &mut tape, into);
         }
         self.input.and_then(|x| x.grad_remove(&mut tape)).map(Tensor::inner)
     }
 }
 
 /// Final norm, output layer and loss, at the learned positions alone. Gives the loss and its gradient with respect to `x`.
-fn top(model: &Llama, x: Tensor<3>, batch: &Uploaded, scale: f64, into: &mut Gradients) -> (Tensor<1>, Tensor<3>) {
+fn top(model: &Model, x: Tensor<3>, batch: &Uploaded, scale: f64, into: &mut Gradients) -> (Tensor<1>, Tensor<3>) {
     let [rows, width, hidden] = x.dims();
     let mut norm = model.norm.clone();
-    track(&mut norm, "");
+    track(&mut norm);
     let learned = x.reshape([rows * width, hidden]).select(0, batch.positions.clone());
     let learned = learned.autodiff().require_grad();
     let normed = norm.forward(learned.clone().unsqueeze(), &model.plain_pass(model.layers.len()));
@@ -178,14 +177,13 @@ fn top(model: &Llama, x: Tensor<3>, batch: &Uploaded, scale: f64, into: &mut Gra
     let rows_in = normed.clone().inner().reshape([batch.learned, hidden]);
     let entropy = linear_cross_entropy(rows_in, &head.matrices(), batch.targets.clone(), scale, wanted);
     if let Some(d_head) = entropy.d_head {
-        let name = if model.lm_head.is_some() { "lm_head.weight" } else { "model.embed_tokens.weight" };
-        add(into, name, d_head);
+        add(into, &head.id.param("weight"), d_head);
     }
     let device = batch.tokens.device();
     let mut dx = Tensor::<2>::zeros([rows * width, hidden], &device);
     if let Some(d_normed) = entropy.d_hidden {
         let mut tape = backward_from(normed, d_normed.unsqueeze());
-        collect_gradients(&mut norm, "model.norm", &mut tape, into);
+        collect_gradients(&mut norm, &mut tape, into);
         if let Some(d_learned) = learned.grad_remove(&mut tape) {
             dx = dx.select_assign(0, batch.positions.clone(), d_learned.inner(), IndexingUpdateOp::Add);
         }
@@ -194,7 +192,7 @@ fn top(model: &Llama, x: Tensor<3>, batch: &Uploaded, scale: f64, into: &mut Gra
 }
 
 /// The gradient of the text's positions, with zeros at those of the prompt.
-fn below_prompt(model: &Llama, dy: Tensor<3>) -> Tensor<3> {
+fn below_prompt(model: &Model, dy: Tensor<3>) -> Tensor<3> {
     let [rows, _, hidden] = dy.dims();
     match model.prompt_length() {
         0 => dy,
@@ -203,10 +201,10 @@ fn below_prompt(model: &Llama, dy: Tensor<3>) -> Tensor<3> {
 }
 
 /// The prompt gets the gradient of its positions, each token's row of the embedding that of the places where it stands.
-fn input_gradients(model: &Llama, batch: &Uploaded, dy: Tensor<3>, into: &mut Gradients) {
+fn input_gradients(model: &Model, batch: &Uploaded, dy: Tensor<3>, into: &mut Gradients) {
     let length = model.prompt_length();
     if model.prompt.as_ref().is_some_and(|p| p.trainable) {
-        add(into, "prompt", dy.clone().narrow(1, 0, length).sum_dim(0).squeeze_dim(0));
+        add(into, &Model::prompt_id(), dy.clone().narrow(1, 0, length).sum_dim(0).squeeze_dim(0));
     }
     if !model.embed_tokens.trains() {
         return;
@@ -216,15 +214,15 @@ fn input_gradients(model: &Llama, batch: &Uploaded, dy: Tensor<3>, into: &mut Gr
     let places = batch.tokens.clone().reshape([rows * width]);
     let table = Tensor::<2>::zeros(model.embed_tokens.dims(), &dy.device());
     let table = table.select_assign(0, places, dy.reshape([rows * width, hidden]), IndexingUpdateOp::Add);
-    add(into, "model.embed_tokens.weight", table);
+    add(into, &model.embed_tokens.id.param("weight"), table);
 }
 
-fn add(into: &mut Gradients, path: &str, gradient: Tensor<2>) {
+fn add(into: &mut Gradients, ParamId { path, .. }: &ParamId, gradient: Tensor<2>) {
     let count = gradient.shape().num_elements();
     let flat = gradient.reshape([count]);
     let sum = match into.remove(path) {
         Some(there) => there + flat,
         None => flat,
     };
-    into.insert(path.into(), sum);
+    into.insert(path.clone(), sum);
 }

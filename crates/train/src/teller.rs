@@ -149,7 +149,7 @@ pub fn not_finite(step: usize, what: &str, number: f64) -> Problem {
 #[cfg(test)]
 mod tests {
     use burn::tensor::Device;
-    use stratune_models::Llama;
+    use stratune_models::Model;
     use stratune_store::Checkpoint;
 
     use super::*;
@@ -167,7 +167,7 @@ mod tests {
         fn keep(&mut self, _: Checkpoint) -> LocalBoxFuture<'_, Result<(), Problem>> {
             Box::pin(async { Ok(()) })
         }
-        fn sample<'a>(&'a mut self, _: &'a Llama, _: usize) -> LocalBoxFuture<'a, Result<(), Problem>> {
+        fn sample<'a>(&'a mut self, _: &'a Model, _: usize) -> LocalBoxFuture<'a, Result<(), Problem>> {
             Box::pin(async { Ok(()) })
         }
     }

@@ -6,7 +6,7 @@ use burn::tensor::Tensor;
 use futures::future::LocalBoxFuture;
 use stratune_data::{Dataset, Plan, Sequence};
 use stratune_kernels::{Computing, compute_dtypes};
-use stratune_models::Llama;
+use stratune_models::Model;
 use stratune_peft::{Dropout, Gradients, count_trainable, restore, snapshot};
 use stratune_protocol::{
     EndReason, Event, OptimiserKind, Problem, ProblemKind, RunConfig, StepReport, blocks_that_fit,
@@ -30,7 +30,7 @@ pub trait Host {
     fn keep(&mut self, checkpoint: Checkpoint) -> LocalBoxFuture<'_, Result<(), Problem>>;
 
     /// Continues its prompts with the model as it stands; called at log-spaced steps.
-    fn sample<'a>(&'a mut self, model: &'a Llama, step: usize) -> LocalBoxFuture<'a, Result<(), Problem>>;
+    fn sample<'a>(&'a mut self, model: &'a Model, step: usize) -> LocalBoxFuture<'a, Result<(), Problem>>;
 }
 
 /// How a run ended.
@@ -47,7 +47,7 @@ pub struct Ended {
 /// A run.
 pub struct Trainer {
     /// The model with its method attached. After the run it holds the parameters with the lowest validation loss.
-    pub model: Llama,
+    pub model: Model,
     pub(crate) config: RunConfig,
     pub(crate) dataset: Rc<Dataset>,
     pub(crate) hook: Box<dyn Hook>,
@@ -71,7 +71,7 @@ impl Trainer {
     /// There is nothing to train on, or the device does not multiply as the configuration says.
     pub fn new(
         config: RunConfig,
-        model: Llama,
+        model: Model,
         dataset: Rc<Dataset>,
         hook: Box<dyn Hook>,
         identity: Identity,
@@ -241,7 +241,7 @@ impl Trainer {
         let selection = self.hook.before_step(step, &lab).await?;
         selection.events.into_iter().for_each(|e| host.emit(e));
         for block in &selection.released {
-            self.optimiser.release(&format!("{}.", Llama::layer_path(*block)));
+            self.optimiser.release(&mut self.model.layers[*block]);
         }
         let first = (step * accumulation) as u64;
         let cursor = first..first + accumulation as u64;

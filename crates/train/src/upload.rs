@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use stratune_data::{Batch, Sequence, collate, pack};
-use stratune_models::Llama;
+use stratune_models::Model;
 use stratune_models::nn::{Positions, Texts};
 use stratune_protocol::TrainConfig;
 
@@ -13,7 +13,7 @@ use stratune_protocol::TrainConfig;
 pub struct Batching {
     /// Examples in a batch.
     pub size: usize,
-    /// Whether several share a row, if the model [packs](Llama::packs) them. The numbers are the same up to rounding.
+    /// Whether several share a row, if the model [packs](Model::packs) them. The numbers are the same up to rounding.
     pub packing: bool,
 }
 
@@ -43,7 +43,7 @@ impl Batching {
     }
 
     /// Puts examples on the device of the model that is to read them.
-    pub fn upload(self, model: &Llama, examples: &[&Sequence]) -> Uploaded {
+    pub fn upload(self, model: &Model, examples: &[&Sequence]) -> Uploaded {
         let batch = if self.packing && model.packs() { pack(examples) } else { collate(examples) };
         Uploaded::new(&batch, &model.device())
     }
@@ -78,7 +78,7 @@ impl Uploaded {
     }
 
     /// Where its tokens are, for the blocks of `model`.
-    pub fn places(&self, model: &Llama) -> Positions {
+    pub fn places(&self, model: &Model) -> Positions {
         match &self.texts {
             None => model.positions(self.tokens.dims()[1], 0),
             Some(texts) => model.positions_among(texts),

@@ -8,14 +8,14 @@ use burn::tensor::{Device, Tensor, TensorData};
 use rand::RngExt;
 use serde::Deserialize;
 use stratune_data::{Sequence, collate};
-use stratune_models::Llama;
-use stratune_peft::{Delta, Gradients, Linear, Lora, Param, Pass, restore, snapshot};
+use stratune_models::Model;
+use stratune_peft::{Delta, Gradients, Linear, Lora, ModuleId, Param, Pass, restore, snapshot};
 use stratune_protocol::draws;
 use stratune_runtime::{read_f32, read_scalars};
 use stratune_train::{Demand, Swept, Uploaded, sweep};
 
 use super::worst;
-use crate::fixtures::{GRADIENTS, adapted};
+use crate::fixtures::{GRADIENTS, adapted, json};
 use crate::runs::rows;
 
 #[derive(Deserialize)]
@@ -37,7 +37,7 @@ fn expected() -> Expected {
 }
 
 /// One sweep over all blocks of `model`.
-fn swept(model: &Llama, rows: &[Sequence], keep_graphs: usize) -> (Swept, usize) {
+fn swept(model: &Model, rows: &[Sequence], keep_graphs: usize) -> (Swept, usize) {
     let batch = collate(&rows.iter().collect::<Vec<_>>());
     let learned = batch.targets.len();
     let active = vec![true; model.layers.len()];
@@ -53,16 +53,23 @@ async fn read(gradients: Gradients) -> BTreeMap<String, Vec<f32>> {
     values
 }
 
-/// Loss and LoRA gradients of one masked batch, against transformers and PEFT: within 1e-4, both in f32.
+/// Loss and LoRA gradients of one masked batch, against transformers and PEFT, for each family.
 pub async fn gradients_agree_with_peft(device: &Device) {
-    let expected = expected();
+    agree(expected(), device).await;
+    for name in ["peft-qwen2", "peft-qwen3"] {
+        agree(json(name, "gradients.json").await, device).await;
+    }
+}
+
+/// Within 1e-4, both in f32.
+async fn agree(expected: Expected, device: &Device) {
     let model = adapted(&expected.adapter, device).await;
     let rows = rows(&expected.ids, &expected.labels);
     let (swept, learned) = swept(&model, &rows, 0);
     let loss = read_scalars(vec![swept.loss]).await.expect("a loss")[0] / learned as f64;
     assert!((loss - expected.loss).abs() <= 1e-4, "loss {loss}, PEFT's {}", expected.loss);
     let ours = read(swept.gradients).await;
-    assert!(!expected.gradients.is_empty());
+    assert_eq!(expected.gradients.len(), ours.len(), "every factor has a gradient");
     for (name, gradient) in &expected.gradients {
         let path = name.trim_start_matches("base_model.model.");
         let ours = ours.get(path).unwrap_or_else(|| panic!("no gradient of {path}"));
@@ -75,7 +82,12 @@ pub async fn gradients_agree_with_peft(device: &Device) {
 /// Blocks that keep their graphs and blocks that run twice give the same gradients, bit for bit: both ways a block is the
 /// same function, and its gradient the same sum.
 pub async fn keeping_graphs_changes_nothing(device: &Device) {
-    let expected = expected();
+    for expected in [expected(), json("peft-qwen3", "gradients.json").await] {
+        keeping_graphs_changes_nothing_of(expected, device).await;
+    }
+}
+
+async fn keeping_graphs_changes_nothing_of(expected: Expected, device: &Device) {
     let model = adapted(&expected.adapter, device).await;
     let rows = rows(&expected.ids, &expected.labels);
     let twice = read(swept(&model, &rows, 0).0.gradients).await;
@@ -119,7 +131,7 @@ pub async fn gradients_agree_with_burns_lora(device: &Device) {
         taken(their_x, &mut tape),
     ];
 
-    let mut layer = Linear::new(weight);
+    let mut layer = Linear::new(ModuleId::new(None, "layer"), weight);
     layer.deltas.push(Delta::Lora(Lora {
         a: Param::trainable(leaf(a)),
         b: Param::trainable(leaf(b)),

@@ -1,7 +1,7 @@
 //! What the models say, against transformers and PEFT.
 
 use burn::tensor::Device;
-use stratune_models::{Llama, Sampling, generate};
+use stratune_models::{Model, Sampling, generate};
 use stratune_runtime::read_f32;
 
 use super::worst;
@@ -10,16 +10,20 @@ use crate::fixtures::{Logits, adapted, ids, json, model};
 /// Both sides compute in f32, in another order: 1e-4 of logits that reach a few units.
 const TOLERANCE: f32 = 1e-4;
 
-async fn says(model: &Llama, expected: &Logits, name: &str) {
+async fn says(model: &Model, expected: &Logits, name: &str) {
     let ours = read_f32(model.logits(ids(&expected.ids, &model.device()))).await.expect("logits");
     let off = worst(&ours, &expected.logits.concat());
     assert!(off <= TOLERANCE, "{name}: logits are off by {off:e}");
 }
 
-/// Logits of tied and untied, f32, f16 and bf16, whole and sharded models, with and without stretched positions; and
-/// greedy text through the cache.
+/// Models of each family, tied and untied, f32, f16 and bf16, whole and sharded, with and without stretched positions,
+/// biases, norms of heads and windows.
+const MODELS: [&str; 6] =
+    ["tiny-llama", "tiny-llama3", "tiny-llama-f16", "tiny-qwen2", "tiny-qwen2-yarn", "tiny-qwen3"];
+
+/// Logits, and greedy text through the cache.
 pub async fn logits_agree_with_transformers(device: &Device) {
-    for name in ["tiny-llama", "tiny-llama3", "tiny-llama-f16"] {
+    for name in MODELS {
         let model = model(name, device).await;
         let expected: Logits = json(name, "logits.json").await;
         says(&model, &expected, name).await;
@@ -34,7 +38,7 @@ pub async fn logits_agree_with_transformers(device: &Device) {
 }
 
 /// Adapters written by PEFT, one folder for each of its methods that are read here.
-pub const PEFT_FOLDERS: [&str; 12] = [
+pub const PEFT_FOLDERS: [&str; 14] = [
     "peft-lora",
     "peft-rslora",
     "peft-dora",
@@ -47,6 +51,8 @@ pub const PEFT_FOLDERS: [&str; 12] = [
     "peft-ln",
     "peft-prefix",
     "peft-prompt",
+    "peft-qwen2",
+    "peft-qwen3",
 ];
 
 /// Adapters written by PEFT say the same here.
@@ -59,7 +65,7 @@ pub async fn adapters_agree_with_peft(device: &Device) {
 
 /// Merged and unmerged logits within 1e-5 of each other: one sum of f32 products in another order.
 pub async fn merging_changes_nothing(device: &Device) {
-    for name in ["peft-lora", "peft-rslora", "peft-all"] {
+    for name in ["peft-lora", "peft-rslora", "peft-all", "peft-qwen2", "peft-qwen3"] {
         let mut model = adapted(name, device).await;
         let text: Vec<u32> = (1..25).collect();
         let before = read_f32(model.logits(ids(&text, device))).await.expect("logits");

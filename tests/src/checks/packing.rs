@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use burn::tensor::Device;
 use rand::RngExt;
 use stratune_data::Sequence;
-use stratune_models::Llama;
+use stratune_models::Model;
 use stratune_peft::Dropout;
 use stratune_protocol::draws;
 use stratune_runtime::{read_f32, read_scalars};
@@ -29,7 +29,7 @@ const LENGTHS: [usize; 8] = [3, 60, 9, 17, 10, 41, 1, 24];
 
 /// Loss and gradients of one batch, and the loss that is measured, packed and apart: the same f32 sums in another order,
 /// within `allowed` of the largest number. Dropout, where the model has any, drops the same.
-pub async fn packed_is_apart(name: &str, model: &Llama, allowed: f32) {
+pub async fn packed_is_apart(name: &str, model: &Model, allowed: f32) {
     let examples = examples(&LENGTHS, model.config.vocab_size as u32);
     let examples: Vec<&Sequence> = examples.iter().collect();
     let active = vec![true; model.layers.len()];

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use burn::tensor::Device;
 use stratune_data::Sequence;
-use stratune_models::{Llama, LlamaConfig, Sampling, generate};
+use stratune_models::{Model, Sampling, generate};
 use stratune_peft::Weight;
 use stratune_protocol::{BaseDtype, Keep, MethodConfig, MethodKind, RunConfig};
 use stratune_runtime::{read_f32, read_scalars};
@@ -27,13 +27,15 @@ pub async fn pieces_are_the_whole(device: &Device) {
     for dtype in BaseDtype::ALL {
         for (vocab_size, tie_word_embeddings) in [(32, true), (34, false)] {
             let name = format!("{dtype}, {vocab_size} tokens");
-            let config = LlamaConfig { vocab_size, tie_word_embeddings, ..small(2, device).config };
+            let values = [("vocab_size", vocab_size.into()), ("tie_word_embeddings", tie_word_embeddings.into())];
+            let config = small(2, device).config.changed(values).expect("a sound geometry");
             let of = |buffer: Option<u64>| {
-                Llama::random_as(config.clone(), Keep { dtype, buffer }, 11, device).expect("a sound geometry")
+                Model::random_as(config.clone(), Keep { dtype, buffer }, 11, device).expect("a sound geometry")
             };
             let row = dtype.of_tables().bytes(1.0, config.hidden_size as f64) as u64;
             let (whole, split) = (of(None), of(Some(13 * row)));
-            for (path, table) in split.tables() {
+            for table in split.tables() {
+                let path = &table.id.path;
                 let rows: Vec<usize> = table.pieces().map(|piece| piece.dims()[0]).collect();
                 let expected: &[usize] = if vocab_size == 32 { &[12, 12, 8] } else { &[12, 12, 8, 2] };
                 assert_eq!(rows, expected, "{name}: {path}");
@@ -48,7 +50,7 @@ pub async fn pieces_are_the_whole(device: &Device) {
                 // Steps carry rounding on.
                 assert!((loss / expected - 1.0).abs() < 1e-4, "{name}: {losses:?} in pieces, {expected:?}");
             }
-            let joined = Llama { embed_tokens: whole.embed_tokens, lm_head: whole.lm_head, ..tuned.clone() };
+            let joined = Model { embed_tokens: whole.embed_tokens, lm_head: whole.lm_head, ..tuned.clone() };
             same(&name, &Seen::of(&tuned).await, &Seen::of(&joined).await);
             what_trains_a_table_wants_it_whole(&name, split).await;
         }
@@ -67,7 +69,8 @@ async fn folders_are_read_in_pieces(device: &Device) {
         for buffer in [None, Some(13 * row)] {
             let model = read_model(&files, Keep { dtype, buffer }, device, &mut |_| {}).await.expect("a model");
             let mut tables = Vec::new();
-            for (path, table) in model.tables() {
+            for table in model.tables() {
+                let path = &table.id.path;
                 let fours = |piece: &Weight| piece.dims()[0].is_multiple_of(4) || piece.dims()[0] < 4;
                 assert_eq!(table.pieces().count() > 2, buffer.is_some(), "{name}: {path}");
                 assert!(buffer.is_none() || table.pieces().all(fours), "{name}: {path}");
@@ -79,7 +82,7 @@ async fn folders_are_read_in_pieces(device: &Device) {
     }
 }
 
-async fn trained(base: &Llama, dtype: BaseDtype) -> (Llama, Vec<f64>) {
+async fn trained(base: &Model, dtype: BaseDtype) -> (Model, Vec<f64>) {
     let method = MethodConfig { rank: Some(2), ..MethodConfig::default() };
     let mut config = RunConfig { method: method.into(), base_dtype: dtype, ..RunConfig::default() };
     (config.train.steps, config.train.log_every, config.train.warmup_steps) = (4, 1, 0);
@@ -104,7 +107,7 @@ struct Seen {
 }
 
 impl Seen {
-    async fn of(model: &Llama) -> Self {
+    async fn of(model: &Model) -> Self {
         let (vocabulary, device) = (model.config.vocab_size as u32, model.device());
         let every: Vec<u32> = (0..vocabulary).rev().collect();
         let embedded = read_f32(model.embed(ids(&every, &device))).await.expect("rows");
@@ -150,7 +153,7 @@ fn same(name: &str, split: &Seen, whole: &Seen) {
     assert!(split.file == whole.file, "{name}: the merged files differ");
 }
 
-async fn what_trains_a_table_wants_it_whole(name: &str, mut split: Llama) {
+async fn what_trains_a_table_wants_it_whole(name: &str, mut split: Model) {
     let lisa = MethodConfig { blocks: Some(1), ..MethodConfig::new(MethodKind::Lisa) };
     let problem = split.attach(&[lisa], 3).await.expect_err("its embedding would train");
     assert!(problem.at.contains("lisa") && problem.what.contains("model.embed_tokens.weight"), "{name}: {problem}");

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Value, json};
 use stratune_data::read_rows;
-use stratune_models::LlamaConfig;
+use stratune_models::ModelConfig;
 use stratune_protocol::{Problem, RunConfig};
 use stratune_session::{STARTER, saved_run};
 use stratune_store::{Checkpoint, DiskFolder, Folder, ModelFolder, read_adapter};
@@ -114,10 +114,10 @@ fn print(found: &Value, json: bool) {
 
 async fn model(name: &str, folder: &dyn Folder, files: &ModelFolder) -> Result<Value, Problem> {
     let bytes: u64 = folder.names().iter().filter_map(|n| folder.size(n)).sum();
-    let config = LlamaConfig::from_json(files.config(), "config.json")?;
+    let config = ModelConfig::from_json(files.config(), "config.json")?;
     let report = config.report(name, config.parameters());
     let missing: Vec<String> =
-        config.layout().into_iter().filter(|(n, s)| files.shape(n) != Some(&s[..])).map(|(n, _)| n).collect();
+        config.layout().into_iter().filter(|e| files.shape(&e.name) != Some(&e.shape[..])).map(|e| e.name).collect();
     Ok(json!({
         "kind": "model",
         "family": report.family,

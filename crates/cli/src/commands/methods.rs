@@ -2,7 +2,7 @@
 
 use clap::Args;
 use serde_json::{Value, json};
-use stratune_models::{Llama, Sampling, generate};
+use stratune_models::{Model, Sampling, generate};
 use stratune_protocol::{BaseDtype, DeviceChoice, Merges, MethodKind, MethodPreset, Methods, ModelReport, Problem};
 use stratune_runtime::Stopwatch;
 
@@ -110,7 +110,7 @@ fn print(line: &Value) {
 
 /// Time of a prompt with the methods as they serve, settled and merged where they can be, over the base's. The two
 /// take turns, so that a drift of the machine meets both.
-async fn latency(base: &Llama, methods: &Methods) -> Result<f64, Problem> {
+async fn latency(base: &Model, methods: &Methods) -> Result<f64, Problem> {
     let mut served = base.clone();
     served.attach(methods, 0).await?;
     served.settle(methods).await?;
@@ -125,7 +125,7 @@ async fn latency(base: &Llama, methods: &Methods) -> Result<f64, Problem> {
 }
 
 /// Reads a prompt and says one token.
-async fn forward(model: &Llama) -> Result<f64, Problem> {
+async fn forward(model: &Model) -> Result<f64, Problem> {
     let prompt: Vec<u32> = (0..TOKENS).map(|t| 7 * t % model.config.vocab_size as u32).collect();
     let clock = Stopwatch::start();
     generate(model, &prompt, 1, &Sampling::GREEDY, |_| Ok(true)).await?;

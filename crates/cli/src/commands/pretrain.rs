@@ -6,7 +6,7 @@ use std::rc::Rc;
 use clap::Args;
 use serde_json::{Value, json};
 use stratune_data::{Dataset, SourceFile, Template, Tokenizer, load};
-use stratune_models::{Llama, LlamaConfig};
+use stratune_models::{Model, ModelConfig};
 use stratune_protocol::{BaseDtype, DataFormat, DeviceChoice, EndReason, Event, Problem, ProblemKind, RunConfig};
 use stratune_session::{Recorder, bits_per_byte, data_fingerprint, learn_tokenizer, merged_tensors, test_compute};
 use stratune_store::{DiskVault, Stored, Vault, model_files, write_files};
@@ -62,7 +62,7 @@ impl Pretrain {
         let geometry_path = self.config.join("config.json");
         let geometry: Value = serde_json::from_slice(&open::read(&geometry_path)?)
             .map_err(|e| Problem::input(format!("not JSON: {e}")).at(geometry_path.display().to_string()))?;
-        let geometry = LlamaConfig::from_json(&geometry, &geometry_path.display().to_string())?;
+        let geometry = ModelConfig::from_json(&geometry, &geometry_path.display().to_string())?;
         let config = self.recipe()?;
 
         let opened = open::device(self.device, json).await?;
@@ -95,7 +95,7 @@ impl Pretrain {
         let control = interrupt::control()?;
         let mut model = match from {
             Some(from) => from.model,
-            None => Llama::random_as(geometry.clone(), opened.info.keeps(BaseDtype::F32), seed, &opened.device)?,
+            None => Model::random_as(geometry.clone(), opened.info.keeps(BaseDtype::F32), seed, &opened.device)?,
         };
         model.train_all()?;
         let identity = Identity { model: geometry.to_json().to_string(), data: data_fingerprint(&dataset) };

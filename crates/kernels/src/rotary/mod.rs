@@ -17,19 +17,6 @@ pub(crate) use reference::RotaryOps;
 
 use crate::linear::{Matrix, lay_together};
 
-/// How Llama 3 stretches the long wavelengths to a longer context than it was first trained on.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct RotaryScaling {
-    /// How much longer.
-    pub factor: f64,
-    /// Wavelengths above `original / low_freq_factor` are stretched by `factor`.
-    pub low_freq_factor: f64,
-    /// Wavelengths below `original / high_freq_factor` stay; between the two they are blended.
-    pub high_freq_factor: f64,
-    /// The context it was first trained on.
-    pub original_max_position_embeddings: f64,
-}
-
 /// The angles of every position, as tables of cosines and sines.
 #[derive(Clone, Debug)]
 pub struct Rotary {
@@ -38,17 +25,20 @@ pub struct Rotary {
 }
 
 impl Rotary {
-    /// Tables for `positions` positions and heads of `head_dim`, computed in f64 on the host so that they are the same
-    /// numbers on every device.
-    pub fn new(head_dim: usize, positions: usize, theta: f64, scaling: Option<RotaryScaling>, device: &Device) -> Self {
-        let half = head_dim / 2;
-        let frequencies: Vec<f64> = (0..half)
-            .map(|i| theta.powf(-2.0 * i as f64 / head_dim as f64))
-            .map(|frequency| scaling.map_or(frequency, |s| s.stretch(frequency)))
-            .collect();
+    /// Tables for `positions` positions and heads of `head_dim` with the wavelengths of the paper, whose base is `theta`.
+    pub fn new(head_dim: usize, positions: usize, theta: f64, device: &Device) -> Self {
+        let frequency = |i: usize| theta.powf(-2.0 * i as f64 / head_dim as f64);
+        Self::of(&(0..head_dim / 2).map(frequency).collect::<Vec<_>>(), 1.0, positions, device)
+    }
+
+    /// Tables for `positions` positions: `frequencies` has one for each pair of a head, in radians a position, and cosines
+    /// and sines are multiplied by `magnitude`. They are computed in f64 on the host, so that they are the same numbers on
+    /// every device.
+    pub fn of(frequencies: &[f64], magnitude: f64, positions: usize, device: &Device) -> Self {
+        let half = frequencies.len();
         let table = |f: fn(f64) -> f64| {
-            let values: Vec<f32> =
-                (0..positions).flat_map(|p| frequencies.iter().map(move |w| f(p as f64 * w) as f32)).collect();
+            let of_position = |p: usize| frequencies.iter().map(move |w| (magnitude * f(p as f64 * w)) as f32);
+            let values: Vec<f32> = (0..positions).flat_map(of_position).collect();
             Tensor::<4>::from_data(TensorData::new(values, [1, 1, positions, half]), device)
         };
         Self { cos: table(f64::cos), sin: table(f64::sin) }
@@ -131,21 +121,6 @@ impl Angles {
     }
 }
 
-impl RotaryScaling {
-    fn stretch(&self, frequency: f64) -> f64 {
-        let wavelength = 2.0 * std::f64::consts::PI / frequency;
-        let original = self.original_max_position_embeddings;
-        if wavelength < original / self.high_freq_factor {
-            return frequency;
-        }
-        if wavelength > original / self.low_freq_factor {
-            return frequency / self.factor;
-        }
-        let keep = (original / wavelength - self.low_freq_factor) / (self.high_freq_factor - self.low_freq_factor);
-        (1.0 - keep) * frequency / self.factor + keep * frequency
-    }
-}
-
 #[cfg(all(test, feature = "cpu"))]
 mod tests {
     use super::*;
@@ -159,7 +134,7 @@ mod tests {
     #[test]
     fn scores_depend_on_distance_only() {
         let device = Device::flex();
-        let rotary = Rotary::new(8, 16, 10_000.0, None, &device);
+        let rotary = Rotary::new(8, 16, 10_000.0, &device);
         let x =
             Tensor::<4>::from_data(TensorData::new((0..8).map(|i| (i as f32).sin()).collect(), [1, 1, 1, 8]), &device);
         let y =
@@ -174,7 +149,7 @@ mod tests {
     /// Rows are padded to more than the context holds.
     #[test]
     fn padding_may_lie_beyond_the_last_position() {
-        let rotary = Rotary::new(4, 6, 10_000.0, None, &Device::flex());
+        let rotary = Rotary::new(4, 6, 10_000.0, &Device::flex());
         let x = Tensor::<4>::ones([1, 1, 5, 4], &Device::flex());
         let within = turn(&rotary.angles_after(3, 3), x.clone().narrow(2, 0, 3));
         let turned = turn(&rotary.angles_after(3, 5), x);
@@ -186,7 +161,7 @@ mod tests {
     #[test]
     fn places_are_gathered_for_each_row() {
         let device = Device::flex();
-        let rotary = Rotary::new(4, 16, 10_000.0, None, &device);
+        let rotary = Rotary::new(4, 16, 10_000.0, &device);
         let x = Tensor::<4>::ones([2, 3, 5, 4], &device);
         let places = Tensor::<2, Int>::from_data([[0, 1, 2, 0, 1], [0, 0, 1, 2, 3]], &device);
         let turned = turn(&rotary.angles_at(&places), x.clone());

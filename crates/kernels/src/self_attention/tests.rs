@@ -12,7 +12,7 @@ use crate::{Angles, Factors, Layer, Matrix, Rotary, Sight, lay_together};
 
 /// One text a row, or several of unequal lengths that begin elsewhere in each.
 fn standing(batch: usize, seq: usize, head_dim: usize, texts: bool, device: &Device) -> (Angles, Sight) {
-    let rotary = Rotary::new(head_dim, seq.max(2), 10_000.0, None, device);
+    let rotary = Rotary::new(head_dim, seq.max(2), 10_000.0, device);
     if !texts {
         return (rotary.angles_after(0, seq), Sight::whole(seq, device));
     }

@@ -108,7 +108,7 @@ pub async fn halves_are_right(device: &Device, of: &Sizes, beside: Beside) -> Re
     let within = |side: usize, other: usize| side.min((MOST / other.max(1)).next_multiple_of(4));
     let hidden = within(of.hidden, heads * head_dim);
     let (angles, sight) =
-        (Rotary::new(head_dim, seq, 10_000.0, None, device).angles_after(0, seq), two_texts(seq, seq / 2, device));
+        (Rotary::new(head_dim, seq, 10_000.0, device).angles_after(0, seq), two_texts(seq, seq / 2, device));
     let sides = [heads, kv_heads, kv_heads].map(|heads| [heads * head_dim, hidden]);
     let attended = |x: Tensor<3>, of: &[Layer]| match of {
         [q, k, v] => self_attention(x, &[q.clone(), k.clone(), v.clone()], head_dim, &angles, &sight),

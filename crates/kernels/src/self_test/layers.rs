@@ -129,7 +129,7 @@ pub async fn rotary_is_right(device: &Device, positions: usize, head_dim: usize)
         };
         rows.chunks(head_dim).enumerate().flat_map(row).collect()
     };
-    let angles = Rotary::new(head_dim, positions, THETA, None, device).angles_after(positions - last, last);
+    let angles = Rotary::new(head_dim, positions, THETA, device).angles_after(positions - last, last);
     let x = rows_of(&a, head_dim, device).autodiff().require_grad();
     let head = || x.clone().unsqueeze_dim::<4>(1);
     let [y, ..] = angles.turn_beside(head(), head(), head());

@@ -59,11 +59,11 @@ pub async fn gradients_are_slopes(device: &Device) -> Result<(), Fault> {
         ("self_attention over two texts", |x| {
             let device = x.device().inner();
             let [q, k] = updated(&x);
-            let angles = Rotary::new(4, 9, 100.0, None, &device).angles_after(0, 9);
+            let angles = Rotary::new(4, 9, 100.0, &device).angles_after(0, 9);
             self_attention(x, &[q.clone(), k, q], 4, &angles, &two_texts(9, 4, &device))
         }),
         ("rotary", |x| {
-            let angles = Rotary::new(4, 9, 100.0, None, &x.device().inner()).angles_after(0, 9);
+            let angles = Rotary::new(4, 9, 100.0, &x.device().inner()).angles_after(0, 9);
             let heads = |t: Tensor<3>| t.reshape([1, 9, 3, 4]).swap_dims(1, 2);
             let [q, k, v] = angles.turn_beside(heads(x.clone()), heads(x.clone().flip([1])), heads(x.flip([2])));
             (q * k + v).swap_dims(1, 2).reshape(SHAPE)

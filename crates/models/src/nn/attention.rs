@@ -2,13 +2,15 @@
 
 use burn::tensor::Tensor;
 use stratune_kernels::{causal_attention, self_attention};
-use stratune_peft::{Linear, Parameters, Pass, Prefix, Visitor};
+use stratune_peft::{Additions, Linear, ModuleId, Parameters, Pass, Prefix, Visitor};
 
-use super::{KvCache, Positions, Standing};
+use super::{KvCache, Positions, RmsNorm, Standing};
 
 /// Self-attention.
 #[derive(Clone, Debug)]
 pub struct Attention {
+    /// Which module it is.
+    pub id: ModuleId,
     /// hidden → heads · head_dim.
     pub q_proj: Linear,
     /// hidden → kv_heads · head_dim.
@@ -17,8 +19,14 @@ pub struct Attention {
     pub v_proj: Linear,
     /// heads · head_dim → hidden.
     pub o_proj: Linear,
+    /// Of the queries of each head, `[head_dim]`.
+    pub q_norm: Option<RmsNorm>,
+    /// Of the keys of each head, `[head_dim]`.
+    pub k_norm: Option<RmsNorm>,
     /// Width of a head.
     pub head_dim: usize,
+    /// How many positions a query sees, its own among them; none: all before it.
+    pub window: Option<usize>,
     /// Learned keys and values before the text.
     pub prefix: Option<Prefix>,
 }
@@ -41,7 +49,7 @@ impl Attention {
         let prefix = self.prefix.as_ref();
         let cached = cache.as_ref().map_or(0, |c| c.len());
         let offset = if cached > 0 { cached } else { prefix.map_or(0, Prefix::length) };
-        let standing = at.after(offset);
+        let standing = at.after(offset, self.window);
         if prefix.is_none()
             && cache.is_none()
             && let Some(mixed) = self.of_the_text_alone(&x, standing, pass)
@@ -49,7 +57,9 @@ impl Attention {
             return self.o_proj.forward_onto(mixed, onto, pass);
         }
         let projections = Linear::forward_each([&self.q_proj, &self.k_proj, &self.v_proj], &x, pass);
-        let [q, k, v] = projections.map(|t| self.split(t));
+        let [q, k, v] = projections;
+        let [q, k] = [(q, &self.q_norm), (k, &self.k_norm)].map(|(t, norm)| self.normed(t, norm.as_ref(), pass));
+        let [q, k, v] = [q, k, v].map(|t| self.split(t));
         let [q, k, v] = standing.angles.turn_beside(q, k, v);
         let (k, v) = match prefix.filter(|_| cached == 0) {
             None => (k, v),
@@ -66,13 +76,13 @@ impl Attention {
             None => (k, v),
             Some(cache) => cache.extend(k, v),
         };
-        let mixed = causal_attention(q.clone(), k.clone(), v.clone(), &standing.sight);
+        let mixed = self.mixed(q.clone(), k.clone(), v.clone(), standing);
         let mixed = match prefix.filter(|prefix| pass.damping != 1.0 || prefix.gate.is_some()) {
             None => mixed,
             Some(prefix) => {
                 let text = k.dims()[2] - prefix.length();
                 let of_text = |t: Tensor<4>| t.narrow(2, prefix.length(), text);
-                let without = causal_attention(q, of_text(k), of_text(v), &at.after(text - seq).sight);
+                let without = self.mixed(q, of_text(k), of_text(v), at.after(text - seq, self.window));
                 prefix.admit(x, without, mixed, pass)
             }
         };
@@ -83,8 +93,31 @@ impl Attention {
     /// What the heads give over nothing but `x`, if no method does more than update the layers
     /// that read it, or give them biases.
     fn of_the_text_alone(&self, x: &Tensor<3>, standing: &Standing, pass: &Pass) -> Option<Tensor<3>> {
+        if self.q_norm.is_some() || self.k_norm.is_some() {
+            return None;
+        }
         let layers = Linear::plain([&self.q_proj, &self.k_proj, &self.v_proj], pass)?;
         Some(self_attention(x.clone(), &layers, self.head_dim, &standing.angles, &standing.sight))
+    }
+
+    /// What each query makes of the values that it sees.
+    fn mixed(&self, q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, standing: &Standing) -> Tensor<4> {
+        let (seq, keys) = (q.dims()[2], k.dims()[2]);
+        // A query that is alone sees all the keys there are: it is given those of its window.
+        let seen = match self.window {
+            Some(window) if seq == 1 => keys.min(window),
+            _ => keys,
+        };
+        let [k, v] = [k, v].map(|t| if seen == keys { t } else { t.narrow(2, keys - seen, seen) });
+        causal_attention(q, k, v, &standing.sight)
+    }
+
+    /// Each head normalised, if there is a norm.
+    fn normed(&self, t: Tensor<3>, norm: Option<&RmsNorm>, pass: &Pass) -> Tensor<3> {
+        let Some(norm) = norm else { return t };
+        let [batch, seq, width] = t.dims();
+        let heads = t.reshape([batch, seq * width / self.head_dim, self.head_dim]);
+        norm.forward(heads, pass).reshape([batch, seq, width])
     }
 
     /// Puts the weights that read the same input where one dispatch can read all of them.
@@ -100,13 +133,16 @@ impl Attention {
 }
 
 impl Parameters for Attention {
-    fn each(&mut self, path: &str, visitor: &mut impl Visitor) {
-        self.q_proj.each(&format!("{path}.q_proj"), visitor);
-        self.k_proj.each(&format!("{path}.k_proj"), visitor);
-        self.v_proj.each(&format!("{path}.v_proj"), visitor);
-        self.o_proj.each(&format!("{path}.o_proj"), visitor);
+    fn each(&mut self, visitor: &mut impl Visitor) {
+        self.q_proj.each(visitor);
+        self.k_proj.each(visitor);
+        self.v_proj.each(visitor);
+        self.o_proj.each(visitor);
+        for norm in [&mut self.q_norm, &mut self.k_norm].into_iter().flatten() {
+            norm.each(visitor);
+        }
         if let Some(prefix) = &mut self.prefix {
-            prefix.each(path, visitor);
+            prefix.each(&self.id, visitor);
         }
     }
 }

@@ -38,9 +38,9 @@ impl Mlp {
 }
 
 impl Parameters for Mlp {
-    fn each(&mut self, path: &str, visitor: &mut impl Visitor) {
-        self.gate_proj.each(&format!("{path}.gate_proj"), visitor);
-        self.up_proj.each(&format!("{path}.up_proj"), visitor);
-        self.down_proj.each(&format!("{path}.down_proj"), visitor);
+    fn each(&mut self, visitor: &mut impl Visitor) {
+        self.gate_proj.each(visitor);
+        self.up_proj.each(visitor);
+        self.down_proj.each(visitor);
     }
 }

@@ -5,9 +5,11 @@ mod cache;
 mod mlp;
 mod norm;
 mod positions;
+mod rope;
 
 pub use attention::Attention;
 pub use cache::KvCache;
 pub use mlp::Mlp;
 pub use norm::RmsNorm;
 pub use positions::{Positions, Standing, Texts};
+pub use rope::{Rope, RopeScaling, Yarn};

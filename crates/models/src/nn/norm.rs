@@ -2,14 +2,16 @@
 
 use burn::tensor::Tensor;
 use stratune_kernels::{rms_norm, rms_norm_beside};
-use stratune_peft::{Param, Parameters, Pass, Visitor};
+use stratune_peft::{ModuleId, Param, Parameters, Pass, Visitor};
 
 /// Root-mean-square normalisation.
 #[derive(Clone, Debug)]
 pub struct RmsNorm {
-    /// Gain, `[hidden]`.
+    /// Which module it is.
+    pub id: ModuleId,
+    /// Gain, `[width]`.
     pub weight: Param<1>,
-    /// The gain that layer-norm tuning trains in its place, `[hidden]`.
+    /// The gain that layer-norm tuning trains in its place, `[width]`.
     pub tuned: Option<Param<1>>,
     /// Added to the mean square.
     pub eps: f64,
@@ -17,12 +19,12 @@ pub struct RmsNorm {
 
 impl RmsNorm {
     /// A norm that no method enters.
-    pub fn new(weight: Tensor<1>, eps: f64) -> Self {
-        Self { weight: Param::frozen(weight), tuned: None, eps }
+    pub fn new(id: ModuleId, weight: Tensor<1>, eps: f64) -> Self {
+        Self { id, weight: Param::frozen(weight), tuned: None, eps }
     }
 
     /// # Shapes
-    /// - `x`, output: `[batch, seq, hidden]`
+    /// - `x`, output: `[batch, seq, width]`
     pub fn forward(&self, x: Tensor<3>, pass: &Pass) -> Tensor<3> {
         rms_norm(x, self.gain(pass), self.eps)
     }
@@ -52,10 +54,10 @@ impl RmsNorm {
 }
 
 impl Parameters for RmsNorm {
-    fn each(&mut self, path: &str, visitor: &mut impl Visitor) {
-        visitor.visit(&format!("{path}.weight"), &mut self.weight);
+    fn each(&mut self, visitor: &mut impl Visitor) {
+        visitor.visit(&self.id.param("weight"), &mut self.weight);
         if let Some(tuned) = &mut self.tuned {
-            visitor.visit(&format!("{path}.ln_tuning_layers.weight"), tuned);
+            visitor.visit(&self.id.param("ln_tuning_layers.weight"), tuned);
         }
     }
 }

@@ -1,13 +1,13 @@
 //! Where the tokens are.
 
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use stratune_kernels::{Angles, Rotary, Sight};
 
 /// What the blocks need to know about where the tokens are.
 #[derive(Clone, Debug)]
 pub struct Positions {
-    /// By how many positions come before the tokens: blocks with a prefix have more of them.
-    standings: Vec<(usize, Standing)>,
+    /// By how many positions come before the tokens, as blocks with a prefix have more of them, and by how far a query sees.
+    standings: Vec<(usize, Option<usize>, Standing)>,
     /// The same for the blocks of a ladder beside the model.
     pub side: Option<Box<Self>>,
 }
@@ -31,31 +31,56 @@ pub struct Texts {
 }
 
 impl Positions {
-    /// For `seq` tokens of one text a row, which follow each number in `pasts` of earlier positions.
-    pub fn new(rotary: &Rotary, seq: usize, pasts: &[usize], device: &Device) -> Self {
-        let mut standings: Vec<(usize, Standing)> = Vec::new();
+    /// For `seq` tokens of one text a row, which follow each number in `pasts` of earlier positions and see as far back as
+    /// each of `windows`.
+    pub fn new(rotary: &Rotary, seq: usize, pasts: &[usize], windows: &[Option<usize>], device: &Device) -> Self {
+        let mut standings: Vec<(usize, Option<usize>, Standing)> = Vec::new();
         for &past in pasts {
-            if !standings.iter().any(|(p, _)| *p == past) {
-                let angles = rotary.angles_after(past, seq);
-                standings.push((past, Standing { angles, sight: Sight::whole(seq, device) }));
+            if standings.iter().any(|(p, ..)| *p == past) {
+                continue;
+            }
+            let angles = rotary.angles_after(past, seq);
+            for &window in windows {
+                let sight = match window {
+                    // One that is alone is given the keys of its window.
+                    Some(window) if seq > 1 && past + seq > window => {
+                        let first = (past..past + seq).map(|own| (own + 1).saturating_sub(window) as f32).collect();
+                        Sight::since(Tensor::from_data(TensorData::new::<f32, _>(first, [1, seq]), device))
+                    }
+                    _ => Sight::whole(seq, device),
+                };
+                standings.push((past, window, Standing { angles: angles.clone(), sight }));
             }
         }
         Self { standings, side: None }
     }
 
     /// For rows of several texts, which follow nothing.
-    pub fn among(rotary: &Rotary, texts: &Texts) -> Self {
-        let standing = Standing { angles: rotary.angles_at(&texts.places), sight: Sight::since(texts.begins.clone()) };
-        Self { standings: vec![(0, standing)], side: None }
+    pub fn among(rotary: &Rotary, texts: &Texts, windows: &[Option<usize>]) -> Self {
+        let angles = rotary.angles_at(&texts.places);
+        let [_, seq] = texts.begins.dims();
+        let of = |window: Option<usize>| {
+            let begins = texts.begins.clone();
+            let first = match window {
+                Some(window) if seq > window => {
+                    let first = (0..seq).map(|own| (own + 1).saturating_sub(window) as f32).collect();
+                    let first = Tensor::<2>::from_data(TensorData::new::<f32, _>(first, [1, seq]), &begins.device());
+                    begins.clone().max_pair(first.expand(begins.dims()))
+                }
+                _ => begins,
+            };
+            (0, window, Standing { angles: angles.clone(), sight: Sight::since(first) })
+        };
+        Self { standings: windows.iter().map(|window| of(*window)).collect(), side: None }
     }
 
-    /// For tokens that follow `past` positions.
+    /// For tokens that follow `past` positions and see as far back as `window`.
     ///
     /// # Panics
-    /// If these positions were not made for that many.
-    pub fn after(&self, past: usize) -> &Standing {
-        let found = self.standings.iter().find(|(p, _)| *p == past);
-        #[allow(clippy::expect_used)] // The model makes them for every past that its blocks have.
-        found.map(|(_, standing)| standing).expect("a standing for every past of the model")
+    /// If these positions were not made for that many, or for this window.
+    pub fn after(&self, past: usize, window: Option<usize>) -> &Standing {
+        let found = self.standings.iter().find(|(p, w, _)| (*p, *w) == (past, window));
+        #[allow(clippy::expect_used)] // The model makes them for every past and window that its blocks have.
+        found.map(|(.., standing)| standing).expect("a standing for every past and window of the model")
     }
 }

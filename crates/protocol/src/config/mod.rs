@@ -5,7 +5,7 @@ mod compute_dtype;
 mod data;
 mod device;
 mod ist;
-mod target;
+mod targets;
 mod train;
 
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ pub use compute_dtype::ComputeDtype;
 pub use data::{DataConfig, DataFormat};
 pub use device::DeviceChoice;
 pub use ist::{IstConfig, IstMode};
-pub use target::Target;
+pub use targets::{Targets, whole};
 pub use train::{OptimiserKind, Schedule, TrainConfig};
 
 use crate::{Methods, Problem};

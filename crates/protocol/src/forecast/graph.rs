@@ -1,6 +1,6 @@
 //! How much a block's graph holds, before it is there.
 
-use crate::{Enters, MethodConfig, MethodKind, ModelReport, Target};
+use crate::{Enters, MethodConfig, MethodKind, ModelReport, Module};
 
 /// How many top blocks' graphs fit into so many MiB for a batch of so many positions.
 pub fn blocks_that_fit(model: &ModelReport, methods: &[MethodConfig], positions: usize, mebibytes: usize) -> usize {
@@ -19,24 +19,20 @@ pub(super) fn graph(model: &ModelReport, methods: &[MethodConfig], positions: f6
         floats += positions * (2 * d + q + if remakes_values(methods) { 0 } else { m }) as f64;
     }
     for method in methods {
-        let targets = method.targets();
+        // Of one block that it enters.
+        let sites = method.sites(model);
+        let blocks = method.layer_count(model.layers).max(1) as f64;
         let rank = method.rank.max(method.initial_rank).unwrap_or(0);
         if method.kind != MethodKind::Hiwi {
-            floats += positions * 2.0 * rank as f64 * targets.len() as f64;
+            floats += positions * 2.0 * rank as f64 * sites.len() as f64 / blocks;
         }
-        floats += dense(method.kind) * targets.iter().map(|target| size(model, *target)).sum::<f64>();
+        floats += dense(method.kind) * sites.iter().map(|site| numbers(site)).sum::<f64>() / blocks;
     }
     floats
 }
 
-/// Numbers in the matrices of one block.
-pub(super) fn matrices(model: &ModelReport) -> f64 {
-    Target::ALL.iter().map(|target| size(model, *target)).sum()
-}
-
-fn size(model: &ModelReport, target: Target) -> f64 {
-    let [outputs, inputs] = model.shape(target);
-    outputs as f64 * inputs as f64
+fn numbers(site: &Module) -> f64 {
+    site.count() as f64
 }
 
 /// Whether its gradients need what the matrices are multiplied by.
@@ -74,18 +70,14 @@ fn dense(kind: MethodKind) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Targets;
+    use crate::architecture::testing::model;
 
     #[test]
     fn by_hand() {
-        let model = ModelReport {
-            layers: 4,
-            hidden_size: 4,
-            intermediate_size: 8,
-            query_size: 4,
-            key_value_size: 2,
-            ..ModelReport::default()
-        };
-        let lora = MethodConfig { rank: Some(2), targets: Some(vec![Target::QProj]), ..MethodConfig::default() };
+        let model = model(4, [4, 8, 4, 2]);
+        let lora =
+            MethodConfig { rank: Some(2), targets: Some(Targets::listed(&["q_proj"])), ..MethodConfig::default() };
         // 4 · 4 + 3 · 4 + 2 · 2 + 2 · 8 = 48 floats a position, and 2 · 2 of the update.
         assert_eq!(graph(&model, std::slice::from_ref(&lora), 10.0), 10.0 * (48.0 + 4.0));
         // What goes into `down_proj` is kept for dropout's sake.
@@ -93,7 +85,7 @@ mod tests {
         assert_eq!(graph(&model, &[drops], 10.0), 10.0 * (56.0 + 4.0));
         // Without the inputs of matrices, 2 · 4 + 4 + 8 of them.
         assert_eq!(graph(&model, &[MethodConfig::new(MethodKind::Prefix)], 10.0), 10.0 * 36.0);
-        let pafi = MethodConfig { targets: Some(vec![Target::QProj]), ..MethodConfig::new(MethodKind::Pafi) };
+        let pafi = MethodConfig { targets: Some(Targets::listed(&["q_proj"])), ..MethodConfig::new(MethodKind::Pafi) };
         assert_eq!(graph(&model, &[pafi], 10.0), 10.0 * 56.0 + 16.0);
         // 1000 positions are 208,000 bytes a block.
         for (mebibytes, blocks) in [(0, 0), (1, 4), (usize::MAX, 4)] {

@@ -1,27 +1,31 @@
 //! What the model itself takes: as it is kept, and as it is read.
 
 use super::Conditions;
-use super::graph::matrices;
-use crate::{BaseDtype, ComputeDtype, Enters, MethodConfig, RunConfig, Target};
+use crate::{BaseDtype, ComputeDtype, Enters, MethodConfig, Module, RunConfig};
 
 impl Conditions<'_> {
     /// Bytes of the model as it is kept.
     pub(super) fn base(&self, dtype: BaseDtype) -> u64 {
         let model = self.model;
         let (d, layers) = (model.hidden_size as f64, model.layers as f64);
-        let norms = (2.0 * layers + 1.0) * d;
-        let tables = (model.parameters as f64 - norms - layers * matrices(model)).max(0.0);
+        // Whatever is no matrix stays as it is, and so do biases.
+        let vector = |module: &Module| {
+            let bias = if module.bias { module.shape[0] } else { 0 };
+            bias + if module.shape.len() == 1 { module.count() } else { 0 }
+        };
+        let norms = model.modules.iter().map(vector).sum::<usize>() as f64;
+        let tables = (model.parameters as f64 - norms - layers * model.block_matrices()).max(0.0);
         let tables = dtype.of_tables().bytes(tables / d.max(1.0), d);
         (4.0 * norms + layers * self.block(dtype) + tables) as u64
     }
 
     /// Bytes of the matrices of a block.
     fn block(&self, dtype: BaseDtype) -> f64 {
-        let of = |target: &Target| {
-            let [outputs, inputs] = self.model.shape(*target);
+        let of = |module: &Module| {
+            let [outputs, inputs] = module.sides();
             dtype.bytes(outputs as f64, inputs as f64)
         };
-        Target::ALL.iter().map(of).sum()
+        self.model.linears().map(of).sum::<f64>() / self.model.layers.max(1) as f64
     }
 
     /// Bytes of the blocks' matrices in few bits beside the model, where the method keeps them so.
@@ -64,7 +68,7 @@ mod tests {
     use super::super::memory::tests::{config, model};
     use super::super::{Forecast, Limits, Verdict};
     use super::*;
-    use crate::{AdapterInfo, MethodKind, ModelReport};
+    use crate::{AdapterInfo, MethodKind, ModelReport, Targets};
 
     /// A table of 100 rows of 16 bytes, or of 36 with 8 bits, where a buffer takes 1000: pieces of 60, 24 and 8 rows.
     #[test]
@@ -73,7 +77,8 @@ mod tests {
         let limits = Limits { memory: None, buffer: Some(1000) };
         let gpu = AdapterInfo { device: "wgpu".into(), limits, ..AdapterInfo::default() };
         let on = Conditions { model: &model, device: &gpu, width: Some(1) };
-        let lora = MethodConfig { rank: Some(1), targets: Some(vec![Target::QProj]), ..MethodConfig::default() };
+        let lora =
+            MethodConfig { rank: Some(1), targets: Some(Targets::listed(&["q_proj"])), ..MethodConfig::default() };
         let whole = Conditions { device: &AdapterInfo { limits: Limits::default(), ..gpu.clone() }, ..on };
         for (method, base_dtype, piece, table) in [
             (lora.clone(), BaseDtype::F32, 60 * 16, 1600),

@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use super::graph::{blocks_that_fit, graph, matrices};
+use super::graph::{blocks_that_fit, graph};
 use super::loss::loss_rows;
-use crate::{AdapterInfo, MethodConfig, MethodKind, ModelReport, OptimiserKind, RunConfig, SideShape};
+use crate::{AdapterInfo, MethodConfig, MethodKind, ModelReport, Module, OptimiserKind, RunConfig, SideShape};
 
 /// Queries whose scores exist at once, where they are held at all.
 const SCORED: usize = 256;
@@ -166,16 +166,16 @@ impl Conditions<'_> {
             match method.kind {
                 MethodKind::Lisa => {
                     let resting = model.layers.saturating_sub(method.blocks.unwrap_or(1)) as f64;
-                    let moving = trained - resting * (matrices(model) + 2.0 * model.hidden_size as f64);
+                    let moving = trained - resting * (model.block_matrices() + 2.0 * model.hidden_size as f64);
                     (gradients * moving, 2.0 * moving)
                 }
                 MethodKind::Galore => {
-                    let sites = method.targets().iter().map(|target| {
-                        let [one, other] = model.shape(*target);
+                    let at = |site: &Module| {
+                        let [one, other] = site.sides();
                         (2 * one.max(other) + one.min(other)) as f64
-                    });
-                    let each = method.rank.unwrap_or(0) as f64 * sites.sum::<f64>();
-                    (gradients * trained, method.layer_count(model.layers) as f64 * each)
+                    };
+                    let sites = method.sites(model).into_iter().map(at).sum::<f64>();
+                    (gradients * trained, method.rank.unwrap_or(0) as f64 * sites)
                 }
                 _ => (gradients * trained, 2.0 * trained),
             }
@@ -192,7 +192,7 @@ impl Conditions<'_> {
             let layers = method.layer_count(model.layers).max(1) as f64;
             match method.kind {
                 MethodKind::Lisa => {
-                    let block = matrices(model) + 2.0 * model.hidden_size as f64;
+                    let block = model.block_matrices() + 2.0 * model.hidden_size as f64;
                     2.0 * (trained - (layers - 1.0) * block)
                 }
                 kind if kind.per_layer() => 2.0 * trained / layers,
@@ -206,22 +206,17 @@ impl Conditions<'_> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::{BaseDtype, ComputeDtype, Target};
+    use crate::{BaseDtype, ComputeDtype, Targets};
 
     /// 2 blocks: q and o of 4 × 4, k and v of 2 × 4, three of 4 × 8, which is 144 numbers, and two norms of 4; a table of
     /// 10 × 4, and the last norm.
     pub fn model() -> ModelReport {
         ModelReport {
             parameters: 2 * (144 + 8) + 40 + 4,
-            layers: 2,
-            hidden_size: 4,
-            intermediate_size: 8,
-            query_size: 4,
-            key_value_size: 2,
             head_dim: 2,
             vocabulary: 10,
             context: 64,
-            ..ModelReport::default()
+            ..crate::architecture::testing::model(2, [4, 8, 4, 2])
         }
     }
 
@@ -236,7 +231,8 @@ pub(super) mod tests {
     fn by_hand() {
         let (model, cpu) = (model(), AdapterInfo { device: "cpu".into(), ..AdapterInfo::default() });
         let on = Conditions { model: &model, device: &cpu, width: Some(32) };
-        let lora = MethodConfig { rank: Some(1), targets: Some(vec![Target::QProj]), ..MethodConfig::default() };
+        let lora =
+            MethodConfig { rank: Some(1), targets: Some(Targets::listed(&["q_proj"])), ..MethodConfig::default() };
         // 3 rows of 32 are 96 positions; rank 1 at q is 4 + 4 numbers in each of 2 blocks.
         let (n, trained) = (96, 16);
         let graph = n * (48 + 2);
@@ -303,7 +299,7 @@ pub(super) mod tests {
         assert_eq!(of(lisa), 4 * 3 * (152 + 44));
         let galore = MethodConfig {
             rank: Some(1),
-            targets: Some(vec![Target::DownProj]),
+            targets: Some(Targets::listed(&["down_proj"])),
             ..MethodConfig::new(MethodKind::Galore)
         };
         assert_eq!(of(galore), 4 * (2 * 32 + 2 * (2 * 8 + 4)));

@@ -143,15 +143,10 @@ mod tests {
     fn model() -> ModelReport {
         ModelReport {
             parameters: 134_515_008,
-            layers: 30,
-            hidden_size: 576,
-            intermediate_size: 1536,
-            query_size: 576,
-            key_value_size: 192,
             head_dim: 64,
             vocabulary: 49_152,
             context: 8192,
-            ..ModelReport::default()
+            ..crate::architecture::testing::model(30, [576, 1536, 576, 192])
         }
     }
 

@@ -1,6 +1,6 @@
 //! What a method is refused for: settings that it does not have, and values out of range.
 
-use crate::{MethodConfig, MethodKind, Problem, Setting, Target};
+use crate::{MethodConfig, MethodKind, Problem, Setting, Targets};
 
 impl MethodConfig {
     /// The first setting that is there and that the method does not have.
@@ -25,8 +25,11 @@ impl MethodConfig {
         if !self.kind.has_layers() && !self.layers.is_empty() {
             return bad("layers", format!("{} belongs to no layer", self.kind), "leave the layers out");
         }
-        if self.targets.as_ref().is_some_and(Vec::is_empty) {
+        if self.targets.as_ref().is_some_and(Targets::is_empty) {
             return bad("targets", "no layer is named".into(), "name at least one, such as q_proj");
+        }
+        if let Some(targets) = &self.targets {
+            targets.matcher().map(drop)?;
         }
         let ranks = self
             .rank
@@ -47,10 +50,6 @@ impl MethodConfig {
             if !(alpha.is_finite() && alpha > 0.0) {
                 return bad(field, format!("alpha is {alpha}"), "use a positive number");
             }
-        }
-        let named = |key: &str| key.rsplit('.').next().unwrap_or(key).parse::<Target>().ok();
-        if let Some(key) = self.overrides.keys().find(|k| named(k).is_none_or(|t| !self.targets().contains(&t))) {
-            return bad("overrides", format!("{key} is not among the targets"), "add it to targets or drop it");
         }
         if self.dropout.is_some_and(|d| !(0.0..1.0).contains(&d)) {
             return bad("dropout", format!("dropout is {:?}", self.dropout), "use 0 or more and less than 1");
@@ -99,6 +98,7 @@ impl MethodConfig {
 mod tests {
     use super::*;
     use crate::TargetOverride;
+    use crate::architecture::testing::model;
 
     #[test]
     fn bad_settings_name_their_field() {
@@ -110,20 +110,41 @@ mod tests {
             (MethodKind::Fish, "method.samples", |m| m.samples = Some(0)),
             (MethodKind::Lora, "method.rank", |m| m.rank = Some(0)),
             (MethodKind::Lora, "method.alpha", |m| m.alpha = Some(f32::NAN)),
-            (MethodKind::Lora, "method.targets", |m| m.targets = Some(Vec::new())),
+            (MethodKind::Lora, "method.targets", |m| m.targets = Some(Targets::Listed(Vec::new()))),
             (MethodKind::Lora, "method.dropout", |m| m.dropout = Some(1.0)),
             (MethodKind::LoraPlus, "method.ratio", |m| m.ratio = Some(0.0)),
             (MethodKind::Prompt, "method.length", |m| m.length = Some(0)),
             (MethodKind::Pafi, "method.share", |m| m.share = Some(1.5)),
             (MethodKind::Ia3, "method.rank", |m| m.rank = Some(1)),
-            (MethodKind::Lora, "method.overrides", |m| {
-                m.overrides.insert("lm_head".into(), TargetOverride::default());
-            }),
+            (MethodKind::Lora, "method.targets", |m| m.targets = Some(Targets::Pattern("(".into()))),
         ];
         for (kind, field, spoil) in cases {
             let mut config = MethodConfig::new(kind);
             spoil(&mut config);
             assert_eq!(config.check().unwrap_err().at, field);
+        }
+    }
+
+    #[test]
+    fn what_the_model_does_not_have_is_named() {
+        let model = model(2, [4, 8, 4, 2]);
+        type Spoil = fn(&mut MethodConfig);
+        let cases: [(&str, Spoil); 4] = [
+            ("method.layers", |m| m.layers = vec![2]),
+            ("method.targets", |m| m.targets = Some(Targets::listed(&["c_attn"]))),
+            ("method.overrides", |m| {
+                m.overrides.insert("lm_head".into(), TargetOverride::default());
+            }),
+            ("method.overrides", |m| {
+                m.targets = Some(Targets::listed(&["k_proj"]));
+                m.overrides.insert("q_proj".into(), TargetOverride::default());
+            }),
+        ];
+        for (field, spoil) in cases {
+            let mut config = MethodConfig::default();
+            config.check_on(&model).unwrap();
+            spoil(&mut config);
+            assert_eq!(config.check_on(&model).unwrap_err().at, field);
         }
     }
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BaseDtype, Merges, MethodKind, Problem, Projection, Setting, Target};
+use crate::{
+    BaseDtype, Merges, MethodKind, ModelReport, Module, Problem, Projection, Role, Setting, Targets, ends_with,
+};
 
 /// One method and its settings. A setting that the method does not have is absent; one that it has is always there,
 /// whether it was given or is the default.
@@ -18,7 +20,7 @@ pub struct MethodConfig {
     pub layers: Vec<usize>,
     /// The linear layers that it enters.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub targets: Option<Vec<Target>>,
+    pub targets: Option<Targets>,
     /// Rank of the update, r.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rank: Option<usize>,
@@ -125,7 +127,7 @@ impl MethodConfig {
         Self {
             kind,
             layers: Vec::new(),
-            targets: has(Setting::Targets).then(|| kind.usual_targets().to_vec()),
+            targets: has(Setting::Targets).then(|| kind.usual_targets()),
             rank: some(Setting::Rank, rank),
             alpha: has(Setting::Alpha).then_some(if kind == MethodKind::Lokr { 8.0 } else { 16.0 }),
             dropout: has(Setting::Dropout).then_some(0.0),
@@ -148,9 +150,40 @@ impl MethodConfig {
         }
     }
 
-    /// The targets; none if it has no such setting.
-    pub fn targets(&self) -> &[Target] {
-        self.targets.as_deref().unwrap_or_default()
+    /// The linear layers of a model that it enters, from the first block to the last. A method without targets enters
+    /// none, but for HiWi, which enters those of the feed-forward's two biases.
+    pub fn sites<'a>(&self, model: &'a ModelReport) -> Vec<&'a Module> {
+        let here = |module: &&Module| module.block.is_some_and(|block| self.enters_layer(block));
+        let linears = model.linears().filter(here);
+        match (&self.targets, self.kind) {
+            (None, MethodKind::Hiwi) => linears.filter(|m| matches!(m.role, Role::Up | Role::Down)).collect(),
+            (None, _) => Vec::new(),
+            // An expression that is none is refused before it comes to this.
+            (Some(targets), _) => {
+                targets.matcher().map_or_else(|_| Vec::new(), |matches| linears.filter(|m| matches(m)).collect())
+            }
+        }
+    }
+
+    /// Checks what depends on the model: blocks, targets and overrides.
+    ///
+    /// # Errors
+    /// Names what the model does not have.
+    pub fn check_on(&self, model: &ModelReport) -> Result<(), Problem> {
+        if let Some(layer) = self.layers.iter().find(|i| **i >= model.layers) {
+            let what = format!("there is no layer {layer}: the model has {}", model.layers);
+            return Err(Problem::input(what).at("method.layers").next("layers are counted from 0"));
+        }
+        if let Some(targets) = &self.targets {
+            targets.check(model)?;
+        }
+        let sites = self.sites(model);
+        match self.overrides.keys().find(|key| !sites.iter().any(|module| module.is_named(key))) {
+            None => Ok(()),
+            Some(key) => Err(Problem::input(format!("{key} is not among the targets"))
+                .at("method.overrides")
+                .next("add it to targets or drop it")),
+        }
     }
 
     /// Whether it enters block `layer`.
@@ -168,12 +201,16 @@ impl MethodConfig {
         (0..layers).filter(|i| self.enters_layer(*i)).count()
     }
 
-    /// Rank and alpha at the layer with this path; the longest override that fits its end counts.
+    /// Rank and alpha at the layer with this path: of the overrides that name it and give the one or the other, the most
+    /// specific, which is the longest.
     pub fn at(&self, path: &str) -> (usize, f32) {
-        let fits = |key: &str| path.strip_suffix(key).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
-        let over = self.overrides.iter().filter(|(key, _)| fits(key)).max_by_key(|(key, _)| key.len());
-        let over = over.map(|(_, over)| over);
-        (over.and_then(|o| o.rank).or(self.rank).unwrap_or(0), over.and_then(|o| o.alpha).or(self.alpha).unwrap_or(1.0))
+        let fitting = || self.overrides.iter().filter(|(key, _)| ends_with(path, key));
+        let rank = fitting().filter_map(|(key, over)| Some((key.len(), over.rank?))).max_by_key(|(length, _)| *length);
+        let alpha =
+            fitting().filter_map(|(key, over)| Some((key.len(), over.alpha?))).max_by_key(|(length, _)| *length);
+        let rank = rank.map(|(_, rank)| rank).or(self.rank);
+        let alpha = alpha.map(|(_, alpha)| alpha).or(self.alpha);
+        (rank.unwrap_or(0), alpha.unwrap_or(1.0))
     }
 
     /// Whether the setting is there.
@@ -217,7 +254,7 @@ struct Given {
     kind: MethodKind,
     #[serde(default)]
     layers: Vec<usize>,
-    targets: Option<Vec<Target>>,
+    targets: Option<Targets>,
     rank: Option<usize>,
     alpha: Option<f32>,
     dropout: Option<f32>,
@@ -300,11 +337,11 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_override_that_fits_counts() {
+    fn the_most_specific_override_that_says_it_counts() {
         let text = "rank = 8\n[overrides.q_proj]\nrank = 2\n[overrides.\"layers.1.self_attn.q_proj\"]\nalpha = 3.0\n";
         let config: MethodConfig = toml::from_str(text).unwrap();
         assert_eq!(config.at("model.layers.0.self_attn.q_proj"), (2, 16.0));
-        assert_eq!(config.at("model.layers.1.self_attn.q_proj"), (8, 3.0));
+        assert_eq!(config.at("model.layers.1.self_attn.q_proj"), (2, 3.0));
         assert_eq!(config.at("model.layers.11.self_attn.q_proj"), (2, 16.0));
         assert_eq!(config.at("model.layers.0.mlp.up_proj"), (8, 16.0));
     }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::facts;
-use crate::{Problem, Setting, Target};
+use crate::{Problem, Setting, Targets};
 
 /// A method of the literature.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -280,19 +280,11 @@ impl MethodKind {
         }
     }
 
-    /// The targets that it can enter; none if it has no targets.
-    pub fn possible_targets(self) -> &'static [Target] {
-        if !self.settings().contains(&Setting::Targets) {
-            return &[];
-        }
-        &Target::ALL
-    }
-
-    /// The targets that it enters unless told otherwise.
-    pub fn usual_targets(self) -> &'static [Target] {
+    /// The targets that it enters unless told otherwise, if it has targets.
+    pub fn usual_targets(self) -> Targets {
         match self {
-            Self::Ia3 => &[Target::KProj, Target::VProj, Target::DownProj],
-            _ => self.possible_targets(),
+            Self::Ia3 => Targets::listed(&["key", "value", "down"]),
+            _ => Targets::AllLinear,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Lists of methods that papers gave a name.
 
-use crate::{MethodConfig, MethodKind, Methods, ModelReport, Problem, Target};
+use crate::{MethodConfig, MethodKind, Methods, ModelReport, Problem, Targets};
 
 /// A combination with a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +66,7 @@ impl MethodPreset {
             Self::Unipelt => vec![
                 MethodConfig {
                     gated: Some(true),
-                    targets: Some(vec![Target::QProj, Target::VProj]),
+                    targets: Some(Targets::listed(&["query", "value"])),
                     ..all(MethodKind::Lora)
                 },
                 MethodConfig { gated: Some(true), ..all(MethodKind::Prefix) },
@@ -95,7 +95,8 @@ const S4_GROUPS: [&[MethodKind]; 4] = [
 /// Each layer gets what a LoRA of rank 16 on q and v would have there, shared out among the members of its group.
 fn s4(model: &ModelReport) -> Vec<MethodConfig> {
     let one = |kind: MethodKind| MethodConfig { layers: vec![0], ..of_s4(kind) };
-    let count = |method: &MethodConfig| method.trainable(&ModelReport { layers: 1, ..model.clone() });
+    // Of the first block alone: `one` enters no other.
+    let count = |method: &MethodConfig| method.trainable(model);
     let budget = count(&MethodConfig { rank: Some(16), ..one(MethodKind::Lora) });
     let mut methods: Vec<MethodConfig> = Vec::new();
     for (members, layers) in S4_GROUPS.into_iter().zip(spindle(model.layers)) {
@@ -126,7 +127,7 @@ fn s4(model: &ModelReport) -> Vec<MethodConfig> {
 fn of_s4(kind: MethodKind) -> MethodConfig {
     let method = MethodConfig::new(kind);
     match kind {
-        MethodKind::Lora => MethodConfig { targets: Some(vec![Target::QProj, Target::VProj]), ..method },
+        MethodKind::Lora => MethodConfig { targets: Some(Targets::listed(&["query", "value"])), ..method },
         _ => method,
     }
 }
@@ -195,14 +196,7 @@ mod tests {
     use crate::IstMode;
 
     fn model() -> ModelReport {
-        ModelReport {
-            layers: 12,
-            hidden_size: 64,
-            intermediate_size: 160,
-            query_size: 64,
-            key_value_size: 32,
-            ..Default::default()
-        }
+        crate::architecture::testing::model(12, [64, 160, 64, 32])
     }
 
     #[test]

@@ -1,19 +1,6 @@
 //! How much a method trains, before it exists.
 
-use crate::{MethodConfig, MethodKind, Methods, ModelReport, Target};
-
-impl ModelReport {
-    /// Outputs and inputs of a block's linear layer.
-    pub fn shape(&self, target: Target) -> [usize; 2] {
-        match target {
-            Target::QProj => [self.query_size, self.hidden_size],
-            Target::KProj | Target::VProj => [self.key_value_size, self.hidden_size],
-            Target::OProj => [self.hidden_size, self.query_size],
-            Target::GateProj | Target::UpProj => [self.intermediate_size, self.hidden_size],
-            Target::DownProj => [self.hidden_size, self.intermediate_size],
-        }
-    }
-}
+use crate::{MethodConfig, MethodKind, Methods, ModelReport, Module, Role};
 
 impl Methods {
     /// Numbers that train in `model`.
@@ -25,16 +12,13 @@ impl Methods {
 impl MethodConfig {
     /// Numbers that train in `model`.
     pub fn trainable(&self, model: &ModelReport) -> u64 {
-        let layers = (0..model.layers).filter(|i| self.enters_layer(*i));
-        let sites = layers.flat_map(|i| self.targets().iter().map(move |t| (i, *t)));
-        let at_sites = |count: &dyn Fn(&str, [usize; 2], Target) -> usize| {
-            let count = |(i, target): (usize, Target)| {
-                count(&format!("model.layers.{i}.{}", target.path()), model.shape(target), target) as u64
-            };
-            sites.clone().map(count).fold(0, u64::saturating_add)
+        let sites = self.sites(model);
+        let at_sites = |count: &dyn Fn(&str, [usize; 2], Role) -> usize| {
+            let count = |site: &&Module| count(&site.path, site.sides(), site.role) as u64;
+            sites.iter().map(count).fold(0, u64::saturating_add)
         };
         let layers = self.layer_count(model.layers) as u64;
-        let (d, m) = (model.hidden_size as u64, model.intermediate_size as u64);
+        let d = model.hidden_size as u64;
         let kv = 2 * model.key_value_size as u64;
         let number = |value: Option<usize>| value.unwrap_or(0) as u64;
         let low_rank = |path: &str, [out, inputs]: [usize; 2]| self.at(path).0.saturating_mul(out + inputs);
@@ -60,7 +44,7 @@ impl MethodConfig {
             MethodKind::Vera => at_sites(&|_, [out, _], _| self.rank.unwrap_or(0) + out),
             MethodKind::Lokr => at_sites(&|_, shape, _| KroneckerShape::of(shape, self.rank.unwrap_or(0)).numbers()),
             MethodKind::Did | MethodKind::Said => number(self.dimension),
-            MethodKind::Hiwi => layers * 2 * number(self.rank) * (m + d),
+            MethodKind::Hiwi => at_sites(&|_, [out, _], _| self.rank.unwrap_or(0).saturating_mul(2 * out)),
             MethodKind::Houlsby => layers * 2 * bottleneck,
             MethodKind::Pfeiffer | MethodKind::Parallel => layers * (bottleneck + gate(d)),
             MethodKind::Compacter => layers * 2 * 3 * (d + width) + (COMPACTER_TERMS as u64).pow(3),
@@ -73,10 +57,17 @@ impl MethodConfig {
             }
             MethodKind::Prefix => layers * (number(self.length) * kv + gate(d)),
             MethodKind::Prompt => number(self.length) * d,
-            MethodKind::Ia3 => at_sites(&|_, [out, inputs], t| if t == Target::DownProj { inputs } else { out }),
+            MethodKind::Ia3 => at_sites(&|_, [out, inputs], role| if role == Role::Down { inputs } else { out }),
             MethodKind::Ssf => at_sites(&|_, [out, _], _| 2 * out),
             MethodKind::Bitfit => at_sites(&|_, [out, _], _| out),
-            MethodKind::LayerNorm => layers * 2 * d + if self.layers.is_empty() { d } else { 0 },
+            MethodKind::LayerNorm => {
+                let enters = |norm: &&Module| match norm.block {
+                    Some(block) => norm.role.is_block_norm() && self.enters_layer(block),
+                    // The last norm belongs to no block: it trains where every block does.
+                    None => norm.role == Role::FinalNorm && self.layers.is_empty(),
+                };
+                model.modules.iter().filter(enters).map(|norm| norm.count() as u64).sum()
+            }
             MethodKind::Pafi | MethodKind::RandomMask | MethodKind::Fish | MethodKind::LtSft => {
                 at_sites(&|_, shape, _| kept(self.share.unwrap_or(0.0), shape))
             }
@@ -163,27 +154,22 @@ impl KroneckerShape {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Targets;
+    use crate::architecture::testing::model;
 
     #[test]
     fn counts_by_hand() {
-        let model = ModelReport {
-            layers: 2,
-            hidden_size: 8,
-            intermediate_size: 20,
-            key_value_size: 4,
-            query_size: 8,
-            ..Default::default()
-        };
-        let of = |kind, rank: usize, targets: &[Target]| MethodConfig {
+        let model = model(2, [8, 20, 8, 4]);
+        let of = |kind, rank: usize, targets: &[&str]| MethodConfig {
             rank: Some(rank),
-            targets: Some(targets.to_vec()),
+            targets: Some(Targets::listed(targets)),
             ..MethodConfig::new(kind)
         };
-        let (q, k, v) = (Target::QProj, Target::KProj, Target::VProj);
+        let (q, k, v) = ("q_proj", "k_proj", "v_proj");
         for (method, n) in [
             (of(MethodKind::Lora, 1, &[q]), 2 * 16),
             (of(MethodKind::Lora, 2, &[k, v]), 2 * 2 * (12 + 12)),
-            (of(MethodKind::Lora, 1, &[Target::OProj, Target::UpProj, Target::DownProj]), 2 * (16 + 28 * 2)),
+            (of(MethodKind::Lora, 1, &["o_proj", "up_proj", "down_proj"]), 2 * (16 + 28 * 2)),
             (of(MethodKind::LoraFa, 3, &[k]), 2 * 3 * 4),
             (of(MethodKind::Dora, 1, &[k]), 2 * (12 + 4)),
             (of(MethodKind::Vera, 5, &[k]), 2 * (5 + 4)),
@@ -193,13 +179,14 @@ mod tests {
             (MethodConfig { length: Some(3), ..MethodConfig::new(MethodKind::Prefix) }, 2 * 3 * 8),
             (MethodConfig { length: Some(3), ..MethodConfig::new(MethodKind::Prompt) }, 24),
             (MethodConfig::new(MethodKind::LayerNorm), 2 * 16 + 8),
+            (MethodConfig { rank: Some(3), ..MethodConfig::new(MethodKind::Hiwi) }, 2 * 2 * 3 * (20 + 8)),
         ] {
             assert_eq!(method.trainable(&model), n, "{method:?}");
         }
         let mut mixed = of(MethodKind::Lora, 1, &[q, k]);
         mixed.overrides.insert("q_proj".into(), crate::TargetOverride { rank: Some(3), alpha: None });
         assert_eq!(mixed.trainable(&model), 2 * (3 * 16 + 12));
-        assert!(of(MethodKind::Lora, usize::MAX, &Target::ALL).trainable(&model) > 0);
+        assert!(of(MethodKind::Lora, usize::MAX, &["attention", "mlp"]).trainable(&model) > 0);
     }
 
     #[test]

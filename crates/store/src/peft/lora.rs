@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use stratune_protocol::{MethodConfig, MethodKind, Methods, Problem, Target};
+use stratune_protocol::{MethodConfig, MethodKind, Methods, ModelReport, Problem};
 
-use super::pattern::Pattern;
-use super::sites::{Shape, site, spread};
+use super::pattern::Patterns;
+use super::sites::{Sites, patterns, spread};
 use super::{COMMON, is_set, number, placed};
 use crate::adapter::unprefixed;
 use crate::safetensors::Tensors;
@@ -59,10 +59,6 @@ struct Config {
     use_rslora: bool,
     #[serde(default)]
     use_dora: bool,
-    #[serde(default)]
-    rank_pattern: Pattern<usize>,
-    #[serde(default)]
-    alpha_pattern: Pattern<f32>,
 }
 
 fn default_rank() -> usize {
@@ -74,14 +70,17 @@ fn default_alpha() -> f32 {
 }
 
 /// Reads a LoRA adapter; `at` is the configuration's file.
-pub(super) fn read(fields: &Map<String, Value>, tensors: Tensors, at: &str) -> Result<(Methods, Tensors), Problem> {
+pub(super) fn read(
+    fields: &Map<String, Value>,
+    patterns: &Patterns,
+    tensors: Tensors,
+    at: &str,
+) -> Result<(Methods, Tensors), Problem> {
     let kind = check(fields, &["r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern"])
         .map_err(|p| p.at(at))?;
     let config: Config = serde_json::from_value(Value::Object(fields.clone())).map_err(|e| {
         Problem::input(format!("adapter_config.json cannot be read: {e}")).at(at).next("export the adapter again")
     })?;
-    config.rank_pattern.check("rank_pattern", at)?;
-    config.alpha_pattern.check("alpha_pattern", at)?;
     let kind = match (kind, config.use_dora, config.use_rslora) {
         (MethodKind::Lora, false, true) => MethodKind::Rslora,
         (MethodKind::Lora, true, false) => MethodKind::Dora,
@@ -93,10 +92,10 @@ pub(super) fn read(fields: &Map<String, Value>, tensors: Tensors, at: &str) -> R
         }
     };
     let tensors = unprefixed(tensors)?;
-    let mut sites: BTreeMap<(usize, Target), Shape> = BTreeMap::new();
+    let mut sites = Sites::new();
     for (path, [a, b]) in factors(&tensors, [".lora_A.weight", ".lora_B.weight"])? {
-        let rank = config.rank_pattern.at(&path).unwrap_or(config.r);
-        let alpha = config.alpha_pattern.at(&path).unwrap_or(config.lora_alpha);
+        let rank = patterns.ranks.at(&path).unwrap_or(config.r);
+        let alpha = patterns.alphas.at(&path).unwrap_or(config.lora_alpha);
         if a.shape.len() != 2 || b.shape.len() != 2 || a.shape[0] != rank || b.shape[1] != rank || rank == 0 {
             let what =
                 format!("layer {path} has lora_A {:?} and lora_B {:?}, and its rank is {rank}", a.shape, b.shape);
@@ -107,7 +106,7 @@ pub(super) fn read(fields: &Map<String, Value>, tensors: Tensors, at: &str) -> R
             return Err(Problem::input(format!("layer {path} has the alpha {alpha}"))
                 .next("check lora_alpha in adapter_config.json"));
         }
-        sites.insert(site(&path)?, (rank, alpha));
+        sites.insert(path, (rank, alpha));
     }
     let known = |path: &str| {
         [".lora_A.weight", ".lora_B.weight"].iter().any(|end| path.ends_with(end))
@@ -118,7 +117,7 @@ pub(super) fn read(fields: &Map<String, Value>, tensors: Tensors, at: &str) -> R
             .next("only lora_A, lora_B and magnitudes of linear layers are read"));
     }
     let usual = MethodConfig { rank: Some(config.r), alpha: Some(config.lora_alpha), ..MethodConfig::new(kind) };
-    Ok((Methods(spread(&usual, &sites)), tensors))
+    Ok((Methods(spread(&usual, &sites, fields)?), tensors))
 }
 
 /// Reads an AdaLoRA adapter as the LoRA that computes the same: `A' = E ⊙ A`, and alpha so that the scale is PEFT's
@@ -152,7 +151,7 @@ pub(super) fn read_adalora(
     };
     let scale = number("lora_alpha")? / (number("init_r")? + 1e-5);
     let tensors = unprefixed(tensors)?;
-    let (mut sites, mut kept) = (BTreeMap::new(), Tensors::new());
+    let (mut sites, mut kept) = (Sites::new(), Tensors::new());
     for (path, [a, b]) in factors(&tensors, [".lora_A", ".lora_B"])? {
         let rank = a.shape[0];
         let gains = tensors.get(&format!("{path}.lora_E")).filter(|e| e.data.len() == rank).ok_or_else(|| {
@@ -164,11 +163,11 @@ pub(super) fn read_adalora(
         }
         let width = a.data.len() / rank;
         let data = a.data.chunks(width).zip(&gains.data).flat_map(|(row, e)| row.iter().map(move |v| v * e)).collect();
-        sites.insert(site(&path)?, (rank, (scale * rank as f64) as f32));
+        sites.insert(path.clone(), (rank, (scale * rank as f64) as f32));
         kept.insert(format!("{path}.lora_A.weight"), HostTensor { shape: a.shape.clone(), data });
         kept.insert(format!("{path}.lora_B.weight"), b.clone());
     }
-    Ok((Methods(spread(&MethodConfig::new(MethodKind::Lora), &sites)), kept))
+    Ok((Methods(spread(&MethodConfig::new(MethodKind::Lora), &sites, fields)?), kept))
 }
 
 /// The pairs of factors by the layer's path.
@@ -218,14 +217,9 @@ fn check(fields: &Map<String, Value>, keys: &[&str]) -> Result<MethodKind, Probl
 }
 
 /// What PEFT's configuration says of a LoRA trained with `method`.
-pub(super) fn fields(method: &MethodConfig) -> Map<String, Value> {
-    let mut fields = placed(method);
-    let usual = (method.rank, method.alpha);
-    let patterns = |value: &dyn Fn(&stratune_protocol::TargetOverride) -> Option<Value>| -> Map<String, Value> {
-        method.overrides.iter().filter_map(|(path, over)| Some((path.clone(), value(over)?))).collect()
-    };
-    let ranks = patterns(&|over| over.rank.filter(|r| Some(*r) != usual.0).map(Value::from));
-    let alphas = patterns(&|over| over.alpha.filter(|a| Some(*a) != usual.1).map(number));
+pub(super) fn fields(model: &ModelReport, method: &MethodConfig) -> Map<String, Value> {
+    let mut fields = placed(model, method);
+    let [ranks, alphas] = patterns(method, model);
     let Value::Object(own) = json!({
         "alpha_pattern": alphas,
         "bias": "none",
@@ -245,8 +239,8 @@ pub(super) fn fields(method: &MethodConfig) -> Map<String, Value> {
 }
 
 /// What PEFT's configuration says of an AdaLoRA whose training is over. PEFT asks for a schedule, which no longer matters.
-pub(super) fn adalora_fields(method: &MethodConfig) -> Map<String, Value> {
-    let mut fields = placed(method);
+pub(super) fn adalora_fields(model: &ModelReport, method: &MethodConfig) -> Map<String, Value> {
+    let mut fields = placed(model, method);
     let Value::Object(own) = json!({
         "beta1": 0.85,
         "beta2": 0.85,
@@ -273,6 +267,8 @@ pub(super) fn adalora_fields(method: &MethodConfig) -> Map<String, Value> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use stratune_protocol::{Targets, ends_with};
+
     use super::*;
 
     fn tensor(shape: [usize; 2]) -> HostTensor {
@@ -284,7 +280,8 @@ mod tests {
     fn read_text(text: &str, tensors: Shapes) -> Result<(Methods, Tensors), Problem> {
         let full = |(name, shape): (&str, [usize; 2])| (format!("base_model.model.{name}"), tensor(shape));
         let fields = serde_json::from_str::<Map<String, Value>>(text).unwrap();
-        read(&fields, tensors.into_iter().map(full).collect(), "config")
+        let patterns = Patterns::read(text.as_bytes()).map_err(|p| p.at("config"))?;
+        read(&fields, &patterns, tensors.into_iter().map(full).collect(), "config")
     }
 
     const Q0: [(&str, [usize; 2]); 2] = [
@@ -293,7 +290,7 @@ mod tests {
     ];
 
     #[test]
-    fn the_first_pattern_that_fits_counts() {
+    fn patterns_give_each_layer_its_rank_and_alpha() {
         let text = r#"{"r":4,"lora_alpha":8,"rank_pattern":{"v_proj":2,"layers.1.self_attn.v_proj":16},
             "alpha_pattern":{"layers.0.mlp.up_proj":4,"up_proj":12.5}}"#;
         let paths = [
@@ -311,8 +308,12 @@ mod tests {
         let tensors = names.iter().map(|(name, shape)| (name.as_str(), *shape)).collect();
         let (methods, _) = read_text(text, tensors).unwrap();
         for (path, rank, alpha) in paths {
-            let (layer, target) = site(path).unwrap();
-            let method = methods.iter().find(|m| m.enters_layer(layer) && m.targets().contains(&target)).unwrap();
+            let layer = if path.contains("layers.1.") { 1 } else { 0 };
+            let named = |m: &&MethodConfig| match &m.targets {
+                Some(Targets::Listed(words)) => words.iter().any(|word| ends_with(path, word)),
+                _ => false,
+            };
+            let method = methods.iter().find(|m| m.enters_layer(layer) && named(m)).unwrap();
             assert_eq!(method.at(path), (rank, alpha), "{path} {methods:?}");
         }
     }
@@ -324,8 +325,8 @@ mod tests {
             (r#"{"fan_in_fan_out":true}"#, "fan_in_fan_out is true"),
             (r#"{"modules_to_save":["lm_head"]}"#, "modules_to_save is [\"lm_head\"]"),
             (r#"{"init_lora_weights":"olora"}"#, "init_lora_weights is olora"),
-            (r#"{"rank_pattern":{".*q_proj":2}}"#, "regular expression '.*q_proj'"),
-            (r#"{"alpha_pattern":{"^q_proj":2}}"#, "alpha_pattern"),
+            (r#"{"rank_pattern":{"(q_proj":2}}"#, "'(q_proj' is no regular expression"),
+            (r#"{"alpha_pattern":{"q_proj":"x"}}"#, "alpha_pattern"),
             (r#"{"use_dora":true,"use_rslora":true}"#, "several variants"),
             (r#"{"use_zora":true}"#, "unknown key 'use_zora'"),
             (r#"{"r":-1}"#, "cannot be read"),

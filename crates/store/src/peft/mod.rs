@@ -6,6 +6,9 @@ mod sites;
 mod vectors;
 mod virtual_tokens;
 
+use pattern::Patterns;
+pub use virtual_tokens::prefix_part;
+
 use serde_json::{Map, Value, json};
 use stratune_protocol::{MethodConfig, MethodKind, Methods, ModelReport, Problem};
 
@@ -34,10 +37,10 @@ const COMMON: [&str; 11] = [
     "task_type",
 ];
 
-/// Reads a folder whose `peft_type` is `kind`; `config_at` and `weights_at` are its files, for messages.
+/// Reads a folder whose `peft_type` is `kind`: its configuration, and the text of that; `config_at` and `weights_at` are its files, for messages.
 pub(crate) fn read(
     kind: &str,
-    config: &Value,
+    (config, text): (&Value, &[u8]),
     tensors: Tensors,
     config_at: &str,
     weights_at: &str,
@@ -49,8 +52,9 @@ pub(crate) fn read(
         let what = format!("modules_to_save is {saved}: whole modules beside the adapter are not read");
         return Err(Problem::input(what).at(config_at).next("merge the adapter into its model with PEFT"));
     }
+    let patterns = || Patterns::read(text).map_err(of_config);
     let (methods, tensors) = match kind {
-        "LORA" => lora::read(&fields, tensors, config_at).map_err(of_weights)?,
+        "LORA" => lora::read(&fields, &patterns()?, tensors, config_at).map_err(of_weights)?,
         "ADALORA" => lora::read_adalora(&fields, tensors, config_at).map_err(of_weights)?,
         "VERA" => {
             known(&fields, &vectors::VERA_KEYS).map_err(of_config)?;
@@ -58,11 +62,11 @@ pub(crate) fn read(
         }
         "IA3" => {
             known(&fields, &vectors::IA3_KEYS).map_err(of_config)?;
-            vectors::read_ia3(tensors).map_err(of_weights)?
+            vectors::read_ia3(&fields, tensors).map_err(of_weights)?
         }
         "LOKR" => {
             known(&fields, &vectors::LOKR_KEYS).map_err(of_config)?;
-            vectors::read_lokr(&fields, tensors, config_at).map_err(of_weights)?
+            vectors::read_lokr(&fields, &patterns()?, tensors).map_err(of_weights)?
         }
         "LN_TUNING" => {
             known(&fields, &[]).map_err(of_config)?;
@@ -90,18 +94,20 @@ pub(crate) fn write(model: &ModelReport, methods: &Methods, tensors: &Tensors) -
     let [method] = methods.as_slice() else { return None };
     let (kind, mut fields, tensors) = match method.kind {
         _ if method.gated == Some(true) => return None,
-        MethodKind::Adalora => ("ADALORA", lora::adalora_fields(method), crate::adapter::prefixed(tensors.clone())),
+        MethodKind::Adalora => {
+            ("ADALORA", lora::adalora_fields(model, method), crate::adapter::prefixed(tensors.clone()))
+        }
         MethodKind::Lora
         | MethodKind::Rslora
         | MethodKind::LoraPlus
         | MethodKind::LoraFa
         | MethodKind::Dylora
-        | MethodKind::Dora => ("LORA", lora::fields(method), crate::adapter::prefixed(tensors.clone())),
-        MethodKind::Vera => ("VERA", vectors::vera_fields(method), vectors::write_vera(tensors.clone())),
-        MethodKind::Ia3 => ("IA3", vectors::ia3_fields(method), vectors::write_ia3(tensors.clone())),
-        MethodKind::Lokr => ("LOKR", vectors::lokr_fields(method), crate::adapter::prefixed(tensors.clone())),
+        | MethodKind::Dora => ("LORA", lora::fields(model, method), crate::adapter::prefixed(tensors.clone())),
+        MethodKind::Vera => ("VERA", vectors::vera_fields(model, method), vectors::write_vera(tensors.clone())),
+        MethodKind::Ia3 => ("IA3", vectors::ia3_fields(model, method), crate::adapter::prefixed(tensors.clone())),
+        MethodKind::Lokr => ("LOKR", vectors::lokr_fields(model, method), crate::adapter::prefixed(tensors.clone())),
         MethodKind::LayerNorm if method.layers.is_empty() => {
-            ("LN_TUNING", vectors::norm_fields(), crate::adapter::prefixed(tensors.clone()))
+            ("LN_TUNING", vectors::norm_fields(model), crate::adapter::prefixed(tensors.clone()))
         }
         MethodKind::Prefix if method.layers.is_empty() => (
             "PREFIX_TUNING",
@@ -128,9 +134,8 @@ pub(crate) fn write(model: &ModelReport, methods: &Methods, tensors: &Tensors) -
 }
 
 /// `target_modules` and the layers of a method, as PEFT writes them.
-fn placed(method: &MethodConfig) -> Map<String, Value> {
-    let mut targets: Vec<&str> = method.targets().iter().map(|t| t.name()).collect();
-    targets.sort_unstable();
+fn placed(model: &ModelReport, method: &MethodConfig) -> Map<String, Value> {
+    let targets = sites::target_modules(method, model);
     let layers = if method.layers.is_empty() { Value::Null } else { json!(method.layers) };
     let mut fields = Map::new();
     fields.insert("target_modules".into(), json!(targets));

@@ -1,52 +1,131 @@
-//! The linear layers that an adapter's tensors are for.
+//! The linear layers that an adapter's tensors are for, and how PEFT's configuration names layers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use stratune_protocol::{MethodConfig, Problem, Target, TargetOverride};
+use serde_json::{Map, Value};
+use stratune_protocol::{MethodConfig, ModelReport, Module, Problem, TargetOverride, Targets, ends_with};
+
+use super::number;
 
 /// Rank and alpha of a layer.
 pub(crate) type Shape = (usize, f32);
 
-/// A linear layer of a block: `model.layers.0.self_attn.q_proj` is `(0, QProj)`.
-pub(crate) fn site(path: &str) -> Result<(usize, Target), Problem> {
-    let parse = || {
-        let (layer, part) = path.strip_prefix("model.layers.")?.split_once('.')?;
-        let target = Target::ALL.into_iter().find(|t| t.path() == part)?;
-        Some((layer.parse().ok()?, target))
-    };
-    parse().ok_or_else(|| {
-        Problem::input(format!("the adapter trains {path}, which is no linear layer of a block"))
-            .next("use an adapter that was trained on this model")
-    })
+/// Rank and alpha of the layers that an adapter has tensors for, by their paths.
+pub(crate) type Sites = BTreeMap<String, Shape>;
+
+/// The number of the block that a layer's path is in, and what stands behind it: of a checkpoint's names the first part
+/// that is a number counts the blocks.
+fn split(path: &str) -> Option<(usize, &str)> {
+    let mut rest = path;
+    while let Some((part, behind)) = rest.split_once('.') {
+        if let Ok(block) = part.parse() {
+            return Some((block, behind));
+        }
+        rest = behind;
+    }
+    None
 }
 
-/// `method` at these layers with these ranks and alphas: one entry for each set of targets that some blocks share.
-pub(crate) fn spread(method: &MethodConfig, sites: &BTreeMap<(usize, Target), Shape>) -> Vec<MethodConfig> {
-    let mut targets_of: BTreeMap<usize, BTreeSet<Target>> = BTreeMap::new();
-    for (layer, target) in sites.keys() {
-        targets_of.entry(*layer).or_default().insert(*target);
+/// `method` at these layers with these ranks and alphas: one entry for each set of targets that some blocks share. `fields`
+/// are PEFT's configuration, whose `target_modules` say how the layers are called.
+pub(crate) fn spread(
+    method: &MethodConfig,
+    sites: &Sites,
+    fields: &Map<String, Value>,
+) -> Result<Vec<MethodConfig>, Problem> {
+    let words: Vec<&str> = match fields.get("target_modules") {
+        Some(Value::Array(words)) => words.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
+    };
+    let word =
+        |behind: &str| words.iter().find(|word| ends_with(behind, word)).map_or(behind, |word| *word).to_string();
+    let mut targets_of: BTreeMap<usize, BTreeSet<String>> = BTreeMap::new();
+    for path in sites.keys() {
+        let Some((block, behind)) = split(path) else {
+            return Err(Problem::input(format!("the adapter trains {path}, which is no linear layer of a block"))
+                .next("use an adapter that was trained on this model"));
+        };
+        targets_of.entry(block).or_default().insert(word(behind));
     }
-    let mut groups: BTreeMap<BTreeSet<Target>, Vec<usize>> = BTreeMap::new();
-    for (layer, targets) in targets_of {
-        groups.entry(targets).or_default().push(layer);
+    let mut groups: BTreeMap<BTreeSet<String>, Vec<usize>> = BTreeMap::new();
+    for (block, targets) in targets_of {
+        groups.entry(targets).or_default().push(block);
     }
-    let one = |(targets, layers): (BTreeSet<Target>, Vec<usize>)| {
+    let one = |(targets, layers): (BTreeSet<String>, Vec<usize>)| {
         let usual = (method.rank.unwrap_or(0), method.alpha.unwrap_or(1.0));
         let mut overrides = BTreeMap::new();
         for target in &targets {
-            let shapes: Vec<Shape> = layers.iter().filter_map(|l| sites.get(&(*l, *target)).copied()).collect();
+            let here = |path: &str| split(path).is_some_and(|(block, _)| layers.contains(&block));
+            let called: Vec<(&String, Shape)> = sites
+                .iter()
+                .filter(|(path, _)| here(path) && ends_with(path, target))
+                .map(|(path, shape)| (path, *shape))
+                .collect();
             let over = |(rank, alpha): Shape| TargetOverride { rank: Some(rank), alpha: Some(alpha) };
-            if shapes.iter().all(|s| *s == shapes[0]) {
-                if shapes[0] != usual {
-                    overrides.insert(target.name().to_string(), over(shapes[0]));
+            if called.iter().all(|(_, shape)| *shape == called[0].1) {
+                if called[0].1 != usual {
+                    overrides.insert(target.clone(), over(called[0].1));
                 }
                 continue;
             }
-            for (layer, shape) in layers.iter().zip(shapes).filter(|(_, shape)| *shape != usual) {
-                overrides.insert(format!("layers.{layer}.{}", target.path()), over(shape));
+            for (path, shape) in called.into_iter().filter(|(_, shape)| *shape != usual) {
+                overrides.insert(path.clone(), over(shape));
             }
         }
-        MethodConfig { layers, targets: Some(targets.into_iter().collect()), overrides, ..method.clone() }
+        let targets = Some(Targets::Listed(targets.into_iter().collect()));
+        MethodConfig { layers, targets, overrides, ..method.clone() }
     };
-    groups.into_iter().map(one).collect()
+    Ok(groups.into_iter().map(one).collect())
+}
+
+/// What PEFT's `target_modules` calls the layers that a method enters: by their names, or by their paths where a name is
+/// also that of a layer that it does not enter.
+pub(crate) fn target_modules(method: &MethodConfig, model: &ModelReport) -> Vec<String> {
+    let sites = method.sites(model);
+    let names: BTreeSet<&str> = sites.iter().map(|site| site.name()).collect();
+    let named =
+        MethodConfig { targets: Some(Targets::listed(&names.iter().copied().collect::<Vec<_>>())), ..method.clone() };
+    match named.sites(model) == sites {
+        true => names.into_iter().map(str::to_string).collect(),
+        false => sites.iter().map(|site| site.path.clone()).collect(),
+    }
+}
+
+/// `rank_pattern` and `alpha_pattern` of a method. No layer is named by two keys, so that their order does not count.
+pub(crate) fn patterns(method: &MethodConfig, model: &ModelReport) -> [Value; 2] {
+    let sites = method.sites(model);
+    let of = |value: &dyn Fn(&Module) -> Value, usual: Value| -> Value {
+        let mut by_name: BTreeMap<&str, Vec<(&str, Value)>> = BTreeMap::new();
+        for site in &sites {
+            by_name.entry(site.name()).or_default().push((&site.path, value(site)));
+        }
+        let mut pattern = Map::new();
+        for (name, values) in by_name {
+            let alike = values.iter().all(|(_, value)| *value == values[0].1);
+            let named = if alike { vec![(name, values[0].1.clone())] } else { values };
+            let others = named.into_iter().filter(|(_, value)| *value != usual);
+            pattern.extend(others.map(|(key, value)| (key.to_string(), value)));
+        }
+        pattern.into()
+    };
+    let ranks = of(&|site| method.at(&site.path).0.into(), method.rank.into());
+    let alphas = of(&|site| number(method.at(&site.path).1), method.alpha.map_or(Value::Null, number));
+    [ranks, alphas]
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_counted_by_the_first_number() {
+        for (path, want) in [
+            ("model.layers.10.self_attn.q_proj", Some((10, "self_attn.q_proj"))),
+            ("transformer.h.3.attn.c_attn", Some((3, "attn.c_attn"))),
+            ("lm_head", None),
+        ] {
+            assert_eq!(split(path), want);
+        }
+    }
 }

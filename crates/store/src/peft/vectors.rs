@@ -1,12 +1,12 @@
 //! Methods of vectors and small factors: VERA, IA3, LOKR, LN_TUNING.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
-use stratune_protocol::{MethodConfig, MethodKind, Methods, Problem, Target};
+use stratune_protocol::{MethodConfig, MethodKind, Methods, ModelReport, Module, Problem, Role};
 
-use super::pattern::Pattern;
-use super::sites::{Shape, site, spread};
+use super::pattern::Patterns;
+use super::sites::{Sites, patterns, spread};
 use super::{number, placed};
 use crate::adapter::{prefixed, unprefixed};
 use crate::safetensors::Tensors;
@@ -63,16 +63,16 @@ pub(super) fn read_vera(fields: &Map<String, Value>, mut tensors: Tensors) -> Re
         kept.insert(ours.into(), matrix);
     }
     let Some(rank) = fields.get("r").and_then(Value::as_u64).filter(|r| *r > 0) else { return refuse("r is missing") };
-    let mut sites: BTreeMap<(usize, Target), Shape> = BTreeMap::new();
+    let mut sites = Sites::new();
     for (path, tensor) in unprefixed(tensors)? {
         let Some(layer) = path.strip_suffix(LAMBDA_B).or_else(|| path.strip_suffix(LAMBDA_D)) else {
             return refuse(format!("tensor '{path}' is not part of a VeRA adapter"));
         };
-        sites.insert(site(layer)?, (rank as usize, 1.0));
+        sites.insert(layer.to_string(), (rank as usize, 1.0));
         kept.insert(path, tensor);
     }
     let usual = MethodConfig { rank: Some(rank as usize), ..MethodConfig::new(MethodKind::Vera) };
-    Ok((Methods(spread(&usual, &sites)), kept))
+    Ok((Methods(spread(&usual, &sites, fields)?), kept))
 }
 
 pub(super) fn write_vera(mut tensors: Tensors) -> Tensors {
@@ -83,9 +83,9 @@ pub(super) fn write_vera(mut tensors: Tensors) -> Tensors {
     written
 }
 
-pub(super) fn vera_fields(method: &MethodConfig) -> Map<String, Value> {
+pub(super) fn vera_fields(model: &ModelReport, method: &MethodConfig) -> Map<String, Value> {
     with(
-        placed(method),
+        placed(model, method),
         json!({
             "bias": "none",
             "d_initial": 0.1,
@@ -99,57 +99,34 @@ pub(super) fn vera_fields(method: &MethodConfig) -> Map<String, Value> {
     )
 }
 
-/// PEFT keeps `(out, 1)` where the output is scaled and `(1, in)` where the input is.
-pub(super) fn read_ia3(tensors: Tensors) -> Read {
-    let (mut sites, mut kept) = (BTreeMap::new(), Tensors::new());
+pub(super) fn read_ia3(fields: &Map<String, Value>, tensors: Tensors) -> Read {
+    let (mut sites, mut kept) = (Sites::new(), Tensors::new());
     for (path, tensor) in unprefixed(tensors)? {
         let Some(layer) = path.strip_suffix(".ia3_l") else {
             return refuse(format!("tensor '{path}' is not part of an (IA)³ adapter"));
         };
-        let (block, target) = site(layer)?;
-        let on_input = match tensor.shape[..] {
-            [1, _] => true,
-            [_, 1] => false,
-            _ => return refuse(format!("{path} has the shape {:?}", tensor.shape)),
-        };
-        if on_input != (target == Target::DownProj) {
-            let side = if on_input { "input" } else { "output" };
-            return refuse(format!(
-                "{layer} scales its {side}: here the input is scaled at down_proj and nowhere else"
-            ));
-        }
-        sites.insert((block, target), (0, 1.0));
-        kept.insert(path, HostTensor { shape: vec![tensor.data.len()], data: tensor.data });
+        sites.insert(layer.to_string(), (0, 1.0));
+        kept.insert(path, tensor);
     }
-    Ok((Methods(spread(&MethodConfig::new(MethodKind::Ia3), &sites).into_iter().map(plain).collect()), kept))
+    let methods = spread(&MethodConfig::new(MethodKind::Ia3), &sites, fields)?;
+    Ok((Methods(methods.into_iter().map(plain).collect()), kept))
 }
 
-pub(super) fn write_ia3(tensors: Tensors) -> Tensors {
-    let shaped = tensors.into_iter().map(|(path, HostTensor { data, .. })| {
-        let on_input = path.ends_with("down_proj.ia3_l");
-        let shape = if on_input { vec![1, data.len()] } else { vec![data.len(), 1] };
-        (path, HostTensor { shape, data })
-    });
-    prefixed(shaped.collect())
-}
-
-pub(super) fn ia3_fields(method: &MethodConfig) -> Map<String, Value> {
-    let down: Vec<_> = method.targets().iter().filter(|t| **t == Target::DownProj).map(|t| t.name()).collect();
-    let mut fields = placed(method);
+pub(super) fn ia3_fields(model: &ModelReport, method: &MethodConfig) -> Map<String, Value> {
+    let sites = method.sites(model);
+    let down: BTreeSet<&str> = sites.iter().filter(|site| site.role == Role::Down).map(|site| site.name()).collect();
+    let mut fields = placed(model, method);
     fields.remove("layers_pattern");
-    if method.layers.is_empty() {
-        fields.remove("layers_to_transform");
-    } else {
-        // PEFT's (IA)³ has no list of layers: the layers are named in a regular expression.
-        let targets = method.targets().iter().map(|t| t.path().replace('.', r"\.")).collect::<Vec<_>>().join("|");
-        let layers = method.layers.iter().map(ToString::to_string).collect::<Vec<_>>().join("|");
-        fields.remove("layers_to_transform");
-        fields.insert("target_modules".into(), format!(r"model\.layers\.({layers})\.({targets})").into());
+    fields.remove("layers_to_transform");
+    if !method.layers.is_empty() {
+        // PEFT's (IA)³ has no list of layers: they are named in a regular expression.
+        let paths: Vec<_> = sites.iter().map(|site| site.path.replace('.', r"\.")).collect();
+        fields.insert("target_modules".into(), paths.join("|").into());
     }
     with(fields, json!({ "feedforward_modules": down, "fan_in_fan_out": false, "init_ia3_weights": true }))
 }
 
-pub(super) fn read_lokr(fields: &Map<String, Value>, tensors: Tensors, at: &str) -> Read {
+pub(super) fn read_lokr(fields: &Map<String, Value>, patterns: &Patterns, tensors: Tensors) -> Read {
     for key in ["rank_dropout_scale", "use_effective_conv2d"] {
         if fields.get(key) == Some(&Value::Bool(true)) {
             return refuse(format!("{key} is true"));
@@ -160,13 +137,6 @@ pub(super) fn read_lokr(fields: &Map<String, Value>, tensors: Tensors, at: &str)
     else {
         return refuse("r or alpha is missing");
     };
-    let pattern = |key: &str| fields.get(key).cloned().unwrap_or(Value::Null);
-    let unreadable = |e: serde_json::Error| Problem::input(format!("a pattern cannot be read: {e}")).at(at);
-    let ranks: Pattern<usize> = serde_json::from_value(pattern("rank_pattern")).map_err(unreadable)?;
-    let alphas: Pattern<f32> = serde_json::from_value(pattern("alpha_pattern")).map_err(unreadable)?;
-    ranks.check("rank_pattern", at)?;
-    alphas.check("alpha_pattern", at)?;
-
     let mut tensors = unprefixed(tensors)?;
     // The first factor as a product is multiplied out: it is the smaller one.
     let products: Vec<String> =
@@ -179,19 +149,20 @@ pub(super) fn read_lokr(fields: &Map<String, Value>, tensors: Tensors, at: &str)
         };
         tensors.insert(format!("{layer}.lokr_w1"), product(&a, &b)?);
     }
-    let mut sites = BTreeMap::new();
+    let mut sites = Sites::new();
     for path in tensors.keys() {
         let layer = [".lokr_w1", ".lokr_w2", ".lokr_w2_a", ".lokr_w2_b"].iter().find_map(|end| path.strip_suffix(end));
         let Some(layer) = layer else { return refuse(format!("tensor '{path}' is not part of a LoKr adapter")) };
-        let shape = (ranks.at(layer).unwrap_or(rank as usize), alphas.at(layer).unwrap_or(alpha as f32));
+        let shape =
+            (patterns.ranks.at(layer).unwrap_or(rank as usize), patterns.alphas.at(layer).unwrap_or(alpha as f32));
         if shape.0 == 0 {
             return refuse(format!("layer {layer} has the rank 0"));
         }
-        sites.insert(site(layer)?, shape);
+        sites.insert(layer.to_string(), shape);
     }
     let usual =
         MethodConfig { rank: Some(rank as usize), alpha: Some(alpha as f32), ..MethodConfig::new(MethodKind::Lokr) };
-    Ok((Methods(spread(&usual, &sites)), tensors))
+    Ok((Methods(spread(&usual, &sites, fields)?), tensors))
 }
 
 fn product(a: &HostTensor, b: &HostTensor) -> Result<HostTensor, Problem> {
@@ -211,13 +182,10 @@ fn shape(of: &HostTensor) -> Result<[usize; 2], Problem> {
     }
 }
 
-pub(super) fn lokr_fields(method: &MethodConfig) -> Map<String, Value> {
-    let ranks: Map<String, Value> =
-        method.overrides.iter().filter_map(|(k, o)| Some((k.clone(), o.rank?.into()))).collect();
-    let alphas: Map<String, Value> =
-        method.overrides.iter().filter_map(|(k, o)| Some((k.clone(), number(o.alpha?)))).collect();
+pub(super) fn lokr_fields(model: &ModelReport, method: &MethodConfig) -> Map<String, Value> {
+    let [ranks, alphas] = patterns(method, model);
     with(
-        placed(method),
+        placed(model, method),
         json!({
             "alpha": number(method.alpha.unwrap_or(1.0)),
             "alpha_pattern": alphas,
@@ -242,11 +210,10 @@ pub(super) fn read_norms(tensors: Tensors) -> Read {
     Ok((MethodKind::LayerNorm.into(), tensors))
 }
 
-pub(super) fn norm_fields() -> Map<String, Value> {
-    with(
-        Map::new(),
-        json!({ "target_modules": ["input_layernorm", "norm", "post_attention_layernorm"], "modules_to_save": null }),
-    )
+pub(super) fn norm_fields(model: &ModelReport) -> Map<String, Value> {
+    let tuned = |module: &&Module| module.role.is_block_norm() || module.role == Role::FinalNorm;
+    let names: BTreeSet<&str> = model.modules.iter().filter(tuned).map(Module::name).collect();
+    with(Map::new(), json!({ "target_modules": names, "modules_to_save": null }))
 }
 
 /// Without the ranks that only [`spread`] needs.

@@ -4,7 +4,7 @@
 //! cache: no rotary position is applied to them, and the text begins at position `length`.
 
 use serde_json::{Map, Value, json};
-use stratune_protocol::{MethodConfig, MethodKind, Methods, ModelReport, Problem};
+use stratune_protocol::{MethodConfig, MethodKind, Methods, ModelReport, Problem, Role};
 
 use crate::safetensors::Tensors;
 use crate::tensor::HostTensor;
@@ -24,8 +24,18 @@ pub(super) const KEYS: [&str; 11] = [
 ];
 const TENSOR: &str = "prompt_embeddings";
 
+/// What a block's keys or values are called until they are put into a model, which knows the paths of its attentions.
 fn path(layer: usize, part: &str) -> String {
-    format!("model.layers.{layer}.self_attn.prefix.{part}")
+    format!("{PREFIX}{layer}.{part}")
+}
+
+/// What stands before the number of the block.
+const PREFIX: &str = "prefix.";
+
+/// The block whose keys or values PEFT's prefix has under this path, and which of the two.
+pub fn prefix_part(path: &str) -> Option<(usize, &str)> {
+    let (block, part) = path.strip_prefix(PREFIX)?.split_once('.')?;
+    Some((block.parse().ok()?, part))
 }
 
 /// The one tensor and its two sizes.
@@ -68,7 +78,8 @@ pub(super) fn read_prefix(fields: &Map<String, Value>, tensors: Tensors) -> Resu
 
 /// None if a layer lacks its prefix.
 pub(super) fn write_prefix(model: &ModelReport, tensors: &Tensors) -> Option<Tensors> {
-    let parts = (0..model.layers).flat_map(|i| [path(i, "keys"), path(i, "values")]);
+    let queries = model.modules.iter().filter(|module| module.role == Role::Query);
+    let parts = queries.flat_map(|q| ["keys", "values"].map(|part| format!("{}.prefix.{part}", q.parent())));
     let parts: Vec<&HostTensor> = parts.map(|path| tensors.get(&path)).collect::<Option<_>>()?;
     let [length, size] = [parts.first()?.shape[0], parts.first()?.shape[1]];
     let row = |r: usize| parts.iter().flat_map(move |part| &part.data[r * size..(r + 1) * size]).copied();

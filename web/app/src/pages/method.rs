@@ -2,7 +2,7 @@
 
 use leptos::prelude::*;
 use stratune_protocol::{
-    Family, IstMode, MethodConfig, MethodKind, MethodNames, MethodPreset, Methods, ModelReport, Setting, Target,
+    Family, IstMode, MethodConfig, MethodKind, MethodNames, MethodPreset, Methods, ModelReport, Setting, Targets,
 };
 
 use super::layers::{self, LayerDetails, LayerFields};
@@ -60,7 +60,7 @@ pub fn MethodCard() -> impl IntoView {
             <Show when=move || has(run, Setting::Targets)>
                 <fieldset class="targets">
                     <legend>"Matrices it enters"</legend>
-                    {Target::ALL.map(|target| view! { <TargetBox target /> }).collect_view()}
+                    {move || names(run).into_iter().map(|name| view! { <TargetBox name /> }).collect_view()}
                 </fieldset>
             </Show>
             <p class="explain" id="adapter-size">{move || size_sentence(run)}</p>
@@ -166,10 +166,11 @@ fn share_of(all: u64, part: u64) -> f64 {
 /// The first method's targets in a few letters: `q v`, or `all matrices`.
 fn targets(methods: &Methods) -> Option<String> {
     let targets = methods.iter().find_map(|m| m.targets.as_ref())?;
-    Some(match targets.len() {
-        7 => "all matrices".into(),
-        0 => "nothing".into(),
-        _ => targets.iter().map(|t| t.name().trim_end_matches("_proj")).collect::<Vec<_>>().join(" "),
+    Some(match targets {
+        Targets::AllLinear => "all matrices".into(),
+        Targets::Listed(words) if words.is_empty() => "nothing".into(),
+        Targets::Listed(words) => words.iter().map(|t| t.trim_end_matches("_proj")).collect::<Vec<_>>().join(" "),
+        Targets::Pattern(pattern) => pattern.clone(),
     })
 }
 
@@ -187,31 +188,48 @@ fn size_sentence(run: Run) -> Option<String> {
     })
 }
 
+/// The names of the model's linear layers.
+fn names(run: Run) -> Vec<String> {
+    model_of(run).linear_names().into_iter().map(str::to_string).collect()
+}
+
+/// The names that a method's targets are.
+fn entered(method: &MethodConfig, model: &ModelReport) -> Vec<String> {
+    let sites = method.sites(model);
+    model.linear_names().into_iter().filter(|n| sites.iter().any(|s| s.name() == *n)).map(str::to_string).collect()
+}
+
 #[component]
-fn TargetBox(target: Target) -> impl IntoView {
+fn TargetBox(name: String) -> impl IntoView {
     let run = use_run();
-    let name = target.name();
-    let is_on =
-        move || run.config.with(|c| c.method.iter().filter_map(|m| m.targets.as_ref()).any(|t| t.contains(&target)));
+    let id = format!("target-{name}");
+    let label = name.clone();
+    let is_on = {
+        let name = name.clone();
+        move || {
+            let model = model_of(run);
+            run.config.with(|c| c.method.iter().any(|m| entered(m, &model).contains(&name)))
+        }
+    };
     let change = move |event| {
-        let on = event_target_checked(&event);
+        let (on, model) = (event_target_checked(&event), model_of(run));
         run.config.update(|c| {
-            for method in c.method.iter_mut() {
-                let Some(targets) = &mut method.targets else { continue };
-                targets.retain(|t| *t != target);
-                if on {
-                    targets.push(target);
-                    targets.sort();
-                } else {
-                    method.overrides.retain(|path, _| !path.ends_with(name));
+            for method in c.method.iter_mut().filter(|m| m.targets.is_some()) {
+                let before = entered(method, &model);
+                let wanted = |n: &&str| if **n == *name { on } else { before.iter().any(|b| b == *n) };
+                let words: Vec<&str> = model.linear_names().into_iter().filter(wanted).collect();
+                let all = words.len() == model.linear_names().len();
+                method.targets = Some(if all { Targets::AllLinear } else { Targets::listed(&words) });
+                if !on {
+                    method.overrides.retain(|path, _| !path.ends_with(&name));
                 }
             }
         });
     };
     view! {
         <label class="tick">
-            <input type="checkbox" id=format!("target-{name}") prop:checked=is_on on:change=change />
-            <code>{name}</code>
+            <input type="checkbox" id=id prop:checked=is_on on:change=change />
+            <code>{label}</code>
         </label>
     }
 }
@@ -224,11 +242,11 @@ mod tests {
 
     #[test]
     fn targets_in_short() {
-        let of = |targets: &[Target]| -> Methods {
-            MethodConfig { targets: Some(targets.to_vec()), ..Default::default() }.into()
+        let of = |targets: &[&str]| -> Methods {
+            MethodConfig { targets: Some(Targets::listed(targets)), ..Default::default() }.into()
         };
         assert_eq!(targets(&Methods::default()).as_deref(), Some("all matrices"));
-        assert_eq!(targets(&of(&[Target::QProj, Target::VProj])).as_deref(), Some("q v"));
+        assert_eq!(targets(&of(&["q_proj", "v_proj"])).as_deref(), Some("q v"));
         assert_eq!(targets(&of(&[])).as_deref(), Some("nothing"));
         assert_eq!(targets(&MethodKind::Prompt.into()), None);
     }

@@ -106,7 +106,7 @@ fn decode(text: &str) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use stratune_protocol::{MethodConfig, MethodKind, Methods, Schedule, Target, TargetOverride};
+    use stratune_protocol::{MethodConfig, MethodKind, Methods, Schedule, TargetOverride, Targets};
 
     use super::*;
 
@@ -127,7 +127,7 @@ mod tests {
         config.train.sample_prompts = vec!["Été & \"hiver\"=1".into()];
         config.ist.fraction = 0.3;
         config.method = Methods(vec![MethodConfig::new(MethodKind::Prefix), MethodConfig::default()]);
-        config.method[1].targets = Some(vec![Target::QProj, Target::VProj]);
+        config.method[1].targets = Some(Targets::listed(&["q_proj", "v_proj"]));
         config.method[1].overrides.insert("q_proj".into(), TargetOverride { rank: Some(2), alpha: None });
         config.data.prompt_column = "question #1".into();
         let hash = to_hash(&config);

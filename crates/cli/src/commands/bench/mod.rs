@@ -17,7 +17,7 @@ use clap::Args;
 use rand::RngExt;
 use serde_json::{Value, json};
 use stratune_data::{Dataset, Sequence};
-use stratune_models::{Llama, LlamaConfig};
+use stratune_models::{Model, ModelConfig};
 use stratune_protocol::{BaseDtype, ComputeDtype, DeviceChoice, IstConfig, IstMode, Problem, RunConfig, draws};
 use stratune_runtime::Opened;
 use stratune_session::{hook_for, test_compute};
@@ -80,7 +80,7 @@ impl Bench {
         let geometry = self.geometry()?;
         let opened = open::device(self.device, json).await?;
         test_compute(&opened, self.compute_dtype).await?;
-        let base = Llama::random_as(geometry, opened.info.keeps(self.base_dtype), 0, &opened.device)?;
+        let base = Model::random_as(geometry, opened.info.keeps(self.base_dtype), 0, &opened.device)?;
         match self.seq[..] {
             [seq] => self.modes(seq, &base, &opened, json).await,
             _ => self.lengths(&base, &opened, json).await,
@@ -88,11 +88,11 @@ impl Bench {
     }
 
     /// Reads the geometry and refuses what cannot be measured.
-    fn geometry(&self) -> Result<LlamaConfig, Problem> {
+    fn geometry(&self) -> Result<ModelConfig, Problem> {
         let at = self.geometry.display().to_string();
         let geometry: Value = serde_json::from_slice(&open::read(&self.geometry)?)
             .map_err(|e| Problem::input(format!("not JSON: {e}")).at(&at).next("give a config.json"))?;
-        let geometry = LlamaConfig::from_json(&geometry, &at)?;
+        let geometry = ModelConfig::from_json(&geometry, &at)?;
         if self.batch == 0 || self.steps == 0 || self.seq.iter().any(|seq| *seq < 2) {
             return Err(Problem::input("--batch and --steps must be 1 or more, --seq 2 or more"));
         }
@@ -107,7 +107,7 @@ impl Bench {
     }
 
     /// The modes take turns step by step, so that a drift of the machine meets all alike.
-    async fn modes(&self, seq: usize, base: &Llama, opened: &Opened, json: bool) -> Result<(), Problem> {
+    async fn modes(&self, seq: usize, base: &Model, opened: &Opened, json: bool) -> Result<(), Problem> {
         let mut modes = vec![IstMode::All];
         modes.extend(self.ist.iter().filter(|m| **m != IstMode::All));
         let mut all = Vec::new();
@@ -167,7 +167,7 @@ impl Bench {
     }
 
     /// The lengths one after the other, each with a trainer of its own.
-    async fn lengths(&self, base: &Llama, opened: &Opened, json: bool) -> Result<(), Problem> {
+    async fn lengths(&self, base: &Model, opened: &Opened, json: bool) -> Result<(), Problem> {
         let mut lengths = Vec::new();
         for seq in self.seq.iter().copied() {
             // What a shorter length has left in a pool is not this one's.
@@ -202,15 +202,15 @@ impl Bench {
         &self,
         one: &mut Measured,
         seq: usize,
-        base: &Llama,
+        base: &Model,
         opened: &Opened,
     ) -> Result<StepTraffic, Problem> {
         let wgpu = opened.info.device == "wgpu";
         let step = Traffic::of(wgpu, one.step()).await?;
         let mut dispatches = Vec::new();
         for layers in [1, 2] {
-            let geometry = LlamaConfig { num_hidden_layers: layers, ..base.config.clone() };
-            let base = Llama::random_as(geometry, opened.info.keeps(self.base_dtype), 0, &opened.device)?;
+            let geometry = base.config.changed([("num_hidden_layers", layers.into())])?;
+            let base = Model::random_as(geometry, opened.info.keeps(self.base_dtype), 0, &opened.device)?;
             let mut shallow = self.start(IstMode::All, seq, &base).await?;
             for _ in 0..WARM_UP {
                 shallow.step().await?;
@@ -220,7 +220,7 @@ impl Bench {
         Ok(StepTraffic { step, dispatches_a_block: dispatches[1].saturating_sub(dispatches[0]) })
     }
 
-    fn work(&self, one: &Measured, seq: usize, base: &Llama) -> Work {
+    fn work(&self, one: &Measured, seq: usize, base: &Model) -> Work {
         let model = base.config.report("", base.config.parameters());
         let step = Step { rows: self.batch, seq, depth: one.depth(), kept: self.keep_graphs.min(model.layers) };
         Work::of(&model, self.base_dtype, &one.methods, step)
@@ -236,7 +236,7 @@ impl Bench {
         Dataset { validation: train.iter().take(16).cloned().collect(), train, ..Dataset::default() }
     }
 
-    async fn start(&self, mode: IstMode, seq: usize, base: &Llama) -> Result<Measured, Problem> {
+    async fn start(&self, mode: IstMode, seq: usize, base: &Model) -> Result<Measured, Problem> {
         let mut config = RunConfig {
             ist: IstConfig::preset(mode),
             base_dtype: self.base_dtype,

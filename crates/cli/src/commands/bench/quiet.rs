@@ -1,7 +1,7 @@
 //! A host that says nothing.
 
 use futures::future::LocalBoxFuture;
-use stratune_models::Llama;
+use stratune_models::Model;
 use stratune_protocol::{Event, Problem};
 use stratune_store::Checkpoint;
 use stratune_train::Host;
@@ -24,7 +24,7 @@ impl Host for Quiet {
         Box::pin(async { Ok(()) })
     }
 
-    fn sample<'a>(&'a mut self, _: &'a Llama, _: usize) -> LocalBoxFuture<'a, Result<(), Problem>> {
+    fn sample<'a>(&'a mut self, _: &'a Model, _: usize) -> LocalBoxFuture<'a, Result<(), Problem>> {
         Box::pin(async { Ok(()) })
     }
 }

@@ -1,6 +1,6 @@
 //! What a training step has to do, by formula: multiplications and additions, and bytes moved.
 
-use stratune_protocol::{BaseDtype, MethodConfig, Methods, ModelReport, Target};
+use stratune_protocol::{BaseDtype, MethodConfig, Methods, ModelReport};
 
 /// A step's sides.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +31,7 @@ impl Work {
     /// methods add, t numbers, costs 6nt where it is multiplied by every token. The head costs 4n times its size.
     pub fn of(model: &ModelReport, dtype: BaseDtype, methods: &Methods, step: Step) -> Self {
         let tokens = (step.rows * step.seq) as f64;
-        let matrices: f64 = Target::ALL.iter().map(|t| model.shape(*t).iter().product::<usize>() as f64).sum();
+        let matrices = model.block_matrices();
         let attention = tokens * step.seq as f64 * model.query_size as f64;
         let again = (step.depth - step.kept as f64).max(0.0);
         let passes = model.layers as f64 + again;
@@ -46,8 +46,8 @@ impl Work {
             + 4.0 * tokens * head;
         let trained = methods.trainable(model) as f64 * part;
         let of_blocks = methods.iter().find_map(MethodConfig::packed_as).unwrap_or(dtype);
-        let block: f64 =
-            Target::ALL.iter().map(|t| model.shape(*t)).map(|[o, i]| of_blocks.bytes(o as f64, i as f64)).sum();
+        let bytes = |[outputs, inputs]: [usize; 2]| of_blocks.bytes(outputs as f64, inputs as f64);
+        let block = model.linears().map(|module| bytes(module.sides())).sum::<f64>() / model.layers.max(1) as f64;
         let table = dtype.of_tables().bytes(model.vocabulary as f64, model.hidden_size as f64);
         // Value, gradient and two moments are read, and all but the gradient written.
         let bytes = block * (passes + step.depth) + 2.0 * table + 28.0 * trained;
@@ -56,21 +56,19 @@ impl Work {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
+    use stratune_models::ModelConfig;
     use stratune_protocol::MethodKind;
 
     use super::*;
 
     fn model() -> ModelReport {
-        ModelReport {
-            layers: 2,
-            hidden_size: 4,
-            intermediate_size: 8,
-            query_size: 4,
-            key_value_size: 4,
-            vocabulary: 10,
-            ..ModelReport::default()
-        }
+        let json = serde_json::json!({
+            "model_type": "llama", "vocab_size": 10, "hidden_size": 4, "intermediate_size": 8,
+            "num_hidden_layers": 2, "num_attention_heads": 2,
+        });
+        ModelConfig::from_json(&json, "config.json").unwrap().report("", 0)
     }
 
     /// 4 matrices of 16 and 3 of 32 are 160 numbers; 3 rows of 5 are 15 tokens.

@@ -9,11 +9,11 @@ use burn::tensor::activation::sigmoid;
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::RngExt;
 use stratune_kernels::{Rotary, linear};
-use stratune_peft::{Param, Parameters, Pass, Visitor};
+use stratune_peft::{ModuleId, Param, ParamId, Parameters, Pass, Visitor};
 use stratune_protocol::{Problem, SideShape, draws};
 
-use super::{Block, Llama, LlamaConfig};
-use crate::nn::{KvCache, Positions};
+use crate::nn::{KvCache, Positions, Rope};
+use crate::{Block, Model, ModelConfig, families};
 
 /// What μ's parameter is divided by.
 const TEMPERATURE: f64 = 0.1;
@@ -38,29 +38,30 @@ impl Ladder {
     ///
     /// # Errors
     /// The model cannot be made so much narrower.
-    pub fn new(model: &LlamaConfig, reduction: usize, seed: u64, device: &Device) -> Result<Self, Problem> {
+    pub fn new(model: &ModelConfig, reduction: usize, seed: u64, device: &Device) -> Result<Self, Problem> {
         let shape = SideShape::of(&model.report("", 0), reduction).ok_or_else(|| {
             Problem::input(format!("a model {} wide cannot be made {reduction} times narrower", model.hidden_size))
                 .at("method.reduction")
                 .next("use a smaller reduction")
         })?;
         let side = shape.hidden_size;
-        let config = LlamaConfig {
+        let mut config = ModelConfig {
             vocab_size: 1,
             hidden_size: side,
             intermediate_size: shape.intermediate_size,
             num_attention_heads: shape.heads,
             num_key_value_heads: shape.heads,
             head_dim: side / shape.heads,
-            rope_scaling: None,
-            tie_word_embeddings: true,
-            attention_bias: false,
-            mlp_bias: false,
+            rope: Rope { scaling: None, ..model.rope },
             ..model.clone()
         };
-        let small = Llama::random(config, seed, device)?;
+        config.modules = families::plain_modules(&config);
+        let small = Model::random(config, seed, device)?;
         let mut blocks = small.layers;
-        blocks.iter_mut().for_each(train_all);
+        for (i, block) in blocks.iter_mut().enumerate() {
+            block.move_to(&ModuleId::new(None, "ladder.blocks").within(&i.to_string()));
+            train_all(block);
+        }
         let down = |i: usize| {
             let mut rng = draws(seed, "ladder", [i as u64, 0]);
             let bound = (model.hidden_size as f32).sqrt().recip();
@@ -100,25 +101,26 @@ impl Ladder {
 }
 
 /// Trains every parameter of a block.
-pub(super) fn train_all(of: &mut impl Parameters) {
+pub(crate) fn train_all(of: &mut impl Parameters) {
     struct All;
     impl Visitor for All {
-        fn visit<const D: usize>(&mut self, _: &str, param: &mut Param<D>) {
+        fn visit<const D: usize>(&mut self, _: &ParamId, param: &mut Param<D>) {
             param.trainable = true;
         }
     }
-    of.each("", &mut All);
+    of.each(&mut All);
 }
 
 impl Parameters for Ladder {
-    fn each(&mut self, path: &str, visitor: &mut impl Visitor) {
+    fn each(&mut self, visitor: &mut impl Visitor) {
+        let own = ModuleId::new(None, "ladder");
         for (i, down) in self.down.iter_mut().enumerate() {
-            visitor.visit(&format!("{path}.down.{i}.weight"), down);
+            visitor.visit(&own.param(&format!("down.{i}.weight")), down);
         }
-        for (i, (block, mix)) in self.blocks.iter_mut().zip(&mut self.mix).enumerate() {
-            visitor.visit(&format!("{path}.blocks.{i}.mix"), mix);
-            block.each(&format!("{path}.blocks.{i}"), visitor);
+        for (block, mix) in self.blocks.iter_mut().zip(&mut self.mix) {
+            visitor.visit(&block.id.param("mix"), mix);
+            block.each(visitor);
         }
-        visitor.visit(&format!("{path}.up.weight"), &mut self.up);
+        visitor.visit(&own.param("up.weight"), &mut self.up);
     }
 }

@@ -2,14 +2,18 @@
 
 use burn::tensor::Tensor;
 use stratune_kernels::{Matrix, lay_together};
-use stratune_peft::{Bottleneck, Delta, Linear, Param, Parameters, Pass, Place, Shared, Visitor, count_trainable};
-use stratune_protocol::Target;
+use stratune_peft::{
+    Additions, Bottleneck, Delta, Linear, ModuleId, Param, Parameters, Pass, Place, Shared, Visitor, count_trainable,
+};
+use stratune_protocol::Role;
 
 use crate::nn::{Attention, KvCache, Mlp, Positions, RmsNorm};
 
 /// Attention and feed-forward, each after a norm and added to its input.
 #[derive(Clone, Debug)]
 pub struct Block {
+    /// Which block it is.
+    pub id: ModuleId,
     /// Before the attention.
     pub input_layernorm: RmsNorm,
     /// The attention.
@@ -54,9 +58,8 @@ impl Block {
     pub fn trains(&self, shared: &Shared) -> bool {
         let vector = shared.vector.as_ref().is_some_and(|v| v.trainable);
         let mut block = self.clone();
-        let mut deltas = Target::ALL.into_iter().flat_map(|t| block.linear_mut(t).deltas.clone());
-        let steered = vector && deltas.any(|d| matches!(d, Delta::Intrinsic(_)));
-        drop(deltas);
+        let intrinsic = |linear: &mut Linear| linear.deltas.iter().any(|d| matches!(d, Delta::Intrinsic(_)));
+        let steered = vector && block.linears_mut().any(intrinsic);
         steered || count_trainable(&mut block) > 0
     }
 
@@ -92,8 +95,7 @@ impl Block {
                 bias.value = make(bias.value.clone().unsqueeze()).squeeze_dim(0);
             }
         };
-        for target in Target::ALL {
-            let linear = self.linear_mut(target);
+        for linear in self.linears_mut() {
             for delta in &mut linear.deltas {
                 match delta {
                     Delta::Lora(lora) => {
@@ -116,32 +118,55 @@ impl Block {
         [&mut self.input_layernorm, &mut self.post_attention_layernorm]
     }
 
+    /// Gives everything in it the place that `id` names: its paths begin so.
+    pub(crate) fn move_to(&mut self, id: &ModuleId) {
+        let old = std::mem::replace(&mut self.id, id.clone());
+        let renamed = |of: &mut ModuleId| {
+            if let Some(end) = of.path.strip_prefix(&*old.path) {
+                *of = ModuleId::new(id.block, &format!("{}{end}", id.path));
+            }
+        };
+        self.linears_mut().for_each(|linear| renamed(&mut linear.id));
+        let attention = &mut self.self_attn;
+        renamed(&mut attention.id);
+        let norms = [&mut attention.q_norm, &mut attention.k_norm].into_iter().flatten();
+        norms.chain([&mut self.input_layernorm, &mut self.post_attention_layernorm]).for_each(|n| renamed(&mut n.id));
+    }
+
     fn at(&self, place: Place) -> impl Iterator<Item = &Bottleneck> {
         self.adapters.iter().filter(move |adapter| adapter.place == place)
     }
 
-    /// The linear layer that a target names.
-    pub fn linear_mut(&mut self, target: Target) -> &mut Linear {
-        match target {
-            Target::QProj => &mut self.self_attn.q_proj,
-            Target::KProj => &mut self.self_attn.k_proj,
-            Target::VProj => &mut self.self_attn.v_proj,
-            Target::OProj => &mut self.self_attn.o_proj,
-            Target::GateProj => &mut self.mlp.gate_proj,
-            Target::UpProj => &mut self.mlp.up_proj,
-            Target::DownProj => &mut self.mlp.down_proj,
-        }
+    /// Its linear layers, in the order of the forward pass.
+    pub fn linears_mut(&mut self) -> impl Iterator<Item = &mut Linear> {
+        let Self { self_attn: attention, mlp, .. } = self;
+        [
+            &mut attention.q_proj,
+            &mut attention.k_proj,
+            &mut attention.v_proj,
+            &mut attention.o_proj,
+            &mut mlp.gate_proj,
+            &mut mlp.up_proj,
+            &mut mlp.down_proj,
+        ]
+        .into_iter()
+    }
+
+    /// The linear layer of this role, if it has one.
+    pub fn linear_mut(&mut self, role: Role) -> Option<&mut Linear> {
+        let at = Role::LINEAR.iter().position(|linear| *linear == role)?;
+        self.linears_mut().nth(at)
     }
 }
 
 impl Parameters for Block {
-    fn each(&mut self, path: &str, visitor: &mut impl Visitor) {
-        self.input_layernorm.each(&format!("{path}.input_layernorm"), visitor);
-        self.self_attn.each(&format!("{path}.self_attn"), visitor);
-        self.post_attention_layernorm.each(&format!("{path}.post_attention_layernorm"), visitor);
-        self.mlp.each(&format!("{path}.mlp"), visitor);
+    fn each(&mut self, visitor: &mut impl Visitor) {
+        self.input_layernorm.each(visitor);
+        self.self_attn.each(visitor);
+        self.post_attention_layernorm.each(visitor);
+        self.mlp.each(visitor);
         for adapter in &mut self.adapters {
-            adapter.each(path, visitor);
+            adapter.each(&self.id, visitor);
         }
     }
 }

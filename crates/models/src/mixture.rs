@@ -3,11 +3,11 @@
 use std::rc::Rc;
 
 use stratune_peft::{Delta, Mixture, Part};
-use stratune_protocol::{Problem, Target};
+use stratune_protocol::Problem;
 
-use super::Llama;
+use crate::Model;
 
-impl Llama {
+impl Model {
     /// This model with several adapters, each given as the model with that adapter alone and its weight. Tensors are
     /// shared, not copied.
     ///
@@ -22,15 +22,15 @@ impl Llama {
             }
             let shared = Rc::new(model.shared.clone());
             for (of_mixed, of_model) in mixed.layers.iter_mut().zip(&mut model.layers) {
-                for target in Target::ALL {
-                    let deltas = std::mem::take(&mut of_model.linear_mut(target).deltas);
+                for (of_mixed, of_model) in of_mixed.linears_mut().zip(of_model.linears_mut()) {
+                    let deltas = std::mem::take(&mut of_model.deltas);
                     if deltas.is_empty() {
                         continue;
                     }
                     let part = Part { adapter: k + 1, weight, deltas, shared: shared.clone() };
-                    match of_mixed.linear_mut(target).deltas.last_mut() {
+                    match of_mixed.deltas.last_mut() {
                         Some(Delta::Mixture(mixture)) => mixture.parts.push(part),
-                        _ => of_mixed.linear_mut(target).deltas.push(Delta::Mixture(Mixture { parts: vec![part] })),
+                        _ => of_mixed.deltas.push(Delta::Mixture(Mixture { parts: vec![part] })),
                     }
                 }
             }
@@ -46,7 +46,7 @@ impl Llama {
     /// Whether methods are anywhere but in the linear layers' additions.
     fn enters_beyond_linear(&mut self) -> bool {
         let blocks = self.layers.iter_mut().any(|block| {
-            let linear = Target::ALL.into_iter().any(|target| block.linear_mut(target).weight.trains());
+            let linear = block.linears_mut().any(|linear| linear.weight.trains());
             let norms = block.norms_mut().into_iter().any(|norm| norm.tuned.is_some() || norm.weight.trainable);
             linear || norms || !block.adapters.is_empty() || block.self_attn.prefix.is_some()
         });

@@ -2,31 +2,44 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::rc::Rc;
 
 use burn::tensor::{Device, Float, Tensor};
 use stratune_kernels::{Matrix, Packed, PackedDtype, Packer, lay_together};
 use stratune_peft::Weight;
-use stratune_protocol::{BaseDtype, Keep, Target};
+use stratune_protocol::{BaseDtype, Keep, Role};
 use stratune_runtime::Filling;
 
-/// Layers of a block that read the same input, by the ends of their paths.
-const TOGETHER: [&[Target]; 2] = [&[Target::QProj, Target::KProj, Target::VProj], &[Target::GateProj, Target::UpProj]];
+use crate::ModelConfig;
+use crate::config::Entry;
 
 /// Tensors on the device by checkpoint name, each in its [`pieces`]. Matrices of layers that read the same input are put
 /// where one dispatch can read all of them as soon as they are there: those of one block at a time are held twice.
-#[derive(Debug, Default)]
-pub struct Weights(BTreeMap<String, Vec<Stored>>);
+#[derive(Debug)]
+pub struct Weights {
+    tensors: BTreeMap<String, Vec<Stored>>,
+    /// The matrices that read the same input, by the name of each.
+    siblings: BTreeMap<String, Rc<[String]>>,
+}
 
 impl Weights {
+    /// Of a model, none of them yet.
+    pub fn of(config: &ModelConfig) -> Self {
+        let mut siblings = BTreeMap::new();
+        for i in 0..config.num_hidden_layers {
+            for roles in Role::LINEAR.map(Role::siblings) {
+                let name = |role: &Role| config.module(Some(i), *role).map(|module| format!("{}.weight", module.path));
+                let names: Rc<[String]> = roles.iter().filter_map(name).collect();
+                siblings.extend(names.iter().map(|name| (name.clone(), names.clone())));
+            }
+        }
+        Self { tensors: BTreeMap::new(), siblings }
+    }
+
     /// One more.
     pub fn insert(&mut self, name: String, stored: Vec<Stored>) {
-        let names = TOGETHER.iter().find_map(|targets| {
-            let mut ends = targets.iter().map(|target| format!("{}.weight", target.path()));
-            let block = ends.find_map(|end| name.strip_suffix(&end).map(str::to_string))?;
-            let name = |target: &Target| format!("{block}{}.weight", target.path());
-            Some(targets.iter().map(name).collect::<Vec<_>>())
-        });
-        self.0.insert(name, stored);
+        let names = self.siblings.get(&name).cloned();
+        self.tensors.insert(name, stored);
         if let Some(names) = names {
             self.lay_together(&names);
         }
@@ -34,7 +47,7 @@ impl Weights {
 
     /// If all of them are there.
     fn lay_together(&mut self, names: &[String]) {
-        let matrix = |name: &String| match self.0.get(name).map(Vec::as_slice) {
+        let matrix = |name: &String| match self.tensors.get(name).map(Vec::as_slice) {
             Some([Stored::Floats(floats)]) => Some(floats.clone().unsqueeze::<2>().into()),
             Some([Stored::Packed(packed)]) => Some(Matrix::Packed(packed.clone())),
             _ => None,
@@ -45,21 +58,19 @@ impl Weights {
                 Matrix::Floats(floats) => Stored::Floats(floats.flatten(0, 1)),
                 Matrix::Packed(packed) => Stored::Packed(packed),
             };
-            self.0.insert(name.clone(), vec![stored]);
+            self.tensors.insert(name.clone(), vec![stored]);
         }
     }
 
     /// Takes one out.
-    pub(super) fn take(&mut self, name: &str) -> Option<Vec<Stored>> {
-        self.0.remove(name)
+    pub(crate) fn take(&mut self, name: &str) -> Option<Vec<Stored>> {
+        self.tensors.remove(name)
     }
 }
 
-impl FromIterator<(String, Vec<Stored>)> for Weights {
-    fn from_iter<I: IntoIterator<Item = (String, Vec<Stored>)>>(all: I) -> Self {
-        let mut weights = Self::default();
-        all.into_iter().for_each(|(name, stored)| weights.insert(name, stored));
-        weights
+impl Extend<(String, Vec<Stored>)> for Weights {
+    fn extend<I: IntoIterator<Item = (String, Vec<Stored>)>>(&mut self, more: I) {
+        more.into_iter().for_each(|(name, stored)| self.insert(name, stored));
     }
 }
 
@@ -93,8 +104,8 @@ pub fn packed_as(dtype: BaseDtype) -> Option<PackedDtype> {
 
 impl Arriving {
     /// A piece, of this shape, of which nothing has come yet: matrices as `dtype` has them, vectors as floats.
-    pub fn new(name: &str, shape: &[usize], dtype: BaseDtype, device: &Device) -> Self {
-        let dtype = if is_table(name) { dtype.of_tables() } else { dtype };
+    pub fn new(role: Role, shape: &[usize], dtype: BaseDtype, device: &Device) -> Self {
+        let dtype = if matches!(role, Role::Embedding | Role::Head) { dtype.of_tables() } else { dtype };
         match (shape, packed_as(dtype)) {
             (&[rows, columns], Some(dtype)) => Self::Packed(Packer::new([rows, columns], dtype, device)),
             _ => Self::Floats(Filling::new(shape.iter().product(), device)),
@@ -119,7 +130,7 @@ impl Arriving {
 }
 
 impl Stored {
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         match self {
             Self::Floats(tensor) => tensor.dims()[0],
             Self::Packed(packed) => packed.dims().iter().product(),
@@ -127,7 +138,7 @@ impl Stored {
     }
 
     /// As a matrix of so many columns.
-    pub(super) fn matrix(self, columns: usize) -> Weight {
+    pub(crate) fn matrix(self, columns: usize) -> Weight {
         match self {
             Self::Floats(tensor) => {
                 let rows = tensor.dims()[0] / columns.max(1);
@@ -138,20 +149,12 @@ impl Stored {
     }
 }
 
-/// The embedding's path.
-pub const EMBED_TOKENS: &str = "model.embed_tokens.weight";
-/// The output layer's path, if it has a matrix of its own.
-pub const LM_HEAD: &str = "lm_head.weight";
-
-fn is_table(name: &str) -> bool {
-    name == EMBED_TOKENS || name == LM_HEAD
-}
-
 /// The pieces in which a tensor of the checkpoint is kept, the embedding and the output layer in as many as it takes: which
 /// of its numbers each has, and its shape.
-pub fn pieces(name: &str, shape: &[usize], keep: Keep) -> Vec<(Range<usize>, Vec<usize>)> {
-    match *shape {
-        [rows, columns] if is_table(name) => {
+pub fn pieces(entry: &Entry, keep: Keep) -> Vec<(Range<usize>, Vec<usize>)> {
+    let shape = &entry.shape;
+    match shape[..] {
+        [rows, columns] if entry.is_table() => {
             let most = keep.rows_of_a_piece([rows, columns]);
             // The rows that are left over from fours make a piece of their own.
             let count =
@@ -165,6 +168,6 @@ pub fn pieces(name: &str, shape: &[usize], keep: Keep) -> Vec<(Range<usize>, Vec
             }
             pieces
         }
-        _ => vec![(0..shape.iter().product(), shape.to_vec())],
+        _ => vec![(0..shape.iter().product(), shape.clone())],
     }
 }

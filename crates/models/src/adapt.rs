@@ -5,29 +5,29 @@ use std::collections::BTreeSet;
 use burn::tensor::{Int, Tensor, TensorData};
 use rand::RngExt;
 use stratune_peft::{
-    Bottleneck, Delta, Gate, Gradients, Param, Parameters, PeftError, Place, Prefix, PrefixEncoder, Rule, Site, Table,
-    VeraMatrices, Visitor, base_bits,
+    Additions, Bottleneck, Delta, Gate, Gradients, Linear, ModuleId, Param, ParamId, PeftError, Place, Prefix,
+    PrefixEncoder, Rule, Site, Table, VeraMatrices, Visitor, base_bits,
 };
-use stratune_protocol::{Enters, MethodConfig, MethodKind, Methods, Problem, Target, TargetOverride, draws};
+use stratune_protocol::{
+    Enters, MethodConfig, MethodKind, Methods, Module, Problem, Role, TargetOverride, Targets, draws,
+};
 
-use super::ladder::train_all;
-use super::{Block, Ladder, Llama};
+use crate::ladder::train_all;
 use crate::nn::RmsNorm;
+use crate::{Block, Ladder, Model};
 
-impl Llama {
+impl Model {
     /// Puts methods into the model, each on top of the ones before, drawn from `seed`. They change nothing yet, but for
     /// prefix and prompt tuning, which add positions.
     ///
     /// # Errors
     /// A method does not fit the model; names the layer.
     pub async fn attach(&mut self, methods: &[MethodConfig], seed: u64) -> Result<(), Problem> {
+        let report = self.config.report("", 0);
         for method in methods {
-            if let Some(layer) = method.layers.iter().find(|i| **i >= self.layers.len()) {
-                let what = format!("there is no layer {layer}: the model has {}", self.layers.len());
-                return Err(Problem::input(what).at("method.layers").next("layers are counted from 0"));
-            }
+            method.check_on(&report)?;
             match method.kind.enters() {
-                Enters::Linear => self.attach_linear(method, seed).await?,
+                Enters::Linear => self.attach_linear(method, &method.sites(&report), seed).await?,
                 Enters::Block => self.attach_bottlenecks(method, seed)?,
                 Enters::Attention => self.attach_prefix(method, seed),
                 Enters::Norm => self.attach_norms(method)?,
@@ -43,12 +43,13 @@ impl Llama {
         Ok(())
     }
 
-    async fn attach_linear(&mut self, method: &MethodConfig, seed: u64) -> Result<(), Problem> {
-        let sites: Vec<(usize, Target)> = (0..self.layers.len())
-            .filter(|i| method.enters_layer(*i))
-            .flat_map(|i| linear_targets(method).iter().map(move |t| (i, *t)))
-            .collect();
-        let shapes = sites.iter().map(|(i, target)| self.layers[*i].linear_mut(*target).shape());
+    /// The linear layer of a module of the table.
+    fn linear_mut(&mut self, module: &Module) -> Option<&mut Linear> {
+        self.layers.get_mut(module.block?)?.linear_mut(module.role)
+    }
+
+    async fn attach_linear(&mut self, method: &MethodConfig, sites: &[&Module], seed: u64) -> Result<(), Problem> {
+        let shapes = sites.iter().map(|module| module.sides());
         let extent = shapes.fold([0, 0], |[o, i], [out, inputs]| [o.max(out), i.max(inputs)]);
         let mut dimension = method.dimension.unwrap_or(0);
         if method.kind == MethodKind::Said {
@@ -58,29 +59,31 @@ impl Llama {
                 Problem::input(what()).at("method.dimension").next("use a larger dimension, or fewer targets")
             })?;
         }
-        for (block, target) in sites {
-            let path = format!("{}.{}", Self::layer_path(block), target.path());
-            let linear = self.layers[block].linear_mut(target);
+        for module in sites {
+            let path = &module.path;
+            let Some(linear) = self.linear_mut(module) else { continue };
             if method.kind.in_place() {
-                let rule = rule(method, linear.shape()).map_err(|e| e.at(&path))?;
+                let rule = rule(method, linear.shape()).map_err(|e| e.at(path))?;
                 let weight = linear.weight.floats_mut();
                 (weight.trainable, weight.rule) = (true, rule);
                 continue;
             }
-            let site = Site { block, target, path: path.clone(), weight: linear.weight.dense(), extent, seed };
-            let fits = |e: PeftError| e.at(&path);
+            let index = Role::LINEAR.iter().position(|role| *role == module.role).unwrap_or(0) as u64;
+            let (id, weight) = (linear.id.clone(), linear.weight.dense());
+            let site = Site { id, role: module.role, index, weight, extent, seed };
+            let fits = |e: PeftError| e.at(path);
             let Some(mut delta) = Delta::new(method, &site, dimension).await.map_err(fits)? else { continue };
             let taken: BTreeSet<String> = linear.deltas.iter_mut().flat_map(paths).collect();
             if paths(&mut delta).iter().any(|p| taken.contains(p)) {
-                return Err(PeftError::Occupied(method.kind).at(&path));
+                return Err(PeftError::Occupied(method.kind).at(path));
             }
             linear.deltas.push(delta);
         }
         if let Some(bits) = method.bits.filter(|_| method.kind.quantises()) {
             // All matrices of the blocks, whichever of them train.
             for block in &mut self.layers {
-                for target in Target::ALL {
-                    block.linear_mut(target).weight.pack(base_bits(bits)).await?;
+                for linear in block.linears_mut() {
+                    linear.weight.pack(base_bits(bits)).await?;
                 }
                 block.lay_together();
             }
@@ -100,10 +103,10 @@ impl Llama {
         for (i, block) in self.layers.iter_mut().enumerate().filter(|(i, _)| method.enters_layer(*i)) {
             for &place in Place::of(method.kind) {
                 if block.adapters.iter().any(|a| a.place == place) {
-                    return Err(PeftError::Occupied(method.kind).at(&Self::layer_path(i)));
+                    return Err(PeftError::Occupied(method.kind).at(&block.id.path));
                 }
                 let adapter = Bottleneck::new(method, place, hidden, (seed, i), &device);
-                block.adapters.push(adapter.map_err(|e| e.at(&Self::layer_path(i)))?);
+                block.adapters.push(adapter.map_err(|e| e.at(&block.id.path))?);
             }
         }
         if method.kind == MethodKind::Compacter {
@@ -113,10 +116,10 @@ impl Llama {
     }
 
     fn attach_norms(&mut self, method: &MethodConfig) -> Result<(), Problem> {
-        for (i, block) in self.layers.iter_mut().enumerate().filter(|(i, _)| method.enters_layer(*i)) {
+        for (_, block) in self.layers.iter_mut().enumerate().filter(|(i, _)| method.enters_layer(*i)) {
             for norm in block.norms_mut() {
                 if norm.tuned.is_some() {
-                    return Err(PeftError::Occupied(method.kind).at(&Self::layer_path(i)));
+                    return Err(PeftError::Occupied(method.kind).at(&norm.id.path));
                 }
                 norm.tuned = Some(Param::trainable(norm.weight.value.clone()));
             }
@@ -175,10 +178,8 @@ impl Llama {
     pub async fn settle(&mut self, methods: &Methods) -> Result<Methods, Problem> {
         let shared = self.shared.clone();
         for block in &mut self.layers {
-            for target in Target::ALL {
-                for delta in &mut block.linear_mut(target).deltas {
-                    delta.settle().await?;
-                }
+            for delta in block.linears_mut().flat_map(|linear| &mut linear.deltas) {
+                delta.settle().await?;
             }
             if let Some(prefix) = &mut block.self_attn.prefix {
                 prefix.eject(&shared);
@@ -186,11 +187,6 @@ impl Llama {
         }
         self.shared.prefix = None;
         Ok(Methods(methods.iter().map(settled).collect()))
-    }
-
-    /// The paths of the model's own parameters.
-    pub fn base_paths(&self) -> BTreeSet<String> {
-        self.config.layout().into_iter().map(|(path, _)| path).collect()
     }
 
     /// Moves every addition that can be into the base weights, and makes the matrices of the blocks floats.
@@ -214,17 +210,20 @@ impl Llama {
         if self.ladder.is_some() {
             return refuse("a ladder");
         }
-        let gated = |b: &mut Block| Target::ALL.into_iter().any(|t| b.linear_mut(t).deltas.iter().any(Delta::is_gated));
+        let gated = |b: &mut Block| b.linears_mut().any(|linear| linear.deltas.iter().any(Delta::is_gated));
         if self.layers.iter_mut().any(gated) {
             return refuse("an update behind a gate");
         }
+        let roles = self.biased_roles();
+        let config = self.config.with_biases(&roles)?;
+        self.config = config;
         let shared = std::mem::take(&mut self.shared);
         for block in &mut self.layers {
-            Target::ALL.into_iter().for_each(|target| block.linear_mut(target).merge(&shared));
+            block.linears_mut().for_each(|linear| linear.merge(&shared));
             block.norms_mut().into_iter().for_each(RmsNorm::merge);
         }
         self.norm.merge();
-        self.spread_biases();
+        self.add_zero_biases();
         self.unpack_blocks();
         Ok(())
     }
@@ -240,29 +239,27 @@ impl Llama {
 
     fn unpack_blocks(&mut self) {
         for block in &mut self.layers {
-            for target in Target::ALL {
-                block.linear_mut(target).weight.floats_mut();
+            for linear in block.linears_mut() {
+                linear.weight.floats_mut();
             }
         }
     }
 
-    /// `config.json` knows biases for a whole attention or feed-forward: where one layer has got one, the others get
-    /// zeros.
-    fn spread_biases(&mut self) {
+    /// What linear layers have a bias, or get one when what methods add is merged.
+    fn biased_roles(&mut self) -> Vec<Role> {
+        let biased = |linear: &Linear| linear.bias.is_some() || linear.deltas.iter().any(Delta::makes_bias);
+        let mut of = |role: Role| self.layers.iter_mut().any(|block| block.linear_mut(role).is_some_and(|l| biased(l)));
+        Role::LINEAR.into_iter().filter(|role| of(*role)).collect()
+    }
+
+    /// `config.json` knows biases for all blocks, and perhaps for a whole attention or feed-forward: where the table has a
+    /// bias that the layer has not, it gets zeros.
+    fn add_zero_biases(&mut self) {
         let device = self.device();
-        let biased = |this: &mut Self, targets: &[Target]| {
-            this.layers.iter_mut().any(|b| targets.iter().any(|t| b.linear_mut(*t).bias.is_some()))
-        };
-        let (attention, mlp) = Target::ALL.split_at(4);
-        self.config.attention_bias |= biased(self, attention);
-        self.config.mlp_bias |= biased(self, mlp);
-        for (targets, wanted) in [(attention, self.config.attention_bias), (mlp, self.config.mlp_bias)] {
-            for block in self.layers.iter_mut().filter(|_| wanted) {
-                for target in targets {
-                    let linear = block.linear_mut(*target);
-                    let size = linear.shape()[0];
-                    linear.bias.get_or_insert_with(|| Param::frozen(Tensor::zeros([size], &device)));
-                }
+        let biased: Vec<Module> = self.config.modules.iter().filter(|module| module.bias).cloned().collect();
+        for module in biased {
+            if let Some(linear) = self.linear_mut(&module) {
+                linear.bias.get_or_insert_with(|| Param::frozen(Tensor::zeros([module.shape[0]], &device)));
             }
         }
     }
@@ -272,7 +269,8 @@ impl Llama {
     /// # Errors
     /// The embedding or the output layer is in pieces.
     pub fn train_all(&mut self) -> Result<(), Problem> {
-        if let Some((path, table)) = self.tables().find(|(_, table)| table.pieces().count() > 1) {
+        if let Some(table) = self.tables().find(|table| table.pieces().count() > 1) {
+            let path = table.id.param("weight").path;
             let pieces = table.pieces().count();
             let what = format!(
                 "{path} would train, and this device has it in {pieces} pieces, as no buffer takes it or no launch reaches it"
@@ -287,10 +285,9 @@ impl Llama {
     /// Adds to the gradients what the methods' penalties in the loss do, in the blocks that train.
     pub fn add_penalties(&mut self, active: &[bool], into: &mut Gradients) {
         let mut found = Vec::new();
-        for (i, block) in self.layers.iter_mut().enumerate().filter(|(i, _)| active[*i]) {
-            for target in Target::ALL {
-                let path = format!("{}.{}", Self::layer_path(i), target.path());
-                found.extend(block.linear_mut(target).deltas.iter().map(|delta| (path.clone(), delta.clone())));
+        for (_, block) in self.layers.iter_mut().enumerate().filter(|(i, _)| active[*i]) {
+            for linear in block.linears_mut() {
+                found.extend(linear.deltas.iter().map(|delta| (linear.id.path.clone(), delta.clone())));
             }
         }
         found.retain(|(_, delta)| matches!(delta, Delta::Adalora(_) | Delta::Diff(_)));
@@ -322,20 +319,12 @@ fn rule(method: &MethodConfig, [outputs, inputs]: [usize; 2]) -> Result<Rule, Pe
     })
 }
 
-/// The linear layers that a method enters. HiWi's are those of the feed-forward's two biases.
-fn linear_targets(method: &MethodConfig) -> &[Target] {
-    match method.kind {
-        MethodKind::Hiwi => &[Target::UpProj, Target::DownProj],
-        _ => method.targets(),
-    }
-}
-
 /// What is left of a method when training is over.
 fn settled(method: &MethodConfig) -> MethodConfig {
     match method.kind {
         MethodKind::Hiwi => MethodConfig {
             layers: method.layers.clone(),
-            targets: Some(linear_targets(method).to_vec()),
+            targets: Some(Targets::listed(&[Role::Up.name(), Role::Down.name()])),
             ..MethodConfig::new(MethodKind::Bitfit)
         },
         MethodKind::Fish | MethodKind::LtSft | MethodKind::DiffPruning => MethodConfig {
@@ -366,14 +355,14 @@ fn settled(method: &MethodConfig) -> MethodConfig {
 }
 
 /// The paths of a thing's parameters.
-fn paths(of: &mut impl Parameters) -> Vec<String> {
+fn paths(of: &mut impl Additions) -> Vec<String> {
     struct Paths(Vec<String>);
     impl Visitor for Paths {
-        fn visit<const D: usize>(&mut self, path: &str, _: &mut Param<D>) {
-            self.0.push(path.to_string());
+        fn visit<const D: usize>(&mut self, id: &ParamId, _: &mut Param<D>) {
+            self.0.push(id.path.clone());
         }
     }
     let mut found = Paths(Vec::new());
-    of.each("", &mut found);
+    of.each(&ModuleId::new(None, ""), &mut found);
     found.0
 }

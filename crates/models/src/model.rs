@@ -5,18 +5,17 @@ use std::rc::Rc;
 
 use burn::tensor::{Device, Int, Tensor};
 use stratune_kernels::{Rotary, linear_by_pieces};
-use stratune_peft::{Param, Parameters, Pass, Shared, Table, Visitor};
+use stratune_peft::{Param, ParamId, Parameters, Pass, Shared, Table, Visitor};
 
-use super::arriving::{EMBED_TOKENS, LM_HEAD};
-use super::{Block, Ladder, LlamaConfig};
 use crate::nn::{KvCache, Positions, RmsNorm, Texts};
+use crate::{Block, Ladder, ModelConfig};
 
-/// A Llama model. Its training loop takes it apart: [`embed`](Self::embed), the [`layers`](Self::layers) one by one,
+/// A model. Its training loop takes it apart: [`embed`](Self::embed), the [`layers`](Self::layers) one by one,
 /// [`norm`](Self::norm), [`head`](Self::head).
 #[derive(Clone, Debug)]
-pub struct Llama {
+pub struct Model {
     /// Its geometry.
-    pub config: LlamaConfig,
+    pub config: ModelConfig,
     /// `[vocabulary, hidden]`.
     pub embed_tokens: Table,
     /// From the input upwards.
@@ -49,7 +48,7 @@ pub struct Walk<'a> {
 /// Changes a block, given its number.
 pub type Alter<'a> = &'a dyn Fn(usize, &mut Block);
 
-impl Llama {
+impl Model {
     /// Where the tensors live.
     pub fn device(&self) -> Device {
         self.embed_tokens.device()
@@ -61,12 +60,22 @@ impl Llama {
         let (seq, past) = if past == 0 { (seq + self.prompt_length(), 0) } else { (seq, past + self.prompt_length()) };
         let prefixes = self.layers.iter().filter_map(|block| block.self_attn.prefix.as_ref());
         let pasts: Vec<usize> = prefixes.map(|prefix| past + prefix.length()).chain([past]).collect();
-        self.placed(|rotary| Positions::new(rotary, seq, &pasts, &self.device()))
+        let windows = self.windows();
+        self.placed(|rotary| Positions::new(rotary, seq, &pasts, &windows, &self.device()))
     }
 
     /// What the blocks need for rows of several texts from their beginning, if the model [packs](Self::packs) them.
     pub fn positions_among(&self, texts: &Texts) -> Positions {
-        self.placed(|rotary| Positions::among(rotary, texts))
+        let windows = self.windows();
+        self.placed(|rotary| Positions::among(rotary, texts, &windows))
+    }
+
+    /// How far back the queries of its blocks see, each distance once.
+    fn windows(&self) -> Vec<Option<usize>> {
+        let mut windows: Vec<_> = self.layers.iter().map(|block| block.self_attn.window).collect();
+        windows.sort_unstable();
+        windows.dedup();
+        windows
     }
 
     /// Whether a row of a batch may hold several texts: no method puts positions before a text, and no row has an adapter
@@ -80,6 +89,11 @@ impl Llama {
         let mut at = of(&self.rotary);
         at.side = self.ladder.as_ref().map(|ladder| Box::new(of(&ladder.rotary)));
         at
+    }
+
+    /// Which parameter the prompt is.
+    pub fn prompt_id() -> ParamId {
+        ParamId { block: None, path: "prompt".into() }
     }
 
     /// Embeddings before the text.
@@ -173,10 +187,9 @@ impl Llama {
         self.lm_head.as_ref().unwrap_or(&self.embed_tokens)
     }
 
-    /// The embedding and the output layer, if that is another matrix, with their paths.
-    pub fn tables(&self) -> impl Iterator<Item = (&'static str, &Table)> {
-        let head = self.lm_head.as_ref().map(|head| (LM_HEAD, head));
-        iter::once((EMBED_TOKENS, &self.embed_tokens)).chain(head)
+    /// The embedding and the output layer, if that is another matrix.
+    pub fn tables(&self) -> impl Iterator<Item = &Table> {
+        iter::once(&self.embed_tokens).chain(&self.lm_head)
     }
 
     /// The same, to be changed.
@@ -239,29 +252,24 @@ impl Llama {
         let side = self.ladder.as_ref().map_or(0, |ladder| ladder.blocks.len());
         vec![KvCache::default(); self.layers.len() + side]
     }
-
-    /// The path of block `i`.
-    pub fn layer_path(i: usize) -> String {
-        format!("model.layers.{i}")
-    }
 }
 
-impl Parameters for Llama {
-    fn each(&mut self, _: &str, visitor: &mut impl Visitor) {
-        self.embed_tokens.each("model.embed_tokens", visitor);
-        for (i, block) in self.layers.iter_mut().enumerate() {
-            block.each(&Self::layer_path(i), visitor);
+impl Parameters for Model {
+    fn each(&mut self, visitor: &mut impl Visitor) {
+        self.embed_tokens.each(visitor);
+        for block in &mut self.layers {
+            block.each(visitor);
         }
-        self.norm.each("model.norm", visitor);
+        self.norm.each(visitor);
         if let Some(head) = &mut self.lm_head {
-            head.each("lm_head", visitor);
+            head.each(visitor);
         }
         if let Some(prompt) = &mut self.prompt {
-            visitor.visit("prompt", prompt);
+            visitor.visit(&Self::prompt_id(), prompt);
         }
         if let Some(ladder) = &mut self.ladder {
-            ladder.each("ladder", visitor);
+            ladder.each(visitor);
         }
-        self.shared.each("shared", visitor);
+        self.shared.each(visitor);
     }
 }

@@ -1,0 +1,250 @@
+//! What a model is: its sizes, the switches of its parts, and the table of its modules.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+use stratune_protocol::{ModelReport, Module, Problem, Role};
+
+use crate::families::{self, Family, Fields};
+use crate::nn::Rope;
+
+/// What a model is, read from its `config.json` by its family.
+#[derive(Clone, Debug)]
+pub struct ModelConfig {
+    /// Who has read it.
+    pub(crate) family: &'static Family,
+    /// `config.json` as it came.
+    pub(crate) json: Value,
+    /// Tokens it knows.
+    pub vocab_size: usize,
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    /// Width inside the feed-forward layers.
+    pub intermediate_size: usize,
+    /// Blocks.
+    pub num_hidden_layers: usize,
+    /// Query heads.
+    pub num_attention_heads: usize,
+    /// Key heads, which divide the query heads.
+    pub num_key_value_heads: usize,
+    /// Width of a head.
+    pub head_dim: usize,
+    /// Added to the mean square in the norms.
+    pub rms_norm_eps: f64,
+    /// Longest sequence it was made for.
+    pub max_position_embeddings: usize,
+    /// Rotary positions.
+    pub rope: Rope,
+    /// Of each block: how many positions a query sees, its own among them; none where it sees all before it.
+    pub windows: Vec<Option<usize>>,
+    /// Its modules, in the order of the forward pass.
+    pub modules: Vec<Module>,
+}
+
+/// All of it follows from `config.json`.
+impl PartialEq for ModelConfig {
+    fn eq(&self, other: &Self) -> bool {
+        self.json == other.json
+    }
+}
+
+/// A tensor of the checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name.
+    pub name: String,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// What its module is for.
+    pub role: Role,
+}
+
+impl Entry {
+    /// Whether it has a row for each token.
+    pub(crate) fn is_table(&self) -> bool {
+        matches!(self.role, Role::Embedding | Role::Head)
+    }
+}
+
+impl ModelConfig {
+    /// Reads `config.json`. `at` is the file's name for errors.
+    ///
+    /// # Errors
+    /// Another family, a missing or impossible field, or a feature that is not computed here.
+    pub fn from_json(json: &Value, at: &str) -> Result<Self, Problem> {
+        let bad = |what: String| Problem::input(what).at(at);
+        let model_type = json["model_type"].as_str().unwrap_or("");
+        let Some(family) = families::FAMILIES.into_iter().find(|family| family.model_type == model_type) else {
+            let known: Vec<_> = families::FAMILIES.iter().map(|family| family.model_type).collect();
+            return Err(bad(format!("unknown architecture '{model_type}'"))
+                .next(format!("use a model whose model_type is one of {}", known.join(", "))));
+        };
+        let config = (family.read)(family, &Fields(json)).map_err(&bad)?;
+        config.check().map_err(bad)?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if !self.num_attention_heads.is_multiple_of(self.num_key_value_heads) {
+            return Err(format!(
+                "num_attention_heads {} is not a multiple of num_key_value_heads {}",
+                self.num_attention_heads, self.num_key_value_heads
+            ));
+        }
+        if !self.head_dim.is_multiple_of(2) {
+            return Err(format!("head_dim is {}: rotary positions need an even one", self.head_dim));
+        }
+        Ok(())
+    }
+
+    /// The same with other values of `config.json`.
+    ///
+    /// # Errors
+    /// No model has such values.
+    pub fn changed<const N: usize>(&self, values: [(&str, Value); N]) -> Result<Self, Problem> {
+        let mut json = self.json.clone();
+        for (key, value) in values {
+            json[key] = value;
+        }
+        Self::from_json(&json, "config.json")
+    }
+
+    /// `config.json` of this model, as transformers reads it.
+    pub fn to_json(&self) -> Value {
+        let mut json = self.json.clone();
+        if json["architectures"].is_null() {
+            json["architectures"] = serde_json::json!([self.family.class]);
+        }
+        json
+    }
+
+    /// Every tensor of the checkpoint, in the order of the forward pass.
+    pub fn layout(&self) -> Vec<Entry> {
+        let of = |module: &Module| {
+            let role = module.role;
+            module.tensors().map(move |(name, shape)| Entry { name, shape, role }).collect::<Vec<_>>()
+        };
+        self.modules.iter().flat_map(of).collect()
+    }
+
+    /// The paths of the model's own parameters.
+    pub fn base_paths(&self) -> BTreeSet<String> {
+        self.layout().into_iter().map(|entry| entry.name).collect()
+    }
+
+    /// The module of this role, in this block if it is of one.
+    pub fn module(&self, block: Option<usize>, role: Role) -> Option<&Module> {
+        self.modules.iter().find(|module| module.block == block && module.role == role)
+    }
+
+    /// Numbers in the model.
+    pub fn parameters(&self) -> u64 {
+        self.layout().iter().map(|entry| entry.shape.iter().product::<usize>() as u64).sum()
+    }
+
+    /// The same with biases at the linear layers of these roles too, where the family can hold them.
+    ///
+    /// # Errors
+    /// It cannot; names the layer.
+    pub fn with_biases(&self, roles: &[Role]) -> Result<Self, Problem> {
+        let mut json = self.json.clone();
+        for role in roles {
+            let missing = self.modules.iter().find(|module| module.role == *role && !module.bias);
+            let Some(module) = missing else { continue };
+            let key = self.family.bias_keys.iter().find(|(_, roles)| roles.contains(role));
+            let Some((key, _)) = key else {
+                let what = format!("{} models have no place for a bias at {}", self.family.model_type, module.name());
+                return Err(Problem::input(what).next("keep the adapter beside the model: --adapter takes it"));
+            };
+            json[*key] = true.into();
+        }
+        Self::from_json(&json, "config.json")
+    }
+
+    /// What the model is, for people.
+    pub fn report(&self, name: &str, parameters: u64) -> ModelReport {
+        ModelReport {
+            name: name.into(),
+            family: self.family.model_type.into(),
+            parameters,
+            layers: self.num_hidden_layers,
+            hidden_size: self.hidden_size,
+            intermediate_size: self.intermediate_size,
+            key_value_size: self.num_key_value_heads * self.head_dim,
+            query_size: self.num_attention_heads * self.head_dim,
+            head_dim: self.head_dim,
+            vocabulary: self.vocab_size,
+            context: self.max_position_embeddings,
+            modules: self.modules.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// A small model of each family.
+    fn base(family: &Family) -> Value {
+        json!({"model_type": family.model_type, "vocab_size": 96, "hidden_size": 32, "intermediate_size": 48,
+               "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8})
+    }
+
+    #[test]
+    fn what_is_written_is_what_is_read() {
+        for family in families::FAMILIES {
+            let config = ModelConfig::from_json(&base(family), "config.json").unwrap();
+            let again = ModelConfig::from_json(&config.to_json(), "").unwrap();
+            assert_eq!((&again.modules, &again.windows), (&config.modules, &config.windows), "{}", family.model_type);
+            assert!(config.to_json()["architectures"][0].as_str().unwrap().ends_with("ForCausalLM"));
+        }
+    }
+
+    #[test]
+    fn a_bias_goes_where_the_family_has_a_place_for_it() {
+        for family in families::FAMILIES {
+            let config = ModelConfig::from_json(&base(family), "config.json").unwrap();
+            for role in Role::LINEAR {
+                let known = family.bias_keys.iter().any(|(_, roles)| roles.contains(&role));
+                let has = config.module(Some(0), role).unwrap().bias;
+                match config.with_biases(&[role]) {
+                    Ok(with) => {
+                        assert!(known || has, "{} {role:?}", family.model_type);
+                        assert!(with.modules.iter().filter(|m| m.role == role).all(|m| m.bias));
+                    }
+                    Err(problem) => {
+                        assert!(!known && !has, "{problem}");
+                        assert!(problem.what.contains(config.module(Some(0), role).unwrap().name()), "{problem}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_computed_is_refused_by_name() {
+        for family in families::FAMILIES {
+            for (key, value, named) in [
+                ("hidden_act", json!("tanh"), "tanh"),
+                ("num_key_value_heads", json!(3), "num_key_value_heads"),
+                ("rope_scaling", json!({"rope_type": "spiral"}), "spiral"),
+                ("hidden_size", json!(0), "hidden_size"),
+                ("hidden_size", json!("x"), "hidden_size"),
+                ("hidden_size", Value::Null, "hidden_size"),
+                ("num_hidden_layers", json!(1_000_000), "num_hidden_layers"),
+                ("head_dim", json!(7), "head_dim"),
+            ] {
+                let mut json = base(family);
+                json[key] = value;
+                let problem = ModelConfig::from_json(&json, "config.json").unwrap_err();
+                assert!(problem.what.contains(named), "{} {problem}", family.model_type);
+                assert_eq!(problem.at, "config.json");
+            }
+        }
+        let unknown = ModelConfig::from_json(&json!({"model_type": "mamba"}), "config.json").unwrap_err();
+        assert!(unknown.what.contains("mamba") && unknown.next.contains(families::FAMILIES[0].model_type));
+    }
+}

@@ -1,0 +1,195 @@
+//! A model made from its tensors, or from random ones.
+
+use std::ops::Range;
+
+use burn::tensor::{Device, Tensor};
+use stratune_peft::{Linear, ModuleId, Param, Shared, Table};
+use stratune_protocol::{BaseDtype, Keep, Module, Problem, Role, draws, normals};
+
+use crate::config::Entry;
+use crate::load::{Arriving, Stored, Weights, pieces};
+use crate::nn::{Attention, Mlp, RmsNorm};
+use crate::{Block, Model, ModelConfig};
+
+/// Takes the modules of a model out of its weights.
+struct Taker<'a> {
+    config: &'a ModelConfig,
+    weights: Weights,
+}
+
+impl Taker<'_> {
+    /// The module of this role.
+    fn module(&self, block: Option<usize>, role: Role) -> Result<Module, Problem> {
+        self.config.module(block, role).cloned().ok_or_else(|| {
+            let of = block.map_or_else(String::new, |block| format!(" of block {block}"));
+            Problem::input(format!("the model has no {}{of}", role.name())).next("use a model of another family")
+        })
+    }
+
+    fn pieces(&mut self, name: &str, shape: &[usize]) -> Result<Vec<Stored>, Problem> {
+        let stored = self.weights.take(name).ok_or_else(|| missing(name))?;
+        let (got, want) = (stored.iter().map(Stored::count).sum::<usize>(), shape.iter().product::<usize>());
+        if got != want {
+            return Err(Problem::input(format!("{name} has {got} numbers where config.json says {want}"))
+                .next("use a config.json that belongs to these weights"));
+        }
+        Ok(stored)
+    }
+
+    fn whole(&mut self, name: &str, shape: &[usize]) -> Result<Stored, Problem> {
+        let [whole] = <[Stored; 1]>::try_from(self.pieces(name, shape)?).map_err(|pieces| {
+            Problem::input(format!("{name} came in {} pieces", pieces.len())).next("pass it as a whole")
+        })?;
+        Ok(whole)
+    }
+
+    fn vector(&mut self, name: &str, size: usize) -> Result<Tensor<1>, Problem> {
+        Ok(match self.whole(name, &[size])? {
+            Stored::Floats(tensor) => tensor,
+            Stored::Packed(packed) => packed.dense().reshape([-1]),
+        })
+    }
+
+    fn table(&mut self, role: Role) -> Result<Table, Problem> {
+        let module = self.module(None, role)?;
+        let name = format!("{}.weight", module.path);
+        let [_, columns] = module.sides();
+        let pieces = self.pieces(&name, &module.shape)?.into_iter().map(|stored| stored.matrix(columns));
+        Table::of(id(&module), pieces).ok_or_else(|| missing(&name))
+    }
+
+    fn linear(&mut self, block: usize, role: Role) -> Result<Linear, Problem> {
+        let module = self.module(Some(block), role)?;
+        let [outputs, inputs] = module.sides();
+        let weight = self.whole(&format!("{}.weight", module.path), &module.shape)?;
+        let mut linear = Linear::new(id(&module), weight.matrix(inputs));
+        if module.bias {
+            linear.bias = Some(Param::frozen(self.vector(&format!("{}.bias", module.path), outputs)?));
+        }
+        Ok(linear)
+    }
+
+    fn norm(&mut self, block: Option<usize>, role: Role) -> Result<RmsNorm, Problem> {
+        let module = self.module(block, role)?;
+        let gain = self.vector(&format!("{}.weight", module.path), module.count())?;
+        Ok(RmsNorm::new(id(&module), gain, self.config.rms_norm_eps))
+    }
+
+    /// The norm of this role, if the model has one.
+    fn norm_if(&mut self, block: usize, role: Role) -> Result<Option<RmsNorm>, Problem> {
+        let there = self.config.module(Some(block), role).is_some();
+        there.then(|| self.norm(Some(block), role)).transpose()
+    }
+
+    fn attention(&mut self, i: usize) -> Result<Attention, Problem> {
+        let q_proj = self.linear(i, Role::Query)?;
+        Ok(Attention {
+            id: above(&q_proj.id, 1),
+            q_proj,
+            k_proj: self.linear(i, Role::Key)?,
+            v_proj: self.linear(i, Role::Value)?,
+            o_proj: self.linear(i, Role::Output)?,
+            q_norm: None,
+            k_norm: None,
+            head_dim: self.config.head_dim,
+            window: self.config.windows[i],
+            prefix: None,
+        })
+    }
+
+    fn mlp(&mut self, i: usize) -> Result<Mlp, Problem> {
+        Ok(Mlp {
+            gate_proj: self.linear(i, Role::Gate)?,
+            up_proj: self.linear(i, Role::Up)?,
+            down_proj: self.linear(i, Role::Down)?,
+        })
+    }
+}
+
+fn id(module: &Module) -> ModuleId {
+    ModuleId::new(module.block, &module.path)
+}
+
+/// The module that has this one in it, so many levels above.
+fn above(id: &ModuleId, levels: usize) -> ModuleId {
+    let path = id.path.rsplitn(levels + 1, '.').last().unwrap_or_default();
+    ModuleId::new(id.block, path)
+}
+
+fn missing(name: &str) -> Problem {
+    Problem::input(format!("the model has no tensor {name}")).next("use a complete model folder")
+}
+
+impl Model {
+    /// A model from its tensors.
+    ///
+    /// # Errors
+    /// Names the tensor that is missing or has another size.
+    pub fn from_weights(config: ModelConfig, weights: Weights, device: &Device) -> Result<Self, Problem> {
+        let mut taker = Taker { config: &config, weights };
+        let embed_tokens = taker.table(Role::Embedding)?;
+        let tied = config.module(None, Role::Head).is_none();
+        let lm_head = if tied { None } else { Some(taker.table(Role::Head)?) };
+        // Matrices before vectors: what was read for them makes room before anything small is put there.
+        let parts = (0..config.num_hidden_layers).map(|i| Ok((taker.attention(i)?, taker.mlp(i)?)));
+        let parts = parts.collect::<Result<Vec<_>, Problem>>()?;
+        let mut layers = Vec::with_capacity(parts.len());
+        for (i, (mut self_attn, mlp)) in parts.into_iter().enumerate() {
+            self_attn.q_norm = taker.norm_if(i, Role::QueryNorm)?;
+            self_attn.k_norm = taker.norm_if(i, Role::KeyNorm)?;
+            layers.push(Block {
+                id: above(&self_attn.id, 1),
+                input_layernorm: taker.norm(Some(i), Role::AttentionNorm)?,
+                self_attn,
+                post_attention_layernorm: taker.norm(Some(i), Role::MlpNorm)?,
+                mlp,
+                adapters: Vec::new(),
+            });
+        }
+        let norm = taker.norm(None, Role::FinalNorm)?;
+        let rotary = config.rope.rotary(config.head_dim, config.max_position_embeddings, device);
+        let shared = Shared::default();
+        Ok(Self { config, embed_tokens, layers, norm, lm_head, rotary, prompt: None, ladder: None, shared, rows: None })
+    }
+
+    /// A model with random weights, normal with standard deviation 0.02 (0.02/√(2·layers) where a block writes to the
+    /// residual stream), norms at one; the same numbers on every device.
+    ///
+    /// # Errors
+    /// None that a checked configuration can cause.
+    pub fn random(config: ModelConfig, seed: u64, device: &Device) -> Result<Self, Problem> {
+        Self::random_as(config, BaseDtype::F32, seed, device)
+    }
+
+    /// The same with its matrices kept in another way.
+    ///
+    /// # Errors
+    /// None that a checked configuration can cause.
+    pub fn random_as(config: ModelConfig, keep: impl Into<Keep>, seed: u64, device: &Device) -> Result<Self, Problem> {
+        let keep = keep.into();
+        let residual = 0.02 / (2.0 * config.num_hidden_layers as f32).sqrt();
+        let mut weights = Weights::of(&config);
+        for (i, entry) in config.layout().into_iter().enumerate() {
+            let Entry { name, shape, role } = &entry;
+            let count = shape.iter().product();
+            let mut values: Vec<f32> = if name.ends_with(".bias") {
+                vec![0.0; count]
+            } else if shape.len() == 1 {
+                vec![1.0; count]
+            } else {
+                let std = if matches!(role, Role::Output | Role::Down) { residual } else { 0.02 };
+                let mut rng = draws(seed, "weights", [i as u64, 0]);
+                normals(&mut rng, count, std)
+            };
+            let of_piece = |(range, shape): (Range<usize>, Vec<usize>)| {
+                let mut arriving = Arriving::new(*role, &shape, keep.dtype, device);
+                let others = values.split_off(range.len());
+                arriving.add(std::mem::replace(&mut values, others));
+                arriving.finish()
+            };
+            let stored = pieces(&entry, keep).into_iter().map(of_piece).collect();
+            weights.insert(name.clone(), stored);
+        }
+        Self::from_weights(config, weights, device)
+    }
+}

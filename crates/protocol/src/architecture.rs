@@ -1,0 +1,228 @@
+//! A model as a table of its modules: what every other part of the project reads instead of knowing families.
+
+use serde::{Deserialize, Serialize};
+
+/// What a module is for, whatever its family calls it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Tokens to vectors: `[vocab_size, hidden_size]`.
+    Embedding,
+    /// The norm before the attention.
+    AttentionNorm,
+    /// Queries.
+    Query,
+    /// Keys.
+    Key,
+    /// Values.
+    Value,
+    /// The norm of each head's queries.
+    QueryNorm,
+    /// The norm of each head's keys.
+    KeyNorm,
+    /// Heads back to the residual stream.
+    Output,
+    /// The norm before the feed-forward.
+    MlpNorm,
+    /// The half of a gated feed-forward that goes through the activation.
+    Gate,
+    /// Into the feed-forward; its first layer where nothing is gated.
+    Up,
+    /// Out of the feed-forward.
+    Down,
+    /// The norm before the output layer.
+    FinalNorm,
+    /// Vectors to logits: `[vocab_size, hidden_size]`; absent where it is the embedding.
+    Head,
+}
+
+impl Role {
+    /// The linear layers of a block, in the order of the forward pass.
+    pub const LINEAR: [Self; 7] = [Self::Query, Self::Key, Self::Value, Self::Output, Self::Gate, Self::Up, Self::Down];
+
+    /// As configurations write it, such as `query`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Embedding => "embedding",
+            Self::AttentionNorm => "attention_norm",
+            Self::Query => "query",
+            Self::Key => "key",
+            Self::Value => "value",
+            Self::QueryNorm => "query_norm",
+            Self::KeyNorm => "key_norm",
+            Self::Output => "output",
+            Self::MlpNorm => "mlp_norm",
+            Self::Gate => "gate",
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::FinalNorm => "final_norm",
+            Self::Head => "head",
+        }
+    }
+
+    /// Whether it is a linear layer of a block, which methods can enter.
+    pub fn is_linear(self) -> bool {
+        Self::LINEAR.contains(&self)
+    }
+
+    /// Whether it is a norm of the residual stream in a block.
+    pub fn is_block_norm(self) -> bool {
+        matches!(self, Self::AttentionNorm | Self::MlpNorm)
+    }
+
+    /// The part of the block that a linear layer belongs to: `attention` or `mlp`.
+    pub fn part(self) -> Option<&'static str> {
+        match self {
+            Self::Query | Self::Key | Self::Value | Self::Output => Some("attention"),
+            Self::Gate | Self::Up | Self::Down => Some("mlp"),
+            _ => None,
+        }
+    }
+
+    /// The linear layers that read the same input as this one, itself among them, in order.
+    pub fn siblings(self) -> &'static [Self] {
+        match self {
+            Self::Query | Self::Key | Self::Value => &[Self::Query, Self::Key, Self::Value],
+            Self::Gate | Self::Up => &[Self::Gate, Self::Up],
+            _ => &[],
+        }
+    }
+}
+
+/// A module of a model that has parameters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Module {
+    /// Its path in the module tree, as PEFT and checkpoints name it: `model.layers.0.self_attn.q_proj`.
+    pub path: String,
+    /// The block it is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub block: Option<usize>,
+    /// What it is for.
+    pub role: Role,
+    /// Of its weight: `[out, in]`, of a norm `[width]`.
+    pub shape: Vec<usize>,
+    /// Whether it has a bias.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bias: bool,
+}
+
+impl Module {
+    /// The last part of its path, such as `q_proj`.
+    pub fn name(&self) -> &str {
+        self.path.rsplit('.').next().unwrap_or(&self.path)
+    }
+
+    /// The path of the module that it is in, such as `model.layers.0.self_attn`.
+    pub fn parent(&self) -> &str {
+        self.path.rsplit_once('.').map_or("", |(parent, _)| parent)
+    }
+
+    /// Outputs and inputs of a linear layer; `[1, width]` of a norm.
+    pub fn sides(&self) -> [usize; 2] {
+        match self.shape[..] {
+            [out, inputs] => [out, inputs],
+            _ => [1, self.shape.iter().product()],
+        }
+    }
+
+    /// Numbers in its weight.
+    pub fn count(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether `key` names it as PEFT's lists do: its path, or the end of its path behind a dot.
+    pub fn is_named(&self, key: &str) -> bool {
+        ends_with(&self.path, key)
+    }
+
+    /// Its tensors in a checkpoint with their shapes.
+    pub fn tensors(&self) -> impl Iterator<Item = (String, Vec<usize>)> + '_ {
+        let bias = self.bias.then(|| (format!("{}.bias", self.path), vec![self.shape[0]]));
+        std::iter::once((format!("{}.weight", self.path), self.shape.clone())).chain(bias)
+    }
+}
+
+/// Whether a path is `end`, or ends so behind a dot.
+pub fn ends_with(path: &str, end: &str) -> bool {
+    path.strip_suffix(end).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+}
+
+/// Tables for tests.
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+    use crate::ModelReport;
+
+    /// A model of so many blocks with these widths: hidden, intermediate, queries, keys.
+    pub fn model(layers: usize, [d, m, q, kv]: [usize; 4]) -> ModelReport {
+        let of_block = |i: usize| {
+            [
+                ("input_layernorm", Role::AttentionNorm, vec![d]),
+                ("self_attn.q_proj", Role::Query, vec![q, d]),
+                ("self_attn.k_proj", Role::Key, vec![kv, d]),
+                ("self_attn.v_proj", Role::Value, vec![kv, d]),
+                ("self_attn.o_proj", Role::Output, vec![d, q]),
+                ("post_attention_layernorm", Role::MlpNorm, vec![d]),
+                ("mlp.gate_proj", Role::Gate, vec![m, d]),
+                ("mlp.up_proj", Role::Up, vec![m, d]),
+                ("mlp.down_proj", Role::Down, vec![d, m]),
+            ]
+            .map(|(name, role, shape)| Module {
+                path: format!("model.layers.{i}.{name}"),
+                block: Some(i),
+                role,
+                shape,
+                bias: false,
+            })
+        };
+        let norm =
+            Module { path: "model.norm".into(), block: None, role: Role::FinalNorm, shape: vec![d], bias: false };
+        ModelReport {
+            layers,
+            hidden_size: d,
+            intermediate_size: m,
+            query_size: q,
+            key_value_size: kv,
+            modules: (0..layers).flat_map(of_block).chain([norm]).collect(),
+            ..Default::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_ends_of_paths() {
+        let module = Module {
+            path: "model.layers.11.self_attn.q_proj".into(),
+            block: Some(11),
+            role: Role::Query,
+            shape: vec![8, 4],
+            bias: true,
+        };
+        for (key, named) in [
+            ("q_proj", true),
+            ("self_attn.q_proj", true),
+            ("model.layers.11.self_attn.q_proj", true),
+            ("1.self_attn.q_proj", false),
+            ("_proj", false),
+            ("", false),
+        ] {
+            assert_eq!(module.is_named(key), named, "{key}");
+        }
+        let tensors: Vec<_> = module.tensors().map(|(name, shape)| format!("{name} {shape:?}")).collect();
+        let path = &module.path;
+        assert_eq!(tensors, [format!("{path}.weight [8, 4]"), format!("{path}.bias [8]")]);
+    }
+
+    #[test]
+    fn roles_have_the_names_that_files_have() {
+        for role in Role::LINEAR {
+            assert_eq!(serde_json::to_value(role).ok(), Some(role.name().into()));
+            assert!(role.part().is_some());
+            assert!(role.siblings().is_empty() || role.siblings().contains(&role));
+        }
+    }
+}
