@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::Device;
-use stratune_protocol::{MethodKind, Methods, RunConfig};
+use stratune_protocol::{MethodConfig, MethodKind, Methods, RunConfig, TargetOverride};
 use stratune_runtime::read_f32;
 use stratune_session::adapter_of;
 use stratune_store::write_files;
@@ -18,22 +18,41 @@ use crate::suite::moved_on;
 
 /// What stands on a base in few bits is written as a LoRA, which is compared. Both sides compute in f32, in another order: 1e-4 of logits that reach a few units.
 pub async fn all(device: &Device) {
-    let text: Logits = json("tiny-llama", "logits.json").await;
     let theirs: BTreeMap<String, Vec<Vec<f32>>> =
         serde_json::from_slice(include_bytes!("../fixtures/ours-logits.json")).expect("the fixture's form");
-    for kind in MethodKind::ALL.into_iter().filter(|kind| kind.peft().is_some() && !kind.quantises()) {
-        let methods: Methods = suited(kind).into();
-        let base = model("tiny-llama", device).await;
-        let model = moved_on(base, &methods).await;
+    for (name, base, methods) in folders() {
+        let text: Logits = json(base, "logits.json").await;
+        let model = moved_on(model(base, device).await, &methods).await;
         if let Some(dir) = std::env::var_os("STRATUNE_WRITE_ADAPTERS") {
-            let config = RunConfig { model: "tiny-llama".into(), method: methods, ..RunConfig::default() };
+            let config = RunConfig { model: base.into(), method: methods, ..RunConfig::default() };
             let files = adapter_of(&model, &config).await.expect("files");
-            write_files(&std::path::Path::new(&dir).join(kind.name()), &files, true).expect("a folder");
+            write_files(&std::path::Path::new(&dir).join(name), &files, true).expect("a folder");
             continue;
         }
         let ours = read_f32(model.logits(ids(&text.ids, device))).await.expect("logits");
-        let theirs = theirs.get(kind.name()).unwrap_or_else(|| panic!("the fixture has no {kind}"));
+        let theirs = theirs.get(&name).unwrap_or_else(|| panic!("the fixture has no {name}"));
         let off = worst(&ours, &theirs.concat());
-        assert!(off <= 1e-4, "{kind}: PEFT's logits are off by {off:e}");
+        assert!(off <= 1e-4, "{name}: PEFT's logits are off by {off:e}");
     }
+}
+
+/// Name, base and methods of each folder: every method that PEFT has, on two families, and ranks and alphas that several
+/// overrides give one layer.
+fn folders() -> Vec<(String, &'static str, Methods)> {
+    let kinds = || MethodKind::ALL.into_iter().filter(|kind| kind.peft().is_some() && !kind.quantises());
+    let mut folders: Vec<_> =
+        kinds().map(|kind| (kind.name().to_string(), "tiny-llama", suited(kind).into())).collect();
+    folders.extend(kinds().map(|kind| (format!("{kind}-qwen3"), "tiny-qwen3", suited(kind).into())));
+    for kind in [MethodKind::Lora, MethodKind::Lokr] {
+        let overrides = [
+            ("q_proj", Some(2), Some(5.0)),
+            ("k_proj", Some(4), None),
+            ("layers.1.self_attn.q_proj", Some(5), None),
+            ("model.layers.0.self_attn.k_proj", Some(1), Some(3.0)),
+            ("1.self_attn.k_proj", None, Some(7.0)),
+        ];
+        let overrides = overrides.map(|(key, rank, alpha)| (key.to_string(), TargetOverride { rank, alpha })).into();
+        folders.push((format!("{kind}-overrides"), "tiny-llama", MethodConfig { overrides, ..suited(kind) }.into()));
+    }
+    folders
 }
