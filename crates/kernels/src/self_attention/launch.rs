@@ -8,6 +8,7 @@ use burn_cubecl::kernel::into_contiguous;
 use stratune_runtime::span;
 
 use super::reference::{self, SelfAttentionOps, heads, rows};
+use crate::attention::Options;
 use crate::attention::launch::turned_back_on_gpu;
 use crate::linear::finish::{Finish, Turn};
 use crate::linear::products::{Made, Products};
@@ -37,8 +38,14 @@ impl SelfAttentionOps for CubeBackend {
         Several(turned.chain(low).collect())
     }
 
-    fn turned_back(operands: Several<Self>, cosines: FloatTensor<Self>, sines: FloatTensor<Self>) -> Several<Self> {
-        let made = turned_back_on_gpu(&operands, &into_contiguous(cosines.clone()), &into_contiguous(sines.clone()));
-        made.unwrap_or_else(|| reference::turned_back::<Self>(operands, cosines, sines))
+    fn turned_back(
+        operands: Several<Self>,
+        cosines: FloatTensor<Self>,
+        sines: FloatTensor<Self>,
+        options: Options,
+    ) -> Several<Self> {
+        let [of_cosines, of_sines] = [&cosines, &sines].map(|table| into_contiguous(table.clone()));
+        let made = turned_back_on_gpu(&operands, &of_cosines, &of_sines, options.scores);
+        made.unwrap_or_else(|| reference::turned_back::<Self>(operands, cosines, sines, options))
     }
 }

@@ -8,7 +8,7 @@ use crate::self_test::attended_by_parts;
 #[cfg(feature = "wgpu")]
 use crate::testing::wgpu;
 use crate::testing::{Passed, tensor};
-use crate::{Angles, Factors, Layer, Matrix, Rotary, Sight, lay_together};
+use crate::{Angles, Factors, Layer, Matrix, Rotary, Scores, Sight, lay_together};
 
 /// One text a row, or several of unequal lengths that begin elsewhere in each.
 fn standing(batch: usize, seq: usize, head_dim: usize, texts: bool, device: &Device) -> (Angles, Sight) {
@@ -42,8 +42,14 @@ fn agrees_with_its_parts(device: &Device) {
                 let what =
                     format!("{batch} × {heads} over {kv_heads}, {seq}, {head_dim}, {ranks:?}, {texts}, {tracked:04b}");
                 let (angles, sight) = standing(batch, seq, head_dim, texts && seq > 1, device);
+                // As Gemma 2 has them, now and then.
+                let (sight, scores) = match tracked % 3 {
+                    0 => (sight, Scores::of(head_dim)),
+                    1 => (sight.within(5, 0), Scores { scale: 0.4, cap: None }),
+                    _ => (sight.within(3, 0), Scores { scale: 0.4, cap: Some(0.9) }),
+                };
                 let outs = [heads, kv_heads, kv_heads].map(|heads| heads * head_dim);
-                let run = |layer: fn(Tensor<3>, &[Layer; 3], usize, &Angles, &Sight) -> Tensor<3>| {
+                let run = |layer: fn(Tensor<3>, &[Layer; 3], usize, &Angles, &Sight, Scores) -> Tensor<3>| {
                     let track = |i: u32, t: Tensor<2>| if is(i) { t.autodiff().require_grad() } else { t };
                     let weights = (0..3).map(|i| Matrix::from(tensor([outs[i], hidden], 10 + i as u32, device)));
                     let weights = lay_together(weights.collect());
@@ -56,7 +62,7 @@ fn agrees_with_its_parts(device: &Device) {
                         update: (ranks[i] > 0).then(|| Factors { a: a[i].clone(), b: b[i].clone(), scale: 0.7 }),
                         bias: biased.then(|| biases[i].clone().squeeze_dim(0)),
                     });
-                    let y = layer(x.clone().reshape([batch, seq, hidden]), &of, head_dim, &angles, &sight);
+                    let y = layer(x.clone().reshape([batch, seq, hidden]), &of, head_dim, &angles, &sight, scores);
                     let operands: Vec<_> = [x].into_iter().chain(a).chain(b).chain(biases).collect();
                     let wanted = |i: usize| match i {
                         0 => is(0),
@@ -119,6 +125,11 @@ fn kernels_turn_along() {
             let what =
                 format!("{batch} × {count} over {kv}, {seq} × {head_dim}, rank {rank}, texts {texts}, {halves:?}");
             let (angles, sight) = standing(batch, seq, head_dim, texts && seq > 1, &device);
+            // In windows, with another scale, where there are texts.
+            let (sight, scores) = match texts {
+                false => (sight, Scores::of(head_dim)),
+                true => (sight.within(20, 0), Scores { scale: 0.4, cap: None }),
+            };
             // Those of one position do not lie together by themselves.
             let tables = laid(angles.tables().map(plain).to_vec(), 1);
             let [cosines, sines] = [0, 1].map(|i: usize| tables[i].clone());
@@ -161,12 +172,14 @@ fn kernels_turn_along() {
 
             let [q, k, v] = [0, 1, 2].map(|i: usize| of_heads(&got.outputs[i]));
             let first = sight.first().try_into_primitive::<CubeBackend>().unwrap();
-            let (y, kept) = CubeBackend::attention_to_keep(q.clone(), k.clone(), v.clone(), first);
+            let (y, kept) =
+                CubeBackend::attention_to_keep(q.clone(), k.clone(), v.clone(), first, sight.options(scores));
             let dy = of_heads(&on([batch * seq, outs[0]], 30));
             let operands = Several(vec![q, k, v, kept, y, dy]);
-            let Several(want) = turned_back::<CubeBackend>(operands.clone(), cosines.clone(), sines.clone());
+            let Several(want) =
+                turned_back::<CubeBackend>(operands.clone(), cosines.clone(), sines.clone(), sight.options(scores));
             drop(Tensor::<1>::full([batch * seq * outs[0] * 3 + 256], f32::NAN, &device));
-            let Several(got) = turned_back_at_once(&operands, &cosines, &sines).unwrap();
+            let Several(got) = turned_back_at_once(&operands, &cosines, &sines, scores).unwrap();
             for (i, (got, want)) in got.into_iter().zip(want).enumerate() {
                 testing::assert_close(got, want, 2e-5, 1.0, &format!("{what}, back, {i}"));
             }

@@ -12,8 +12,8 @@ mod step;
 use burn::tensor::Device;
 use stratune_protocol::{ComputeDtype, Problem, ProblemKind};
 
-use crate::{Computing, PackedDtype};
-use attention::attention_is_right;
+use crate::{Computing, PackedDtype, Scores};
+use attention::{Sees, attention_is_right};
 use compute::halves_multiply;
 pub(crate) use fastfood::fastfood_is_right;
 #[cfg(test)]
@@ -149,9 +149,14 @@ pub async fn self_test(device: &Device, of: &Sizes) -> Result<(), Fault> {
     norm_is_right(device, hidden).await?;
     gate_is_right(device, intermediate).await?;
     rotary_is_right(device, of.seq, of.head_dim).await?;
-    for begins in [0, of.seq / 2] {
-        attention_is_right(device, of, begins).await?;
+    let sees = Sees { begins: 0, window: None, scores: Scores::of(of.head_dim) };
+    let half = of.seq / 2;
+    for sees in [sees, Sees { begins: half, ..sees }, Sees { begins: half, window: Some(half.div_ceil(2)), ..sees }] {
+        attention_is_right(device, of, sees).await?;
     }
+    // At small sizes: most models have no cap.
+    let capped = Sees { begins: 9, window: Some(7), scores: Scores { scale: 0.6, cap: Some(0.8) } };
+    attention_is_right(device, &Sizes::default(), capped).await?;
     halves_are_right(device, of, Beside::Updates).await?;
     // At small sizes: most runs have no biases.
     halves_are_right(device, &Sizes::default(), Beside::Biases).await?;

@@ -1,7 +1,7 @@
 //! Self-attention with grouped queries and rotary positions.
 
 use burn::tensor::Tensor;
-use stratune_kernels::{causal_attention, self_attention};
+use stratune_kernels::{Scores, causal_attention, self_attention};
 use stratune_peft::{Linear, Parameters, Pass, Prefix, Visitor};
 
 use super::{KvCache, Positions, Standing};
@@ -66,13 +66,14 @@ impl Attention {
             None => (k, v),
             Some(cache) => cache.extend(k, v),
         };
-        let mixed = causal_attention(q.clone(), k.clone(), v.clone(), &standing.sight);
+        let scores = Scores::of(self.head_dim);
+        let mixed = causal_attention(q.clone(), k.clone(), v.clone(), &standing.sight, scores);
         let mixed = match prefix.filter(|prefix| pass.damping != 1.0 || prefix.gate.is_some()) {
             None => mixed,
             Some(prefix) => {
                 let text = k.dims()[2] - prefix.length();
                 let of_text = |t: Tensor<4>| t.narrow(2, prefix.length(), text);
-                let without = causal_attention(q, of_text(k), of_text(v), &at.after(text - seq).sight);
+                let without = causal_attention(q, of_text(k), of_text(v), &at.after(text - seq).sight, scores);
                 prefix.admit(x, without, mixed, pass)
             }
         };
@@ -84,7 +85,8 @@ impl Attention {
     /// that read it, or give them biases.
     fn of_the_text_alone(&self, x: &Tensor<3>, standing: &Standing, pass: &Pass) -> Option<Tensor<3>> {
         let layers = Linear::plain([&self.q_proj, &self.k_proj, &self.v_proj], pass)?;
-        Some(self_attention(x.clone(), &layers, self.head_dim, &standing.angles, &standing.sight))
+        let scores = Scores::of(self.head_dim);
+        Some(self_attention(x.clone(), &layers, self.head_dim, &standing.angles, &standing.sight, scores))
     }
 
     /// Puts the weights that read the same input where one dispatch can read all of them.
