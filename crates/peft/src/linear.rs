@@ -1,7 +1,7 @@
 //! A linear layer and what methods add to it.
 
 use burn::tensor::Tensor;
-use stratune_kernels::{Layer, lay_together, layers, linear};
+use stratune_kernels::{Layer, lay_together, layers, linear_by_pieces};
 
 use crate::{Delta, Param, Parameters, Pass, Shared, Visitor, Weight};
 
@@ -38,7 +38,7 @@ impl Linear {
     pub fn forward_onto(&self, x: Tensor<3>, onto: Option<Tensor<3>>, pass: &Pass) -> Tensor<3> {
         let x = self.input(x, pass);
         if let Some((weight, made)) = self.moved(pass) {
-            let y = linear(x.clone(), weight);
+            let y = linear_by_pieces(x.clone(), &[weight.into()], pass.compute);
             let y = match &self.bias {
                 None => y,
                 Some(bias) => y + bias.value.clone().unsqueeze(),
@@ -104,7 +104,7 @@ impl Linear {
     /// What is made at once, and how many of the first additions that has in it: one low-rank update, and biases.
     fn layer(&self, pass: &Pass) -> (Layer, usize) {
         let bias = self.bias.as_ref().map(|bias| bias.value.clone());
-        let mut layer = Layer { weight: self.weight.matrix(), update: None, bias };
+        let mut layer = Layer { weight: self.weight.matrix(), update: None, bias, compute: pass.compute };
         let mut made = 0;
         for delta in &self.deltas {
             if let Some(more) = delta.bias(pass) {

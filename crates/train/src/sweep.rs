@@ -8,8 +8,8 @@
 use std::rc::Rc;
 
 use burn::tensor::{IndexingUpdateOp, Tensor};
+use stratune_kernels::backward_from;
 use stratune_kernels::cross_entropy::{Wanted, linear_cross_entropy};
-use stratune_kernels::{backward_from, scale_gradients};
 use stratune_models::Llama;
 use stratune_models::llama::{Block, Ladder};
 use stratune_models::nn::Positions;
@@ -43,7 +43,6 @@ pub struct Swept {
 
 /// Loss and gradients of one batch.
 pub fn sweep(model: &Llama, batch: &Uploaded, demand: &Demand<'_>) -> Swept {
-    scale_gradients(demand.scale);
     if let Some(ladder) = &model.ladder {
         return beside(model, ladder, batch, demand);
     }
@@ -59,8 +58,8 @@ pub fn sweep(model: &Llama, batch: &Uploaded, demand: &Demand<'_>) -> Swept {
     let shared = Rc::new(model.shared.clone());
 
     let pass = |i: usize| {
-        let apart = batch.apart.clone();
-        Pass { dropout: demand.dropout, apart, ..Pass::plain(i, shared.clone()) }
+        let (apart, compute) = (batch.apart.clone(), model.compute.of_mean(demand.scale));
+        Pass { dropout: demand.dropout, apart, compute, ..Pass::plain(i, shared.clone()) }
     };
     let run = |i: usize, x: Tensor<3>| {
         let needs_input = trains_input || i > floor;
@@ -176,7 +175,7 @@ fn top(model: &Llama, x: Tensor<3>, batch: &Uploaded, scale: f64, into: &mut Gra
     let head = model.head();
     let wanted = if head.trains() { Wanted::HiddenAndHead } else { Wanted::Hidden };
     let rows_in = normed.clone().inner().reshape([batch.learned, hidden]);
-    let entropy = linear_cross_entropy(rows_in, &head.matrices(), batch.targets.clone(), scale, wanted);
+    let entropy = linear_cross_entropy(rows_in, &head.matrices(), batch.targets.clone(), scale, wanted, model.compute);
     if let Some(d_head) = entropy.d_head {
         let name = if model.lm_head.is_some() { "lm_head.weight" } else { "model.embed_tokens.weight" };
         add(into, name, d_head);

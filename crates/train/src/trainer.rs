@@ -5,7 +5,7 @@ use std::rc::Rc;
 use burn::tensor::Tensor;
 use futures::future::LocalBoxFuture;
 use stratune_data::{Dataset, Plan, Sequence};
-use stratune_kernels::{Computing, compute_dtypes};
+use stratune_kernels::{Compute, compute_dtypes};
 use stratune_models::Llama;
 use stratune_peft::{Dropout, Gradients, count_trainable, restore, snapshot};
 use stratune_protocol::{
@@ -60,8 +60,6 @@ pub struct Trainer {
     /// Whether the methods that choose from data what trains have chosen.
     chosen: bool,
     pub(crate) steps: usize,
-    /// What products multiply in while there is this run.
-    _computing: Computing,
 }
 
 impl Trainer {
@@ -71,7 +69,7 @@ impl Trainer {
     /// There is nothing to train on, or the device does not multiply as the configuration says.
     pub fn new(
         config: RunConfig,
-        model: Llama,
+        mut model: Llama,
         dataset: Rc<Dataset>,
         hook: Box<dyn Hook>,
         identity: Identity,
@@ -80,6 +78,7 @@ impl Trainer {
             return Err(Problem::input("there are no rows to train on").next("give a file with rows"));
         }
         config.compute_dtype.check(&compute_dtypes(&model.device()))?;
+        model.compute = Compute::new(config.compute_dtype);
         let train = &config.train;
         let plan = Plan::new(&dataset.train, train.batch_size, train.seed);
         let steps = if train.steps > 0 {
@@ -91,7 +90,6 @@ impl Trainer {
         let optimiser = AdamW::new(train.weight_decay);
         let budget = Budget::of(&config.method, steps);
         let state = TrainState::default();
-        let _computing = Computing::begin(config.compute_dtype);
         Ok(Self {
             model,
             config,
@@ -105,7 +103,6 @@ impl Trainer {
             validated: None,
             chosen: false,
             steps,
-            _computing,
         })
     }
 

@@ -7,7 +7,7 @@ use super::finish::Turn;
 use super::products::{LowRank, Product};
 use super::size::{Orientation, Reading, Size};
 use super::weight::Weight;
-use crate::compute::Halves;
+use crate::compute::Half;
 use crate::several::{covering, in_one_memory};
 use crate::shader::{Bound, Shader, grid};
 
@@ -119,7 +119,7 @@ pub struct Launch<'a> {
     pub onto: Option<&'a CubeTensor>,
     pub end: &'a End<'a>,
     /// Only in tiles.
-    pub halves: Option<Halves>,
+    pub half: Option<Half>,
 }
 
 /// What is done with products where they are made, and with what.
@@ -142,7 +142,7 @@ impl Launch<'_> {
         if low_covering.is_none() && !low.is_empty() {
             return false;
         }
-        let Self { orientation, reading, sizes, summed, onto, end, halves } = *self;
+        let Self { orientation, reading, sizes, summed, onto, end, half } = *self;
         let joined = summed || matches!(end, End::Gate(_));
         let rank = low.first().map_or(0, |low| low.shape()[1] as u32);
         let shader = Shader::new("linear", include_str!("../../../../shaders/linear.wgsl"))
@@ -158,12 +158,12 @@ impl Launch<'_> {
             .unrolled("$turn", u32::from(matches!(end, End::Turn(..))))
             .unrolled("$bias", u32::from(operands.biases.is_some()))
             .unrolled("$other", u32::from(operands.lhs.wholes.len() > 1))
-            .unrolled("$half", u32::from(halves.is_some()))
-            .unrolled("$whole", u32::from(halves.is_none()));
+            .unrolled("$half", u32::from(half.is_some()))
+            .unrolled("$whole", u32::from(half.is_none()));
         let shader = match reading {
             Reading::Tiled => shader
                 .and(include_str!("../../../../shaders/linear_tiled.wgsl"))
-                .with("number", if halves.is_some() { "f16" } else { "f32" })
+                .with("number", if half.is_some() { "f16" } else { "f32" })
                 .unrolled("$low", if operands.makes_low() { rank / 4 } else { 0 })
                 .and(if matches!(end, End::Turn(..)) {
                     include_str!("../../../../shaders/linear_turn.wgsl")
@@ -196,7 +196,7 @@ impl Launch<'_> {
                 bound.extend(low_covering.iter().map(|(low, _)| Bound::Out(low)));
                 bound.extend(factors.wholes.iter().map(Bound::In));
                 let made = shader.and(update).and(include_str!("../../../../shaders/linear_low_made.wgsl"));
-                made.with("rank", rank).with("low_shares", if halves.is_some() { "own_shares" } else { "lhs_tile" })
+                made.with("rank", rank).with("low_shares", if half.is_some() { "own_shares" } else { "lhs_tile" })
             }
         };
         let onto_binding = bound.len();
@@ -247,7 +247,7 @@ impl Launch<'_> {
                 }
                 _ => [HALF_A_TILE, 0, 0, 0],
             });
-            numbers.extend(halves.iter().flat_map(|halves| [halves.raised, 1.0 / halves.raised]).map(f32::to_bits));
+            numbers.extend(half.iter().flat_map(|half| [half.loss_scale, 1.0 / half.loss_scale]).map(f32::to_bits));
             makers += if joined && i > 0 { 0 } else { size.makers(reading) };
         }
         let workgroups = match reading {

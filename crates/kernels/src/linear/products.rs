@@ -9,7 +9,7 @@ use super::dispatch::{End, Launch, Together};
 use super::finish::Finish;
 use super::size::{Orientation, Reading, Size};
 use super::weight::Weight;
-use crate::compute::Halves;
+use crate::compute::Half;
 use crate::several::{covering, rooms};
 use crate::shader::{reads_words, room, suit};
 
@@ -54,8 +54,8 @@ pub struct Products {
     /// What is added to the only output.
     pub onto: Option<CubeTensor>,
     pub finish: Finish,
-    /// What they multiply in tiles, if all of them may; else floats.
-    pub halves: Option<Halves>,
+    /// What they multiply in tiles, if all of them may; else f32.
+    pub half: Option<Half>,
 }
 
 impl Product {
@@ -123,7 +123,7 @@ impl Products {
     /// One for each of some pairs.
     pub fn new(orientation: Orientation, each: impl IntoIterator<Item = Product>) -> Self {
         let each = each.into_iter().collect();
-        Self { orientation, each, summed: false, onto: None, finish: Finish::Keep, halves: None }
+        Self { orientation, each, summed: false, onto: None, finish: Finish::Keep, half: None }
     }
 
     /// By kernels; `None` if there are none for this device and these sizes, or the engine's own products are as good.
@@ -182,10 +182,10 @@ impl Products {
         if let Some(made) = products.at_once(reading, sizes) {
             return made;
         }
-        let Self { orientation, each, summed, mut onto, halves, .. } = products;
+        let Self { orientation, each, summed, mut onto, half, .. } = products;
         let mut whole = Made { outputs: Vec::new(), low: Vec::new() };
         for (product, size) in each.into_iter().zip(sizes) {
-            let one = Self { onto: onto.take(), halves, ..Self::new(orientation, [product]) };
+            let one = Self { onto: onto.take(), half, ..Self::new(orientation, [product]) };
             let Made { mut outputs, low } = one.launch(reading, &[*size]);
             whole.low.extend(low);
             match summed {
@@ -199,7 +199,7 @@ impl Products {
 
     /// By one dispatch, of operands in order; one product by itself always can be.
     pub fn at_once(&self, reading: Reading, sizes: &[Size]) -> Option<Made> {
-        let Self { orientation, each, summed, onto, finish, halves } = self;
+        let Self { orientation, each, summed, onto, finish, half } = self;
         let like = &each.first()?.lhs;
         let together = Together::of(each, reading == Reading::Tiled && worth_making_along(each, sizes))?;
         let read = match finish {
@@ -229,9 +229,9 @@ impl Products {
             (Finish::Gate, None) => End::Gate(room(like, shapes[0])),
             (_, None) => End::Keep,
         };
-        let halves = halves.filter(|_| reading == Reading::Tiled && sizes.iter().all(|size| size.suits_halves()));
+        let half = half.filter(|_| reading == Reading::Tiled && sizes.iter().all(|size| size.suits_half()));
         let (orientation, summed, onto, end_of) = (*orientation, *summed, onto.as_ref(), &end);
-        let launch = Launch { orientation, reading, sizes, summed, onto, end: end_of, halves };
+        let launch = Launch { orientation, reading, sizes, summed, onto, end: end_of, half };
         launch.dispatch(each, &together, &low, &outputs).then(|| {
             if let End::Gate(value) = end {
                 outputs.push(value);

@@ -8,7 +8,7 @@ use crate::self_test::attended_by_parts;
 #[cfg(feature = "wgpu")]
 use crate::testing::wgpu;
 use crate::testing::{Passed, tensor};
-use crate::{Angles, Factors, Layer, Matrix, Rotary, Scores, Sight, lay_together};
+use crate::{Angles, Compute, Factors, Layer, Matrix, Rotary, Scores, Sight, lay_together};
 
 /// One text a row, or several of unequal lengths that begin elsewhere in each.
 fn standing(batch: usize, seq: usize, head_dim: usize, texts: bool, device: &Device) -> (Angles, Sight) {
@@ -61,6 +61,7 @@ fn agrees_with_its_parts(device: &Device) {
                         weight: weights[i].clone(),
                         update: (ranks[i] > 0).then(|| Factors { a: a[i].clone(), b: b[i].clone(), scale: 0.7 }),
                         bias: biased.then(|| biases[i].clone().squeeze_dim(0)),
+                        compute: Compute::default(),
                     });
                     let y = layer(x.clone().reshape([batch, seq, hidden]), &of, head_dim, &angles, &sight, scores);
                     let operands: Vec<_> = [x].into_iter().chain(a).chain(b).chain(biases).collect();
@@ -121,9 +122,8 @@ fn kernels_turn_along() {
         [(1, 1, 1, 1, 8, 4), (2, 4, 2, 7, 8, 12), (2, 3, 3, 66, 24, 20), (1, 3, 1, 130, 64, 36), (1, 2, 1, 9, 128, 16)]
     {
         let of_floats = [(0, false), (8, false)].map(|(rank, texts)| (rank, texts, tiles[0]));
-        for (rank, texts, halves) in of_floats.into_iter().chain(tiles.iter().map(|tiles| (8, true, *tiles))) {
-            let what =
-                format!("{batch} × {count} over {kv}, {seq} × {head_dim}, rank {rank}, texts {texts}, {halves:?}");
+        for (rank, texts, half) in of_floats.into_iter().chain(tiles.iter().map(|tiles| (8, true, *tiles))) {
+            let what = format!("{batch} × {count} over {kv}, {seq} × {head_dim}, rank {rank}, texts {texts}, {half:?}");
             let (angles, sight) = standing(batch, seq, head_dim, texts && seq > 1, &device);
             // In windows, with another scale, where there are texts.
             let (sight, scores) = match texts {
@@ -154,7 +154,7 @@ fn kernels_turn_along() {
                 ..Product::new(x.clone(), Weight::Floats(weight))
             };
             let apart = Products::new(Orientation::Nt, weights.into_iter().enumerate().map(product));
-            let apart = Products { halves, ..apart };
+            let apart = Products { half, ..apart };
             let sizes = apart.sizes().unwrap();
             let made = apart.clone().launch(Reading::Tiled, &sizes);
             let of_heads = |t: &CubeTensor| heads::<CubeBackend>(t.clone(), [batch, seq], head_dim);

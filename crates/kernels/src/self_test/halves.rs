@@ -6,8 +6,8 @@ use stratune_runtime::read_f32;
 use super::host::{compare, slope_of, two_texts, wave};
 use super::{Fault, MOST, NARROW, Sizes};
 use crate::{
-    Angles, Factors, Layer, Matrix, Packed, PackedDtype, Rotary, Scores, Sight, causal_attention, feed_forward,
-    lay_together, layers, self_attention, swiglu,
+    Angles, Compute, Factors, Layer, Matrix, Packed, PackedDtype, Rotary, Scores, Sight, causal_attention,
+    feed_forward, lay_together, layers, self_attention, swiglu,
 };
 
 /// What layers have beside their matrices.
@@ -59,7 +59,7 @@ impl Updated {
             let factors = if updated(i) { parts.next().zip(parts.next()) } else { None };
             let update = factors.map(|(a, b)| Factors { a, b, scale: 0.5 });
             let bias = if biased { parts.next().map(|bias| bias.squeeze_dim(0)) } else { None };
-            layers.push(Layer { weight, update, bias });
+            layers.push(Layer { weight, update, bias, compute: Compute::default() });
         }
         Self { layers, trained }
     }

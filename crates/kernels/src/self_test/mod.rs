@@ -12,7 +12,7 @@ mod step;
 use burn::tensor::Device;
 use stratune_protocol::{ComputeDtype, Problem, ProblemKind};
 
-use crate::{Computing, PackedDtype, Scores};
+use crate::{PackedDtype, Scores};
 use attention::{Sees, attention_is_right};
 use compute::halves_multiply;
 pub(crate) use fastfood::fastfood_is_right;
@@ -124,8 +124,6 @@ const MOST_POSITIONS: usize = 1 << 12;
 /// # Errors
 /// The first operation that is wrong, or why the device does not answer.
 pub async fn self_test(device: &Device, of: &Sizes) -> Result<(), Fault> {
-    // It is tested while a run in halves is there.
-    let _exact = Computing::begin(ComputeDtype::F32);
     let Sizes { hidden, intermediate, .. } = *of;
     // Primes are left to the engine's own product; for the others there is a kernel of ours, if there is one at all.
     for (rows, inner, out) in [(37, 43, 29), (131, 72, 68), (of.positions.min(MOST_POSITIONS), hidden, NARROW)] {

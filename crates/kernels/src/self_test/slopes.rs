@@ -6,8 +6,8 @@ use stratune_runtime::read_f32;
 use super::Fault;
 use super::host::{slope_of, two_texts, wave};
 use crate::{
-    Factors, Layer, Matrix, Packed, PackedDtype, Rotary, Scores, Sight, causal_attention, feed_forward, lay_together,
-    layers, linear, rms_norm, rms_norm_beside, self_attention, swiglu,
+    Compute, Factors, Layer, Matrix, Packed, PackedDtype, Rotary, Scores, Sight, causal_attention, feed_forward,
+    lay_together, layers, linear, rms_norm, rms_norm_beside, self_attention, swiglu,
 };
 
 /// Two layers with low-rank updates as a model has them, the second with a bias: matrices and factors of both in one memory, and
@@ -27,7 +27,7 @@ fn updated(x: &Tensor<3>) -> [Layer; 2] {
     [0, 1].map(|i: usize| {
         let update = Factors { a: floats(&factors[i]), b: floats(&factors[2 + i]), scale: 0.5 };
         let bias = (i == 1).then(|| Tensor::from_data(TensorData::new(wave(12, 0.2), [12]), &device));
-        Layer { weight: weights[i].clone(), update: Some(update), bias }
+        Layer { weight: weights[i].clone(), update: Some(update), bias, compute: Compute::default() }
     })
 }
 

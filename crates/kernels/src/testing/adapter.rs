@@ -10,7 +10,7 @@ use cubecl::prelude::Scalar;
 use half::{bf16, f16};
 
 use super::noise;
-use crate::compute::Halves;
+use crate::compute::Half;
 
 /// The device of a graphics adapter, a software one too; says so if there is none. Tests run side by side, and a device
 /// can be opened once.
@@ -53,11 +53,11 @@ pub fn of_values(values: Vec<f32>, device: &Device) -> CubeTensor {
 pub fn kinds(device: &Device) -> Vec<(FloatDType, f32)> {
     let client = of_values(vec![0.0], device).client;
     let mut kinds = vec![(FloatDType::F32, 0.0)];
-    let halves = [
+    let half = [
         (f16::supported_uses(&client), FloatDType::F16, 2.0_f32.powi(-11)),
         (bf16::supported_uses(&client), FloatDType::BF16, 2.0_f32.powi(-8)),
     ];
-    for (uses, dtype, moved) in halves {
+    for (uses, dtype, moved) in half {
         match uses.contains(TypeUsage::Buffer) && uses.contains(TypeUsage::Conversion) {
             true => kinds.push((dtype, moved)),
             false => println!("skipped: {dtype:?}, which the adapter has not"),
@@ -66,11 +66,11 @@ pub fn kinds(device: &Device) -> Vec<(FloatDType, f32)> {
     kinds
 }
 
-/// What tiles of this device may have: floats, and halves.
-pub fn tiles(device: &Device) -> Vec<Option<Halves>> {
+/// What tiles of this device may have: f32, and f16.
+pub fn tiles(device: &Device) -> Vec<Option<Half>> {
     let of = |(dtype, _)| match dtype {
         FloatDType::F32 => Some(None),
-        FloatDType::F16 => Some(Some(Halves { kind: FloatDType::F16, raised: 64.0 })),
+        FloatDType::F16 => Some(Some(Half { dtype: FloatDType::F16, loss_scale: 64.0 })),
         _ => None,
     };
     kinds(device).into_iter().filter_map(of).collect()

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use burn::tensor::Device;
-use stratune_kernels::Rotary;
+use stratune_kernels::{Compute, Rotary};
 use stratune_peft::{Linear, Param, Shared, Table};
 use stratune_protocol::{BaseDtype, Keep, Problem, Target, draws, normals};
 
@@ -140,7 +140,9 @@ impl Llama {
         let scaling = config.rotary_scaling();
         let rotary = Rotary::new(config.head_dim, config.max_position_embeddings, config.rope_theta, scaling, device);
         let shared = Shared::default();
-        Ok(Self { config, embed_tokens, layers, norm, lm_head, rotary, prompt: None, ladder: None, shared, rows: None })
+        let compute = Compute::default();
+        let (prompt, ladder, rows) = (None, None, None);
+        Ok(Self { config, embed_tokens, layers, norm, lm_head, rotary, prompt, ladder, shared, rows, compute })
     }
 
     /// A model with random weights, normal with standard deviation 0.02 (0.02/√(2·layers) where a block writes to the
