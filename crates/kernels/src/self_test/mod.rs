@@ -108,7 +108,6 @@ impl Default for Sizes {
 const NARROW: usize = 8;
 
 /// Numbers of a row that a whole workgroup shares, not all with as many of them.
-#[cfg(any(feature = "wgpu", feature = "cuda"))]
 const BY_A_WORKGROUP: usize = 580;
 
 /// Most numbers of a matrix, and most positions, that are tested: a test must not need memory that its run does not.
@@ -139,12 +138,9 @@ pub async fn self_test(device: &Device, of: &Sizes) -> Result<(), Fault> {
     if of.compute != ComputeDtype::F32 {
         halves_multiply(device, of.compute).await.map_err(Fault::in_halves)?;
     }
-    #[cfg(any(feature = "wgpu", feature = "cuda"))]
-    if norm_is_right(device, BY_A_WORKGROUP).await.is_err() {
-        crate::sharing::do_without_subgroups();
-        norm_is_right(device, BY_A_WORKGROUP).await?;
+    for width in [BY_A_WORKGROUP, hidden] {
+        norm_is_right(device, width).await?;
     }
-    norm_is_right(device, hidden).await?;
     gate_is_right(device, intermediate).await?;
     rotary_is_right(device, of.seq, of.head_dim).await?;
     let sees = Sees { begins: 0, window: None, scores: Scores::of(of.head_dim) };

@@ -1,7 +1,6 @@
 //! What the tests of shaders begin with: an adapter, numbers on it, and a comparison with the reference.
 
 use burn::backend::ops::FloatTensorOps;
-use burn::tensor::wgpu::wgpu;
 use burn::tensor::{Device, FloatDType, Shape, Tensor, TensorData};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
@@ -19,16 +18,6 @@ pub fn wgpu() -> Option<Device> {
     let open =
         || stratune_runtime::block_on(stratune_runtime::open_wgpu()).map(|o| o.device).map_err(|p| p.to_string());
     OPENED.get_or_init(open).clone().inspect_err(|problem| println!("skipped: {problem}")).ok()
-}
-
-/// Whether all adapters have subgroups; says so if not. The engine keeps it to itself of software adapters.
-pub fn subgroups() -> bool {
-    let adapters = stratune_runtime::block_on(wgpu::Instance::default().enumerate_adapters(wgpu::Backends::PRIMARY));
-    let has = adapters.iter().all(|adapter| adapter.features().contains(wgpu::Features::SUBGROUP));
-    if !has {
-        println!("skipped: subgroups, which the adapter has not");
-    }
-    has
 }
 
 /// A tensor of noise between ± `most`. Memory of its size is filled with what is no number before, so that a shader that
