@@ -12,7 +12,7 @@ use burn_cubecl::tensor::CubeTensor;
 use super::reference::{self, AttentionOps};
 use super::{Options, Scores};
 use crate::several::{Several, covering, rooms_of};
-use crate::shader::{Bound, INVOCATIONS, SIDE, Shader, is_software, room, strides, suit};
+use crate::shader::{Bound, INVOCATIONS, SIDE, Shader, fours, is_software, room, strides, suit};
 
 /// Vectors of four in the widest head that invocations hold in registers.
 const WIDEST: u32 = 32;
@@ -187,7 +187,7 @@ pub fn turned_back_at_once(
     let (back, ends) = covering(&outputs.each_ref())?;
     let (angles, of_angles) = covering(&[cosines, sines])?;
     // Places are counted in vectors of four floats.
-    let vectors = |bytes: &[u64], angles: u64| [bytes[0], bytes[1], bytes[2], angles].map(|bytes| (bytes / 16) as u32);
+    let vectors = |bytes: &[u64], angles: u64| [bytes[0], bytes[1], bytes[2], angles].map(fours);
     let period = (cosines.shape()[0] * cosines.shape()[2]) as u32;
     let mut numbers =
         vec![sides.heads, sides.heads / sides.kv_heads, sides.seq, period, sides.scale.to_bits(), 0, 0, 0];

@@ -92,7 +92,7 @@ fn kernels_make_the_activation_along() {
     use burn::backend::ops::FloatTensorOps;
     use burn_cubecl::CubeBackend;
 
-    use crate::linear::finish::Finish;
+    use crate::linear::epilogue::Epilogue;
     use crate::linear::products::{LowRank, Product, Products};
     use crate::linear::size::{Orientation, Reading};
     use crate::several::laid;
@@ -136,7 +136,7 @@ fn kernels_make_the_activation_along() {
             let sizes = apart.sizes().unwrap();
             let want = apart.clone().launch(Reading::Tiled, &sizes);
             let value = CubeBackend::swiglu_forward(want.outputs[0].clone(), want.outputs[1].clone());
-            let gated = Products { finish: Finish::Gate, ..apart };
+            let gated = Products { epilogue: Epilogue::Swiglu, ..apart };
             let got = gated.in_order().at_once(Reading::Tiled, &sizes).unwrap();
             let all = want.outputs.iter().cloned().chain([value]).chain(want.low.iter().cloned());
             for (i, (got, want)) in got.outputs.iter().chain(&got.low).zip(all).enumerate() {
@@ -153,7 +153,7 @@ fn kernels_make_the_activation_along() {
             let d_value = apart.clone().launch(Reading::Tiled, &sizes);
             let [gate, up] = [got.outputs[0].clone(), got.outputs[1].clone()];
             let (d_gate, d_up) = CubeBackend::swiglu_backward(gate.clone(), up.clone(), d_value.outputs[0].clone());
-            let back = Products { finish: Finish::GateBack(Box::new([gate, up])), ..apart };
+            let back = Products { epilogue: Epilogue::SwigluBackward(Box::new([gate, up])), ..apart };
             let made = back.in_order().at_once(Reading::Tiled, &sizes).unwrap();
             let all = [d_gate, d_up, got.outputs[2].clone()].into_iter().chain(d_value.low);
             for (i, (got, want)) in made.outputs.iter().chain(&made.low).zip(all).enumerate() {

@@ -6,6 +6,7 @@ use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::engine;
+use super::epilogue::Epilogue;
 use super::group::{Group, PerLayer};
 use super::products::{LowRank, Product, Products};
 use super::reference::{self, LinearOps};
@@ -35,7 +36,8 @@ impl LinearOps for CubeBackend {
     }
 
     fn layers_forward(x: FloatTensor<Self>, group: Group<Self>, onto: Several<Self>) -> Several<Self> {
-        let products = Products { onto: onto.0.first().cloned(), ..forward(&x, &group) };
+        let epilogue = onto.0.first().cloned().map_or(Epilogue::None, Epilogue::Residual);
+        let products = Products { epilogue, ..forward(&x, &group) };
         match products.made() {
             Some(made) => Several([made.outputs, made.low].concat()),
             None => reference::layers_forward::<Self>(x, group, onto),

@@ -3,16 +3,20 @@
 
 mod backward;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
-mod dispatch;
+mod bind;
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod encode;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 mod engine;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
-pub(crate) mod finish;
+pub(crate) mod epilogue;
 #[cfg(feature = "cpu")]
 mod flex;
 mod group;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 mod launch;
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod plan;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 pub(crate) mod products;
 mod reference;

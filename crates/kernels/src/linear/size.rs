@@ -66,6 +66,11 @@ impl Size {
         [(rows, depth), (columns, depth), (rows, columns)].iter().all(|(a, b)| indexed(*a, *b).is_some())
     }
 
+    /// Rows and columns of the output.
+    pub fn output(&self) -> [usize; 2] {
+        [self.rows, self.columns].map(|side| side as usize)
+    }
+
     /// Numbers of the output.
     pub fn outputs(self) -> usize {
         self.rows as usize * self.columns as usize

@@ -10,7 +10,7 @@ use stratune_runtime::span;
 use super::reference::{self, SelfAttentionOps, heads, rows};
 use crate::attention::Options;
 use crate::attention::launch::turned_back_on_gpu;
-use crate::linear::finish::{Finish, Turn};
+use crate::linear::epilogue::{Epilogue, Rotary};
 use crate::linear::products::{Made, Products};
 use crate::linear::{Group, products_of};
 use crate::several::Several;
@@ -23,12 +23,13 @@ impl SelfAttentionOps for CubeBackend {
         sines: FloatTensor<Self>,
         head_dim: usize,
     ) -> Several<Self> {
-        let turn = Turn { cosines: into_contiguous(cosines.clone()), sines: into_contiguous(sines.clone()), first: 2 };
+        let [of_cosines, of_sines] = [&cosines, &sines].map(|table| into_contiguous(table.clone()));
+        let rotary = Rotary { cosines: of_cosines, sines: of_sines, products: 2 };
         let products =
-            Products { finish: Finish::Turn(Box::new(turn)), ..products_of(&rows::<Self>(x.clone()), &group) };
+            Products { epilogue: Epilogue::Rotary(Box::new(rotary)), ..products_of(&rows::<Self>(x.clone()), &group) };
         let made = {
             let _span = span("linear, forward");
-            products.finished()
+            products.fused()
         };
         let Some(Made { outputs, low }) = made else {
             return reference::turned_heads::<Self>(x, group, cosines, sines, head_dim);

@@ -106,7 +106,7 @@ fn kernels_turn_along() {
     use super::reference::{heads, turned_back};
     use crate::attention::AttentionOps;
     use crate::attention::launch::turned_back_at_once;
-    use crate::linear::finish::{Finish, Turn};
+    use crate::linear::epilogue::{Epilogue, Rotary};
     use crate::linear::products::{LowRank, Product, Products};
     use crate::linear::size::{Orientation, Reading};
     use crate::linear::weight::Weight;
@@ -160,8 +160,8 @@ fn kernels_turn_along() {
             let of_heads = |t: &CubeTensor| heads::<CubeBackend>(t.clone(), [batch, seq], head_dim);
             let [q, k, v] = [0, 1, 2].map(|i: usize| of_heads(&made.outputs[i]));
             let Several(want) = CubeBackend::rotate_beside(q, k, v, cosines.clone(), sines.clone());
-            let turn = Turn { cosines: cosines.clone(), sines: sines.clone(), first: 2 };
-            let turned = Products { finish: Finish::Turn(Box::new(turn)), ..apart.clone() };
+            let rotary = Rotary { cosines: cosines.clone(), sines: sines.clone(), products: 2 };
+            let turned = Products { epilogue: Epilogue::Rotary(Box::new(rotary)), ..apart.clone() };
             let got = turned.in_order().at_once(Reading::Tiled, &sizes).unwrap();
             for (i, (got, want)) in got.outputs.iter().zip(want).enumerate() {
                 testing::assert_close(of_heads(got), want, 2e-6, 1e-3, &format!("{what}, {i}"));

@@ -7,7 +7,8 @@ use burn_cubecl::tensor::CubeTensor;
 
 use super::{PACKED, assert_close, matrix};
 use crate::compute::Half;
-use crate::linear::dispatch::Together;
+use crate::linear::bind::Operands;
+use crate::linear::epilogue::Epilogue;
 use crate::linear::products::{LowRank, Made, Product, Products};
 use crate::linear::size::{Orientation, Reading};
 use crate::linear::weight::{Weight, Weights};
@@ -166,7 +167,7 @@ fn the_kernels_make_every_product() {
                                 bias: None,
                             };
                             let each: Vec<Product> = (0..each.len()).map(at).collect();
-                            assert_eq!(Together::of(&each, along).unwrap().makes_low(), along, "{what}");
+                            assert_eq!(Operands::of(&each, along).unwrap().makes_low(), along, "{what}");
                             each
                         };
                         for (what, each) in [
