@@ -66,6 +66,11 @@ impl Operands {
         };
         (lhs.wholes.len() == rhs.wholes.len()).then_some(Self { lhs, rhs, updates, biases })
     }
+
+    /// Whether what updates have in the middle is made in this dispatch.
+    pub fn makes_low(&self) -> bool {
+        matches!(self.updates, Updates::Both(_))
+    }
 }
 
 /// Where some tensors lie.
@@ -164,11 +169,9 @@ impl Bindings {
             }
         }
         let epilogue = bound.len();
-        let of_epilogue = |Operand { tensor, written, .. }: &Operand| match written {
-            true => Bound::Out(tensor),
-            false => Bound::In(tensor),
-        };
-        bound.extend(self.epilogue.iter().map(of_epilogue));
+        for Operand { tensor, written, .. } in &self.epilogue {
+            bound.push(if *written { Bound::Out(tensor) } else { Bound::In(tensor) });
+        }
         let bias = bound.len();
         bound.extend(biases.iter().flat_map(|biases| &biases.wholes).map(Bound::In));
         let others = bound.len();

@@ -31,7 +31,7 @@ pub fn shader(plan: &Plan, each: &[Product], bindings: &Bindings, slots: &Slots)
         .unrolled("$in_f16", u32::from(half))
         .unrolled("$in_f32", u32::from(!half));
     let shader = plan.epilogue.lines(shader);
-    let low_lines = if matches!(operands.updates, Updates::Both(_)) { bindings.rank() / 4 } else { 0 };
+    let low_lines = if operands.makes_low() { bindings.rank() / 4 } else { 0 };
     let shader = match plan.reading {
         Reading::Tiled => shader
             .and(include_str!("../../../../shaders/linear_tiled.wgsl"))

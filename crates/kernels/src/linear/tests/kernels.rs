@@ -113,7 +113,7 @@ fn the_kernels_make_every_product() {
                     for (how, each) in [("apart", lies.to_vec()), ("beside", beside.collect())] {
                         let products = Products {
                             summed: true,
-                            onto: Some(on_device(onto.clone(), [rows, columns])),
+                            epilogue: Epilogue::Residual(on_device(onto.clone(), [rows, columns])),
                             ..Products::new(orientation, each)
                         };
                         let got = made(products);
