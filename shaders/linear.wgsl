@@ -1,7 +1,7 @@
-enable f16; // $half
+enable f16; // $in_f16
 // Matrix products, out = scale · lhs' rhs' + update + bias, where ' is a transposition or nothing, in the three orientations that a
 // linear layer and its backward pass need: several in one dispatch, each with an out of its own or all summed into one, and
-// perhaps a gated activation or its gradients where an output is made. This is what all of them share; appended are
+// perhaps an epilogue where an output is made. This is what all of them share; appended are
 // `linear_tiled.wgsl`, `linear_direct.wgsl` or `linear_split.wgsl`, which bring `main`; `floats.wgsl` or `packed.wgsl`, which
 // bring rhs, `fours_of_line` and `stored_four`; `linear_update.wgsl` or `linear_alone.wgsl`, which bring `update` and its
 // blocks; and what these name.
@@ -11,11 +11,12 @@ enable f16; // $half
 //   1  rhs   columns × depth if RHS_DEPTH_LAST, else depth × columns, in floats or packed
 //   2  out   rows × columns, written whole; read, by who has written it, if it is a gate
 //   then those of the update
-//   then, if something is added to out, onto: rows × columns
-//   then, if two products are the gate and what it gates, values: out of the second times the opened gate, written whole
-//   then, if a product is the gradient of such values, gates: what they were made of. Its place in out is the gradient of
-//     the gate then, and beside it are that of what was gated and the values
-//   then, if products are turned, that of `linear_turn.wgsl`
+//   then that of the epilogue:
+//     a residual: onto, rows × columns, which is added to out
+//     SwiGLU of two products, the gate and what it gates: values, out of the second times the opened gate, written whole
+//     its gradient: gates, what such values were made of. Out is the gradient of the gate then, and beside it are that of what
+//       was gated and the values
+//     rotary embedding: that of `linear_rotary.wgsl`
 //   then, if there are some, biases: a number for each column of a product
 //   then, if the operands lie in two memories, the other lhs and the other rhs
 //   then the products; those that are summed have the same rows and columns, and a scale of 1
@@ -60,15 +61,15 @@ struct Product {
     gated: u32,
     d_gated: u32,
     value: u32,
-    // Columns are made in pairs: of blocks of four in half a head, so many. If the pairs are turned, by angles that begin again
+    // Columns are made in pairs: of blocks of four in half a head, so many. If the pairs are rotated, by angles that begin again
     // after so many rows, else 0; and where these begin.
     half: u32,
     period: u32,
     cosines: u32,
     sines: u32,
-    // Lhs is multiplied by a power of two, so that halves hold it best, and what comes of it by its reciprocal.
-    raised: f32, // $half
-    lowered: f32, // $half
+    // Lhs is multiplied by a power of two, so that f16 holds it best, and what comes of it by its reciprocal.
+    loss_scale: f32, // $in_f16
+    inverse_scale: f32, // $in_f16
 }
 
 const NO_BIAS = 0xffffffffu;
@@ -82,12 +83,12 @@ const JOINED = {{ joined }};
 
 @group(0) @binding(0) var<storage, {{ input_access }}> lhs: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> out: array<vec4<f32>>;
-@group(0) @binding({{ onto_binding }}) var<storage, {{ input_access }}> onto: array<vec4<f32>>; // $onto
-@group(0) @binding({{ value_binding }}) var<storage, read_write> values: array<vec4<f32>>; // $gate
-@group(0) @binding({{ gates_binding }}) var<storage, {{ input_access }}> gates: array<vec4<f32>>; // $back
-@group(0) @binding({{ bias_binding }}) var<storage, {{ input_access }}> biases: array<vec4<f32>>; // $bias
-@group(0) @binding({{ other_lhs_binding }}) var<storage, {{ input_access }}> other_lhs: array<vec4<f32>>; // $other
-@group(0) @binding({{ other_rhs_binding }}) var<storage, {{ input_access }}> other_rhs: array<vec4<f32>>; // $other
+@group(0) @binding({{ epilogue_binding }}) var<storage, {{ input_access }}> onto: array<vec4<f32>>; // $with_residual
+@group(0) @binding({{ epilogue_binding }}) var<storage, read_write> values: array<vec4<f32>>; // $with_swiglu
+@group(0) @binding({{ epilogue_binding }}) var<storage, {{ input_access }}> gates: array<vec4<f32>>; // $with_d_swiglu
+@group(0) @binding({{ bias_binding }}) var<storage, {{ input_access }}> biases: array<vec4<f32>>; // $with_bias
+@group(0) @binding({{ other_lhs_binding }}) var<storage, {{ input_access }}> other_lhs: array<vec4<f32>>; // $with_other
+@group(0) @binding({{ other_rhs_binding }}) var<storage, {{ input_access }}> other_rhs: array<vec4<f32>>; // $with_other
 @group(0) @binding({{ products_binding }}) var<storage, read> products: array<Product, {{ products }}>;
 
 // The first product that the maker of this number goes through, and the one after the last.
@@ -127,9 +128,9 @@ fn lhs_goes(p: Product, d: u32) -> vec4<u32> {
 }
 
 fn lhs_lines(p: Product, at: vec4<u32>) -> mat4x4<f32> {
-    if p.other_lhs == 1u { // $other
-        return mat4x4<f32>(other_lhs[at.x], other_lhs[at.y], other_lhs[at.z], other_lhs[at.w]); // $other
-    } // $other
+    if p.other_lhs == 1u { // $with_other
+        return mat4x4<f32>(other_lhs[at.x], other_lhs[at.y], other_lhs[at.z], other_lhs[at.w]); // $with_other
+    } // $with_other
     return mat4x4<f32>(lhs[at.x], lhs[at.y], lhs[at.z], lhs[at.w]);
 }
 
@@ -161,9 +162,9 @@ fn rhs_goes(p: Product, d: u32) -> vec4<u32> {
     return min(d + LINES, vec4<u32>(p.depth - 1u)) * fours_of_line(p.columns);
 }
 fn rhs_lines(p: Product, at: vec4<u32>) -> mat4x4<f32> {
-    if p.other_rhs == 1u { // $other
-        return mat4x4<f32>(other_rhs[at.x], other_rhs[at.y], other_rhs[at.z], other_rhs[at.w]); // $other
-    } // $other
+    if p.other_rhs == 1u { // $with_other
+        return mat4x4<f32>(other_rhs[at.x], other_rhs[at.y], other_rhs[at.z], other_rhs[at.w]); // $with_other
+    } // $with_other
     return mat4x4<f32>(stored_four(at.x), stored_four(at.y), stored_four(at.z), stored_four(at.w));
 }
 fn rhs_at(p: Product, at: vec4<u32>) -> mat4x4<f32> {
@@ -182,11 +183,11 @@ fn rhs_block(p: Product, column: u32, d: u32) -> mat4x4<f32> {
 }
 
 // Of four columns, the same for four rows.
-fn bias_block(p: Product, column: u32) -> mat4x4<f32> { // $bias
-    if p.bias == NO_BIAS { return mat4x4<f32>(); } // $bias
-    let four = biases[p.bias + min(column, p.columns - 4u) / 4u]; // $bias
-    return mat4x4<f32>(four, four, four, four); // $bias
-} // $bias
+fn bias_block(p: Product, column: u32) -> mat4x4<f32> { // $with_bias
+    if p.bias == NO_BIAS { return mat4x4<f32>(); } // $with_bias
+    let four = biases[p.bias + min(column, p.columns - 4u) / 4u]; // $with_bias
+    return mat4x4<f32>(four, four, four, four); // $with_bias
+} // $with_bias
 
 // σ of a gate; below −80 the exponential leaves the range of f32, and σ is as good as zero.
 fn gate_is_open(gate: vec4<f32>) -> vec4<f32> {
@@ -197,14 +198,14 @@ fn store_row(p: Product, row: u32, column: u32, sums: vec4<f32>) {
     if row < p.rows && column < p.columns {
         let i = (row * p.columns + column) / 4u;
         var whole = sums;
-        whole += onto[p.out + i]; // $onto
-        if p.gate != p.out { values[i] = out[p.gate + i] * gate_is_open(out[p.gate + i]) * whole; } // $gate
-        let gate = gates[p.gate + i]; // $back
-        let up = gates[p.gated + i]; // $back
-        let open = gate_is_open(gate); // $back
-        out[p.d_gated + i] = whole * gate * open; // $back
-        out[p.value + i] = gate * open * up; // $back
-        whole *= up * open * (1.0 + gate * (1.0 - open)); // $back
+        whole += onto[p.out + i]; // $with_residual
+        if p.gate != p.out { values[i] = out[p.gate + i] * gate_is_open(out[p.gate + i]) * whole; } // $with_swiglu
+        let gate = gates[p.gate + i]; // $with_d_swiglu
+        let up = gates[p.gated + i]; // $with_d_swiglu
+        let open = gate_is_open(gate); // $with_d_swiglu
+        out[p.d_gated + i] = whole * gate * open; // $with_d_swiglu
+        out[p.value + i] = gate * open * up; // $with_d_swiglu
+        whole *= up * open * (1.0 + gate * (1.0 - open)); // $with_d_swiglu
         out[p.out + i] = whole;
     }
 }

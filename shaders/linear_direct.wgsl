@@ -43,7 +43,7 @@ fn main(
             let r$c = up_block(p, column + 4u * $c, d);
             sums$r_$c += r$c * l$r;
         }
-        sums$r_$c += bias_block(p, column + 4u * $c); // $bias
+        sums$r_$c += bias_block(p, column + 4u * $c); // $with_bias
     }
     // Here all products are summed, or there is one. Within the loop, where a product of its own could be stored, SwiftShader
     // compiles these stores until the browser ends it.

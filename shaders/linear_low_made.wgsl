@@ -13,7 +13,7 @@ const RANK = {{ rank }}u;
 // By four steps of the rank, rows of the tile.
 var<workgroup> low_tile: array<vec4<f32>, 16u * RANK>;
 // Of each invocation its share of four columns; where a tile has floats, in its place.
-var<workgroup> own_shares: array<vec4<f32>, 256>; // $half
+var<workgroup> own_shares: array<vec4<f32>, 256>; // $in_f16
 
 // Four columns of down from `column` on, four steps of the depth from d on, which is a multiple of 4 below the depth. There
 // may be fewer steps where those of lhs beyond them are zero.

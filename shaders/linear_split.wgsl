@@ -29,7 +29,7 @@ fn store_block(start: u32, end: u32, row: u32, column: u32, sums: mat4x4<f32>) {
     var whole = own.scale * sums;
     for (var k = start; k < end; k++) {
         whole += update(products[k], row, column);
-        whole += bias_block(products[k], column); // $bias
+        whole += bias_block(products[k], column); // $with_bias
     }
     store_rows(own, row, column, whole);
 }

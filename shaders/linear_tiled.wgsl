@@ -1,7 +1,7 @@
 
 // For GPUs: the workgroup reads 64 rows and 64 columns, 16 steps deep, into workgroup memory (8.5 KiB), a block of each
-// operand to an invocation, and every invocation takes its eight rows and columns from there. Where products multiply in halves,
-// workgroup memory has halves, sixteen products of an output are added up in halves, and these sums in floats.
+// operand to an invocation, and every invocation takes its eight rows and columns from there. Where products multiply in f16,
+// workgroup memory has f16, sixteen products of an output are added up in f16, and these sums in f32.
 
 const TILE = 64u;
 const DEPTH = 16u;
@@ -85,7 +85,7 @@ fn main(
             if start + 4u * r_share.y < p.depth {
                 r = rhs_block(p, r_column, start + 4u * r_share.y);
             }
-            l *= p.raised; // $half
+            l *= p.loss_scale; // $in_f16
             lhs_tile[l_at] = vec4<Number>(l[0]);
             lhs_tile[l_at + STRIDE] = vec4<Number>(l[1]);
             lhs_tile[l_at + 2u * STRIDE] = vec4<Number>(l[2]);
@@ -95,29 +95,29 @@ fn main(
             rhs_tile[r_at + 2u * STRIDE] = vec4<Number>(r[2]);
             rhs_tile[r_at + 3u * STRIDE] = vec4<Number>(r[3]);
             workgroupBarrier();
-            var some_top_left = mat4x4<f16>(); // $half
-            var some_top_right = mat4x4<f16>(); // $half
-            var some_bottom_left = mat4x4<f16>(); // $half
-            var some_bottom_right = mat4x4<f16>(); // $half
+            var some_top_left = mat4x4<f16>(); // $in_f16
+            var some_top_right = mat4x4<f16>(); // $in_f16
+            var some_bottom_left = mat4x4<f16>(); // $in_f16
+            var some_bottom_right = mat4x4<f16>(); // $in_f16
             for (var step = 0u; step < 4u; step++) {
                 let top = lhs_of_tile(y, step);
                 let bottom = lhs_of_tile(y + 8u, step);
                 let left = rhs_of_tile(x, step);
                 let right = rhs_of_tile(x + 8u, step);
-                top_left += left * top; // $whole
-                top_right += right * top; // $whole
-                bottom_left += left * bottom; // $whole
-                bottom_right += right * bottom; // $whole
-                some_top_left += left * top; // $half
-                some_top_right += right * top; // $half
-                some_bottom_left += left * bottom; // $half
-                some_bottom_right += right * bottom; // $half
+                top_left += left * top; // $in_f32
+                top_right += right * top; // $in_f32
+                bottom_left += left * bottom; // $in_f32
+                bottom_right += right * bottom; // $in_f32
+                some_top_left += left * top; // $in_f16
+                some_top_right += right * top; // $in_f16
+                some_bottom_left += left * bottom; // $in_f16
+                some_bottom_right += right * bottom; // $in_f16
             }
             workgroupBarrier();
-            top_left += mat4x4<f32>(some_top_left) * p.lowered; // $half
-            top_right += mat4x4<f32>(some_top_right) * p.lowered; // $half
-            bottom_left += mat4x4<f32>(some_bottom_left) * p.lowered; // $half
-            bottom_right += mat4x4<f32>(some_bottom_right) * p.lowered; // $half
+            top_left += mat4x4<f32>(some_top_left) * p.inverse_scale; // $in_f16
+            top_right += mat4x4<f32>(some_top_right) * p.inverse_scale; // $in_f16
+            bottom_left += mat4x4<f32>(some_bottom_left) * p.inverse_scale; // $in_f16
+            bottom_right += mat4x4<f32>(some_bottom_right) * p.inverse_scale; // $in_f16
         }
         gather_low(p, first_row, tile == 0u && p.rank > 0u, invocation, 4u * $low, low$low);
         let column = column_of(p, tile, x);
@@ -126,18 +126,18 @@ fn main(
         top_right = p.scale * top_right + update(p, row, partner);
         bottom_left = p.scale * bottom_left + update(p, row + 32u, column);
         bottom_right = p.scale * bottom_right + update(p, row + 32u, partner);
-        let left_bias = bias_block(p, column); // $bias
-        let right_bias = bias_block(p, partner); // $bias
-        top_left += left_bias; // $bias
-        top_right += right_bias; // $bias
-        bottom_left += left_bias; // $bias
-        bottom_right += right_bias; // $bias
-        let top_pair = turned(p, row, 8u * tile + x, top_left, top_right); // $turn
-        let bottom_pair = turned(p, row + 32u, 8u * tile + x, bottom_left, bottom_right); // $turn
-        top_left = top_pair.left; // $turn
-        top_right = top_pair.right; // $turn
-        bottom_left = bottom_pair.left; // $turn
-        bottom_right = bottom_pair.right; // $turn
+        let left_bias = bias_block(p, column); // $with_bias
+        let right_bias = bias_block(p, partner); // $with_bias
+        top_left += left_bias; // $with_bias
+        top_right += right_bias; // $with_bias
+        bottom_left += left_bias; // $with_bias
+        bottom_right += right_bias; // $with_bias
+        let top_pair = rotated(p, row, 8u * tile + x, top_left, top_right); // $with_rotary
+        let bottom_pair = rotated(p, row + 32u, 8u * tile + x, bottom_left, bottom_right); // $with_rotary
+        top_left = top_pair.left; // $with_rotary
+        top_right = top_pair.right; // $with_rotary
+        bottom_left = bottom_pair.left; // $with_rotary
+        bottom_right = bottom_pair.right; // $with_rotary
         if is_whole(k) {
             store_rows(p, row, column, top_left);
             store_rows(p, row, partner, top_right);

@@ -9,8 +9,8 @@
 //
 // Launch
 //   ⌈rows LANES / 64⌉ workgroups, in a grid of any width: LANES invocations share a row, a power of two. With one, on a
-//   software adapter, workgroup memory and the barrier are not used: they cost there. Appended is `lanes.wgsl` or
-//   `lanes_subgroups.wgsl`, which bring `sum_of_lanes`.
+//   software adapter, workgroup memory and the barrier are not used: they cost there. Appended is `lanes.wgsl`,
+//   which brings `sum_of_lanes`.
 
 const LANES = {{ lanes }}u;
 

@@ -123,7 +123,7 @@ async fn every_rank_of_dylora_is_usable(device: &Device) {
     let mut weights = Weights::of(&base.config);
     let tensors = everything(&mut base.clone()).into_iter();
     weights.extend(tensors.map(|(path, (_, value))| (path, vec![Stored::Floats(value)])));
-    let base = Model::from_weights(base.config.clone(), weights, device).expect("the same tensors");
+    let base = Model::from_weights((*base.config).clone(), weights, device).expect("the same tensors");
     let trained_at = async |kind: MethodKind, rank: usize| {
         let config = of(kind, rank, 200);
         let mut model = base.clone();

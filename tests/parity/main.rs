@@ -9,7 +9,7 @@ use stratune_protocol::{BaseDtype, ComputeDtype, MethodConfig, MethodKind, RunCo
 use stratune_runtime::{block_on, open_wgpu};
 use stratune_tests::runs::{Witness, of_width, trainer, trainer_of};
 use stratune_tests::{checks, fixtures};
-use stratune_train::{AdamW, Moment};
+use stratune_train::{AdamW, Moment, Trainer};
 
 #[test]
 fn on_the_cpu() {
@@ -56,41 +56,75 @@ fn run_as_a_gpu(name: &str, tells: &str) {
     assert!(tests.status.success() && told.contains(tells), "{}", String::from_utf8_lossy(&tests.stderr));
 }
 
-/// Fifty steps whose products multiply halves, on a base of floats and of 4 bits, beside the same in f32: each loss within 1 %.
-/// By itself, because what products multiply in is the whole process's.
-#[test]
-fn fifty_steps_in_halves_are_those_in_floats() {
+/// A device on which products multiply in f16, by itself in a process that takes any adapter for a GPU; says so if there is none.
+fn with_f16(of: impl FnOnce(&Device), name: &str) {
     if std::env::var_os("STRATUNE_ADAPTER").is_none_or(|kind| kind != "gpu") {
-        return run_as_a_gpu("in_halves", "1 passed");
+        return run_as_a_gpu(name, "1 passed");
     }
     let Ok(opened) = block_on(open_wgpu()).inspect_err(|problem| println!("skipped: {problem}")) else { return };
-    if !compute_dtypes(&opened.device).contains(&ComputeDtype::F16) {
-        println!("skipped: {} has no halves", opened.info.name);
-        return;
+    match compute_dtypes(&opened.device).contains(&ComputeDtype::F16) {
+        true => of(&opened.device),
+        false => println!("skipped: {} has no f16", opened.info.name),
     }
-    let sizes = Sizes { compute: ComputeDtype::F16, ..Sizes::default() };
-    assert_eq!(block_on(self_test(&opened.device, &sizes)), Ok(()));
-    let lora = MethodConfig { rank: Some(4), ..MethodConfig::default() };
-    let train = TrainConfig { steps: 50, batch_size: 4, learning_rate: 2e-3, log_every: 1, ..TrainConfig::default() };
-    let run = |base_dtype, compute_dtype| {
-        let method = lora.clone().into();
-        let config = RunConfig { method, train: train.clone(), base_dtype, compute_dtype, ..RunConfig::default() };
-        // What is narrower stays exact.
-        let model = of_width(64, 2, base_dtype, &opened.device);
-        let mut witness = Witness::default();
-        block_on(witness.watch(&mut trainer_of(&config, model))).unwrap();
-        witness.losses()
-    };
-    for base_dtype in [BaseDtype::F32, BaseDtype::Int4] {
-        let [halves, floats] = [ComputeDtype::F16, ComputeDtype::F32].map(|compute| run(base_dtype, compute));
-        assert_eq!((halves.len(), floats.len()), (50, 50));
-        assert_ne!(halves, floats, "these are no halves");
-        let off = halves.iter().zip(&floats).map(|(halves, floats)| (halves / floats - 1.0).abs());
-        println!("{base_dtype}: losses differ by at most {:.1e}", off.fold(0.0, f64::max));
-        for (step, (halves, floats)) in halves.iter().zip(&floats).enumerate() {
-            assert!((halves / floats - 1.0).abs() < 0.01, "{base_dtype}, step {step}: {halves} and {floats}");
+}
+
+/// A run of LoRA on blocks so wide that their products may multiply in f16.
+fn run_in(base_dtype: BaseDtype, compute_dtype: ComputeDtype, train: &TrainConfig, device: &Device) -> Trainer {
+    let method = MethodConfig { rank: Some(4), ..MethodConfig::default() }.into();
+    let config = RunConfig { method, train: train.clone(), base_dtype, compute_dtype, ..RunConfig::default() };
+    trainer_of(&config, of_width(64, 2, base_dtype, device))
+}
+
+/// Fifty steps whose products multiply in f16, on a base of floats and of 4 bits, beside the same in f32: each loss within 1 %.
+#[test]
+fn fifty_steps_in_f16_are_those_in_f32() {
+    let compared = |device: &Device| {
+        let sizes = Sizes { compute: ComputeDtype::F16, ..Sizes::default() };
+        assert_eq!(block_on(self_test(device, &sizes)), Ok(()));
+        let train =
+            TrainConfig { steps: 50, batch_size: 4, learning_rate: 2e-3, log_every: 1, ..TrainConfig::default() };
+        for base_dtype in [BaseDtype::F32, BaseDtype::Int4] {
+            let [f16, f32] = [ComputeDtype::F16, ComputeDtype::F32].map(|compute| {
+                let mut witness = Witness::default();
+                block_on(witness.watch(&mut run_in(base_dtype, compute, &train, device))).unwrap();
+                witness.losses()
+            });
+            assert_eq!((f16.len(), f32.len()), (50, 50));
+            assert_ne!(f16, f32, "this is no f16");
+            let off = f16.iter().zip(&f32).map(|(f16, f32)| (f16 / f32 - 1.0).abs());
+            println!("{base_dtype}: losses differ by at most {:.1e}", off.fold(0.0, f64::max));
+            for (step, (f16, f32)) in f16.iter().zip(&f32).enumerate() {
+                assert!((f16 / f32 - 1.0).abs() < 0.01, "{base_dtype}, step {step}: {f16} and {f32}");
+            }
         }
-    }
+    };
+    with_f16(compared, "steps_in_f16");
+}
+
+/// Runs that take turns in one process, in other types and with other loss scales, each give what they give alone, to the last
+/// bit.
+#[test]
+fn runs_beside_each_other_are_as_alone() {
+    let compared = |device: &Device| {
+        let of = |batch_size, compute| {
+            let train = TrainConfig { steps: 6, batch_size, log_every: 1, ..TrainConfig::default() };
+            (run_in(BaseDtype::F32, compute, &train, device), Witness::default())
+        };
+        let runs = || [of(1, ComputeDtype::F16), of(8, ComputeDtype::F16), of(1, ComputeDtype::F32)];
+        let alone = runs().map(|(mut trainer, mut witness)| {
+            block_on(witness.watch(&mut trainer)).unwrap();
+            witness.losses()
+        });
+        assert_ne!(alone[0], alone[2], "this is no f16");
+        let [(mut a, mut of_a), (mut b, mut of_b), (mut c, mut of_c)] = runs();
+        let all = futures::future::join3(of_a.watch(&mut a), of_b.watch(&mut b), of_c.watch(&mut c));
+        let (a, b, c) = block_on(all);
+        for ended in [a, b, c] {
+            ended.unwrap();
+        }
+        assert_eq!([of_a, of_b, of_c].map(|witness| witness.losses()), alone);
+    };
+    with_f16(compared, "beside_each_other");
 }
 
 /// Fifty steps by the shaders of a graphics adapter and by the CPU's own operations, which share no code: each loss within

@@ -5,20 +5,25 @@
 use std::error::Error;
 
 use burn::tensor::{Device, Distribution, Tensor};
-use stratune_kernels::{Sight, causal_attention};
+use stratune_kernels::{Scores, Sight, causal_attention};
 use stratune_runtime::{Stopwatch, block_on, open_cpu, read_f32};
 
-/// Batch, heads, key heads, queries, keys before them, numbers in a head: of stories260K and of smollm2-135m.
-const SIZES: [[usize; 6]; 8] = [
-    [8, 8, 4, 256, 0, 8],
-    [1, 8, 4, 1, 200, 8],
-    [2, 9, 3, 128, 0, 64],
-    [1, 9, 3, 512, 0, 64],
-    [1, 9, 3, 1024, 0, 64],
-    [1, 9, 3, 2048, 0, 64],
-    [1, 9, 3, 4096, 0, 64],
-    [1, 9, 3, 1, 200, 64],
+/// Batch, heads, key heads, queries, keys before them, numbers in a head, keys that a query sees at most: of stories260K and of
+/// smollm2-135m, the last in windows.
+const SIZES: [[usize; 7]; 9] = [
+    [8, 8, 4, 256, 0, 8, ALL],
+    [1, 8, 4, 1, 200, 8, ALL],
+    [2, 9, 3, 128, 0, 64, ALL],
+    [1, 9, 3, 512, 0, 64, ALL],
+    [1, 9, 3, 1024, 0, 64, ALL],
+    [1, 9, 3, 2048, 0, 64, ALL],
+    [1, 9, 3, 4096, 0, 64, ALL],
+    [1, 9, 3, 1, 200, 64, ALL],
+    [1, 9, 3, 4096, 0, 64, 256],
 ];
+
+/// In no window.
+const ALL: usize = usize::MAX;
 
 /// Runs of which the fastest counts.
 const RUNS: usize = 7;
@@ -26,23 +31,24 @@ const RUNS: usize = 7;
 fn main() -> Result<(), Box<dyn Error>> {
     let device = open_cpu()?.device;
     println!("batch × heads / key heads × queries after keys × head, milliseconds and GFLOP/s");
-    for [batch, heads, kv_heads, seq, past, head_dim] in SIZES {
+    for [batch, heads, kv_heads, seq, past, head_dim, window] in SIZES {
         let random = |shape: [usize; 4]| Tensor::<4>::random(shape, Distribution::Normal(0.0, 1.0), &device);
         let q = random([batch, heads, seq, head_dim]);
         let [k, v] = [(); 2].map(|()| random([batch, kv_heads, past + seq, head_dim]));
-        let sight = Sight::whole(seq, &device);
+        let (sight, scores) = (Sight::whole(seq, &device).within(window, past), Scores::of(head_dim));
 
-        let forward = seconds(&device, || Some(causal_attention(q.clone(), k.clone(), v.clone(), &sight)))?;
+        let forward = seconds(&device, || Some(causal_attention(q.clone(), k.clone(), v.clone(), &sight, scores)))?;
         let step = seconds(&device, || {
             let [q, k, v] = [&q, &k, &v].map(|x| x.clone().autodiff().require_grad());
-            q.grad(&causal_attention(q.clone(), k, v, &sight).sum().backward())
+            q.grad(&causal_attention(q.clone(), k, v, &sight, scores).sum().backward())
         })?;
 
         // Two products forward, five back, over the keys that each query sees.
-        let seen = seq * past + seq * (seq + 1) / 2;
+        let seen: usize = (past + 1..=past + seq).map(|keys| keys.min(window)).sum();
         let work = 2e-9 * (batch * heads * seen * head_dim) as f64;
+        let in_window = if window == ALL { String::new() } else { format!(" in {window}") };
         println!(
-            "{batch} × {heads}/{kv_heads} × {seq} after {past} × {head_dim}: forward {:.3} ms, {:.1}; and back {:.3} ms, {:.1}",
+            "{batch} × {heads}/{kv_heads} × {seq} after {past} × {head_dim}{in_window}: forward {:.3} ms, {:.1}; and back {:.3} ms, {:.1}",
             forward * 1e3,
             2.0 * work / forward,
             step * 1e3,

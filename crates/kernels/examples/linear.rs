@@ -1,12 +1,12 @@
-//! How fast a linear layer is on the graphics adapter: the engine's own matmul, and ours, in one run; in halves too, where the
-//! adapter has them.
+//! How fast a linear layer is on the graphics adapter: the engine's own matmul, and ours, in one run; in half precision too,
+//! where the adapter has it.
 //!
 //! `cargo run --release -p stratune-kernels --features cpu,wgpu --example linear`
 
 use std::error::Error;
 
 use burn::tensor::{Device, Distribution, Tensor};
-use stratune_kernels::{Computing, compute_dtypes, linear};
+use stratune_kernels::{Compute, Matrix, compute_dtypes, linear, linear_by_pieces};
 use stratune_protocol::ComputeDtype;
 use stratune_runtime::{Stopwatch, block_on, open_wgpu, read_f32};
 
@@ -62,10 +62,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         );
         // What is narrower stays f32.
         let wide = rows.min(features).min(out) > 32;
-        let halves = |dtype: &ComputeDtype| wide && *dtype != ComputeDtype::F32;
-        for dtype in compute_dtypes(&opened.device).into_iter().filter(halves) {
-            let _computing = Computing::begin(dtype);
-            let ours = seconds(&opened.device, || Some(linear(batch.clone(), weight.clone()).squeeze_dim(0)))?;
+        let half = |dtype: &ComputeDtype| wide && *dtype != ComputeDtype::F32;
+        for dtype in compute_dtypes(&opened.device).into_iter().filter(half) {
+            let (pieces, compute) = ([Matrix::from(weight.clone())], Compute::new(dtype));
+            let product = || linear_by_pieces(batch.clone(), &pieces, compute);
+            let ours = seconds(&opened.device, || Some(product().squeeze_dim(0)))?;
             println!("  in {dtype}: forward {:.2}", work / ours);
         }
     }

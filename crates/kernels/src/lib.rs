@@ -32,8 +32,8 @@ mod swiglu;
 mod testing;
 
 pub use adamw::{AdamwStep, Moments, Moved, adamw};
-pub use attention::{Sight, causal_attention};
-pub use compute::{Computing, compute_dtypes, scale_gradients};
+pub use attention::{Scores, Sight, causal_attention};
+pub use compute::{Compute, compute_dtypes};
 pub use cross_entropy::{CrossEntropy, linear_cross_entropy};
 pub use fastfood::Fastfood;
 pub use feed_forward::feed_forward;

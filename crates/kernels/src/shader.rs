@@ -56,6 +56,14 @@ pub fn strides(tensor: CubeTensor) -> (CubeTensor, [u32; 3]) {
     (tensor, strides)
 }
 
+/// Bytes of the four numbers that a shader reads at once.
+pub const FOUR_NUMBERS: u64 = 16;
+
+/// A place in a memory, in fours of numbers.
+pub fn fours(bytes: u64) -> u32 {
+    (bytes / FOUR_NUMBERS) as u32
+}
+
 /// So many workgroups, in rows that every adapter takes.
 pub fn grid(workgroups: u32) -> [u32; 3] {
     let x = workgroups.clamp(1, SIDE);

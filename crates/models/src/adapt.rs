@@ -215,8 +215,7 @@ impl Model {
             return refuse("an update behind a gate");
         }
         let roles = self.biased_roles();
-        let config = self.config.with_biases(&roles)?;
-        self.config = config;
+        self.config = self.config.with_biases(&roles)?.into();
         let shared = std::mem::take(&mut self.shared);
         for block in &mut self.layers {
             block.linears_mut().for_each(|linear| linear.merge(&shared));

@@ -129,8 +129,12 @@ impl Block {
         self.linears_mut().for_each(|linear| renamed(&mut linear.id));
         let attention = &mut self.self_attn;
         renamed(&mut attention.id);
-        let norms = [&mut attention.q_norm, &mut attention.k_norm].into_iter().flatten();
-        norms.chain([&mut self.input_layernorm, &mut self.post_attention_layernorm]).for_each(|n| renamed(&mut n.id));
+        if let Some(norm) = &mut attention.qk_norm {
+            renamed(&mut norm.q_norm.id);
+            renamed(&mut norm.k_norm.id);
+        }
+        renamed(&mut self.input_layernorm.id);
+        renamed(&mut self.post_attention_layernorm.id);
     }
 
     fn at(&self, place: Place) -> impl Iterator<Item = &Bottleneck> {

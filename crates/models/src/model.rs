@@ -4,7 +4,7 @@ use std::iter;
 use std::rc::Rc;
 
 use burn::tensor::{Device, Int, Tensor};
-use stratune_kernels::{Rotary, linear_by_pieces};
+use stratune_kernels::{Compute, Rotary, linear_by_pieces};
 use stratune_peft::{Param, ParamId, Parameters, Pass, Shared, Table, Visitor};
 
 use crate::nn::{KvCache, Positions, RmsNorm, Texts};
@@ -14,8 +14,8 @@ use crate::{Block, Ladder, ModelConfig};
 /// [`norm`](Self::norm), [`head`](Self::head).
 #[derive(Clone, Debug)]
 pub struct Model {
-    /// Its geometry.
-    pub config: ModelConfig,
+    /// What it is. Copies of a model share it.
+    pub config: Rc<ModelConfig>,
     /// `[vocabulary, hidden]`.
     pub embed_tokens: Table,
     /// From the input upwards.
@@ -34,6 +34,8 @@ pub struct Model {
     pub shared: Shared,
     /// Which adapter each row of a batch gets, if the model holds several.
     pub rows: Option<Rc<[usize]>>,
+    /// What its products multiply in: a run's choice.
+    pub compute: Compute,
 }
 
 /// A way through the blocks other than the plain one.
@@ -147,7 +149,7 @@ impl Model {
 
     /// The pass of evaluation and generation through block `i`.
     pub fn plain_pass(&self, i: usize) -> Pass {
-        Pass { rows: self.rows.clone(), ..Pass::plain(i, Rc::new(self.shared.clone())) }
+        Pass { rows: self.rows.clone(), compute: self.compute, ..Pass::plain(i, Rc::new(self.shared.clone())) }
     }
 
     /// Through all blocks, and the ladder beside them; `caches` are those of [`caches`](Self::caches).
@@ -233,7 +235,7 @@ impl Model {
     /// - `tokens`: `[batch, seq]`
     /// - output: `[batch, seq, vocabulary]`
     pub fn logits(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
-        linear_by_pieces(self.hidden(tokens, None), &self.head().matrices())
+        linear_by_pieces(self.hidden(tokens, None), &self.head().matrices(), self.compute)
     }
 
     /// Logits of the token after the last of `tokens`, which follow what `caches` hold.
@@ -244,7 +246,7 @@ impl Model {
     pub fn next_logits(&self, tokens: Tensor<2, Int>, caches: &mut [KvCache]) -> Tensor<2> {
         let seq = tokens.dims()[1];
         let last = self.hidden(tokens, Some(caches)).narrow(1, seq - 1, 1);
-        linear_by_pieces(last, &self.head().matrices()).squeeze_dim(1)
+        linear_by_pieces(last, &self.head().matrices(), self.compute).squeeze_dim(1)
     }
 
     /// Fresh caches for a new text.

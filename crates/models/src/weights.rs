@@ -1,14 +1,16 @@
 //! A model made from its tensors, or from random ones.
 
 use std::ops::Range;
+use std::rc::Rc;
 
 use burn::tensor::{Device, Tensor};
+use stratune_kernels::Compute;
 use stratune_peft::{Linear, ModuleId, Param, Shared, Table};
 use stratune_protocol::{BaseDtype, Keep, Module, Problem, Role, draws, normals};
 
 use crate::config::Entry;
 use crate::load::{Arriving, Stored, Weights, pieces};
-use crate::nn::{Attention, Mlp, RmsNorm};
+use crate::nn::{Attention, Mlp, QkNorm, RmsNorm};
 use crate::{Block, Model, ModelConfig};
 
 /// Takes the modules of a model out of its weights.
@@ -75,10 +77,13 @@ impl Taker<'_> {
         Ok(RmsNorm::new(id(&module), gain, self.config.rms_norm_eps))
     }
 
-    /// The norm of this role, if the model has one.
-    fn norm_if(&mut self, block: usize, role: Role) -> Result<Option<RmsNorm>, Problem> {
-        let there = self.config.module(Some(block), role).is_some();
-        there.then(|| self.norm(Some(block), role)).transpose()
+    /// The norms of queries and keys, if the model has them.
+    fn qk_norm(&mut self, i: usize) -> Result<Option<Box<QkNorm>>, Problem> {
+        if self.config.module(Some(i), Role::QueryNorm).is_none() {
+            return Ok(None);
+        }
+        let (q_norm, k_norm) = (self.norm(Some(i), Role::QueryNorm)?, self.norm(Some(i), Role::KeyNorm)?);
+        Ok(Some(Box::new(QkNorm { q_norm, k_norm })))
     }
 
     fn attention(&mut self, i: usize) -> Result<Attention, Problem> {
@@ -89,8 +94,7 @@ impl Taker<'_> {
             k_proj: self.linear(i, Role::Key)?,
             v_proj: self.linear(i, Role::Value)?,
             o_proj: self.linear(i, Role::Output)?,
-            q_norm: None,
-            k_norm: None,
+            qk_norm: None,
             head_dim: self.config.head_dim,
             window: self.config.windows[i],
             prefix: None,
@@ -135,8 +139,7 @@ impl Model {
         let parts = parts.collect::<Result<Vec<_>, Problem>>()?;
         let mut layers = Vec::with_capacity(parts.len());
         for (i, (mut self_attn, mlp)) in parts.into_iter().enumerate() {
-            self_attn.q_norm = taker.norm_if(i, Role::QueryNorm)?;
-            self_attn.k_norm = taker.norm_if(i, Role::KeyNorm)?;
+            self_attn.qk_norm = taker.qk_norm(i)?;
             layers.push(Block {
                 id: above(&self_attn.id, 1),
                 input_layernorm: taker.norm(Some(i), Role::AttentionNorm)?,
@@ -149,7 +152,9 @@ impl Model {
         let norm = taker.norm(None, Role::FinalNorm)?;
         let rotary = config.rope.rotary(config.head_dim, config.max_position_embeddings, device);
         let shared = Shared::default();
-        Ok(Self { config, embed_tokens, layers, norm, lm_head, rotary, prompt: None, ladder: None, shared, rows: None })
+        let config = Rc::new(config);
+        let (prompt, ladder, rows, compute) = (None, None, None, Compute::default());
+        Ok(Self { config, embed_tokens, layers, norm, lm_head, rotary, prompt, ladder, shared, rows, compute })
     }
 
     /// A model with random weights, normal with standard deviation 0.02 (0.02/√(2·layers) where a block writes to the

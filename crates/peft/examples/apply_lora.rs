@@ -10,7 +10,7 @@ use std::rc::Rc;
 use burn::module::{Lora as BurnLora, Module};
 use burn::nn;
 use burn::tensor::{Device, Distribution, Gradients, Tensor};
-use stratune_kernels::{Angles, Rotary, Sight, causal_attention, feed_forward, self_attention, swiglu};
+use stratune_kernels::{Angles, Rotary, Scores, Sight, causal_attention, feed_forward, self_attention, swiglu};
 use stratune_peft::{Delta, Linear, Lora, ModuleId, Param, ParamId, Parameters, Pass, Shared, Visitor, track};
 use stratune_runtime::{
     Opened, Stopwatch, block_on, keep_heap, memory_in_use, open_cpu, open_wgpu, peak_host_memory, read_f32,
@@ -61,7 +61,7 @@ impl Layer for nn::Linear {
             layer.forward(x.clone()).reshape([batch, seq, width / HEAD, HEAD]).swap_dims(1, 2)
         });
         let [q, k, v] = at.angles.turn_beside(q, k, v);
-        causal_attention(q, k, v, &at.sight).swap_dims(1, 2).reshape([batch, seq, HIDDEN])
+        causal_attention(q, k, v, &at.sight, Scores::of(HEAD)).swap_dims(1, 2).reshape([batch, seq, HIDDEN])
     }
 
     fn fed([gate, up, down]: [&Self; 3], x: Tensor<3>) -> Tensor<3> {
@@ -80,7 +80,7 @@ impl Layer for Linear {
 
     fn attended(layers: [&Self; 3], x: Tensor<3>, at: &Places) -> Tensor<3> {
         match Self::plain(layers, &pass()) {
-            Some(layers) => self_attention(x, &layers, HEAD, &at.angles, &at.sight),
+            Some(layers) => self_attention(x, &layers, HEAD, &at.angles, &at.sight, Scores::of(HEAD)),
             None => unreachable!("they have a low-rank update and nothing else"),
         }
     }

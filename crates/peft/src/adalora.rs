@@ -6,7 +6,7 @@
 //! are switched off is decided in the training loop, from the importance of their numbers (eqs. 7 to 12).
 
 use burn::tensor::{Tensor, TensorData};
-use stratune_kernels::linear;
+use stratune_kernels::{Factors, linear};
 use stratune_protocol::{MethodConfig, normals};
 
 use crate::lora::check_rank;
@@ -64,6 +64,13 @@ impl Adalora {
         };
         let gains = self.e.value.clone().squeeze_dim::<1>(1).mul_scalar(self.scale * pass.damping);
         linear(linear(x, self.a.value.clone()) * gains.unsqueeze(), self.b.value.clone())
+    }
+
+    /// A and `B diag(E)`, if nothing is dropped: a low-rank update, which is made where the layer's output is.
+    pub(crate) fn factors(&self, pass: &Pass) -> Option<Factors> {
+        let drops = self.dropout > 0.0 && pass.dropout.is_some();
+        let b = || self.b.value.clone() * self.e.value.clone().transpose();
+        (!drops).then(|| Factors { a: self.a.value.clone(), b: b(), scale: self.scale * pass.damping })
     }
 
     /// The dense update, `[out, in]`.

@@ -104,6 +104,8 @@ impl Delta {
     pub(crate) fn factors(&self, pass: &Pass) -> Option<Factors> {
         match self {
             Self::Lora(lora) => lora.factors(pass),
+            Self::Adalora(adalora) => adalora.factors(pass),
+            Self::Vera(vera) => vera.factors(pass),
             _ => None,
         }
     }

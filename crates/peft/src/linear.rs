@@ -1,7 +1,7 @@
 //! A linear layer and what methods add to it.
 
 use burn::tensor::Tensor;
-use stratune_kernels::{Layer, lay_together, layers, linear};
+use stratune_kernels::{Layer, lay_together, layers, linear_by_pieces};
 
 use crate::{Additions, Delta, ModuleId, Param, Parameters, Pass, Shared, Visitor, Weight};
 
@@ -40,7 +40,7 @@ impl Linear {
     pub fn forward_onto(&self, x: Tensor<3>, onto: Option<Tensor<3>>, pass: &Pass) -> Tensor<3> {
         let x = self.input(x, pass);
         if let Some((weight, made)) = self.moved(pass) {
-            let y = linear(x.clone(), weight);
+            let y = linear_by_pieces(x.clone(), &[weight.into()], pass.compute);
             let y = match &self.bias {
                 None => y,
                 Some(bias) => y + bias.value.clone().unsqueeze(),
@@ -106,7 +106,7 @@ impl Linear {
     /// What is made at once, and how many of the first additions that has in it: one low-rank update, and biases.
     fn layer(&self, pass: &Pass) -> (Layer, usize) {
         let bias = self.bias.as_ref().map(|bias| bias.value.clone());
-        let mut layer = Layer { weight: self.weight.matrix(), update: None, bias };
+        let mut layer = Layer { weight: self.weight.matrix(), update: None, bias, compute: pass.compute };
         let mut made = 0;
         for delta in &self.deltas {
             if let Some(more) = delta.bias(pass) {
@@ -154,6 +154,88 @@ impl Parameters for Linear {
         }
         for delta in &mut self.deltas {
             delta.each(&self.id, visitor);
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::rc::Rc;
+
+    use burn::tensor::{Device, TensorData};
+    use stratune_kernels::linear;
+    use stratune_protocol::{MethodConfig, MethodKind, Role};
+    use stratune_runtime::block_on;
+
+    use super::*;
+    use crate::{Dropout, Gradients, ParamId, Site, VeraMatrices, collect_gradients, track};
+
+    fn wave<const D: usize>(shape: [usize; D], step: f32) -> Tensor<D> {
+        let numbers = (0..shape.iter().product()).map(|i: usize| ((i as f32 + 1.0) * step).sin()).collect::<Vec<_>>();
+        Tensor::from_data(TensorData::new(numbers, shape), &Device::flex())
+    }
+
+    /// No number of what trains is 0, so that all gradients are seen.
+    struct Moved(f32);
+    impl Visitor for Moved {
+        fn visit<const D: usize>(&mut self, _: &ParamId, param: &mut Param<D>) {
+            self.0 += 0.31;
+            if param.trainable {
+                param.value = wave(param.value.dims(), self.0);
+            }
+        }
+    }
+
+    /// What a low-rank method gives within the layer's product is what it gives beside it: values, and the gradients of all that
+    /// trains and of the input. Where dropout changes its input it is beside it.
+    #[test]
+    fn low_rank_updates_within_the_layer_are_those_beside_it() {
+        let device = Device::flex();
+        let (weight, x, dy) = (wave([12, 8], 0.7), wave([2, 5, 8], 1.3), wave([2, 5, 12], 1.9));
+        for (kind, dropout) in [MethodKind::Lora, MethodKind::Adalora, MethodKind::Vera]
+            .into_iter()
+            .flat_map(|kind| [0.0, 0.5].map(|dropout| (kind, dropout)))
+        {
+            let set = MethodConfig::new(kind);
+            let config = MethodConfig { rank: Some(3), initial_rank: Some(3), dropout: Some(dropout), ..set };
+            let id = ModuleId::new(Some(0), "up_proj");
+            let of = id.clone();
+            let site = Site { id, role: Role::Up, index: 5, weight: weight.clone(), extent: [12, 8], seed: 1 };
+            let mut delta = block_on(Delta::new(&config, &site, 0)).unwrap().unwrap();
+            delta.each(&of, &mut Moved(0.5));
+            let shared = Shared { vera: Some(VeraMatrices::new(3, [12, 8], 7, &device)), ..Shared::default() };
+            let dropout_key = Some(Dropout { seed: 3, batch: 1 });
+            let pass = Pass { damping: 0.6, dropout: dropout_key, ..Pass::plain(0, Rc::new(shared)) };
+            assert_eq!(delta.factors(&pass).is_some(), dropout == 0.0, "{kind:?}");
+            let made = |within: bool| {
+                let mut layer = Linear { deltas: vec![delta.clone()], ..Linear::new(of.clone(), weight.clone()) };
+                track(&mut layer);
+                let x = x.clone().autodiff().require_grad();
+                let y = match within {
+                    true => layer.forward(x.clone(), &pass),
+                    false => {
+                        let y = linear(x.clone(), weight.clone());
+                        layer.deltas[0].output(x.clone(), y, &layer.weight, &pass)
+                    }
+                };
+                let mut tape = (y.clone() * dy.clone().autodiff()).sum().backward();
+                let mut gradients = Gradients::new();
+                collect_gradients(&mut layer, &mut tape, &mut gradients);
+                gradients.insert("y".into(), y.inner().reshape([-1]));
+                gradients.insert("x".into(), x.grad(&tape).unwrap().inner().reshape([-1]));
+                let read = |(path, t): (String, Tensor<1>)| (path, t.into_data().iter::<f32>().collect::<Vec<_>>());
+                gradients.into_iter().map(read).collect::<BTreeMap<_, _>>()
+            };
+            let (within, beside) = (made(true), made(false));
+            assert!(within.len() >= 4 && within.keys().eq(beside.keys()), "{kind:?}: {:?}", within.keys());
+            for (path, got) in &within {
+                for (got, want) in got.iter().zip(&beside[path]) {
+                    // Sums of 12 products in f32 in another order.
+                    assert!((got - want).abs() <= 1e-5 * want.abs().max(1.0), "{kind:?}, {path}: {got} for {want}");
+                }
+            }
         }
     }
 }

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::Rng;
+use stratune_kernels::Compute;
 use stratune_protocol::draws;
 
 use crate::Shared;
@@ -32,12 +33,14 @@ pub struct Pass {
     pub shared: Rc<Shared>,
     /// Which adapter of a [`Mixture`](crate::Mixture) each row of the batch gets, if not all rows get all.
     pub rows: Option<Rc<[usize]>>,
+    /// What the block's own layers multiply in; what methods add is f32.
+    pub compute: Compute,
 }
 
 impl Pass {
-    /// The pass of evaluation and generation.
+    /// The pass of evaluation and generation, in f32.
     pub fn plain(block: usize, shared: Rc<Shared>) -> Self {
-        Self { damping: 1.0, dropout: None, apart: None, block, shared, rows: None }
+        Self { damping: 1.0, dropout: None, apart: None, block, shared, rows: None, compute: Compute::default() }
     }
 
     /// `changed`, or while the block is damped, what lies β of the way from `plain` to it.

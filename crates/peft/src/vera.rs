@@ -4,7 +4,7 @@
 //! trained. A layer takes the columns of A and the rows of B that it needs. λ_d starts at 0.1 and λ_b at zero.
 
 use burn::tensor::{Device, Tensor};
-use stratune_kernels::linear;
+use stratune_kernels::{Factors, linear};
 use stratune_protocol::{MethodConfig, draws};
 
 use crate::shared::VeraMatrices;
@@ -73,6 +73,15 @@ impl Vera {
         };
         let narrow = linear(x, a) * self.lambda_d.value.clone().unsqueeze();
         y + (linear(narrow, b) * self.lambda_b.value.clone().unsqueeze()).mul_scalar(pass.damping)
+    }
+
+    /// A and `diag(λ_b) B diag(λ_d)`, if nothing is dropped: a low-rank update, which is made where the layer's output is. Both
+    /// vectors are on one side, so that no gradient of the size of A is made.
+    pub(crate) fn factors(&self, pass: &Pass) -> Option<Factors> {
+        let drops = self.dropout > 0.0 && pass.dropout.is_some();
+        let (a, b) = self.slices(&pass.shared).filter(|_| !drops)?;
+        let b = b * self.lambda_b.value.clone().unsqueeze_dim(1) * self.lambda_d.value.clone().unsqueeze();
+        Some(Factors { a, b, scale: pass.damping })
     }
 
     /// `weight` with the dense update.

@@ -90,7 +90,7 @@ pub async fn merged_tensors(mut model: Model) -> Result<(ModelConfig, Tensors), 
             tensors.insert(path, HostTensor { shape: table.dims().to_vec(), data: table.read().await? });
         }
     }
-    Ok((model.config, tensors))
+    Ok(((*model.config).clone(), tensors))
 }
 
 async fn read(values: Values) -> Result<Tensors, Problem> {

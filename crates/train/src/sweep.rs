@@ -8,8 +8,8 @@
 use std::rc::Rc;
 
 use burn::tensor::{IndexingUpdateOp, Tensor};
+use stratune_kernels::backward_from;
 use stratune_kernels::cross_entropy::{Wanted, linear_cross_entropy};
-use stratune_kernels::{backward_from, scale_gradients};
 use stratune_models::nn::Positions;
 use stratune_models::{Block, Ladder, Model};
 use stratune_peft::{Dropout, Gradients, ParamId, Pass, Shared, collect_gradients, track};
@@ -42,7 +42,6 @@ pub struct Swept {
 
 /// Loss and gradients of one batch.
 pub fn sweep(model: &Model, batch: &Uploaded, demand: &Demand<'_>) -> Swept {
-    scale_gradients(demand.scale);
     if let Some(ladder) = &model.ladder {
         return beside(model, ladder, batch, demand);
     }
@@ -58,8 +57,8 @@ pub fn sweep(model: &Model, batch: &Uploaded, demand: &Demand<'_>) -> Swept {
     let shared = Rc::new(model.shared.clone());
 
     let pass = |i: usize| {
-        let apart = batch.apart.clone();
-        Pass { dropout: demand.dropout, apart, ..Pass::plain(i, shared.clone()) }
+        let (apart, compute) = (batch.apart.clone(), model.compute.of_mean(demand.scale));
+        Pass { dropout: demand.dropout, apart, compute, ..Pass::plain(i, shared.clone()) }
     };
     let run = |i: usize, x: Tensor<3>| {
         let needs_input = trains_input || i > floor;
@@ -175,7 +174,7 @@ fn top(model: &Model, x: Tensor<3>, batch: &Uploaded, scale: f64, into: &mut Gra
     let head = model.head();
     let wanted = if head.trains() { Wanted::HiddenAndHead } else { Wanted::Hidden };
     let rows_in = normed.clone().inner().reshape([batch.learned, hidden]);
-    let entropy = linear_cross_entropy(rows_in, &head.matrices(), batch.targets.clone(), scale, wanted);
+    let entropy = linear_cross_entropy(rows_in, &head.matrices(), batch.targets.clone(), scale, wanted, model.compute);
     if let Some(d_head) = entropy.d_head {
         add(into, &head.id.param("weight"), d_head);
     }

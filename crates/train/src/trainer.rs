@@ -1,15 +1,16 @@
 //! The loop.
 
+use std::cell::OnceCell;
 use std::rc::Rc;
 
 use burn::tensor::Tensor;
 use futures::future::LocalBoxFuture;
 use stratune_data::{Dataset, Plan, Sequence};
-use stratune_kernels::{Computing, compute_dtypes};
+use stratune_kernels::{Compute, compute_dtypes};
 use stratune_models::Model;
 use stratune_peft::{Dropout, Gradients, count_trainable, restore, snapshot};
 use stratune_protocol::{
-    EndReason, Event, OptimiserKind, Problem, ProblemKind, RunConfig, StepReport, blocks_that_fit,
+    EndReason, Event, ModelReport, OptimiserKind, Problem, ProblemKind, RunConfig, StepReport, blocks_that_fit,
 };
 use stratune_runtime::{Control, Stopwatch, Wish, memory_in_use, rest, span, yield_now};
 use stratune_store::Checkpoint;
@@ -57,11 +58,11 @@ pub struct Trainer {
     identity: Identity,
     pub(crate) state: TrainState,
     validated: Option<usize>,
+    /// What the model is, once a step down the gradient has asked.
+    report: OnceCell<ModelReport>,
     /// Whether the methods that choose from data what trains have chosen.
     chosen: bool,
     pub(crate) steps: usize,
-    /// What products multiply in while there is this run.
-    _computing: Computing,
 }
 
 impl Trainer {
@@ -71,7 +72,7 @@ impl Trainer {
     /// There is nothing to train on, or the device does not multiply as the configuration says.
     pub fn new(
         config: RunConfig,
-        model: Model,
+        mut model: Model,
         dataset: Rc<Dataset>,
         hook: Box<dyn Hook>,
         identity: Identity,
@@ -80,6 +81,7 @@ impl Trainer {
             return Err(Problem::input("there are no rows to train on").next("give a file with rows"));
         }
         config.compute_dtype.check(&compute_dtypes(&model.device()))?;
+        model.compute = Compute::new(config.compute_dtype);
         let train = &config.train;
         let plan = Plan::new(&dataset.train, train.batch_size, train.seed);
         let steps = if train.steps > 0 {
@@ -91,7 +93,6 @@ impl Trainer {
         let optimiser = AdamW::new(train.weight_decay);
         let budget = Budget::of(&config.method, steps);
         let state = TrainState::default();
-        let _computing = Computing::begin(config.compute_dtype);
         Ok(Self {
             model,
             config,
@@ -103,9 +104,9 @@ impl Trainer {
             identity,
             state,
             validated: None,
+            report: OnceCell::new(),
             chosen: false,
             steps,
-            _computing,
         })
     }
 
@@ -277,8 +278,8 @@ impl Trainer {
     ) -> Result<(Tensor<1>, Tensor<1>), Problem> {
         let train = &self.config.train;
         let device = self.model.device();
-        let report = self.model.config.report("", 0);
-        let fits = |batch: &Uploaded| blocks_that_fit(&report, &self.config.method, batch.size(), train.graph_memory);
+        let report = self.report.get_or_init(|| self.model.config.report("", 0));
+        let fits = |batch: &Uploaded| blocks_that_fit(report, &self.config.method, batch.size(), train.graph_memory);
         let mut gradients = Gradients::new();
         let mut loss = Tensor::zeros([1], &device);
         for (k, batch) in batches {

@@ -71,7 +71,7 @@ impl Pretrain {
             Some(from) => Some(open::base(from, BaseDtype::F32, &opened, json).await?),
             None => None,
         };
-        if let Some(from) = from.as_ref().filter(|from| from.model.config != geometry) {
+        if let Some(from) = from.as_ref().filter(|from| *from.model.config != geometry) {
             return Err(Problem::input(format!("{} has another geometry than config.json", from.name))
                 .at(geometry_path.display().to_string())
                 .next("use the config.json of that model"));

@@ -8,14 +8,18 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use stratune_runtime::span;
 
+use super::Options;
 use super::reference::AttentionOps;
 
 #[derive(Debug)]
 struct Attention;
 
-/// q, k, v, what the backward pass is to know beside them, and output.
 #[derive(Clone, Debug)]
-struct Kept<T>([T; 5]);
+struct Kept<T> {
+    /// q, k, v, what the backward pass is to know beside them, and output.
+    tensors: [T; 5],
+    options: Options,
+}
 
 impl<B: AttentionOps> Backward<B, 3> for Attention {
     type State = Kept<FloatTensor<B>>;
@@ -23,8 +27,8 @@ impl<B: AttentionOps> Backward<B, 3> for Attention {
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
         let _span = span("attention, backward");
         let dy = grads.consume::<B>(&ops.node);
-        let Kept([q, k, v, kept, y]) = ops.state;
-        let (dq, dk, dv) = B::attention_backward(q, k, v, kept, y, dy);
+        let Kept { tensors: [q, k, v, kept, y], options } = ops.state;
+        let (dq, dk, dv) = B::attention_backward(q, k, v, kept, y, dy, options);
         for (node, gradient) in ops.parents.into_iter().zip([dq, dk, dv]) {
             if let Some(node) = node {
                 grads.register::<B>(node.id, gradient);
@@ -39,17 +43,18 @@ impl<B: AttentionOps, C: CheckpointStrategy> AttentionOps for Autodiff<B, C> {
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
         first: FloatTensor<Self>,
+        options: Options,
     ) -> FloatTensor<Self> {
         let first = first.into_primitive();
         match Attention.prepare::<C>([q.node(), k.node(), v.node()]).compute_bound().stateful() {
             OpsKind::Tracked(prep) => {
                 let [q, k, v] = [q, k, v].map(|t| t.into_primitive());
-                let (y, kept) = B::attention_to_keep(q.clone(), k.clone(), v.clone(), first);
-                prep.finish(Kept([q, k, v, kept, y.clone()]), y)
+                let (y, kept) = B::attention_to_keep(q.clone(), k.clone(), v.clone(), first, options);
+                prep.finish(Kept { tensors: [q, k, v, kept, y.clone()], options }, y)
             }
             OpsKind::UnTracked(prep) => {
                 let [q, k, v] = [q, k, v].map(|t| t.into_primitive());
-                prep.finish(B::attention_forward(q, k, v, first))
+                prep.finish(B::attention_forward(q, k, v, first, options))
             }
         }
     }

@@ -10,8 +10,9 @@ use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::reference::{self, AttentionOps};
+use super::{Options, Scores};
 use crate::several::{Several, covering, rooms_of};
-use crate::shader::{Bound, INVOCATIONS, SIDE, Shader, is_software, room, strides, suit};
+use crate::shader::{Bound, INVOCATIONS, SIDE, Shader, fours, is_software, room, strides, suit};
 
 /// Vectors of four in the widest head that invocations hold in registers.
 const WIDEST: u32 = 32;
@@ -47,24 +48,22 @@ struct Sides {
     vectors: u32,
     /// Queries, or keys, of an invocation; more than one by the shaders for software adapters.
     each: u32,
+    /// What scores are multiplied by.
+    scale: f32,
 }
 
 impl Sides {
     /// If the shaders can take them.
-    fn of(q: &CubeTensor, k: &CubeTensor, v: &CubeTensor) -> Option<Self> {
-        if !suit([q, k, v]) {
+    fn of(q: &CubeTensor, k: &CubeTensor, v: &CubeTensor, Scores { scale, cap }: Scores) -> Option<Self> {
+        // They know no cap.
+        if !suit([q, k, v]) || cap.is_some() {
             return None;
         }
         let [batch, heads, seq, width] = [0, 1, 2, 3].map(|side| q.shape()[side] as u32);
         let [kv_heads, keys] = [1, 2].map(|side| k.shape()[side] as u32);
         let fits = width.is_multiple_of(4) && width / 4 <= WIDEST && batch.max(heads) <= SIDE;
         let each = if is_software(q) { MANY } else { 1 };
-        fits.then_some(Self { batch, heads, kv_heads, seq, keys, vectors: width / 4, each })
-    }
-
-    /// What scores are multiplied by, in bits.
-    fn scale(&self) -> u32 {
-        ((4 * self.vectors) as f32).sqrt().recip().to_bits()
+        fits.then_some(Self { batch, heads, kv_heads, seq, keys, vectors: width / 4, each, scale })
     }
 
     /// Whether pairs are read in fours, and there are no keys but those of the queries' positions.
@@ -75,7 +74,7 @@ impl Sides {
     /// The numbers of the shaders.
     fn numbers<const N: usize>(&self, rows_apart: u32, operands: [&Operand; N]) -> Vec<u32> {
         let mut numbers = vec![self.heads, self.heads / self.kv_heads, self.seq, self.keys];
-        numbers.extend([rows_apart, self.scale(), 0, 0]);
+        numbers.extend([rows_apart, self.scale.to_bits(), 0, 0]);
         numbers.extend(operands.iter().flat_map(|operand| operand.strides));
         numbers
     }
@@ -163,9 +162,10 @@ pub fn turned_back_on_gpu(
     operands: &Several<CubeBackend>,
     cosines: &CubeTensor,
     sines: &CubeTensor,
+    scores: Scores,
 ) -> Option<Several<CubeBackend>> {
     let gpu = operands.0.first().is_some_and(|q| !is_software(q));
-    gpu.then(|| turned_back_at_once(operands, cosines, sines))?
+    gpu.then(|| turned_back_at_once(operands, cosines, sines, scores))?
 }
 
 /// The same, on whatever adapter.
@@ -173,10 +173,11 @@ pub fn turned_back_at_once(
     Several(operands): &Several<CubeBackend>,
     cosines: &CubeTensor,
     sines: &CubeTensor,
+    scores: Scores,
 ) -> Option<Several<CubeBackend>> {
     let [q, k, v, kept, y, dy] = operands.as_slice() else { return None };
     let by_shader = kept.shape().num_dims() == 4 && suit([y, dy, cosines, sines]);
-    let sides = Sides::of(q, k, v).filter(|sides| by_shader && sides.turns_back())?;
+    let sides = Sides::of(q, k, v, scores).filter(|sides| by_shader && sides.turns_back())?;
     let [q, k, v, y, dy] = [q, k, v, y, dy].map(|operand| Operand::new(operand.clone()));
     let lying = [&q, &k, &v].map(|operand| heads_first(operand.tensor.clone()));
     let (qkv, begins) = covering(&lying.each_ref())?;
@@ -186,9 +187,10 @@ pub fn turned_back_at_once(
     let (back, ends) = covering(&outputs.each_ref())?;
     let (angles, of_angles) = covering(&[cosines, sines])?;
     // Places are counted in vectors of four floats.
-    let vectors = |bytes: &[u64], angles: u64| [bytes[0], bytes[1], bytes[2], angles].map(|bytes| (bytes / 16) as u32);
+    let vectors = |bytes: &[u64], angles: u64| [bytes[0], bytes[1], bytes[2], angles].map(fours);
     let period = (cosines.shape()[0] * cosines.shape()[2]) as u32;
-    let mut numbers = vec![sides.heads, sides.heads / sides.kv_heads, sides.seq, period, sides.scale(), 0, 0, 0];
+    let mut numbers =
+        vec![sides.heads, sides.heads / sides.kv_heads, sides.seq, period, sides.scale.to_bits(), 0, 0, 0];
     numbers.extend([vectors(&begins, of_angles[0]), vectors(&ends, of_angles[1])].concat());
     numbers.extend([&q, &k, &v, &y, &dy].into_iter().flat_map(|operand| operand.strides));
     Shader::new("attention_back", include_str!("../../../../shaders/attention_back.wgsl"))
@@ -215,8 +217,9 @@ impl AttentionOps for CubeBackend {
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
         first: FloatTensor<Self>,
+        options: Options,
     ) -> FloatTensor<Self> {
-        Self::attention_to_keep(q, k, v, first).0
+        Self::attention_to_keep(q, k, v, first, options).0
     }
 
     fn attention_to_keep(
@@ -224,10 +227,11 @@ impl AttentionOps for CubeBackend {
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
         first: FloatTensor<Self>,
+        options: Options,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        match Sides::of(&q, &k, &v).filter(|_| suit([&first])) {
+        match Sides::of(&q, &k, &v, options.scores).filter(|_| suit([&first])) {
             Some(sides) => attend(&sides, q, k, v, first),
-            None => (reference::forward::<Self>(q, k, v, first.clone()), first),
+            None => (reference::forward::<Self>(q, k, v, first.clone(), options), first),
         }
     }
 
@@ -238,11 +242,12 @@ impl AttentionOps for CubeBackend {
         kept: FloatTensor<Self>,
         y: FloatTensor<Self>,
         dy: FloatTensor<Self>,
+        options: Options,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         // What the reference keeps is a matrix.
         let by_shader = kept.shape().num_dims() == 4;
-        let Some(sides) = Sides::of(&q, &k, &v).filter(|_| by_shader && suit([&y, &dy])) else {
-            return reference::backward::<Self>(q, k, v, kept, y, dy);
+        let Some(sides) = Sides::of(&q, &k, &v, options.scores).filter(|_| by_shader && suit([&y, &dy])) else {
+            return reference::backward::<Self>(q, k, v, kept, y, dy, options);
         };
         gradients(&sides, [q, k, v, y, dy], &kept)
     }
@@ -252,7 +257,7 @@ impl AttentionOps for CubeBackend {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::testing::{assert_close, of_values, on_device, wgpu};
+    use crate::testing::{assert_close, numbers, of_values, on_device, wgpu};
 
     /// Against the reference, in the form for each kind of adapter: heads of one vector and of sixteen, alone and in groups,
     /// after a past, beyond a workgroup, in rows of several texts; inputs in order and as views; scores of hundreds too,
@@ -268,7 +273,11 @@ mod tests {
             (2, 2, 2, 150, 0, 16),
             (1, 9, 3, 65, 4, 64),
         ] {
-            for (most, texts) in [(0.5, 1), (8.0, 1), (0.5, 3)] {
+            let plain = Scores::of(width);
+            let sharp = Scores { scale: 0.7, cap: None };
+            for (most, texts, scores, window) in
+                [(0.5, 1, plain, None), (8.0, 1, plain, None), (0.5, 3, sharp, None), (0.5, 3, sharp, Some(20))]
+            {
                 let keys = past + seq;
                 let at = |heads: usize, len: usize, seed: u32| {
                     // Heads of a position side by side, as a view.
@@ -285,13 +294,17 @@ mod tests {
                         [0, seq / 3 + row, seq / 2 + row].into_iter().filter(|b| *b <= query).max().unwrap_or(0) as f32
                     }
                 };
-                let firsts = (0..rows).flat_map(|row| (0..seq).map(move |query| begin(row, query))).collect();
+                let options = Options { scores, window };
+                let slides = |query: usize| window.map_or(0.0, |w| (past + query + 1).saturating_sub(w) as f32);
+                let firsts = (0..rows).flat_map(|row| (0..seq).map(move |query| begin(row, query).max(slides(query))));
+                let firsts = firsts.collect();
                 let first = CubeBackend::float_reshape(of_values(firsts, &device), [rows, seq].into());
-                let name =
-                    format!("{batch} × {heads} over {kv_heads}, {seq} after {past}, {width}, ±{most}, {texts} texts");
+                let name = format!(
+                    "{batch} × {heads} over {kv_heads}, {seq} after {past}, {width}, ±{most}, {texts} texts, {options:?}"
+                );
 
-                let whole = Sides::of(&q, &k, &v).unwrap();
-                let want = reference::forward::<CubeBackend>(q.clone(), k.clone(), v.clone(), first.clone());
+                let whole = Sides::of(&q, &k, &v, scores).unwrap();
+                let want = reference::forward::<CubeBackend>(q.clone(), k.clone(), v.clone(), first.clone(), options);
                 let (want_q, want_k, want_v) = reference::backward::<CubeBackend>(
                     q.clone(),
                     k.clone(),
@@ -299,6 +312,7 @@ mod tests {
                     first.clone(),
                     want.clone(),
                     dy.clone(),
+                    options,
                 );
                 // Where one key takes all, p ⊙ (dp − Σ) cancels numbers as large as dp, which then meet k and q.
                 let among = (most * most * most * width as f32 / 10.0).max(1.0);
@@ -314,6 +328,38 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    /// Sliding windows cost what they show, in the form for each kind of adapter, forward and back: of 2,048 keys 64 are a
+    /// sixteenth of the mean, and take at most half of the time, however busy the machine is.
+    #[test]
+    fn keys_outside_of_a_window_take_no_time() {
+        let Some(device) = wgpu() else { return };
+        let (seq, width) = (2048, 16);
+        let [q, k, v, dy] = [1, 2, 3, 4].map(|seed| heads_first(on_device([1, seq, 1, width], seed, 1.0, &device)));
+        let whole = Sides::of(&q, &k, &v, Scores::of(width)).unwrap();
+        let seconds = |window: usize, each: u32| {
+            let first = (0..seq).map(|t| (t + 1_usize).saturating_sub(window) as f32).collect();
+            let first = CubeBackend::float_reshape(of_values(first, &device), [1, seq].into());
+            let sides = Sides { each, ..whole };
+            let turn = || {
+                let clock = stratune_runtime::Stopwatch::start();
+                let (y, kept) = attend(&sides, q.clone(), k.clone(), v.clone(), first.clone());
+                numbers(y.clone());
+                let forward = clock.seconds();
+                let [q, k, v, dy] = [&q, &k, &v, &dy].map(CubeTensor::clone);
+                let (dq, _, dv) = gradients(&sides, [q, k, v, y, dy], &kept);
+                numbers(dq);
+                numbers(dv);
+                [forward, clock.seconds() - forward]
+            };
+            (0..4).map(|_| turn()).reduce(|a, b| [0, 1].map(|i: usize| a[i].min(b[i]))).unwrap()
+        };
+        for each in [1, MANY] {
+            let (all, few) = (seconds(seq, each), seconds(64, each));
+            println!("{each} to an invocation: {all:?} s, in a window {few:?} s");
+            assert!(few[0] < 0.5 * all[0] && few[1] < 0.5 * all[1], "{each} to an invocation: {all:?}, {few:?}");
         }
     }
 }

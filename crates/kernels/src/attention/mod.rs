@@ -6,24 +6,52 @@ mod flex;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 pub(crate) mod launch;
 mod reference;
+#[cfg(all(test, any(feature = "cpu", feature = "wgpu")))]
+mod tests;
 
 use burn::backend::Dispatch;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
 use stratune_runtime::span;
 
 pub(crate) use reference::AttentionOps;
+
+/// How scores are made of queries and keys: `scale · q kᵀ`, and with a soft cap c, `c · tanh(scale · q kᵀ / c)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scores {
+    /// What products of queries and keys are multiplied by.
+    pub scale: f32,
+    /// What no score goes beyond, above 0.
+    pub cap: Option<f32>,
+}
+
+impl Scores {
+    /// The usual ones, of heads of this width: `q kᵀ / sqrt(head_dim)`, without a cap.
+    pub fn of(head_dim: usize) -> Self {
+        Self { scale: (head_dim as f32).sqrt().recip(), cap: None }
+    }
+}
+
+/// What attention is to know beside its operands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Options {
+    pub scores: Scores,
+    /// Keys that a query sees at most, its own among them: what is outside need not be looked at. `first` says the same.
+    pub window: Option<usize>,
+}
 
 /// Which keys each query sees: all from a first one to its own.
 #[derive(Clone, Debug)]
 pub struct Sight {
     /// Number of the first: whole, `[batch or 1, queries]`.
     first: Tensor<2>,
+    /// Most keys from a first one to its query's own, if that is known.
+    window: Option<usize>,
 }
 
 impl Sight {
     /// Of `queries` queries that see everything before them.
     pub fn whole(queries: usize, device: &Device) -> Self {
-        Self { first: Tensor::zeros([1, queries], device) }
+        Self { first: Tensor::zeros([1, queries], device), window: None }
     }
 
     /// From the number of the first key that each query sees, no later than its own and never falling along a row: 0 for a text from its beginning,
@@ -32,15 +60,29 @@ impl Sight {
     /// # Shapes
     /// - `first`: `[batch, queries]`, more than one of them
     pub fn since(first: Tensor<2>) -> Self {
-        Self { first }
+        Self { first, window: None }
+    }
+
+    /// The same in a sliding window: each query sees at most the last `window` keys, its own among them, at least one. `past` keys
+    /// come before the first query's own. No time is spent on keys outside of the window.
+    pub fn within(self, window: usize, past: usize) -> Self {
+        let [rows, queries] = self.first.dims();
+        let window = window.max(1);
+        let begins: Vec<f32> = (past + 1..=past + queries).map(|keys| keys.saturating_sub(window) as f32).collect();
+        let begins = Tensor::<2>::from_data(TensorData::new(begins, [1, queries]), &self.first.device());
+        Self { first: self.first.max_pair(begins.expand([rows, queries])), window: Some(window) }
     }
 
     pub(crate) fn first(&self) -> Tensor<2> {
         self.first.clone()
     }
+
+    pub(crate) fn options(&self, scores: Scores) -> Options {
+        Options { scores, window: self.window }
+    }
 }
 
-/// `softmax(q kᵀ / sqrt(head_dim)) v`, each query seeing its own position and those before it, as far back as its `sight`.
+/// `softmax(scores) v`, each query seeing its own position and those before it, as far back as its `sight`.
 ///
 /// # Shapes
 /// - `q`: `[batch, heads, seq, head_dim]`
@@ -48,9 +90,9 @@ impl Sight {
 ///   head `h / (heads / kv_heads)`; the last `seq` are the queries' own
 /// - `sight`: of `seq` queries
 /// - output: `[batch, heads, seq, head_dim]`
-pub fn causal_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, sight: &Sight) -> Tensor<4> {
+pub fn causal_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, sight: &Sight, scores: Scores) -> Tensor<4> {
     let _span = span("attention, forward");
     let [q, k, v] = [q, k, v].map(Tensor::into_dispatch);
-    let first = sight.first.clone().into_dispatch();
-    Tensor::from_dispatch(<Dispatch as AttentionOps>::attention_forward(q, k, v, first))
+    let first = sight.first().into_dispatch();
+    Tensor::from_dispatch(<Dispatch as AttentionOps>::attention_forward(q, k, v, first, sight.options(scores)))
 }

@@ -11,7 +11,7 @@ use super::cube;
 use super::reference::{self, CrossEntropyOps};
 use crate::cube::floats;
 use crate::shader::{Bound, Shader, room, suit};
-use crate::sharing::Sharing;
+use crate::sharing::{grid_of_rows, lanes};
 
 impl CrossEntropyOps for CubeBackend {
     fn cross_entropy(
@@ -24,20 +24,20 @@ impl CrossEntropyOps for CubeBackend {
         if !suit([&logits]) {
             return cube::put_gradient(logits, targets, scale, kind);
         }
-        let shared = Sharing::of(&logits, logits.shape()[1] as u32);
-        put_gradient(logits, targets, scale, shared)
+        let lanes = lanes(&logits, logits.shape()[1] as u32);
+        put_gradient(logits, targets, scale, lanes)
     }
 }
 
 /// The losses, and the gradient in the place of the logits.
-fn put_gradient(logits: CubeTensor, targets: CubeTensor, scale: f32, shared: Sharing) -> (CubeTensor, CubeTensor) {
+fn put_gradient(logits: CubeTensor, targets: CubeTensor, scale: f32, lanes: u32) -> (CubeTensor, CubeTensor) {
     let (logits, targets) = (into_contiguous(logits), into_contiguous(targets));
     let [rows, vocabulary] = [0, 1].map(|side| logits.shape()[side]);
     let losses = room(&logits, [rows]);
-    Shader::new("cross_entropy", include_str!("../../../../shaders/cross_entropy.wgsl")).shared_by(shared).launch(
+    Shader::new("cross_entropy", include_str!("../../../../shaders/cross_entropy.wgsl")).shared_by(lanes).launch(
         &[Bound::InOut(&logits), Bound::In(&targets), Bound::Out(&losses)],
         &[rows as u32, vocabulary as u32, scale.to_bits()],
-        shared.grid(rows as u32),
+        grid_of_rows(rows as u32, lanes),
     );
     (losses, logits)
 }
@@ -48,14 +48,14 @@ mod tests {
     use burn::tensor::{Int, Tensor, TensorData};
 
     use super::*;
-    use crate::testing::{assert_close, on_device, subgroups, wgpu};
+    use crate::sharing::ways;
+    use crate::testing::{assert_close, on_device, wgpu};
 
     /// Against the reference, in the form for each kind of adapter, for vocabularies below and above a workgroup, and
     /// beyond the turns of a loop on llvmpipe, small and large logits.
     #[test]
     fn losses_and_gradients_are_the_references() {
         let Some(device) = wgpu() else { return };
-        let has_subgroups = subgroups();
         for (rows, vocabulary) in [(1_usize, 1_usize), (3, 7), (5, 64), (67, 131), (2, 5000), (2, 70_000)] {
             for most in [0.1, 40.0] {
                 let logits = || on_device([rows, vocabulary], 1, most, &device);
@@ -63,9 +63,9 @@ mod tests {
                 let targets = Tensor::<1, Int>::from_data(TensorData::new(ids, [rows]), &device);
                 let targets = targets.try_into_primitive::<CubeBackend>().unwrap();
                 let want = reference::cross_entropy::<CubeBackend>(logits(), targets.clone(), 0.25);
-                for shared in Sharing::ways(vocabulary as u32, has_subgroups) {
-                    let got = put_gradient(logits(), targets.clone(), 0.25, shared);
-                    let name = format!("{rows} × {vocabulary}, ±{most}, {shared:?}");
+                for lanes in ways(vocabulary as u32) {
+                    let got = put_gradient(logits(), targets.clone(), 0.25, lanes);
+                    let name = format!("{rows} × {vocabulary}, ±{most}, {lanes} to a row");
                     // Exponentials and a sum of 70,000 of them.
                     assert_close(got.0, want.0.clone(), 1e-5, 1e-3, &format!("loss of {name}"));
                     assert_close(got.1, want.1.clone(), 1e-5, 1e-3, &format!("gradient of {name}"));

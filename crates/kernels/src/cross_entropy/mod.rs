@@ -16,6 +16,7 @@ use burn::tensor::{Int, Tensor};
 use stratune_protocol::loss_rows;
 use stratune_runtime::span;
 
+use crate::Compute;
 use crate::linear::{LinearOps, Matrix, products, products_dx};
 use reference::CrossEntropyOps;
 
@@ -44,7 +45,7 @@ pub enum Wanted {
 /// Cross-entropy of `softmax(hidden headᵀ)` against `targets`, summed over the rows.
 ///
 /// With p = softmax(logits): d logits = (p − onehot(target)) · scale, d hidden = d logits · head,
-/// d head = d logitsᵀ · hidden.
+/// d head = d logitsᵀ · hidden. Products with the head multiply in what `compute` says.
 ///
 /// # Shapes
 /// - `hidden`: `[rows, hidden]`, `head`: `[vocabulary, hidden]` in pieces of rows, `targets`: `[rows]`; `rows` is at
@@ -55,8 +56,10 @@ pub fn linear_cross_entropy(
     targets: Tensor<1, Int>,
     scale: f64,
     wanted: Wanted,
+    compute: Compute,
 ) -> CrossEntropy {
     let _span = span("output layer and loss");
+    let compute = compute.of_mean(scale);
     let [rows, _] = hidden.dims();
     let at_once = loss_rows(head.iter().map(|piece| piece.dims()[0]).sum());
     let mut loss: Option<Tensor<1>> = None;
@@ -66,13 +69,13 @@ pub fn linear_cross_entropy(
         let count = at_once.min(rows - start);
         let hidden = hidden.clone().narrow(0, start, count);
         let targets = targets.clone().narrow(0, start, count).into_dispatch();
-        let logits = products(&hidden, head);
+        let logits = products(&hidden, head, compute);
         let (losses, d_logits) = Dispatch::cross_entropy(logits.into_dispatch(), targets, scale as f32);
         let d_logits = Tensor::from_dispatch(d_logits);
         let chunk_loss = Tensor::<1>::from_dispatch(losses).sum();
         loss = Some(loss.map_or(chunk_loss.clone(), |sum| sum + chunk_loss));
         if wanted != Wanted::Loss {
-            d_hidden.extend(products_dx(d_logits.clone(), head));
+            d_hidden.extend(products_dx(d_logits.clone(), head, compute));
         }
         if wanted == Wanted::HiddenAndHead {
             let chunk = Dispatch::linear_dw(d_logits.into_dispatch(), hidden.into_dispatch(), 1.0);
@@ -125,7 +128,14 @@ mod tests {
         for pieces in [vec![29], vec![12, 1, 16]] {
             let pieces = Tensor::split_with_sizes(head.clone(), pieces, 0);
             let pieces: Vec<Matrix> = pieces.into_iter().map(Matrix::from).collect();
-            let ours = linear_cross_entropy(hidden.clone(), &pieces, targets.clone(), scale, Wanted::HiddenAndHead);
+            let ours = linear_cross_entropy(
+                hidden.clone(),
+                &pieces,
+                targets.clone(),
+                scale,
+                Wanted::HiddenAndHead,
+                Compute::default(),
+            );
             assert!((ours.loss.into_scalar::<f32>() - theirs).abs() < 1e-3 * theirs);
             close(values(ours.d_hidden.unwrap()), values(h.grad(&grads).unwrap()));
             close(values(ours.d_head.unwrap()), values(w.grad(&grads).unwrap()));

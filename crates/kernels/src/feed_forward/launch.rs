@@ -6,15 +6,15 @@ use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 
 use super::reference::{self, FeedForwardOps};
-use crate::linear::finish::Finish;
+use crate::linear::epilogue::Epilogue;
 use crate::linear::products::{Made, Products};
 use crate::linear::{Group, products_back, products_of};
 use crate::several::Several;
 
 impl FeedForwardOps for CubeBackend {
     fn gated_forward(x: FloatTensor<Self>, inner: Group<Self>) -> Several<Self> {
-        let products = Products { finish: Finish::Gate, ..products_of(&x, &inner) };
-        products.finished().map_or_else(|| reference::gated_forward::<Self>(x, inner), all)
+        let products = Products { epilogue: Epilogue::Swiglu, ..products_of(&x, &inner) };
+        products.fused().map_or_else(|| reference::gated_forward::<Self>(x, inner), all)
     }
 
     fn gated_back(
@@ -24,9 +24,9 @@ impl FeedForwardOps for CubeBackend {
         up: FloatTensor<Self>,
     ) -> Several<Self> {
         let [gate, up] = [gate, up].map(into_contiguous);
-        let finish = Finish::GateBack(Box::new([gate.clone(), up.clone()]));
-        let products = Products { finish, ..products_back(&Several(vec![dy.clone()]), &outer) };
-        products.finished().map_or_else(|| reference::gated_back::<Self>(dy, outer, gate, up), all)
+        let epilogue = Epilogue::SwigluBackward(Box::new([gate.clone(), up.clone()]));
+        let products = Products { epilogue, ..products_back(&Several(vec![dy.clone()]), &outer) };
+        products.fused().map_or_else(|| reference::gated_back::<Self>(dy, outer, gate, up), all)
     }
 }
 

@@ -8,7 +8,7 @@ use crate::self_test::fed_by_parts;
 #[cfg(feature = "wgpu")]
 use crate::testing::wgpu;
 use crate::testing::{Passed, noise, tensor};
-use crate::{Factors, Layer, Matrix, Packed, PackedDtype, lay_together};
+use crate::{Compute, Factors, Layer, Matrix, Packed, PackedDtype, lay_together};
 
 /// Values, and exactly the gradients that are wanted, of odd sizes and such as kernels take; with updates of all, of some, and
 /// of none, and with biases; onto something or not; from matrices of floats and of 4 bits.
@@ -49,7 +49,7 @@ fn agrees_with_its_parts(device: &Device) {
                     let of = |i: usize, weight: Matrix| {
                         let factors = Factors { a: all[2 + 3 * i].clone(), b: all[3 + 3 * i].clone(), scale: 0.7 };
                         let bias = biased.then(|| all[4 + 3 * i].clone().squeeze_dim(0));
-                        Layer { weight, update: (ranks[i] > 0).then_some(factors), bias }
+                        Layer { weight, update: (ranks[i] > 0).then_some(factors), bias, compute: Compute::default() }
                     };
                     let onto = (!tracked.is_multiple_of(5)).then(|| all[1].clone().unsqueeze());
                     let (gate, up) = (of(0, laid[0].clone()), of(1, laid[1].clone()));
@@ -92,7 +92,7 @@ fn kernels_make_the_activation_along() {
     use burn::backend::ops::FloatTensorOps;
     use burn_cubecl::CubeBackend;
 
-    use crate::linear::finish::Finish;
+    use crate::linear::epilogue::Epilogue;
     use crate::linear::products::{LowRank, Product, Products};
     use crate::linear::size::{Orientation, Reading};
     use crate::several::laid;
@@ -104,8 +104,8 @@ fn kernels_make_the_activation_along() {
     let tiles = testing::tiles(&device);
     for (rows, inner, wide, out) in [(1, 4, 4, 8), (65, 36, 68, 20), (130, 20, 132, 64)] {
         let of_floats = [0, 20].map(|rank| (rank, tiles[0]));
-        for (rank, halves) in of_floats.into_iter().chain(tiles.iter().map(|tiles| (8, *tiles))) {
-            let what = format!("{rows} × {inner} × {wide} × {out}, rank {rank}, {halves:?}");
+        for (rank, half) in of_floats.into_iter().chain(tiles.iter().map(|tiles| (8, *tiles))) {
+            let what = format!("{rows} × {inner} × {wide} × {out}, rank {rank}, {half:?}");
             let x = on([rows, inner], 1, 30.0);
             let factors = |[o, i]: [usize; 2], seed: u32, count: usize| {
                 let parts =
@@ -132,11 +132,11 @@ fn kernels_make_the_activation_along() {
                 ..Product::new(x.clone(), crate::linear::weight::Weight::Floats(weight))
             };
             let apart = Products::new(Orientation::Nt, weights.into_iter().enumerate().map(product));
-            let apart = Products { halves, ..apart };
+            let apart = Products { half, ..apart };
             let sizes = apart.sizes().unwrap();
             let want = apart.clone().launch(Reading::Tiled, &sizes);
             let value = CubeBackend::swiglu_forward(want.outputs[0].clone(), want.outputs[1].clone());
-            let gated = Products { finish: Finish::Gate, ..apart };
+            let gated = Products { epilogue: Epilogue::Swiglu, ..apart };
             let got = gated.in_order().at_once(Reading::Tiled, &sizes).unwrap();
             let all = want.outputs.iter().cloned().chain([value]).chain(want.low.iter().cloned());
             for (i, (got, want)) in got.outputs.iter().chain(&got.low).zip(all).enumerate() {
@@ -148,12 +148,12 @@ fn kernels_make_the_activation_along() {
                 update: update(of_outer.first(), true),
                 ..Product::new(dy, crate::linear::weight::Weight::Floats(on([out, wide], 4, 1.0)))
             };
-            let apart = Products { halves, ..Products::new(Orientation::Nn, [down]) };
+            let apart = Products { half, ..Products::new(Orientation::Nn, [down]) };
             let sizes = apart.sizes().unwrap();
             let d_value = apart.clone().launch(Reading::Tiled, &sizes);
             let [gate, up] = [got.outputs[0].clone(), got.outputs[1].clone()];
             let (d_gate, d_up) = CubeBackend::swiglu_backward(gate.clone(), up.clone(), d_value.outputs[0].clone());
-            let back = Products { finish: Finish::GateBack(Box::new([gate, up])), ..apart };
+            let back = Products { epilogue: Epilogue::SwigluBackward(Box::new([gate, up])), ..apart };
             let made = back.in_order().at_once(Reading::Tiled, &sizes).unwrap();
             let all = [d_gate, d_up, got.outputs[2].clone()].into_iter().chain(d_value.low);
             for (i, (got, want)) in made.outputs.iter().chain(&made.low).zip(all).enumerate() {

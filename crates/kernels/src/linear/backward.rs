@@ -15,6 +15,7 @@ use stratune_runtime::span;
 use super::group::{Group, PerLayer};
 use super::reference::LinearOps;
 use super::weight::{Weight, Weights};
+use crate::Compute;
 use crate::several::{Outputs, Several, untracked};
 
 #[derive(Debug)]
@@ -25,6 +26,7 @@ struct Linear;
 struct Kept<B: Backend> {
     x: Option<FloatTensor<B>>,
     weight: Option<Weight<B>>,
+    compute: Compute,
 }
 
 impl<B: LinearOps> Backward<B, 2> for Linear {
@@ -35,7 +37,7 @@ impl<B: LinearOps> Backward<B, 2> for Linear {
         let [to_x, to_weight] = ops.parents;
         if let (Some(node), Some(weight)) = (to_x, ops.state.weight) {
             let _span = span("linear, gradient of the input");
-            grads.register::<B>(node.id, B::linear_dx(dy.clone(), weight));
+            grads.register::<B>(node.id, B::linear_dx(dy.clone(), weight, ops.state.compute));
         }
         if let (Some(node), Some(x)) = (to_weight, ops.state.x) {
             let _span = span("linear, gradient of the weight");
@@ -255,17 +257,17 @@ fn untracked_weight<B: LinearOps, C: CheckpointStrategy>(weight: Weight<Autodiff
 }
 
 impl<B: LinearOps, C: CheckpointStrategy> LinearOps for Autodiff<B, C> {
-    fn linear_forward(x: FloatTensor<Self>, weight: Weight<Self>) -> FloatTensor<Self> {
+    fn linear_forward(x: FloatTensor<Self>, weight: Weight<Self>, compute: Compute) -> FloatTensor<Self> {
         let (weight, on_graph) = parted(weight, &x);
         let [of_x, of_weight] = [&x, &on_graph].map(|t| t.is_tracked());
         let prepared = Linear.prepare::<C>([x.node(), on_graph.node()]).compute_bound().stateful();
         let x = x.into_primitive();
         match prepared {
             OpsKind::Tracked(prep) => {
-                let kept = Kept { x: of_weight.then(|| x.clone()), weight: of_x.then(|| weight.clone()) };
-                prep.finish(kept, B::linear_forward(x, weight))
+                let kept = Kept { x: of_weight.then(|| x.clone()), weight: of_x.then(|| weight.clone()), compute };
+                prep.finish(kept, B::linear_forward(x, weight, compute))
             }
-            OpsKind::UnTracked(prep) => prep.finish(B::linear_forward(x, weight)),
+            OpsKind::UnTracked(prep) => prep.finish(B::linear_forward(x, weight, compute)),
         }
     }
 
@@ -297,8 +299,8 @@ pub(crate) fn plain<B: Backend, C: CheckpointStrategy>(Several(of): Several<Auto
 }
 
 pub(crate) fn inner_group<B: LinearOps, C: CheckpointStrategy>(group: Group<Autodiff<B, C>>) -> Group<B> {
-    let Group { weights, a, b, scales, bias } = group;
+    let Group { weights, a, b, scales, bias, compute } = group;
     let weights = Weights(weights.0.into_iter().map(untracked_weight).collect());
     let [a, b, bias] = [a, b, bias].map(|of| PerLayer(of.map(|one| one.into_primitive())));
-    Group { weights, a, b, scales, bias }
+    Group { weights, a, b, scales, bias, compute }
 }

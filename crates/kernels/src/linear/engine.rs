@@ -9,17 +9,17 @@ use burn_cubecl::tensor::CubeTensor;
 use super::reference;
 use super::size::{Orientation, Size};
 use super::weight::Weight;
-use crate::compute::{self, Halves};
+use crate::compute::{Compute, Half};
 use crate::packed;
 use crate::shader::{countable, suit};
 
-/// `x wᵀ` or `dy w`, in what products multiply in now.
-pub fn product(lhs: CubeTensor, weight: Weight<CubeBackend>, orientation: Orientation) -> CubeTensor {
+/// `x wᵀ` or `dy w`.
+pub fn product(lhs: CubeTensor, weight: Weight<CubeBackend>, orientation: Orientation, compute: Compute) -> CubeTensor {
     let size = Size::of(lhs.shape().as_slice(), &weight.sides(), orientation);
-    let suits = size.is_some_and(Size::suits_halves);
+    let suits = size.is_some_and(Size::suits_half);
     // Where shaders work, this is for what is too odd for them.
-    match compute::halves(orientation == Orientation::Nn).filter(|_| suits && !suit([&lhs])) {
-        Some(halves) => in_halves(lhs, weight, orientation, halves),
+    match compute.half(orientation == Orientation::Nn).filter(|_| suits && !suit([&lhs])) {
+        Some(half) => in_half(lhs, weight, orientation, half),
         None => whole(lhs, weight, orientation),
     }
 }
@@ -32,8 +32,8 @@ fn whole(lhs: CubeTensor, weight: Weight<CubeBackend>, orientation: Orientation)
 }
 
 /// Of numbers of this kind, added up in f32.
-fn in_halves(lhs: CubeTensor, weight: Weight<CubeBackend>, orientation: Orientation, halves: Halves) -> CubeTensor {
-    let Halves { kind, raised } = halves;
+fn in_half(lhs: CubeTensor, weight: Weight<CubeBackend>, orientation: Orientation, half: Half) -> CubeTensor {
+    let Half { dtype: kind, loss_scale } = half;
     let times = |t: CubeTensor, by: f32| if by == 1.0 { t } else { CubeBackend::float_mul_scalar(t, by.into()) };
     let rhs = match weight.clone() {
         Weight::Packed { words, dtype, columns } if countable(&words) => {
@@ -42,9 +42,9 @@ fn in_halves(lhs: CubeTensor, weight: Weight<CubeBackend>, orientation: Orientat
         weight => CubeBackend::float_cast(weight.floats(), kind),
     };
     let rhs = if orientation == Orientation::Nt { CubeBackend::float_transpose(rhs) } else { rhs };
-    let left = CubeBackend::float_cast(times(lhs.clone(), raised), kind);
+    let left = CubeBackend::float_cast(times(lhs.clone(), loss_scale), kind);
     match matmul(left, rhs, None, MatmulStrategy::default(), DType::F32) {
-        Ok(made) => times(made, 1.0 / raised),
+        Ok(made) => times(made, 1.0 / loss_scale),
         // The engine has no kernel for these.
         Err(_) => whole(lhs, weight, orientation),
     }
@@ -60,15 +60,15 @@ mod tests {
     use crate::{Packed, PackedDtype};
 
     /// Both products, by floats and packed, as far from those of f32 as rounding to the kind makes them; a gradient that is too
-    /// small for halves too.
+    /// small for f16 too.
     #[test]
-    fn halves_are_multiplied_and_floats_added_up() {
+    fn half_precision_is_multiplied_and_f32_added_up() {
         let Some(device) = wgpu() else { return };
         for (kind, moved) in kinds(&device).into_iter().filter(|(kind, _)| *kind != FloatDType::F32) {
             for (rows, inner, out) in [(37, 40, 36), (131, 72, 68)] {
                 for orientation in [Orientation::Nt, Orientation::Nn] {
                     let (depth, small) = if orientation == Orientation::Nt { (inner, 1.0) } else { (out, 1e-6) };
-                    let halves = Halves { kind, raised: if small < 1.0 { 65_536.0 } else { 1.0 } };
+                    let half = Half { dtype: kind, loss_scale: if small < 1.0 { 65_536.0 } else { 1.0 } };
                     let lhs = on_device([rows, depth], 1, small, &device);
                     let floats = on_device([out, inner], 2, 1.0, &device);
                     let values = crate::testing::numbers(floats.clone());
@@ -77,13 +77,13 @@ mod tests {
                     let words = packed.words().try_into_primitive::<CubeBackend>().unwrap();
                     for weight in [Weight::Floats(floats.clone()), Weight::Packed { words, dtype: packing, columns }] {
                         let want = whole(lhs.clone(), weight.clone(), orientation);
-                        let got = in_halves(lhs.clone(), weight.clone(), orientation, halves);
+                        let got = in_half(lhs.clone(), weight.clone(), orientation, half);
                         assert_eq!(got.dtype(), DType::F32);
                         let by = if matches!(weight, Weight::Floats(_)) { "floats" } else { "words" };
                         let what = format!("{kind:?} {orientation:?} {rows}×{inner}×{out} by {by}");
                         let off = CubeBackend::float_sub(got.clone(), want.clone());
                         let off = Tensor::<2>::from_primitive::<CubeBackend>(off).abs().max().into_scalar::<f32>();
-                        assert!(off > 1e-6 * small, "{what}: these are no halves");
+                        assert!(off > 1e-6 * small, "{what}: this is no half precision");
                         assert_close(got, want, 4.0 * moved, 0.0, &what);
                     }
                 }

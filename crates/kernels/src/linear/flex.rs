@@ -1,4 +1,4 @@
-//! The layer's products on the CPU.
+//! The layer's products on the CPU, which multiplies in f32 alone.
 
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::FloatTensor;
@@ -8,6 +8,7 @@ use burn::tensor::Shape;
 use super::group::{Group, PerLayer};
 use super::reference::{self, LinearOps};
 use super::weight::{Weight, Weights};
+use crate::Compute;
 use crate::cpu::{Matrix, PackedMatrix, Right, Term, floats, integers, sum_of_products, tensor};
 use crate::several::Several;
 
@@ -33,7 +34,7 @@ fn in_order(weight: Weight<Flex>) -> Weight<Flex> {
 }
 
 impl LinearOps for Flex {
-    fn linear_forward(x: FloatTensor<Self>, weight: Weight<Self>) -> FloatTensor<Self> {
+    fn linear_forward(x: FloatTensor<Self>, weight: Weight<Self>, _: Compute) -> FloatTensor<Self> {
         let (x, weight) = (x.to_contiguous(), in_order(weight));
         let shape = Shape::from([x.shape()[0], weight.sides()[0]]);
         match matrix(&x).zip(right(&weight)) {
@@ -42,7 +43,7 @@ impl LinearOps for Flex {
         }
     }
 
-    fn linear_dx(dy: FloatTensor<Self>, weight: Weight<Self>) -> FloatTensor<Self> {
+    fn linear_dx(dy: FloatTensor<Self>, weight: Weight<Self>, _: Compute) -> FloatTensor<Self> {
         let (dy, weight) = (dy.to_contiguous(), in_order(weight));
         let shape = Shape::from([dy.shape()[0], weight.sides()[1]]);
         match matrix(&dy).zip(right(&weight)) {
@@ -63,7 +64,7 @@ impl LinearOps for Flex {
     fn layers_forward(x: FloatTensor<Self>, group: Group<Self>, Several(onto): Several<Self>) -> Several<Self> {
         let (x, group) = (x.to_contiguous(), all_in_order(group));
         let rows = x.shape()[0];
-        let t = group.a.clone().map(|a| Self::linear_forward(x.clone(), Weight::Floats(a)));
+        let t = group.a.clone().map(|a| Self::linear_forward(x.clone(), Weight::Floats(a), group.compute));
         let ones = vec![1.0; if group.bias.some().next().is_some() { rows } else { 0 }];
         let one = |(i, weight): (usize, &Weight<Self>)| {
             let mut terms = vec![Term { a: matrix(&x)?, b: right(weight)?.turned(), scale: 1.0 }];
@@ -106,8 +107,8 @@ impl LinearOps for Flex {
     }
 }
 
-fn all_in_order(Group { weights, a, b, scales, bias }: Group<Flex>) -> Group<Flex> {
+fn all_in_order(Group { weights, a, b, scales, bias, compute }: Group<Flex>) -> Group<Flex> {
     let weights = Weights(weights.0.into_iter().map(in_order).collect());
     let [a, b, bias] = [a, b, bias].map(|of| PerLayer(of.map(|one| one.to_contiguous())));
-    Group { weights, a, b, scales, bias }
+    Group { weights, a, b, scales, bias, compute }
 }

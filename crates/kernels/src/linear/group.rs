@@ -6,6 +6,7 @@ use burn::backend::{
 };
 
 use super::weight::Weights;
+use crate::Compute;
 
 /// Layers that read one input, each with a low-rank update or without, and with a bias or without.
 #[derive(Clone, Debug, ExtensionType)]
@@ -24,6 +25,8 @@ pub struct Group<B: Backend> {
     /// Each `[out]`.
     #[extension_type]
     pub bias: PerLayer<B>,
+    /// What they multiply in.
+    pub compute: Compute,
 }
 
 /// One of each layer, or none.

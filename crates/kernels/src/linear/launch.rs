@@ -6,26 +6,27 @@ use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::engine;
+use super::epilogue::Epilogue;
 use super::group::{Group, PerLayer};
 use super::products::{LowRank, Product, Products};
 use super::reference::{self, LinearOps};
 use super::size::Orientation;
 use super::weight::{Weight, Weights};
-use crate::compute::{self, Halves};
+use crate::compute::{Compute, Half};
 use crate::several::{Several, laid};
 use crate::shader::{reads_words, suit};
 
 impl LinearOps for CubeBackend {
-    fn linear_forward(x: FloatTensor<Self>, weight: Weight<Self>) -> FloatTensor<Self> {
+    fn linear_forward(x: FloatTensor<Self>, weight: Weight<Self>, compute: Compute) -> FloatTensor<Self> {
         let products = Products::new(Orientation::Nt, [Product::new(x.clone(), weight.clone())]);
-        only(Products { halves: of_tiles(false), ..products })
-            .unwrap_or_else(|| engine::product(x, weight, Orientation::Nt))
+        only(Products { half: of_tiles(compute, false), ..products })
+            .unwrap_or_else(|| engine::product(x, weight, Orientation::Nt, compute))
     }
 
-    fn linear_dx(dy: FloatTensor<Self>, weight: Weight<Self>) -> FloatTensor<Self> {
+    fn linear_dx(dy: FloatTensor<Self>, weight: Weight<Self>, compute: Compute) -> FloatTensor<Self> {
         let products = Products::new(Orientation::Nn, [Product::new(dy.clone(), weight.clone())]);
-        only(Products { halves: of_tiles(true), ..products })
-            .unwrap_or_else(|| engine::product(dy, weight, Orientation::Nn))
+        only(Products { half: of_tiles(compute, true), ..products })
+            .unwrap_or_else(|| engine::product(dy, weight, Orientation::Nn, compute))
     }
 
     fn linear_dw(dy: FloatTensor<Self>, x: FloatTensor<Self>, scale: f32) -> FloatTensor<Self> {
@@ -35,7 +36,8 @@ impl LinearOps for CubeBackend {
     }
 
     fn layers_forward(x: FloatTensor<Self>, group: Group<Self>, onto: Several<Self>) -> Several<Self> {
-        let products = Products { onto: onto.0.first().cloned(), ..forward(&x, &group) };
+        let epilogue = onto.0.first().cloned().map_or(Epilogue::None, Epilogue::Residual);
+        let products = Products { epilogue, ..forward(&x, &group) };
         match products.made() {
             Some(made) => Several([made.outputs, made.low].concat()),
             None => reference::layers_forward::<Self>(x, group, onto),
@@ -97,26 +99,28 @@ fn only(products: Products) -> Option<FloatTensor<CubeBackend>> {
 }
 
 /// The products that give the outputs of layers.
-pub fn forward(x: &CubeTensor, Group { weights, a, b, scales, bias }: &Group<CubeBackend>) -> Products {
+pub fn forward(x: &CubeTensor, group: &Group<CubeBackend>) -> Products {
+    let Group { weights, a, b, scales, bias, compute } = group;
     let each = weights.0.iter().zip(updates(a, b, scales)).zip(&bias.0).map(|((weight, update), bias)| {
         let product = Product::new(x.clone(), weight.clone());
         Product { update, bias: bias.clone(), ..product }
     });
-    Products { halves: of_tiles(false), ..Products::new(Orientation::Nt, each) }
+    Products { half: of_tiles(*compute, false), ..Products::new(Orientation::Nt, each) }
 }
 
 /// Those that give the gradient of their input, one for each layer.
-pub fn backward(dy: &Several<CubeBackend>, Group { weights, a, b, scales, .. }: &Group<CubeBackend>) -> Products {
+pub fn backward(dy: &Several<CubeBackend>, group: &Group<CubeBackend>) -> Products {
+    let Group { weights, a, b, scales, compute, .. } = group;
     let each = dy.0.iter().zip(&weights.0).zip(updates(b, a, scales)).map(|((dy, weight), update)| {
         let product = Product::new(dy.clone(), weight.clone());
         Product { update, ..product }
     });
-    Products { halves: of_tiles(true), ..Products::new(Orientation::Nn, each) }
+    Products { half: of_tiles(*compute, true), ..Products::new(Orientation::Nn, each) }
 }
 
-/// What tiles have in the place of floats; shaders know one kind of halves.
-fn of_tiles(back: bool) -> Option<Halves> {
-    compute::halves(back).filter(|halves| halves.kind == FloatDType::F16)
+/// What tiles have in the place of f32; shaders know f16.
+fn of_tiles(compute: Compute, backward: bool) -> Option<Half> {
+    compute.half(backward).filter(|half| half.dtype == FloatDType::F16)
 }
 
 /// For each layer its update, of what it is multiplied by first and then.

@@ -3,16 +3,20 @@
 
 mod backward;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
-mod dispatch;
+mod bind;
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod encode;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 mod engine;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
-pub(crate) mod finish;
+pub(crate) mod epilogue;
 #[cfg(feature = "cpu")]
 mod flex;
 mod group;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 mod launch;
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod plan;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 pub(crate) mod products;
 mod reference;
@@ -34,9 +38,10 @@ pub(crate) use reference::LinearOps;
 pub use weight::Matrix;
 use weight::Weights;
 
+use crate::Compute;
 use crate::several::Several;
 
-/// `x wᵀ`.
+/// `x wᵀ`, in f32.
 ///
 /// With a `w` that is untracked or packed the backward pass costs one product, `dy w`, and keeps nothing but `w`.
 ///
@@ -44,7 +49,7 @@ use crate::several::Several;
 /// - `x`: `[batch, seq, in]`, `weight`: `[out, in]`
 /// - output: `[batch, seq, out]`
 pub fn linear(x: Tensor<3>, weight: impl Into<Matrix>) -> Tensor<3> {
-    linear_by_pieces(x, &[weight.into()])
+    linear_by_pieces(x, &[weight.into()], Compute::default())
 }
 
 /// `x wᵀ` for a `w` in pieces of rows, at least one.
@@ -52,16 +57,16 @@ pub fn linear(x: Tensor<3>, weight: impl Into<Matrix>) -> Tensor<3> {
 /// # Shapes
 /// - `x`: `[batch, seq, in]`, each of `pieces`: `[its rows, in]`
 /// - output: `[batch, seq, rows of all]`
-pub fn linear_by_pieces(x: Tensor<3>, pieces: &[Matrix]) -> Tensor<3> {
+pub fn linear_by_pieces(x: Tensor<3>, pieces: &[Matrix], compute: Compute) -> Tensor<3> {
     let _span = span("linear, forward");
-    on_rows(x, pieces.iter().map(|piece| piece.dims()[0]).sum(), |x| products(&x, pieces))
+    on_rows(x, pieces.iter().map(|piece| piece.dims()[0]).sum(), |x| products(&x, pieces, compute))
 }
 
 /// `x wᵀ`: what each piece gives, one beside the other.
-pub(crate) fn products(x: &Tensor<2>, pieces: &[Matrix]) -> Tensor<2> {
+pub(crate) fn products(x: &Tensor<2>, pieces: &[Matrix], compute: Compute) -> Tensor<2> {
     let product = |piece: &Matrix| {
-        let y = <Dispatch as LinearOps>::linear_forward(x.clone().into_dispatch(), piece.clone().into_dispatch());
-        Tensor::from_dispatch(y)
+        let (x, weight) = (x.clone().into_dispatch(), piece.clone().into_dispatch());
+        Tensor::from_dispatch(<Dispatch as LinearOps>::linear_forward(x, weight, compute))
     };
     match pieces {
         // Joining would copy it.
@@ -71,10 +76,10 @@ pub(crate) fn products(x: &Tensor<2>, pieces: &[Matrix]) -> Tensor<2> {
 }
 
 /// The gradient with respect to the rows `x`, `dy w`: the sum of what each piece gives for its columns of `dy`.
-pub(crate) fn products_dx(dy: Tensor<2>, pieces: &[Matrix]) -> Option<Tensor<2>> {
+pub(crate) fn products_dx(dy: Tensor<2>, pieces: &[Matrix], compute: Compute) -> Option<Tensor<2>> {
     let product = |dy: Tensor<2>, piece: &Matrix| {
-        let dx = <Dispatch as LinearOps>::linear_dx(dy.into_dispatch(), piece.clone().into_dispatch());
-        Tensor::from_dispatch(dx)
+        let (dy, weight) = (dy.into_dispatch(), piece.clone().into_dispatch());
+        Tensor::from_dispatch(<Dispatch as LinearOps>::linear_dx(dy, weight, compute))
     };
     let mut start = 0;
     let of_piece = |piece: &Matrix| {
@@ -108,6 +113,8 @@ pub struct Layer {
     pub update: Option<Factors>,
     /// What is added to its output, `[out]`.
     pub bias: Option<Tensor<1>>,
+    /// What it multiplies in: the same for layers that are made at once.
+    pub compute: Compute,
 }
 
 /// `x wᵀ + scale · (x aᵀ) bᵀ + bias` of layers that read one input, at least one: two products forward and four back, each
@@ -154,6 +161,7 @@ pub(crate) fn group(layers: &[Layer]) -> Group<Dispatch> {
         b: of_update(|update| &update.b),
         scales: layers.iter().map(|layer| layer.update.as_ref().map_or(1.0, |update| update.scale)).collect(),
         bias: PerLayer(layers.iter().map(bias).collect()),
+        compute: layers.first().map_or(Compute::default(), |layer| layer.compute),
     }
 }
 

@@ -5,13 +5,14 @@ use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::dispatch::{End, Launch, Together};
-use super::finish::Finish;
+use super::bind::Bindings;
+use super::encode;
+use super::epilogue::Epilogue;
+use super::plan::Plan;
 use super::size::{Orientation, Reading, Size};
 use super::weight::Weight;
-use crate::compute::Halves;
-use crate::several::{covering, rooms};
-use crate::shader::{reads_words, room, suit};
+use crate::compute::Half;
+use crate::shader::{grid, reads_words, suit};
 
 /// Below this many rows or columns a product is mostly reading, and most of a workgroup would be idle.
 const LEAST_SIDE: u32 = 8;
@@ -38,7 +39,7 @@ pub struct LowRank {
 /// What products have made.
 #[derive(Clone, Debug)]
 pub struct Made {
-    /// The outputs, or the only one, and what else their [`Finish`] gives.
+    /// The outputs, or the only one, and what else their [`Epilogue`] gives.
     pub outputs: Vec<CubeTensor>,
     /// Of each product that has an update `lhs down'`, `[rows, rank]`.
     pub low: Vec<CubeTensor>,
@@ -51,11 +52,9 @@ pub struct Products {
     pub each: Vec<Product>,
     /// Their sizes are the same but for the depth then, and their scales 1.
     pub summed: bool,
-    /// What is added to the only output.
-    pub onto: Option<CubeTensor>,
-    pub finish: Finish,
-    /// What they multiply in tiles, if all of them may; else floats.
-    pub halves: Option<Halves>,
+    pub epilogue: Epilogue,
+    /// What they multiply in tiles, if all of them may; else f32.
+    pub half: Option<Half>,
 }
 
 impl Product {
@@ -123,7 +122,7 @@ impl Products {
     /// One for each of some pairs.
     pub fn new(orientation: Orientation, each: impl IntoIterator<Item = Product>) -> Self {
         let each = each.into_iter().collect();
-        Self { orientation, each, summed: false, onto: None, finish: Finish::Keep, halves: None }
+        Self { orientation, each, summed: false, epilogue: Epilogue::None, half: None }
     }
 
     /// By kernels; `None` if there are none for this device and these sizes, or the engine's own products are as good.
@@ -136,25 +135,11 @@ impl Products {
     pub fn sizes(&self) -> Option<Vec<Size>> {
         let sizes: Vec<Size> =
             self.each.iter().map(|product| product.possible(self.orientation)).collect::<Option<_>>()?;
-        let one = self.summed || sizes.len() == 1;
-        let fits = |onto: &CubeTensor| {
-            let like = |size: &Size| onto.shape().as_slice() == [size.rows as usize, size.columns as usize];
-            suit([onto]) && one && sizes.iter().all(like)
-        };
-        let finishes = match &self.finish {
-            Finish::Keep => true,
-            Finish::Gate => matches!(sizes[..], [gate, up] if gate == up) && !self.summed,
-            Finish::GateBack(gates) => {
-                let like = |t: &CubeTensor| suit([t]) && t.shape().num_elements() == sizes[0].outputs();
-                sizes.len() == 1 && gates.iter().all(like)
-            }
-            Finish::Turn(turn) => turn.fits(&sizes) && !self.summed,
-        };
-        (finishes && self.onto.as_ref().is_none_or(fits)).then_some(sizes)
+        self.epilogue.fits(&sizes, self.summed).then_some(sizes)
     }
 
-    /// The same with what is done at the end, in one dispatch; `None` if that cannot be, or is not worth it.
-    pub fn finished(self) -> Option<Made> {
+    /// The same in one dispatch, with an epilogue that needs one; `None` if that cannot be, or is not worth it.
+    pub fn fused(self) -> Option<Made> {
         let (sizes, reading) = self.worth_it()?;
         self.in_order().at_once(reading, &sizes)
     }
@@ -170,22 +155,26 @@ impl Products {
     /// Of operands whose numbers are in order.
     pub fn in_order(mut self) -> Self {
         self.each = self.each.into_iter().map(Product::in_order).collect();
-        self.onto = self.onto.map(into_contiguous);
+        if let Epilogue::Residual(onto) = self.epilogue {
+            self.epilogue = Epilogue::Residual(into_contiguous(onto));
+        }
         self
     }
 
     /// By one dispatch if all that a binding has lies in one memory, else by one for each product. What updates have in
     /// the middle is made along, or by a dispatch before.
     pub fn launch(self, reading: Reading, sizes: &[Size]) -> Made {
-        debug_assert!(matches!(self.finish, Finish::Keep), "nothing is done with products made one by one");
+        debug_assert!(!self.epilogue.needs_tiles(), "products that are made one by one have no such epilogue");
         let products = self.in_order();
         if let Some(made) = products.at_once(reading, sizes) {
             return made;
         }
-        let Self { orientation, each, summed, mut onto, halves, .. } = products;
+        let Self { orientation, each, summed, epilogue, half } = products;
+        let mut onto = if let Epilogue::Residual(onto) = epilogue { Some(onto) } else { None };
         let mut whole = Made { outputs: Vec::new(), low: Vec::new() };
         for (product, size) in each.into_iter().zip(sizes) {
-            let one = Self { onto: onto.take(), halves, ..Self::new(orientation, [product]) };
+            let epilogue = onto.take().map_or(Epilogue::None, Epilogue::Residual);
+            let one = Self { epilogue, half, ..Self::new(orientation, [product]) };
             let Made { mut outputs, low } = one.launch(reading, &[*size]);
             whole.low.extend(low);
             match summed {
@@ -199,45 +188,19 @@ impl Products {
 
     /// By one dispatch, of operands in order; one product by itself always can be.
     pub fn at_once(&self, reading: Reading, sizes: &[Size]) -> Option<Made> {
-        let Self { orientation, each, summed, onto, finish, halves } = self;
-        let like = &each.first()?.lhs;
-        let together = Together::of(each, reading == Reading::Tiled && worth_making_along(each, sizes))?;
-        let read = match finish {
-            Finish::GateBack(gates) => Some(covering(&gates.each_ref())?),
-            Finish::Turn(turn) => Some(covering(&[&turn.cosines, &turn.sines])?),
-            Finish::Keep | Finish::Gate => None,
-        };
-        // Tiles alone go through all products where an output is made; for a software adapter a dispatch costs nothing.
-        if !matches!(finish, Finish::Keep) && reading != Reading::Tiled {
-            return None;
-        }
-        let shape = |size: &Size| [size.rows as usize, size.columns as usize];
-        let shapes: Vec<_> = match finish {
-            Finish::GateBack(_) => vec![shape(&sizes[0]); 3],
-            _ if *summed => vec![shape(&sizes[0])],
-            _ => sizes.iter().map(shape).collect(),
-        };
-        let mut outputs = rooms(like, &shapes);
-        covering(&outputs.iter().collect::<Vec<_>>())?;
-        let low = match together.makes_low() {
-            true => rooms(like, &low_sizes(each, sizes).map(|size| shape(&size)).collect::<Vec<_>>()),
-            false => made_before(*orientation, each, sizes),
-        };
-        let end = match (finish, read) {
-            (Finish::Turn(turn), Some((angles, begins))) => End::Turn(turn, angles, begins),
-            (_, Some((gates, begins))) => End::GateBack(gates, begins),
-            (Finish::Gate, None) => End::Gate(room(like, shapes[0])),
-            (_, None) => End::Keep,
-        };
-        let halves = halves.filter(|_| reading == Reading::Tiled && sizes.iter().all(|size| size.suits_halves()));
-        let (orientation, summed, onto, end_of) = (*orientation, *summed, onto.as_ref(), &end);
-        let launch = Launch { orientation, reading, sizes, summed, onto, end: end_of, halves };
-        launch.dispatch(each, &together, &low, &outputs).then(|| {
-            if let End::Gate(value) = end {
-                outputs.push(value);
-            }
-            Made { outputs, low }
-        })
+        let Self { orientation, each, summed, epilogue, half } = self;
+        let plan =
+            Plan::new((*orientation, reading), sizes, low_sizes(each, sizes).collect(), *summed, epilogue, *half)?;
+        let bindings = Bindings::of(&plan, each, |low| made_before(*orientation, each, low))?;
+        let (bound, slots) = bindings.list();
+        let (shader, numbers) =
+            (encode::shader(&plan, each, &bindings, &slots), encode::numbers(&plan, each, &bindings));
+        let (_, workgroups) = plan.makers();
+        shader.launch(&bound, &numbers, grid(workgroups));
+        drop(bound);
+        let Bindings { mut outputs, low, epilogue, .. } = bindings;
+        outputs.extend(epilogue.into_iter().filter(|operand| operand.written).map(|operand| operand.tensor));
+        Some(Made { outputs, low })
     }
 }
 
@@ -252,24 +215,13 @@ fn low_sizes<'a>(each: &'a [Product], sizes: &'a [Size]) -> impl Iterator<Item =
     each.iter().zip(sizes).filter_map(low)
 }
 
-/// Whether what is low is better made where the product is, again by each workgroup, than by a dispatch of its own: a rank of 8
-/// is an eighth more arithmetic. So many rows of it take about as long as a dispatch does to begin.
-fn worth_making_along(each: &[Product], sizes: &[Size]) -> bool {
-    const WIDEST: u32 = 16;
-    const MOST: u32 = 8 * 1024;
-    let low: Vec<Size> = low_sizes(each, sizes).collect();
-    let alike = |size: &Size| size.columns == low[0].columns;
-    !low.is_empty() && low.iter().all(|size| alike(size) && size.columns <= WIDEST && size.rows * size.columns <= MOST)
-}
-
-/// What is low, by itself.
+/// What is low, by itself, of these sizes.
 fn made_before(orientation: Orientation, each: &[Product], sizes: &[Size]) -> Vec<CubeTensor> {
     let down = |product: &Product| {
         let update = product.update.as_ref()?;
         Some(Product::new(product.lhs.clone(), Weight::Floats(update.down.clone())))
     };
-    let sizes: Vec<Size> = low_sizes(each, sizes).collect();
     let Some(first) = each.first().filter(|_| !sizes.is_empty()) else { return Vec::new() };
-    let reading = Reading::of(&first.lhs, &sizes);
-    Products::new(orientation, each.iter().filter_map(down)).launch(reading, &sizes).outputs
+    let reading = Reading::of(&first.lhs, sizes);
+    Products::new(orientation, each.iter().filter_map(down)).launch(reading, sizes).outputs
 }

@@ -6,6 +6,7 @@ use burn::tensor::FloatDType;
 
 use super::group::{Group, PerLayer};
 use super::weight::{Weight, Weights};
+use crate::Compute;
 use crate::packed::PackedOps;
 use crate::several::Several;
 
@@ -13,13 +14,21 @@ use crate::several::Several;
 /// default body is the definition; a device may have a faster way.
 #[backend_extension(Cube: cfg(any(feature = "wgpu", feature = "cuda")), Flex: cfg(feature = "cpu"), Autodiff)]
 pub trait LinearOps: PackedOps {
-    /// `x wᵀ` for `x`: `[rows, in]` and `weight`: `[out, in]`.
-    fn linear_forward(x: FloatTensor<Self>, #[extension_type] weight: Weight<Self>) -> FloatTensor<Self> {
+    /// `x wᵀ` for `x`: `[rows, in]` and `weight`: `[out, in]`. What a device cannot multiply in is f32.
+    fn linear_forward(
+        x: FloatTensor<Self>,
+        #[extension_type] weight: Weight<Self>,
+        _compute: Compute,
+    ) -> FloatTensor<Self> {
         linear_forward::<Self>(x, weight)
     }
 
     /// The gradient with respect to `x`: `dy w`, for `dy`: `[rows, out]`.
-    fn linear_dx(dy: FloatTensor<Self>, #[extension_type] weight: Weight<Self>) -> FloatTensor<Self> {
+    fn linear_dx(
+        dy: FloatTensor<Self>,
+        #[extension_type] weight: Weight<Self>,
+        _compute: Compute,
+    ) -> FloatTensor<Self> {
         linear_dx::<Self>(dy, weight)
     }
 
@@ -91,15 +100,12 @@ pub fn linear_dw<B: Backend>(dy: FloatTensor<B>, x: FloatTensor<B>, scale: f32) 
     scaled::<B>(B::float_matmul(B::float_transpose(dy), x), scale)
 }
 
-/// `x wᵀ + scale · t bᵀ + bias` of each, and each `t = x aᵀ`; the small factor is scaled.
+/// `x wᵀ + scale · t bᵀ + bias` of each, and each `t = x aᵀ`; the small factor is scaled. Updates are in f32.
 pub fn layers_forward<B: LinearOps>(x: FloatTensor<B>, group: Group<B>, Several(onto): Several<B>) -> Several<B> {
-    let Group { weights: Weights(weights), a, b, scales, bias } = group;
-    let t = a.map(|a| B::linear_forward(x.clone(), Weight::Floats(a)));
-    let added = t
-        .iter()
-        .zip(b.0)
-        .zip(scales)
-        .map(|((t, b), scale)| Some(B::linear_forward(scaled::<B>(t.clone()?, scale), Weight::Floats(b?))));
+    let Group { weights: Weights(weights), a, b, scales, bias, compute } = group;
+    let exact = |x, factor| B::linear_forward(x, Weight::Floats(factor), Compute::default());
+    let t = a.map(|a| exact(x.clone(), a));
+    let added = t.iter().zip(b.0).zip(scales).map(|((t, b), scale)| Some(exact(scaled::<B>(t.clone()?, scale), b?)));
     let in_a_row = |bias: FloatTensor<B>| {
         let out = bias.shape().num_elements();
         B::float_reshape(bias, [1, out].into())
@@ -107,7 +113,7 @@ pub fn layers_forward<B: LinearOps>(x: FloatTensor<B>, group: Group<B>, Several(
     let mut onto = onto.into_iter();
     let made = weights.into_iter().zip(added).zip(bias.map(in_a_row)).map(|((weight, added), bias)| {
         let terms = [added, bias, onto.next()].into_iter().flatten();
-        terms.fold(B::linear_forward(x.clone(), weight), |y, term| B::float_add(y, term))
+        terms.fold(B::linear_forward(x.clone(), weight, compute), |y, term| B::float_add(y, term))
     });
     let made: Vec<_> = made.collect();
     Several(made.into_iter().chain(t.into_iter().flatten()).collect())
@@ -115,17 +121,20 @@ pub fn layers_forward<B: LinearOps>(x: FloatTensor<B>, group: Group<B>, Several(
 
 /// `dy b` of each.
 pub fn layers_dt<B: LinearOps>(Several(dy): Several<B>, b: PerLayer<B>) -> Several<B> {
-    let dt = |(dy, b): (FloatTensor<B>, Option<FloatTensor<B>>)| Some(B::linear_dx(dy, Weight::Floats(b?)));
+    let dt = |(dy, b): (FloatTensor<B>, Option<FloatTensor<B>>)| {
+        Some(B::linear_dx(dy, Weight::Floats(b?), Compute::default()))
+    };
     Several(dy.into_iter().zip(b.0).filter_map(dt).collect())
 }
 
 /// The sum of `dy w + scale · dt a`, and each `dt = dy b`; the small factor is scaled. Of no layers it is of no numbers.
 pub fn layers_dx<B: LinearOps>(Several(dy): Several<B>, group: Group<B>) -> Several<B> {
-    let Group { weights: Weights(weights), a, b, scales, .. } = group;
+    let Group { weights: Weights(weights), a, b, scales, compute, .. } = group;
     let Several(dt) = B::layers_dt(Several(dy.clone()), b);
-    let whole = dy.into_iter().zip(weights).map(|(dy, weight)| B::linear_dx(dy, weight));
+    let whole = dy.into_iter().zip(weights).map(|(dy, weight)| B::linear_dx(dy, weight, compute));
     let added = a.places(dt.iter().cloned()).into_iter().zip(a.0).zip(scales);
-    let added = added.filter_map(|((dt, a), scale)| Some(B::linear_dx(scaled::<B>(dt?, scale), Weight::Floats(a?))));
+    let exact = |dt, a| B::linear_dx(dt, Weight::Floats(a), Compute::default());
+    let added = added.filter_map(|((dt, a), scale)| Some(exact(scaled::<B>(dt?, scale), a?)));
     let sum = whole.chain(added).reduce(|sum, dx| B::float_add(sum, dx));
     let sum = sum.unwrap_or_else(|| B::float_zeros([0, 0].into(), &Default::default(), FloatDType::F32));
     Several(std::iter::once(sum).chain(dt).collect())

@@ -66,13 +66,18 @@ impl Size {
         [(rows, depth), (columns, depth), (rows, columns)].iter().all(|(a, b)| indexed(*a, *b).is_some())
     }
 
+    /// Rows and columns of the output.
+    pub fn output(&self) -> [usize; 2] {
+        [self.rows, self.columns].map(|side| side as usize)
+    }
+
     /// Numbers of the output.
     pub fn outputs(self) -> usize {
         self.rows as usize * self.columns as usize
     }
 
-    /// Whether it may multiply halves: no side is as narrow as those of low-rank updates usually are, which stay exact.
-    pub fn suits_halves(self) -> bool {
+    /// Whether it may multiply in half precision: no side is as narrow as those of low-rank updates usually are, which stay exact.
+    pub fn suits_half(self) -> bool {
         self.depth > NARROW && !self.is_narrow(NARROW)
     }
 
@@ -129,9 +134,8 @@ mod tests {
         }
         assert_eq!(Size::of(&[2, 8, 1], &[4, 8], Orientation::Nt), None);
         let size = |rows, columns, depth| Size { rows, columns, depth };
-        let halves =
-            [(33, 36, 36), (32, 36, 36), (33, 32, 36), (33, 36, 32)].map(|(r, c, d)| size(r, c, d).suits_halves());
-        assert_eq!(halves, [true, false, false, false]);
+        let half = [(33, 36, 36), (32, 36, 36), (33, 32, 36), (33, 36, 32)].map(|(r, c, d)| size(r, c, d).suits_half());
+        assert_eq!(half, [true, false, false, false]);
         let narrow = Size { rows: 65, columns: 8, depth: 1 };
         let makers = [Reading::Tiled, Reading::Split, Reading::Direct { side: 8 }, Reading::Direct { side: 16 }];
         assert_eq!(makers.map(|reading| narrow.makers(reading)), [2, 9, 9, 5]);

@@ -12,7 +12,7 @@ use super::cube;
 use super::reference::{self, RmsNormOps};
 use crate::cube::floats;
 use crate::shader::{Bound, Shader, room, suit};
-use crate::sharing::Sharing;
+use crate::sharing::{grid_of_rows, lanes};
 
 /// The numbers of the shaders, if they can take rows of this tensor.
 fn size(x: &CubeTensor, weight: &CubeTensor, eps: f64) -> Option<[u32; 4]> {
@@ -21,29 +21,29 @@ fn size(x: &CubeTensor, weight: &CubeTensor, eps: f64) -> Option<[u32; 4]> {
     fits.then(|| [(x.shape().num_elements() / width) as u32, (width / 4) as u32, (eps as f32).to_bits(), 0])
 }
 
-fn forward(x: CubeTensor, weight: CubeTensor, size: [u32; 4], shared: Sharing) -> CubeTensor {
+fn forward(x: CubeTensor, weight: CubeTensor, size: [u32; 4], lanes: u32) -> CubeTensor {
     let [x, weight] = [x, weight].map(into_contiguous);
     let y = room(&x, x.shape());
-    Shader::new("rms_norm", include_str!("../../../../shaders/rms_norm.wgsl")).shared_by(shared).launch(
+    Shader::new("rms_norm", include_str!("../../../../shaders/rms_norm.wgsl")).shared_by(lanes).launch(
         &[Bound::In(&x), Bound::In(&weight), Bound::Out(&y)],
         &size,
-        shared.grid(size[0]),
+        grid_of_rows(size[0], lanes),
     );
     y
 }
 
 /// The gradient, added to `onto`, if that is given.
-fn dx([x, weight, dy]: [CubeTensor; 3], onto: Option<CubeTensor>, size: [u32; 4], shared: Sharing) -> CubeTensor {
+fn dx([x, weight, dy]: [CubeTensor; 3], onto: Option<CubeTensor>, size: [u32; 4], lanes: u32) -> CubeTensor {
     let [x, weight, dy] = [x, weight, dy].map(into_contiguous);
     let onto = onto.map(into_contiguous);
     let dx = room(&x, x.shape());
     let mut bound = vec![Bound::In(&x), Bound::In(&weight), Bound::In(&dy), Bound::Out(&dx)];
     bound.extend(onto.as_ref().map(Bound::In));
     Shader::new("rms_norm_dx", include_str!("../../../../shaders/rms_norm_dx.wgsl"))
-        .shared_by(shared)
+        .shared_by(lanes)
         .with("size_binding", bound.len())
         .unrolled("$onto", u32::from(onto.is_some()))
-        .launch(&bound, &size, shared.grid(size[0]));
+        .launch(&bound, &size, grid_of_rows(size[0], lanes));
     dx
 }
 
@@ -55,8 +55,8 @@ impl RmsNormOps for CubeBackend {
                 None => reference::forward::<Self>(x, weight, eps),
             };
         };
-        let shared = Sharing::of(&x, size[1]);
-        forward(x, weight, size, shared)
+        let lanes = lanes(&x, size[1]);
+        forward(x, weight, size, lanes)
     }
 
     fn rms_norm_dx(
@@ -71,8 +71,8 @@ impl RmsNormOps for CubeBackend {
                 None => reference::dx::<Self>(x, weight, dy, eps),
             };
         };
-        let shared = Sharing::of(&x, size[1]);
-        dx([x, weight, dy], None, size, shared)
+        let lanes = lanes(&x, size[1]);
+        dx([x, weight, dy], None, size, lanes)
     }
 
     fn rms_norm_dx_onto(
@@ -85,8 +85,8 @@ impl RmsNormOps for CubeBackend {
         let Some(size) = size(&x, &weight, eps).filter(|_| suit([&dy, &onto])) else {
             return Self::float_add(onto, Self::rms_norm_dx(x, weight, dy, eps));
         };
-        let shared = Sharing::of(&x, size[1]);
-        dx([x, weight, dy], Some(onto), size, shared)
+        let lanes = lanes(&x, size[1]);
+        dx([x, weight, dy], Some(onto), size, lanes)
     }
 }
 
@@ -94,14 +94,14 @@ impl RmsNormOps for CubeBackend {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::testing::{assert_close, on_device, subgroups, wgpu};
+    use crate::sharing::ways;
+    use crate::testing::{assert_close, on_device, wgpu};
 
     /// Against the reference, in the form for each kind of adapter: widths below and above a workgroup, small and large
     /// rows.
     #[test]
     fn values_and_gradients_are_the_references() {
         let Some(device) = wgpu() else { return };
-        let has_subgroups = subgroups();
         for (rows, width) in [(1, 4), (3, 64), (2, 260), (70_000, 4), (65, 28), (2, 576)] {
             for most in [1e-3, 1.0, 1e3] {
                 let x = on_device([1, rows, width], 1, most, &device);
@@ -111,17 +111,17 @@ mod tests {
                 let size = size(&x, &weight, 1e-6).unwrap();
                 let want = reference::forward::<CubeBackend>(x.clone(), weight.clone(), 1e-6);
                 let want_dx = reference::dx::<CubeBackend>(x.clone(), weight.clone(), dy.clone(), 1e-6);
-                for shared in Sharing::ways(size[1], has_subgroups) {
-                    let name = format!("{name}, {shared:?}");
-                    let y = forward(x.clone(), weight.clone(), size, shared);
+                for lanes in ways(size[1]) {
+                    let name = format!("{name}, {lanes} to a row");
+                    let y = forward(x.clone(), weight.clone(), size, lanes);
                     // Sums of 576 squares in another order, and a root.
                     assert_close(y, want.clone(), 1e-5, 1e-3, &name);
                     let operands = || [&x, &weight, &dy].map(CubeTensor::clone);
-                    let alone = dx(operands(), None, size, shared);
+                    let alone = dx(operands(), None, size, lanes);
                     assert_close(alone, want_dx.clone(), 2e-5, 1e-3, &format!("gradient of {name}"));
                     let onto = on_device([1, rows, width], 4, 1.0, &device);
                     let want = CubeBackend::float_add(want_dx.clone(), onto.clone());
-                    let added = dx(operands(), Some(onto), size, shared);
+                    let added = dx(operands(), Some(onto), size, lanes);
                     assert_close(added, want, 2e-5, 1.0, &format!("gradient of {name}, added"));
                 }
             }

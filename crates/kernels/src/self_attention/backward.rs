@@ -8,7 +8,9 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, AutodiffBackend, TensorMetadata};
 use stratune_runtime::span;
 
-use super::reference::{SelfAttentionOps, heads, rows, side_by_side};
+use super::Heads;
+use super::reference::{SelfAttentionOps, heads as heads_of, rows, side_by_side};
+use crate::attention::Options;
 use crate::linear::{Group, KeptGroup, LinearOps, Trained, Wanted, inner_group, parents};
 use crate::several::Several;
 
@@ -22,6 +24,7 @@ struct Kept<B: LinearOps> {
     /// q, k, v, what attention keeps, and its output.
     attention: [FloatTensor<B>; 5],
     angles: [FloatTensor<B>; 2],
+    options: Options,
     /// Of x.
     sides: [usize; 3],
 }
@@ -31,14 +34,14 @@ impl<B: SelfAttentionOps> Backward<B, 10> for SelfAttention {
     type State = Kept<B>;
 
     fn backward(self, ops: Ops<Self::State, 10>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let Kept { x, group, attention, angles: [cosines, sines], sides } = ops.state;
+        let Kept { x, group, attention, angles: [cosines, sines], options, sides } = ops.state;
         let [to_x, of_layers @ ..] = ops.parents.map(|node| node.map(|node| node.id));
         let back = {
             let _span = span("attention, backward");
             let [batch, seq, _] = sides;
             let head_dim = attention[0].shape()[3];
-            let dy = heads::<B>(grads.consume::<B>(&ops.node), [batch, seq], head_dim);
-            B::turned_back(Several(attention.into_iter().chain([dy]).collect()), cosines, sines).0
+            let dy = heads_of::<B>(grads.consume::<B>(&ops.node), [batch, seq], head_dim);
+            B::turned_back(Several(attention.into_iter().chain([dy]).collect()), cosines, sines, options).0
         };
         let dt = group.back(&back, to_x, |dx| B::float_reshape(dx, sides.into()), grads);
         group.trained(back, dt, x, Trained::new(&of_layers, 3), grads);
@@ -52,7 +55,7 @@ impl<B: SelfAttentionOps, C: CheckpointStrategy> SelfAttentionOps for Autodiff<B
         cosines: FloatTensor<Self>,
         sines: FloatTensor<Self>,
         first: FloatTensor<Self>,
-        head_dim: usize,
+        heads: Heads,
     ) -> FloatTensor<Self> {
         let wanted = Wanted::of(&x, &group);
         // Nobody tracks this one.
@@ -65,21 +68,22 @@ impl<B: SelfAttentionOps, C: CheckpointStrategy> SelfAttentionOps for Autodiff<B
             OpsKind::Tracked(prep) => {
                 let sides = [0, 1, 2].map(|side| x.shape()[side]);
                 let Several(mut made) =
-                    B::turned_heads(x.clone(), group.clone(), cosines.clone(), sines.clone(), head_dim);
+                    B::turned_heads(x.clone(), group.clone(), cosines.clone(), sines.clone(), heads.width);
                 let t = made.split_off(3);
                 #[allow(clippy::expect_used)] // Three of them, as it says.
                 let [q, k, v] = <[_; 3]>::try_from(made).expect("q, k and v");
-                let (y, kept) = B::attention_to_keep(q.clone(), k.clone(), v.clone(), first);
+                let (y, kept) = B::attention_to_keep(q.clone(), k.clone(), v.clone(), first, heads.options);
                 let kept = Kept {
                     x: wanted.a.then(|| rows::<B>(x)),
                     group: KeptGroup::new(group, t, wanted),
                     attention: [q, k, v, kept, y.clone()],
                     angles: [cosines, sines],
+                    options: heads.options,
                     sides,
                 };
                 prep.finish(kept, side_by_side::<B>(y))
             }
-            OpsKind::UnTracked(prep) => prep.finish(B::self_attention(x, group, cosines, sines, first, head_dim)),
+            OpsKind::UnTracked(prep) => prep.finish(B::self_attention(x, group, cosines, sines, first, heads)),
         }
     }
 }

@@ -8,8 +8,9 @@ use burn_cubecl::kernel::into_contiguous;
 use stratune_runtime::span;
 
 use super::reference::{self, SelfAttentionOps, heads, rows};
+use crate::attention::Options;
 use crate::attention::launch::turned_back_on_gpu;
-use crate::linear::finish::{Finish, Turn};
+use crate::linear::epilogue::{Epilogue, Rotary};
 use crate::linear::products::{Made, Products};
 use crate::linear::{Group, products_of};
 use crate::several::Several;
@@ -22,12 +23,13 @@ impl SelfAttentionOps for CubeBackend {
         sines: FloatTensor<Self>,
         head_dim: usize,
     ) -> Several<Self> {
-        let turn = Turn { cosines: into_contiguous(cosines.clone()), sines: into_contiguous(sines.clone()), first: 2 };
+        let [of_cosines, of_sines] = [&cosines, &sines].map(|table| into_contiguous(table.clone()));
+        let rotary = Rotary { cosines: of_cosines, sines: of_sines, products: 2 };
         let products =
-            Products { finish: Finish::Turn(Box::new(turn)), ..products_of(&rows::<Self>(x.clone()), &group) };
+            Products { epilogue: Epilogue::Rotary(Box::new(rotary)), ..products_of(&rows::<Self>(x.clone()), &group) };
         let made = {
             let _span = span("linear, forward");
-            products.finished()
+            products.fused()
         };
         let Some(Made { outputs, low }) = made else {
             return reference::turned_heads::<Self>(x, group, cosines, sines, head_dim);
@@ -37,8 +39,14 @@ impl SelfAttentionOps for CubeBackend {
         Several(turned.chain(low).collect())
     }
 
-    fn turned_back(operands: Several<Self>, cosines: FloatTensor<Self>, sines: FloatTensor<Self>) -> Several<Self> {
-        let made = turned_back_on_gpu(&operands, &into_contiguous(cosines.clone()), &into_contiguous(sines.clone()));
-        made.unwrap_or_else(|| reference::turned_back::<Self>(operands, cosines, sines))
+    fn turned_back(
+        operands: Several<Self>,
+        cosines: FloatTensor<Self>,
+        sines: FloatTensor<Self>,
+        options: Options,
+    ) -> Several<Self> {
+        let [of_cosines, of_sines] = [&cosines, &sines].map(|table| into_contiguous(table.clone()));
+        let made = turned_back_on_gpu(&operands, &of_cosines, &of_sines, options.scores);
+        made.unwrap_or_else(|| reference::turned_back::<Self>(operands, cosines, sines, options))
     }
 }

@@ -13,9 +13,17 @@ use burn::backend::Dispatch;
 use burn::tensor::Tensor;
 use stratune_runtime::span;
 
+use crate::attention::Options;
 use crate::linear::{Layer, group};
-use crate::{Angles, Sight};
+use crate::{Angles, Scores, Sight};
 use reference::SelfAttentionOps;
+
+/// What attention is to know beside its operands.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Heads {
+    pub width: usize,
+    pub options: Options,
+}
 
 /// What heads of `head_dim` make of `x`: its queries and keys turned by `angles`, and attention as
 /// [`causal_attention`](crate::causal_attention) has it, over no other keys.
@@ -24,10 +32,18 @@ use reference::SelfAttentionOps;
 /// - `x`: `[batch, seq, hidden]`, the layers of `[q, k, v]`: `[heads · head_dim, hidden]`, and of `kv_heads`
 /// - `angles`, `sight`: of `seq` positions
 /// - output: `[batch, seq, heads · head_dim]`
-pub fn self_attention(x: Tensor<3>, layers: &[Layer; 3], head_dim: usize, angles: &Angles, sight: &Sight) -> Tensor<3> {
+pub fn self_attention(
+    x: Tensor<3>,
+    layers: &[Layer; 3],
+    head_dim: usize,
+    angles: &Angles,
+    sight: &Sight,
+    scores: Scores,
+) -> Tensor<3> {
     let _span = span("attention, forward");
     let [cosines, sines] = angles.tables().map(Tensor::into_dispatch);
     let first = sight.first().into_dispatch();
+    let heads = Heads { width: head_dim, options: sight.options(scores) };
     let (x, group) = (x.into_dispatch(), group(layers));
-    Tensor::from_dispatch(<Dispatch as SelfAttentionOps>::self_attention(x, group, cosines, sines, first, head_dim))
+    Tensor::from_dispatch(<Dispatch as SelfAttentionOps>::self_attention(x, group, cosines, sines, first, heads))
 }

@@ -4,7 +4,8 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, TensorMetadata, backend_extension};
 use stratune_runtime::span;
 
-use crate::attention::AttentionOps;
+use super::Heads;
+use crate::attention::{AttentionOps, Options};
 use crate::linear::{Group, LinearOps};
 use crate::rotary::RotaryOps;
 use crate::several::Several;
@@ -32,8 +33,9 @@ pub trait SelfAttentionOps: LinearOps + RotaryOps + AttentionOps {
         #[extension_type] operands: Several<Self>,
         cosines: FloatTensor<Self>,
         sines: FloatTensor<Self>,
+        options: Options,
     ) -> Several<Self> {
-        turned_back::<Self>(operands, cosines, sines)
+        turned_back::<Self>(operands, cosines, sines, options)
     }
 
     /// The output, `[batch, seq, heads · head_dim]`.
@@ -43,14 +45,14 @@ pub trait SelfAttentionOps: LinearOps + RotaryOps + AttentionOps {
         cosines: FloatTensor<Self>,
         sines: FloatTensor<Self>,
         first: FloatTensor<Self>,
-        head_dim: usize,
+        heads: Heads,
     ) -> FloatTensor<Self> {
-        let Several(mut made) = Self::turned_heads(x, group, cosines, sines, head_dim);
+        let Several(mut made) = Self::turned_heads(x, group, cosines, sines, heads.width);
         made.truncate(3);
         let (v, k, q) = (made.pop(), made.pop(), made.pop());
         #[allow(clippy::expect_used)] // Three of them, as it says.
-        let [q, k, v] = [q, k, v].map(|heads| heads.expect("q, k and v"));
-        side_by_side::<Self>(Self::attention_forward(q, k, v, first))
+        let [q, k, v] = [q, k, v].map(|made| made.expect("q, k and v"));
+        side_by_side::<Self>(Self::attention_forward(q, k, v, first, heads.options))
     }
 }
 
@@ -99,10 +101,11 @@ pub fn turned_back<B: SelfAttentionOps>(
     Several(operands): Several<B>,
     cosines: FloatTensor<B>,
     sines: FloatTensor<B>,
+    options: Options,
 ) -> Several<B> {
     #[allow(clippy::expect_used)] // Six of them, as it says.
     let [q, k, v, kept, y, dy] = operands.try_into().expect("six operands");
-    let (dq, dk, dv) = B::attention_backward(q, k, v, kept, y, dy);
+    let (dq, dk, dv) = B::attention_backward(q, k, v, kept, y, dy, options);
     let _span = span("rotary, backward");
     let Several(back) = B::rotate_beside_back(dq, dk, dv, cosines, sines);
     Several(back.into_iter().map(|heads| rows::<B>(side_by_side::<B>(heads))).collect())

@@ -8,7 +8,7 @@ use crate::self_test::attended_by_parts;
 #[cfg(feature = "wgpu")]
 use crate::testing::wgpu;
 use crate::testing::{Passed, tensor};
-use crate::{Angles, Factors, Layer, Matrix, Rotary, Sight, lay_together};
+use crate::{Angles, Compute, Factors, Layer, Matrix, Rotary, Scores, Sight, lay_together};
 
 /// One text a row, or several of unequal lengths that begin elsewhere in each.
 fn standing(batch: usize, seq: usize, head_dim: usize, texts: bool, device: &Device) -> (Angles, Sight) {
@@ -42,8 +42,14 @@ fn agrees_with_its_parts(device: &Device) {
                 let what =
                     format!("{batch} × {heads} over {kv_heads}, {seq}, {head_dim}, {ranks:?}, {texts}, {tracked:04b}");
                 let (angles, sight) = standing(batch, seq, head_dim, texts && seq > 1, device);
+                // As Gemma 2 has them, now and then.
+                let (sight, scores) = match tracked % 3 {
+                    0 => (sight, Scores::of(head_dim)),
+                    1 => (sight.within(5, 0), Scores { scale: 0.4, cap: None }),
+                    _ => (sight.within(3, 0), Scores { scale: 0.4, cap: Some(0.9) }),
+                };
                 let outs = [heads, kv_heads, kv_heads].map(|heads| heads * head_dim);
-                let run = |layer: fn(Tensor<3>, &[Layer; 3], usize, &Angles, &Sight) -> Tensor<3>| {
+                let run = |layer: fn(Tensor<3>, &[Layer; 3], usize, &Angles, &Sight, Scores) -> Tensor<3>| {
                     let track = |i: u32, t: Tensor<2>| if is(i) { t.autodiff().require_grad() } else { t };
                     let weights = (0..3).map(|i| Matrix::from(tensor([outs[i], hidden], 10 + i as u32, device)));
                     let weights = lay_together(weights.collect());
@@ -55,8 +61,9 @@ fn agrees_with_its_parts(device: &Device) {
                         weight: weights[i].clone(),
                         update: (ranks[i] > 0).then(|| Factors { a: a[i].clone(), b: b[i].clone(), scale: 0.7 }),
                         bias: biased.then(|| biases[i].clone().squeeze_dim(0)),
+                        compute: Compute::default(),
                     });
-                    let y = layer(x.clone().reshape([batch, seq, hidden]), &of, head_dim, &angles, &sight);
+                    let y = layer(x.clone().reshape([batch, seq, hidden]), &of, head_dim, &angles, &sight, scores);
                     let operands: Vec<_> = [x].into_iter().chain(a).chain(b).chain(biases).collect();
                     let wanted = |i: usize| match i {
                         0 => is(0),
@@ -99,7 +106,7 @@ fn kernels_turn_along() {
     use super::reference::{heads, turned_back};
     use crate::attention::AttentionOps;
     use crate::attention::launch::turned_back_at_once;
-    use crate::linear::finish::{Finish, Turn};
+    use crate::linear::epilogue::{Epilogue, Rotary};
     use crate::linear::products::{LowRank, Product, Products};
     use crate::linear::size::{Orientation, Reading};
     use crate::linear::weight::Weight;
@@ -115,10 +122,14 @@ fn kernels_turn_along() {
         [(1, 1, 1, 1, 8, 4), (2, 4, 2, 7, 8, 12), (2, 3, 3, 66, 24, 20), (1, 3, 1, 130, 64, 36), (1, 2, 1, 9, 128, 16)]
     {
         let of_floats = [(0, false), (8, false)].map(|(rank, texts)| (rank, texts, tiles[0]));
-        for (rank, texts, halves) in of_floats.into_iter().chain(tiles.iter().map(|tiles| (8, true, *tiles))) {
-            let what =
-                format!("{batch} × {count} over {kv}, {seq} × {head_dim}, rank {rank}, texts {texts}, {halves:?}");
+        for (rank, texts, half) in of_floats.into_iter().chain(tiles.iter().map(|tiles| (8, true, *tiles))) {
+            let what = format!("{batch} × {count} over {kv}, {seq} × {head_dim}, rank {rank}, texts {texts}, {half:?}");
             let (angles, sight) = standing(batch, seq, head_dim, texts && seq > 1, &device);
+            // In windows, with another scale, where there are texts.
+            let (sight, scores) = match texts {
+                false => (sight, Scores::of(head_dim)),
+                true => (sight.within(20, 0), Scores { scale: 0.4, cap: None }),
+            };
             // Those of one position do not lie together by themselves.
             let tables = laid(angles.tables().map(plain).to_vec(), 1);
             let [cosines, sines] = [0, 1].map(|i: usize| tables[i].clone());
@@ -143,14 +154,14 @@ fn kernels_turn_along() {
                 ..Product::new(x.clone(), Weight::Floats(weight))
             };
             let apart = Products::new(Orientation::Nt, weights.into_iter().enumerate().map(product));
-            let apart = Products { halves, ..apart };
+            let apart = Products { half, ..apart };
             let sizes = apart.sizes().unwrap();
             let made = apart.clone().launch(Reading::Tiled, &sizes);
             let of_heads = |t: &CubeTensor| heads::<CubeBackend>(t.clone(), [batch, seq], head_dim);
             let [q, k, v] = [0, 1, 2].map(|i: usize| of_heads(&made.outputs[i]));
             let Several(want) = CubeBackend::rotate_beside(q, k, v, cosines.clone(), sines.clone());
-            let turn = Turn { cosines: cosines.clone(), sines: sines.clone(), first: 2 };
-            let turned = Products { finish: Finish::Turn(Box::new(turn)), ..apart.clone() };
+            let rotary = Rotary { cosines: cosines.clone(), sines: sines.clone(), products: 2 };
+            let turned = Products { epilogue: Epilogue::Rotary(Box::new(rotary)), ..apart.clone() };
             let got = turned.in_order().at_once(Reading::Tiled, &sizes).unwrap();
             for (i, (got, want)) in got.outputs.iter().zip(want).enumerate() {
                 testing::assert_close(of_heads(got), want, 2e-6, 1e-3, &format!("{what}, {i}"));
@@ -161,12 +172,14 @@ fn kernels_turn_along() {
 
             let [q, k, v] = [0, 1, 2].map(|i: usize| of_heads(&got.outputs[i]));
             let first = sight.first().try_into_primitive::<CubeBackend>().unwrap();
-            let (y, kept) = CubeBackend::attention_to_keep(q.clone(), k.clone(), v.clone(), first);
+            let (y, kept) =
+                CubeBackend::attention_to_keep(q.clone(), k.clone(), v.clone(), first, sight.options(scores));
             let dy = of_heads(&on([batch * seq, outs[0]], 30));
             let operands = Several(vec![q, k, v, kept, y, dy]);
-            let Several(want) = turned_back::<CubeBackend>(operands.clone(), cosines.clone(), sines.clone());
+            let Several(want) =
+                turned_back::<CubeBackend>(operands.clone(), cosines.clone(), sines.clone(), sight.options(scores));
             drop(Tensor::<1>::full([batch * seq * outs[0] * 3 + 256], f32::NAN, &device));
-            let Several(got) = turned_back_at_once(&operands, &cosines, &sines).unwrap();
+            let Several(got) = turned_back_at_once(&operands, &cosines, &sines, scores).unwrap();
             for (i, (got, want)) in got.into_iter().zip(want).enumerate() {
                 testing::assert_close(got, want, 2e-5, 1.0, &format!("{what}, back, {i}"));
             }

@@ -5,7 +5,7 @@ use stratune_runtime::read_f32;
 
 use super::host::{compare, dot, slope_of, two_texts, wave};
 use super::{Fault, Sizes};
-use crate::causal_attention;
+use crate::{Scores, causal_attention};
 
 /// Queries that are compared where a row is long.
 const FEW: usize = 8;
@@ -21,8 +21,17 @@ struct OnHost<'a> {
     k: Vec<f32>,
     v: Vec<f32>,
     dy: Vec<f32>,
+    sees: Sees,
+}
+
+/// What queries see, and how.
+#[derive(Clone, Copy)]
+pub struct Sees {
     /// Where a second text begins.
-    begins: usize,
+    pub begins: usize,
+    /// Most keys of a query.
+    pub window: Option<usize>,
+    pub scores: Scores,
 }
 
 /// What a query sees: its first key, and the shares of it and those after it.
@@ -48,13 +57,22 @@ impl OnHost<'_> {
     }
 
     fn scale(&self) -> f64 {
-        (self.of.head_dim as f64).sqrt().recip()
+        f64::from(self.sees.scores.scale)
+    }
+
+    /// The score of a key, and what a change of it before it is capped is of the change after.
+    fn score(&self, t: usize, s: usize, h: usize) -> (f64, f64) {
+        let score = dot(self.query(t, h), self.shared(&self.k, s, h)) * self.scale();
+        let Some(cap) = self.sees.scores.cap.map(f64::from) else { return (score, 1.0) };
+        let bent = (score / cap).tanh();
+        (cap * bent, 1.0 - bent * bent)
     }
 
     fn shares(&self, t: usize, h: usize) -> Shares {
-        let first = if t < self.begins { 0 } else { self.begins };
-        let score = |s| dot(self.query(t, h), self.shared(&self.k, s, h)) * self.scale();
-        let powers: Vec<f64> = (first..=t).map(|s| score(s).exp()).collect();
+        let Sees { begins, window, .. } = self.sees;
+        let text = if t < begins { 0 } else { begins };
+        let first = window.map_or(text, |window| text.max((t + 1).saturating_sub(window)));
+        let powers: Vec<f64> = (first..=t).map(|s| self.score(t, s, h).0.exp()).collect();
         let total: f64 = powers.iter().sum();
         (first, powers.into_iter().map(|power| power / total).collect())
     }
@@ -64,12 +82,15 @@ impl OnHost<'_> {
         (0..self.of.head_dim).map(|i| shares.iter().enumerate().map(|p| value(p, i)).sum::<f64>() as f32).collect()
     }
 
-    /// What the scores of a query are to change by.
+    /// What the scores of a query, before they are capped, are to change by.
     fn errors(&self, t: usize, h: usize) -> Shares {
         let shares = self.shares(t, h);
         let sum = dot(self.back(t, h), &self.mixed(&shares, h));
         let (first, shares) = shares;
-        let error = |(s, share): (usize, f64)| share * (dot(self.back(t, h), self.shared(&self.v, first + s, h)) - sum);
+        let error = |(s, share): (usize, f64)| {
+            let pull = dot(self.back(t, h), self.shared(&self.v, first + s, h)) - sum;
+            share * pull * self.score(t, first + s, h).1
+        };
         (first, shares.into_iter().enumerate().map(error).collect())
     }
 
@@ -100,13 +121,14 @@ impl OnHost<'_> {
 
 /// One row of one or two texts: its values and the gradients, all of a short row, of a long one those of some queries and
 /// of the last keys.
-pub async fn attention_is_right(device: &Device, of: &Sizes, begins: usize) -> Result<(), Fault> {
+pub async fn attention_is_right(device: &Device, of: &Sizes, sees: Sees) -> Result<(), Fault> {
     let Sizes { heads, kv_heads, head_dim, seq, .. } = *of;
-    let name = format!("causal_attention of {seq} × {heads} × {head_dim} from {begins}");
+    let Sees { begins, window, scores } = sees;
+    let name = format!("causal_attention of {seq} × {heads} × {head_dim} from {begins} in {window:?} of {scores:?}");
     let numbers = |heads, step| wave(seq * heads * head_dim, step);
     let (q, k) = (numbers(heads, 0.37), numbers(kv_heads, 0.53));
     let (v, dy) = (numbers(kv_heads, 0.71), numbers(heads, 0.83));
-    let host = OnHost { of, q, k, v, dy, begins };
+    let host = OnHost { of, q, k, v, dy, sees };
     let there = |values: &[f32], heads| {
         let data = TensorData::new(values.to_vec(), [1, seq, heads, head_dim]);
         Tensor::<4>::from_data(data, device).swap_dims(1, 2)
@@ -114,7 +136,8 @@ pub async fn attention_is_right(device: &Device, of: &Sizes, begins: usize) -> R
     let q = there(&host.q, heads).autodiff().require_grad();
     let [k, v] = [&host.k, &host.v].map(|t| there(t, kv_heads).autodiff().require_grad());
     let sight = two_texts(seq, begins, device);
-    let y = causal_attention(q.clone(), k.clone(), v.clone(), &sight);
+    let sight = window.map_or(sight.clone(), |window| sight.within(window, 0));
+    let y = causal_attention(q.clone(), k.clone(), v.clone(), &sight, scores);
     let mut tape = (y.clone() * there(&host.dy, heads)).sum().backward();
     let [dq, dk, dv] = [slope_of(&q, &mut tape)?, slope_of(&k, &mut tape)?, slope_of(&v, &mut tape)?];
     let mut read = Vec::new();

@@ -6,7 +6,7 @@ use stratune_protocol::ComputeDtype;
 use super::Fault;
 use super::host::{check, slope_of, wave};
 use super::layers::{product, turned};
-use crate::{Computing, Matrix, Packed, PackedDtype, linear, scale_gradients};
+use crate::{Compute, Matrix, Packed, PackedDtype, linear_by_pieces};
 
 /// Rows, inputs and outputs: beyond a tile, and beyond what is so narrow that it stays exact.
 const SIDES: [usize; 3] = [131, 72, 68];
@@ -15,9 +15,8 @@ const TOKENS: usize = 1 << 20;
 /// A layer's output and the gradient of its input, its matrix in floats and packed. All numbers are eighths, so that halves
 /// hold them and the sums of a tile to the last bit.
 pub async fn halves_multiply(device: &Device, dtype: ComputeDtype) -> Result<(), Fault> {
-    let _computing = Computing::begin(dtype);
-    // Of a mean over so many tokens that halves would lose it, were it not raised.
-    scale_gradients(1.0 / TOKENS as f64);
+    // Of a mean over so many tokens that f16 would lose it without a loss scale.
+    let compute = Compute::new(dtype).of_mean(1.0 / TOKENS as f64);
     let [rows, inner, out] = SIDES;
     let eighths =
         |len: usize, step: f32| -> Vec<f32> { wave(len, step).into_iter().map(|v| (8.0 * v).round() / 8.0).collect() };
@@ -30,7 +29,7 @@ pub async fn halves_multiply(device: &Device, dtype: ComputeDtype) -> Result<(),
     for (kept, matrix) in [("floats", Matrix::Floats(floats)), ("halves", Matrix::Packed(packed))] {
         let name = format!("linear by {kept}, in {dtype}");
         let x = on_device(&a, inner).autodiff().require_grad();
-        let y = linear(x.clone(), matrix);
+        let y = linear_by_pieces(x.clone(), &[matrix], compute);
         check(&name, y.clone().inner(), &product(&a, &w, inner)).await?;
         let dy_of_mean = on_device(&dy, out).div_scalar(TOKENS as f32);
         let mut tape = (y * dy_of_mean.autodiff()).sum().backward();

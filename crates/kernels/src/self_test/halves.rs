@@ -6,8 +6,8 @@ use stratune_runtime::read_f32;
 use super::host::{compare, slope_of, two_texts, wave};
 use super::{Fault, MOST, NARROW, Sizes};
 use crate::{
-    Angles, Factors, Layer, Matrix, Packed, PackedDtype, Rotary, Sight, causal_attention, feed_forward, lay_together,
-    layers, self_attention, swiglu,
+    Angles, Compute, Factors, Layer, Matrix, Packed, PackedDtype, Rotary, Scores, Sight, causal_attention,
+    feed_forward, lay_together, layers, self_attention, swiglu,
 };
 
 /// What layers have beside their matrices.
@@ -59,7 +59,7 @@ impl Updated {
             let factors = if updated(i) { parts.next().zip(parts.next()) } else { None };
             let update = factors.map(|(a, b)| Factors { a, b, scale: 0.5 });
             let bias = if biased { parts.next().map(|bias| bias.squeeze_dim(0)) } else { None };
-            layers.push(Layer { weight, update, bias });
+            layers.push(Layer { weight, update, bias, compute: Compute::default() });
         }
         Self { layers, trained }
     }
@@ -111,11 +111,15 @@ pub async fn halves_are_right(device: &Device, of: &Sizes, beside: Beside) -> Re
         (Rotary::new(head_dim, seq, 10_000.0, device).angles_after(0, seq), two_texts(seq, seq / 2, device));
     let sides = [heads, kv_heads, kv_heads].map(|heads| [heads * head_dim, hidden]);
     let attended = |x: Tensor<3>, of: &[Layer]| match of {
-        [q, k, v] => self_attention(x, &[q.clone(), k.clone(), v.clone()], head_dim, &angles, &sight),
+        [q, k, v] => {
+            self_attention(x, &[q.clone(), k.clone(), v.clone()], head_dim, &angles, &sight, Scores::of(head_dim))
+        }
         _ => x,
     };
     let of_parts = |x: Tensor<3>, of: &[Layer]| match of {
-        [q, k, v] => attended_by_parts(x, &[q.clone(), k.clone(), v.clone()], head_dim, &angles, &sight),
+        [q, k, v] => {
+            attended_by_parts(x, &[q.clone(), k.clone(), v.clone()], head_dim, &angles, &sight, Scores::of(head_dim))
+        }
         _ => x,
     };
     let made = || vec![Updated::new(&sides, 0.53, dtype, beside, device)];
@@ -141,14 +145,21 @@ pub async fn halves_are_right(device: &Device, of: &Sizes, beside: Beside) -> Re
 }
 
 /// [`self_attention`], each of its parts an operation.
-pub fn attended_by_parts(x: Tensor<3>, of: &[Layer; 3], head_dim: usize, angles: &Angles, sight: &Sight) -> Tensor<3> {
+pub fn attended_by_parts(
+    x: Tensor<3>,
+    of: &[Layer; 3],
+    head_dim: usize,
+    angles: &Angles,
+    sight: &Sight,
+    scores: Scores,
+) -> Tensor<3> {
     let [batch, seq, _] = x.dims();
     let [q, k, v] = layers(x, of.clone(), None).map(|t| {
         let [_, _, width] = t.dims();
         t.reshape([batch, seq, width / head_dim, head_dim]).swap_dims(1, 2)
     });
     let [q, k, v] = angles.turn_beside(q, k, v);
-    let y = causal_attention(q, k, v, sight).swap_dims(1, 2);
+    let y = causal_attention(q, k, v, sight, scores).swap_dims(1, 2);
     let [_, _, heads, _] = y.dims();
     y.reshape([batch, seq, heads * head_dim])
 }

@@ -12,8 +12,8 @@ mod step;
 use burn::tensor::Device;
 use stratune_protocol::{ComputeDtype, Problem, ProblemKind};
 
-use crate::{Computing, PackedDtype};
-use attention::attention_is_right;
+use crate::{PackedDtype, Scores};
+use attention::{Sees, attention_is_right};
 use compute::halves_multiply;
 pub(crate) use fastfood::fastfood_is_right;
 #[cfg(test)]
@@ -108,7 +108,6 @@ impl Default for Sizes {
 const NARROW: usize = 8;
 
 /// Numbers of a row that a whole workgroup shares, not all with as many of them.
-#[cfg(any(feature = "wgpu", feature = "cuda"))]
 const BY_A_WORKGROUP: usize = 580;
 
 /// Most numbers of a matrix, and most positions, that are tested: a test must not need memory that its run does not.
@@ -124,8 +123,6 @@ const MOST_POSITIONS: usize = 1 << 12;
 /// # Errors
 /// The first operation that is wrong, or why the device does not answer.
 pub async fn self_test(device: &Device, of: &Sizes) -> Result<(), Fault> {
-    // It is tested while a run in halves is there.
-    let _exact = Computing::begin(ComputeDtype::F32);
     let Sizes { hidden, intermediate, .. } = *of;
     // Primes are left to the engine's own product; for the others there is a kernel of ours, if there is one at all.
     for (rows, inner, out) in [(37, 43, 29), (131, 72, 68), (of.positions.min(MOST_POSITIONS), hidden, NARROW)] {
@@ -141,17 +138,19 @@ pub async fn self_test(device: &Device, of: &Sizes) -> Result<(), Fault> {
     if of.compute != ComputeDtype::F32 {
         halves_multiply(device, of.compute).await.map_err(Fault::in_halves)?;
     }
-    #[cfg(any(feature = "wgpu", feature = "cuda"))]
-    if norm_is_right(device, BY_A_WORKGROUP).await.is_err() {
-        crate::sharing::do_without_subgroups();
-        norm_is_right(device, BY_A_WORKGROUP).await?;
+    for width in [BY_A_WORKGROUP, hidden] {
+        norm_is_right(device, width).await?;
     }
-    norm_is_right(device, hidden).await?;
     gate_is_right(device, intermediate).await?;
     rotary_is_right(device, of.seq, of.head_dim).await?;
-    for begins in [0, of.seq / 2] {
-        attention_is_right(device, of, begins).await?;
+    let sees = Sees { begins: 0, window: None, scores: Scores::of(of.head_dim) };
+    let half = of.seq / 2;
+    for sees in [sees, Sees { begins: half, ..sees }, Sees { begins: half, window: Some(half.div_ceil(2)), ..sees }] {
+        attention_is_right(device, of, sees).await?;
     }
+    // At small sizes: most models have no cap.
+    let capped = Sees { begins: 9, window: Some(7), scores: Scores { scale: 0.6, cap: Some(0.8) } };
+    attention_is_right(device, &Sizes::default(), capped).await?;
     halves_are_right(device, of, Beside::Updates).await?;
     // At small sizes: most runs have no biases.
     halves_are_right(device, &Sizes::default(), Beside::Biases).await?;

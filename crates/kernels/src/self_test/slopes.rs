@@ -6,8 +6,8 @@ use stratune_runtime::read_f32;
 use super::Fault;
 use super::host::{slope_of, two_texts, wave};
 use crate::{
-    Factors, Layer, Matrix, Packed, PackedDtype, Rotary, Sight, causal_attention, feed_forward, lay_together, layers,
-    linear, rms_norm, rms_norm_beside, self_attention, swiglu,
+    Compute, Factors, Layer, Matrix, Packed, PackedDtype, Rotary, Scores, Sight, causal_attention, feed_forward,
+    lay_together, layers, linear, rms_norm, rms_norm_beside, self_attention, swiglu,
 };
 
 /// Two layers with low-rank updates as a model has them, the second with a bias: matrices and factors of both in one memory, and
@@ -27,7 +27,7 @@ fn updated(x: &Tensor<3>) -> [Layer; 2] {
     [0, 1].map(|i: usize| {
         let update = Factors { a: floats(&factors[i]), b: floats(&factors[2 + i]), scale: 0.5 };
         let bias = (i == 1).then(|| Tensor::from_data(TensorData::new(wave(12, 0.2), [12]), &device));
-        Layer { weight: weights[i].clone(), update: Some(update), bias }
+        Layer { weight: weights[i].clone(), update: Some(update), bias, compute: Compute::default() }
     })
 }
 
@@ -36,12 +36,14 @@ fn updated(x: &Tensor<3>) -> [Layer; 2] {
 pub async fn gradients_are_slopes(device: &Device) -> Result<(), Fault> {
     type Op = fn(Tensor<3>) -> Tensor<3>;
     const SHAPE: [usize; 3] = [1, 9, 12];
-    fn attended(x: Tensor<3>, sight: &Sight) -> Tensor<3> {
+    const PLAIN: Scores = Scores { scale: 0.5, cap: None };
+    const CAPPED: Scores = Scores { scale: 0.1, cap: Some(2.0) };
+    fn attended(x: Tensor<3>, sight: &Sight, scores: Scores) -> Tensor<3> {
         let heads = |t: Tensor<3>| t.reshape([1, 9, 3, 4]).swap_dims(1, 2);
-        let attended = causal_attention(heads(x.clone()), heads(x.clone().flip([2])), heads(x), sight);
+        let attended = causal_attention(heads(x.clone()), heads(x.clone().flip([2])), heads(x), sight, scores);
         attended.swap_dims(1, 2).reshape(SHAPE)
     }
-    let ops: [(&str, Op); 9] = [
+    let ops: [(&str, Op); 11] = [
         ("linear of a packed matrix", |x| {
             let values = wave(12 * 12, 0.3);
             linear(x.clone(), Matrix::Packed(Packed::new(&values, [12, 12], PackedDtype::Int4, &x.device().inner())))
@@ -60,7 +62,14 @@ pub async fn gradients_are_slopes(device: &Device) -> Result<(), Fault> {
             let device = x.device().inner();
             let [q, k] = updated(&x);
             let angles = Rotary::new(4, 9, 100.0, &device).angles_after(0, 9);
-            self_attention(x, &[q.clone(), k, q], 4, &angles, &two_texts(9, 4, &device))
+            self_attention(x, &[q.clone(), k, q], 4, &angles, &two_texts(9, 4, &device), PLAIN)
+        }),
+        ("self_attention of capped scores in a window", |x| {
+            let device = x.device().inner();
+            let [q, k] = updated(&x);
+            let angles = Rotary::new(4, 9, 100.0, &device).angles_after(0, 9);
+            let sight = Sight::whole(9, &device).within(4, 0);
+            self_attention(x, &[q.clone(), k, q], 4, &angles, &sight, CAPPED)
         }),
         ("rotary", |x| {
             let angles = Rotary::new(4, 9, 100.0, &x.device().inner()).angles_after(0, 9);
@@ -76,11 +85,15 @@ pub async fn gradients_are_slopes(device: &Device) -> Result<(), Fault> {
         ("swiglu", |x| swiglu(x.clone(), x.flip([1]))),
         ("causal_attention", |x| {
             let sight = Sight::whole(9, &x.device().inner());
-            attended(x, &sight)
+            attended(x, &sight, PLAIN)
         }),
         ("causal_attention over two texts", |x| {
             let sight = two_texts(9, 4, &x.device().inner());
-            attended(x, &sight)
+            attended(x, &sight, PLAIN)
+        }),
+        ("causal_attention of capped scores in a window", |x| {
+            let sight = two_texts(9, 4, &x.device().inner()).within(3, 0);
+            attended(x, &sight, CAPPED)
         }),
     ];
     let of = |values: Vec<f32>| Tensor::<3>::from_data(TensorData::new(values, SHAPE), device);

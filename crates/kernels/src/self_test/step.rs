@@ -5,7 +5,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use super::Fault;
 use super::host::{check, dot, wave};
 use crate::cross_entropy::{Wanted, linear_cross_entropy};
-use crate::{AdamwStep, Gathered, Moments, adamw, gather};
+use crate::{AdamwStep, Compute, Gathered, Moments, adamw, gather};
 
 /// The loss of some rows among so many tokens, and its gradient with respect to the rows.
 pub async fn loss_is_right(device: &Device, vocabulary: usize) -> Result<(), Fault> {
@@ -28,7 +28,8 @@ pub async fn loss_is_right(device: &Device, vocabulary: usize) -> Result<(), Fau
     };
     let targets: Vec<i32> = (0..rows).map(|row| target(row) as i32).collect();
     let targets = Tensor::from_data(TensorData::new(targets, [rows]), device);
-    let entropy = linear_cross_entropy(matrix(h), &[matrix(w).into()], targets, 0.5, Wanted::Hidden);
+    let entropy =
+        linear_cross_entropy(matrix(h), &[matrix(w).into()], targets, 0.5, Wanted::Hidden, Compute::default());
     let name = format!("cross-entropy of {vocabulary}");
     check(&name, entropy.loss.unsqueeze(), &[loss as f32]).await?;
     let gradient = entropy.d_hidden.ok_or_else(|| Fault::Wrong(format!("{name} gives no gradient")))?;

@@ -14,7 +14,6 @@ use super::reference::{self, PARTS, SquaresOps};
 use crate::cube::floats;
 use crate::several::{Several, covering, in_one_memory, lies, places, views};
 use crate::shader::{Bound, INVOCATIONS, Shader, is_software, room, suit};
-use crate::sharing::Sharing;
 
 /// Numbers that one workgroup of a software adapter adds up before 64 of them have met at their barriers.
 const FEW: usize = 1 << 16;
@@ -26,8 +25,8 @@ const MOST: usize = 14;
 const MOST_PARTS: usize = 31;
 
 /// The invocations that share a sum of so many numbers; there are as many workgroups.
-fn sharing(like: &CubeTensor, count: usize) -> Sharing {
-    Sharing::by(like, if is_software(like) && count <= FEW { 1 } else { INVOCATIONS })
+fn lanes(like: &CubeTensor, count: usize) -> u32 {
+    if is_software(like) && count <= FEW { 1 } else { INVOCATIONS }
 }
 
 /// Memories that a shader may read at once: the adapter takes one binding more than the engine says, and the shader has
@@ -36,12 +35,12 @@ fn at_once(like: &CubeTensor) -> usize {
     (like.client.properties().hardware.max_bindings as usize).saturating_sub(2).clamp(1, MOST)
 }
 
-fn put(sums: &CubeTensor, x: CubeTensor, i: usize, shared: Sharing) {
+fn put(sums: &CubeTensor, x: CubeTensor, i: usize, lanes: u32) {
     let x = into_contiguous(x);
-    Shader::new("squares", include_str!("../../../../shaders/squares.wgsl")).shared_by(shared).launch(
+    Shader::new("squares", include_str!("../../../../shaders/squares.wgsl")).shared_by(lanes).launch(
         &[Bound::In(&x), Bound::InOut(sums)],
         &[x.shape().num_elements() as u32, (i * PARTS) as u32],
-        [shared.lanes, 1, 1],
+        [lanes, 1, 1],
     );
 }
 
@@ -50,8 +49,8 @@ impl SquaresOps for CubeBackend {
         let kind = floats([&sums, &x]).filter(|_| sums.handle.can_mut());
         let Some(kind) = kind else { return reference::put_squares::<Self>(sums, x, i) };
         if suit([&sums, &x]) {
-            let shared = sharing(&x, x.shape().num_elements());
-            put(&sums, x, i, shared);
+            let lanes = lanes(&x, x.shape().num_elements());
+            put(&sums, x, i, lanes);
         } else {
             cube::put(&sums, x, i, kind);
         }
@@ -106,7 +105,7 @@ fn lay(sums: &CubeTensor, parts: Vec<CubeTensor>, i: usize, at_once: usize, by_s
     let (starts, total) = places(&counts);
     let joined = room(&parts[0], [total]);
     let runs = runs(&parts, at_once, by_shader);
-    let shared = sharing(sums, total.div_ceil(runs.len()));
+    let lanes = lanes(sums, total.div_ceil(runs.len()));
     for (k, run) in runs.into_iter().enumerate() {
         let some = &parts[run.clone()];
         let (from, to) = (starts[run.start], starts.get(run.end).copied().unwrap_or(total));
@@ -137,9 +136,9 @@ fn lay(sums: &CubeTensor, parts: Vec<CubeTensor>, i: usize, at_once: usize, by_s
             .with("sums_binding", count + 1)
             .with("size_binding", count + 2)
             .with("sizes", 1 + MOST_PARTS)
-            .shared_by(shared)
+            .shared_by(lanes)
             .unrolled("$m", count as u32)
-            .launch(&bound, &size, [shared.lanes, 1, 1]);
+            .launch(&bound, &size, [lanes, 1, 1]);
     }
     views(&joined, &counts)
 }
@@ -151,7 +150,7 @@ mod tests {
     use super::*;
     use crate::gather;
     use crate::several::laid;
-    use crate::testing::{noise, numbers, of_values, on_device, subgroups, wgpu};
+    use crate::testing::{noise, numbers, of_values, on_device, wgpu};
 
     #[test]
     fn the_norm_is_that_of_the_host() {
@@ -211,20 +210,20 @@ mod tests {
     #[test]
     fn every_form_makes_sums_in_its_places() {
         let Some(device) = wgpu() else { return };
-        let ways = Sharing::ways(INVOCATIONS, subgroups());
+        let ways = [1, INVOCATIONS];
         let cases = [1, 63, 64, 65, 5000, 70_001].into_iter().flat_map(|n| ways.iter().map(move |way| (n, *way)));
-        for (count, shared) in cases {
+        for (count, lanes) in cases {
             let values = noise(count, 7);
             let want: f64 = values.iter().map(|v| f64::from(*v).powi(2)).sum();
             let sums = of_values(vec![f32::NAN; 3 * PARTS], &device);
-            put(&sums, of_values(values, &device), 1, shared);
+            put(&sums, of_values(values, &device), 1, lanes);
             let sums = numbers(sums);
             let (before, rest) = sums.split_at(PARTS);
             let (own, behind) = rest.split_at(PARTS);
             let got: f64 = own.iter().map(|v| f64::from(*v)).sum();
             // Sums of a thousand squares in f32.
-            assert!((got / want - 1.0).abs() < 1e-5, "{count}, {shared:?}: {got} {want}");
-            assert!(before.iter().chain(behind).all(|v| v.is_nan()), "{count}, {shared:?}");
+            assert!((got / want - 1.0).abs() < 1e-5, "{count}, {lanes} to a sum: {got} {want}");
+            assert!(before.iter().chain(behind).all(|v| v.is_nan()), "{count}, {lanes} to a sum");
         }
     }
 }

@@ -1,7 +1,6 @@
 //! What the tests of shaders begin with: an adapter, numbers on it, and a comparison with the reference.
 
 use burn::backend::ops::FloatTensorOps;
-use burn::tensor::wgpu::wgpu;
 use burn::tensor::{Device, FloatDType, Shape, Tensor, TensorData};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
@@ -10,7 +9,7 @@ use cubecl::prelude::Scalar;
 use half::{bf16, f16};
 
 use super::noise;
-use crate::compute::Halves;
+use crate::compute::Half;
 
 /// The device of a graphics adapter, a software one too; says so if there is none. Tests run side by side, and a device
 /// can be opened once.
@@ -19,16 +18,6 @@ pub fn wgpu() -> Option<Device> {
     let open =
         || stratune_runtime::block_on(stratune_runtime::open_wgpu()).map(|o| o.device).map_err(|p| p.to_string());
     OPENED.get_or_init(open).clone().inspect_err(|problem| println!("skipped: {problem}")).ok()
-}
-
-/// Whether all adapters have subgroups; says so if not. The engine keeps it to itself of software adapters.
-pub fn subgroups() -> bool {
-    let adapters = stratune_runtime::block_on(wgpu::Instance::default().enumerate_adapters(wgpu::Backends::PRIMARY));
-    let has = adapters.iter().all(|adapter| adapter.features().contains(wgpu::Features::SUBGROUP));
-    if !has {
-        println!("skipped: subgroups, which the adapter has not");
-    }
-    has
 }
 
 /// A tensor of noise between ± `most`. Memory of its size is filled with what is no number before, so that a shader that
@@ -53,11 +42,11 @@ pub fn of_values(values: Vec<f32>, device: &Device) -> CubeTensor {
 pub fn kinds(device: &Device) -> Vec<(FloatDType, f32)> {
     let client = of_values(vec![0.0], device).client;
     let mut kinds = vec![(FloatDType::F32, 0.0)];
-    let halves = [
+    let half = [
         (f16::supported_uses(&client), FloatDType::F16, 2.0_f32.powi(-11)),
         (bf16::supported_uses(&client), FloatDType::BF16, 2.0_f32.powi(-8)),
     ];
-    for (uses, dtype, moved) in halves {
+    for (uses, dtype, moved) in half {
         match uses.contains(TypeUsage::Buffer) && uses.contains(TypeUsage::Conversion) {
             true => kinds.push((dtype, moved)),
             false => println!("skipped: {dtype:?}, which the adapter has not"),
@@ -66,11 +55,11 @@ pub fn kinds(device: &Device) -> Vec<(FloatDType, f32)> {
     kinds
 }
 
-/// What tiles of this device may have: floats, and halves.
-pub fn tiles(device: &Device) -> Vec<Option<Halves>> {
+/// What tiles of this device may have: f32, and f16.
+pub fn tiles(device: &Device) -> Vec<Option<Half>> {
     let of = |(dtype, _)| match dtype {
         FloatDType::F32 => Some(None),
-        FloatDType::F16 => Some(Some(Halves { kind: FloatDType::F16, raised: 64.0 })),
+        FloatDType::F16 => Some(Some(Half { dtype: FloatDType::F16, loss_scale: 64.0 })),
         _ => None,
     };
     kinds(device).into_iter().filter_map(of).collect()

@@ -5,5 +5,5 @@ mod adapter;
 mod host;
 
 #[cfg(feature = "wgpu")]
-pub use adapter::{assert_close, kinds, numbers, of_kind, of_values, on_device, subgroups, tiles, wgpu};
+pub use adapter::{assert_close, kinds, numbers, of_kind, of_values, on_device, tiles, wgpu};
 pub use host::{Passed, near, noise, tensor, values_of};

@@ -1,7 +1,7 @@
 //! Self-attention with grouped queries and rotary positions.
 
 use burn::tensor::Tensor;
-use stratune_kernels::{causal_attention, self_attention};
+use stratune_kernels::{Scores, causal_attention, self_attention};
 use stratune_peft::{Additions, Linear, ModuleId, Parameters, Pass, Prefix, Visitor};
 
 use super::{KvCache, Positions, RmsNorm, Standing};
@@ -19,16 +19,23 @@ pub struct Attention {
     pub v_proj: Linear,
     /// heads · head_dim → hidden.
     pub o_proj: Linear,
-    /// Of the queries of each head, `[head_dim]`.
-    pub q_norm: Option<RmsNorm>,
-    /// Of the keys of each head, `[head_dim]`.
-    pub k_norm: Option<RmsNorm>,
+    /// What queries and keys are normalised by, before they are rotated. Few models have it, so it is elsewhere.
+    pub qk_norm: Option<Box<QkNorm>>,
     /// Width of a head.
     pub head_dim: usize,
     /// How many positions a query sees, its own among them; none: all before it.
     pub window: Option<usize>,
     /// Learned keys and values before the text.
     pub prefix: Option<Prefix>,
+}
+
+/// Norms of the queries and of the keys of each head.
+#[derive(Clone, Debug)]
+pub struct QkNorm {
+    /// Of queries, `[head_dim]`.
+    pub q_norm: RmsNorm,
+    /// Of keys, `[head_dim]`.
+    pub k_norm: RmsNorm,
 }
 
 impl Attention {
@@ -58,7 +65,10 @@ impl Attention {
         }
         let projections = Linear::forward_each([&self.q_proj, &self.k_proj, &self.v_proj], &x, pass);
         let [q, k, v] = projections;
-        let [q, k] = [(q, &self.q_norm), (k, &self.k_norm)].map(|(t, norm)| self.normed(t, norm.as_ref(), pass));
+        let [q, k] = match &self.qk_norm {
+            None => [q, k],
+            Some(norm) => [(q, &norm.q_norm), (k, &norm.k_norm)].map(|(t, norm)| self.normed(t, norm, pass)),
+        };
         let [q, k, v] = [q, k, v].map(|t| self.split(t));
         let [q, k, v] = standing.angles.turn_beside(q, k, v);
         let (k, v) = match prefix.filter(|_| cached == 0) {
@@ -93,11 +103,12 @@ impl Attention {
     /// What the heads give over nothing but `x`, if no method does more than update the layers
     /// that read it, or give them biases.
     fn of_the_text_alone(&self, x: &Tensor<3>, standing: &Standing, pass: &Pass) -> Option<Tensor<3>> {
-        if self.q_norm.is_some() || self.k_norm.is_some() {
+        if self.qk_norm.is_some() {
             return None;
         }
         let layers = Linear::plain([&self.q_proj, &self.k_proj, &self.v_proj], pass)?;
-        Some(self_attention(x.clone(), &layers, self.head_dim, &standing.angles, &standing.sight))
+        let scores = Scores::of(self.head_dim);
+        Some(self_attention(x.clone(), &layers, self.head_dim, &standing.angles, &standing.sight, scores))
     }
 
     /// What each query makes of the values that it sees.
@@ -109,12 +120,11 @@ impl Attention {
             _ => keys,
         };
         let [k, v] = [k, v].map(|t| if seen == keys { t } else { t.narrow(2, keys - seen, seen) });
-        causal_attention(q, k, v, &standing.sight)
+        causal_attention(q, k, v, &standing.sight, Scores::of(self.head_dim))
     }
 
-    /// Each head normalised, if there is a norm.
-    fn normed(&self, t: Tensor<3>, norm: Option<&RmsNorm>, pass: &Pass) -> Tensor<3> {
-        let Some(norm) = norm else { return t };
+    /// Each head normalised.
+    fn normed(&self, t: Tensor<3>, norm: &RmsNorm, pass: &Pass) -> Tensor<3> {
         let [batch, seq, width] = t.dims();
         let heads = t.reshape([batch, seq * width / self.head_dim, self.head_dim]);
         norm.forward(heads, pass).reshape([batch, seq, width])
@@ -138,8 +148,9 @@ impl Parameters for Attention {
         self.k_proj.each(visitor);
         self.v_proj.each(visitor);
         self.o_proj.each(visitor);
-        for norm in [&mut self.q_norm, &mut self.k_norm].into_iter().flatten() {
-            norm.each(visitor);
+        if let Some(norm) = &mut self.qk_norm {
+            norm.q_norm.each(visitor);
+            norm.k_norm.each(visitor);
         }
         if let Some(prefix) = &mut self.prefix {
             prefix.each(&self.id, visitor);

@@ -7,7 +7,7 @@ mod norm;
 mod positions;
 mod rope;
 
-pub use attention::Attention;
+pub use attention::{Attention, QkNorm};
 pub use cache::KvCache;
 pub use mlp::Mlp;
 pub use norm::RmsNorm;

@@ -1,6 +1,6 @@
 //! Where the tokens are.
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor};
 use stratune_kernels::{Angles, Rotary, Sight};
 
 /// What the blocks need to know about where the tokens are.
@@ -43,10 +43,7 @@ impl Positions {
             for &window in windows {
                 let sight = match window {
                     // One that is alone is given the keys of its window.
-                    Some(window) if seq > 1 && past + seq > window => {
-                        let first = (past..past + seq).map(|own| (own + 1).saturating_sub(window) as f32).collect();
-                        Sight::since(Tensor::from_data(TensorData::new::<f32, _>(first, [1, seq]), device))
-                    }
+                    Some(window) if seq > 1 && past + seq > window => Sight::whole(seq, device).within(window, past),
                     _ => Sight::whole(seq, device),
                 };
                 standings.push((past, window, Standing { angles: angles.clone(), sight }));
@@ -60,16 +57,12 @@ impl Positions {
         let angles = rotary.angles_at(&texts.places);
         let [_, seq] = texts.begins.dims();
         let of = |window: Option<usize>| {
-            let begins = texts.begins.clone();
-            let first = match window {
-                Some(window) if seq > window => {
-                    let first = (0..seq).map(|own| (own + 1).saturating_sub(window) as f32).collect();
-                    let first = Tensor::<2>::from_data(TensorData::new::<f32, _>(first, [1, seq]), &begins.device());
-                    begins.clone().max_pair(first.expand(begins.dims()))
-                }
-                _ => begins,
+            let sight = Sight::since(texts.begins.clone());
+            let sight = match window {
+                Some(window) if seq > window => sight.within(window, 0),
+                _ => sight,
             };
-            (0, window, Standing { angles: angles.clone(), sight: Sight::since(first) })
+            (0, window, Standing { angles: angles.clone(), sight })
         };
         Self { standings: windows.iter().map(|window| of(*window)).collect(), side: None }
     }

@@ -1,7 +1,13 @@
 //! What the model itself takes: as it is kept, and as it is read.
 
 use super::Conditions;
-use crate::{BaseDtype, ComputeDtype, Enters, MethodConfig, Module, RunConfig};
+use crate::{BaseDtype, ComputeDtype, Enters, MethodConfig, ModelReport, Module, RunConfig};
+
+/// Bytes of the table of a model's modules, which is there with it; each module knows its path once more.
+pub(super) fn table_of(model: &ModelReport) -> u64 {
+    let row = |module: &Module| size_of::<Module>() + 2 * module.path.len() + size_of_val(&module.shape[..]);
+    model.modules.iter().map(row).sum::<usize>() as u64
+}
 
 impl Conditions<'_> {
     /// Bytes of the model as it is kept.
@@ -16,7 +22,7 @@ impl Conditions<'_> {
         let norms = model.modules.iter().map(vector).sum::<usize>() as f64;
         let tables = (model.parameters as f64 - norms - layers * model.block_matrices()).max(0.0);
         let tables = dtype.of_tables().bytes(tables / d.max(1.0), d);
-        (4.0 * norms + layers * self.block(dtype) + tables) as u64
+        table_of(model) + (4.0 * norms + layers * self.block(dtype) + tables) as u64
     }
 
     /// Bytes of the matrices of a block.
@@ -68,7 +74,7 @@ mod tests {
     use super::super::memory::tests::{config, model};
     use super::super::{Forecast, Limits, Verdict};
     use super::*;
-    use crate::{AdapterInfo, MethodKind, ModelReport, Targets};
+    use crate::{AdapterInfo, MethodKind, Targets};
 
     /// A table of 100 rows of 16 bytes, or of 36 with 8 bits, where a buffer takes 1000: pieces of 60, 24 and 8 rows.
     #[test]

@@ -205,6 +205,7 @@ impl Conditions<'_> {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::kept::table_of;
     use super::*;
     use crate::{BaseDtype, ComputeDtype, Targets};
 
@@ -237,7 +238,7 @@ pub(super) mod tests {
         let (n, trained) = (96, 16);
         let graph = n * (48 + 2);
         let want = Forecast {
-            weights: 4 * 348,
+            weights: 4 * 348 + table_of(&model),
             values: 4 * 2 * trained,
             optimiser: 4 * 3 * trained,
             graphs: 0,
@@ -268,7 +269,7 @@ pub(super) mod tests {
         // at a time, and the scores of 2 heads are held.
         let few = config(MethodConfig { kind: MethodKind::Qlora, bits: Some(4), ..lora.clone() });
         let on_cpu = on.forecast(&few);
-        assert_eq!(on_cpu, Forecast { weights: 4 * 348 + 2 * 32 * 20, ..want });
+        assert_eq!(on_cpu, Forecast { weights: want.weights + 2 * 32 * 20, ..want });
         let gpu = |device: &str| AdapterInfo { device: device.into(), ..AdapterInfo::default() };
         let [on_gpu, on_wgpu] = ["cuda", "wgpu"].map(|device| Conditions { device: &gpu(device), ..on }.forecast(&few));
         assert_eq!((on_wgpu.weights, on_wgpu.work), (on_gpu.weights, on_cpu.work));
@@ -284,7 +285,7 @@ pub(super) mod tests {
         {
             let mut packed = config(lora.clone());
             packed.base_dtype = dtype;
-            let weights = 4 * 20 + 2 * 32 * of_block + 10 * of_table;
+            let weights = table_of(&model) + 4 * 20 + 2 * 32 * of_block + 10 * of_table;
             assert_eq!(on.forecast(&packed), Forecast { weights, ..want }, "{dtype}");
         }
     }

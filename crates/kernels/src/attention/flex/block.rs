@@ -5,7 +5,8 @@
 
 use std::ops::Range;
 
-use crate::cpu::{LANES, Matrix, exp, product};
+use crate::attention::Scores;
+use crate::cpu::{LANES, Matrix, exp, product, tanh};
 
 /// The sides of the operands.
 #[derive(Clone, Copy)]
@@ -19,11 +20,6 @@ pub struct Sides {
 }
 
 impl Sides {
-    /// What scores are multiplied by.
-    pub fn scale(self) -> f32 {
-        (self.head_dim as f32).sqrt().recip()
-    }
-
     /// Of a tensor of queries, those in `rows` of a head; heads are counted through the batch.
     pub fn queries(self, of: &[f32], head: usize, rows: Range<usize>) -> &[f32] {
         let before = head * self.seq;
@@ -46,6 +42,7 @@ pub struct Operands<'a> {
     /// The first key that each query sees, `[batch or 1, seq]`.
     pub first: &'a [f32],
     pub sides: Sides,
+    pub scores: Scores,
 }
 
 impl<'a> Operands<'a> {
@@ -73,7 +70,7 @@ impl<'a> Operands<'a> {
             seen: seen.into_iter().map(|of| of.map(|key| key as i32 - keys.start as i32)).collect(),
             keys,
             width,
-            scale: self.sides.scale(),
+            scores: self.scores,
         }
     }
 }
@@ -88,7 +85,7 @@ pub struct Block<'a> {
     pub width: usize,
     /// The first and the last key that each query sees, counted from the block's first.
     seen: Vec<[i32; 2]>,
-    scale: f32,
+    scores: Scores,
 }
 
 impl Block<'_> {
@@ -102,11 +99,29 @@ impl Block<'_> {
         Matrix::spaced(of, [self.keys.len(), self.q.sides[0]], self.width)
     }
 
+    /// Makes scores, capped if they are to be; then `slopes` becomes what a change of each score before is of the change after,
+    /// and is left as it is otherwise.
+    #[inline(always)]
+    pub fn scores(&self, out: &mut [f32], slopes: Option<&mut [f32]>) {
+        let Scores { scale, cap } = self.scores;
+        product(out, self.width, self.k, self.q.turned(), scale / cap.unwrap_or(1.0), false);
+        let Some(cap) = cap else { return };
+        match slopes {
+            None => out.iter_mut().for_each(|score| *score = cap * tanh(*score)),
+            Some(slopes) => {
+                for (score, slope) in out.iter_mut().zip(slopes) {
+                    let bent = tanh(*score);
+                    *score = cap * bent;
+                    *slope = 1.0 - bent * bent;
+                }
+            }
+        }
+    }
+
     /// Makes the exponentials of scores, each less the largest of its query, and 0 where a query does not see a key.
     /// Returns what those of each query are to be multiplied by to add up to one; there may be more of these than queries.
     #[inline(always)]
     pub fn exponentials(&self, out: &mut [f32]) -> Vec<f32> {
-        product(out, self.width, self.k, self.q.turned(), self.scale, false);
         // Of few queries, a vector holds the scores of several keys.
         let (keys_together, stride) = (LANES / self.width.min(LANES), self.width.max(LANES));
         let mut inverses = Vec::with_capacity(stride);

@@ -13,6 +13,7 @@ use burn::backend::{Flex, TensorMetadata};
 use burn::tensor::Shape;
 
 use super::reference::{self, AttentionOps};
+use super::{Options, Scores};
 use crate::cpu::{Matrix, WORTH_A_CORE, add_scaled, dot, each, floats, product, tensor, widest};
 use block::{Operands, Sides};
 
@@ -53,6 +54,7 @@ fn forward_block(operands: &Operands, head: usize, rows: Range<usize>, y: &mut [
     let head_dim = operands.sides.head_dim;
     let block = operands.block(head, rows);
     let mut p = vec![0.0; block.size()];
+    block.scores(&mut p, None);
     let inverses = block.exponentials(&mut p);
     product(y, head_dim, block.matrix(&p).turned(), block.v, 1.0, false);
     for (y, inverse) in y.chunks_exact_mut(head_dim).zip(inverses) {
@@ -90,11 +92,15 @@ fn backward(given: &Given) -> [Vec<f32>; 3] {
 #[inline(always)]
 fn backward_head(Given { operands, y, dy }: &Given, head: usize, dq: &mut [f32], dk: &mut [f32], dv: &mut [f32]) {
     let sides @ Sides { keys, head_dim, .. } = operands.sides;
+    let Scores { scale, cap } = operands.scores;
     let [mut p, mut ds] = [(); 2].map(|()| vec![0.0; keys * QUERIES]);
+    let mut slopes = vec![0.0; if cap.is_some() { keys * QUERIES } else { 0 }];
     for (i, dq) in dq.chunks_mut(QUERIES * head_dim).enumerate() {
         let rows = i * QUERIES..i * QUERIES + dq.len() / head_dim;
         let block = operands.block(head, rows.clone());
         let (p, ds) = (&mut p[..block.size()], &mut ds[..block.size()]);
+        let mut slopes = cap.map(|_| &mut slopes[..block.size()]);
+        block.scores(p, slopes.as_deref_mut());
         let inverses = block.exponentials(p);
         // The exponentials stay as they are: what they meet is divided by their sums.
         let mut dy = sides.queries(dy, head, rows.clone()).to_vec();
@@ -114,10 +120,13 @@ fn backward_head(Given { operands, y, dy }: &Given, head: usize, dq: &mut [f32],
                 *ds = p * (*ds - sum);
             }
         }
+        if let Some(slopes) = slopes {
+            ds.iter_mut().zip(slopes).for_each(|(ds, slope)| *ds *= *slope);
+        }
         let (p, ds) = (block.matrix(p), block.matrix(ds));
         let [dk, dv] = [&mut *dk, &mut *dv].map(|of| &mut of[block.keys.start * head_dim..block.keys.end * head_dim]);
-        product(dq, head_dim, ds.turned(), block.k, sides.scale(), false);
-        product(dk, head_dim, ds, block.q, sides.scale(), true);
+        product(dq, head_dim, ds.turned(), block.k, scale, false);
+        product(dk, head_dim, ds, block.q, scale, true);
         product(dv, head_dim, p, dy, 1.0, true);
     }
 }
@@ -142,14 +151,15 @@ impl AttentionOps for Flex {
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
         first: FloatTensor<Self>,
+        options: Options,
     ) -> FloatTensor<Self> {
         let [q, k, v, first] = [q, k, v, first].map(|t| t.to_contiguous());
         let (Some(of_q), Some(of_k), Some(of_v), Some(firsts)) = (floats(&q), floats(&k), floats(&v), floats(&first))
         else {
-            return reference::forward::<Self>(q, k, v, first);
+            return reference::forward::<Self>(q, k, v, first, options);
         };
         let sides = Sides::of(&q.shape(), &k.shape());
-        let y = forward(Operands { q: of_q, k: of_k, v: of_v, first: firsts, sides });
+        let y = forward(Operands { q: of_q, k: of_k, v: of_v, first: firsts, sides, scores: options.scores });
         tensor(y, q.shape())
     }
 
@@ -160,15 +170,16 @@ impl AttentionOps for Flex {
         first: FloatTensor<Self>,
         y: FloatTensor<Self>,
         dy: FloatTensor<Self>,
+        options: Options,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let [q, k, v, first, y, dy] = [q, k, v, first, y, dy].map(|t| t.to_contiguous());
         let (Some(of_q), Some(of_k), Some(of_v), Some(firsts), Some(of_y), Some(of_dy)) =
             (floats(&q), floats(&k), floats(&v), floats(&first), floats(&y), floats(&dy))
         else {
-            return reference::backward::<Self>(q, k, v, first, y, dy);
+            return reference::backward::<Self>(q, k, v, first, y, dy, options);
         };
         let sides = Sides::of(&q.shape(), &k.shape());
-        let operands = Operands { q: of_q, k: of_k, v: of_v, first: firsts, sides };
+        let operands = Operands { q: of_q, k: of_k, v: of_v, first: firsts, sides, scores: options.scores };
         let [dq, dk, dv] = backward(&Given { operands, y: of_y, dy: of_dy });
         (tensor(dq, q.shape()), tensor(dk, k.shape()), tensor(dv, v.shape()))
     }
@@ -210,24 +221,34 @@ mod tests {
         ];
         for (batch, heads, kv_heads, rows, past, head_dim) in cases {
             let seq = rows[0].len();
-            for most in [0.5, 8.0] {
+            for (most, scores, window) in [
+                (0.5, Scores::of(head_dim), None),
+                (8.0, Scores::of(head_dim), None),
+                (2.0, Scores { scale: 0.3, cap: Some(1.5) }, None),
+                (0.5, Scores { scale: 1.1, cap: None }, Some(9)),
+                (8.0, Scores { scale: 0.2, cap: Some(20.0) }, Some(40)),
+            ] {
                 let keys = past + seq;
                 let q = wave([batch, heads, seq, head_dim], 0.1, most);
                 let [k, v] = [0.7, 1.9].map(|seed| wave([batch, kv_heads, keys, head_dim], seed, most));
                 let dy = wave([batch, heads, seq, head_dim], 2.3, 1.0);
-                let first = tensor(rows.concat(), [rows.len(), seq].into());
+                let options = Options { scores, window };
+                let begins = |t: usize| window.map_or(0.0, |window| (past + t + 1).saturating_sub(window) as f32);
+                let firsts: Vec<f32> =
+                    rows.concat().into_iter().enumerate().map(|(i, first)| begins(i % seq).max(first)).collect();
+                let first = tensor(firsts, [rows.len(), seq].into());
                 let name = format!(
-                    "{batch} × {heads} over {kv_heads}, {seq} after {past}, {} rows of firsts, {head_dim}, ±{most}",
+                    "{batch} × {heads} over {kv_heads}, {seq} after {past}, {} rows of firsts, {head_dim}, ±{most}, {options:?}",
                     rows.len()
                 );
 
-                let y = Flex::attention_forward(q.clone(), k.clone(), v.clone(), first.clone());
-                let want = reference::forward::<Flex>(q.clone(), k.clone(), v.clone(), first.clone());
+                let y = Flex::attention_forward(q.clone(), k.clone(), v.clone(), first.clone(), options);
+                let want = reference::forward::<Flex>(q.clone(), k.clone(), v.clone(), first.clone(), options);
                 assert_close(&y, &want, 2e-5, &name);
 
                 let [q, k, v, first] = [&q, &k, &v, &first];
-                let of = |f: fn(_, _, _, _, _, _) -> _| {
-                    f(q.clone(), k.clone(), v.clone(), first.clone(), y.clone(), dy.clone())
+                let of = |f: fn(_, _, _, _, _, _, _) -> _| {
+                    f(q.clone(), k.clone(), v.clone(), first.clone(), y.clone(), dy.clone(), options)
                 };
                 let (dq, dk, dv) = of(Flex::attention_backward);
                 let (want_q, want_k, want_v) = of(reference::backward::<Flex>);
@@ -237,6 +258,20 @@ mod tests {
                     assert_close_among(&got, &want, 5e-5, among.max(1.0), &format!("{of} of {name}"));
                 }
             }
+        }
+    }
+
+    /// Sliding windows cost what they show: a block works on the keys of its queries' windows, and on no others.
+    #[test]
+    fn a_block_has_the_keys_that_its_queries_see() {
+        let (seq, past, window) = (300, 50, 20);
+        let sides = Sides { heads: 1, groups: 1, seq, keys: past + seq, head_dim: 4 };
+        let [q, k] = [seq, past + seq].map(|rows| vec![0.0; rows * 4]);
+        let first: Vec<f32> = (0..seq).map(|t| (past + t + 1 - window) as f32).collect();
+        let operands = Operands { q: &q, k: &k, v: &k, first: &first, sides, scores: Scores::of(4) };
+        for from in (0..seq).step_by(QUERIES) {
+            let to = (from + QUERIES).min(seq);
+            assert_eq!(operands.block(0, from..to).keys, past + from + 1 - window..past + to);
         }
     }
 }

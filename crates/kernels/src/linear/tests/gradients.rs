@@ -3,11 +3,11 @@
 use burn::tensor::{Device, Tensor};
 
 use super::{PACKED, assert_close, matrix};
-use crate::Packed;
 use crate::linear::{Factors, Layer, Matrix, lay_together, layers, linear};
 #[cfg(feature = "wgpu")]
 use crate::testing::wgpu;
 use crate::testing::{noise, values_of};
+use crate::{Compute, Packed};
 
 /// Which operands want a gradient: `linear` must give exactly those, and the same as autodiff of the definition.
 fn gradients_agree(device: &Device) {
@@ -111,6 +111,7 @@ fn layers_agree<const N: usize>(device: &Device) {
                     weight: w[i].clone().into(),
                     update: factors(&all, i),
                     bias: bias(&all, i).map(|bias| bias.squeeze_dim(0)),
+                    compute: Compute::default(),
                 });
                 let onto = (N == 1).then(|| all[1].clone().unsqueeze());
                 let ys: [Tensor<3>; N] = layers(all[0].clone().unsqueeze(), of, onto);
@@ -161,7 +162,7 @@ fn layers_agree<const N: usize>(device: &Device) {
 fn outputs_may_be_left(device: &Device) {
     let x = matrix(8, 12, 1, device).autodiff().require_grad();
     let weights = [2, 3].map(|seed| matrix(16, 12, seed, device));
-    let of = weights.clone().map(|w| Layer { weight: w.into(), update: None, bias: None });
+    let of = weights.clone().map(|w| Layer { weight: w.into(), update: None, bias: None, compute: Compute::default() });
     let [_, read] = layers(x.clone().unsqueeze(), of, None);
     let gradients = read.sum().backward();
     let want = Tensor::<2>::ones([8, 16], device).matmul(weights[1].clone());
@@ -185,6 +186,7 @@ fn packed_is_dense(device: &Device) {
                     weight,
                     update: Some(Factors { a: a.clone() * factor, b: b.clone(), scale: 0.7 }),
                     bias: None,
+                    compute: Compute::default(),
                 };
                 let laid = lay_together(vec![weight.clone(), weight]);
                 let both = std::array::from_fn(|i| layer(laid[i].clone(), 1.0 + i as f32));

@@ -6,8 +6,9 @@ use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::{PACKED, assert_close, matrix};
-use crate::compute::Halves;
-use crate::linear::dispatch::Together;
+use crate::compute::Half;
+use crate::linear::bind::Operands;
+use crate::linear::epilogue::Epilogue;
 use crate::linear::products::{LowRank, Made, Product, Products};
 use crate::linear::size::{Orientation, Reading};
 use crate::linear::weight::{Weight, Weights};
@@ -112,7 +113,7 @@ fn the_kernels_make_every_product() {
                     for (how, each) in [("apart", lies.to_vec()), ("beside", beside.collect())] {
                         let products = Products {
                             summed: true,
-                            onto: Some(on_device(onto.clone(), [rows, columns])),
+                            epilogue: Epilogue::Residual(on_device(onto.clone(), [rows, columns])),
                             ..Products::new(orientation, each)
                         };
                         let got = made(products);
@@ -166,7 +167,7 @@ fn the_kernels_make_every_product() {
                                 bias: None,
                             };
                             let each: Vec<Product> = (0..each.len()).map(at).collect();
-                            assert_eq!(Together::of(&each, along).unwrap().makes_low(), along, "{what}");
+                            assert_eq!(Operands::of(&each, along).unwrap().makes_low(), along, "{what}");
                             each
                         };
                         for (what, each) in [
@@ -263,11 +264,11 @@ fn update_of(
     (((down, sides.0), (up, sides.1)), low, want)
 }
 
-/// Tiles of halves: where halves hold the numbers, the products and the sums of sixteen, the product to the last bit; else as far
+/// Tiles of f16: where f16 holds the numbers, the products and the sums of sixteen, the product to the last bit; else as far
 /// off as rounding makes it, and no nearer. Sums of several, in one memory and each in its own, are no further off, and update and
-/// bias are as exact as ever. What comes back of a mean over many tokens is so small that halves would lose it.
+/// bias are as exact as ever. What comes back of a mean over many tokens is so small that f16 would lose it.
 #[test]
-fn tiles_of_halves() {
+fn tiles_of_f16() {
     let Some(device) = wgpu() else { return };
     if testing::tiles(&device).len() < 2 {
         return;
@@ -283,7 +284,7 @@ fn tiles_of_halves() {
         (65, 60, 36, Orientation::Nn, 2.0_f32.powi(-20)),
         (131, 68, 100, Orientation::Nn, 2.0_f32.powi(-20)),
     ] {
-        let raised = 1.0 / small;
+        let loss_scale = 1.0 / small;
         for dtype in [None, Some(PackedDtype::F16), Some(PackedDtype::Int8)] {
             let what = format!("{orientation:?} {rows}×{columns}×{depth} {dtype:?}, of {small}");
             let turned = orientation == Orientation::Nt;
@@ -299,10 +300,10 @@ fn tiles_of_halves() {
                 };
                 Product::new(on_device(lhs, [rows, depth]), right)
             };
-            let made = |each: &[Product], halves: bool| {
-                let halves = halves.then_some(Halves { kind: FloatDType::F16, raised });
+            let made = |each: &[Product], half: bool| {
+                let half = half.then_some(Half { dtype: FloatDType::F16, loss_scale });
                 let of = Products::new(orientation, each.to_vec());
-                let products = Products { halves, summed: each.len() > 1, ..of };
+                let products = Products { half, summed: each.len() > 1, ..of };
                 let sizes = products.sizes().unwrap();
                 drop(Tensor::<1>::full([rows * columns + 64], f32::NAN, &device));
                 read(products.launch(Reading::Tiled, &sizes).outputs.remove(0))
@@ -332,7 +333,7 @@ fn tiles_of_halves() {
                 // Two operands and the sums of sixteen are rounded to 11 bits; errors add up like a walk.
                 let allowed = 4.0 * 2.0_f32.powi(-11) * ((each.len() * depth) as f32).sqrt();
                 assert!(off.iter().all(|v| v.is_finite()) && most <= allowed, "{what}: {most:e} of {allowed:e}");
-                assert!(most > 1e-6, "{what}: these are no halves");
+                assert!(most > 1e-6, "{what}: this is no half precision");
             }
 
             // Of a matrix of zeros only update and bias are left.

@@ -1,10 +1,11 @@
 
-// Turning pairs of columns by the angles of their rows' positions, as `rotary.wgsl` does, where tiles make them.
+// Rotary embedding: pairs of columns are rotated by the angles of their rows' positions, as `rotary.wgsl` does, where tiles make
+// them.
 //
 // Bindings, behind those of `linear.wgsl`'s own
 //   angles  cosines and sines, each period × half a head at its place, four at a time
 
-@group(0) @binding({{ angles_binding }}) var<storage, {{ input_access }}> angles: array<vec4<f32>>;
+@group(0) @binding({{ epilogue_binding }}) var<storage, {{ input_access }}> angles: array<vec4<f32>>;
 
 struct Pair {
     left: mat4x4<f32>,
@@ -21,7 +22,7 @@ fn angles_at(at: vec4<u32>) -> mat4x4<f32> {
 }
 
 // (l cos − r sin, r cos + l sin), four rows from one on of the pair of this number.
-fn turned(p: Product, row: u32, pair: u32, left: mat4x4<f32>, right: mat4x4<f32>) -> Pair {
+fn rotated(p: Product, row: u32, pair: u32, left: mat4x4<f32>, right: mat4x4<f32>) -> Pair {
     if p.period == 0u {
         return Pair(left, right);
     }
