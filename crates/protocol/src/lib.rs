@@ -4,6 +4,7 @@
 //! a [`Command`] goes to an engine, [`Event`]s come back. No tensor, no file and no thread is known here, so the
 //! page can hold the whole of it without holding an engine.
 
+mod catalogue;
 mod command;
 mod config;
 mod draw;
@@ -11,12 +12,14 @@ mod event;
 mod forecast;
 mod keep;
 mod method;
+mod plan;
 mod problem;
 
-pub use command::{Asset, Command, Export, GenerateRequest, Voice};
+pub use catalogue::{Catalogue, Choices, Field, FieldKind, MethodEntry, Mode, Preset, Range, Values};
+pub use command::{Asset, Command, GenerateRequest, Voice};
 pub use config::{
     BaseDtype, ComputeDtype, DataConfig, DataFormat, DeviceChoice, IstConfig, IstMode, OptimiserKind, RunConfig,
-    Schedule, Target, TrainConfig,
+    Schedule, Target, TrainConfig, command_line,
 };
 pub use draw::{draws, normals};
 pub use event::{
@@ -31,4 +34,5 @@ pub use method::{
     COMPACTER_TERMS, Enters, Family, KroneckerShape, Merges, MethodConfig, MethodKind, MethodNames, MethodPreset,
     Methods, Projection, Setting, SideShape, TargetOverride, kept,
 };
+pub use plan::{MemoryPlan, Plan, RunSize};
 pub use problem::{Problem, ProblemKind};

@@ -6,14 +6,15 @@ use futures::future::LocalBoxFuture;
 use stratune_data::{Dataset, SourceFile, load};
 use stratune_models::Llama;
 use stratune_protocol::{
-    BaseDtype, Command, Conditions, DataConfig, DeviceChoice, Event, Export, GenerateRequest, Problem, RunConfig, Voice,
+    BaseDtype, Command, Conditions, DataConfig, DeviceChoice, Event, GenerateRequest, Problem, RunConfig, Voice,
 };
 use stratune_runtime::{Control, Opened};
 use stratune_store::{Checkpoint, Folder, Vault, zip};
 
+use crate::catalogue::choices;
 use crate::run::{prompts, saved_run, trainer};
 use crate::starter::{EXAMPLE, STARTER};
-use crate::{Base, Recorder, adapter_of, answer, open_device, pace};
+use crate::{AtOnce, Base, Recorder, adapter_of, answer, open_device, pace};
 
 /// Where an engine's events go.
 pub trait Outbox {
@@ -33,8 +34,9 @@ pub trait Assets {
     fn forget<'a>(&'a self, name: &'a str) -> LocalBoxFuture<'a, Result<(), Problem>>;
 }
 
-/// Does what commands say, one after the other. While it trains, the shared [`Control`] reaches it.
+/// Does what commands say, one after the other. What is heard [at once](AtOnce) reaches it while it trains.
 pub struct Engine {
+    at_once: AtOnce,
     out: Rc<dyn Outbox>,
     assets: Rc<dyn Assets>,
     vault: Rc<dyn Vault>,
@@ -48,9 +50,7 @@ pub struct Engine {
 /// The result of a run.
 struct Tuned {
     model: Llama,
-    /// The run's configuration.
-    config: RunConfig,
-    /// The same with what is left of the methods.
+    /// The run's configuration with what is left of the methods.
     settled: RunConfig,
 }
 
@@ -81,8 +81,9 @@ const DATA: &str = "data";
 
 impl Engine {
     /// An engine that has done nothing yet.
-    pub fn new(out: Rc<dyn Outbox>, assets: Rc<dyn Assets>, vault: Rc<dyn Vault>, control: Control) -> Self {
-        Self { out, assets, vault, control, opened: None, base: None, data: None, tuned: None }
+    pub fn new(at_once: AtOnce, assets: Rc<dyn Assets>, vault: Rc<dyn Vault>) -> Self {
+        let (out, control) = (at_once.out.clone(), at_once.control.clone());
+        Self { at_once, out, assets, vault, control, opened: None, base: None, data: None, tuned: None }
     }
 
     /// Does one command; `files` are what travelled beside it. What goes wrong is sent as an event.
@@ -90,34 +91,37 @@ impl Engine {
         let files = files.filter(|f| !f.names().is_empty());
         let done = match command {
             Command::Start { device } => self.start(device).await,
-            Command::LoadModel { model, base_dtype, .. } => {
-                self.load_model(&model, base_dtype, Source::chosen(files)).await
+            Command::LoadModel { config, .. } => {
+                self.load_model(&config.model, config.base_dtype, Source::chosen(files)).await
             }
-            Command::LoadData { data, seed, .. } => self.load_data(data, seed, Source::chosen(files)).await,
+            Command::LoadData { config, .. } => {
+                self.load_data(config.data, config.train.seed, Source::chosen(files)).await
+            }
             Command::Train { config } => self.train(*config).await,
             Command::Estimate { config } => self.estimate(*config).await,
-            Command::Pause | Command::Resume | Command::Stop => {
-                self.steer(&command);
+            Command::Catalogue { .. }
+            | Command::Plan { .. }
+            | Command::WriteConfig { .. }
+            | Command::Pause
+            | Command::Resume
+            | Command::Stop => {
+                self.at_once.hear(&command);
                 Ok(())
             }
             Command::FindSaved => self.find_saved().await,
             Command::Continue => self.go_on().await,
             Command::Discard => self.discard().await,
             Command::Generate(request) => self.generate(&request).await,
-            Command::Export(what) => self.export(what).await,
+            Command::ExportAdapter => self.export_adapter().await,
         };
         if let Err(problem) = done {
             self.out.send(&Event::Problem(problem), None);
         }
     }
 
-    /// Takes the commands that must not wait for the end of a run. True if it was one.
-    pub fn steer(&self, command: &Command) -> bool {
-        steer(&self.control, command)
-    }
-
     async fn start(&mut self, device: DeviceChoice) -> Result<(), Problem> {
         let opened = open_device(device).await?;
+        self.at_once.known.borrow_mut().device = Some(opened.info.clone());
         self.out.send(&Event::Ready(opened.info.clone()), None);
         self.opened = Some(opened);
         Ok(())
@@ -125,9 +129,18 @@ impl Engine {
 
     async fn load_model(&mut self, name: &str, dtype: BaseDtype, files: Option<Source>) -> Result<(), Problem> {
         (self.data, self.tuned) = (None, None);
+        {
+            let mut known = self.at_once.known.borrow_mut();
+            (known.model, known.data) = (None, None);
+        }
         self.read_base(name, dtype, files).await?;
-        let report = self.base.as_ref().map(|base| base.value.report());
-        report.into_iter().for_each(|report| self.out.send(&Event::Model(report), None));
+        if let Some(base) = &self.base {
+            let report = base.value.report();
+            let choices = choices(&report);
+            self.at_once.known.borrow_mut().model = Some(report.clone());
+            self.out.send(&Event::Model(report), None);
+            self.out.send(&Event::Choices(choices), None);
+        }
         Ok(())
     }
 
@@ -165,6 +178,7 @@ impl Engine {
             }
         }
         let dataset = load(&sources, &config, &base.tokenizer, base.context(), seed)?;
+        self.at_once.known.borrow_mut().data = Some(dataset.report.clone());
         self.out.send(&Event::Data(dataset.report.clone()), None);
         for text in &dataset.notices {
             self.out.send(&Event::Notice { text: text.clone() }, None);
@@ -271,8 +285,7 @@ impl Engine {
             // A device that fails now has failed the run before.
             Err(problem) => return Err(ended.err().unwrap_or(problem)),
         };
-        self.tuned =
-            Some(Tuned { model: trainer.model, settled: RunConfig { method: settled, ..config.clone() }, config });
+        self.tuned = Some(Tuned { model: trainer.model, settled: RunConfig { method: settled, ..config } });
         ended.map(|_| ())
     }
 
@@ -317,30 +330,13 @@ impl Engine {
         given.map(|_| ())
     }
 
-    async fn export(&mut self, what: Export) -> Result<(), Problem> {
-        let Tuned { model, config, settled } = self.tuned.as_ref().ok_or_else(no_run)?;
-        let (name, media_type, bytes) = match what {
-            Export::Adapter => {
-                let files = adapter_of(model, settled).await?;
-                ("adapter.zip", "application/zip", zip(&files)?)
-            }
-            Export::Config => ("run.toml", "application/toml", config.to_toml()?.into_bytes()),
-        };
-        let event = Event::File { name: name.into(), media_type: media_type.into(), bytes: bytes.len() as u64 };
-        self.out.send(&event, Some(bytes));
+    async fn export_adapter(&self) -> Result<(), Problem> {
+        let Tuned { model, settled } = self.tuned.as_ref().ok_or_else(no_run)?;
+        let bytes = zip(&adapter_of(model, settled).await?)?;
+        let (name, media_type) = ("adapter.zip".to_string(), "application/zip".to_string());
+        self.out.send(&Event::File { name, media_type, bytes: bytes.len() as u64 }, Some(bytes));
         Ok(())
     }
-}
-
-/// Takes pause, resume and stop at once, whatever the engine is doing. True if the command was one of them.
-pub fn steer(control: &Control, command: &Command) -> bool {
-    match command {
-        Command::Pause => control.pause(),
-        Command::Resume => control.resume(),
-        Command::Stop => control.stop(),
-        _ => return false,
-    }
-    true
 }
 
 /// What the configuration calls the data.

@@ -4,9 +4,11 @@
 //! `up` once, then `{json, bytes}`: an event and, for a file to take away, its bytes.
 
 use js_sys::{Array, Object, Reflect, Uint8Array};
-use stratune_protocol::{Command, Event, Problem, ProblemKind};
+use stratune_protocol::{Problem, ProblemKind};
 use wasm_bindgen::prelude::*;
 use web_sys::{MessageEvent, Worker, WorkerOptions, WorkerType};
+
+use crate::state::settings::{Command, Event};
 
 /// Which engine is built into the worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

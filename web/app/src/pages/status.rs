@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use leptos::prelude::*;
-use stratune_protocol::{Command, EndReason};
+use stratune_protocol::EndReason;
 
 use crate::bridge::browser;
 use crate::state::activity::Activity;
 use crate::state::history::History;
+use crate::state::settings::Command;
 use crate::state::use_run;
 use crate::units;
 
@@ -143,9 +144,8 @@ fn follow_title(step: Memo<(usize, usize)>) {
 
 #[cfg(test)]
 mod tests {
-    use stratune_protocol::Event;
-
     use super::*;
+    use crate::state::settings::Event;
 
     #[test]
     fn the_outcome_in_words() {

@@ -2,19 +2,20 @@
 
 use std::time::Duration;
 
-use js_sys::Uint8Array;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
+use stratune_protocol::command_line;
 
 use crate::bridge::browser;
-use crate::state::{Run, use_run};
+use crate::state::settings::Settings;
+use crate::state::use_run;
 
 /// What can be taken away.
 #[component]
 pub fn TakeIt() -> impl IntoView {
     let run = use_run();
     let copied = RwSignal::new(None::<bool>);
-    let command = Memo::new(move |_| run.shown_config().to_command("run"));
+    let command = Memo::new(move |_| command_line(run.shown_config().texts("data.files").into_iter(), "run"));
     let copy = move |_| {
         spawn_local(async move {
             copied.set(Some(browser::copy(&command.get_untracked()).await));
@@ -39,7 +40,14 @@ pub fn TakeIt() -> impl IntoView {
                 >
                     {move || if run.exporting.get() { "Packing …" } else { "Adapter for PEFT (.zip)" }}
                 </button>
-                <button type="button" id="download-config" on:click=move |_| download_config(run)>"run.toml"</button>
+                <button
+                    type="button"
+                    id="download-config"
+                    prop:disabled=move || run.config.with(Settings::is_empty)
+                    on:click=move |_| run.export_config()
+                >
+                    "run.toml"
+                </button>
             </div>
             <p class="caption">"With run.toml, the same run from a command line:"</p>
             <div class="command">
@@ -53,15 +61,5 @@ pub fn TakeIt() -> impl IntoView {
                 </button>
             </div>
         </section>
-    }
-}
-
-/// The configuration is the page's own as much as the engine's, so it is there at any time.
-fn download_config(run: Run) {
-    let saved = run.shown_config().to_toml().map(|text| {
-        browser::download("run.toml", "application/toml", &Uint8Array::from(text.as_bytes()));
-    });
-    if let Err(problem) = saved {
-        run.alert(problem, None);
     }
 }

@@ -1,6 +1,6 @@
 //! What the engine is doing, as far as the page may act on it.
 
-use stratune_protocol::Event;
+use super::settings::Event;
 
 /// What the engine is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

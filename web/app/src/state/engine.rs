@@ -5,11 +5,12 @@ use std::time::Duration;
 use js_sys::Uint8Array;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
-use stratune_protocol::{Command, DeviceChoice, Event, Problem, ProblemKind, SavedRun, Verdict, advice};
+use stratune_protocol::{DeviceChoice, Problem, ProblemKind, Verdict, advice};
 
 use super::activity::Activity;
 use super::notices::Offer;
 use super::run::{Progress, Run};
+use super::settings::{Command, Event, SavedRun};
 use super::webgpu::{self, Gpu};
 use crate::bridge::worker::{Engine, EngineKind, Heard};
 use crate::bridge::{browser, gpu};
@@ -20,6 +21,9 @@ use crate::units;
 pub struct Link {
     engine: Option<Engine>,
     on_gpu: bool,
+    /// It listens.
+    up: bool,
+    /// Its device has passed the test.
     ready: bool,
     /// An answer about a saved run is awaited.
     asked_for_saved: bool,
@@ -101,11 +105,15 @@ impl Run {
         });
     }
 
-    /// Sends a command to the engine. Before it is ready only `Start` goes out: when it is, it is told everything.
+    /// Sends a command to the engine. Before it is ready only what needs no device goes out: when it is, it is told
+    /// everything.
     pub fn send(self, command: &Command, files: &[web_sys::File]) {
-        let early = matches!(command, Command::Start { .. });
+        let early = matches!(
+            command,
+            Command::Start { .. } | Command::Catalogue { .. } | Command::Plan { .. } | Command::WriteConfig { .. }
+        );
         let sent = self.link.with_value(|l| {
-            let engine = l.engine.as_ref().filter(|_| l.ready || early);
+            let engine = l.engine.as_ref().filter(|_| l.ready || (early && l.up));
             engine.map(|e| e.send(command, files))
         });
         if let Some(Err(problem)) = sent {
@@ -116,6 +124,8 @@ impl Run {
     fn hear(self, heard: Heard) {
         match heard {
             Heard::Up => {
+                self.link.update_value(|l| l.up = true);
+                self.send(&Command::Catalogue { link: browser::hash() }, &[]);
                 let device = if self.link.with_value(|l| l.on_gpu) { DeviceChoice::Wgpu } else { DeviceChoice::Cpu };
                 self.send(&Command::Start { device }, &[]);
             }
@@ -157,6 +167,14 @@ impl Run {
 
     fn react(self, event: Event, bytes: Option<Uint8Array>) {
         match event {
+            Event::Catalogue { catalogue, config, problem } => self.take_catalogue(*catalogue, *config, problem),
+            Event::Plan(plan) => {
+                if let Some(link) = &plan.link {
+                    browser::set_hash(link);
+                }
+                self.plan.set(Some(*plan));
+            }
+            Event::Choices(choices) => self.choices.set(Some(choices)),
             Event::Ready(info) => {
                 self.adapter.set(Some(info));
                 self.ready();
@@ -165,8 +183,9 @@ impl Run {
             Event::Model(report) => {
                 self.progress.set(None);
                 self.reading_model.set(false);
-                if report.context > 0 && self.config.with_untracked(|c| c.data.max_length > report.context) {
-                    self.config.update(|c| c.data.max_length = report.context);
+                let longest = "data.max_length";
+                if report.context > 0 && self.config.with_untracked(|c| c.number(longest) > report.context as f64) {
+                    self.config.update(|c| c.put(longest, report.context.into()));
                 }
                 self.model.set(Some(report));
             }
@@ -309,12 +328,12 @@ impl Run {
 
     /// What the end of the engine's worker comes to.
     fn of_death(self, reason: &str) -> Problem {
-        let outlook = untrack(|| self.outlook());
+        let memory = self.plan.with_untracked(|plan| plan.as_ref().and_then(|plan| plan.memory.clone()));
         // Code in a tab that cannot allocate ends without a word, in a trap.
-        let full = outlook.as_ref().is_some_and(|o| o.verdict >= Verdict::Tight) && reason.contains("unreachable");
+        let full = memory.as_ref().is_some_and(|m| m.verdict >= Verdict::Tight) && reason.contains("unreachable");
         if full || Problem::of_device(reason).kind == ProblemKind::Memory {
             let what = format!("the engine stopped: its memory is exhausted ({reason})");
-            let advice = advice(&outlook.map(|o| o.savings).unwrap_or_default());
+            let advice = advice(&memory.map(|m| m.savings).unwrap_or_default());
             return Problem::new(ProblemKind::Memory, what).next(format!(
                 "restart it and go on from the last checkpoint; or, for a run that needs less, {advice}"
             ));
