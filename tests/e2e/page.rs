@@ -90,6 +90,11 @@ impl Page {
         self.driver.goto(address).await.unwrap();
     }
 
+    /// Runs a script before all others on every page that is opened from now on.
+    pub async fn run_first(&self, script: &str) {
+        self.devtools("Page.addScriptToEvaluateOnNewDocument", json!({ "source": script })).await;
+    }
+
     /// Loads the page anew.
     pub async fn reload(&self) {
         self.driver.refresh().await.unwrap();
@@ -111,6 +116,19 @@ impl Page {
                 return seen;
             }
             assert!(Instant::now() < deadline, "waited {seconds} seconds until {what}: {seen:#?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits until the text of what has this id begins so.
+    pub async fn until_text(&self, id: &str, beginning: &str) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let text = self.text(id).await;
+            if text.starts_with(beginning) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "#{id} says '{text}' and not '{beginning}'");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -212,7 +230,8 @@ impl Page {
         element
     }
 
-    async fn ask<T: serde::de::DeserializeOwned>(&self, script: &str) -> T {
+    /// What a script on the page returns.
+    pub async fn ask<T: serde::de::DeserializeOwned>(&self, script: &str) -> T {
         let answer = self.driver.execute(script, Vec::new()).await.unwrap();
         serde_json::from_value(answer.json().clone()).unwrap()
     }

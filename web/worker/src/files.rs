@@ -10,7 +10,7 @@ use stratune_session::{Assets, STARTER};
 use stratune_store::{BrowserFolder, Folder, MemoryFolder, OpfsFiles};
 use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{Response, WorkerGlobalScope};
+use web_sys::{DedicatedWorkerGlobalScope, Response, Url};
 
 const STARTER_FILES: [&str; 4] = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
 
@@ -66,14 +66,15 @@ async fn directory(name: &str) -> Result<OpfsFiles, Problem> {
     OpfsFiles::open(&format!("run-{name}")).await
 }
 
-/// A file of the page's own origin.
+/// A file beside the page. Its address is the worker's name: the worker's own is that of a blob.
 async fn fetch(path: &str) -> Result<Vec<u8>, Problem> {
     let failed = |why: String| {
         Problem::new(ProblemKind::Storage, format!("{path} cannot be loaded: {why}"))
             .next("check the connection and reload the page")
     };
-    let scope: WorkerGlobalScope = js_sys::global().unchecked_into();
-    let response = JsFuture::from(scope.fetch_with_str(path)).await.map_err(|e| failed(format!("{e:?}")))?;
+    let scope: DedicatedWorkerGlobalScope = js_sys::global().unchecked_into();
+    let address = Url::new_with_base(path, &scope.name()).map_err(|e| failed(format!("{e:?}")))?.href();
+    let response = JsFuture::from(scope.fetch_with_str(&address)).await.map_err(|e| failed(format!("{e:?}")))?;
     let response: Response = response.unchecked_into();
     if !response.ok() {
         return Err(failed(format!("the server answers {}", response.status())));
