@@ -28,6 +28,8 @@ pub struct Seen {
     pub data: String,
     /// The offer of an interrupted run; empty if there is none.
     pub found: String,
+    /// What is worth knowing; empty if nothing is.
+    pub told: String,
     /// What has gone wrong; empty if nothing has.
     pub problem: String,
     /// The answer of the model as it came.
@@ -54,6 +56,7 @@ const SEE: &str = r##"
         model: text("#card-model .summary"),
         data: text("#card-data .summary"),
         found: one("#continue") ? text("#notices") : "",
+        told: text("#notices [role=status]"),
         problem: text("#notices [role=alert]"),
         base: text("#answer-base"),
         tuned: text("#answer-tuned"),
@@ -130,19 +133,6 @@ impl Page {
             }
             assert!(Instant::now() < deadline, "#{id} says '{text}' and not '{beginning}'");
             tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    /// Waits for a problem that the page tells, for so many seconds.
-    pub async fn problem(&self, seconds: u64) -> String {
-        let deadline = Instant::now() + Duration::from_secs(seconds);
-        loop {
-            let seen = self.see().await;
-            if !seen.problem.is_empty() {
-                return seen.problem;
-            }
-            assert!(Instant::now() < deadline, "waited {seconds} seconds for a problem: {seen:#?}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 

@@ -111,6 +111,11 @@ pub enum Event<C = RunConfig> {
         /// Seconds of training in this sitting.
         seconds: f64,
     },
+    /// Which tuned model there is to try and to take.
+    Tuned {
+        /// The run that it comes from; none if there is no tuned model.
+        run: Option<TunedRun<C>>,
+    },
     /// A piece of an answer.
     Token {
         /// Who answers.
@@ -310,6 +315,15 @@ pub struct SavedRun<C = RunConfig> {
     pub written: u64,
     /// Its configuration.
     pub config: Box<C>,
+}
+
+/// The run that a tuned model comes from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TunedRun<C = RunConfig> {
+    /// Its configuration.
+    pub config: Box<C>,
+    /// The steps after which the model was as it is.
+    pub step: usize,
 }
 
 /// Why training is over.

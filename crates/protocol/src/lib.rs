@@ -24,7 +24,7 @@ pub use config::{
 pub use draw::{draws, normals};
 pub use event::{
     AdapterInfo, Candidate, DataReport, EndReason, Event, ModelReport, PreviewRow, PreviewToken, SavedRun, SkippedRow,
-    StepReport,
+    StepReport, TunedRun,
 };
 pub use forecast::{
     Bytes, Conditions, Forecast, Limits, Outlook, Pace, Remedy, Verdict, advice, blocks_that_fit, loss_rows, scaled,

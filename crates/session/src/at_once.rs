@@ -49,16 +49,19 @@ impl AtOnce {
                 }
                 Err(problem) => self.out.send(&Event::Problem(problem), None),
             },
+            // What was wished of the run before is over. What is wished of this one from now on holds, also while it starts.
+            Command::Train { .. } | Command::Continue => {
+                self.control.resume();
+                return false;
+            }
             Command::Pause => self.control.pause(),
             Command::Resume => self.control.resume(),
             Command::Stop => self.control.stop(),
             Command::Start { .. }
             | Command::LoadModel { .. }
             | Command::LoadData { .. }
-            | Command::Train { .. }
             | Command::Estimate { .. }
             | Command::FindSaved
-            | Command::Continue
             | Command::Discard
             | Command::Generate(_)
             | Command::ExportAdapter => return false,

@@ -4,16 +4,18 @@ use std::rc::Rc;
 
 use futures::future::LocalBoxFuture;
 use stratune_data::{Dataset, SourceFile, load};
-use stratune_models::Llama;
 use stratune_protocol::{
-    BaseDtype, Command, Conditions, DataConfig, DeviceChoice, Event, GenerateRequest, Problem, RunConfig, Voice,
+    BaseDtype, Command, Conditions, DataConfig, DeviceChoice, Event, GenerateRequest, Problem, ProblemKind, RunConfig,
+    Voice,
 };
 use stratune_runtime::{Control, Opened};
 use stratune_store::{Checkpoint, Folder, Vault, zip};
 
 use crate::catalogue::choices;
+use crate::recorder::{Saving, unsaved};
 use crate::run::{prompts, saved_run, trainer};
 use crate::starter::{EXAMPLE, STARTER};
+use crate::tuned::Tuned;
 use crate::{AtOnce, Base, Recorder, adapter_of, answer, open_device, pace};
 
 /// Where an engine's events go.
@@ -45,13 +47,6 @@ pub struct Engine {
     base: Option<Loaded<Base>>,
     data: Option<(Loaded<Rc<Dataset>>, DataConfig, u64)>,
     tuned: Option<Tuned>,
-}
-
-/// The result of a run.
-struct Tuned {
-    model: Llama,
-    /// The run's configuration with what is left of the methods.
-    settled: RunConfig,
 }
 
 /// Something that was read, and the files it was read from; none if they are built in.
@@ -128,7 +123,8 @@ impl Engine {
     }
 
     async fn load_model(&mut self, name: &str, dtype: BaseDtype, files: Option<Source>) -> Result<(), Problem> {
-        (self.data, self.tuned) = (None, None);
+        self.data = None;
+        self.keep_tuned(None);
         {
             let mut known = self.at_once.known.borrow_mut();
             (known.model, known.data) = (None, None);
@@ -231,17 +227,40 @@ impl Engine {
     async fn train(&mut self, mut config: RunConfig) -> Result<(), Problem> {
         if self.base.as_ref().is_some_and(|base| base.value.dtype != config.base_dtype) {
             // It would hold the weights as they were beside those of the new run.
-            self.tuned = None;
+            self.keep_tuned(None);
         }
         let files = self.read_as(&mut config).await?;
+        let saving = match self.make_room(files.as_ref()).await {
+            Ok(()) => Saving::Optional { told: false },
+            Err(problem) if problem.kind == ProblemKind::Storage => {
+                self.out.send(&unsaved(&problem), None);
+                // A part of a model is of no use. If that cannot be dropped either, it is written over by the next.
+                let _ = self.discard().await;
+                Saving::Off
+            }
+            Err(problem) => return Err(problem),
+        };
+        self.run(config, None, saving).await
+    }
+
+    /// Drops the run that is saved, and keeps copies of the files of the one to come.
+    async fn make_room(&self, data: Option<&Source>) -> Result<(), Problem> {
         self.discard().await?;
-        let model = &self.base.as_ref().ok_or_else(no_model)?.files;
-        for (name, source) in [(MODEL, model), (DATA, &files)] {
-            if let Some(source) = source.as_ref().filter(|source| !source.kept) {
+        let model = self.base.as_ref().ok_or_else(no_model)?.files.as_ref();
+        for (name, source) in [(MODEL, model), (DATA, data)] {
+            if let Some(source) = source.filter(|source| !source.kept) {
                 self.assets.keep(name, source.folder.as_ref()).await?;
             }
         }
-        self.run(config, None).await
+        Ok(())
+    }
+
+    /// Takes a tuned model, or none, in the place of the one before, and says so.
+    fn keep_tuned(&mut self, tuned: Option<Tuned>) {
+        if tuned.is_some() || self.tuned.is_some() {
+            self.out.send(&Event::Tuned { run: tuned.as_ref().map(|tuned| tuned.run.clone()) }, None);
+        }
+        self.tuned = tuned;
     }
 
     async fn go_on(&mut self) -> Result<(), Problem> {
@@ -257,10 +276,10 @@ impl Engine {
             false => Some(Source { folder: self.assets.kept(DATA).await?, kept: true }),
         };
         self.load_data(config.data.clone(), config.train.seed, data_files).await?;
-        self.run(config, Some(checkpoint)).await
+        self.run(config, Some(checkpoint), Saving::Optional { told: false }).await
     }
 
-    async fn run(&mut self, config: RunConfig, checkpoint: Option<Checkpoint>) -> Result<(), Problem> {
+    async fn run(&mut self, config: RunConfig, checkpoint: Option<Checkpoint>, saving: Saving) -> Result<(), Problem> {
         let base = &self.base.as_ref().ok_or_else(no_model)?.value;
         let dataset = self.data.as_ref().ok_or_else(no_data)?.0.value.clone();
         let prompts = prompts(&config, &dataset);
@@ -275,17 +294,18 @@ impl Engine {
             tokenizer: &base.tokenizer,
             template: &base.template,
             history: Some(history.unwrap_or_default()),
+            saving,
         };
-        self.control.resume();
         let ended = trainer.run(&mut recorder, &self.control).await;
+        self.control.resume();
         let ended = ended.map_err(|problem| self.explain(&config, problem));
-        // What is tried is what is taken away: the model without what only training needs.
-        let settled = match trainer.model.settle(&config.method).await {
-            Ok(settled) => settled,
+        match Tuned::of(trainer, &ended, config).await {
+            Ok(Some(tuned)) => self.keep_tuned(Some(tuned)),
+            // What was there before is there still.
+            Ok(None) => {}
             // A device that fails now has failed the run before.
             Err(problem) => return Err(ended.err().unwrap_or(problem)),
-        };
-        self.tuned = Some(Tuned { model: trainer.model, settled: RunConfig { method: settled, ..config } });
+        }
         ended.map(|_| ())
     }
 
@@ -331,7 +351,7 @@ impl Engine {
     }
 
     async fn export_adapter(&self) -> Result<(), Problem> {
-        let Tuned { model, settled } = self.tuned.as_ref().ok_or_else(no_run)?;
+        let Tuned { model, settled, .. } = self.tuned.as_ref().ok_or_else(no_run)?;
         let bytes = zip(&adapter_of(model, settled).await?)?;
         let (name, media_type) = ("adapter.zip".to_string(), "application/zip".to_string());
         self.out.send(&Event::File { name, media_type, bytes: bytes.len() as u64 }, Some(bytes));

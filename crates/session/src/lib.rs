@@ -19,6 +19,7 @@ mod pretrain;
 mod recorder;
 mod run;
 mod starter;
+mod tuned;
 
 pub use adapter::{adapter_of, attach, merged_tensors, mix};
 pub use answer::{answer, answer_each, prompt_tokens};
@@ -32,7 +33,7 @@ pub use link::{from_link, to_link};
 pub use pace::pace;
 pub use plan::Known;
 pub use pretrain::{BitsPerByte, bits_per_byte, learn_tokenizer};
-pub use recorder::{Recorder, happened_by};
+pub use recorder::{Recorder, Saving, happened_by};
 pub use run::{data_fingerprint, hook_for, prompts, saved_run, trainer};
 #[cfg(feature = "starter")]
 pub use starter::starter_folder;

@@ -100,7 +100,7 @@ fn decode(text: &str) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use stratune_protocol::{IstMode, MethodConfig, MethodKind, Methods, Schedule, Target, TargetOverride};
+    use stratune_protocol::{MethodConfig, MethodKind, Methods, Schedule, Target, TargetOverride};
 
     use super::*;
 

@@ -8,23 +8,20 @@
 
 mod console;
 mod files;
+mod lock;
 mod port;
 
 use std::rc::Rc;
 
 use futures::StreamExt;
 use futures::channel::mpsc;
-use stratune_protocol::{Event, Problem};
+use stratune_protocol::Event;
 use stratune_runtime::Control;
 use stratune_session::{AtOnce, Engine, Outbox};
-use stratune_store::OpfsVault;
 use wasm_bindgen_futures::spawn_local;
 
 use crate::files::OwnFiles;
 use crate::port::Port;
-
-/// The browser directory of the run's checkpoints.
-const CHECKPOINTS: &str = "run-checkpoints";
 
 unsafe extern "C" {
     fn __wasm_call_ctors();
@@ -48,18 +45,11 @@ pub fn start() {
         Ok(message) => drop(send.unbounded_send(message)),
         Err(problem) => refused.send(&Event::Problem(problem), None),
     });
+    let files = Rc::new(OwnFiles::default());
+    let mut engine = Engine::new(at_once, files.clone(), files);
     spawn_local(async move {
-        let mut engine = match engine(at_once).await {
-            Ok(engine) => engine,
-            Err(problem) => return port.send(&Event::Problem(problem), None),
-        };
         while let Some((command, files)) = receive.next().await {
             engine.handle(command, files).await;
         }
     });
-}
-
-async fn engine(at_once: AtOnce) -> Result<Engine, Problem> {
-    let vault = Rc::new(OpfsVault::open(CHECKPOINTS).await?);
-    Ok(Engine::new(at_once, Rc::new(OwnFiles), vault))
 }

@@ -5,8 +5,8 @@ mod run_fields;
 
 use serde_json::{Value, json};
 use stratune_protocol::{
-    Catalogue, Choices, IstConfig, IstMode, MethodConfig, MethodEntry, MethodKind, MethodPreset, Methods, Mode,
-    ModelReport, Preset, RunConfig, Target, Values,
+    Catalogue, Choices, IstConfig, IstMode, MethodEntry, MethodKind, MethodPreset, Methods, Mode, ModelReport, Preset,
+    RunConfig, Target, Values,
 };
 
 use crate::link::tree;
@@ -71,14 +71,13 @@ fn method(kind: MethodKind) -> MethodEntry {
         sentence: kind.sentence().into(),
         fields: method_fields::of(kind),
         methods: list(&kind.into()),
-        modes: modes(&[kind]),
+        modes: modes(&kind.into()),
     }
 }
 
 fn combination(preset: MethodPreset) -> MethodEntry {
-    // Which kinds a combination has does not depend on the model, as long as there are layers.
+    // What it can train under does not depend on the model, as long as there are layers.
     let any = ModelReport { layers: 12, hidden_size: 64, query_size: 64, key_value_size: 64, ..ModelReport::default() };
-    let kinds: Vec<MethodKind> = preset.methods(&any).iter().map(|method| method.kind).collect();
     MethodEntry {
         name: preset.name().into(),
         title: preset.title().into(),
@@ -86,15 +85,15 @@ fn combination(preset: MethodPreset) -> MethodEntry {
         sentence: preset.sentence().into(),
         fields: Vec::new(),
         methods: Vec::new(),
-        modes: modes(&kinds),
+        modes: modes(&preset.methods(&any)),
     }
 }
 
 /// The modes that methods can train under.
-fn modes(kinds: &[MethodKind]) -> Vec<String> {
+fn modes(methods: &Methods) -> Vec<String> {
     let fits = |mode: &IstMode| {
-        let methods = Methods(kinds.iter().map(|kind| MethodConfig::new(*kind)).collect());
-        RunConfig { method: methods, ist: IstConfig::preset(*mode), ..RunConfig::default() }.validate().is_ok()
+        let config = RunConfig { method: methods.clone(), ist: IstConfig::preset(*mode), ..RunConfig::default() };
+        config.validate().is_ok()
     };
     MODES.into_iter().filter(fits).map(name_of).collect()
 }

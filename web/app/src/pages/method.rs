@@ -14,11 +14,11 @@ use crate::units;
 pub fn MethodCard() -> impl IntoView {
     let run = use_run();
     let preset = move |preset: Preset| {
-        let (values, then) = (preset.values.clone(), preset.values);
+        let (id, values, then) = (preset.name.to_lowercase(), preset.values.clone(), preset.values);
         view! {
             <button
                 type="button"
-                id=format!("preset-{}", preset.name.to_lowercase())
+                id=format!("preset-{id}")
                 title=preset.hint
                 aria-pressed=move || run.config.with(|c| c.is_at(&values)).to_string()
                 on:click=move |_| run.config.update(|c| c.put_all(&then))

@@ -25,7 +25,7 @@ pub fn RunCard() -> impl IntoView {
                 on:click=move |_| run.train()
             >
                 {move || match run.activity.get() {
-                    Activity::Starting | Activity::Training => "Training",
+                    Activity::Starting { .. } | Activity::Training => "Training",
                     Activity::Paused => "Paused",
                     Activity::Idle | Activity::Done => "Train",
                 }}
@@ -48,12 +48,12 @@ pub fn RunCard() -> impl IntoView {
 }
 
 fn summary(run: Run) -> String {
-    if matches!(run.activity.get(), Activity::Starting | Activity::Training) {
+    if matches!(run.activity.get(), Activity::Starting { .. } | Activity::Training) {
         return "training; it keeps running while this tab is hidden".into();
     }
     // Until its card is opened for the next run.
     if run.activity.get() == Activity::Done && run.open.get() != Some(Which::Run) {
-        return outcome(Activity::Done, &run.history.read());
+        return outcome(Activity::Done, &run.history.read(), run.has_adapter());
     }
     let steps = run.plan.with(|plan| plan.as_ref().and_then(|plan| plan.steps)).map(|n| plural(n, "step", "steps"));
     run.config.with(|c| {

@@ -7,7 +7,8 @@ use leptos::task::spawn_local;
 use stratune_protocol::command_line;
 
 use crate::bridge::browser;
-use crate::state::settings::Settings;
+use crate::state::history::History;
+use crate::state::settings::{Settings, TunedRun};
 use crate::state::use_run;
 
 /// What can be taken away.
@@ -28,7 +29,7 @@ pub fn TakeIt() -> impl IntoView {
             <div class="panel-head">
                 <h2 id="title-take">"Take it"</h2>
                 <p class="reading">
-                    {move || if run.has_adapter() { "it is yours" } else { "after a run" }}
+                    {move || run.tuned.with(|tuned| run.history.with(|h| of_which_run(tuned.as_ref(), h)))}
                 </p>
             </div>
             <div class="choices">
@@ -61,5 +62,34 @@ pub fn TakeIt() -> impl IntoView {
                 </button>
             </div>
         </section>
+    }
+}
+
+/// Which run the adapter comes from.
+fn of_which_run(tuned: Option<&TunedRun>, history: &History) -> &'static str {
+    match tuned {
+        None => "after a run",
+        Some(run) if history.config.as_ref().is_some_and(|begun| *begun != run.config) => {
+            "from the run before this one"
+        }
+        Some(_) => "it is yours",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::state::settings::tests::settings;
+
+    #[test]
+    fn an_adapter_says_where_it_comes_from() {
+        let of = |seed: u64| Box::new(settings(json!({ "train": { "seed": seed } })));
+        let tuned = TunedRun { config: of(1), step: 3 };
+        let history = |config| History { config, ..History::default() };
+        assert_eq!(of_which_run(None, &history(Some(of(1)))), "after a run");
+        assert_eq!(of_which_run(Some(&tuned), &history(Some(of(1)))), "it is yours");
+        assert_eq!(of_which_run(Some(&tuned), &history(Some(of(2)))), "from the run before this one");
     }
 }

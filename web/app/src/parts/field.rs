@@ -141,7 +141,8 @@ fn Choice(field: Field, options: Vec<(Value, String)>) -> impl IntoView {
     let Field { path, label, help, .. } = field;
     let below = below(path.clone(), help);
     let values: Vec<Value> = options.iter().map(|(value, _)| value.clone()).collect();
-    let names = options.into_iter().map(|(value, called)| (written(Some(&value), &FieldKind::Tick), called));
+    let named = |(value, called)| (written(Some(&value), &FieldKind::Tick), called);
+    let names: Vec<(String, String)> = options.into_iter().map(named).collect();
     let chosen = {
         let path = path.clone();
         Memo::new(move |_| run.config.with(|c| written(c.get(&path), &FieldKind::Tick)))
@@ -152,7 +153,7 @@ fn Choice(field: Field, options: Vec<(Value, String)>) -> impl IntoView {
             run.choose(&path, value.clone());
         }
     };
-    view! { <List id label options=Signal::stored(names.collect()) hint=Signal::derive(below) chosen choose /> }
+    view! { <List id label options=names hint=Signal::derive(move || Some(below())) chosen choose /> }
 }
 
 /// A list to choose from.

@@ -89,6 +89,8 @@ impl Run {
     /// Ends the engine there is and starts another; `resuming` goes on with the saved run.
     fn start_engine(self, kind: EngineKind, resuming: bool) {
         self.adapter.set(None);
+        self.tuned.set(None);
+        self.wish.set(None);
         self.activity.set(Activity::Idle);
         self.reading_model.set(true);
         self.reading_data.set(true);
@@ -199,7 +201,12 @@ impl Run {
                 self.open.set(None);
             }
             Event::Saved { run } => self.found_saved(run),
-            Event::Ended { .. } => self.progress.set(None),
+            Event::Tuned { run } => self.tuned.set(run),
+            Event::Ended { .. } => {
+                self.progress.set(None);
+                self.wish.set(None);
+            }
+            Event::Paused { .. } | Event::Resumed { .. } => self.wish.set(None),
             Event::Token { voice, text, done } => {
                 let tuned_too = self.has_adapter();
                 let next = self.answers.try_update(|a| a.hear(voice, &text, done, tuned_too)).flatten();
@@ -218,12 +225,7 @@ impl Run {
             Event::Pace(pace) => self.timing.update(|t| t.hear(pace)),
             Event::Notice { text } => self.tell(text, "", None),
             Event::Problem(problem) => self.went_wrong(problem),
-            Event::Step(_)
-            | Event::Importance { .. }
-            | Event::Validation { .. }
-            | Event::Sample { .. }
-            | Event::Paused { .. }
-            | Event::Resumed { .. } => {}
+            Event::Step(_) | Event::Importance { .. } | Event::Validation { .. } | Event::Sample { .. } => {}
         }
     }
 
@@ -274,6 +276,7 @@ impl Run {
             return self.did_not_start(problem);
         }
         self.progress.set(None);
+        self.wish.set(None);
         // The engine answers in order, so the problem is that of the first thing awaited.
         if self.reading_model.get_untracked() {
             self.reading_model.set(false);
@@ -320,6 +323,8 @@ impl Run {
         } else {
             self.activity.set(Activity::Idle);
             self.adapter.set(None);
+            self.tuned.set(None);
+            self.wish.set(None);
             self.reading_model.set(false);
             self.reading_data.set(false);
             self.alert(problem, Some(Offer::Restart));

@@ -2,6 +2,7 @@
 
 pub mod activity;
 pub mod answers;
+pub mod data_files;
 pub mod engine;
 pub mod history;
 pub mod model_files;

@@ -12,10 +12,10 @@ use super::activity::Activity;
 use super::answers::Answers;
 use super::engine::Link;
 use super::history::History;
-use super::model_files;
 use super::notices::{Notices, Offer};
-use super::settings::{Command, MODE, SavedRun, Settings};
+use super::settings::{Command, MODE, SavedRun, Settings, TunedRun};
 use super::timing::Timing;
+use super::{data_files, model_files};
 use crate::bridge::files::Picked;
 
 /// What a configuration calls the data that comes with the engine. In the page's own settings it is no file at all.
@@ -34,6 +34,15 @@ pub enum Card {
     Run,
 }
 
+/// What a person wants of a run that is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// That it halts.
+    Pause,
+    /// That it ends.
+    Stop,
+}
+
 /// Something long under way in the engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Progress {
@@ -50,6 +59,10 @@ pub struct Progress {
 pub struct Run {
     /// What the engine is doing.
     pub activity: RwSignal<Activity>,
+    /// What was asked of the run and has not come about yet.
+    pub wish: RwSignal<Option<Wish>>,
+    /// The run that the tuned model comes from; none if there is no tuned model.
+    pub tuned: RwSignal<Option<TunedRun>>,
     /// What it computes on; none while it starts.
     pub adapter: RwSignal<Option<AdapterInfo>>,
     /// The loaded model.
@@ -113,6 +126,8 @@ impl Run {
     pub fn open() -> Self {
         Self {
             activity: RwSignal::default(),
+            wish: RwSignal::default(),
+            tuned: RwSignal::default(),
             adapter: RwSignal::default(),
             model: RwSignal::default(),
             data: RwSignal::default(),
@@ -228,6 +243,13 @@ impl Run {
     /// Takes files as the data; none is the example.
     pub fn choose_data(self, picked: Vec<Picked>) {
         self.notices.update(Notices::clear_alerts);
+        let named = data_files::names(picked.iter().map(|p| p.path.as_str()));
+        if let (false, Err(problem)) = (picked.is_empty(), &named) {
+            return self.alert(problem.clone(), None);
+        }
+        let names = named.unwrap_or_default();
+        let picked: Vec<Picked> =
+            picked.into_iter().zip(names).filter_map(|(p, name)| Some(Picked { path: name?, ..p })).collect();
         self.config.update(|c| {
             c.put("data.files", picked.iter().map(|p| Value::from(p.path.as_str())).collect());
             for (path, value) in [("format", "auto"), ("prompt_column", ""), ("completion_column", "")] {
@@ -316,7 +338,7 @@ impl Run {
 
     /// Whether there is an adapter to try and to take.
     pub fn has_adapter(self) -> bool {
-        self.activity.get() == Activity::Done
+        self.tuned.with(Option::is_some)
     }
 
     /// Whether an answer is being written.
@@ -329,7 +351,8 @@ impl Run {
         self.refresh_data();
         self.found.set(None);
         self.notices.update(Notices::clear_alerts);
-        self.activity.set(Activity::Starting);
+        self.activity.update(|a| *a = a.starting());
+        self.wish.set(None);
         self.link.update_value(Link::allow_restart);
         self.open.set(None);
         let config = Box::new(self.config.get_untracked());
@@ -390,10 +413,18 @@ impl Run {
         }
     }
 
-    /// Pauses, or goes on.
+    /// Pauses, or goes on; also while the run starts.
     pub fn pause_or_resume(self) {
         let paused = self.activity.get_untracked() == Activity::Paused;
-        self.send(if paused { &Command::Resume } else { &Command::Pause }, &[]);
+        let pauses = !paused && self.wish.get_untracked() != Some(Wish::Pause);
+        self.wish.set(pauses.then_some(Wish::Pause));
+        self.send(if pauses { &Command::Pause } else { &Command::Resume }, &[]);
+    }
+
+    /// Ends the run; also while it starts.
+    pub fn stop(self) {
+        self.wish.set(Some(Wish::Stop));
+        self.send(&Command::Stop, &[]);
     }
 
     /// Goes on with the interrupted run.
@@ -401,6 +432,7 @@ impl Run {
         if let Some(found) = self.found.get_untracked() {
             self.found.set(None);
             self.adopt(&found.config);
+            self.wish.set(None);
             self.link.update_value(Link::allow_restart);
             self.reading_model.set(true);
             self.reading_data.set(true);
@@ -450,9 +482,11 @@ impl Run {
         self.send(&Command::WriteConfig { config: Box::new(config) }, &[]);
     }
 
-    /// The configuration of the run that was, or of the one that would be.
+    /// The configuration of the run that the tuned model comes from; else of the run that is or was, or that would be.
     pub fn shown_config(self) -> Settings {
-        let mut config = self.history.with(|h| h.config.as_deref().cloned()).unwrap_or_else(|| self.config.get());
+        let tuned = self.tuned.with(|tuned| tuned.as_ref().map(|run| (*run.config).clone()));
+        let begun = || self.history.with(|h| h.config.as_deref().cloned());
+        let mut config = tuned.or_else(begun).unwrap_or_else(|| self.config.get());
         if config.texts("data.files").is_empty() {
             config.put("data.files", [EXAMPLE].as_slice().into());
         }

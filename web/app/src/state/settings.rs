@@ -11,6 +11,8 @@ pub type Command = stratune_protocol::Command<Settings>;
 pub type Event = stratune_protocol::Event<Settings>;
 /// An interrupted run.
 pub type SavedRun = stratune_protocol::SavedRun<Settings>;
+/// The run that a tuned model comes from.
+pub type TunedRun = stratune_protocol::TunedRun<Settings>;
 
 /// Where the way to choose the layers of a step is.
 pub const MODE: &str = "ist.mode";
