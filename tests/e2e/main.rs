@@ -11,13 +11,15 @@ mod large;
 mod native;
 mod page;
 mod pictures;
+mod policy;
 mod requests;
 mod server;
+mod tabs;
 
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures::FutureExt;
 use stratune_protocol::BaseDtype;
@@ -86,8 +88,7 @@ async fn story(page: &Page, site: &Site, folder: &Path) {
         [("prefix", "5,120", "length"), ("pafi", "10,456", "share"), ("lora", "176,128", "rank")]
     {
         page.pick("method", method).await;
-        let size = page.text("adapter-size").await;
-        assert!(size.starts_with(trains), "{method}: {size}");
+        page.until_text("adapter-size", trains).await;
         page.text(field).await;
         pictures::take(page, method).await;
     }
@@ -148,18 +149,15 @@ async fn story(page: &Page, site: &Site, folder: &Path) {
     let zip = adapter::downloaded(folder).await;
     adapter::check(&zip).await;
 
-    // The browser's storage takes no more: that is said, with what to do about it, and the page goes on.
+    // The browser's storage takes no more: that is said, with what to do about it, and the run goes on without being saved.
     page.limit_storage(&site.origin, Some(1000)).await;
+    page.click("change-run").await;
+    page.write("steps", "3").await;
+    page.until("Train can be pressed again", 30, |seen| seen.can_train).await;
     page.click("train").await;
-    let told = page.problem(300).await;
-    assert!(told.contains("storage quota") && told.contains("Free space"), "{told}");
+    let told = page.until("the unsaved run is done", 300, |seen| seen.state == "done" && seen.step == 3).await.told;
+    assert!(told.contains("without being saved") && told.contains("storage quota"), "{told}");
     page.limit_storage(&site.origin, None).await;
-    let ready = async {
-        while !page.see().await.can_train {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), ready).await.expect("Train can be pressed again");
 }
 
 /// Watches the run until `done`, and gives each step that was seen with its loss.

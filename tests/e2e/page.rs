@@ -28,6 +28,8 @@ pub struct Seen {
     pub data: String,
     /// The offer of an interrupted run; empty if there is none.
     pub found: String,
+    /// What is worth knowing; empty if nothing is.
+    pub told: String,
     /// What has gone wrong; empty if nothing has.
     pub problem: String,
     /// The answer of the model as it came.
@@ -54,6 +56,7 @@ const SEE: &str = r##"
         model: text("#card-model .summary"),
         data: text("#card-data .summary"),
         found: one("#continue") ? text("#notices") : "",
+        told: text("#notices [role=status]"),
         problem: text("#notices [role=alert]"),
         base: text("#answer-base"),
         tuned: text("#answer-tuned"),
@@ -90,6 +93,11 @@ impl Page {
         self.driver.goto(address).await.unwrap();
     }
 
+    /// Runs a script before all others on every page that is opened from now on.
+    pub async fn run_first(&self, script: &str) {
+        self.devtools("Page.addScriptToEvaluateOnNewDocument", json!({ "source": script })).await;
+    }
+
     /// Loads the page anew.
     pub async fn reload(&self) {
         self.driver.refresh().await.unwrap();
@@ -115,16 +123,16 @@ impl Page {
         }
     }
 
-    /// Waits for a problem that the page tells, for so many seconds.
-    pub async fn problem(&self, seconds: u64) -> String {
-        let deadline = Instant::now() + Duration::from_secs(seconds);
+    /// Waits until the text of what has this id begins so.
+    pub async fn until_text(&self, id: &str, beginning: &str) {
+        let deadline = Instant::now() + Duration::from_secs(10);
         loop {
-            let seen = self.see().await;
-            if !seen.problem.is_empty() {
-                return seen.problem;
+            let text = self.text(id).await;
+            if text.starts_with(beginning) {
+                return;
             }
-            assert!(Instant::now() < deadline, "waited {seconds} seconds for a problem: {seen:#?}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            assert!(Instant::now() < deadline, "#{id} says '{text}' and not '{beginning}'");
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 
@@ -212,7 +220,8 @@ impl Page {
         element
     }
 
-    async fn ask<T: serde::de::DeserializeOwned>(&self, script: &str) -> T {
+    /// What a script on the page returns.
+    pub async fn ask<T: serde::de::DeserializeOwned>(&self, script: &str) -> T {
         let answer = self.driver.execute(script, Vec::new()).await.unwrap();
         serde_json::from_value(answer.json().clone()).unwrap()
     }

@@ -1,46 +1,63 @@
 //! What a front end asks of an engine.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use crate::{BaseDtype, DataConfig, DeviceChoice, RunConfig};
+use crate::{DeviceChoice, RunConfig};
 
 /// What a front end asks of an engine. Over a worker's port each is one JSON string; files travel beside it in the
 /// message as [`Asset`]s by name.
+///
+/// `C` is what a configuration is on this side: the page holds it as it came, without knowing its fields.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Command {
+pub enum Command<C = RunConfig> {
+    /// Say what there is to choose from, and what an address's settings are. Answered at once.
+    /// Answer: [`Event::Catalogue`](crate::Event::Catalogue).
+    Catalogue {
+        /// The part of the address after `#`.
+        link: String,
+    },
+    /// Work out what a run would be. Answered at once. Answer: [`Event::Plan`](crate::Event::Plan).
+    Plan {
+        /// A configuration, which need not be a sound one.
+        config: Value,
+    },
+    /// Write a configuration as TOML. Answered at once. Answer: [`Event::File`](crate::Event::File).
+    WriteConfig {
+        /// The configuration.
+        config: Box<C>,
+    },
     /// Choose the device, test it, say which it is. Answer: [`Event::Ready`](crate::Event::Ready).
     Start {
         /// Where to compute.
         device: DeviceChoice,
     },
-    /// Load a model. Answer: [`Event::Model`](crate::Event::Model).
+    /// Load a model. Answers: [`Event::Model`](crate::Event::Model), [`Event::Choices`](crate::Event::Choices).
     LoadModel {
-        /// `starter`, or the name of the folder whose files travel beside this message.
-        model: String,
-        /// What its matrices are kept as. A run that wants it otherwise has it read again.
-        base_dtype: BaseDtype,
+        /// Its `model` is `starter`, or the name of the folder whose files travel beside this message; its `base_dtype` says
+        /// what the matrices are kept as. A run that wants it otherwise has it read again.
+        config: Box<C>,
         /// The folder's files; empty for the starter.
         files: Vec<Asset>,
     },
     /// Read and tokenise data. Answer: [`Event::Data`](crate::Event::Data).
     LoadData {
-        /// What the rows look like, how long they may be.
-        data: DataConfig,
-        /// Seed of the split into training and held-out rows.
-        seed: u64,
+        /// Its `data` says what the rows look like and how long they may be; its seed splits them into training and held-out
+        /// rows.
+        config: Box<C>,
         /// The files; empty for the example.
         files: Vec<Asset>,
     },
     /// Train with this configuration on the loaded model and data.
     Train {
         /// Everything the run depends on.
-        config: Box<RunConfig>,
+        config: Box<C>,
     },
     /// Time a few steps of such a run, and throw them away. Answer: [`Event::Pace`](crate::Event::Pace).
     Estimate {
         /// Everything the run depends on.
-        config: Box<RunConfig>,
+        config: Box<C>,
     },
     /// Halt after the step in hand; [`Command::Resume`] goes on.
     Pause,
@@ -56,8 +73,9 @@ pub enum Command {
     Discard,
     /// Continue a prompt. Answer: [`Event::Token`](crate::Event::Token)s.
     Generate(GenerateRequest),
-    /// Make a file to take away. Answer: [`Event::File`](crate::Event::File).
-    Export(Export),
+    /// Make the adapter a file to take away: a zip of the folder that Hugging Face PEFT reads.
+    /// Answer: [`Event::File`](crate::Event::File).
+    ExportAdapter,
 }
 
 /// A file that travels beside a message: its path inside the dropped folder, and its size.
@@ -117,14 +135,4 @@ impl Default for GenerateRequest {
             stop: Vec::new(),
         }
     }
-}
-
-/// A file to take away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Export {
-    /// The adapter folder as a zip: what Hugging Face PEFT reads.
-    Adapter,
-    /// The run's configuration as TOML.
-    Config,
 }

@@ -2,13 +2,26 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ComputeDtype, Limits, Module, Pace, Problem, RunConfig, Voice};
+use crate::{Catalogue, Choices, ComputeDtype, Limits, Module, Pace, Plan, Problem, RunConfig, Voice};
 
 /// What an engine tells a front end. Over a worker's port and in checkpoints its JSON is `{"step": {…}}`: with the name
 /// among the fields, reading it back would take a twentieth of the page's code. For people it is [`line`](Self::line).
+///
+/// `C` is what a configuration is on this side, as in [`Command`](crate::Command).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Event {
+pub enum Event<C = RunConfig> {
+    /// What there is to choose from.
+    Catalogue {
+        /// Methods, modes, presets, settings.
+        catalogue: Box<Catalogue>,
+        /// The settings of the address; where it says nothing, what a page starts with.
+        config: Box<C>,
+        /// What of the address cannot be used; the settings are a page's own then.
+        problem: Option<Problem>,
+    },
+    /// What a run would be.
+    Plan(Box<Plan>),
     /// The device is chosen and has passed the self-test.
     Ready(AdapterInfo),
     /// Something long is under way.
@@ -22,12 +35,14 @@ pub enum Event {
     },
     /// A model is loaded.
     Model(ModelReport),
+    /// What the loaded model leaves to choose from.
+    Choices(Choices),
     /// Data is read.
     Data(DataReport),
     /// Training begins, or goes on after a checkpoint.
     Begun {
         /// Everything the run depends on, defaults filled in.
-        config: Box<RunConfig>,
+        config: Box<C>,
         /// Steps already done.
         step: usize,
         /// Steps in all.
@@ -73,7 +88,7 @@ pub enum Event {
     /// A checkpoint is safe.
     Saved {
         /// The run, or none.
-        run: Option<SavedRun>,
+        run: Option<SavedRun<C>>,
     },
     /// Training halted; it can go on.
     Paused {
@@ -95,6 +110,11 @@ pub enum Event {
         best: Option<(usize, f64)>,
         /// Seconds of training in this sitting.
         seconds: f64,
+    },
+    /// Which tuned model there is to try and to take.
+    Tuned {
+        /// The run that it comes from; none if there is no tuned model.
+        run: Option<TunedRun<C>>,
     },
     /// A piece of an answer.
     Token {
@@ -310,7 +330,7 @@ pub struct Candidate {
 
 /// An interrupted run that can go on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SavedRun {
+pub struct SavedRun<C = RunConfig> {
     /// Steps done.
     pub step: usize,
     /// Steps in all.
@@ -320,7 +340,16 @@ pub struct SavedRun {
     /// When it was written: milliseconds since 1970.
     pub written: u64,
     /// Its configuration.
-    pub config: Box<RunConfig>,
+    pub config: Box<C>,
+}
+
+/// The run that a tuned model comes from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TunedRun<C = RunConfig> {
+    /// Its configuration.
+    pub config: Box<C>,
+    /// The steps after which the model was as it is.
+    pub step: usize,
 }
 
 /// Why training is over.

@@ -5,6 +5,7 @@
 //! page can hold the whole of it without holding an engine.
 
 mod architecture;
+mod catalogue;
 mod command;
 mod config;
 mod draw;
@@ -12,18 +13,20 @@ mod event;
 mod forecast;
 mod keep;
 mod method;
+mod plan;
 mod problem;
 
 pub use architecture::{Module, Role, ends_with};
-pub use command::{Asset, Command, Export, GenerateRequest, Voice};
+pub use catalogue::{Catalogue, Choices, Field, FieldKind, MethodEntry, Mode, Preset, Range, Values};
+pub use command::{Asset, Command, GenerateRequest, Voice};
 pub use config::{
     BaseDtype, ComputeDtype, DataConfig, DataFormat, DeviceChoice, IstConfig, IstMode, OptimiserKind, RunConfig,
-    Schedule, Targets, TrainConfig, whole,
+    Schedule, Targets, TrainConfig, command_line, whole,
 };
 pub use draw::{draws, normals};
 pub use event::{
     AdapterInfo, Candidate, DataReport, EndReason, Event, ModelReport, PreviewRow, PreviewToken, SavedRun, SkippedRow,
-    StepReport,
+    StepReport, TunedRun,
 };
 pub use forecast::{
     Bytes, Conditions, Forecast, Limits, Outlook, Pace, Remedy, Verdict, advice, blocks_that_fit, loss_rows, scaled,
@@ -33,4 +36,5 @@ pub use method::{
     COMPACTER_TERMS, Enters, Family, KroneckerShape, Merges, MethodConfig, MethodKind, MethodNames, MethodPreset,
     Methods, Projection, Setting, SideShape, TargetOverride, kept,
 };
+pub use plan::{MemoryPlan, Plan, RunSize};
 pub use problem::{Problem, ProblemKind};

@@ -4,16 +4,19 @@ use std::rc::Rc;
 
 use futures::future::LocalBoxFuture;
 use stratune_data::{Dataset, SourceFile, load};
-use stratune_models::Model;
 use stratune_protocol::{
-    BaseDtype, Command, Conditions, DataConfig, DeviceChoice, Event, Export, GenerateRequest, Problem, RunConfig, Voice,
+    BaseDtype, Command, Conditions, DataConfig, DeviceChoice, Event, GenerateRequest, Problem, ProblemKind, RunConfig,
+    Voice,
 };
 use stratune_runtime::{Control, Opened};
 use stratune_store::{Checkpoint, Folder, Vault, zip};
 
+use crate::catalogue::choices;
+use crate::recorder::{Saving, unsaved};
 use crate::run::{prompts, saved_run, trainer};
 use crate::starter::{EXAMPLE, STARTER};
-use crate::{Base, Recorder, adapter_of, answer, open_device, pace};
+use crate::tuned::Tuned;
+use crate::{AtOnce, Base, Recorder, adapter_of, answer, open_device, pace};
 
 /// Where an engine's events go.
 pub trait Outbox {
@@ -33,8 +36,9 @@ pub trait Assets {
     fn forget<'a>(&'a self, name: &'a str) -> LocalBoxFuture<'a, Result<(), Problem>>;
 }
 
-/// Does what commands say, one after the other. While it trains, the shared [`Control`] reaches it.
+/// Does what commands say, one after the other. What is heard [at once](AtOnce) reaches it while it trains.
 pub struct Engine {
+    at_once: AtOnce,
     out: Rc<dyn Outbox>,
     assets: Rc<dyn Assets>,
     vault: Rc<dyn Vault>,
@@ -43,15 +47,6 @@ pub struct Engine {
     base: Option<Loaded<Base>>,
     data: Option<(Loaded<Rc<Dataset>>, DataConfig, u64)>,
     tuned: Option<Tuned>,
-}
-
-/// The result of a run.
-struct Tuned {
-    model: Model,
-    /// The run's configuration.
-    config: RunConfig,
-    /// The same with what is left of the methods.
-    settled: RunConfig,
 }
 
 /// Something that was read, and the files it was read from; none if they are built in.
@@ -81,8 +76,9 @@ const DATA: &str = "data";
 
 impl Engine {
     /// An engine that has done nothing yet.
-    pub fn new(out: Rc<dyn Outbox>, assets: Rc<dyn Assets>, vault: Rc<dyn Vault>, control: Control) -> Self {
-        Self { out, assets, vault, control, opened: None, base: None, data: None, tuned: None }
+    pub fn new(at_once: AtOnce, assets: Rc<dyn Assets>, vault: Rc<dyn Vault>) -> Self {
+        let (out, control) = (at_once.out.clone(), at_once.control.clone());
+        Self { at_once, out, assets, vault, control, opened: None, base: None, data: None, tuned: None }
     }
 
     /// Does one command; `files` are what travelled beside it. What goes wrong is sent as an event.
@@ -90,44 +86,57 @@ impl Engine {
         let files = files.filter(|f| !f.names().is_empty());
         let done = match command {
             Command::Start { device } => self.start(device).await,
-            Command::LoadModel { model, base_dtype, .. } => {
-                self.load_model(&model, base_dtype, Source::chosen(files)).await
+            Command::LoadModel { config, .. } => {
+                self.load_model(&config.model, config.base_dtype, Source::chosen(files)).await
             }
-            Command::LoadData { data, seed, .. } => self.load_data(data, seed, Source::chosen(files)).await,
+            Command::LoadData { config, .. } => {
+                self.load_data(config.data, config.train.seed, Source::chosen(files)).await
+            }
             Command::Train { config } => self.train(*config).await,
             Command::Estimate { config } => self.estimate(*config).await,
-            Command::Pause | Command::Resume | Command::Stop => {
-                self.steer(&command);
+            Command::Catalogue { .. }
+            | Command::Plan { .. }
+            | Command::WriteConfig { .. }
+            | Command::Pause
+            | Command::Resume
+            | Command::Stop => {
+                self.at_once.hear(&command);
                 Ok(())
             }
             Command::FindSaved => self.find_saved().await,
             Command::Continue => self.go_on().await,
             Command::Discard => self.discard().await,
             Command::Generate(request) => self.generate(&request).await,
-            Command::Export(what) => self.export(what).await,
+            Command::ExportAdapter => self.export_adapter().await,
         };
         if let Err(problem) = done {
             self.out.send(&Event::Problem(problem), None);
         }
     }
 
-    /// Takes the commands that must not wait for the end of a run. True if it was one.
-    pub fn steer(&self, command: &Command) -> bool {
-        steer(&self.control, command)
-    }
-
     async fn start(&mut self, device: DeviceChoice) -> Result<(), Problem> {
         let opened = open_device(device).await?;
+        self.at_once.known.borrow_mut().device = Some(opened.info.clone());
         self.out.send(&Event::Ready(opened.info.clone()), None);
         self.opened = Some(opened);
         Ok(())
     }
 
     async fn load_model(&mut self, name: &str, dtype: BaseDtype, files: Option<Source>) -> Result<(), Problem> {
-        (self.data, self.tuned) = (None, None);
+        self.data = None;
+        self.keep_tuned(None);
+        {
+            let mut known = self.at_once.known.borrow_mut();
+            (known.model, known.data) = (None, None);
+        }
         self.read_base(name, dtype, files).await?;
-        let report = self.base.as_ref().map(|base| base.value.report());
-        report.into_iter().for_each(|report| self.out.send(&Event::Model(report), None));
+        if let Some(base) = &self.base {
+            let report = base.value.report();
+            let choices = choices(&report);
+            self.at_once.known.borrow_mut().model = Some(report.clone());
+            self.out.send(&Event::Model(report), None);
+            self.out.send(&Event::Choices(choices), None);
+        }
         Ok(())
     }
 
@@ -165,6 +174,7 @@ impl Engine {
             }
         }
         let dataset = load(&sources, &config, &base.tokenizer, base.context(), seed)?;
+        self.at_once.known.borrow_mut().data = Some(dataset.report.clone());
         self.out.send(&Event::Data(dataset.report.clone()), None);
         for text in &dataset.notices {
             self.out.send(&Event::Notice { text: text.clone() }, None);
@@ -217,17 +227,40 @@ impl Engine {
     async fn train(&mut self, mut config: RunConfig) -> Result<(), Problem> {
         if self.base.as_ref().is_some_and(|base| base.value.dtype != config.base_dtype) {
             // It would hold the weights as they were beside those of the new run.
-            self.tuned = None;
+            self.keep_tuned(None);
         }
         let files = self.read_as(&mut config).await?;
+        let saving = match self.make_room(files.as_ref()).await {
+            Ok(()) => Saving::Optional { told: false },
+            Err(problem) if problem.kind == ProblemKind::Storage => {
+                self.out.send(&unsaved(&problem), None);
+                // A part of a model is of no use. If that cannot be dropped either, it is written over by the next.
+                let _ = self.discard().await;
+                Saving::Off
+            }
+            Err(problem) => return Err(problem),
+        };
+        self.run(config, None, saving).await
+    }
+
+    /// Drops the run that is saved, and keeps copies of the files of the one to come.
+    async fn make_room(&self, data: Option<&Source>) -> Result<(), Problem> {
         self.discard().await?;
-        let model = &self.base.as_ref().ok_or_else(no_model)?.files;
-        for (name, source) in [(MODEL, model), (DATA, &files)] {
-            if let Some(source) = source.as_ref().filter(|source| !source.kept) {
+        let model = self.base.as_ref().ok_or_else(no_model)?.files.as_ref();
+        for (name, source) in [(MODEL, model), (DATA, data)] {
+            if let Some(source) = source.filter(|source| !source.kept) {
                 self.assets.keep(name, source.folder.as_ref()).await?;
             }
         }
-        self.run(config, None).await
+        Ok(())
+    }
+
+    /// Takes a tuned model, or none, in the place of the one before, and says so.
+    fn keep_tuned(&mut self, tuned: Option<Tuned>) {
+        if tuned.is_some() || self.tuned.is_some() {
+            self.out.send(&Event::Tuned { run: tuned.as_ref().map(|tuned| tuned.run.clone()) }, None);
+        }
+        self.tuned = tuned;
     }
 
     async fn go_on(&mut self) -> Result<(), Problem> {
@@ -243,10 +276,10 @@ impl Engine {
             false => Some(Source { folder: self.assets.kept(DATA).await?, kept: true }),
         };
         self.load_data(config.data.clone(), config.train.seed, data_files).await?;
-        self.run(config, Some(checkpoint)).await
+        self.run(config, Some(checkpoint), Saving::Optional { told: false }).await
     }
 
-    async fn run(&mut self, config: RunConfig, checkpoint: Option<Checkpoint>) -> Result<(), Problem> {
+    async fn run(&mut self, config: RunConfig, checkpoint: Option<Checkpoint>, saving: Saving) -> Result<(), Problem> {
         let base = &self.base.as_ref().ok_or_else(no_model)?.value;
         let dataset = self.data.as_ref().ok_or_else(no_data)?.0.value.clone();
         let prompts = prompts(&config, &dataset);
@@ -261,18 +294,18 @@ impl Engine {
             tokenizer: &base.tokenizer,
             template: &base.template,
             history: Some(history.unwrap_or_default()),
+            saving,
         };
-        self.control.resume();
         let ended = trainer.run(&mut recorder, &self.control).await;
+        self.control.resume();
         let ended = ended.map_err(|problem| self.explain(&config, problem));
-        // What is tried is what is taken away: the model without what only training needs.
-        let settled = match trainer.model.settle(&config.method).await {
-            Ok(settled) => settled,
+        match Tuned::of(trainer, &ended, config).await {
+            Ok(Some(tuned)) => self.keep_tuned(Some(tuned)),
+            // What was there before is there still.
+            Ok(None) => {}
             // A device that fails now has failed the run before.
             Err(problem) => return Err(ended.err().unwrap_or(problem)),
-        };
-        self.tuned =
-            Some(Tuned { model: trainer.model, settled: RunConfig { method: settled, ..config.clone() }, config });
+        }
         ended.map(|_| ())
     }
 
@@ -317,30 +350,13 @@ impl Engine {
         given.map(|_| ())
     }
 
-    async fn export(&mut self, what: Export) -> Result<(), Problem> {
-        let Tuned { model, config, settled } = self.tuned.as_ref().ok_or_else(no_run)?;
-        let (name, media_type, bytes) = match what {
-            Export::Adapter => {
-                let files = adapter_of(model, settled).await?;
-                ("adapter.zip", "application/zip", zip(&files)?)
-            }
-            Export::Config => ("run.toml", "application/toml", config.to_toml()?.into_bytes()),
-        };
-        let event = Event::File { name: name.into(), media_type: media_type.into(), bytes: bytes.len() as u64 };
-        self.out.send(&event, Some(bytes));
+    async fn export_adapter(&self) -> Result<(), Problem> {
+        let Tuned { model, settled, .. } = self.tuned.as_ref().ok_or_else(no_run)?;
+        let bytes = zip(&adapter_of(model, settled).await?)?;
+        let (name, media_type) = ("adapter.zip".to_string(), "application/zip".to_string());
+        self.out.send(&Event::File { name, media_type, bytes: bytes.len() as u64 }, Some(bytes));
         Ok(())
     }
-}
-
-/// Takes pause, resume and stop at once, whatever the engine is doing. True if the command was one of them.
-pub fn steer(control: &Control, command: &Command) -> bool {
-    match command {
-        Command::Pause => control.pause(),
-        Command::Resume => control.resume(),
-        Command::Stop => control.stop(),
-        _ => return false,
-    }
-    true
 }
 
 /// What the configuration calls the data.

@@ -6,25 +6,34 @@
 
 mod adapter;
 mod answer;
+mod at_once;
 mod base;
+mod catalogue;
 mod choose;
 mod engine;
 mod exam;
+mod link;
 mod pace;
+mod plan;
 mod pretrain;
 mod recorder;
 mod run;
 mod starter;
+mod tuned;
 
 pub use adapter::{adapter_of, attach, merged_tensors, mix};
 pub use answer::{answer, answer_each, prompt_tokens};
+pub use at_once::AtOnce;
 pub use base::{Base, model_config, read_model, read_tokenizer};
+pub use catalogue::{catalogue, choices, page_default};
 pub use choose::{open_device, test_compute};
-pub use engine::{Assets, Engine, Outbox, steer};
+pub use engine::{Assets, Engine, Outbox};
 pub use exam::{Exam, Marks};
+pub use link::{from_link, to_link};
 pub use pace::pace;
+pub use plan::Known;
 pub use pretrain::{BitsPerByte, bits_per_byte, learn_tokenizer};
-pub use recorder::{Recorder, happened_by};
+pub use recorder::{Recorder, Saving, happened_by};
 pub use run::{data_fingerprint, hook_for, prompts, saved_run, trainer};
 #[cfg(feature = "starter")]
 pub use starter::starter_folder;

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use futures::future::LocalBoxFuture;
 use stratune_data::{Template, Tokenizer};
 use stratune_models::Model;
-use stratune_protocol::{Event, GenerateRequest, Problem, SavedRun};
+use stratune_protocol::{Event, GenerateRequest, Problem, ProblemKind, SavedRun};
 use stratune_store::{Checkpoint, Vault};
 use stratune_train::Host;
 
@@ -14,6 +14,31 @@ use crate::run::saved_run;
 
 /// Most new tokens of a sample.
 const SAMPLE_TOKENS: usize = 64;
+
+/// What becomes of a run that cannot be saved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Saving {
+    /// It ends.
+    Needed,
+    /// It goes on, and says so once.
+    Optional {
+        /// Whether it has said so.
+        told: bool,
+    },
+    /// It is not tried.
+    Off,
+}
+
+/// That a run cannot be saved, for who could do something about it.
+pub(crate) fn unsaved(problem: &Problem) -> Event {
+    let to_save_it = match problem.next.is_empty() {
+        true => String::new(),
+        false => format!(". To have it saved, {}", problem.next),
+    };
+    Event::Notice {
+        text: format!("this run goes on without being saved, and a reload would lose it: {problem}{to_save_it}"),
+    }
+}
 
 /// The host of a run, for every front end.
 pub struct Recorder<'a> {
@@ -30,6 +55,8 @@ pub struct Recorder<'a> {
     /// What was told so far, kept in each checkpoint so that a page that was reloaded can show the whole run; none where
     /// events are kept elsewhere.
     pub history: Option<Vec<Event>>,
+    /// What becomes of the run if a checkpoint cannot be written.
+    pub saving: Saving,
 }
 
 impl Host for Recorder<'_> {
@@ -53,11 +80,25 @@ impl Host for Recorder<'_> {
 
     fn keep(&mut self, mut checkpoint: Checkpoint) -> LocalBoxFuture<'_, Result<(), Problem>> {
         Box::pin(async move {
+            if self.saving == Saving::Off {
+                return Ok(());
+            }
             let run: SavedRun = saved_run(&checkpoint)?;
             if let Some(history) = &self.history {
                 checkpoint.meta["history"] = serde_json::to_value(history).unwrap_or_default();
             }
-            self.vault.save(&checkpoint).await?;
+            match (self.vault.save(&checkpoint).await, self.saving) {
+                (Ok(()), Saving::Optional { .. }) => self.saving = Saving::Optional { told: false },
+                (Ok(()), Saving::Needed | Saving::Off) => {}
+                (Err(problem), Saving::Optional { told }) if problem.kind == ProblemKind::Storage => {
+                    if !told {
+                        (self.emit)(&unsaved(&problem));
+                    }
+                    self.saving = Saving::Optional { told: true };
+                    return Ok(());
+                }
+                (Err(problem), _) => return Err(problem),
+            }
             (self.emit)(&Event::Saved { run: Some(run) });
             Ok(())
         })

@@ -195,14 +195,24 @@ impl Trainer {
             // After the checkpoint: a run that goes on must not remember a validation that the uninterrupted one lacks.
             self.validate(host).await?;
         }
-        if let Some(best) = &self.state.best_values {
-            restore(&mut self.model, best)
-                .map_err(|path| Problem::new(ProblemKind::Internal, format!("lost {path}")))?;
-        }
+        self.restore_best()?;
         let ended = Ended { reason, step: self.state.step, best: self.state.best };
         let (step, best) = (ended.step, ended.best);
         host.emit(Event::Ended { reason, step, best, seconds: sitting.seconds() });
         Ok(ended)
+    }
+
+    /// Puts the parameters with the lowest validation loss in place, and gives the step that they are of; none if nothing has
+    /// been measured.
+    ///
+    /// # Errors
+    /// The model has lost a parameter.
+    pub fn restore_best(&mut self) -> Result<Option<usize>, Problem> {
+        if let Some(best) = &self.state.best_values {
+            restore(&mut self.model, best)
+                .map_err(|path| Problem::new(ProblemKind::Internal, format!("lost {path}")))?;
+        }
+        Ok(self.state.best.map(|(step, _)| step))
     }
 
     /// Numbers that the optimiser's state holds.

@@ -1,21 +1,73 @@
-//! The engine's own files: the starter model from the page's origin, and the interrupted run's in the browser's storage.
+//! The engine's own files: the starter model from the page's origin, and the interrupted run in the browser's storage.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use futures::future::LocalBoxFuture;
 use js_sys::{ArrayBuffer, Uint8Array};
 use stratune_protocol::{Problem, ProblemKind};
 use stratune_session::{Assets, STARTER};
-use stratune_store::{BrowserFolder, Folder, MemoryFolder, OpfsFiles};
+use stratune_store::{BrowserFolder, Checkpoint, Folder, MemoryFolder, OpfsFiles, OpfsVault, Vault};
 use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{Response, WorkerGlobalScope};
+use web_sys::{DedicatedWorkerGlobalScope, Response, Url};
+
+use crate::lock;
 
 const STARTER_FILES: [&str; 4] = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
 
-/// The engine's own files.
-pub struct OwnFiles;
+/// The browser directory of the run's checkpoints.
+const CHECKPOINTS: &str = "run-checkpoints";
+
+/// The engine's own files. The storage is opened when it is first needed, and asked for again by a run for which it was not
+/// to be had before.
+#[derive(Default)]
+pub struct OwnFiles {
+    vault: RefCell<Option<Rc<OpfsVault>>>,
+}
+
+impl OwnFiles {
+    /// The place of checkpoints, for this tab alone.
+    async fn storage(&self) -> Result<Rc<OpfsVault>, Problem> {
+        if let Some(vault) = self.vault.borrow().as_ref() {
+            return Ok(vault.clone());
+        }
+        if !lock::take().await {
+            let what = "another tab of this page keeps its run in the browser's storage";
+            return Err(Problem::new(ProblemKind::Storage, what).next("close the other tab and train again"));
+        }
+        let vault = Rc::new(OpfsVault::open(CHECKPOINTS).await?);
+        *self.vault.borrow_mut() = Some(vault.clone());
+        Ok(vault)
+    }
+
+    /// A directory of copies, for this tab alone.
+    async fn directory(&self, name: &str) -> Result<OpfsFiles, Problem> {
+        self.storage().await?;
+        OpfsFiles::open(&format!("run-{name}")).await
+    }
+}
+
+impl Vault for OwnFiles {
+    fn save<'a>(&'a self, checkpoint: &'a Checkpoint) -> LocalBoxFuture<'a, Result<(), Problem>> {
+        Box::pin(async move { self.storage().await?.save(checkpoint).await })
+    }
+
+    /// Where there is no storage there is no run in it: that is said when a run would be saved there.
+    fn load<'a>(&'a self) -> LocalBoxFuture<'a, Result<Option<Checkpoint>, Problem>> {
+        Box::pin(async move {
+            match self.storage().await {
+                Ok(vault) => vault.load().await,
+                Err(_) => Ok(None),
+            }
+        })
+    }
+
+    fn clear<'a>(&'a self) -> LocalBoxFuture<'a, Result<(), Problem>> {
+        Box::pin(async move { self.storage().await?.clear().await })
+    }
+}
 
 impl Assets for OwnFiles {
     fn starter(&self) -> LocalBoxFuture<'_, Result<Rc<dyn Folder>, Problem>> {
@@ -30,7 +82,7 @@ impl Assets for OwnFiles {
 
     fn keep<'a>(&'a self, name: &'a str, folder: &'a dyn Folder) -> LocalBoxFuture<'a, Result<(), Problem>> {
         Box::pin(async move {
-            let copies = directory(name).await?;
+            let copies = self.directory(name).await?;
             for file in folder.names() {
                 copies.put_from(&file, folder).await?;
             }
@@ -40,7 +92,7 @@ impl Assets for OwnFiles {
 
     fn kept<'a>(&'a self, name: &'a str) -> LocalBoxFuture<'a, Result<Rc<dyn Folder>, Problem>> {
         Box::pin(async move {
-            let copies = directory(name).await?;
+            let copies = self.directory(name).await?;
             let mut files = Vec::new();
             for file in copies.names().await? {
                 if let Some(bytes) = copies.file(&file).await? {
@@ -53,7 +105,7 @@ impl Assets for OwnFiles {
 
     fn forget<'a>(&'a self, name: &'a str) -> LocalBoxFuture<'a, Result<(), Problem>> {
         Box::pin(async move {
-            let copies = directory(name).await?;
+            let copies = self.directory(name).await?;
             for file in copies.names().await? {
                 copies.remove(&file).await?;
             }
@@ -62,18 +114,15 @@ impl Assets for OwnFiles {
     }
 }
 
-async fn directory(name: &str) -> Result<OpfsFiles, Problem> {
-    OpfsFiles::open(&format!("run-{name}")).await
-}
-
-/// A file of the page's own origin.
+/// A file beside the page. Its address is the worker's name: the worker's own is that of a blob.
 async fn fetch(path: &str) -> Result<Vec<u8>, Problem> {
     let failed = |why: String| {
         Problem::new(ProblemKind::Storage, format!("{path} cannot be loaded: {why}"))
             .next("check the connection and reload the page")
     };
-    let scope: WorkerGlobalScope = js_sys::global().unchecked_into();
-    let response = JsFuture::from(scope.fetch_with_str(path)).await.map_err(|e| failed(format!("{e:?}")))?;
+    let scope: DedicatedWorkerGlobalScope = js_sys::global().unchecked_into();
+    let address = Url::new_with_base(path, &scope.name()).map_err(|e| failed(format!("{e:?}")))?.href();
+    let response = JsFuture::from(scope.fetch_with_str(&address)).await.map_err(|e| failed(format!("{e:?}")))?;
     let response: Response = response.unchecked_into();
     if !response.ok() {
         return Err(failed(format!("the server answers {}", response.status())));

@@ -8,58 +8,48 @@
 
 mod console;
 mod files;
+mod lock;
 mod port;
 
 use std::rc::Rc;
 
 use futures::StreamExt;
 use futures::channel::mpsc;
-use stratune_protocol::{Event, Problem};
+use stratune_protocol::Event;
 use stratune_runtime::Control;
-use stratune_session::{Engine, Outbox, steer};
-use stratune_store::OpfsVault;
+use stratune_session::{AtOnce, Engine, Outbox};
 use wasm_bindgen_futures::spawn_local;
 
 use crate::files::OwnFiles;
 use crate::port::Port;
 
-/// The browser directory of the run's checkpoints.
-const CHECKPOINTS: &str = "run-checkpoints";
-
 unsafe extern "C" {
     fn __wasm_call_ctors();
 }
 
-/// Listens, and does what commands say, one after the other. Pause, resume and stop take effect at once.
+/// Listens, and does what commands say, one after the other; what needs no waiting is answered at once.
 pub fn start() {
     // SAFETY: the linker's own function, called once, before anything else. Naming it keeps the linker from calling it
     // again at every entry from JavaScript, which would register the whole inventory of kernels each time: a hundred
     // times slower. A browser test counts on it.
     unsafe { __wasm_call_ctors() };
     console::install();
-    let control = Control::default();
     let (send, mut receive) = mpsc::unbounded();
     let port = Rc::new(Port::new());
     let refused = port.clone();
-    let at_once = control.clone();
+    let at_once = AtOnce::new(port.clone(), Control::default());
+    let first = at_once.clone();
     port.listen(move |message| match message {
-        Ok((command, _)) if steer(&at_once, &command) => {}
+        Ok((command, _)) if first.hear(&command) => {}
         // The receiver lives as long as the worker.
         Ok(message) => drop(send.unbounded_send(message)),
         Err(problem) => refused.send(&Event::Problem(problem), None),
     });
+    let files = Rc::new(OwnFiles::default());
+    let mut engine = Engine::new(at_once, files.clone(), files);
     spawn_local(async move {
-        let mut engine = match engine(port.clone(), control).await {
-            Ok(engine) => engine,
-            Err(problem) => return port.send(&Event::Problem(problem), None),
-        };
         while let Some((command, files)) = receive.next().await {
             engine.handle(command, files).await;
         }
     });
-}
-
-async fn engine(port: Rc<Port>, control: Control) -> Result<Engine, Problem> {
-    let vault = Rc::new(OpfsVault::open(CHECKPOINTS).await?);
-    Ok(Engine::new(port, Rc::new(OwnFiles), vault, control))
 }

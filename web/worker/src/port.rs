@@ -60,7 +60,7 @@ fn read(data: &JsValue) -> Result<Message, Problem> {
             .next("reload the page; its parts may be of different versions")
     })?;
     let (label, names) = match &command {
-        Command::LoadModel { model, files, .. } => (model.as_str(), files.as_slice()),
+        Command::LoadModel { config, files } => (config.model.as_str(), files.as_slice()),
         Command::LoadData { files, .. } => ("data", files.as_slice()),
         _ => ("", [].as_slice()),
     };

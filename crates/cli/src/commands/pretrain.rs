@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 use stratune_data::{Dataset, SourceFile, Template, Tokenizer, load};
 use stratune_models::{Model, ModelConfig};
 use stratune_protocol::{BaseDtype, DataFormat, DeviceChoice, EndReason, Event, Problem, ProblemKind, RunConfig};
-use stratune_session::{Recorder, bits_per_byte, data_fingerprint, learn_tokenizer, merged_tensors, test_compute};
+use stratune_session::{
+    Recorder, Saving, bits_per_byte, data_fingerprint, learn_tokenizer, merged_tensors, test_compute,
+};
 use stratune_store::{DiskVault, Stored, Vault, model_files, write_files};
 use stratune_train::{Everything, Identity, Trainer};
 
@@ -112,6 +114,7 @@ impl Pretrain {
             tokenizer: &tokenizer,
             template: &template,
             history: None,
+            saving: Saving::Needed,
         };
         let ended = trainer.run(&mut recorder, &control).await?;
 

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use clap::Args;
 use stratune_data::{Dataset, load};
 use stratune_protocol::{Conditions, EndReason, Event, Problem, RunConfig, Verdict, advice};
-use stratune_session::{Base, Recorder, adapter_of, happened_by, prompts, saved_run, trainer};
+use stratune_session::{Base, Recorder, Saving, adapter_of, happened_by, prompts, saved_run, trainer};
 use stratune_store::{Checkpoint, DiskVault, Vault, write_files};
 
 use crate::arguments::RunFlags;
@@ -62,6 +62,7 @@ impl Train {
             tokenizer: &base.tokenizer,
             template: &base.template,
             history: None,
+            saving: Saving::Needed,
         };
         let ended = trainer.run(&mut recorder, &control).await;
         let ended = ended.map_err(|problem| conditions.explain(&config, problem))?;

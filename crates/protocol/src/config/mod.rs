@@ -1,6 +1,7 @@
 //! The one configuration: TOML file, command-line flags, web form and the record in every checkpoint.
 
 mod base_dtype;
+mod command_line;
 mod compute_dtype;
 mod data;
 mod device;
@@ -11,6 +12,7 @@ mod train;
 use serde::{Deserialize, Serialize};
 
 pub use base_dtype::BaseDtype;
+pub use command_line::command_line;
 pub use compute_dtype::ComputeDtype;
 pub use data::{DataConfig, DataFormat};
 pub use device::DeviceChoice;
@@ -73,23 +75,6 @@ impl RunConfig {
     /// The TOML text of this configuration.
     pub fn to_toml(&self) -> Result<String, Problem> {
         toml::to_string(self).map_err(|e| Problem::new(crate::ProblemKind::Internal, format!("cannot write TOML: {e}")))
-    }
-
-    /// The command line that repeats this run, in full.
-    pub fn to_command(&self, out: &str) -> String {
-        let quote = |s: &str| {
-            if !s.is_empty() && s.chars().all(|c| c.is_ascii_alphanumeric() || "-_./:=,".contains(c)) {
-                s.to_string()
-            } else {
-                format!("'{}'", s.replace('\'', "'\\''"))
-            }
-        };
-        let mut words = vec!["stratune train".to_string(), format!("--config {}", quote("run.toml"))];
-        if !self.data.files.is_empty() {
-            words.push(format!("--data {}", self.data.files.iter().map(|f| quote(f)).collect::<Vec<_>>().join(" ")));
-        }
-        words.push(format!("--out {}", quote(out)));
-        words.join(" ")
     }
 
     /// Checks every field against its range.

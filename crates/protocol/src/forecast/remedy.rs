@@ -1,12 +1,12 @@
 //! What would help a run that does not fit: each setting is tried, and the forecast says whether it does.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Bytes, Conditions, Forecast};
 use crate::{BaseDtype, MethodConfig, Problem, ProblemKind, RunConfig};
 
 /// A change of settings, and what it comes to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Remedy {
     /// The settings, such as `batch_size 4 and accumulation 2`.
     pub settings: String,

@@ -1,12 +1,19 @@
 //! An engine in a worker: commands out, events in.
 //!
+//! A worker that is started from an address takes its content-security policy from the server's response, of which a page
+//! on any static host knows nothing. One that is started from a blob inherits the page's: so the worker's own script is a
+//! blob that imports the engine's.
+//!
 //! A message to the engine is `{json, files}`: a command and the files that it names. A message from it is the word
 //! `up` once, then `{json, bytes}`: an event and, for a file to take away, its bytes.
 
 use js_sys::{Array, Object, Reflect, Uint8Array};
-use stratune_protocol::{Command, Event, Problem, ProblemKind};
+use stratune_protocol::{Problem, ProblemKind};
 use wasm_bindgen::prelude::*;
-use web_sys::{MessageEvent, Worker, WorkerOptions, WorkerType};
+use web_sys::{Blob, BlobPropertyBag, MessageEvent, Url, Worker, WorkerOptions, WorkerType};
+
+use super::browser::document;
+use crate::state::settings::{Command, Event};
 
 /// Which engine is built into the worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,15 +48,52 @@ pub struct Engine {
     worker: Worker,
     _on_message: Closure<dyn Fn(MessageEvent)>,
     _on_error: Closure<dyn Fn(web_sys::Event)>,
+    _script: OwnScript,
+}
+
+/// The script that a worker starts with, there as long as the worker.
+struct OwnScript {
+    /// Its own address.
+    address: String,
+    /// That of the page.
+    home: String,
+}
+
+impl OwnScript {
+    /// One that imports the script at `path`, seen from the page. That the import fails reaches the page as an error of the
+    /// worker.
+    fn importing(path: &str) -> Result<Self, JsValue> {
+        let home = document().base_uri()?.unwrap_or_default();
+        // A JSON text is one of JavaScript.
+        let engine = serde_json::Value::from(Url::new_with_base(path, &home)?.href());
+        let text = format!("import({engine}).catch(error => setTimeout(() => {{ throw error; }}));");
+        let options = BlobPropertyBag::new();
+        options.set_type("text/javascript");
+        let blob = Blob::new_with_str_sequence_and_options(&Array::of1(&text.into()), &options)?;
+        Ok(Self { address: Url::create_object_url_with_blob(&blob)?, home })
+    }
+}
+
+impl Drop for OwnScript {
+    fn drop(&mut self) {
+        drop(Url::revoke_object_url(&self.address));
+    }
 }
 
 impl Engine {
     /// Starts a worker; `hear` is called with everything that comes from it.
     pub fn start(kind: EngineKind, hear: impl Fn(Heard) + Clone + 'static) -> Result<Self, Problem> {
-        let options = WorkerOptions::new();
-        options.set_type(WorkerType::Module);
-        let worker = Worker::new_with_options(kind.script(), &options)
-            .map_err(|e| internal(format!("the engine's worker cannot be started: {}", text(&e))))?;
+        let script = OwnScript::importing(kind.script());
+        let worker = script
+            .and_then(|script| {
+                let options = WorkerOptions::new();
+                options.set_type(WorkerType::Module);
+                // A blob has no place that addresses could be relative to: the page's is the worker's name.
+                options.set_name(&script.home);
+                Ok((Worker::new_with_options(&script.address, &options)?, script))
+            })
+            .map_err(|e| internal(format!("the engine's worker cannot be started: {}", text(&e))));
+        let (worker, script) = worker?;
         let on_message = Closure::<dyn Fn(MessageEvent)>::new({
             let hear = hear.clone();
             move |message: MessageEvent| hear(read(&message.data()))
@@ -60,7 +104,7 @@ impl Engine {
         });
         worker.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
         worker.set_onerror(Some(on_error.as_ref().unchecked_ref()));
-        Ok(Self { worker, _on_message: on_message, _on_error: on_error })
+        Ok(Self { worker, _on_message: on_message, _on_error: on_error, _script: script })
     }
 
     /// Sends a command and the files that it names.

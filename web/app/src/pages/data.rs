@@ -1,34 +1,22 @@
 //! The second card: what is learned from.
 
 use leptos::prelude::*;
-use stratune_protocol::{DataReport, RunConfig, SkippedRow};
+use stratune_protocol::{DataReport, SkippedRow};
 
 use super::model::progress;
 use super::preview::{Lengths, Preview};
 use crate::parts::card::Card;
 use crate::parts::drop_zone::DropZone;
-use crate::parts::field::{Choice, Field, name_of, put};
+use crate::parts::field::{Fields, List, id_of};
+use crate::state::settings::Settings;
 use crate::state::{Card as Which, Run, use_run};
 use crate::units::{self, plural};
-
-/// Formats by their names in the configuration, and what they are.
-const FORMATS: [(&str, &str); 7] = [
-    ("auto", "recognise it"),
-    ("alpaca", "Alpaca: instruction, input, output"),
-    ("prompt_completion", "prompt and completion"),
-    ("messages", "chat: messages with role and content"),
-    ("csv", "table, comma-separated"),
-    ("tsv", "table, tab-separated"),
-    ("text", "plain text"),
-];
 
 /// The second card.
 #[component]
 pub fn DataCard() -> impl IntoView {
     let run = use_run();
     let busy = Signal::derive(move || run.reading_data.get());
-    let formats = FORMATS.map(|(value, name)| (value.to_string(), name.to_string())).to_vec();
-    let recognised = Signal::derive(move || run.data.with(|d| d.as_ref().map(|d| format!("read as: {}", d.format))));
     view! {
         <Card which=Which::Data summary=Signal::derive(move || summary(run)) busy=busy>
             <div class="halves">
@@ -44,21 +32,14 @@ pub fn DataCard() -> impl IntoView {
                         <button
                             type="button"
                             id="use-example"
-                            aria-pressed=move || run.config.with(|c| c.data.files.is_empty()).to_string()
+                            aria-pressed=move || run.config.with(is_example).to_string()
                             on:click=move |_| run.choose_data(Vec::new())
                         >
                             "Use the example"
                         </button>
                     </div>
-                    <div class="fields">
-                        <Choice
-                            id="format"
-                            label="Format"
-                            options=formats
-                            hint=recognised
-                            read=|c| name_of(c.data.format)
-                            write=|c, text| put(&mut c.data.format, text)
-                        />
+                    <div class="fields of-data">
+                        <Fields group="data." />
                         {move || has_columns(run).then(|| view! { <Columns /> })}
                     </div>
                     {move || run.data.get().map(|report| view! { <Facts report /> })}
@@ -68,24 +49,15 @@ pub fn DataCard() -> impl IntoView {
             <details class="advanced">
                 <summary>"Advanced"</summary>
                 <div class="fields">
-                    <Field
-                        id="max-length"
-                        label="Longest row, tokens"
-                        hint="longer rows are cut and counted"
-                        read=|c| c.data.max_length.to_string()
-                        write=|c, text| put(&mut c.data.max_length, text)
-                    />
-                    <Field
-                        id="validation-split"
-                        label="Held-out share"
-                        hint="rows never trained on, to measure with"
-                        read=|c| c.data.validation_split.to_string()
-                        write=|c, text| put(&mut c.data.validation_split, text)
-                    />
+                    <Fields group="data." advanced=true />
                 </div>
             </details>
         </Card>
     }
+}
+
+fn is_example(config: &Settings) -> bool {
+    config.texts("data.files").is_empty()
 }
 
 fn has_columns(run: Run) -> bool {
@@ -101,8 +73,7 @@ fn summary(run: Run) -> String {
     }
     run.data.with(|d| match d {
         Some(d) => {
-            let source =
-                if run.config.with(|c| c.data.files.is_empty()) { "the example".into() } else { d.files.join(", ") };
+            let source = if run.config.with(is_example) { "the example".into() } else { d.files.join(", ") };
             let skipped = match d.skipped_rows {
                 0 => String::new(),
                 n => format!(", {} skipped", units::grouped(n as u64)),
@@ -122,23 +93,14 @@ fn Columns() -> impl IntoView {
         let named = columns.into_iter().map(|c| (c.clone(), c));
         std::iter::once((String::new(), "recognise it".to_string())).chain(named).collect::<Vec<_>>()
     });
-    fn prompt(c: &mut RunConfig, text: &str) -> bool {
-        c.data.prompt_column = text.into();
-        true
-    }
-    fn completion(c: &mut RunConfig, text: &str) -> bool {
-        c.data.completion_column = text.into();
-        true
-    }
+    let column = move |path: &'static str, label: &str| {
+        let chosen = Memo::new(move |_| run.config.with(|c| c.text(path).to_string()));
+        let choose = move |name: String| run.choose(path, name.into());
+        view! { <List id=id_of(path) label=label.to_string() options=options chosen choose /> }
+    };
     view! {
-        <Choice id="prompt-column" label="Prompt column" options=options read=|c| c.data.prompt_column.clone() write=prompt />
-        <Choice
-            id="completion-column"
-            label="Learned column"
-            options=options
-            read=|c| c.data.completion_column.clone()
-            write=completion
-        />
+        {column("data.prompt_column", "Prompt column")}
+        {column("data.completion_column", "Learned column")}
     }
 }
 
@@ -174,7 +136,7 @@ fn Facts(report: DataReport) -> impl IntoView {
 /// What the rows look like and how long they are.
 #[component]
 fn Rows(report: DataReport) -> impl IntoView {
-    let limit = use_run().config.with_untracked(|c| c.data.max_length);
+    let limit = use_run().config.with_untracked(|c| c.number("data.max_length")) as usize;
     view! {
         <div>
             <Preview rows=report.preview />

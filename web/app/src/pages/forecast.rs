@@ -1,7 +1,7 @@
 //! What the next run will need, before it begins: whether it fits, where the memory goes, how long it takes.
 
 use leptos::prelude::*;
-use stratune_protocol::{Outlook, Pace, Verdict};
+use stratune_protocol::{MemoryPlan, Pace, Verdict};
 
 use crate::bridge::browser;
 use crate::state::use_run;
@@ -11,19 +11,19 @@ use crate::units::{self, plural};
 #[component]
 pub fn Forecast() -> impl IntoView {
     let run = use_run();
-    let outlook = Memo::new(move |_| run.outlook());
+    let memory = Memo::new(move |_| run.plan.with(|plan| plan.as_ref().and_then(|plan| plan.memory.clone())));
     let pace = Memo::new(move |_| run.config.with(|config| run.timing.with(|timing| timing.of(config))));
     let asked = move || run.timing.with(|timing| timing.is_asked());
-    let of = move |read: fn(&Outlook) -> String| move || outlook.with(|o| o.as_ref().map(read));
+    let of = move |read: fn(&MemoryPlan) -> String| move || memory.with(|m| m.as_ref().map(read));
     view! {
         <div
             class="forecast"
-            class:alert=move || outlook.with(|o| o.as_ref().is_some_and(|o| o.verdict == Verdict::WontFit))
+            class:alert=move || memory.with(|m| m.as_ref().is_some_and(|m| m.verdict == Verdict::WontFit))
             id="forecast"
-            hidden=move || outlook.with(|o| o.is_none()) || run.activity.get().runs()
+            hidden=move || memory.with(Option::is_none) || run.activity.get().runs()
         >
             <p role="status">
-                <strong id="verdict">{of(Outlook::sentence)}</strong>
+                <strong id="verdict">{of(|m| m.sentence.clone())}</strong>
                 <span id="remedies">{of(remedies)}</span>
             </p>
             <p>
@@ -41,16 +41,16 @@ pub fn Forecast() -> impl IntoView {
             </p>
             <details>
                 <summary>"Where the memory goes"</summary>
-                <dl>{move || outlook.with(|o| o.as_ref().map(parts))}</dl>
+                <dl>{move || memory.with(|m| m.as_ref().map(parts))}</dl>
             </details>
         </div>
     }
 }
 
 /// What would help, if anything must.
-fn remedies(outlook: &Outlook) -> String {
-    let each = outlook.remedies.iter().map(|r| format!("{}: {}", r.settings, units::bytes(r.bytes)));
-    match (outlook.verdict, outlook.remedies.is_empty()) {
+fn remedies(memory: &MemoryPlan) -> String {
+    let each = memory.remedies.iter().map(|r| format!("{}: {}", r.settings, units::bytes(r.bytes)));
+    match (memory.verdict, memory.remedies.is_empty()) {
         (Verdict::Fits | Verdict::Unknown, _) => String::new(),
         (_, true) => "Only a smaller model would help.".into(),
         (_, false) => format!("With {}.", each.collect::<Vec<_>>().join("; with ")),
@@ -64,9 +64,9 @@ fn time(pace: Pace) -> String {
 }
 
 /// Each part with its size, and its share as a bar.
-fn parts(outlook: &Outlook) -> impl IntoView + use<> {
-    let all = outlook.forecast.bytes().max(1) as f64;
-    let part = move |(name, bytes): (&'static str, u64)| {
+fn parts(memory: &MemoryPlan) -> impl IntoView + use<> {
+    let all = memory.bytes.max(1) as f64;
+    let part = move |(name, bytes): (String, u64)| {
         let share = format!("{:.1}%", 100.0 * bytes as f64 / all);
         view! {
             <div>
@@ -76,12 +76,12 @@ fn parts(outlook: &Outlook) -> impl IntoView + use<> {
             </div>
         }
     };
-    outlook.forecast.parts().map(part).collect_view()
+    memory.parts.clone().into_iter().map(part).collect_view()
 }
 
 #[cfg(test)]
 mod tests {
-    use stratune_protocol::{Forecast, Limits, Remedy};
+    use stratune_protocol::Remedy;
 
     use super::*;
 
@@ -89,8 +89,8 @@ mod tests {
     fn what_would_help_in_words() {
         let remedy = |settings: &str, bytes| Remedy { settings: settings.into(), bytes };
         let say = |verdict, remedies: Vec<Remedy>| {
-            let (forecast, limits, savings) = (Forecast::default(), Limits::default(), Vec::new());
-            super::remedies(&Outlook { forecast, limits, verdict, remedies, savings })
+            let (parts, sentence, savings) = (Vec::new(), String::new(), Vec::new());
+            super::remedies(&MemoryPlan { bytes: 0, parts, verdict, sentence, remedies, savings })
         };
         assert_eq!(say(Verdict::Fits, Vec::new()), "");
         assert_eq!(say(Verdict::WontFit, Vec::new()), "Only a smaller model would help.");

@@ -1,266 +1,243 @@
 //! The third card: what is trained.
 
 use leptos::prelude::*;
-use stratune_protocol::{
-    Family, IstMode, MethodConfig, MethodKind, MethodNames, MethodPreset, Methods, ModelReport, Setting, Targets,
-};
+use stratune_protocol::{Catalogue, Field, FieldKind, MethodEntry, Plan, Preset};
 
-use super::layers::{self, LayerDetails, LayerFields};
-use super::method_numbers::{has, number};
 use crate::parts::card::Card;
-use crate::state::presets::Preset;
+use crate::parts::field::{FieldView, Fields};
+use crate::state::settings::Settings;
 use crate::state::{Card as Which, Run, use_run};
 use crate::units;
-
-/// Settings that are always in sight.
-const PLAIN: [Setting; 12] = [
-    Setting::Rank,
-    Setting::InitialRank,
-    Setting::Alpha,
-    Setting::Ratio,
-    Setting::Width,
-    Setting::Scale,
-    Setting::Length,
-    Setting::Share,
-    Setting::Dimension,
-    Setting::Bits,
-    Setting::Blocks,
-    Setting::Reduction,
-];
-
-/// Settings behind the fold.
-const ADVANCED: [Setting; 5] =
-    [Setting::Dropout, Setting::Penalty, Setting::Samples, Setting::Interval, Setting::Gated];
 
 /// The third card.
 #[component]
 pub fn MethodCard() -> impl IntoView {
     let run = use_run();
     let preset = move |preset: Preset| {
+        let (id, values, then) = (preset.name.to_lowercase(), preset.values.clone(), preset.values);
         view! {
             <button
                 type="button"
-                id=format!("preset-{}", preset.name().to_lowercase())
-                title=preset.hint()
-                aria-pressed=move || run.config.with(|c| preset.is(c)).to_string()
-                on:click=move |_| run.config.update(|c| preset.put(c))
+                id=format!("preset-{id}")
+                title=preset.hint
+                aria-pressed=move || run.config.with(|c| c.is_at(&values)).to_string()
+                on:click=move |_| run.config.update(|c| c.put_all(&then))
             >
-                {preset.name()}
+                {preset.name}
             </button>
         }
     };
+    let presets = move || run.catalogue.with(|c| c.presets.clone()).into_iter().map(preset).collect_view();
     view! {
         <Card which=Which::Method summary=Signal::derive(move || summary(run))>
-            <div class="choices" role="group" aria-label="Presets">{Preset::ALL.map(preset).collect_view()}</div>
+            <div class="choices" role="group" aria-label="Presets">{presets}</div>
             <div class="fields">
                 <Picker />
-                <LayerFields />
+                <Fields group="ist." />
             </div>
-            <div class="fields">{PLAIN.map(number).collect_view()}</div>
-            <Show when=move || has(run, Setting::Targets)>
-                <fieldset class="targets">
-                    <legend>"Matrices it enters"</legend>
-                    {move || names(run).into_iter().map(|name| view! { <TargetBox name /> }).collect_view()}
-                </fieldset>
-            </Show>
-            <p class="explain" id="adapter-size">{move || size_sentence(run)}</p>
+            <div class="fields"><MethodFields part=Part::Plain /></div>
+            <MethodFields part=Part::Targets />
+            <p class="explain size" id="adapter-size" role="status">{move || run.plan.with(size_sentence)}</p>
             <details class="advanced">
                 <summary>"Advanced"</summary>
                 <div class="fields">
-                    {ADVANCED.map(number).collect_view()}
-                    <LayerDetails />
+                    <MethodFields part=Part::Advanced />
+                    <Fields group="ist." advanced=true />
                 </div>
             </details>
         </Card>
     }
 }
 
-/// The methods by family, and one sentence about the one that is chosen.
+/// The methods by family, and what the chosen ones do.
 #[component]
 fn Picker() -> impl IntoView {
     let run = use_run();
-    let chosen = Memo::new(move |_| run.config.with(|c| name(&c.method, &model_of(run))));
-    let choose = move |event| {
-        if let Ok(names) = event_target_value(&event).parse::<MethodNames>() {
-            let methods = names.methods(&model_of(run));
-            run.config.update(|c| {
-                // What a method cannot do under the mode at hand is not offered: the mode gives way.
-                if methods.iter().any(|m| !m.kind.per_layer()) {
-                    c.ist.mode = IstMode::All;
-                } else if c.ist.mode.learns() && methods.iter().any(|m| m.kind.in_place()) {
-                    c.ist.mode = IstMode::Random;
-                }
-                c.method = methods;
-            });
-        }
+    let chosen = Memo::new(move |_| run.plan.with(|plan| plan.as_ref().map(|p| p.method.clone()).unwrap_or_default()));
+    let option = move |MethodEntry { name, title, methods, .. }: MethodEntry| {
+        let is_chosen = {
+            let name = name.clone();
+            move || chosen.with(|c| *c == name)
+        };
+        // A combination is made for a model.
+        let cannot = move || methods.is_empty() && run.choices.with(Option::is_none);
+        view! { <option value=name prop:selected=is_chosen prop:disabled=cannot>{title}</option> }
     };
-    let option = move |value: &'static str, title: &'static str| {
-        view! { <option value=value prop:selected=move || chosen.with(|c| c == value)>{title}</option> }
+    let family = move |(family, entries): (String, Vec<MethodEntry>)| {
+        view! { <optgroup label=family>{entries.into_iter().map(option).collect_view()}</optgroup> }
     };
-    let family = move |family: Family| {
-        let kinds = MethodKind::ALL.into_iter().filter(move |kind| kind.family() == family);
-        view! {
-            <optgroup label=family.name()>{kinds.map(|kind| option(kind.name(), kind.title())).collect_view()}</optgroup>
-        }
+    let families = move || run.catalogue.with(|c| by_family(&c.methods)).into_iter().map(family).collect_view();
+    let hint = move || {
+        run.catalogue.with(|catalogue| run.config.with(|config| chosen.with(|c| sentences(catalogue, config, c))))
     };
     view! {
         <div class="field">
             <label for="method">"Method"</label>
-            <select id="method" aria-describedby="method-hint" on:change=choose>
-                {Family::ALL.map(family).collect_view()}
-                <optgroup label="hybrid">
-                    {MethodPreset::ALL.map(|preset| option(preset.name(), preset.title())).collect_view()}
-                </optgroup>
+            <select
+                id="method"
+                aria-describedby="method-hint"
+                on:change=move |event| run.choose_method(&event_target_value(&event))
+            >
+                {families}
             </select>
-            <small id="method-hint">{move || run.config.with(|c| sentence(&c.method, &model_of(run)))}</small>
+            <small id="method-hint">{hint}</small>
         </div>
     }
 }
 
-/// The model at hand, or an empty one.
-fn model_of(run: Run) -> ModelReport {
-    run.model.get().unwrap_or_default()
+/// Methods of one family after those of another, in the order in which they come.
+fn by_family(entries: &[MethodEntry]) -> Vec<(String, Vec<MethodEntry>)> {
+    let mut families: Vec<(String, Vec<MethodEntry>)> = Vec::new();
+    for entry in entries {
+        match families.iter_mut().find(|(family, _)| *family == entry.family) {
+            Some((_, members)) => members.push(entry.clone()),
+            None => families.push((entry.family.clone(), vec![entry.clone()])),
+        }
+    }
+    families
 }
 
-/// The combination that a list of methods is, whatever its numbers.
-fn preset(methods: &Methods, model: &ModelReport) -> Option<MethodPreset> {
-    let marks = |m: &MethodConfig| (m.kind, m.layers.clone(), m.gated);
-    MethodPreset::ALL.into_iter().find(|preset| {
-        let theirs = preset.methods(model);
-        // One method alone is the combination only if it has what sets the combination apart.
-        let alone = theirs.len() == 1;
-        theirs.iter().map(marks).eq(methods.iter().map(marks)) && (!alone || theirs[0].share == methods[0].share)
-    })
+/// The entries of the methods that a run has.
+fn members<'a>(catalogue: &'a Catalogue, config: &'a Settings) -> impl Iterator<Item = &'a MethodEntry> {
+    let kinds = config.methods().iter().filter_map(|method| method.get("kind")?.as_str());
+    kinds.filter_map(|kind| catalogue.methods.iter().find(|entry| entry.name == kind))
 }
 
-/// What a list of methods is called: a combination's name, or the first method's.
-fn name(methods: &Methods, model: &ModelReport) -> String {
-    match (preset(methods, model), methods.first()) {
-        (Some(preset), _) => preset.name().into(),
-        (None, Some(method)) => method.kind.name().into(),
-        (None, None) => String::new(),
+/// What the chosen combination does, or each of the methods.
+fn sentences(catalogue: &Catalogue, config: &Settings, chosen: &str) -> String {
+    let combination = catalogue.methods.iter().find(|entry| entry.name == chosen && entry.methods.is_empty());
+    match combination {
+        Some(entry) => entry.sentence.clone(),
+        None => members(catalogue, config).map(|entry| entry.sentence.as_str()).collect::<Vec<_>>().join(" "),
     }
 }
 
-fn sentence(methods: &Methods, model: &ModelReport) -> String {
-    match preset(methods, model) {
-        Some(preset) => preset.sentence().into(),
-        None => methods.iter().map(|m| m.kind.sentence()).collect::<Vec<_>>().join(" "),
+/// Where a setting of a method is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Plain,
+    Targets,
+    Advanced,
+}
+
+impl Part {
+    fn of(field: &Field) -> Self {
+        match field.kind {
+            FieldKind::Targets => Self::Targets,
+            _ if field.advanced => Self::Advanced,
+            FieldKind::Number(_) | FieldKind::Choice(_) | FieldKind::Tick => Self::Plain,
+        }
+    }
+}
+
+/// The settings that one of the methods has, each once.
+#[component]
+fn MethodFields(part: Part) -> impl IntoView {
+    let run = use_run();
+    let fields = Memo::new(move |_| {
+        let mut fields: Vec<Field> = Vec::new();
+        run.catalogue.with(|catalogue| {
+            run.config.with(|config| {
+                for field in members(catalogue, config).flat_map(|entry| &entry.fields) {
+                    if Part::of(field) == part && !fields.iter().any(|there| there.path == field.path) {
+                        fields.push(field.clone());
+                    }
+                }
+            });
+        });
+        fields
+    });
+    view! {
+        <For
+            each=move || fields.get()
+            key=|field| (field.path.clone(), field.label.clone(), field.help.clone())
+            let:field
+        >
+            <FieldView field />
+        </For>
     }
 }
 
 fn summary(run: Run) -> String {
-    let methods = run.config.with(|c| c.method.clone());
-    let share = run.model.with(|m| {
-        m.as_ref()
-            .map(|m| format!(", {} of the parameters", units::percent(share_of(m.parameters, methods.trainable(m)))))
-    });
-    let places = targets(&methods).map(|t| format!(" on {t}")).unwrap_or_default();
-    format!("{}{places}, {}{}", methods.title(), layers::summary(run), share.unwrap_or_default())
+    let has_targets = run.config.with(|c| c.get("method.targets").is_some());
+    run.plan.with(|plan| plan.as_ref().map(|plan| summary_of(plan, has_targets)).unwrap_or_default())
 }
 
-fn share_of(all: u64, part: u64) -> f64 {
-    part as f64 / all.max(1) as f64
-}
-
-/// The first method's targets in a few letters: `q v`, or `all matrices`.
-fn targets(methods: &Methods) -> Option<String> {
-    let targets = methods.iter().find_map(|m| m.targets.as_ref())?;
-    Some(match targets {
-        Targets::AllLinear => "all matrices".into(),
-        Targets::Listed(words) if words.is_empty() => "nothing".into(),
-        Targets::Listed(words) => words.iter().map(|t| t.trim_end_matches("_proj")).collect::<Vec<_>>().join(" "),
-        Targets::Pattern(pattern) => pattern.clone(),
-    })
-}
-
-fn size_sentence(run: Run) -> Option<String> {
-    let methods = run.config.with(|c| c.method.clone());
-    run.model.with(|m| {
-        let m = m.as_ref()?;
-        let n = methods.trainable(m);
-        Some(format!(
-            "{} trainable parameters, {} of the model; as a file about {}.",
-            units::grouped(n),
-            units::percent(share_of(m.parameters, n)),
-            units::bytes(n.saturating_mul(4))
-        ))
-    })
-}
-
-/// The names of the model's linear layers.
-fn names(run: Run) -> Vec<String> {
-    model_of(run).linear_names().into_iter().map(str::to_string).collect()
-}
-
-/// The names that a method's targets are.
-fn entered(method: &MethodConfig, model: &ModelReport) -> Vec<String> {
-    let sites = method.sites(model);
-    model.linear_names().into_iter().filter(|n| sites.iter().any(|s| s.name() == *n)).map(str::to_string).collect()
-}
-
-#[component]
-fn TargetBox(name: String) -> impl IntoView {
-    let run = use_run();
-    let id = format!("target-{name}");
-    let label = name.clone();
-    let is_on = {
-        let name = name.clone();
-        move || {
-            let model = model_of(run);
-            run.config.with(|c| c.method.iter().any(|m| entered(m, &model).contains(&name)))
+/// In one line, such as `LoRA r8 on q v, all layers, 0.4 % of the parameters`.
+fn summary_of(plan: &Plan, has_targets: bool) -> String {
+    let size = plan.size.as_ref();
+    let places = size.filter(|_| has_targets).map(|size| match size.targets.len() {
+        0 => " on nothing".into(),
+        _ if size.all_targets => " on all matrices".into(),
+        _ => {
+            let short: Vec<&str> = size.targets.iter().map(|name| name.trim_end_matches("_proj")).collect();
+            format!(" on {}", short.join(" "))
         }
-    };
-    let change = move |event| {
-        let (on, model) = (event_target_checked(&event), model_of(run));
-        run.config.update(|c| {
-            for method in c.method.iter_mut().filter(|m| m.targets.is_some()) {
-                let before = entered(method, &model);
-                let wanted = |n: &&str| if **n == *name { on } else { before.iter().any(|b| b == *n) };
-                let words: Vec<&str> = model.linear_names().into_iter().filter(wanted).collect();
-                let all = words.len() == model.linear_names().len();
-                method.targets = Some(if all { Targets::AllLinear } else { Targets::listed(&words) });
-                if !on {
-                    method.overrides.retain(|path, _| !path.ends_with(&name));
-                }
-            }
-        });
-    };
-    view! {
-        <label class="tick">
-            <input type="checkbox" id=id prop:checked=is_on on:change=change />
-            <code>{label}</code>
-        </label>
-    }
+    });
+    let share = size.map(|size| format!(", {} of the parameters", units::percent(size.share)));
+    format!("{}{}, {}{}", plan.title, places.unwrap_or_default(), plan.layers, share.unwrap_or_default())
+}
+
+fn size_sentence(plan: &Option<Plan>) -> Option<String> {
+    let size = plan.as_ref()?.size.as_ref()?;
+    Some(format!(
+        "{} trainable parameters, {} of the model; as a file about {}.",
+        units::grouped(size.trainable),
+        units::percent(size.share),
+        units::bytes(size.adapter_bytes)
+    ))
 }
 
 #[cfg(test)]
 mod tests {
-    use stratune_protocol::MethodConfig;
+    use serde_json::json;
+    use stratune_protocol::RunSize;
 
     use super::*;
+    use crate::state::settings::tests::settings;
 
-    #[test]
-    fn targets_in_short() {
-        let of = |targets: &[&str]| -> Methods {
-            MethodConfig { targets: Some(Targets::listed(targets)), ..Default::default() }.into()
-        };
-        assert_eq!(targets(&Methods::default()).as_deref(), Some("all matrices"));
-        assert_eq!(targets(&of(&["q_proj", "v_proj"])).as_deref(), Some("q v"));
-        assert_eq!(targets(&of(&[])).as_deref(), Some("nothing"));
-        assert_eq!(targets(&MethodKind::Prompt.into()), None);
+    fn entry(name: &str, family: &str, members: usize) -> MethodEntry {
+        MethodEntry {
+            name: name.into(),
+            family: family.into(),
+            sentence: format!("What {name} does."),
+            methods: vec![json!({ "kind": name }); members],
+            ..MethodEntry::default()
+        }
     }
 
     #[test]
-    fn combinations_are_known_by_their_name() {
-        let model =
-            ModelReport { layers: 12, hidden_size: 64, key_value_size: 32, query_size: 64, ..Default::default() };
-        for preset in MethodPreset::ALL {
-            assert_eq!(name(&preset.methods(&model), &model), preset.name());
-            assert_eq!(sentence(&preset.methods(&model), &model), preset.sentence());
-        }
-        for kind in MethodKind::ALL {
-            assert_eq!(name(&kind.into(), &model), kind.name());
-        }
+    fn a_plan_in_one_line() {
+        let of = |targets: &[&str], all_targets, has_targets| {
+            let targets = targets.iter().map(ToString::to_string).collect();
+            let size = RunSize { share: 0.004, targets, all_targets, ..RunSize::default() };
+            let plan = Plan { title: "LoRA r8".into(), layers: "all layers".into(), ..Plan::default() };
+            summary_of(&Plan { size: Some(size), ..plan }, has_targets)
+        };
+        assert_eq!(of(&["q_proj", "v_proj"], false, true), "LoRA r8 on q v, all layers, 0.4 % of the parameters");
+        assert_eq!(of(&["q_proj"], true, true), "LoRA r8 on all matrices, all layers, 0.4 % of the parameters");
+        assert_eq!(of(&[], false, true), "LoRA r8 on nothing, all layers, 0.4 % of the parameters");
+        assert_eq!(of(&[], false, false), "LoRA r8, all layers, 0.4 % of the parameters");
+        let plan = Plan { title: "LoRA r8".into(), layers: "practical".into(), ..Plan::default() };
+        assert_eq!(summary_of(&plan, true), "LoRA r8, practical");
+    }
+
+    #[test]
+    fn methods_stand_under_their_families_and_say_what_they_do() {
+        let catalogue = Catalogue {
+            methods: vec![
+                entry("lora", "a", 1),
+                entry("dora", "a", 1),
+                entry("full", "b", 1),
+                entry("mam", "hybrid", 0),
+            ],
+            ..Catalogue::default()
+        };
+        let families = by_family(&catalogue.methods);
+        let names: Vec<_> = families.iter().map(|(family, all)| (family.as_str(), all.len())).collect();
+        assert_eq!(names, [("a", 2), ("b", 1), ("hybrid", 1)]);
+        let both = settings(json!({ "method": [{ "kind": "dora" }, { "kind": "full" }] }));
+        assert_eq!(sentences(&catalogue, &both, "dora"), "What dora does. What full does.");
+        assert_eq!(sentences(&catalogue, &both, "mam"), "What mam does.");
     }
 }

@@ -3,10 +3,8 @@
 mod data;
 mod forecast;
 mod header;
-mod layers;
 mod loss;
 mod method;
-mod method_numbers;
 mod model;
 mod notices;
 mod page;

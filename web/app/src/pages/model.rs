@@ -1,20 +1,24 @@
 //! The first card: which model is tuned.
 
 use leptos::prelude::*;
-use stratune_protocol::{BaseDtype, ComputeDtype};
+use serde_json::Value;
+use stratune_protocol::{Field, FieldKind};
 
 use crate::parts::card::Card;
 use crate::parts::drop_zone::DropZone;
-use crate::parts::field::{Choice, put};
+use crate::parts::field::FieldView;
 use crate::state::{Card as Which, Run, use_run};
 use crate::units;
+
+/// Where it stands what is multiplied in.
+const COMPUTE: &str = "compute_dtype";
 
 /// The first card.
 #[component]
 pub fn ModelCard() -> impl IntoView {
     let run = use_run();
     let busy = Signal::derive(move || run.reading_model.get());
-    let starter = move || run.config.with(|c| c.model == "starter");
+    let starter = move || run.config.with(|c| c.is_empty() || c.text("model") == "starter");
     view! {
         <Card which=Which::Model summary=Signal::derive(move || summary(run)) busy=busy>
             <p class="explain">
@@ -40,26 +44,7 @@ pub fn ModelCard() -> impl IntoView {
                 on_files=move |picked| run.choose_model(picked)
             />
             <div class="fields">
-                <Choice
-                    id="base-dtype"
-                    label="Weights kept as"
-                    options=Signal::derive(options)
-                    hint="fewer bits: larger models fit, and the base is less exact"
-                    read=|c| c.base_dtype.name().into()
-                    write=|c, text| put(&mut c.base_dtype, text)
-                />
-                <Show when=move || { computes(run).len() > 1 }>
-                    <Choice
-                        id="compute-dtype"
-                        label="Products in"
-                        options=Signal::derive(move || {
-                            computes(run).into_iter().map(|dtype| (dtype.name().into(), named(dtype).into())).collect()
-                        })
-                        hint="halves may be faster, and are less exact"
-                        read=|c| c.compute_dtype.name().into()
-                        write=|c, text| put(&mut c.compute_dtype, text)
-                    />
-                </Show>
+                {move || fields(run).into_iter().map(|field| view! { <FieldView field /> }).collect_view()}
             </div>
             <ul class="listing">
                 {move || {
@@ -91,31 +76,26 @@ pub fn ModelCard() -> impl IntoView {
     }
 }
 
-fn options() -> Vec<(String, String)> {
-    let called = |dtype: BaseDtype| match dtype {
-        BaseDtype::F32 => "32-bit floats",
-        BaseDtype::F16 => "16-bit floats",
-        BaseDtype::Int8 => "8 bits",
-        BaseDtype::Int4 => "4 bits",
+/// The settings of the model: those of no group. Of what it could be multiplied in only what the device has, and what is
+/// chosen, if that was for another device.
+fn fields(run: Run) -> Vec<Field> {
+    let chosen = Memo::new(move |_| run.config.with(|c| c.get(COMPUTE).cloned()));
+    let has = |value: &Value| {
+        run.adapter.with(|adapter| {
+            let mut all = adapter.iter().flat_map(|adapter| &adapter.compute);
+            chosen.with(|c| c.as_ref() == Some(value)) || all.any(|dtype| value == dtype.name())
+        })
     };
-    BaseDtype::ALL.map(|dtype| (dtype.name().to_string(), called(dtype).to_string())).into()
-}
-
-/// What the device multiplies in, and what is chosen, if that was for another device.
-fn computes(run: Run) -> Vec<ComputeDtype> {
-    let chosen = run.config.with(|c| c.compute_dtype);
-    run.adapter.with(|adapter| {
-        let has = |dtype: &ComputeDtype| adapter.as_ref().is_some_and(|adapter| adapter.compute.contains(dtype));
-        ComputeDtype::ALL.into_iter().filter(|dtype| *dtype == chosen || has(dtype)).collect()
-    })
-}
-
-fn named(dtype: ComputeDtype) -> &'static str {
-    match dtype {
-        ComputeDtype::F32 => "32-bit floats",
-        ComputeDtype::F16 => "16-bit floats",
-        ComputeDtype::Bf16 => "bfloat16",
-    }
+    let mut fields: Vec<Field> =
+        run.catalogue.with(|c| c.fields.iter().filter(|field| !field.path.contains('.')).cloned().collect());
+    fields.retain_mut(|field| match &mut field.kind {
+        FieldKind::Choice(options) if field.path == COMPUTE => {
+            options.retain(|(value, _)| has(value));
+            options.len() > 1
+        }
+        FieldKind::Choice(_) | FieldKind::Number(_) | FieldKind::Tick | FieldKind::Targets => true,
+    });
+    fields
 }
 
 fn summary(run: Run) -> String {

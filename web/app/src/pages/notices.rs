@@ -1,12 +1,11 @@
 //! Messages, and the offer to go on with an interrupted run.
 
-use leptos::prelude::*;
-use stratune_protocol::SavedRun;
-
 use crate::bridge::browser;
 use crate::state::notices::{Notice, Offer};
+use crate::state::settings::SavedRun;
 use crate::state::use_run;
 use crate::units;
+use leptos::prelude::*;
 
 /// Messages, newest last.
 #[component]

@@ -16,11 +16,14 @@ use super::status::Status;
 use super::strata::StrataPanel;
 use super::take_it::TakeIt;
 use super::try_it::TryIt;
-use crate::bridge::browser;
-use crate::state::{Run, recipe};
+use crate::state::Run;
+use crate::state::run::of_data;
 
 /// How long the settings must rest before the data is read again with them.
 const REST: Duration = Duration::from_millis(500);
+
+/// How long they must rest before the engine is asked what they come to: the letters of a word are one change.
+const PAUSE: Duration = Duration::from_millis(40);
 
 /// The whole page.
 #[component]
@@ -54,14 +57,22 @@ pub fn Page() -> impl IntoView {
     }
 }
 
-/// The address mirrors the settings; the data is read again when its settings have come to rest.
+/// The engine says what the settings come to, and what their address is; the data is read again when its settings have
+/// come to rest.
 fn follow_settings(run: Run) {
-    Effect::new(move |_| browser::set_hash(&run.config.with(recipe::to_hash)));
-    let of_data = Memo::new(move |_| run.config.with(|c| (c.data.clone(), c.train.seed)));
+    let mut ask = debounce(PAUSE, move |()| run.ask_for_plan());
+    Effect::new(move |_| {
+        run.config.track();
+        run.adapter.track();
+        run.model.track();
+        run.data.track();
+        ask(());
+    });
+    let data = Memo::new(move |_| run.config.with(of_data));
     let mut refresh = debounce(REST, move |()| run.refresh_data());
     Effect::new(move |_| {
         // Read, not merely tracked: a memo that nobody reads never learns what it depends on.
-        of_data.with(|_| ());
+        data.with(|_| ());
         refresh(());
     });
 }

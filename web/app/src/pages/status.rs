@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use leptos::prelude::*;
-use stratune_protocol::{Command, EndReason};
+use stratune_protocol::EndReason;
 
 use crate::bridge::browser;
 use crate::state::activity::Activity;
 use crate::state::history::History;
+use crate::state::run::Wish;
 use crate::state::use_run;
 use crate::units;
 
@@ -58,16 +59,25 @@ pub fn Status() -> impl IntoView {
                 <div class="spare"><dt>"memory"</dt><dd id="memory">{memory}</dd></div>
                 <div class="spare"><dt>"saved"</dt><dd id="saved">{saved}</dd></div>
             </dl>
-            <p class="outcome">{move || outcome(run.activity.get(), &run.history.read())}</p>
+            <p class="outcome">
+                {move || match run.wish.get() {
+                    Some(Wish::Pause) => "Pausing …".to_string(),
+                    Some(Wish::Stop) => "Stopping …".to_string(),
+                    None => outcome(run.activity.get(), &run.history.read(), run.has_adapter()),
+                }}
+            </p>
             <div class="actions">
                 <button type="button" id="pause" prop:disabled=move || !runs() on:click=move |_| run.pause_or_resume()>
-                    {move || if run.activity.get() == Activity::Paused { "Go on" } else { "Pause" }}
+                    {move || match (run.activity.get(), run.wish.get()) {
+                        (Activity::Paused, _) | (_, Some(Wish::Pause)) => "Go on",
+                        _ => "Pause",
+                    }}
                 </button>
                 <button
                     type="button"
                     id="stop"
                     prop:disabled=move || !runs()
-                    on:click=move |_| run.send(&Command::Stop, &[])
+                    on:click=move |_| run.stop()
                 >
                     "Stop"
                 </button>
@@ -78,10 +88,11 @@ pub fn Status() -> impl IntoView {
 }
 
 /// What became of the run, in a sentence.
-pub fn outcome(activity: Activity, history: &History) -> String {
+pub fn outcome(activity: Activity, history: &History, has_adapter: bool) -> String {
     match (activity, &history.ending) {
         (Activity::Paused, _) => "Paused. Go on, or stop to try and to take what it has learned.".into(),
-        (Activity::Done, None) => "Ended by a problem; what was good until then is kept.".into(),
+        (Activity::Done, None) if has_adapter => "Ended by a problem; what was good until then is kept.".into(),
+        (Activity::Done, None) => "Ended by a problem before anything was learned.".into(),
         (Activity::Done, Some(ending)) => {
             let why = match ending.reason {
                 EndReason::Steps => "Finished",
@@ -116,7 +127,7 @@ fn Told() -> impl IntoView {
                     let loss = h.latest.as_ref().map(|l| format!(", loss {}", units::loss(l.loss))).unwrap_or_default();
                     format!("Step {} of {}{loss}", h.step, h.steps)
                 }
-                activity => outcome(activity, h),
+                activity => outcome(activity, h, run.tuned.with_untracked(Option::is_some)),
             });
             if told.with_untracked(|t| *t != news) {
                 told.set(news);
@@ -133,7 +144,7 @@ fn follow_title(step: Memo<(usize, usize)>) {
     Effect::new(move |_| {
         let (step, steps) = step.get();
         browser::document().set_title(&match run.activity.get() {
-            Activity::Starting | Activity::Training => format!("{step}/{steps} · Stratune"),
+            Activity::Starting { .. } | Activity::Training => format!("{step}/{steps} · Stratune"),
             Activity::Paused => format!("paused {step}/{steps} · Stratune"),
             Activity::Done => "done · Stratune".to_string(),
             Activity::Idle => "Stratune: fine-tune a language model in this tab".to_string(),
@@ -143,19 +154,23 @@ fn follow_title(step: Memo<(usize, usize)>) {
 
 #[cfg(test)]
 mod tests {
-    use stratune_protocol::Event;
-
     use super::*;
+    use crate::state::settings::Event;
 
     #[test]
     fn the_outcome_in_words() {
         let mut history = History::default();
-        assert_eq!(outcome(Activity::Idle, &history), "");
+        assert_eq!(outcome(Activity::Idle, &history, false), "");
+        assert!(outcome(Activity::Done, &history, true).contains("is kept"));
+        assert!(outcome(Activity::Done, &history, false).contains("before anything was learned"));
         for (step, loss) in [(0, 2.0), (50, 1.0)] {
             history.apply(&Event::Validation { step, loss, perplexity: loss.exp(), best: true });
         }
         history.apply(&Event::Ended { reason: EndReason::Steps, step: 50, best: Some((50, 1.0)), seconds: 61.0 });
-        assert_eq!(outcome(Activity::Done, &history), "Finished in 1:01. On held-out rows: 2.000 before, 1.000 after.");
-        assert!(outcome(Activity::Paused, &history).starts_with("Paused"));
+        assert_eq!(
+            outcome(Activity::Done, &history, true),
+            "Finished in 1:01. On held-out rows: 2.000 before, 1.000 after."
+        );
+        assert!(outcome(Activity::Paused, &history, false).starts_with("Paused"));
     }
 }

@@ -9,7 +9,7 @@ use super::strata_picture;
 use crate::parts::axis;
 use crate::parts::canvas::Canvas;
 use crate::parts::ramp;
-use crate::state::strata::Strata;
+use crate::state::strata::{Strata, mode_of};
 use crate::state::use_run;
 use crate::units;
 
@@ -21,7 +21,7 @@ pub fn StrataPanel() -> impl IntoView {
     let layers = Memo::new(move |_| run.history.with(|h| h.strata.layers));
     // The mode of the run that is drawn; before there is one, that of the next.
     let mode = Memo::new(move |_| match run.history.with(|h| h.strata.layers) {
-        0 => run.config.with(|c| c.ist.mode),
+        0 => run.config.with(mode_of),
         _ => run.history.with(|h| h.strata.mode),
     });
     let frame = NodeRef::<html::Div>::new();
@@ -248,14 +248,15 @@ fn Table(layers: Memo<usize>) -> impl IntoView {
 
 #[cfg(test)]
 mod tests {
-    use stratune_protocol::{Candidate, RunConfig};
+    use serde_json::json;
+    use stratune_protocol::Candidate;
 
     use super::*;
+    use crate::state::settings::tests::settings;
 
     #[test]
     fn a_layer_in_words() {
-        let mut config = RunConfig::default();
-        config.ist.mode = IstMode::Practical;
+        let config = settings(json!({ "ist": { "mode": "practical", "interval": 10 } }));
         let mut strata = Strata::begin(&config, 2, 10);
         strata.moved(0, &[0.5, -0.5], &[0.62, 0.38], &[Candidate { damped: vec![0], loss: 1.5 }]);
         strata.step(1, &[0]);

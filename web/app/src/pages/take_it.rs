@@ -2,19 +2,21 @@
 
 use std::time::Duration;
 
-use js_sys::Uint8Array;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
+use stratune_protocol::command_line;
 
 use crate::bridge::browser;
-use crate::state::{Run, use_run};
+use crate::state::history::History;
+use crate::state::settings::{Settings, TunedRun};
+use crate::state::use_run;
 
 /// What can be taken away.
 #[component]
 pub fn TakeIt() -> impl IntoView {
     let run = use_run();
     let copied = RwSignal::new(None::<bool>);
-    let command = Memo::new(move |_| run.shown_config().to_command("run"));
+    let command = Memo::new(move |_| command_line(run.shown_config().texts("data.files").into_iter(), "run"));
     let copy = move |_| {
         spawn_local(async move {
             copied.set(Some(browser::copy(&command.get_untracked()).await));
@@ -27,7 +29,7 @@ pub fn TakeIt() -> impl IntoView {
             <div class="panel-head">
                 <h2 id="title-take">"Take it"</h2>
                 <p class="reading">
-                    {move || if run.has_adapter() { "it is yours" } else { "after a run" }}
+                    {move || run.tuned.with(|tuned| run.history.with(|h| of_which_run(tuned.as_ref(), h)))}
                 </p>
             </div>
             <div class="choices">
@@ -39,7 +41,14 @@ pub fn TakeIt() -> impl IntoView {
                 >
                     {move || if run.exporting.get() { "Packing …" } else { "Adapter for PEFT (.zip)" }}
                 </button>
-                <button type="button" id="download-config" on:click=move |_| download_config(run)>"run.toml"</button>
+                <button
+                    type="button"
+                    id="download-config"
+                    prop:disabled=move || run.config.with(Settings::is_empty)
+                    on:click=move |_| run.export_config()
+                >
+                    "run.toml"
+                </button>
             </div>
             <p class="caption">"With run.toml, the same run from a command line:"</p>
             <div class="command">
@@ -56,12 +65,31 @@ pub fn TakeIt() -> impl IntoView {
     }
 }
 
-/// The configuration is the page's own as much as the engine's, so it is there at any time.
-fn download_config(run: Run) {
-    let saved = run.shown_config().to_toml().map(|text| {
-        browser::download("run.toml", "application/toml", &Uint8Array::from(text.as_bytes()));
-    });
-    if let Err(problem) = saved {
-        run.alert(problem, None);
+/// Which run the adapter comes from.
+fn of_which_run(tuned: Option<&TunedRun>, history: &History) -> &'static str {
+    match tuned {
+        None => "after a run",
+        Some(run) if history.config.as_ref().is_some_and(|begun| *begun != run.config) => {
+            "from the run before this one"
+        }
+        Some(_) => "it is yours",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::state::settings::tests::settings;
+
+    #[test]
+    fn an_adapter_says_where_it_comes_from() {
+        let of = |seed: u64| Box::new(settings(json!({ "train": { "seed": seed } })));
+        let tuned = TunedRun { config: of(1), step: 3 };
+        let history = |config| History { config, ..History::default() };
+        assert_eq!(of_which_run(None, &history(Some(of(1)))), "after a run");
+        assert_eq!(of_which_run(Some(&tuned), &history(Some(of(1)))), "it is yours");
+        assert_eq!(of_which_run(Some(&tuned), &history(Some(of(2)))), "from the run before this one");
     }
 }

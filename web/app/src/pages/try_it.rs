@@ -4,7 +4,6 @@ use leptos::prelude::*;
 use stratune_protocol::Voice;
 use web_sys::KeyboardEvent;
 
-use crate::parts::field::put;
 use crate::state::{Run, use_run};
 
 /// The two panes.
@@ -102,14 +101,14 @@ fn Advanced() -> impl IntoView {
     let run = use_run();
     // Text that is no number changes nothing: the last number stays.
     let max_tokens = move |event| {
-        run.asking.update(|a| {
-            put(&mut a.max_tokens, &event_target_value(&event));
-        });
+        if let Ok(number) = event_target_value(&event).trim().parse() {
+            run.asking.update(|a| a.max_tokens = number);
+        }
     };
     let temperature = move |event| {
-        run.asking.update(|a| {
-            put(&mut a.temperature, &event_target_value(&event));
-        });
+        if let Ok(number) = event_target_value(&event).trim().parse() {
+            run.asking.update(|a| a.temperature = number);
+        }
     };
     view! {
         <details class="advanced">

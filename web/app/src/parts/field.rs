@@ -1,159 +1,228 @@
-//! Fields of the settings: a text box for a value, a list to choose from.
-
-use std::str::FromStr;
+//! Fields of the settings, as the catalogue describes them: a box for a number, a list to choose from, a tick.
 
 use leptos::prelude::*;
-use stratune_protocol::{Problem, RunConfig};
+use serde_json::Value;
+use stratune_protocol::{Field, FieldKind, Problem};
 
+use super::targets::Targets;
+use crate::state::settings::{MODE, Settings, meant, written};
 use crate::state::use_run;
 
-/// Reads `text` into `slot`; false if it is no such value.
-pub fn put<T: FromStr>(slot: &mut T, text: &str) -> bool {
-    match text.trim().parse() {
-        Ok(value) => {
-            *slot = value;
-            true
+/// The field of a setting; it is there while the setting does something.
+#[component]
+pub fn FieldView(field: Field) -> impl IntoView {
+    let run = use_run();
+    let only = field.only.clone();
+    let is_there = Memo::new(move |_| run.config.with(|c| c.has(&only)));
+    let shown = move || {
+        let field = field.clone();
+        match field.kind.clone() {
+            FieldKind::Number(range) => view! { <Number field zero=range.zero /> }.into_any(),
+            FieldKind::Choice(options) => view! { <Choice field options /> }.into_any(),
+            FieldKind::Tick => view! { <Tick field /> }.into_any(),
+            FieldKind::Targets => view! { <Targets label=field.label /> }.into_any(),
         }
-        Err(_) => false,
+    };
+    view! { <Show when=move || is_there.get()>{shown()}</Show> }
+}
+
+/// The catalogue's fields whose path begins so, in its order.
+#[component]
+pub fn Fields(
+    /// The beginning of their paths, such as `train.`.
+    group: &'static str,
+    /// Whether those that most people never need.
+    #[prop(optional)]
+    advanced: bool,
+) -> impl IntoView {
+    let run = use_run();
+    let those = move |field: &&Field| field.path.starts_with(group) && field.advanced == advanced;
+    let fields = move || run.catalogue.with(|c| c.fields.iter().filter(those).cloned().collect::<Vec<_>>());
+    move || fields().into_iter().map(|field| view! { <FieldView field /> }).collect_view()
+}
+
+/// The id of the field at a path: its name; with IST's in front, whose names others have as well.
+pub fn id_of(path: &str) -> String {
+    let named = path.strip_prefix("ist.").map(|name| format!("ist-{name}"));
+    named.unwrap_or_else(|| path.rsplit('.').next().unwrap_or(path).to_string()).replace('_', "-")
+}
+
+/// What stands below a field: what the engine's plan says of it, or what it does.
+fn below(path: String, help: String) -> impl Fn() -> String + Clone {
+    let run = use_run();
+    move || {
+        let mode = || {
+            let name = (path == MODE).then(|| run.config.with(|c| c.text(MODE).to_string()))?;
+            run.catalogue.with(|c| c.modes.iter().find(|mode| mode.name == name).map(|mode| mode.sentence.clone()))
+        };
+        let note = run.plan.with(|plan| plan.as_ref().and_then(|plan| plan.notes.get(&path).cloned()));
+        note.or_else(mode).unwrap_or_else(|| help.clone())
     }
 }
 
-/// A text box for one value of the settings. Its text stays as it was typed while it means the value that is set.
+/// A text box for a number. Its text stays as it was typed while it means the value that is set.
 #[component]
-pub fn Field(
-    id: &'static str,
-    label: &'static str,
-    /// One short line below.
-    #[prop(into, optional)]
-    hint: MaybeProp<String>,
-    /// Grey text of an empty box.
-    #[prop(optional)]
-    placeholder: &'static str,
-    read: fn(&RunConfig) -> String,
-    write: fn(&mut RunConfig, &str) -> bool,
-) -> impl IntoView {
+fn Number(field: Field, zero: String) -> impl IntoView {
     let run = use_run();
-    let text = RwSignal::new(run.config.with_untracked(read));
-    Effect::new(move |_| {
-        let config = run.config.get();
-        let mut meant = config.clone();
-        let typo = run.typos.with_untracked(|t| t.contains_key(id));
-        let says_it = text.with_untracked(|t| write(&mut meant, t)) && meant == config;
-        if !typo && !says_it {
-            text.set(read(&config));
+    let Field { path, label, help, kind, .. } = field;
+    let id = id_of(&path);
+    let below = below(path.clone(), help);
+    let read = {
+        let (path, kind) = (path.clone(), kind.clone());
+        move |config: &Settings| written(config.get(&path), &kind)
+    };
+    let text = RwSignal::new(run.config.with_untracked(&read));
+    let (typo, value) = (
+        {
+            let path = path.clone();
+            move || run.typos.with(|t| t.get(&path).map(|problem| problem.next.clone()))
+        },
+        {
+            let path = path.clone();
+            Memo::new(move |_| run.config.with(|c| c.get(&path).cloned()))
+        },
+    );
+    Effect::new({
+        let (kind, typo) = (kind.clone(), typo.clone());
+        move |_| {
+            let says_it = text.with_untracked(|t| meant(t, &kind).ok()) == value.get();
+            if untrack(&typo).is_none() && !says_it {
+                text.set(run.config.with_untracked(&read));
+            }
         }
     });
-    let typed = move |event| {
-        let new = event_target_value(&event);
-        let mut config = run.config.get_untracked();
-        if write(&mut config, &new) {
-            run.typos.update(|t| drop(t.remove(id)));
-            text.set(new);
-            if config != run.config.get_untracked() {
-                run.config.set(config);
+    let typed = {
+        let (path, label) = (path.clone(), label.clone());
+        move |event| {
+            let new = event_target_value(&event);
+            match meant(&new, &kind) {
+                Ok(value) => {
+                    run.typos.update(|t| drop(t.remove(&path)));
+                    if run.config.with_untracked(|c| c.get(&path) != Some(&value)) {
+                        run.config.update(|c| c.put(&path, value));
+                    }
+                }
+                Err(wanted) => {
+                    let problem = Problem::input(format!("'{new}' is no value for “{label}”")).at(path.clone());
+                    run.typos.update(|t| drop(t.insert(path.clone(), problem.next(format!("use {wanted}")))));
+                }
             }
-        } else {
-            let problem = Problem::input(format!("'{new}' is no value for “{label}”")).at(id).next("type a number");
-            run.typos.update(|t| drop(t.insert(id, problem)));
             text.set(new);
         }
     };
-    let wrong = move || run.typos.with(|t| t.contains_key(id));
+    // A field that leaves takes what is wrong in it along.
+    on_cleanup(move || run.typos.update(|t| drop(t.remove(&path))));
+    let hint_id = format!("{id}-hint");
+    let wrong = typo.clone();
     view! {
         <div class="field">
-            <label for=id>{label}</label>
+            <label for=id.clone()>{label}</label>
             <input
                 id=id
                 type="text"
                 inputmode="decimal"
                 autocomplete="off"
                 spellcheck="false"
-                placeholder=placeholder
+                placeholder=zero
                 prop:value=move || text.get()
-                aria-invalid=move || wrong().to_string()
-                aria-describedby=format!("{id}-hint")
+                aria-invalid=move || wrong().is_some().to_string()
+                aria-describedby=hint_id.clone()
                 on:input=typed
             />
-            <small id=format!("{id}-hint")>
-                {move || if wrong() { Some("not a number".to_string()) } else { hint.get() }}
-            </small>
+            <small id=hint_id>{move || typo().unwrap_or_else(&below)}</small>
         </div>
     }
 }
 
-/// A list to choose one value of the settings from.
+/// A list to choose a value from. Choosing a mode of IST sets all that belongs to it.
 #[component]
-pub fn Choice(
-    id: &'static str,
-    label: &'static str,
-    /// Values and what they are called.
+fn Choice(field: Field, options: Vec<(Value, String)>) -> impl IntoView {
+    let run = use_run();
+    let Field { path, label, help, .. } = field;
+    let below = below(path.clone(), help);
+    let values: Vec<Value> = options.iter().map(|(value, _)| value.clone()).collect();
+    let named = |(value, called)| (written(Some(&value), &FieldKind::Tick), called);
+    let names: Vec<(String, String)> = options.into_iter().map(named).collect();
+    let chosen = {
+        let path = path.clone();
+        Memo::new(move |_| run.config.with(|c| written(c.get(&path), &FieldKind::Tick)))
+    };
+    let id = id_of(&path);
+    let choose = move |name: String| {
+        if let Some(value) = values.iter().find(|value| written(Some(value), &FieldKind::Tick) == name) {
+            run.choose(&path, value.clone());
+        }
+    };
+    view! { <List id label options=names hint=Signal::derive(move || Some(below())) chosen choose /> }
+}
+
+/// A list to choose from.
+#[component]
+pub fn List(
+    id: String,
+    label: String,
+    /// Names and what they are called.
     #[prop(into)]
     options: Signal<Vec<(String, String)>>,
     /// One short line below.
     #[prop(into, optional)]
     hint: MaybeProp<String>,
-    read: fn(&RunConfig) -> String,
-    write: fn(&mut RunConfig, &str) -> bool,
+    /// The name of what is chosen.
+    chosen: Memo<String>,
+    /// Does what a name stands for.
+    choose: impl Fn(String) + 'static,
 ) -> impl IntoView {
-    let run = use_run();
-    let chosen = Memo::new(move |_| run.config.with(read));
-    let choose = move |event| {
-        let value = event_target_value(&event);
-        run.config.update(|c| {
-            write(c, &value);
-        });
-    };
-    let option = move |(value, name): (String, String)| {
+    let option = move |(name, called): (String, String)| {
         let is_chosen = {
-            let value = value.clone();
-            move || chosen.with(|c| *c == value)
+            let name = name.clone();
+            move || chosen.with(|c| *c == name)
         };
-        view! { <option value=value prop:selected=is_chosen>{name}</option> }
+        view! { <option value=name prop:selected=is_chosen>{called}</option> }
     };
+    let hint_id = format!("{id}-hint");
     view! {
         <div class="field">
-            <label for=id>{label}</label>
-            <select id=id aria-describedby=format!("{id}-hint") on:change=choose>
+            <label for=id.clone()>{label}</label>
+            <select id=id aria-describedby=hint_id.clone() on:change=move |event| choose(event_target_value(&event))>
                 {move || options.get().into_iter().map(option).collect_view()}
             </select>
-            <small id=format!("{id}-hint")>{move || hint.get()}</small>
+            <small id=hint_id>{move || hint.get()}</small>
         </div>
     }
 }
 
-/// A serde name, such as `practical`, of a plain choice.
-pub fn name_of<T: std::fmt::Debug>(value: T) -> String {
-    let mut name = String::new();
-    for c in format!("{value:?}").chars() {
-        if c.is_uppercase() && !name.is_empty() {
-            name.push('_');
-        }
-        name.push(c.to_ascii_lowercase());
+/// A box to tick.
+#[component]
+fn Tick(field: Field) -> impl IntoView {
+    let run = use_run();
+    let Field { path, label, .. } = field;
+    let id = id_of(&path);
+    let is_on = {
+        let path = path.clone();
+        move || run.config.with(|c| c.get(&path) == Some(&Value::Bool(true)))
+    };
+    let change = move |event| run.config.update(|c| c.put(&path, event_target_checked(&event).into()));
+    view! {
+        <label class="tick">
+            <input type="checkbox" id=id prop:checked=is_on on:change=change />
+            {label}
+        </label>
     }
-    name
 }
 
 #[cfg(test)]
 mod tests {
-    use stratune_protocol::{DataFormat, IstMode};
-
     use super::*;
 
     #[test]
-    fn numbers_are_read_or_left() {
-        let mut n = 3_usize;
-        assert!(put(&mut n, " 12 ") && n == 12);
-        assert!(!put(&mut n, "-1") && !put(&mut n, "") && !put(&mut n, "1e") && n == 12);
-        let mut x = 0.0_f64;
-        assert!(!put(&mut x, "1,000"));
-        assert!(put(&mut x, "1e-3") && x == 1e-3);
-    }
-
-    #[test]
-    fn names_are_those_of_the_configuration() {
-        for format in [DataFormat::Auto, DataFormat::PromptCompletion, DataFormat::Tsv] {
-            assert_eq!(name_of(format).parse(), Ok(format));
+    fn ids_are_names() {
+        for (path, id) in [
+            ("train.checkpoint_every", "checkpoint-every"),
+            ("ist.interval", "ist-interval"),
+            ("method.interval", "interval"),
+            ("base_dtype", "base-dtype"),
+        ] {
+            assert_eq!(id_of(path), id);
         }
-        assert_eq!(name_of(IstMode::Practical), "practical");
     }
 }

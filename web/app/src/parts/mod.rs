@@ -7,3 +7,4 @@ pub mod drop_zone;
 pub mod field;
 pub mod ramp;
 pub mod series;
+pub mod targets;

@@ -1,6 +1,6 @@
 //! What the engine is doing, as far as the page may act on it.
 
-use stratune_protocol::Event;
+use super::settings::Event;
 
 /// What the engine is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -8,8 +8,11 @@ pub enum Activity {
     /// No run yet.
     #[default]
     Idle,
-    /// A run has been asked for.
-    Starting,
+    /// A run has been asked for, after one that is over or after none.
+    Starting {
+        /// Whether there was one.
+        again: bool,
+    },
     /// A run is under way.
     Training,
     /// A run waits.
@@ -26,21 +29,30 @@ impl Activity {
             Event::Paused { .. } => Self::Paused,
             Event::Ended { .. } => Self::Done,
             // A run that goes wrong is over; what was good of it is kept.
-            Event::Problem(_) if self == Self::Starting => Self::Idle,
-            Event::Problem(_) if self.runs() => Self::Done,
+            Event::Problem(_) => match self {
+                // One that does not come about leaves things as they were.
+                Self::Starting { again: false } => Self::Idle,
+                Self::Starting { again: true } | Self::Training | Self::Paused => Self::Done,
+                Self::Idle | Self::Done => self,
+            },
             _ => self,
         }
     }
 
+    /// What it is doing when a run has been asked for.
+    pub fn starting(self) -> Self {
+        Self::Starting { again: matches!(self, Self::Done | Self::Starting { again: true }) }
+    }
+
     /// Whether a run begins, is under way or waits.
     pub fn runs(self) -> bool {
-        matches!(self, Self::Starting | Self::Training | Self::Paused)
+        matches!(self, Self::Starting { .. } | Self::Training | Self::Paused)
     }
 
     /// The word that the page's `data-state` shows; `ready` is whether a model and data are loaded.
     pub fn word(self, ready: bool) -> &'static str {
         match self {
-            Self::Starting | Self::Training => "training",
+            Self::Starting { .. } | Self::Training => "training",
             Self::Paused => "paused",
             Self::Done => "done",
             Self::Idle if ready => "ready",
@@ -70,8 +82,11 @@ mod tests {
             (Paused, &Event::Resumed { step: 1 }, Training),
             (Paused, &ended, Done),
             (Training, &ended, Done),
-            (Starting, &begun, Training),
-            (Starting, &problem, Idle),
+            (Idle.starting(), &begun, Training),
+            (Idle.starting(), &problem, Idle),
+            (Done.starting(), &begun, Training),
+            (Done.starting(), &problem, Done),
+            (Done.starting().starting(), &problem, Done),
             (Training, &problem, Done),
             (Idle, &problem, Idle),
             (Done, &problem, Done),

@@ -5,11 +5,12 @@ use std::time::Duration;
 use js_sys::Uint8Array;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
-use stratune_protocol::{Command, DeviceChoice, Event, Problem, ProblemKind, SavedRun, Verdict, advice};
+use stratune_protocol::{DeviceChoice, Problem, ProblemKind, Verdict, advice};
 
 use super::activity::Activity;
 use super::notices::Offer;
 use super::run::{Progress, Run};
+use super::settings::{Command, Event, SavedRun};
 use super::webgpu::{self, Gpu};
 use crate::bridge::worker::{Engine, EngineKind, Heard};
 use crate::bridge::{browser, gpu};
@@ -20,6 +21,9 @@ use crate::units;
 pub struct Link {
     engine: Option<Engine>,
     on_gpu: bool,
+    /// It listens.
+    up: bool,
+    /// Its device has passed the test.
     ready: bool,
     /// An answer about a saved run is awaited.
     asked_for_saved: bool,
@@ -85,6 +89,8 @@ impl Run {
     /// Ends the engine there is and starts another; `resuming` goes on with the saved run.
     fn start_engine(self, kind: EngineKind, resuming: bool) {
         self.adapter.set(None);
+        self.tuned.set(None);
+        self.wish.set(None);
         self.activity.set(Activity::Idle);
         self.reading_model.set(true);
         self.reading_data.set(true);
@@ -101,11 +107,15 @@ impl Run {
         });
     }
 
-    /// Sends a command to the engine. Before it is ready only `Start` goes out: when it is, it is told everything.
+    /// Sends a command to the engine. Before it is ready only what needs no device goes out: when it is, it is told
+    /// everything.
     pub fn send(self, command: &Command, files: &[web_sys::File]) {
-        let early = matches!(command, Command::Start { .. });
+        let early = matches!(
+            command,
+            Command::Start { .. } | Command::Catalogue { .. } | Command::Plan { .. } | Command::WriteConfig { .. }
+        );
         let sent = self.link.with_value(|l| {
-            let engine = l.engine.as_ref().filter(|_| l.ready || early);
+            let engine = l.engine.as_ref().filter(|_| l.ready || (early && l.up));
             engine.map(|e| e.send(command, files))
         });
         if let Some(Err(problem)) = sent {
@@ -116,6 +126,8 @@ impl Run {
     fn hear(self, heard: Heard) {
         match heard {
             Heard::Up => {
+                self.link.update_value(|l| l.up = true);
+                self.send(&Command::Catalogue { link: browser::hash() }, &[]);
                 let device = if self.link.with_value(|l| l.on_gpu) { DeviceChoice::Wgpu } else { DeviceChoice::Cpu };
                 self.send(&Command::Start { device }, &[]);
             }
@@ -157,6 +169,14 @@ impl Run {
 
     fn react(self, event: Event, bytes: Option<Uint8Array>) {
         match event {
+            Event::Catalogue { catalogue, config, problem } => self.take_catalogue(*catalogue, *config, problem),
+            Event::Plan(plan) => {
+                if let Some(link) = &plan.link {
+                    browser::set_hash(link);
+                }
+                self.plan.set(Some(*plan));
+            }
+            Event::Choices(choices) => self.choices.set(Some(choices)),
             Event::Ready(info) => {
                 self.adapter.set(Some(info));
                 self.ready();
@@ -165,8 +185,9 @@ impl Run {
             Event::Model(report) => {
                 self.progress.set(None);
                 self.reading_model.set(false);
-                if report.context > 0 && self.config.with_untracked(|c| c.data.max_length > report.context) {
-                    self.config.update(|c| c.data.max_length = report.context);
+                let longest = "data.max_length";
+                if report.context > 0 && self.config.with_untracked(|c| c.number(longest) > report.context as f64) {
+                    self.config.update(|c| c.put(longest, report.context.into()));
                 }
                 self.model.set(Some(report));
             }
@@ -180,7 +201,12 @@ impl Run {
                 self.open.set(None);
             }
             Event::Saved { run } => self.found_saved(run),
-            Event::Ended { .. } => self.progress.set(None),
+            Event::Tuned { run } => self.tuned.set(run),
+            Event::Ended { .. } => {
+                self.progress.set(None);
+                self.wish.set(None);
+            }
+            Event::Paused { .. } | Event::Resumed { .. } => self.wish.set(None),
             Event::Token { voice, text, done } => {
                 let tuned_too = self.has_adapter();
                 let next = self.answers.try_update(|a| a.hear(voice, &text, done, tuned_too)).flatten();
@@ -199,12 +225,7 @@ impl Run {
             Event::Pace(pace) => self.timing.update(|t| t.hear(pace)),
             Event::Notice { text } => self.tell(text, "", None),
             Event::Problem(problem) => self.went_wrong(problem),
-            Event::Step(_)
-            | Event::Importance { .. }
-            | Event::Validation { .. }
-            | Event::Sample { .. }
-            | Event::Paused { .. }
-            | Event::Resumed { .. } => {}
+            Event::Step(_) | Event::Importance { .. } | Event::Validation { .. } | Event::Sample { .. } => {}
         }
     }
 
@@ -255,6 +276,7 @@ impl Run {
             return self.did_not_start(problem);
         }
         self.progress.set(None);
+        self.wish.set(None);
         // The engine answers in order, so the problem is that of the first thing awaited.
         if self.reading_model.get_untracked() {
             self.reading_model.set(false);
@@ -301,6 +323,8 @@ impl Run {
         } else {
             self.activity.set(Activity::Idle);
             self.adapter.set(None);
+            self.tuned.set(None);
+            self.wish.set(None);
             self.reading_model.set(false);
             self.reading_data.set(false);
             self.alert(problem, Some(Offer::Restart));
@@ -309,12 +333,12 @@ impl Run {
 
     /// What the end of the engine's worker comes to.
     fn of_death(self, reason: &str) -> Problem {
-        let outlook = untrack(|| self.outlook());
+        let memory = self.plan.with_untracked(|plan| plan.as_ref().and_then(|plan| plan.memory.clone()));
         // Code in a tab that cannot allocate ends without a word, in a trap.
-        let full = outlook.as_ref().is_some_and(|o| o.verdict >= Verdict::Tight) && reason.contains("unreachable");
+        let full = memory.as_ref().is_some_and(|m| m.verdict >= Verdict::Tight) && reason.contains("unreachable");
         if full || Problem::of_device(reason).kind == ProblemKind::Memory {
             let what = format!("the engine stopped: its memory is exhausted ({reason})");
-            let advice = advice(&outlook.map(|o| o.savings).unwrap_or_default());
+            let advice = advice(&memory.map(|m| m.savings).unwrap_or_default());
             return Problem::new(ProblemKind::Memory, what).next(format!(
                 "restart it and go on from the last checkpoint; or, for a run that needs less, {advice}"
             ));

@@ -1,8 +1,9 @@
 //! What a run has done so far, built from the engine's events and nothing else.
 
-use stratune_protocol::{EndReason, Event, RunConfig, StepReport};
+use stratune_protocol::{EndReason, StepReport};
 
 use crate::parts::series::{Point, smooth, span_for};
+use crate::state::settings::{Event, Settings};
 use crate::state::strata::Strata;
 
 /// A measurement on held-out rows.
@@ -44,7 +45,7 @@ pub struct Ending {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct History {
     /// The run's configuration, defaults filled in; none before the first run.
-    pub config: Option<Box<RunConfig>>,
+    pub config: Option<Box<Settings>>,
     /// Steps done.
     pub step: usize,
     /// Steps in all.
@@ -98,7 +99,7 @@ impl History {
         }
     }
 
-    fn begin(&mut self, config: &RunConfig, step: usize, steps: usize, layers: usize) {
+    fn begin(&mut self, config: &Settings, step: usize, steps: usize, layers: usize) {
         let mut previous = std::mem::take(&mut self.previous);
         // A run that goes on repeats its own steps, so its beginning is no earlier run.
         let goes_on = step > 0 && self.config.as_deref() == Some(config);

@@ -2,13 +2,13 @@
 
 pub mod activity;
 pub mod answers;
+pub mod data_files;
 pub mod engine;
 pub mod history;
 pub mod model_files;
 pub mod notices;
-pub mod presets;
-pub mod recipe;
 pub mod run;
+pub mod settings;
 pub mod strata;
 pub mod timing;
 pub mod webgpu;

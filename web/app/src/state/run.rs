@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use leptos::prelude::*;
+use serde_json::Value;
 use stratune_protocol::{
-    AdapterInfo, Asset, Command, Conditions, DataConfig, DataReport, Export, GenerateRequest, ModelReport, Outlook,
-    Problem, RunConfig, SavedRun, Voice,
+    AdapterInfo, Asset, Catalogue, Choices, DataReport, GenerateRequest, ModelReport, Plan, Problem, Voice,
 };
 
 use super::activity::Activity;
@@ -13,14 +13,16 @@ use super::answers::Answers;
 use super::engine::Link;
 use super::history::History;
 use super::notices::{Notices, Offer};
-use super::presets::Preset;
+use super::settings::{Command, MODE, SavedRun, Settings, TunedRun};
 use super::timing::Timing;
-use super::{model_files, recipe};
-use crate::bridge::browser;
+use super::{data_files, model_files};
 use crate::bridge::files::Picked;
 
 /// What a configuration calls the data that comes with the engine. In the page's own settings it is no file at all.
 const EXAMPLE: &str = "example";
+
+/// What a configuration calls the model that comes with the page.
+const STARTER: &str = "starter";
 
 /// One of the four cards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +32,15 @@ pub enum Card {
     Data,
     Method,
     Run,
+}
+
+/// What a person wants of a run that is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// That it halts.
+    Pause,
+    /// That it ends.
+    Stop,
 }
 
 /// Something long under way in the engine.
@@ -48,6 +59,10 @@ pub struct Progress {
 pub struct Run {
     /// What the engine is doing.
     pub activity: RwSignal<Activity>,
+    /// What was asked of the run and has not come about yet.
+    pub wish: RwSignal<Option<Wish>>,
+    /// The run that the tuned model comes from; none if there is no tuned model.
+    pub tuned: RwSignal<Option<TunedRun>>,
     /// What it computes on; none while it starts.
     pub adapter: RwSignal<Option<AdapterInfo>>,
     /// The loaded model.
@@ -62,10 +77,16 @@ pub struct Run {
     pub exporting: RwSignal<bool>,
     /// Something long under way.
     pub progress: RwSignal<Option<Progress>>,
-    /// The settings of the next run.
-    pub config: RwSignal<RunConfig>,
-    /// Fields whose text is no value, by their names.
-    pub typos: RwSignal<BTreeMap<&'static str, Problem>>,
+    /// What there is to choose from; empty until an engine has said it.
+    pub catalogue: RwSignal<Catalogue>,
+    /// What the loaded model leaves to choose from.
+    pub choices: RwSignal<Option<Choices>>,
+    /// The settings of the next run; empty until an engine has sent some.
+    pub config: RwSignal<Settings>,
+    /// What the engine says of the next run.
+    pub plan: RwSignal<Option<Plan>>,
+    /// Fields whose text is no value, by their paths.
+    pub typos: RwSignal<BTreeMap<String, Problem>>,
     /// The run so far.
     pub history: RwSignal<History>,
     /// How long the next run would take.
@@ -87,8 +108,13 @@ pub struct Run {
     pub(super) link: StoredValue<Link, LocalStorage>,
     model_files: StoredValue<Vec<Picked>, LocalStorage>,
     data_files: StoredValue<Vec<Picked>, LocalStorage>,
-    sent_data: StoredValue<Option<(DataConfig, u64)>>,
+    /// What the model is called, if a person has chosen one.
+    model_name: StoredValue<String>,
+    sent_data: StoredValue<Option<DataSettings>>,
 }
+
+/// The settings that the data is read with.
+type DataSettings = [Option<Value>; 2];
 
 /// The page's state, from anywhere inside it.
 pub fn use_run() -> Run {
@@ -96,15 +122,12 @@ pub fn use_run() -> Run {
 }
 
 impl Run {
-    /// The state of a page that has just been opened, with the settings of its address.
+    /// The state of a page that has just been opened.
     pub fn open() -> Self {
-        let mut notices = Notices::default();
-        let config = recipe::from_hash(&browser::hash()).unwrap_or_else(|problem| {
-            notices.add(problem, true, None);
-            recipe::page_default()
-        });
         Self {
             activity: RwSignal::default(),
+            wish: RwSignal::default(),
+            tuned: RwSignal::default(),
             adapter: RwSignal::default(),
             model: RwSignal::default(),
             data: RwSignal::default(),
@@ -112,11 +135,14 @@ impl Run {
             reading_data: RwSignal::default(),
             exporting: RwSignal::default(),
             progress: RwSignal::default(),
-            config: RwSignal::new(config),
+            catalogue: RwSignal::default(),
+            choices: RwSignal::default(),
+            config: RwSignal::default(),
+            plan: RwSignal::default(),
             typos: RwSignal::default(),
             history: RwSignal::default(),
             timing: RwSignal::default(),
-            notices: RwSignal::new(notices),
+            notices: RwSignal::default(),
             found: RwSignal::default(),
             answers: RwSignal::default(),
             asking: RwSignal::new(GenerateRequest { as_instruction: true, ..GenerateRequest::default() }),
@@ -126,6 +152,7 @@ impl Run {
             link: StoredValue::new_local(Link::default()),
             model_files: StoredValue::new_local(Vec::new()),
             data_files: StoredValue::new_local(Vec::new()),
+            model_name: StoredValue::new(STARTER.into()),
             sent_data: StoredValue::new(None),
         }
     }
@@ -157,41 +184,77 @@ impl Run {
                 .next("choose a folder in Hugging Face form: config.json, *.safetensors, tokenizer.json");
             return self.alert(problem, None);
         }
-        self.config.update(|c| {
-            // The starter's large steps would throw a larger model off its course.
-            if Preset::Starter.is(c) {
-                Preset::Balanced.put(c);
-            }
-            c.model = if folder.is_empty() { "model".into() } else { folder };
-        });
         self.model_files.set_value(files);
-        self.load_model();
-        self.load_data();
+        self.take_model(if folder.is_empty() { "model".into() } else { folder });
     }
 
     /// Takes the starter model.
     pub fn choose_starter(self) {
         self.notices.update(Notices::clear_alerts);
-        self.config.update(|c| {
-            if Preset::Balanced.is(c) {
-                Preset::Starter.put(c);
-            }
-            c.model = "starter".into();
-        });
         self.model_listing.set(Vec::new());
         self.model_files.set_value(Vec::new());
+        self.take_model(STARTER.into());
+    }
+
+    fn take_model(self, name: String) {
+        self.model_name.set_value(name);
+        self.config.update(|c| self.fit_to_model(c));
         self.load_model();
         self.load_data();
+    }
+
+    /// Has the settings name the chosen model. The starter's large steps would throw a larger model off its course, so the
+    /// preset of the one gives way to that of the other.
+    fn fit_to_model(self, config: &mut Settings) {
+        let name = self.model_name.get_value();
+        self.catalogue.with_untracked(|catalogue| {
+            let (mut at, mut then) = (&catalogue.preset_of_starter, &catalogue.preset_of_others);
+            if name == STARTER {
+                std::mem::swap(&mut at, &mut then);
+            }
+            let preset = |name: &String| catalogue.presets.iter().find(|preset| preset.name == *name);
+            if let (Some(at), Some(then)) = (preset(at), preset(then))
+                && config.is_at(&at.values)
+            {
+                config.put_all(&then.values);
+            }
+        });
+        config.put("model", name.into());
+    }
+
+    /// Takes what an engine says that there is to choose from, and its settings where the page has none yet.
+    pub(super) fn take_catalogue(self, catalogue: Catalogue, mut config: Settings, problem: Option<Problem>) {
+        if self.catalogue.with_untracked(|c| *c != catalogue) {
+            self.catalogue.set(catalogue);
+        }
+        if !self.config.with_untracked(Settings::is_empty) {
+            return;
+        }
+        if let Some(problem) = problem {
+            self.alert(problem, None);
+        }
+        // What was chosen while there was no engine.
+        self.fit_to_model(&mut config);
+        let files = self.data_files.with_value(|files| files.iter().map(|p| p.path.clone()).collect::<Vec<_>>());
+        config.put("data.files", files.into());
+        self.config.set(config);
     }
 
     /// Takes files as the data; none is the example.
     pub fn choose_data(self, picked: Vec<Picked>) {
         self.notices.update(Notices::clear_alerts);
+        let named = data_files::names(picked.iter().map(|p| p.path.as_str()));
+        if let (false, Err(problem)) = (picked.is_empty(), &named) {
+            return self.alert(problem.clone(), None);
+        }
+        let names = named.unwrap_or_default();
+        let picked: Vec<Picked> =
+            picked.into_iter().zip(names).filter_map(|(p, name)| Some(Picked { path: name?, ..p })).collect();
         self.config.update(|c| {
-            c.data.files = picked.iter().map(|p| p.path.clone()).collect();
-            c.data.format = Default::default();
-            c.data.prompt_column.clear();
-            c.data.completion_column.clear();
+            c.put("data.files", picked.iter().map(|p| Value::from(p.path.as_str())).collect());
+            for (path, value) in [("format", "auto"), ("prompt_column", ""), ("completion_column", "")] {
+                c.put(&format!("data.{path}"), value.into());
+            }
         });
         self.data_files.set_value(picked);
         self.load_data();
@@ -199,30 +262,39 @@ impl Run {
 
     /// Has the engine read the chosen model.
     pub fn load_model(self) {
-        let (model, base_dtype) = self.config.with_untracked(|c| (c.model.clone(), c.base_dtype));
+        let config = self.config.get_untracked();
+        if config.is_empty() {
+            // The engine that brings the settings reads everything when it is ready.
+            return;
+        }
         let (assets, files) = parcel(&self.model_files.get_value());
-        if model != "starter" && files.is_empty() {
-            return self.no_longer_held(&model);
+        if config.text("model") != STARTER && files.is_empty() {
+            return self.no_longer_held(config.text("model"));
         }
         self.model.set(None);
+        self.choices.set(None);
         // The adapter belonged to the model before this one.
         self.activity.set(Activity::Idle);
         self.reading_model.set(true);
         self.timing.set(Timing::Unknown);
-        self.send(&Command::LoadModel { model, base_dtype, files: assets }, &files);
+        self.send(&Command::LoadModel { config: Box::new(config), files: assets }, &files);
     }
 
     /// Has the engine read the chosen data.
     pub fn load_data(self) {
-        let (data, seed) = self.config.with_untracked(|c| (c.data.clone(), c.train.seed));
-        let (assets, files) = parcel(&self.data_files.get_value());
-        if data.files.len() != files.len() {
-            return self.no_longer_held(&data.files.join(", "));
+        let config = self.config.get_untracked();
+        if config.is_empty() {
+            return;
         }
-        self.sent_data.set_value(Some((data.clone(), seed)));
+        let (assets, files) = parcel(&self.data_files.get_value());
+        let names = config.texts("data.files");
+        if names.len() != files.len() {
+            return self.no_longer_held(&names.join(", "));
+        }
+        self.accept_data_settings();
         self.reading_data.set(true);
         self.timing.set(Timing::Unknown);
-        self.send(&Command::LoadData { data, seed, files: assets }, &files);
+        self.send(&Command::LoadData { config: Box::new(config), files: assets }, &files);
     }
 
     /// A run that went on after a reload came with its settings, not with the files on the person's disk.
@@ -233,7 +305,7 @@ impl Run {
 
     /// Has the data read again if the settings say that it would come out otherwise.
     pub fn refresh_data(self) {
-        let now = self.config.with_untracked(|c| (c.data.clone(), c.train.seed));
+        let now = self.config.with_untracked(of_data);
         let stale = self.sent_data.with_value(|sent| sent.as_ref().is_some_and(|sent| *sent != now));
         if stale && self.problem().is_none() && !self.activity.get_untracked().runs() {
             self.load_data();
@@ -242,12 +314,13 @@ impl Run {
 
     /// The data's settings are those of a run that goes on: nothing to read again.
     fn accept_data_settings(self) {
-        self.sent_data.set_value(Some(self.config.with_untracked(|c| (c.data.clone(), c.train.seed))));
+        self.sent_data.set_value(Some(self.config.with_untracked(of_data)));
     }
 
     /// What keeps the settings from being a run.
     pub fn problem(self) -> Option<Problem> {
-        self.typos.with(|t| t.values().next().cloned()).or_else(|| self.config.with(|c| c.validate().err()))
+        let said = || self.plan.with(|plan| plan.as_ref().and_then(|plan| plan.problem.clone()));
+        self.typos.with(|t| t.values().next().cloned()).or_else(said)
     }
 
     /// Whether Train can be pressed.
@@ -265,7 +338,7 @@ impl Run {
 
     /// Whether there is an adapter to try and to take.
     pub fn has_adapter(self) -> bool {
-        self.activity.get() == Activity::Done
+        self.tuned.with(Option::is_some)
     }
 
     /// Whether an answer is being written.
@@ -278,19 +351,51 @@ impl Run {
         self.refresh_data();
         self.found.set(None);
         self.notices.update(Notices::clear_alerts);
-        self.activity.set(Activity::Starting);
+        self.activity.update(|a| *a = a.starting());
+        self.wish.set(None);
         self.link.update_value(Link::allow_restart);
         self.open.set(None);
         let config = Box::new(self.config.get_untracked());
         self.send(&Command::Train { config }, &[]);
     }
 
-    /// What is to be said of the next run's memory; none before model, data and device are known.
-    pub fn outlook(self) -> Option<Outlook> {
-        let (device, model) = (self.adapter.get()?, self.model.get()?);
-        let width = Some(self.data.with(|data| data.as_ref().map(|data| data.width))?);
-        let conditions = Conditions { model: &model, device: &device, width };
-        Some(self.config.with(|config| conditions.outlook(config)))
+    /// Asks the engine what the next run would be.
+    pub fn ask_for_plan(self) {
+        let config = self.config.get_untracked();
+        if !config.is_empty() {
+            self.send(&Command::Plan { config: config.tree().clone() }, &[]);
+        }
+    }
+
+    /// Chooses a value of a setting; with a mode, all that belongs to it.
+    pub fn choose(self, path: &str, value: Value) {
+        let modes = self.catalogue.with_untracked(|c| c.modes.clone());
+        let mode = modes.into_iter().find(|mode| path == MODE && value == mode.name.as_str());
+        self.config.update(|c| match mode {
+            Some(mode) => c.put_all(&mode.values),
+            None => c.put(path, value),
+        });
+    }
+
+    /// Chooses a method or a combination by its name.
+    pub fn choose_method(self, name: &str) {
+        let entry = self.catalogue.with_untracked(|c| c.methods.iter().find(|entry| entry.name == name).cloned());
+        let Some(entry) = entry else { return };
+        let made = self.choices.with_untracked(|choices| {
+            let mut all = choices.iter().flat_map(|choices| &choices.combinations);
+            all.find(|(combination, _)| combination == name).map(|(_, methods)| methods.clone())
+        });
+        let methods = made.unwrap_or(entry.methods);
+        if methods.is_empty() {
+            return;
+        }
+        self.config.update(|c| {
+            c.put("method", methods.into());
+            // What a method cannot do under the mode at hand is not offered: the mode gives way.
+            if let (false, Some(mode)) = (entry.modes.iter().any(|mode| mode == c.text(MODE)), entry.modes.first()) {
+                c.put(MODE, mode.as_str().into());
+            }
+        });
     }
 
     /// Has a few steps timed and thrown away.
@@ -308,10 +413,18 @@ impl Run {
         }
     }
 
-    /// Pauses, or goes on.
+    /// Pauses, or goes on; also while the run starts.
     pub fn pause_or_resume(self) {
         let paused = self.activity.get_untracked() == Activity::Paused;
-        self.send(if paused { &Command::Resume } else { &Command::Pause }, &[]);
+        let pauses = !paused && self.wish.get_untracked() != Some(Wish::Pause);
+        self.wish.set(pauses.then_some(Wish::Pause));
+        self.send(if pauses { &Command::Pause } else { &Command::Resume }, &[]);
+    }
+
+    /// Ends the run; also while it starts.
+    pub fn stop(self) {
+        self.wish.set(Some(Wish::Stop));
+        self.send(&Command::Stop, &[]);
     }
 
     /// Goes on with the interrupted run.
@@ -319,6 +432,7 @@ impl Run {
         if let Some(found) = self.found.get_untracked() {
             self.found.set(None);
             self.adopt(&found.config);
+            self.wish.set(None);
             self.link.update_value(Link::allow_restart);
             self.reading_model.set(true);
             self.reading_data.set(true);
@@ -328,10 +442,10 @@ impl Run {
     }
 
     /// Shows the settings of a run that goes on.
-    fn adopt(self, config: &RunConfig) {
+    fn adopt(self, config: &Settings) {
         let mut config = config.clone();
-        if config.data.files == [EXAMPLE] {
-            config.data.files.clear();
+        if config.texts("data.files") == [EXAMPLE] {
+            config.put("data.files", Value::Array(Vec::new()));
         }
         self.config.set(config);
         self.accept_data_settings();
@@ -359,17 +473,30 @@ impl Run {
     /// Has the adapter made into a file.
     pub fn export_adapter(self) {
         self.exporting.set(true);
-        self.send(&Command::Export(Export::Adapter), &[]);
+        self.send(&Command::ExportAdapter, &[]);
     }
 
-    /// The configuration of the run that was, or of the one that would be.
-    pub fn shown_config(self) -> RunConfig {
-        let mut config = self.history.with(|h| h.config.as_deref().cloned()).unwrap_or_else(|| self.config.get());
-        if config.data.files.is_empty() {
-            config.data.files = vec![EXAMPLE.into()];
+    /// Has the configuration made into a file.
+    pub fn export_config(self) {
+        let config = untrack(|| self.shown_config());
+        self.send(&Command::WriteConfig { config: Box::new(config) }, &[]);
+    }
+
+    /// The configuration of the run that the tuned model comes from; else of the run that is or was, or that would be.
+    pub fn shown_config(self) -> Settings {
+        let tuned = self.tuned.with(|tuned| tuned.as_ref().map(|run| (*run.config).clone()));
+        let begun = || self.history.with(|h| h.config.as_deref().cloned());
+        let mut config = tuned.or_else(begun).unwrap_or_else(|| self.config.get());
+        if config.texts("data.files").is_empty() {
+            config.put("data.files", [EXAMPLE].as_slice().into());
         }
         config
     }
+}
+
+/// The settings that the data is read with.
+pub fn of_data(config: &Settings) -> [Option<Value>; 2] {
+    ["data", "train.seed"].map(|path| config.get(path).cloned())
 }
 
 /// What a command says of files, and the files.

@@ -1,6 +1,8 @@
 //! Which layers a run trained, column by column: what the heatmap shows.
 
-use stratune_protocol::{Candidate, IstMode, RunConfig};
+use stratune_protocol::{Candidate, IstMode};
+
+use super::settings::{MODE, Settings};
 
 /// Some steps of the run, between two importance updates.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,14 +61,15 @@ pub struct Strata {
 
 impl Strata {
     /// Nothing drawn yet, for a run of `steps` steps on `layers` layers.
-    pub fn begin(config: &RunConfig, layers: usize, steps: usize) -> Self {
+    pub fn begin(config: &Settings, layers: usize, steps: usize) -> Self {
+        let mode = mode_of(config);
         // Without scores there are no updates to mark time: about sixty columns show any run.
-        let interval = if config.ist.mode.learns() { config.ist.interval } else { steps.div_ceil(60) };
+        let interval = if mode.learns() { config.number("ist.interval") as usize } else { steps.div_ceil(60) };
         Self {
-            mode: config.ist.mode,
+            mode,
             layers,
             interval: interval.max(1),
-            scores: if config.ist.mode.learns() { vec![0.0; layers] } else { Vec::new() },
+            scores: if mode.learns() { vec![0.0; layers] } else { Vec::new() },
             trained: vec![0; layers],
             ..Self::default()
         }
@@ -122,14 +125,20 @@ impl Strata {
     }
 }
 
+/// How layers are chosen.
+pub fn mode_of(config: &Settings) -> IstMode {
+    config.get(MODE).and_then(|name| serde_json::from_value(name.clone()).ok()).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
-    use stratune_protocol::IstConfig;
+    use serde_json::json;
 
     use super::*;
+    use crate::state::settings::tests::settings;
 
     fn begin(mode: IstMode, steps: usize) -> Strata {
-        Strata::begin(&RunConfig { ist: IstConfig::preset(mode), ..RunConfig::default() }, 3, steps)
+        Strata::begin(&settings(json!({ "ist": { "mode": mode, "interval": 10 } })), 3, steps)
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! How long the next run would take, as far as it has been timed.
 
-use stratune_protocol::{Pace, RunConfig};
+use stratune_protocol::Pace;
+
+use super::settings::Settings;
 
 /// How long the next run would take.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -9,9 +11,9 @@ pub enum Timing {
     #[default]
     Unknown,
     /// Steps of such a run are being timed.
-    Asked(Box<RunConfig>),
+    Asked(Box<Settings>),
     /// Steps of such a run have been timed.
-    Told(Box<RunConfig>, Pace),
+    Told(Box<Settings>, Pace),
 }
 
 impl Timing {
@@ -23,7 +25,7 @@ impl Timing {
     }
 
     /// The pace of a run with these settings, if that is what was timed.
-    pub fn of(&self, config: &RunConfig) -> Option<Pace> {
+    pub fn of(&self, config: &Settings) -> Option<Pace> {
         match self {
             Self::Told(timed, pace) if **timed == *config => Some(*pace),
             _ => None,
@@ -38,11 +40,14 @@ impl Timing {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::state::settings::tests::settings;
 
     #[test]
     fn a_pace_belongs_to_the_settings_it_was_asked_for() {
-        let config = RunConfig::default();
+        let config = settings(json!({ "train": { "batch_size": 8 } }));
         let pace = Pace { steps: 9, step: 1.0, ..Pace::default() };
         let mut timing = Timing::default();
         timing.hear(pace);
@@ -52,7 +57,7 @@ mod tests {
         timing.hear(pace);
         assert_eq!((timing.is_asked(), timing.of(&config)), (false, Some(pace)));
         let mut other = config;
-        other.train.batch_size = 1;
+        other.put("train.batch_size", json!(1));
         assert_eq!(timing.of(&other), None);
     }
 }

@@ -1,37 +1,31 @@
-//! The settings in the address: a link is a recipe.
+//! The settings in an address.
 //!
 //! Only what differs from the page's defaults is written, as `train.steps=400&ist.mode=random`. The data, the model's
 //! files and the device belong to a machine and never to a link.
 
+use serde::Serialize;
 use serde_json::Value;
-use stratune_protocol::{IstConfig, IstMode, Problem, RunConfig};
+use stratune_protocol::{Problem, RunConfig};
 
-use super::presets::Preset;
+use crate::catalogue::page_default;
 
 /// Top fields and paths that a link never carries.
 const PRIVATE: [&str; 3] = ["model", "device", "data.files"];
 
-/// The settings that the page starts with, the starter model chosen.
-pub fn page_default() -> RunConfig {
-    let mut config = RunConfig { ist: IstConfig::preset(IstMode::Practical), ..RunConfig::default() };
-    Preset::Starter.put(&mut config);
-    config
-}
-
 /// The part of the address after `#` for these settings; empty for the defaults.
-pub fn to_hash(config: &RunConfig) -> String {
+pub fn to_link(config: &RunConfig) -> String {
     let mut pairs = Vec::new();
     differences("", &tree(config), &tree(&page_default()), &mut pairs);
     pairs.join("&")
 }
 
 /// The settings of an address.
-pub fn from_hash(hash: &str) -> Result<RunConfig, Problem> {
+pub fn from_link(link: &str) -> Result<RunConfig, Problem> {
     let bad = |what: String, at: &str| {
         Err(Problem::input(what).at(at).next("check the link, or go on with the page's defaults"))
     };
     let mut values = tree(&page_default());
-    for pair in hash.trim_start_matches('#').split('&').filter(|p| !p.is_empty()) {
+    for pair in link.trim_start_matches('#').split('&').filter(|p| !p.is_empty()) {
         let (path, text) = pair.split_once('=').unwrap_or((pair, ""));
         let slot = values.pointer_mut(&format!("/{}", path.replace('.', "/")));
         let (Some(slot), false) = (slot, PRIVATE.contains(&path)) else {
@@ -52,8 +46,8 @@ pub fn from_hash(hash: &str) -> Result<RunConfig, Problem> {
 }
 
 /// As JSON text and back: the text of an f32 is short, its widening to f64 is not.
-fn tree(config: &RunConfig) -> Value {
-    serde_json::to_string(config).ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or(Value::Null)
+pub fn tree(value: &impl Serialize) -> Value {
+    serde_json::to_string(value).ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or(Value::Null)
 }
 
 fn differences(path: &str, value: &Value, default: &Value, pairs: &mut Vec<String>) {
@@ -112,9 +106,9 @@ mod tests {
 
     #[test]
     fn the_defaults_are_an_empty_hash() {
-        assert_eq!(to_hash(&page_default()), "");
-        assert_eq!(from_hash("").unwrap(), page_default());
-        assert_eq!(from_hash("#").unwrap(), page_default());
+        assert_eq!(to_link(&page_default()), "");
+        assert_eq!(from_link("").unwrap(), page_default());
+        assert_eq!(from_link("#").unwrap(), page_default());
     }
 
     #[test]
@@ -130,10 +124,10 @@ mod tests {
         config.method[1].targets = Some(Targets::listed(&["q_proj", "v_proj"]));
         config.method[1].overrides.insert("q_proj".into(), TargetOverride { rank: Some(2), alpha: None });
         config.data.prompt_column = "question #1".into();
-        let hash = to_hash(&config);
+        let hash = to_link(&config);
         assert!(hash.contains("train.steps=400") && hash.contains("ist.fraction=0.3"), "{hash}");
         assert!(hash.is_ascii() && !hash.contains([' ', '"', '#']), "{hash}");
-        assert_eq!(from_hash(&hash).unwrap(), config);
+        assert_eq!(from_link(&hash).unwrap(), config);
     }
 
     #[test]
@@ -142,8 +136,8 @@ mod tests {
         config.model = "secret".into();
         config.data.files = vec!["diary.jsonl".into()];
         config.device = stratune_protocol::DeviceChoice::Cpu;
-        assert_eq!(to_hash(&config), "");
-        assert_eq!(from_hash("model=x").unwrap_err().at, "model");
+        assert_eq!(to_link(&config), "");
+        assert_eq!(from_link("model=x").unwrap_err().at, "model");
     }
 
     #[test]
@@ -156,7 +150,7 @@ mod tests {
             ("ist=3", "ist"),
             ("%%%", "%%%"),
         ] {
-            let problem = from_hash(hash).unwrap_err();
+            let problem = from_link(hash).unwrap_err();
             assert_eq!(problem.at, at, "{hash}: {problem:?}");
             assert!(!problem.next.is_empty());
         }

@@ -1,0 +1,38 @@
+//! What a run leaves to try and to take.
+
+use stratune_models::Model;
+use stratune_protocol::{Problem, ProblemKind, RunConfig, TunedRun};
+use stratune_train::{Ended, Trainer};
+
+/// A tuned model, without what only training needs.
+pub(crate) struct Tuned {
+    /// The model.
+    pub model: Model,
+    /// The run's configuration with what is left of the methods.
+    pub settled: RunConfig,
+    /// The run that it comes from.
+    pub run: TunedRun,
+}
+
+impl Tuned {
+    /// What a run leaves, however it has ended; none if it has learned nothing that could be used.
+    ///
+    /// # Errors
+    /// The device does not answer.
+    pub async fn of(
+        mut trainer: Trainer,
+        ended: &Result<Ended, Problem>,
+        config: RunConfig,
+    ) -> Result<Option<Self>, Problem> {
+        let step = match ended {
+            Ok(ended) if ended.step > 0 => Some(ended.best.map_or(ended.step, |(step, _)| step)),
+            // Numbers that went wrong are no model: what was best before them is.
+            Err(problem) if problem.kind == ProblemKind::Numeric => trainer.restore_best()?.filter(|step| *step > 0),
+            Ok(_) | Err(_) => Some(trainer.progress().0).filter(|step| *step > 0),
+        };
+        let Some(step) = step else { return Ok(None) };
+        let method = trainer.model.settle(&config.method).await?;
+        let settled = RunConfig { method, ..config.clone() };
+        Ok(Some(Self { model: trainer.model, settled, run: TunedRun { config: Box::new(config), step } }))
+    }
+}

@@ -1,0 +1,67 @@
+//! What dropped data is called: an engine's folder has files and no folders in it.
+
+use stratune_protocol::Problem;
+
+/// Endings of files that rows can be in.
+const ENDINGS: [&str; 8] = ["jsonl", "ndjson", "json", "csv", "tsv", "tab", "txt", "md"];
+
+/// A name for each of the picked files, from their paths; none for what is no data: hidden files, and what a folder holds
+/// besides. Two of one name are told apart by their folders.
+///
+/// # Errors
+/// There is no data among them.
+pub fn names<'a>(paths: impl Iterator<Item = &'a str>) -> Result<Vec<Option<String>>, Problem> {
+    let mut names: Vec<Option<String>> = Vec::new();
+    for path in paths {
+        let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+        let Some(file) = parts.last().filter(|file| !file.starts_with('.') && (parts.len() == 1 || has_rows(file)))
+        else {
+            names.push(None);
+            continue;
+        };
+        // From its file alone to its whole path, and then by number.
+        let by_path = (1..=parts.len()).map(|n| parts[parts.len() - n..].join("_"));
+        let mut calls = by_path.chain((2..).map(|n| format!("{n}_{file}")));
+        names.push(calls.find(|call| !names.iter().flatten().any(|taken| taken == call)));
+    }
+    if names.iter().all(Option::is_none) {
+        return Err(Problem::input("there is no data in the folder")
+            .next("choose a folder with JSONL, JSON, CSV, TSV or text files directly in it, or the files themselves"));
+    }
+    Ok(names)
+}
+
+fn has_rows(file: &str) -> bool {
+    let ending = file.rsplit_once('.').map(|(_, ending)| ending.to_lowercase());
+    ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dropped_folder_is_its_data_files() {
+        let of = |paths: &[&str]| names(paths.iter().copied()).unwrap();
+        let some = |name: &str| Some(name.to_string());
+        assert_eq!(of(&["rows.jsonl"]), [some("rows.jsonl")]);
+        assert_eq!(of(&["data/rows.jsonl", "data/more.CSV"]), [some("rows.jsonl"), some("more.CSV")]);
+        assert_eq!(
+            of(&["data/.DS_Store", "data/a.png", "data/b.tsv", "data/LICENSE"]),
+            [None, None, some("b.tsv"), None]
+        );
+        // What a person chose by itself is read whatever its ending: the engine says what is wrong with it.
+        assert_eq!(of(&["rows.dat"]), [some("rows.dat")]);
+        assert_eq!(of(&["a/x.csv", "b/x.csv", "x.csv"]), [some("x.csv"), some("b_x.csv"), some("2_x.csv")]);
+        assert!(of(&["a/x.csv", "b/x.csv"]).iter().flatten().all(|name| !name.contains('/')));
+    }
+
+    #[test]
+    fn a_folder_without_data_is_refused() {
+        for paths in [&["pictures/a.png", "pictures/.hidden.csv"][..], &[]] {
+            let problem = names(paths.iter().copied()).unwrap_err();
+            assert!(problem.next.contains("JSONL"), "{paths:?}");
+        }
+    }
+}
