@@ -1,4 +1,4 @@
-//! What holds of the repository's files: none is large, the README is short, and its links and its kin's lead somewhere.
+//! What holds of the files in the repository: none is large, the README is short, and links between pages lead somewhere.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
