@@ -11,7 +11,7 @@ use serde_json::json;
 use stratune_protocol::{IstConfig, IstMode, RunConfig};
 use stratune_store::{Checkpoint, Folder, HostTensor, OpfsFiles, OpfsVault, Vault};
 use stratune_tests::runs::{Witness, trainer};
-use stratune_tests::{checks, fixtures};
+use stratune_tests::{checks, fixtures, skipped};
 use wasm_bindgen_test::{console_log, wasm_bindgen_test, wasm_bindgen_test_configure};
 
 wasm_bindgen_test_configure!(run_in_dedicated_worker);
@@ -27,7 +27,7 @@ async fn numbers_are_right() {
 async fn stories_are_told() {
     common::start();
     if !checks::stories_are_told(&Device::flex(), 120).await {
-        console_log!("skipped: STRATUNE_DATA was not set when this was built");
+        skipped("STRATUNE_DATA was not set when this was built");
     }
 }
 

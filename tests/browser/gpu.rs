@@ -6,8 +6,8 @@ mod common;
 use burn::tensor::{Distribution, Tensor};
 use stratune_protocol::{IstConfig, IstMode, RunConfig};
 use stratune_runtime::{Stopwatch, open_wgpu, read_f32};
-use stratune_tests::checks;
 use stratune_tests::runs::{Witness, trainer};
+use stratune_tests::{checks, skipped};
 use wasm_bindgen_test::{console_log, wasm_bindgen_test, wasm_bindgen_test_configure};
 
 wasm_bindgen_test_configure!(run_in_dedicated_worker);
@@ -25,7 +25,7 @@ async fn numbers_are_right() {
 async fn stories_are_told() {
     common::start();
     if !checks::stories_are_told(&open_wgpu().await.unwrap().device, 24).await {
-        console_log!("skipped: STRATUNE_DATA was not set when this was built");
+        skipped("STRATUNE_DATA was not set when this was built");
     }
     common::no_errors();
 }

@@ -4,6 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
+use crate::skipped::skipped;
 use crate::{SHORT, done, path, stratune};
 
 #[test]
@@ -197,7 +198,7 @@ fn a_block_takes_few_dispatches() {
         if !output.status.success() {
             let error = String::from_utf8_lossy(&output.stderr);
             assert!(error.contains("no usable GPU"), "{error}");
-            println!("skipped: {error}");
+            skipped(error.trim());
             return;
         }
         let report = String::from_utf8(output.stdout).unwrap();

@@ -23,6 +23,7 @@ use std::time::Instant;
 
 use futures::FutureExt;
 use stratune_protocol::BaseDtype;
+use stratune_tests::skipped;
 
 use browser::Browser;
 use page::{Page, Seen};
@@ -41,9 +42,7 @@ const FILE: &str = "who-where-when.jsonl";
 #[tokio::test]
 async fn a_stranger_trains_reloads_and_takes_the_adapter() {
     let Some(dist) = std::env::var_os("STRATUNE_DIST").map(PathBuf::from) else {
-        // Past the test harness, which keeps the output of a test that passes to itself.
-        let _ = writeln!(std::io::stderr(), "end-to-end test: skipped, because STRATUNE_DIST is not set");
-        return;
+        return skipped("STRATUNE_DIST is not set");
     };
     let site = Site::serve(&dist);
     let browser = Browser::start().await;

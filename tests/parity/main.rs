@@ -1,5 +1,7 @@
 //! The same numbers as transformers, PEFT and PyTorch, on each device there is.
 
+use std::process::{Command, Stdio};
+
 use burn::tensor::Device;
 use serde::Deserialize;
 use stratune_data::Tokenizer;
@@ -8,7 +10,7 @@ use stratune_peft::{Param, ParamId, Parameters, Visitor};
 use stratune_protocol::{BaseDtype, ComputeDtype, MethodConfig, MethodKind, RunConfig, TrainConfig};
 use stratune_runtime::{block_on, open_wgpu};
 use stratune_tests::runs::{Witness, of_width, trainer, trainer_of};
-use stratune_tests::{checks, fixtures};
+use stratune_tests::{checks, fixtures, skipped};
 use stratune_train::{AdamW, Moment, Trainer};
 
 #[test]
@@ -19,7 +21,7 @@ fn on_the_cpu() {
 #[test]
 fn stories_on_the_cpu() {
     if !block_on(checks::stories_are_told(&Device::flex(), 240)) {
-        println!("skipped: STRATUNE_DATA is not set");
+        skipped("STRATUNE_DATA is not set");
     }
 }
 
@@ -27,12 +29,12 @@ fn stories_on_the_cpu() {
 #[test]
 fn on_wgpu() {
     match block_on(open_wgpu()) {
-        Err(problem) => println!("skipped: {problem}"),
+        Err(problem) => skipped(problem),
         Ok(opened) => {
             println!("on {}", opened.info.name);
             block_on(checks::all(&opened.device));
             if !block_on(checks::stories_are_told(&opened.device, 40)) {
-                println!("skipped: STRATUNE_DATA is not set");
+                skipped("STRATUNE_DATA is not set");
             }
         }
     }
@@ -46,14 +48,15 @@ fn as_a_gpu() {
 
 /// The tests with `name` in their names, in a process that takes any adapter for a GPU; it must tell so.
 fn run_as_a_gpu(name: &str, tells: &str) {
-    let tests = std::process::Command::new(std::env::current_exe().unwrap())
+    let tests = Command::new(std::env::current_exe().unwrap())
         .args([name, "--nocapture"])
         .env("STRATUNE_ADAPTER", "gpu")
+        .stderr(Stdio::inherit())
         .output()
         .unwrap();
     let told = String::from_utf8_lossy(&tests.stdout);
     println!("{told}");
-    assert!(tests.status.success() && told.contains(tells), "{}", String::from_utf8_lossy(&tests.stderr));
+    assert!(tests.status.success() && told.contains(tells), "the process ended with {}", tests.status);
 }
 
 /// A device on which products multiply in f16, by itself in a process that takes any adapter for a GPU; says so if there is none.
@@ -61,10 +64,10 @@ fn with_f16(of: impl FnOnce(&Device), name: &str) {
     if std::env::var_os("STRATUNE_ADAPTER").is_none_or(|kind| kind != "gpu") {
         return run_as_a_gpu(name, "1 passed");
     }
-    let Ok(opened) = block_on(open_wgpu()).inspect_err(|problem| println!("skipped: {problem}")) else { return };
+    let Ok(opened) = block_on(open_wgpu()).inspect_err(|problem| skipped(problem)) else { return };
     match compute_dtypes(&opened.device).contains(&ComputeDtype::F16) {
         true => of(&opened.device),
-        false => println!("skipped: {} has no f16", opened.info.name),
+        false => skipped(format!("{} has no f16", opened.info.name)),
     }
 }
 
@@ -134,7 +137,7 @@ fn runs_beside_each_other_are_as_alone() {
 /// difference grows with the rate. At 1e-2 one entry of A was off by 1.1e-3.
 #[test]
 fn fifty_steps_on_wgpu_are_those_on_the_cpu() {
-    let Ok(opened) = block_on(open_wgpu()).inspect_err(|problem| println!("skipped: {problem}")) else { return };
+    let Ok(opened) = block_on(open_wgpu()).inspect_err(|problem| skipped(problem)) else { return };
     let lora = MethodConfig { rank: Some(4), ..MethodConfig::default() };
     for (method, learning_rate) in [(lora, 2e-3), (MethodConfig::new(MethodKind::Full), 3e-3)] {
         let config = RunConfig {

@@ -6,6 +6,8 @@
 pub mod checks;
 pub mod fixtures;
 pub mod runs;
+mod skipped;
 pub mod speed;
 
 pub use checks::worst;
+pub use skipped::skipped;

@@ -2,6 +2,8 @@
 
 mod arguments;
 mod commands;
+#[cfg(test)]
+mod documented;
 mod exhausted;
 mod forecast;
 mod interrupt;

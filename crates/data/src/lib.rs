@@ -1,4 +1,6 @@
-//! Files to rows, rows to templated and masked tokens, tokens to batches.
+#![doc = include_str!("../README.md")]
+//!
+//! # In the code
 //!
 //! [`read_rows`] turns bytes into [`Row`]s, a [`Template`] and a [`Tokenizer`] turn rows into [`Sequence`]s, [`load`]
 //! does both and splits off the held-out rows, [`Plan`] says which rows make which batch, and [`pack`] or

@@ -1,4 +1,8 @@
-//! Models: [`families`] say what each is, as a table of modules and the switches of the parts in [`nn`]; everything else
+#![doc = include_str!("../README.md")]
+//!
+//! # In the code
+//!
+//! [`families`] say what each is, as a table of modules and the switches of the parts in [`nn`]; everything else
 //! here works on any of them.
 
 mod adapt;

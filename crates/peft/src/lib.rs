@@ -1,4 +1,6 @@
-//! What may be trained, and how it enters a layer.
+#![doc = include_str!("../README.md")]
+//!
+//! # In the code
 //!
 //! A method is one file. It enters at a slot: a [`Linear`] holds a frozen base and its [`Delta`]s, a block holds
 //! [`Bottleneck`]s, an attention a [`Prefix`], a norm its tuned gain, the model its prompt and what is [`Shared`]. There is

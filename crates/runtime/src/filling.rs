@@ -88,10 +88,8 @@ mod tests {
     #[cfg(feature = "wgpu")]
     #[test]
     fn parts_are_the_whole_on_wgpu() {
-        let Ok(opened) = crate::block_on(crate::open_wgpu()) else {
-            println!("skipped: there is no wgpu device");
-            return;
-        };
+        let opened = crate::block_on(crate::open_wgpu()).inspect_err(|problem| crate::skipped::skipped(problem));
+        let Ok(opened) = opened else { return };
         parts_are_the_whole(&opened.device);
         let mut filling = Filling::<Float>::new(100, &opened.device);
         for _ in 0..10 {

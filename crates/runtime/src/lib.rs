@@ -8,6 +8,9 @@ mod filling;
 mod launches;
 mod memory;
 mod read;
+#[cfg(all(test, feature = "wgpu"))]
+#[path = "../../../tests/src/skipped.rs"]
+mod skipped;
 mod span;
 mod time;
 

@@ -3,8 +3,14 @@
 mod bench;
 mod browser;
 mod places;
+mod record;
+#[cfg(test)]
+mod repository;
 mod shell;
 mod size;
+#[cfg(test)]
+#[path = "../../../tests/src/skipped.rs"]
+mod skipped;
 mod test;
 mod tools;
 mod web;
@@ -17,6 +23,7 @@ use shell::Failure;
 const USAGE: &str = "\
 cargo xtask web   [--port 8080] [--no-serve]   install what the page needs, build it, serve it on this machine
 cargo xtask test  [--only lint|native|browser|e2e]   everything that must hold, or one part of it
+cargo xtask test fast   what one runs while working: at most three minutes, once built
 cargo xtask ci    the same as test
 cargo xtask bench --geometry CONFIG.JSON [--batch N] [--seq N] …   `stratune bench`, built with optimisation
 cargo xtask bench tab   a step of a small model in a browser, on its CPU and on WebGPU

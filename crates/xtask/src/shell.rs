@@ -1,7 +1,7 @@
 //! Running other programs, and what is said when one fails.
 
 use std::fmt;
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::time::Instant;
 
 /// What went wrong, what to do next, and the exit code.
@@ -30,14 +30,22 @@ impl fmt::Display for Failure {
 
 /// Runs a command and lets it speak for itself.
 pub fn run(command: &mut Command) -> Result<(), Failure> {
-    let words = words(command);
-    let status = command
-        .status()
-        .map_err(|e| Failure::usage(format!("`{words}` does not start: {e}"), "install it, or put it on the PATH"))?;
+    let status = command.status().map_err(|e| does_not_start(command, &e))?;
+    succeeded(command, status)
+}
+
+/// A program that is not there, or not to be run.
+pub fn does_not_start(command: &Command, e: &std::io::Error) -> Failure {
+    Failure::usage(format!("`{}` does not start: {e}", words(command)), "install it, or put it on the PATH")
+}
+
+/// Whether a program ended well, which has said by itself what went wrong.
+pub fn succeeded(command: &Command, status: ExitStatus) -> Result<(), Failure> {
     if status.success() {
         return Ok(());
     }
-    Err(Failure { what: format!("`{words}` ended with {status}"), next: "read what it says above".into(), code: 1 })
+    let what = format!("`{}` ended with {status}", words(command));
+    Err(Failure { what, next: "read what it says above".into(), code: 1 })
 }
 
 /// What a command prints; `None` if it is not there or fails.

@@ -4,11 +4,34 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::places::Places;
+use crate::record::Record;
 use crate::shell::{self, Failure, step};
 use crate::{browser, size, tools, web};
 
 /// Seconds that all tests of one browser test binary may take together.
 const BROWSER_SECONDS: &str = "900";
+
+/// What one runs while working: a name, and what `cargo test` is told to run.
+const FAST: [(&str, &[&str]); 4] = [
+    ("lint and crates by themselves", &["--lib", "--bins"]),
+    ("parity on the CPU", &["--test", "parity", "--", "--skip", "gpu", "--skip", "floats"]),
+    ("settings", &["--test", "settings"]),
+    ("methods", &["--test", "methods", "--", "every_method", "peft_reads"]),
+];
+
+/// The methods that stand for all of them there: one that adds to linear layers, and one that trains the model's own numbers.
+const FAST_METHODS: &str = "lora,bitfit";
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    /// Everything.
+    All,
+    /// What one runs while working.
+    Fast,
+    /// One part of everything.
+    Only(Part),
+}
 
 /// A part of the tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,9 +46,21 @@ enum Part {
     E2e,
 }
 
-/// Runs all parts, or the one that is asked for.
+/// Runs what is asked for, then names the slowest tests and counts those that were skipped.
 pub fn run(places: &Places, arguments: &[String]) -> Result<(), Failure> {
-    let only = read(arguments)?;
+    let wanted = read(arguments)?;
+    let mut record = Record::new();
+    let done = match wanted {
+        Wanted::All => parts(places, None, &mut record),
+        Wanted::Fast => fast(places, &mut record),
+        Wanted::Only(part) => parts(places, Some(part), &mut record),
+    };
+    record.print();
+    done
+}
+
+/// All parts, or one.
+fn parts(places: &Places, only: Option<Part>, record: &mut Record) -> Result<(), Failure> {
     let wanted = |part| only.is_none_or(|only| only == part);
     if only != Some(Part::Browser) {
         tools::clippy(places)?;
@@ -38,12 +73,12 @@ pub fn run(places: &Places, arguments: &[String]) -> Result<(), Failure> {
         web::prepare(places)?;
     }
     if wanted(Part::Lint) {
-        step("format", || shell::run(places.cargo().args(["fmt", "--all", "--check"])))?;
+        format(places)?;
     }
     match only {
-        None => native(places, "lint and native tests", &[])?,
-        Some(Part::Lint) => native(places, "lint", &["--no-run"])?,
-        Some(Part::Native) => native(places, "native tests", &[])?,
+        None => native(places, "lint and native tests", &[], record)?,
+        Some(Part::Lint) => native(places, "lint", &["--no-run"], record)?,
+        Some(Part::Native) => native(places, "native tests", &[], record)?,
         Some(Part::Browser | Part::E2e) => {}
     }
     if wanted(Part::E2e) {
@@ -51,34 +86,53 @@ pub fn run(places: &Places, arguments: &[String]) -> Result<(), Failure> {
         step("size of the page", || size::check(places))?;
     }
     if wanted(Part::Browser) {
-        step("browser tests", || shell::run(&mut in_browser(places)))?;
+        let mut cargo = in_browser(places);
+        // So that tests that are skipped are heard.
+        cargo.args(["--", "--nocapture"]);
+        step("browser tests", || record.run(&mut cargo))?;
     }
     if wanted(Part::E2e) {
-        step("end-to-end test", || shell::run(&mut end_to_end(places)))?;
+        step("end-to-end test", || record.run(&mut end_to_end(places)))?;
     }
     Ok(())
 }
 
-fn read(arguments: &[String]) -> Result<Option<Part>, Failure> {
+/// What one runs while working, in at most three minutes once it is built: formatting, lints, what crates prove by
+/// themselves, the same numbers as transformers and PEFT on the CPU, and two methods.
+fn fast(places: &Places, record: &mut Record) -> Result<(), Failure> {
+    tools::clippy(places)?;
+    format(places)?;
+    for (name, arguments) in FAST {
+        step(name, || record.run(workspace(places).args(arguments).env("STRATUNE_METHODS", FAST_METHODS)))?;
+    }
+    Ok(())
+}
+
+fn format(places: &Places) -> Result<(), Failure> {
+    step("format", || shell::run(places.cargo().args(["fmt", "--all", "--check"])))
+}
+
+fn read(arguments: &[String]) -> Result<Wanted, Failure> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     Ok(match words[..] {
-        [] => None,
-        ["--only", "lint"] => Some(Part::Lint),
-        ["--only", "native"] => Some(Part::Native),
-        ["--only", "browser"] => Some(Part::Browser),
-        ["--only", "e2e"] => Some(Part::E2e),
+        [] => Wanted::All,
+        ["fast"] => Wanted::Fast,
+        ["--only", "lint"] => Wanted::Only(Part::Lint),
+        ["--only", "native"] => Wanted::Only(Part::Native),
+        ["--only", "browser"] => Wanted::Only(Part::Browser),
+        ["--only", "e2e"] => Wanted::Only(Part::E2e),
         _ => {
             let what = format!("test does not know '{}'", words.join(" "));
-            return Err(Failure::usage(what, "use --only lint, native, browser or e2e, or nothing"));
+            return Err(Failure::usage(what, "use fast; --only lint, native, browser or e2e; or nothing"));
         }
     })
 }
 
-fn native(places: &Places, name: &str, extra: &[&str]) -> Result<(), Failure> {
-    step(name, || shell::run(workspace(places).arg("--no-fail-fast").args(extra)))?;
+fn native(places: &Places, name: &str, extra: &[&str], record: &mut Record) -> Result<(), Failure> {
+    step(name, || record.run(workspace(places).arg("--no-fail-fast").args(extra)))?;
     // By itself: what the page asks of shared dependencies would have all of them compiled once more.
     step(&format!("{name} of the page"), || {
-        shell::run(linted(places).args(["--package", "stratune-app", "--no-fail-fast"]).args(extra))
+        record.run(linted(places).args(["--package", "stratune-app", "--no-fail-fast"]).args(extra))
     })
 }
 
@@ -86,7 +140,7 @@ fn native(places: &Places, name: &str, extra: &[&str]) -> Result<(), Failure> {
 fn workspace(places: &Places) -> Command {
     let mut cargo = linted(places);
     cargo.args(["--workspace", "--exclude", "stratune-app", "--exclude", "stratune-worker"]);
-    cargo.env_remove("STRATUNE_DIST");
+    cargo.env_remove("STRATUNE_DIST").env_remove("STRATUNE_METHODS");
     cargo
 }
 
@@ -123,7 +177,7 @@ pub fn memory_of_page(places: &Places, folder: &Path) -> Result<(), Failure> {
     web::prepare(places)?;
     step("page", || web::build(places))?;
     let mut cargo = end_to_end(places);
-    cargo.arg("the_page_beside_a_large_model").env("STRATUNE_LARGE_MODEL", folder);
+    cargo.args(["--ignored", "the_page_beside_a_large_model"]).env("STRATUNE_LARGE_MODEL", folder);
     step("memory of the page", || shell::run(&mut cargo))
 }
 
@@ -151,13 +205,13 @@ mod tests {
     #[test]
     fn arguments() {
         let read = |text: &str| read(&text.split_whitespace().map(str::to_string).collect::<Vec<_>>());
-        assert_eq!(read("").unwrap(), None);
+        assert_eq!((read("").unwrap(), read("fast").unwrap()), (Wanted::All, Wanted::Fast));
         for (text, part) in
             [("lint", Part::Lint), ("native", Part::Native), ("browser", Part::Browser), ("e2e", Part::E2e)]
         {
-            assert_eq!(read(&format!("--only {text}")).unwrap(), Some(part));
+            assert_eq!(read(&format!("--only {text}")).unwrap(), Wanted::Only(part));
         }
-        for bad in ["--only", "--only gpu", "lint"] {
+        for bad in ["--only", "--only gpu", "lint", "fast --only lint"] {
             assert_eq!(read(bad).unwrap_err().code, 2, "{bad}");
         }
     }

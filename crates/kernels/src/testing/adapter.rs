@@ -9,6 +9,7 @@ use cubecl::prelude::Scalar;
 use half::{bf16, f16};
 
 use super::noise;
+use super::skipped::skipped;
 use crate::compute::Half;
 
 /// The device of a graphics adapter, a software one too; says so if there is none. Tests run side by side, and a device
@@ -17,7 +18,7 @@ pub fn wgpu() -> Option<Device> {
     static OPENED: std::sync::OnceLock<Result<Device, String>> = std::sync::OnceLock::new();
     let open =
         || stratune_runtime::block_on(stratune_runtime::open_wgpu()).map(|o| o.device).map_err(|p| p.to_string());
-    OPENED.get_or_init(open).clone().inspect_err(|problem| println!("skipped: {problem}")).ok()
+    OPENED.get_or_init(open).clone().inspect_err(|problem| skipped(problem)).ok()
 }
 
 /// A tensor of noise between ± `most`. Memory of its size is filled with what is no number before, so that a shader that
@@ -49,7 +50,7 @@ pub fn kinds(device: &Device) -> Vec<(FloatDType, f32)> {
     for (uses, dtype, moved) in half {
         match uses.contains(TypeUsage::Buffer) && uses.contains(TypeUsage::Conversion) {
             true => kinds.push((dtype, moved)),
-            false => println!("skipped: {dtype:?}, which the adapter has not"),
+            false => skipped(format!("the adapter has no {dtype:?}")),
         }
     }
     kinds

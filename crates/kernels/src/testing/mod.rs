@@ -3,6 +3,9 @@
 #[cfg(feature = "wgpu")]
 mod adapter;
 mod host;
+#[cfg(feature = "wgpu")]
+#[path = "../../../../tests/src/skipped.rs"]
+mod skipped;
 
 #[cfg(feature = "wgpu")]
 pub use adapter::{assert_close, kinds, numbers, of_kind, of_values, on_device, tiles, wgpu};

@@ -68,7 +68,7 @@ impl RunConfig {
                     .span()
                     .map(|s| format!("line {}", 1 + text[..s.start.min(text.len())].matches('\n').count()))
                     .unwrap_or_default())
-                .next("compare with the reference in the README")
+                .next("compare with the reference in crates/cli/README.md")
         })
     }
 

@@ -150,6 +150,8 @@ fn list(methods: &Methods) -> Vec<Value> {
 mod tests {
     use stratune_protocol::{Field, FieldKind};
 
+    use stratune_models::ModelConfig;
+
     use super::*;
 
     /// Puts a value at its place, as a form does.
@@ -311,8 +313,11 @@ mod tests {
 
     #[test]
     fn a_model_leaves_its_layers_and_combinations() {
-        let model =
-            ModelReport { layers: 12, hidden_size: 64, query_size: 64, key_value_size: 32, ..ModelReport::default() };
+        let json = json!({
+            "model_type": "llama", "vocab_size": 100, "hidden_size": 64, "intermediate_size": 160,
+            "num_hidden_layers": 12, "num_attention_heads": 4, "num_key_value_heads": 2,
+        });
+        let model = ModelConfig::from_json(&json, "config.json").unwrap().report("", 0);
         let choices = choices(&model);
         assert_eq!(choices.targets[..2], ["q_proj", "k_proj"]);
         let names: Vec<_> = catalogue().methods.into_iter().filter(|m| m.methods.is_empty()).map(|m| m.name).collect();
