@@ -52,6 +52,51 @@ fn adapters_answer_each_by_itself_in_one_batch_or_weighted_together() {
 }
 
 #[test]
+fn a_lower_rank_is_cut_out_of_what_dylora_has_trained() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = |name: &str| dir.path().join(name);
+    for method in ["dylora", "lora"] {
+        let arguments = ["train", "--data", "example", "--device", "cpu", "--max-length", "48", "--batch-size", "2"];
+        let own = ["--method", method, "--rank", "4", "--steps", "2", "--validation-split", "0", "--out"];
+        done(&[&arguments[..], &own, &[path(&out(method))]].concat());
+    }
+    let slice = |from: &str, rank: &str, to: &str| {
+        run(&["slice", "--adapter", path(&out(from)), "--rank", rank, "--out", path(&out(to))])
+    };
+    assert_eq!(slice("dylora", "3", "cut").status.code(), Some(0));
+    let config: Value = serde_json::from_slice(&fs::read(out("cut").join("adapter_config.json")).unwrap()).unwrap();
+    assert_eq!(
+        (config["r"].as_u64(), config["lora_alpha"].as_u64(), config["peft_type"].as_str()),
+        (Some(3), Some(16), Some("LORA"))
+    );
+    done(&[&["generate"], &PROMPT[..], &["--adapter", path(&out("cut"))]].concat());
+    for (from, rank, to, names) in [
+        ("dylora", "5", "no", "own is 4"),
+        ("dylora", "0", "no", "the rank asked for is 0"),
+        ("dylora", "2", "cut", "exists"),
+        ("lora", "2", "no", "lora has trained this adapter at its own rank"),
+    ] {
+        let output = slice(from, rank, to);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && error.contains(names), "{from} {rank}: {error}");
+        assert!(!out("no").exists());
+    }
+}
+
+#[test]
+fn the_settings_of_a_paper_are_asked_for_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let arguments = ["train", "--data", "example", "--device", "cpu", "--max-length", "48", "--batch-size", "2"];
+    let own =
+        ["--method", "vera", "--preset", "paper", "--targets", "v_proj", "--steps", "1", "--validation-split", "0"];
+    done(&[&arguments[..], &own, &["--out", path(dir.path())], &["--overwrite"]].concat());
+    let written = fs::read_to_string(dir.path().join("run.toml")).unwrap();
+    assert!(written.contains("rank = 256") && written.contains("targets = [\"v_proj\"]"), "{written}");
+    let alone = run(&["train", "--data", "example", "--preset", "paper", "--out", path(dir.path())]);
+    assert_eq!(alone.status.code(), Some(2), "the paper of which method?");
+}
+
+#[test]
 fn the_intrinsic_dimension_is_swept() {
     let dir = tempfile::tempdir().unwrap();
     let rows = dir.path().join("rows.jsonl");

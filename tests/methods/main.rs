@@ -3,7 +3,9 @@
 mod for_peft;
 mod kept_base;
 mod packing;
+mod pairs;
 mod proofs;
+mod references;
 mod selective;
 mod suite;
 mod together;
@@ -100,8 +102,18 @@ fn a_base_in_fewer_bits_is_its_numbers() {
 }
 
 #[test]
+fn every_pair_of_methods_is_right_or_refused() {
+    block_on(pairs::all(&Device::flex()));
+}
+
+#[test]
 fn what_each_method_is_known_for() {
     block_on(proofs::all(&Device::flex()));
+}
+
+#[test]
+fn what_is_written_out_by_hand() {
+    block_on(references::all(&Device::flex()));
 }
 
 #[test]

@@ -7,20 +7,22 @@ use burn::tensor::{Device, Tensor};
 use stratune_data::{Dataset, Sequence};
 use stratune_models::{Model, ModelConfig, Stored, Weights};
 use stratune_peft::{
-    Delta, Gradients, Linear, ModuleId, Pass, Site, Values, collect_gradients, everything, lora_scale, snapshot, track,
+    Delta, Gradients, Linear, ModuleId, Param, Pass, Site, Values, collect_gradients, everything, snapshot, track,
 };
-use stratune_protocol::{MethodConfig, MethodKind, Methods, Projection, Role, RunConfig, draws};
+use stratune_protocol::{MethodConfig, MethodKind, Methods, Projection, Role, RunConfig, TargetOverride, draws};
 use stratune_runtime::read_f32;
+use stratune_session::{adapter_of, attach, sliced};
+use stratune_store::{Adapter, MemoryFolder, read_adapter};
 use stratune_tests::fixtures::ids;
-use stratune_tests::runs::{Witness, counting, small};
+use stratune_tests::runs::{Witness, counting, small, with_biases};
 use stratune_tests::worst;
 use stratune_train::{Batching, Everything, Identity, Trainer, measure};
 
 use super::suited;
-use crate::suite::{LAYERS, TEXT, fresh, moved, says};
+use crate::suite::{LAYERS, TEXT, fresh, moved, moved_on, says};
 
 pub async fn all(device: &Device) {
-    rslora_scales_by_the_root_of_the_rank();
+    rslora_scales_by_the_root_of_the_rank(device).await;
     lora_plus_moves_b_faster(device).await;
     lora_fa_leaves_a_as_drawn(device).await;
     every_rank_of_dylora_is_usable(device).await;
@@ -29,7 +31,10 @@ pub async fn all(device: &Device) {
     vera_shares_its_matrices(device).await;
     pissa_starts_at_the_largest_directions(device).await;
     hiwi_leaves_biases_whose_number_does_not_depend_on_the_rank(device).await;
+    hiwi_reads_the_biases_that_there_are(device).await;
     a_prompt_of_real_tokens_is_those_tokens(device).await;
+    a_prefix_starts_at_the_beginning_of_a_row(device).await;
+    a_slice_of_dylora_is_a_folder_of_its_own(device).await;
     serial_adapters_read_the_output_and_parallel_ones_the_input(device).await;
     pafi_takes_the_same_smallest_weights_and_moves_nothing_else(device).await;
     more_dimensions_steer_further(device).await;
@@ -62,9 +67,21 @@ pub async fn numbers(values: Values) -> BTreeMap<String, Vec<f32>> {
     read
 }
 
-fn rslora_scales_by_the_root_of_the_rank() {
-    assert_eq!(lora_scale(MethodKind::Lora, 16, 16.0), 1.0);
-    assert_eq!(lora_scale(MethodKind::Rslora, 16, 16.0), 4.0);
+async fn rslora_scales_by_the_root_of_the_rank(device: &Device) {
+    for (kind, scale) in [(MethodKind::Lora, 1.0), (MethodKind::Rslora, 4.0)] {
+        let weight = Tensor::ones([16, 20], device);
+        let site = Site { weight, extent: [16, 20], ..q_proj(device) };
+        let method = MethodConfig { rank: Some(16), alpha: Some(16.0), ..MethodConfig::new(kind) };
+        let Ok(Some(Delta::Lora(lora))) = Delta::new(&method, &site, 0).await else { panic!("a LoRA") };
+        assert_eq!(lora.scale, scale, "{kind}");
+    }
+}
+
+/// A place of its own for a method.
+fn q_proj(device: &Device) -> Site {
+    let id = ModuleId::new(Some(0), "model.layers.0.self_attn.q_proj");
+    let weight = Tensor::ones([8, 6], device);
+    Site { id, role: Role::Query, index: 0, weight, bias: None, extent: [8, 6], seed: 3 }
 }
 
 /// AdamW's first step has the length of the learning rate whatever the gradient, so B's is `ratio` times A's.
@@ -177,8 +194,8 @@ async fn dora_takes_the_rows_length_for_a_constant(device: &Device) {
     };
     let weight = random("weight", [8, 6]);
     let (x, dy) = (random("x", [10, 6]), random("dy", [10, 8]));
-    let id = ModuleId::new(Some(0), "model.layers.0.self_attn.q_proj");
-    let site = Site { id: id.clone(), role: Role::Query, index: 0, weight: weight.clone(), extent: [8, 6], seed: 3 };
+    let site = Site { weight: weight.clone(), ..q_proj(device) };
+    let id = site.id.clone();
     let delta = Delta::new(&suited(MethodKind::Dora), &site, 0).await.expect("DoRA fits");
     let Some(Delta::Dora(mut dora)) = delta else { panic!("DoRA") };
     dora.lora.b.value = random("b", dora.lora.b.value.dims());
@@ -268,6 +285,81 @@ async fn hiwi_leaves_biases_whose_number_does_not_depend_on_the_rank(device: &De
         assert_eq!(says(&again).await, says(&model).await);
     }
     assert_eq!(stored, [LAYERS * (24 + 16); 2]);
+}
+
+/// Where the base has biases its network reads them, `b + U relu(D b)`, and elsewhere a vector that is no bias.
+async fn hiwi_reads_the_biases_that_there_are(device: &Device) {
+    for (base, biased) in [(with_biases(LAYERS, device), true), (small(LAYERS, device), false)] {
+        let mut model = moved_on(base, &suited(MethodKind::Hiwi).into()).await;
+        let linear = model.layers[1].linear_mut(Role::Up).expect("up_proj").clone();
+        let Some(Delta::Hiwi(hiwi)) = linear.deltas.first() else { panic!("HiWi") };
+        let read = read_f32(hiwi.input.clone()).await.expect("numbers");
+        assert!(read.iter().any(|v| *v != 0.0));
+        let Some(bias) = linear.bias.filter(|_| biased) else { continue };
+        let bias = read_f32(bias.value).await.expect("numbers");
+        assert_eq!(read, bias);
+        let numbers = async |param: &Param<2>| read_f32(param.value.clone()).await.expect("numbers");
+        let (down, up) = (numbers(&hiwi.down).await, numbers(&hiwi.up).await);
+        let dot = |row: &[f32], x: &[f32]| row.iter().zip(x).map(|(w, x)| w * x).sum::<f32>();
+        let narrow: Vec<f32> = down.chunks(bias.len()).map(|row| dot(row, &bias).max(0.0)).collect();
+        let want: Vec<f32> = up.chunks(narrow.len()).zip(&bias).map(|(row, b)| b + dot(row, &narrow)).collect();
+        model.merge().expect("biases merge");
+        let merged = model.layers[1].linear_mut(Role::Up).and_then(|linear| linear.bias.clone()).expect("a bias");
+        let off = worst(&read_f32(merged.value).await.expect("numbers"), &want);
+        assert!(off < 1e-6, "{off:e}");
+    }
+}
+
+/// What the text says after the first tokens of some row, it says after the prefix that starts there, with a network and
+/// without: the base's own keys and values of these tokens.
+async fn a_prefix_starts_at_the_beginning_of_a_row(device: &Device) {
+    let dataset = Rc::new(counting(40, 0));
+    let base = small(LAYERS, device);
+    for width in [0, 6] {
+        let config = config(MethodConfig { width: Some(width), ..suited(MethodKind::Prefix) });
+        let model = fresh(&config.method, device).await;
+        let mut trainer =
+            Trainer::new(config, model, dataset.clone(), Box::new(Everything), Identity::default()).expect("a run");
+        trainer.choose(&mut Witness::default()).await.expect("a choice");
+        let said = says(&trainer.model).await;
+        let mut offs = Vec::new();
+        for row in &dataset.train {
+            let whole: Vec<u32> = row.tokens.iter().take(4).chain(&TEXT).copied().collect();
+            let plain = read_f32(base.logits(ids(&whole, device))).await.expect("logits");
+            offs.push(worst(&said, &plain[4 * base.config.vocab_size..]));
+        }
+        offs.sort_by(f32::total_cmp);
+        assert!(offs[0] < 1e-6 && offs[39] > 1e-4, "{offs:?}");
+    }
+}
+
+/// The cut folder holds A's first rows and B's first columns at α over the lower rank, also where layers have ranks of their
+/// own; it is read as what the model computes with these.
+async fn a_slice_of_dylora_is_a_folder_of_its_own(device: &Device) {
+    let mut methods: Methods = suited(MethodKind::Dylora).into();
+    methods.override_at("q_proj", TargetOverride { rank: Some(5), alpha: None });
+    let model = moved(&methods, device).await;
+    let files = adapter_of(&model, &config(methods)).await.expect("files");
+    let folder = MemoryFolder::new("adapter", files.into_iter().map(|(name, bytes)| (name, bytes.into())).collect());
+    let adapter = read_adapter(&folder).await.expect("an adapter");
+    for rank in [1, 2, 4, 5] {
+        let mut cut = model.clone();
+        for linear in cut.layers.iter_mut().flat_map(|block| block.linears_mut()) {
+            let Some(Delta::Lora(lora)) = linear.deltas.first_mut() else { panic!("a LoRA") };
+            let rank = rank.min(lora.a.value.dims()[0]);
+            let (a, b) = lora.sliced(rank);
+            (lora.a.value, lora.b.value, lora.scale) = (a, b, 16.0 / rank as f32);
+        }
+        let mut again = small(LAYERS, device);
+        attach(&mut again, &sliced(&adapter, rank).expect("a rank it has")).await.expect("an adapter that fits");
+        let off = worst(&says(&again).await, &says(&cut).await);
+        assert!(off < 1e-6, "rank {rank}: {off:e}");
+    }
+    for rank in [0, 6] {
+        assert!(sliced(&adapter, rank).expect_err("no such rank").what.contains("own is 5"));
+    }
+    let dora = Adapter { methods: MethodKind::Dora.into(), ..adapter };
+    assert!(sliced(&dora, 1).expect_err("no slice").what.contains("dora"));
 }
 
 async fn a_prompt_of_real_tokens_is_those_tokens(device: &Device) {

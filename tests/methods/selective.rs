@@ -21,10 +21,13 @@ use crate::suite::{LAYERS, fresh, moved};
 pub async fn all(device: &Device) {
     fish_takes_the_largest_squared_gradients(device).await;
     lottery_tickets_are_what_moved_most_and_start_where_they_were(device).await;
+    lottery_tickets_may_be_drawn_from_a_whole_run(device).await;
     diff_pruning_opens_what_it_expects_and_keeps_its_largest(device).await;
+    diff_pruning_trains_on_what_it_keeps(device).await;
     child_tuning_drops_most_of_the_gradient(device).await;
     sparse_adapters_keep_what_matters_most(device).await;
     smallest_weights_of_another_base_are_refused(device).await;
+    places_outside_of_the_matrix_are_refused(device).await;
     lisa_trains_a_few_blocks_and_keeps_their_state_alone(device).await;
     galore_moves_a_whole_matrix_with_a_small_state(device).await;
 }
@@ -123,13 +126,74 @@ async fn lottery_tickets_are_what_moved_most_and_start_where_they_were(device: &
     }
 }
 
+/// With no number of rows the first phase is as long as the run, as in its paper.
+async fn lottery_tickets_may_be_drawn_from_a_whole_run(device: &Device) {
+    for (samples, rows) in [(8, 8), (0, 6 * 8)] {
+        let config = config(MethodConfig { samples: Some(samples), ..suited(MethodKind::LtSft) });
+        config.validate().expect("a setting of LT-SFT");
+        let model = fresh(&config.method, device).await;
+        let dataset = Rc::new(counting(40, 0));
+        let hook = hook_for(&config, LAYERS);
+        let mut trainer = Trainer::new(config, model, dataset, hook, Identity::default()).expect("a run");
+        let mut witness = Witness::default();
+        trainer.choose(&mut witness).await.expect("a choice");
+        let told = witness
+            .events
+            .iter()
+            .any(|e| matches!(e, Event::Notice { text } if text.contains(&format!("on {rows} rows"))));
+        assert!(told, "{:?}", witness.events);
+        let progress = witness.events.iter().filter_map(|e| match e {
+            Event::Progress { done, total, .. } => Some((*done, *total)),
+            _ => None,
+        });
+        let last = (rows / 8) as u64;
+        assert_eq!(progress.collect::<Vec<_>>(), (1..=last).map(|k| (k, last)).collect::<Vec<_>>());
+    }
+    let fish = config(MethodConfig { samples: Some(0), ..suited(MethodKind::Fish) });
+    assert_eq!(fish.validate().expect_err("no rows").at, "method.samples");
+}
+
+/// The first half of a run trains differences and switches; the second what was largest of them, and its best is of the
+/// second half alone.
+async fn diff_pruning_trains_on_what_it_keeps(device: &Device) {
+    let mut config = config(suited(MethodKind::DiffPruning));
+    config.train.eval_every = 1;
+    // At a falling rate the first validation, of the base, would never be the best one anyway.
+    let model = fresh(&config.method, device).await;
+    let hook = hook_for(&config, LAYERS);
+    let dataset = Rc::new(counting(40, 12));
+    let mut trainer = Trainer::new(config.clone(), model, dataset, hook, Identity::default()).expect("a run");
+    let mut there = BTreeMap::new();
+    for step in 0..6 {
+        trainer.advance(&mut Witness::default()).await.expect("a step");
+        let now = numbers(snapshot(&mut trainer.model)).await;
+        let ends = |path: &String| path.rsplit('.').next().unwrap_or_default().to_string();
+        let kinds: BTreeSet<String> = now.keys().map(ends).collect();
+        let want: &[&str] = if step < 3 { &["diff_switch", "diff_values"] } else { &["sparse_values"] };
+        assert!(kinds.iter().eq(want), "step {step}: {kinds:?}");
+        if step >= 4 {
+            assert!(now.iter().all(|(path, values)| there[path] != *values), "step {step}: they train");
+        }
+        there = now;
+    }
+    // Pruned state is not remembered, nor is a best of what is pruned.
+    let kept: usize = there.values().map(Vec::len).sum();
+    assert_eq!(trainer.optimiser_state(), 2 * kept);
+    let model = fresh(&config.method, device).await;
+    let dataset = Rc::new(counting(40, 12));
+    let hook = hook_for(&config, LAYERS);
+    let mut trainer = Trainer::new(config, model, dataset, hook, Identity::default()).expect("a run");
+    let ended = Witness::default().watch(&mut trainer).await.expect("a run to its end");
+    assert!(ended.best.is_some_and(|(step, _)| step > 3), "{ended:?}");
+}
+
 /// 400 draws of 384 switches: the share of open ones within 4 standard deviations of the expected one.
 async fn diff_pruning_opens_what_it_expects_and_keeps_its_largest(device: &Device) {
     let method = suited(MethodKind::DiffPruning);
     let mut base = small(LAYERS, device);
     let weight = base.layers[0].linear_mut(Role::Up).expect("up_proj").weight.dense();
     let id = ModuleId::new(Some(0), "up_proj");
-    let site = Site { id: id.clone(), role: Role::Up, index: 5, weight, extent: [24, 16], seed: 1 };
+    let site = Site { id: id.clone(), role: Role::Up, index: 5, weight, bias: None, extent: [24, 16], seed: 1 };
     let mut diff = Diff::new(&method, &site);
     diff.difference.value = Tensor::ones([24, 16], device);
     diff.switch.value = Tensor::full([24, 16], 0.7, device);
@@ -241,6 +305,37 @@ async fn smallest_weights_of_another_base_are_refused(device: &Device) {
     weight.value = weight.value.clone().neg() + 0.01;
     let problem = attach(&mut other, &adapter).await.expect_err("another base");
     assert!(problem.at.contains("layers.1.mlp.up_proj") && problem.what.contains("smallest weights"), "{problem}");
+}
+
+/// In an adapter and in a checkpoint, of a linear layer and of a bottleneck.
+async fn places_outside_of_the_matrix_are_refused(device: &Device) {
+    for (kind, end) in [
+        (MethodKind::RandomMask, "layers.1.mlp.up_proj.sparse_rows"),
+        (MethodKind::Shira, "layers.2.self_attn.k_proj.sparse_columns"),
+        (MethodKind::SparseAdapter, "layers.0.adapters.after_mlp.down.sparse_columns"),
+    ] {
+        let mut config = config(suited(kind));
+        config.train.steps = 1;
+        let path = format!("model.{end}");
+        let model = moved(&config.method, device).await;
+        let files = adapter_of(&model, &config).await.expect("files");
+        let folder =
+            MemoryFolder::new("adapter", files.into_iter().map(|(name, bytes)| (name, bytes.into())).collect());
+        let sound = read_adapter(&folder).await.expect("an adapter");
+        let mut trainer = chosen(&config, device).await;
+        let mut witness = Witness::default();
+        witness.watch(&mut trainer).await.expect("a run to its end");
+        for wrong in [-1.0, 24.0, 0.5] {
+            let mut adapter = sound.clone();
+            adapter.tensors.get_mut(&path).expect("places").data[0] = wrong;
+            let problem = attach(&mut small(LAYERS, device), &adapter).await.expect_err("no such place");
+            assert!(problem.at == path && problem.what.contains(&wrong.to_string()), "{kind}: {problem}");
+            let mut checkpoint = witness.last().clone();
+            checkpoint.tensors.get_mut(&format!("value/{path}")).expect("places").data[0] = wrong;
+            let problem = chosen(&config, device).await.resume(&checkpoint).expect_err("no such place");
+            assert_eq!(problem.at, path, "{kind}");
+        }
+    }
 }
 
 async fn lisa_trains_a_few_blocks_and_keeps_their_state_alone(device: &Device) {

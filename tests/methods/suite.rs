@@ -7,21 +7,25 @@ use burn::tensor::{Device, Tensor};
 use rand::RngExt;
 use stratune_data::{Sequence, collate};
 use stratune_models::{Model, Sampling, generate};
-use stratune_peft::{Values, added, count_trainable, restore, snapshot};
-use stratune_protocol::{IstConfig, IstMode, Merges, MethodConfig, MethodKind, Methods, RunConfig, draws};
-use stratune_runtime::{read_f32, read_scalars};
+use stratune_peft::{Delta, Ia3, Linear, Param, Values, added, count_trainable, restore, snapshot};
+use stratune_protocol::{
+    IstConfig, IstMode, Merges, MethodConfig, MethodKind, Methods, OptimiserKind, RunConfig, draws,
+};
+use stratune_runtime::read_f32;
 use stratune_session::{adapter_of, attach, hook_for};
 use stratune_store::{MemoryFolder, read_adapter};
+use stratune_tests::checks::slopes_along_random_directions;
 use stratune_tests::fixtures::ids;
 use stratune_tests::runs::{Witness, counting, small};
 use stratune_tests::worst;
-use stratune_train::{Batching, Demand, Identity, Trainer, Uploaded, measure, sweep};
+use stratune_train::{Batching, Demand, Identity, Trainer, Uploaded, measure, prune, sweep};
 
 use super::suited;
 
 /// Blocks of the model that the checks use.
 pub const LAYERS: usize = 3;
-const SEED: u64 = 4;
+/// Seed of what is drawn for the methods.
+pub const SEED: u64 = 4;
 /// A text.
 pub const TEXT: [u32; 12] = [1, 9, 17, 4, 30, 2, 2, 8, 11, 25, 3, 19];
 
@@ -29,12 +33,14 @@ pub const TEXT: [u32; 12] = [1, 9, 17, 4, 30, 2, 2, 8, 11, 25, 3, 19];
 pub async fn all(name: &str, methods: &Methods, device: &Device) {
     starts_as_the_base(name, methods, device).await;
     counts_as_its_formula(name, methods, device).await;
-    gradients_are_differences(name, methods, device).await;
+    gradients_are_slopes(name, methods, device).await;
     merges_or_says_no(name, methods, device).await;
     goes_through_a_folder(name, methods, device).await;
     says_the_same_through_the_cache(name, methods, device).await;
     learns(name, methods, device).await;
-    resumed_is_uninterrupted(name, methods, device).await;
+    for optimiser in [OptimiserKind::Adamw, OptimiserKind::Mezo] {
+        resumed_is_uninterrupted(name, methods, optimiser, device).await;
+    }
     obeys_ist(name, methods, device).await;
 }
 
@@ -53,15 +59,28 @@ pub async fn moved(methods: &Methods, device: &Device) -> Model {
 /// The same on another model.
 pub async fn moved_on(mut model: Model, methods: &Methods) -> Model {
     model.attach(methods, SEED).await.expect("methods that fit");
+    move_what_trains(&mut model).await;
+    model
+}
+
+/// Moves every number that trains.
+pub async fn move_what_trains(model: &mut Model) {
     let device = &model.device();
     let mut values = BTreeMap::new();
-    for (i, (path, (_, value))) in snapshot(&mut model).into_iter().enumerate() {
+    for (i, (path, (_, value))) in snapshot(model).into_iter().enumerate() {
         let mut rng = draws(9, "moved", [i as u64, 0]);
         let there = read_f32(value).await.expect("a value");
         let there: Vec<f32> = there.iter().map(|v| v + rng.random_range(-0.1..0.1)).collect();
         values.insert(path, Tensor::<1>::from_floats(there.as_slice(), device));
     }
-    restore(&mut model, &values).expect("the same parameters");
+    restore(model, &values).expect("the same parameters");
+}
+
+/// As in the last steps of a run: what a method prunes is pruned.
+async fn trained(methods: &Methods, device: &Device) -> Model {
+    let mut model = fresh(methods, device).await;
+    prune(&mut model).await.expect("differences");
+    move_what_trains(&mut model).await;
     model
 }
 
@@ -119,59 +138,63 @@ fn some_rows() -> Vec<Sequence> {
     counting(3, 0).train
 }
 
-async fn loss_and_gradients(model: &Model) -> (f64, BTreeMap<String, Vec<f32>>) {
+async fn gradients(model: &Model) -> BTreeMap<String, Vec<f32>> {
     let rows = some_rows();
     let batch = collate(&rows.iter().collect::<Vec<_>>());
     let active = vec![true; model.layers.len()];
     let scale = 1.0 / batch.targets.len() as f64;
     let demand = Demand { active: &active, dropout: None, keep_graphs: 1, scale };
     let swept = sweep(model, &Uploaded::new(&batch, &model.device()), &demand);
-    let loss = read_scalars(vec![swept.loss]).await.expect("a loss")[0] * scale;
     let mut gradients = BTreeMap::new();
     for (path, gradient) in swept.gradients {
         gradients.insert(path, read_f32(gradient).await.expect("a gradient"));
     }
-    (loss, gradients)
+    gradients
 }
 
-/// (f(x + h) − f(x − h)) / 2h along each parameter's own gradient, scaled so that the step is 6e-4 at its largest entry.
-/// The loss carries 1e-6 of rounding, which the step makes 1e-3, and relu has kinks: 3 % of the slope and 2e-3 hold both.
-async fn gradients_are_differences(name: &str, methods: &Methods, device: &Device) {
-    // DoRA's norm is a constant of the backward pass by definition, so a difference cannot agree with it; its
-    // gradient is compared with PEFT's rule in its own proof.
-    if methods.iter().any(|m| m.kind == MethodKind::Dora) {
-        return;
-    }
-    let model = moved(methods, device).await;
-    let (_, gradients) = loss_and_gradients(&model).await;
-    let mut trained: Vec<String> = snapshot(&mut model.clone()).into_keys().collect();
-    trained.sort();
-    assert_eq!(gradients.keys().cloned().collect::<Vec<_>>(), trained, "{name}: what gets a gradient");
-    for (path, gradient) in gradients.iter().step_by(if gradients.len() > 30 { 5 } else { 1 }) {
-        let largest = gradient.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
-        if largest < 1e-5 {
-            continue;
+/// Every gradient that there is to be is there, and is the slope of the loss.
+async fn gradients_are_slopes(name: &str, methods: &Methods, device: &Device) {
+    let mut model = moved(methods, device).await;
+    let gradients = gradients(&model).await;
+    let trained = snapshot(&mut model).into_keys();
+    assert!(gradients.keys().cloned().eq(trained), "{name}: {:?} get a gradient", gradients.keys());
+    let lengths = lengths_of_dora(&mut model);
+    let rows = some_rows();
+    let rows: Vec<&Sequence> = rows.iter().collect();
+    let loss = async |mut model: Model| {
+        hold_lengths_of_dora(&mut model, &lengths);
+        measure(&model, &rows, Batching { size: rows.len(), packing: false }, None).await.expect("a loss").loss
+    };
+    let agree = slopes_along_random_directions(&model, &gradients, loss).await;
+    agree.unwrap_or_else(|what| panic!("{name}: {what}"));
+}
+
+/// The lengths of the rows that DoRA divides by, which are constants of its backward pass (Liu et al. 2024, §4.3).
+fn lengths_of_dora(model: &mut Model) -> Vec<Tensor<1>> {
+    let mut lengths = Vec::new();
+    each_linear(model, |linear| {
+        if let Some(Delta::Dora(dora)) = linear.deltas.first() {
+            let whole = linear.weight.dense() + dora.lora.update();
+            lengths.push(whole.square().sum_dim(1).sqrt().squeeze_dim(1));
         }
-        let step = 6e-4 / largest;
-        let mut losses = Vec::new();
-        for sign in [1.0, -1.0] {
-            let mut values: BTreeMap<String, Tensor<1>> = BTreeMap::new();
-            for (other, (_, value)) in snapshot(&mut model.clone()) {
-                values.insert(other, value);
-            }
-            let there = read_f32(values[path].clone()).await.expect("a value");
-            let there: Vec<f32> = there.iter().zip(gradient).map(|(v, g)| v + sign * step * g).collect();
-            values.insert(path.clone(), Tensor::from_floats(there.as_slice(), device));
-            let mut nudged = model.clone();
-            restore(&mut nudged, &values).expect("the same parameters");
-            losses.push(loss_and_gradients(&nudged).await.0);
+    });
+    lengths
+}
+
+/// Puts what DoRA computes with these lengths in its place: a LoRA, and m over the length.
+fn hold_lengths_of_dora(model: &mut Model, lengths: &[Tensor<1>]) {
+    let mut lengths = lengths.iter();
+    each_linear(model, |linear| {
+        if let Some(Delta::Dora(dora)) = linear.deltas.first().cloned() {
+            let length = lengths.next().expect("a length for each");
+            let scale = Param::frozen((dora.magnitude.value / length.clone()).unsqueeze_dim(1));
+            linear.deltas = vec![Delta::Lora(dora.lora), Delta::Ia3(Ia3 { scale, on_input: false })];
         }
-        let slope = (losses[0] - losses[1]) / f64::from(2.0 * step);
-        let ours: f64 = gradient.iter().map(|g| f64::from(*g) * f64::from(*g)).sum();
-        // Both are the gradient's squared length; in units of its largest entry the step was 6e-4.
-        let allowed = 0.03 * ours + 2e-3 * f64::from(largest);
-        assert!((slope - ours).abs() <= allowed, "{name}, {path}: {ours:e} by hand, {slope:e} by difference");
-    }
+    });
+}
+
+fn each_linear(model: &mut Model, mut look: impl FnMut(&mut Linear)) {
+    model.layers.iter_mut().flat_map(|block| block.linears_mut()).for_each(&mut look);
 }
 
 async fn merges_or_says_no(name: &str, methods: &Methods, device: &Device) {
@@ -198,9 +221,9 @@ async fn merges_or_says_no(name: &str, methods: &Methods, device: &Device) {
 }
 
 /// Written, read, and put into a fresh base: the same logits as of what is kept after training, within the rounding of
-/// PiSSA's longer product. What is kept computes what was trained, but for diff pruning, which keeps its largest part.
+/// PiSSA's longer product. What is kept computes what was trained.
 async fn goes_through_a_folder(name: &str, methods: &Methods, device: &Device) {
-    let mut model = moved(methods, device).await;
+    let mut model = trained(methods, device).await;
     let trained = says(&model).await;
     let mut config = RunConfig { method: methods.clone(), ..RunConfig::default() };
     config.train.seed = SEED;
@@ -225,9 +248,7 @@ async fn goes_through_a_folder(name: &str, methods: &Methods, device: &Device) {
     let off = worst(&says(&again).await, &kept);
     // The adapter of a base in eight bits is read onto the base as it was.
     assert!(off <= if quantised(methods) { 5e-3 } else { 2e-5 }, "{name}: the folder's model is off by {off:e}");
-    if !methods.iter().any(|m| m.kind == MethodKind::DiffPruning || m.kind == MethodKind::Loftq) {
-        assert!(worst(&kept, &trained) <= 2e-5, "{name}: what is kept computes what was trained");
-    }
+    assert!(worst(&kept, &trained) <= 2e-5, "{name}: what is kept computes what was trained");
 
     // A tensor less or more is an error, not a warning.
     let (path, tensor) = adapter.tensors.iter().next().expect("a tensor");
@@ -276,13 +297,21 @@ async fn learns(name: &str, methods: &Methods, device: &Device) {
     assert!(after < before - 5e-4, "{name}: from {before} to {after}");
 }
 
-/// Stopped before its first step or after its third, and resumed: bit for bit the run that was not, with all that a method
+/// Stopped before its first step, after its third or its fifth, and resumed: bit for bit the run that was not, with all that a method
 /// keeps beside its parameters (what data have chosen, AdaLoRA's budget, GaLore's directions).
-async fn resumed_is_uninterrupted(name: &str, methods: &Methods, device: &Device) {
+async fn resumed_is_uninterrupted(name: &str, methods: &Methods, optimiser: OptimiserKind, device: &Device) {
     let mut config = RunConfig { method: methods.clone(), ..RunConfig::default() };
     config.train.steps = 7;
     config.train.eval_every = 0;
-    config.train.weight_decay = 0.01;
+    config.train.optimiser = optimiser;
+    match optimiser {
+        OptimiserKind::Adamw => config.train.weight_decay = 0.01,
+        OptimiserKind::Mezo => config.train.perturbation = 1e-2,
+    }
+    if let Err(problem) = config.validate() {
+        assert!(optimiser == OptimiserKind::Mezo && problem.at == "train.optimiser", "{name}: {problem}");
+        return;
+    }
     let dataset = Rc::new(counting(40, 0));
     let new = async || {
         let model = fresh(methods, device).await;
@@ -295,7 +324,7 @@ async fn resumed_is_uninterrupted(name: &str, methods: &Methods, device: &Device
     };
     let mut whole = new().await;
     Witness::default().watch(&mut whole).await.expect("a run to its end");
-    for stop in [0, 3] {
+    for stop in [0, 3, 5] {
         let mut first = Witness { stop_after: (stop > 0).then_some(stop), ..Witness::default() };
         if stop == 0 {
             first.control.stop();
@@ -305,7 +334,8 @@ async fn resumed_is_uninterrupted(name: &str, methods: &Methods, device: &Device
         again.resume(first.last()).unwrap_or_else(|p| panic!("{name}: {p}"));
         assert_eq!(again.progress(), (stop, 7), "{name}");
         Witness::default().watch(&mut again).await.expect("a run to its end");
-        assert!(of(&mut again).await == of(&mut whole).await, "{name}: stopped after {stop}, it is another run");
+        let same = of(&mut again).await == of(&mut whole).await;
+        assert!(same, "{name} with {optimiser:?}: stopped after {stop}, it is another run");
     }
 }
 
@@ -339,9 +369,10 @@ async fn obeys_ist(name: &str, methods: &Methods, device: &Device) {
             if path.ends_with("lora_E") {
                 continue;
             }
-            // Where the gradient is zero nothing moves: U = 0 stops D's at the first step.
-            if !sampled.contains(&block) {
-                assert_eq!(value, &before[path], "{name}, step {step}: {path} moved though its block was not drawn");
+            // Where the gradient is zero nothing moves: U = 0 stops D's at the first step. What is left of pruned differences
+            // is new.
+            if let Some(there) = before.get(path).filter(|_| !sampled.contains(&block)) {
+                assert_eq!(value, there, "{name}, step {step}: {path} moved though its block was not drawn");
             }
         }
         before = after;

@@ -7,15 +7,17 @@ use burn::tensor::Device;
 use stratune_data::{Sequence, collate};
 use stratune_models::Model;
 use stratune_peft::snapshot;
-use stratune_protocol::{MethodKind, Methods, OptimiserKind, RunConfig};
+use stratune_protocol::{MethodConfig, MethodKind, Methods, OptimiserKind, RunConfig};
 use stratune_tests::runs::{Witness, counting};
 use stratune_train::{Demand, Direction, Everything, Identity, Move, Record, Trainer, Uploaded, sweep};
 
+use super::suited;
 use crate::proofs::{config, numbers};
 use crate::suite::{LAYERS, fresh, moved};
 
 pub async fn all(device: &Device) {
     estimates_come_nearer_the_gradient(device).await;
+    a_parameters_rate_is_of_its_step_alone(device).await;
     a_run_is_its_start_and_its_moves(device).await;
     resumed_is_uninterrupted(device).await;
 }
@@ -68,6 +70,31 @@ async fn estimates_come_nearer_the_gradient(device: &Device) {
         assert!((got - want).abs() < 0.25, "{cosines:?}, expected {expected:?}");
     }
     assert!(cosines[1] > cosines[0]);
+}
+
+/// LoRA+ with a ratio of 16 feels the same slope as without, and moves B 16 times as far.
+async fn a_parameters_rate_is_of_its_step_alone(device: &Device) {
+    let (batch, blocks) = (batch(device), (0..LAYERS).collect::<Vec<_>>());
+    let direction = Direction { seed: 2, step: 0 };
+    let (mut slopes, mut moves) = (Vec::new(), Vec::new());
+    for ratio in [1.0, 16.0] {
+        let model = moved(&MethodConfig { ratio: Some(ratio), ..suited(MethodKind::LoraPlus) }.into(), device).await;
+        let batch = std::slice::from_ref(&batch);
+        slopes.push(direction.slope(&model, batch, &blocks, 1e-2).await.expect("a slope"));
+        let mut stepped = model.clone();
+        direction.take(&mut stepped, &Move { length: 1e-2, blocks: blocks.clone() });
+        let (before, after) = (numbers(snapshot(&mut model.clone())).await, numbers(snapshot(&mut stepped)).await);
+        let length = |end: &str| {
+            let of = before.iter().filter(|(path, _)| path.ends_with(end));
+            let moved = of.flat_map(|(path, x)| x.iter().zip(&after[path])).map(|(a, b)| f64::from(b - a).powi(2));
+            moved.sum::<f64>().sqrt()
+        };
+        moves.push([length("lora_A.weight"), length("lora_B.weight")]);
+    }
+    assert_eq!(slopes[0], slopes[1]);
+    // f32 sums of numbers near 0.1 with steps of 1e-2.
+    let times = [0, 1].map(|i| moves[1][i] / moves[0][i]);
+    assert!((times[0] - 1.0).abs() < 1e-4 && (times[1] - 16.0).abs() < 1e-3, "{times:?}");
 }
 
 fn mezo() -> RunConfig {

@@ -18,7 +18,7 @@ macro_rules! folder {
 
 type Files = &'static [(&'static str, &'static [u8])];
 
-const FOLDERS: [(&str, Files); 22] = [
+const FOLDERS: [(&str, Files); 23] = [
     folder!("tiny-llama": "config.json", "model.safetensors", "logits.json"),
     folder!("tiny-llama3": "config.json", "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors",
         "model.safetensors.index.json", "logits.json"),
@@ -38,6 +38,7 @@ const FOLDERS: [(&str, Files); 22] = [
     folder!("peft-adalora": "adapter_config.json", "adapter_model.safetensors", "logits.json"),
     folder!("peft-adalora-cut": "adapter_config.json", "adapter_model.safetensors", "logits.json"),
     folder!("peft-lokr": "adapter_config.json", "adapter_model.safetensors", "logits.json"),
+    folder!("peft-shira": "adapter_config.json", "adapter_model.safetensors", "logits.json"),
     folder!("peft-ln": "adapter_config.json", "adapter_model.safetensors", "logits.json"),
     folder!("peft-prefix": "adapter_config.json", "adapter_model.safetensors", "logits.json"),
     folder!("peft-prompt": "adapter_config.json", "adapter_model.safetensors", "logits.json"),

@@ -2,13 +2,14 @@
 
 use std::rc::Rc;
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor, TensorData};
 use futures::future::{FutureExt, LocalBoxFuture};
 use rand::RngExt;
 use serde_json::{Value, json};
 use stratune_data::{Dataset, Sequence};
 use stratune_models::{Model, ModelConfig};
-use stratune_protocol::{BaseDtype, Event, Problem, RunConfig, draws};
+use stratune_peft::Param;
+use stratune_protocol::{BaseDtype, Event, Problem, RunConfig, draws, normals};
 use stratune_runtime::Control;
 use stratune_session::hook_for;
 use stratune_store::Checkpoint;
@@ -55,6 +56,18 @@ pub fn geometry(width: usize, layers: usize) -> ModelConfig {
 /// What this `config.json` says.
 pub fn of_json(json: Value) -> ModelConfig {
     ModelConfig::from_json(&json, "config.json").expect("a sound geometry")
+}
+
+/// The same of `layers` blocks with random biases in their linear layers.
+pub fn with_biases(layers: usize, device: &Device) -> Model {
+    let config = geometry(16, layers).changed([("attention_bias", true.into()), ("mlp_bias", true.into())]);
+    let mut model = Model::random(config.expect("a sound geometry"), 11, device).expect("a sound geometry");
+    for (i, linear) in model.layers.iter_mut().flat_map(|block| block.linears_mut()).enumerate() {
+        let count = linear.shape()[0];
+        let values = normals(&mut draws(13, "biases", [i as u64, 0]), count, 0.3);
+        linear.bias = Some(Param::frozen(Tensor::from_data(TensorData::new(values, [count]), device)));
+    }
+    model
 }
 
 /// Rows in which every token is the one before plus a step of the row's own: something to learn.

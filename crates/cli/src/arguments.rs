@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use stratune_protocol::{
     BaseDtype, ComputeDtype, DataFormat, DeviceChoice, IstConfig, IstMode, MethodNames, Methods, ModelReport,
     OptimiserKind, Problem, Projection, RunConfig, Schedule, Targets,
@@ -69,6 +69,9 @@ pub struct MethodFlags {
     /// A method, a combination such as mam, or several with commas between [default: lora]
     #[arg(long, value_parser = choose::<MethodNames>)]
     method: Option<MethodNames>,
+    /// The settings that other flags start from: usual, or paper for those of the method's paper [default: usual]
+    #[arg(long, value_enum, requires = "method")]
+    preset: Option<Settings>,
     /// Blocks it enters, from 0, such as 0,1,2 [default: all]
     #[arg(long, value_delimiter = ',')]
     layers: Vec<usize>,
@@ -113,7 +116,8 @@ pub struct MethodFlags {
     /// adalora: weight of the directions' penalty [default: 0.1]; diff_pruning: of the switches' [default: 0.01]
     #[arg(long)]
     penalty: Option<f32>,
-    /// fish, lt_sft, sparse_adapter: rows that are looked at to choose what trains [default: 128]
+    /// fish, lt_sft, sparse_adapter: rows that are looked at to choose what trains; lt_sft with 0: as many batches as the run has
+    /// [default: 128]
     #[arg(long)]
     samples: Option<usize>,
     /// Steps between changes: of adalora's ranks [default: 10], lisa's layers [default: 20], galore's directions [default: 200]
@@ -131,6 +135,13 @@ pub struct MethodFlags {
     /// lora, prefix, pfeiffer: a learned gate decides for each token how much is added
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     gated: Option<bool>,
+}
+
+/// Where the settings of a method start.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Settings {
+    Usual,
+    Paper,
 }
 
 #[derive(Args, Clone)]
@@ -289,9 +300,13 @@ impl MethodFlags {
     /// # Errors
     /// A setting was given that none of the methods has.
     pub fn apply(self, methods: &mut Methods, model: &ModelReport) -> Result<(), Problem> {
-        // The same methods again keep the settings of the file.
-        if let Some(chosen) = self.method.map(|names| names.methods(model))
-            && !chosen.iter().map(|m| m.kind).eq(methods.iter().map(|m| m.kind))
+        let chosen = self.method.map(|names| match self.preset {
+            Some(Settings::Paper) => names.methods_of_papers(model),
+            Some(Settings::Usual) | None => names.methods(model),
+        });
+        // The same methods again keep the settings of the file, unless these are asked for.
+        if let Some(chosen) = chosen
+            && (self.preset.is_some() || !chosen.iter().map(|m| m.kind).eq(methods.iter().map(|m| m.kind)))
         {
             *methods = chosen;
         }

@@ -37,6 +37,8 @@ enum Verb {
     Eval(commands::eval::Eval),
     /// Write a model with an adapter merged into its weights.
     Merge(commands::merge::Merge),
+    /// Cut an adapter that DyLoRA has trained down to a lower rank.
+    Slice(commands::slice::Slice),
     /// List every method: what it trains, where, how much of it, and what it costs when the model serves.
     Methods(commands::methods::ListMethods),
     /// Make a small model from text alone.
@@ -72,6 +74,7 @@ async fn run(verb: Verb, json: bool) -> Result<u8, Problem> {
         Verb::Generate(generate) => generate.run(json).await.map(|()| 0),
         Verb::Eval(eval) => eval.run(json).await.map(|()| 0),
         Verb::Merge(merge) => merge.run().await.map(|()| 0),
+        Verb::Slice(slice) => slice.run().await.map(|()| 0),
         Verb::Methods(methods) => methods.run(json).await.map(|()| 0),
         Verb::Pretrain(pretrain) => pretrain.run(json).await,
         Verb::Inspect(inspect) => inspect.run(json).await.map(|()| 0),

@@ -77,6 +77,7 @@ impl Bar {
                 self.line(format!("step {step}: validation loss {loss:.4}, perplexity {perplexity:.3}{best}"));
             }
             Event::Sample { step, prompt, text } => self.line(format!("step {step}: {prompt} → {}", text.trim())),
+            Event::Progress { what, done, total } => self.bar.set_message(format!("{what}: {done} of {total}")),
             Event::Notice { text } => self.line(format!("note: {text}")),
             Event::Ended { reason, step, seconds, .. } => {
                 self.bar.finish_and_clear();

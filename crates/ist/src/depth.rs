@@ -6,7 +6,7 @@
 //!
 //! Floor i has the probability `π + (1 − Lπ) wᵢ e^{θi} / Σ wⱼ e^{θj}`: a part π that every block has whatever its score,
 //! and a part by score w, tilted upwards by θ ≥ 0 as far as the budget asks. So every block trains at a step with
-//! probability π at least, which is what the convergence of sparse tuning rests on. With c forward passes of the
+//! probability π at least, which is what its [convergence](crate) rests on. With c forward passes of the
 //! importance loop amortised over the steps, a step costs `L + 2 · depth + c` block passes beside the 3 L of training
 //! everything.
 

@@ -8,7 +8,7 @@ pub enum Reward {
     /// R = exp(−ℓ), A = R − mean(R): as released.
     Raw,
     /// R = −ℓ, A = (R − mean(R)) / std(R): as strong at a loss of 3 as at 0.3. Scores stay within ± `limit`, so that
-    /// every block keeps a chance of training, which the convergence statement needs.
+    /// every block keeps a chance of training, which the [convergence](crate) needs.
     Normalised {
         /// The bound of the scores.
         limit: f64,

@@ -1,19 +1,18 @@
 //! Putting methods into a model, and taking them out again.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::mem::discriminant;
 
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 use rand::RngExt;
 use stratune_peft::{
-    Additions, Bottleneck, Delta, Gate, Gradients, Linear, ModuleId, Param, ParamId, PeftError, Place, Prefix,
-    PrefixEncoder, Rule, Site, Table, VeraMatrices, Visitor, base_bits,
+    Bottleneck, Delta, Gate, Gradients, Linear, Param, PeftError, Place, Prefix, PrefixEncoder, Rule, Site, Table,
+    VeraMatrices, base_bits, for_base_as_read, settled,
 };
-use stratune_protocol::{
-    Enters, MethodConfig, MethodKind, Methods, Module, Problem, Role, TargetOverride, Targets, draws,
-};
+use stratune_protocol::{Enters, MethodConfig, MethodKind, Methods, Module, Problem, Role, draws};
 
-use crate::ladder::train_all;
-use crate::nn::RmsNorm;
+use crate::ladder::train;
+use crate::nn::{KvCache, RmsNorm};
 use crate::{Block, Ladder, Model};
 
 impl Model {
@@ -24,13 +23,14 @@ impl Model {
     /// A method does not fit the model; names the layer.
     pub async fn attach(&mut self, methods: &[MethodConfig], seed: u64) -> Result<(), Problem> {
         let report = self.config.report("", 0);
+        let mut owners = Owners::new();
         for method in methods {
             method.check_on(&report)?;
             match method.kind.enters() {
-                Enters::Linear => self.attach_linear(method, &method.sites(&report), seed).await?,
-                Enters::Block => self.attach_bottlenecks(method, seed)?,
+                Enters::Linear => self.attach_linear(method, &method.sites(&report), seed, &mut owners).await?,
+                Enters::Block => self.attach_bottlenecks(method, seed, &mut owners)?,
                 Enters::Attention => self.attach_prefix(method, seed),
-                Enters::Norm => self.attach_norms(method)?,
+                Enters::Norm => self.attach_norms(method, &mut owners)?,
                 Enters::Input => self.attach_prompt(method, seed),
                 Enters::Side => {
                     let reduction = method.reduction.unwrap_or(1);
@@ -48,7 +48,13 @@ impl Model {
         self.layers.get_mut(module.block?)?.linear_mut(module.role)
     }
 
-    async fn attach_linear(&mut self, method: &MethodConfig, sites: &[&Module], seed: u64) -> Result<(), Problem> {
+    async fn attach_linear(
+        &mut self,
+        method: &MethodConfig,
+        sites: &[&Module],
+        seed: u64,
+        owners: &mut Owners,
+    ) -> Result<(), Problem> {
         let shapes = sites.iter().map(|module| module.sides());
         let extent = shapes.fold([0, 0], |[o, i], [out, inputs]| [o.max(out), i.max(inputs)]);
         let mut dimension = method.dimension.unwrap_or(0);
@@ -62,21 +68,18 @@ impl Model {
         for module in sites {
             let path = &module.path;
             let Some(linear) = self.linear_mut(module) else { continue };
-            if method.kind.in_place() {
-                let rule = rule(method, linear.shape()).map_err(|e| e.at(path))?;
+            let fits = |e: PeftError| e.at(path);
+            if let Some(rule) = Rule::of(method, linear.shape()).map_err(fits)? {
                 let weight = linear.weight.floats_mut();
                 (weight.trainable, weight.rule) = (true, rule);
                 continue;
             }
             let index = Role::LINEAR.iter().position(|role| *role == module.role).unwrap_or(0) as u64;
             let (id, weight) = (linear.id.clone(), linear.weight.dense());
-            let site = Site { id, role: module.role, index, weight, extent, seed };
-            let fits = |e: PeftError| e.at(path);
+            let bias = linear.bias.as_ref().map(|bias| bias.value.clone());
+            let site = Site { id, role: module.role, index, weight, bias, extent, seed };
             let Some(mut delta) = Delta::new(method, &site, dimension).await.map_err(fits)? else { continue };
-            let taken: BTreeSet<String> = linear.deltas.iter_mut().flat_map(paths).collect();
-            if paths(&mut delta).iter().any(|p| taken.contains(p)) {
-                return Err(PeftError::Occupied(method.kind).at(path));
-            }
+            take(owners, method.kind, path, delta.names())?;
             linear.deltas.push(delta);
         }
         if let Some(bits) = method.bits.filter(|_| method.kind.quantises()) {
@@ -89,7 +92,13 @@ impl Model {
             }
         }
         if method.kind == MethodKind::Vera {
-            let rank = method.rank.unwrap_or(0);
+            // Of several lists of layers, each with a rank of its own, all read the same matrices.
+            let there = self.shared.vera.as_ref().map_or([0; 3], |v| {
+                let ([rank, inputs], [outputs, _]) = (v.a.value.dims(), v.b.value.dims());
+                [rank, outputs, inputs]
+            });
+            let rank = method.rank.unwrap_or(0).max(there[0]);
+            let extent = [extent[0].max(there[1]), extent[1].max(there[2])];
             self.shared.vera = Some(VeraMatrices::new(rank, extent, seed, &self.device()));
         }
         if matches!(method.kind, MethodKind::Did | MethodKind::Said) {
@@ -98,13 +107,11 @@ impl Model {
         Ok(())
     }
 
-    fn attach_bottlenecks(&mut self, method: &MethodConfig, seed: u64) -> Result<(), Problem> {
+    fn attach_bottlenecks(&mut self, method: &MethodConfig, seed: u64, owners: &mut Owners) -> Result<(), Problem> {
         let (device, hidden) = (self.device(), self.config.hidden_size);
         for (i, block) in self.layers.iter_mut().enumerate().filter(|(i, _)| method.enters_layer(*i)) {
             for &place in Place::of(method.kind) {
-                if block.adapters.iter().any(|a| a.place == place) {
-                    return Err(PeftError::Occupied(method.kind).at(&block.id.path));
-                }
+                take(owners, method.kind, &block.id.path, [format!(".adapters.{}", place.name())])?;
                 let adapter = Bottleneck::new(method, place, hidden, (seed, i), &device);
                 block.adapters.push(adapter.map_err(|e| e.at(&block.id.path))?);
             }
@@ -115,12 +122,10 @@ impl Model {
         Ok(())
     }
 
-    fn attach_norms(&mut self, method: &MethodConfig) -> Result<(), Problem> {
+    fn attach_norms(&mut self, method: &MethodConfig, owners: &mut Owners) -> Result<(), Problem> {
         for (_, block) in self.layers.iter_mut().enumerate().filter(|(i, _)| method.enters_layer(*i)) {
             for norm in block.norms_mut() {
-                if norm.tuned.is_some() {
-                    return Err(PeftError::Occupied(method.kind).at(&norm.id.path));
-                }
+                take(owners, method.kind, &norm.id.path, [".ln_tuning_layers".to_string()])?;
                 norm.tuned = Some(Param::trainable(norm.weight.value.clone()));
             }
         }
@@ -131,19 +136,15 @@ impl Model {
         Ok(())
     }
 
-    /// The prefix starts at the keys and values that the model itself has for some of its tokens.
+    /// The prefix starts at the keys and values that the model itself has for some of its tokens, until there are rows to
+    /// take them from.
     fn attach_prefix(&mut self, method: &MethodConfig, seed: u64) {
         let (length, device) = (method.length.unwrap_or(0), self.device());
-        let mut caches = self.caches();
-        self.hidden(self.random_tokens(length, seed), Some(&mut caches));
+        let states = self.keys_and_values(&self.random_tokens(length, seed));
         let width = method.width.filter(|w| *w > 0);
-        for ((i, block), cache) in self.layers.iter_mut().enumerate().zip(caches) {
-            if let Some((keys, values)) = cache.into_states().filter(|_| method.enters_layer(i)) {
-                let flat = |t: Tensor<4>| {
-                    let [_, heads, seq, head_dim] = t.dims();
-                    t.narrow(2, seq - length, length).swap_dims(1, 2).reshape([length, heads * head_dim])
-                };
-                let mut prefix = Prefix::new(flat(keys), flat(values), width);
+        for ((i, block), states) in self.layers.iter_mut().enumerate().zip(states) {
+            if let Some([keys, values]) = states.filter(|_| method.enters_layer(i)) {
+                let mut prefix = Prefix::new(keys, values, width);
                 if method.gated == Some(true) {
                     let mut rng = draws(seed, "gate", [i as u64, 128]);
                     prefix.gate = Some(Gate::new(self.config.hidden_size, &mut rng, &device));
@@ -156,22 +157,50 @@ impl Model {
         }
     }
 
+    /// Starts the prefixes of a method at the keys and values that the model without any has for these tokens, one a
+    /// position.
+    pub fn start_prefixes_at(&mut self, method: &MethodConfig, tokens: &[u32]) {
+        let mut bare = self.clone();
+        bare.prompt = None;
+        bare.layers.iter_mut().for_each(|block| block.self_attn.prefix = None);
+        let states = bare.keys_and_values(tokens);
+        for ((i, block), states) in self.layers.iter_mut().enumerate().zip(states) {
+            let prefix = block.self_attn.prefix.as_mut().filter(|_| method.enters_layer(i));
+            if let Some((prefix, [keys, values])) = prefix.zip(states) {
+                (prefix.keys.value, prefix.values.value) = (keys, values);
+            }
+        }
+    }
+
+    /// What each block's attention has for a text's tokens, `[tokens, kv_heads · head_dim]` each.
+    fn keys_and_values(&self, tokens: &[u32]) -> Vec<Option<[Tensor<2>; 2]>> {
+        let ids: Vec<i32> = tokens.iter().map(|id| *id as i32).collect();
+        let ids = Tensor::from_data(TensorData::new(ids, [1, tokens.len()]), &self.device());
+        let mut caches = self.caches();
+        self.hidden(ids, Some(&mut caches));
+        let flat = |t: Tensor<4>| {
+            let [_, heads, seq, head_dim] = t.dims();
+            t.narrow(2, seq - tokens.len(), tokens.len()).swap_dims(1, 2).reshape([tokens.len(), heads * head_dim])
+        };
+        let of = |cache: KvCache| cache.into_states().map(|(keys, values)| [flat(keys), flat(values)]);
+        caches.into_iter().map(of).collect()
+    }
+
     /// The prompt starts at the embeddings of some tokens.
     fn attach_prompt(&mut self, method: &MethodConfig, seed: u64) {
-        let length = method.length.unwrap_or(0);
-        let start = self.embed(self.random_tokens(length, seed)).squeeze_dim(0);
-        self.prompt = Some(Param::trainable(start));
+        let tokens = self.random_tokens(method.length.unwrap_or(0), seed);
+        let ids: Vec<i32> = tokens.iter().map(|id| *id as i32).collect();
+        let ids = Tensor::from_data(TensorData::new(ids, [1, tokens.len()]), &self.device());
+        self.prompt = Some(Param::trainable(self.embed(ids).squeeze_dim(0)));
     }
 
-    fn random_tokens(&self, length: usize, seed: u64) -> Tensor<2, Int> {
+    fn random_tokens(&self, length: usize, seed: u64) -> Vec<u32> {
         let mut rng = draws(seed, "virtual_tokens", [0, 0]);
-        let ids: Vec<i32> = (0..length).map(|_| rng.random_range(0..self.config.vocab_size as i32)).collect();
-        Tensor::from_data(TensorData::new(ids, [1, length]), &self.device())
+        (0..length).map(|_| rng.random_range(0..self.config.vocab_size as i32) as u32).collect()
     }
 
-    /// Keeps of the methods what is needed to compute the same, and says what that is: HiWi leaves biases, PiSSA and LoftQ
-    /// a LoRA of twice the rank, a prefix's network the prefix, diff pruning its largest differences; what data have
-    /// chosen is written down.
+    /// Keeps of the methods what is needed to compute the same, and says what that is: HiWi leaves biases, a prefix's network
+    /// the prefix, diff pruning its largest differences; what data have chosen is written down.
     ///
     /// # Errors
     /// The device does not answer.
@@ -187,6 +216,19 @@ impl Model {
         }
         self.shared.prefix = None;
         Ok(Methods(methods.iter().map(settled).collect()))
+    }
+
+    /// The same, as it goes into a folder: what computes it on the base as its file has it. PiSSA and LoftQ are a LoRA of
+    /// twice the rank there; on the few bits that LoftQ has trained on that would be another model.
+    ///
+    /// # Errors
+    /// The device does not answer.
+    pub async fn settle_for_base_as_read(&mut self, methods: &Methods) -> Result<Methods, Problem> {
+        let settled = self.settle(methods).await?;
+        for linear in self.layers.iter_mut().flat_map(Block::linears_mut) {
+            linear.deltas.iter_mut().for_each(Delta::for_base_as_read);
+        }
+        Ok(Methods(settled.iter().map(for_base_as_read).collect()))
     }
 
     /// Moves every addition that can be into the base weights, and makes the matrices of the blocks floats.
@@ -263,7 +305,7 @@ impl Model {
         }
     }
 
-    /// Trains everything: what pretraining does.
+    /// Trains all of the model's own parameters: what pretraining does.
     ///
     /// # Errors
     /// The embedding or the output layer is in pieces.
@@ -277,7 +319,8 @@ impl Model {
             return Err(Problem::input(what).next("use a method that trains the blocks alone, or the CPU"));
         }
         self.unpack();
-        train_all(self);
+        let own = self.config.base_paths();
+        train(self, |path| own.contains(path));
         Ok(())
     }
 
@@ -289,10 +332,9 @@ impl Model {
                 found.extend(linear.deltas.iter().map(|delta| (linear.id.path.clone(), delta.clone())));
             }
         }
-        found.retain(|(_, delta)| matches!(delta, Delta::Adalora(_) | Delta::Diff(_)));
-        let weight = 1.0 / found.len().max(1) as f32;
-        for (path, delta) in found {
-            for (end, gradient) in delta.penalty_gradients(weight) {
+        for (path, delta) in &found {
+            let alike = found.iter().filter(|(_, other)| discriminant(other) == discriminant(delta)).count();
+            for (end, gradient) in delta.penalty_gradients(1.0 / alike as f32) {
                 let count = gradient.shape().num_elements();
                 if let Some(there) = into.get_mut(&format!("{path}.{end}")) {
                     *there = there.clone() + gradient.reshape([count]);
@@ -302,66 +344,20 @@ impl Model {
     }
 }
 
-/// What the optimiser does with a matrix that trains in place.
-fn rule(method: &MethodConfig, [outputs, inputs]: [usize; 2]) -> Result<Rule, PeftError> {
-    Ok(match method.kind {
-        MethodKind::ChildTuning => Rule::Thinned { share: method.share.unwrap_or(1.0) },
-        MethodKind::Galore => {
-            let (rank, smaller) = (method.rank.unwrap_or(0), outputs.min(inputs));
-            if rank > smaller {
-                return Err(PeftError::RankAboveMatrix { rank, smaller, outputs, inputs });
-            }
-            let (interval, scale) = (method.interval.unwrap_or(1), method.scale.unwrap_or(1.0));
-            Rule::Projected { rank, interval, scale }
-        }
-        _ => Rule::Plain,
-    })
-}
+/// Which method has a parameter, by its path.
+type Owners = BTreeMap<String, MethodKind>;
 
-/// What is left of a method when training is over.
-fn settled(method: &MethodConfig) -> MethodConfig {
-    match method.kind {
-        MethodKind::Hiwi => MethodConfig {
-            layers: method.layers.clone(),
-            targets: Some(Targets::listed(&[Role::Up.name(), Role::Down.name()])),
-            ..MethodConfig::new(MethodKind::Bitfit)
-        },
-        MethodKind::Fish | MethodKind::LtSft | MethodKind::DiffPruning => MethodConfig {
-            layers: method.layers.clone(),
-            targets: method.targets.clone(),
-            share: method.share,
-            ..MethodConfig::new(MethodKind::RandomMask)
-        },
-        MethodKind::Qlora => MethodConfig { kind: MethodKind::Lora, bits: None, gated: Some(false), ..method.clone() },
-        MethodKind::Pissa | MethodKind::Loftq => {
-            let twice = |over: &TargetOverride| TargetOverride {
-                rank: over.rank.map(|r| 2 * r),
-                alpha: over.alpha.map(|a| 2.0 * a),
-            };
-            MethodConfig {
-                kind: MethodKind::Lora,
-                bits: None,
-                gated: Some(false),
-                rank: method.rank.map(|r| 2 * r),
-                alpha: method.alpha.map(|a| 2.0 * a),
-                overrides: method.overrides.iter().map(|(path, over)| (path.clone(), twice(over))).collect(),
-                ..method.clone()
-            }
-        }
-        MethodKind::Prefix => MethodConfig { width: Some(0), ..method.clone() },
-        _ => method.clone(),
-    }
-}
-
-/// The paths of a thing's parameters.
-fn paths(of: &mut impl Additions) -> Vec<String> {
-    struct Paths(Vec<String>);
-    impl Visitor for Paths {
-        fn visit<const D: usize>(&mut self, id: &ParamId, _: &mut Param<D>) {
-            self.0.push(id.path.clone());
+/// Gives the parameters of these names at `path` to a method.
+fn take(
+    owners: &mut Owners,
+    method: MethodKind,
+    path: &str,
+    names: impl IntoIterator<Item = String>,
+) -> Result<(), Problem> {
+    for name in names {
+        if let Some(by) = owners.insert(format!("{path}{name}"), method) {
+            return Err(PeftError::Occupied { method, by }.at(path));
         }
     }
-    let mut found = Paths(Vec::new());
-    of.each(&ModuleId::new(None, ""), &mut found);
-    found.0
+    Ok(())
 }

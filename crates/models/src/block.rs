@@ -104,7 +104,17 @@ impl Block {
                         }
                     }
                     Delta::Bias(more) => of_bias(&mut more.value, &mut make),
-                    _ => {}
+                    Delta::Adalora(_)
+                    | Delta::Dora(_)
+                    | Delta::Vera(_)
+                    | Delta::Kronecker(_)
+                    | Delta::Intrinsic(_)
+                    | Delta::Ia3(_)
+                    | Delta::Ssf(_)
+                    | Delta::Hiwi(_)
+                    | Delta::Sparse(_)
+                    | Delta::Diff(_)
+                    | Delta::Mixture(_) => {}
                 }
             }
             if let Some(bias) = &mut linear.bias {

@@ -60,7 +60,7 @@ impl Ladder {
         let mut blocks = small.layers;
         for (i, block) in blocks.iter_mut().enumerate() {
             block.move_to(&ModuleId::new(None, "ladder.blocks").within(&i.to_string()));
-            train_all(block);
+            train(block, |_| true);
         }
         let down = |i: usize| {
             let mut rng = draws(seed, "ladder", [i as u64, 0]);
@@ -100,15 +100,15 @@ impl Ladder {
     }
 }
 
-/// Trains every parameter of a block.
-pub(crate) fn train_all(of: &mut impl Parameters) {
-    struct All;
-    impl Visitor for All {
-        fn visit<const D: usize>(&mut self, _: &ParamId, param: &mut Param<D>) {
-            param.trainable = true;
+/// Trains the parameters whose paths are wanted.
+pub(crate) fn train(of: &mut impl Parameters, wanted: impl Fn(&str) -> bool) {
+    struct Train<F>(F);
+    impl<F: Fn(&str) -> bool> Visitor for Train<F> {
+        fn visit<const D: usize>(&mut self, id: &ParamId, param: &mut Param<D>) {
+            param.trainable |= (self.0)(&id.path);
         }
     }
-    of.each(&mut All);
+    of.each(&mut Train(wanted));
 }
 
 impl Parameters for Ladder {

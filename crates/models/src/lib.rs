@@ -15,6 +15,7 @@ mod load;
 mod mixture;
 mod model;
 pub mod nn;
+mod places;
 mod weights;
 
 pub use block::Block;

@@ -2,8 +2,8 @@
 //!
 //! `ΔW = s · B diag(E) A` with E zero and A, B normal (standard deviation 0.02) at the start. s = α / r₀ with the rank r₀
 //! that training starts with, whatever the budget leaves (PEFT adds 1e-5 to r₀, and so does this). A penalty keeps the
-//! directions apart (eq. 4): `γ (‖AAᵀ − I‖ + ‖BᵀB − I‖)`, Frobenius norms, averaged over the matrices. Which directions
-//! are switched off is decided in the training loop, from the importance of their numbers (eqs. 7 to 12).
+//! directions apart (eq. 4): γ times the mean of `‖AAᵀ − I‖` and `‖BᵀB − I‖`, Frobenius norms, over the factors of all
+//! matrices, as in the authors' and in PEFT's code. Which directions are switched off is decided in the training loop, from the importance of their numbers (eqs. 7 to 12).
 
 use burn::tensor::{Tensor, TensorData};
 use stratune_kernels::{Factors, linear};
@@ -85,14 +85,15 @@ impl Adalora {
         norm(&rows) + norm(&columns)
     }
 
-    /// The penalty's gradients with respect to A and B: of `‖M‖` with `M = AAᵀ − I` it is `2 M A / ‖M‖`.
-    pub(crate) fn penalty_gradients(&self, weight: f32) -> [(&'static str, Tensor<2>); 2] {
+    /// The penalty's gradients with respect to A and B: of `‖M‖` with `M = AAᵀ − I` it is `2 M A / ‖M‖`. `share` is one over
+    /// the matrices, each of which has two factors.
+    pub(crate) fn penalty_gradients(&self, share: f32) -> [(&'static str, Tensor<2>); 2] {
         let (rows, columns) = self.off_unit();
         let unit = |m: Tensor<2>| {
             let length = norm(&m).add_scalar(1e-12);
             m / length.unsqueeze()
         };
-        let weight = 2.0 * weight * self.penalty;
+        let weight = share * self.penalty;
         [
             ("lora_A", unit(rows).matmul(self.a.value.clone()).mul_scalar(weight)),
             ("lora_B", self.b.value.clone().matmul(unit(columns)).mul_scalar(weight)),

@@ -36,19 +36,66 @@ pub enum Place {
 impl Place {
     /// The places that a method has.
     pub fn of(kind: MethodKind) -> &'static [Self] {
-        match kind {
-            MethodKind::Houlsby | MethodKind::Compacter => &[Self::AfterAttention, Self::AfterMlp],
-            MethodKind::Parallel => &[Self::BesideMlp],
-            _ => &[Self::AfterMlp],
-        }
+        form(kind).map_or(&[], |(places, _)| places)
     }
 
-    fn name(self) -> &'static str {
+    /// Its name, in paths.
+    pub fn name(self) -> &'static str {
         match self {
             Self::AfterAttention => "after_attention",
             Self::AfterMlp => "after_mlp",
             Self::BesideMlp => "beside_mlp",
         }
+    }
+}
+
+/// How the matrices of a method are written.
+enum Written {
+    Dense,
+    Kronecker,
+    Sparse,
+}
+
+/// Where a method has bottlenecks, and how their matrices are written; none if it enters elsewhere.
+fn form(kind: MethodKind) -> Option<(&'static [Place], Written)> {
+    match kind {
+        MethodKind::Houlsby => Some((&[Place::AfterAttention, Place::AfterMlp], Written::Dense)),
+        MethodKind::Pfeiffer => Some((&[Place::AfterMlp], Written::Dense)),
+        MethodKind::Parallel => Some((&[Place::BesideMlp], Written::Dense)),
+        MethodKind::Compacter => Some((&[Place::AfterAttention, Place::AfterMlp], Written::Kronecker)),
+        MethodKind::SparseAdapter => Some((&[Place::AfterMlp], Written::Sparse)),
+        MethodKind::Lora
+        | MethodKind::Rslora
+        | MethodKind::LoraPlus
+        | MethodKind::LoraFa
+        | MethodKind::Pissa
+        | MethodKind::Qlora
+        | MethodKind::Loftq
+        | MethodKind::Adalora
+        | MethodKind::Dylora
+        | MethodKind::Dora
+        | MethodKind::Vera
+        | MethodKind::Lokr
+        | MethodKind::Did
+        | MethodKind::Said
+        | MethodKind::Hiwi
+        | MethodKind::Prefix
+        | MethodKind::Prompt
+        | MethodKind::Ia3
+        | MethodKind::Ssf
+        | MethodKind::Ladder
+        | MethodKind::Bitfit
+        | MethodKind::LayerNorm
+        | MethodKind::Pafi
+        | MethodKind::RandomMask
+        | MethodKind::Shira
+        | MethodKind::Fish
+        | MethodKind::LtSft
+        | MethodKind::DiffPruning
+        | MethodKind::ChildTuning
+        | MethodKind::Lisa
+        | MethodKind::Galore
+        | MethodKind::Full => None,
     }
 }
 
@@ -143,16 +190,17 @@ impl Bottleneck {
         }
         let mut rng = draws(seed, place.name(), [block as u64, 0]);
         let zeros = |shape: [usize; 2]| Tensor::zeros(shape, device);
-        let (down, up) = match config.kind {
-            MethodKind::Compacter => kronecker([width, hidden], &mut rng, device)?,
-            MethodKind::SparseAdapter => {
+        let written = form(config.kind).map_or(Written::Dense, |(_, written)| written);
+        let (down, up) = match written {
+            Written::Kronecker => kronecker([width, hidden], &mut rng, device)?,
+            Written::Sparse => {
                 let start = uniform(&mut rng, [width, hidden], kaiming(hidden), device);
                 (
                     sparse(start, config.share.unwrap_or(0.0))?,
                     sparse(zeros([hidden, width]), config.share.unwrap_or(0.0))?,
                 )
             }
-            _ => (
+            Written::Dense => (
                 Matrix::Dense(Param::trainable(uniform(&mut rng, [width, hidden], kaiming(hidden), device))),
                 Matrix::Dense(Param::trainable(zeros([hidden, width]))),
             ),
@@ -178,7 +226,7 @@ impl Bottleneck {
         let narrow = linear(h, self.down.value(&pass.shared)) + self.down_bias.value.clone().unsqueeze();
         let narrow = match self.down {
             Matrix::Kronecker { .. } => gelu_approximate(narrow),
-            _ => relu(narrow),
+            Matrix::Dense(_) | Matrix::Sparse { .. } => relu(narrow),
         };
         let wide = linear(narrow, self.up.value(&pass.shared)) + self.up_bias.value.clone().unsqueeze();
         let wide = wide.mul_scalar(self.scale * pass.damping);
@@ -186,6 +234,11 @@ impl Bottleneck {
             None => wide,
             Some(open) => wide * open,
         }
+    }
+
+    /// Whether it is SparseAdapter's.
+    pub fn is_sparse(&self) -> bool {
+        matches!(self.down, Matrix::Sparse { .. })
     }
 
     /// SparseAdapter's matrices as they are scored, whole: D as it is drawn, U normal with a deviation of 0.01, because at

@@ -1,14 +1,16 @@
 //! What a method adds to a linear layer: one case a method, so that the compiler names each place a new one concerns.
 
+use std::collections::BTreeSet;
+
 use burn::tensor::Tensor;
 use stratune_kernels::{Factors, linear};
 use stratune_protocol::{MethodConfig, MethodKind, Problem};
-use stratune_runtime::read_f32;
 
+use crate::found::Found;
 use crate::sparse::check_share;
 use crate::{
     Adalora, Additions, Bias, Diff, Dora, Hiwi, Ia3, Intrinsic, Kronecker, Lora, Mixture, ModuleId, Param, Pass,
-    PeftError, Shared, Site, Sparse, Ssf, Vera, Visitor, Weight,
+    PeftError, Site, Sparse, Ssf, Vera, Visitor, names,
 };
 
 /// What a method adds to a linear layer.
@@ -44,6 +46,17 @@ pub enum Delta {
     Mixture(Mixture),
 }
 
+/// How a method enters a linear layer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// It scales the layer's input.
+    ScalesInput,
+    /// It adds a matrix as large as the layer's.
+    AddsMatrix,
+    /// It does something to the output.
+    Otherwise,
+}
+
 impl Delta {
     /// What `config` adds at `site`, drawn from the site's seed; nothing if the method enters elsewhere. `dimension` is
     /// the length of the vector that DID and SAID share.
@@ -52,26 +65,28 @@ impl Delta {
     /// The method does not fit the layer.
     pub async fn new(config: &MethodConfig, site: &Site, dimension: usize) -> Result<Option<Self>, PeftError> {
         Ok(Some(match config.kind {
-            MethodKind::Lora
-            | MethodKind::Rslora
-            | MethodKind::LoraPlus
-            | MethodKind::LoraFa
-            | MethodKind::Pissa
-            | MethodKind::Qlora
-            | MethodKind::Loftq
-            | MethodKind::Dylora => Self::Lora(Lora::new(config, site).await?),
+            MethodKind::Lora | MethodKind::LoraPlus | MethodKind::Qlora => Self::Lora(Lora::new(config, site)?),
+            MethodKind::Rslora => Self::Lora(Lora::new(config, site)?.scaled_by_the_root(config, site)),
+            MethodKind::LoraFa => Self::Lora(Lora::new(config, site)?.with_a_as_drawn()),
+            MethodKind::Dylora => Self::Lora(Lora::new(config, site)?.at_every_rank(config, site)),
+            MethodKind::Pissa => Self::Lora(Lora::new(config, site)?.at_the_largest_directions(site).await?),
+            MethodKind::Loftq => {
+                let bits = config.bits.unwrap_or(4);
+                Self::Lora(Lora::new(config, site)?.at_what_few_bits_lose(site, bits).await?)
+            }
             MethodKind::Adalora => Self::Adalora(Adalora::new(config, site)?),
-            MethodKind::Dora => Self::Dora(Dora::new(config, site).await?),
+            MethodKind::Dora => Self::Dora(Dora::new(config, site)?),
             MethodKind::Vera => Self::Vera(Vera::new(config, site)?),
             MethodKind::Lokr => Self::Kronecker(Kronecker::new(config, site)?),
             MethodKind::Did | MethodKind::Said => Self::Intrinsic(Intrinsic::new(config, site, dimension)?),
             MethodKind::Ia3 => Self::Ia3(Ia3::new(site)),
             MethodKind::Ssf => Self::Ssf(Ssf::new(site)),
             MethodKind::Bitfit => Self::Bias(Bias::new(site)),
-            MethodKind::Hiwi => Self::Hiwi(Hiwi::new(config, site)?),
-            MethodKind::Pafi | MethodKind::RandomMask | MethodKind::Fish | MethodKind::LtSft => {
-                Self::Sparse(Sparse::new(config, site).await?)
-            }
+            MethodKind::Hiwi => Self::Hiwi(Hiwi::new(config, site).await?),
+            MethodKind::Pafi => Self::Sparse(Sparse::new(config, site)?.at_the_smallest(site).await?),
+            MethodKind::RandomMask => Self::Sparse(Sparse::new(config, site)?.at_random(site)),
+            MethodKind::Shira => Self::Sparse(Sparse::of_rank(config, site)?),
+            MethodKind::Fish | MethodKind::LtSft => Self::Sparse(Sparse::new(config, site)?),
             MethodKind::DiffPruning => {
                 check_share(config.share.unwrap_or(0.0), site.shape())?;
                 Self::Diff(Diff::new(config, site))
@@ -92,10 +107,38 @@ impl Delta {
         }))
     }
 
-    /// The layer's input, as the method changes it.
+    /// How it enters, as far as the layer has to know before.
+    fn way(&self) -> Way {
+        match self {
+            Self::Ia3(ia3) if ia3.on_input => Way::ScalesInput,
+            Self::Intrinsic(_) | Self::Sparse(_) | Self::Diff(_) => Way::AddsMatrix,
+            Self::Ia3(_)
+            | Self::Lora(_)
+            | Self::Adalora(_)
+            | Self::Dora(_)
+            | Self::Vera(_)
+            | Self::Kronecker(_)
+            | Self::Ssf(_)
+            | Self::Bias(_)
+            | Self::Hiwi(_)
+            | Self::Mixture(_) => Way::Otherwise,
+        }
+    }
+
+    /// Whether it does something to the layer's input.
+    pub(crate) fn changes_input(&self) -> bool {
+        self.way() == Way::ScalesInput
+    }
+
+    /// Whether it has a [`dense`](Self::dense) matrix.
+    pub(crate) fn is_dense(&self) -> bool {
+        self.way() == Way::AddsMatrix
+    }
+
+    /// The layer's input as the method changes it: for the base, and for what methods before this one have added.
     pub(crate) fn input(&self, x: Tensor<3>, pass: &Pass) -> Tensor<3> {
         match self {
-            Self::Ia3(ia3) if ia3.on_input => x * ia3.factor(pass),
+            Self::Ia3(ia3) if self.changes_input() => x * ia3.factor(pass),
             _ => x,
         }
     }
@@ -106,16 +149,35 @@ impl Delta {
             Self::Lora(lora) => lora.factors(pass),
             Self::Adalora(adalora) => adalora.factors(pass),
             Self::Vera(vera) => vera.factors(pass),
-            _ => None,
+            Self::Dora(_)
+            | Self::Kronecker(_)
+            | Self::Intrinsic(_)
+            | Self::Ia3(_)
+            | Self::Ssf(_)
+            | Self::Bias(_)
+            | Self::Hiwi(_)
+            | Self::Sparse(_)
+            | Self::Diff(_)
+            | Self::Mixture(_) => None,
         }
     }
 
     /// `[out]`, if what it adds is that for every position and nothing else.
     pub(crate) fn bias(&self, pass: &Pass) -> Option<Tensor<1>> {
         match self {
-            Self::Bias(bias) => Some(bias.at(pass)),
-            Self::Hiwi(hiwi) => Some(hiwi.at(pass)),
-            _ => None,
+            Self::Bias(bias) => Some(pass.damped(bias.value.value.clone())),
+            Self::Hiwi(hiwi) => Some(pass.damped(hiwi.bias())),
+            Self::Lora(_)
+            | Self::Adalora(_)
+            | Self::Dora(_)
+            | Self::Vera(_)
+            | Self::Kronecker(_)
+            | Self::Intrinsic(_)
+            | Self::Ia3(_)
+            | Self::Ssf(_)
+            | Self::Sparse(_)
+            | Self::Diff(_)
+            | Self::Mixture(_) => None,
         }
     }
 
@@ -125,78 +187,167 @@ impl Delta {
             Self::Intrinsic(intrinsic) => intrinsic.update(&pass.shared),
             Self::Sparse(sparse) => sparse.update(),
             Self::Diff(diff) => diff.at(pass),
-            _ => return None,
+            Self::Lora(_)
+            | Self::Adalora(_)
+            | Self::Dora(_)
+            | Self::Vera(_)
+            | Self::Kronecker(_)
+            | Self::Ia3(_)
+            | Self::Ssf(_)
+            | Self::Bias(_)
+            | Self::Hiwi(_)
+            | Self::Mixture(_) => return None,
         };
-        Some(if pass.damping == 1.0 { update } else { update.mul_scalar(pass.damping) })
+        Some(pass.damped(update))
     }
 
-    /// Whether it has a [`dense`](Self::dense) one.
-    pub(crate) fn is_dense(&self) -> bool {
-        matches!(self, Self::Intrinsic(_) | Self::Sparse(_) | Self::Diff(_))
-    }
-
-    /// Whether [`input`](Self::input) does something.
-    pub(crate) fn changes_input(&self) -> bool {
-        matches!(self, Self::Ia3(ia3) if ia3.on_input)
-    }
-
-    /// The layer's output, as the method changes it, from `y = x Wᵀ` and what the methods before made of it.
-    pub(crate) fn output(&self, x: Tensor<3>, y: Tensor<3>, weight: &Weight, pass: &Pass) -> Tensor<3> {
+    /// The layer's output as the method makes it, from the output `y` that it finds; `x` is what it reads.
+    pub(crate) fn output(&self, x: Tensor<3>, y: Tensor<3>, found: &Found<'_>, pass: &Pass) -> Tensor<3> {
         match self {
             Self::Lora(lora) => y + lora.forward(x, pass),
             Self::Adalora(adalora) => y + adalora.forward(x, pass),
-            Self::Dora(dora) => dora.forward(x, y, weight, pass),
+            Self::Dora(dora) => dora.forward(x, y, found, pass),
             Self::Vera(vera) => vera.forward(x, y, pass),
             Self::Kronecker(product) => y + product.forward(x, pass),
             Self::Ia3(ia3) if ia3.on_input => y,
             Self::Ia3(ia3) => y * ia3.factor(pass),
             Self::Ssf(ssf) => ssf.forward(y, pass),
-            Self::Bias(bias) => y + bias.at(pass).unsqueeze(),
-            Self::Hiwi(hiwi) => y + hiwi.at(pass).unsqueeze(),
+            Self::Bias(_) | Self::Hiwi(_) => match self.bias(pass) {
+                Some(bias) => y + bias.unsqueeze(),
+                None => y,
+            },
             // Beside a matrix that is packed, or after another addition.
             Self::Intrinsic(_) | Self::Sparse(_) | Self::Diff(_) => match self.dense(pass) {
                 Some(update) => y + linear(x, update),
                 None => y,
             },
-            Self::Mixture(mixture) => mixture.forward(x, y, weight, pass),
+            Self::Mixture(mixture) => mixture.forward(x, y, found.base, pass),
         }
     }
 
-    /// What the method's penalty in the loss adds to the gradients, by the end of the parameter's path. `weight` is one
-    /// over the layers that have such a penalty.
-    pub fn penalty_gradients(&self, weight: f32) -> Vec<(&'static str, Tensor<2>)> {
+    /// The layer's weight and bias as the method makes them at this pass, from those that it finds.
+    pub(crate) fn merge(
+        &self,
+        weight: Tensor<2>,
+        bias: Option<Tensor<1>>,
+        pass: &Pass,
+    ) -> (Tensor<2>, Option<Tensor<1>>) {
+        let plus = |bias: Option<Tensor<1>>, more: Tensor<1>| Some(bias.map_or(more.clone(), |b| b + more));
         match self {
-            Self::Adalora(adalora) => adalora.penalty_gradients(weight).into(),
-            Self::Diff(diff) => vec![("diff_switch", diff.penalty_gradient())],
-            _ => Vec::new(),
-        }
-    }
-
-    /// Keeps what is needed to compute the same and throws away what only training needs.
-    ///
-    /// # Errors
-    /// The device does not answer.
-    pub async fn settle(&mut self) -> Result<(), Problem> {
-        match self {
-            Self::Diff(diff) => {
-                let (update, share) = (diff.update(), diff.share);
-                let (shape, device) = (update.dims(), update.device());
-                *self = Self::Sparse(Sparse::largest_of(&read_f32(update).await?, share, shape, &device));
+            Self::Lora(lora) => (weight + pass.damped(lora.update()), bias),
+            Self::Adalora(adalora) => (weight + pass.damped(adalora.update()), bias),
+            Self::Dora(dora) => (dora.merged(weight, pass), bias),
+            Self::Vera(vera) => match vera.update(&pass.shared) {
+                Some(update) => (weight + pass.damped(update), bias),
+                None => (weight, bias),
+            },
+            Self::Kronecker(product) => (weight + pass.damped(product.update()), bias),
+            Self::Ia3(ia3) => {
+                let factor: Tensor<1> = ia3.factor(pass).reshape([-1]);
+                match ia3.on_input {
+                    true => (weight * factor.unsqueeze_dim(0), bias),
+                    false => (weight * factor.clone().unsqueeze_dim(1), bias.map(|b| b * factor)),
+                }
             }
-            Self::Lora(lora) => lora.settle(),
-            Self::Hiwi(hiwi) => *self = Self::Bias(Bias { value: Param::trainable(hiwi.bias()) }),
-            Self::Dora(_)
+            Self::Ssf(ssf) => {
+                let (scale, shift) = ssf.at(pass);
+                (weight * scale.clone().unsqueeze_dim(1), plus(bias.map(|b| b * scale), shift))
+            }
+            Self::Bias(_) | Self::Hiwi(_) => match self.bias(pass) {
+                Some(more) => (weight, plus(bias, more)),
+                None => (weight, bias),
+            },
+            Self::Intrinsic(_) | Self::Sparse(_) | Self::Diff(_) => match self.dense(pass) {
+                Some(update) => (weight + update, bias),
+                None => (weight, bias),
+            },
+            Self::Mixture(mixture) => mixture.merge(weight, bias, pass),
+        }
+    }
+
+    /// What the method's penalty in the loss adds to the gradients, by the end of the parameter's path. `share` is one over
+    /// the layers that the method trains in, for a penalty that is their mean.
+    pub fn penalty_gradients(&self, share: f32) -> Vec<(&'static str, Tensor<2>)> {
+        match self {
+            Self::Adalora(adalora) => adalora.penalty_gradients(share).into(),
+            Self::Diff(diff) => vec![("diff_switch", diff.penalty_gradient())],
+            Self::Lora(_)
+            | Self::Dora(_)
             | Self::Vera(_)
             | Self::Kronecker(_)
             | Self::Intrinsic(_)
             | Self::Ia3(_)
             | Self::Ssf(_)
             | Self::Bias(_)
+            | Self::Hiwi(_)
+            | Self::Sparse(_)
+            | Self::Mixture(_) => Vec::new(),
+        }
+    }
+
+    /// Keeps what is needed to compute the same on this base and throws away what only training needs.
+    ///
+    /// # Errors
+    /// The device does not answer.
+    pub async fn settle(&mut self) -> Result<(), Problem> {
+        match self {
+            Self::Diff(diff) => *self = Self::Sparse(diff.kept().await?),
+            Self::Hiwi(hiwi) => *self = Self::Bias(Bias { value: Param::trainable(hiwi.bias()) }),
+            Self::Lora(_)
             | Self::Adalora(_)
-            | Self::Mixture(_)
-            | Self::Sparse(_) => {}
+            | Self::Dora(_)
+            | Self::Vera(_)
+            | Self::Kronecker(_)
+            | Self::Intrinsic(_)
+            | Self::Ia3(_)
+            | Self::Ssf(_)
+            | Self::Bias(_)
+            | Self::Sparse(_)
+            | Self::Mixture(_) => {}
         }
         Ok(())
+    }
+
+    /// Makes of it what any reader computes on the base as its file has it, whatever the run has kept the base as and
+    /// wherever the method has started.
+    pub fn for_base_as_read(&mut self) {
+        match self {
+            Self::Lora(lora) => lora.for_base_as_read(),
+            Self::Adalora(_)
+            | Self::Dora(_)
+            | Self::Vera(_)
+            | Self::Kronecker(_)
+            | Self::Intrinsic(_)
+            | Self::Ia3(_)
+            | Self::Ssf(_)
+            | Self::Bias(_)
+            | Self::Hiwi(_)
+            | Self::Sparse(_)
+            | Self::Diff(_)
+            | Self::Mixture(_) => {}
+        }
+    }
+
+    /// The names that its parameters have, and those of what [`settle`](Self::settle) leaves of it: no other method may
+    /// have one of them at the same layer.
+    pub fn names(&mut self) -> BTreeSet<String> {
+        let mut all = names(self);
+        match self {
+            Self::Diff(diff) => all.extend(names(&mut diff.first_kept())),
+            Self::Hiwi(hiwi) => all.extend(names(&mut Bias { value: Param::trainable(hiwi.input.clone()) })),
+            Self::Lora(_)
+            | Self::Adalora(_)
+            | Self::Dora(_)
+            | Self::Vera(_)
+            | Self::Kronecker(_)
+            | Self::Intrinsic(_)
+            | Self::Ia3(_)
+            | Self::Ssf(_)
+            | Self::Bias(_)
+            | Self::Sparse(_)
+            | Self::Mixture(_) => {}
+        }
+        all
     }
 
     /// Whether what it adds depends on the text through a gate, so that no weight computes the same.
@@ -204,7 +355,17 @@ impl Delta {
         match self {
             Self::Lora(lora) => lora.gate.is_some(),
             Self::Mixture(mixture) => mixture.parts.iter().flat_map(|part| &part.deltas).any(Self::is_gated),
-            _ => false,
+            Self::Adalora(_)
+            | Self::Dora(_)
+            | Self::Vera(_)
+            | Self::Kronecker(_)
+            | Self::Intrinsic(_)
+            | Self::Ia3(_)
+            | Self::Ssf(_)
+            | Self::Bias(_)
+            | Self::Hiwi(_)
+            | Self::Sparse(_)
+            | Self::Diff(_) => false,
         }
     }
 
@@ -222,38 +383,6 @@ impl Delta {
             | Self::Ia3(_)
             | Self::Sparse(_)
             | Self::Diff(_) => false,
-        }
-    }
-
-    /// Moves it into a weight and a bias that compute the same.
-    pub(crate) fn merge(
-        &self,
-        weight: Tensor<2>,
-        bias: Option<Tensor<1>>,
-        shared: &Shared,
-    ) -> (Tensor<2>, Option<Tensor<1>>) {
-        let plus = |bias: Option<Tensor<1>>, more: Tensor<1>| Some(bias.map_or(more.clone(), |b| b + more));
-        match self {
-            Self::Lora(lora) => (weight + lora.update(), bias),
-            Self::Adalora(adalora) => (weight + adalora.update(), bias),
-            Self::Dora(dora) => (dora.merged(weight), bias),
-            Self::Vera(vera) => (vera.merged(weight, shared), bias),
-            Self::Kronecker(product) => (weight + product.update(), bias),
-            Self::Intrinsic(intrinsic) => (weight + intrinsic.update(shared), bias),
-            Self::Ia3(ia3) => {
-                let bias = bias.map(|b| if ia3.on_input { b } else { b * ia3.scale.value.clone().squeeze_dim(1) });
-                (ia3.merged(weight), bias)
-            }
-            Self::Ssf(Ssf { scale, shift }) => {
-                let (scale, shift) = (scale.value.clone(), shift.value.clone());
-                let bias = plus(bias.map(|b| b * scale.clone()), shift);
-                (weight * scale.unsqueeze_dim(1), bias)
-            }
-            Self::Bias(more) => (weight, plus(bias, more.value.value.clone())),
-            Self::Hiwi(hiwi) => (weight, plus(bias, hiwi.bias())),
-            Self::Sparse(sparse) => (weight + sparse.update(), bias),
-            Self::Diff(diff) => (weight + diff.update(), bias),
-            Self::Mixture(mixture) => mixture.merge(weight, bias),
         }
     }
 }

@@ -3,14 +3,15 @@
 //! `W' = W + z ⊙ w`, w zero at the start. The switch z is a stretched concrete variable (Louizos et al. 2018): while
 //! training `z = clip(σ(log u − log(1 − u) + α)(ζ − γ) + γ, 0, 1)` with u drawn evenly and γ = −1.5, ζ = 1.5; afterwards
 //! without the draw. α starts at 5, nearly open. The penalty is what z is expected to leave open,
-//! `λ Σ σ(α − log(−γ/ζ))`. When training is over the largest share of `z ⊙ w` is kept (§3.2).
+//! `λ Σ σ(α − log(−γ/ζ))`. Then the largest share of `z ⊙ w` is kept and trains on alone (§3.2).
 
 use burn::tensor::activation::sigmoid;
 use burn::tensor::{Tensor, TensorData};
 use rand::RngExt;
-use stratune_protocol::{MethodConfig, draws};
+use stratune_protocol::{MethodConfig, MethodKind, Problem, draws, kept};
+use stratune_runtime::read_f32;
 
-use crate::{Additions, ModuleId, Param, Pass, Site, Visitor};
+use crate::{Additions, ModuleId, Param, Pass, Site, Sparse, Visitor};
 
 /// The stretched variable's ends.
 const GAMMA: f32 = -1.5;
@@ -49,6 +50,22 @@ impl Diff {
     /// The update without a draw, `[out, in]`.
     pub(crate) fn update(&self) -> Tensor<2> {
         self.difference.value.clone() * stretched(self.switch.value.clone())
+    }
+
+    /// What is left of it: the largest share of the update.
+    ///
+    /// # Errors
+    /// The device does not answer.
+    pub async fn kept(&self) -> Result<Sparse, Problem> {
+        let update = self.update();
+        let (shape, device) = (update.dims(), update.device());
+        Ok(Sparse::largest_of(&read_f32(update).await?, self.share, shape, &device))
+    }
+
+    /// As many entries, the first ones: what [`kept`](Self::kept) is read into.
+    pub fn first_kept(&self) -> Sparse {
+        let shape = self.switch.value.dims();
+        Sparse::first(MethodKind::RandomMask, kept(self.share, shape).max(1), shape, &self.switch.value.device())
     }
 
     /// The update at this pass: while it trains, switches are drawn.

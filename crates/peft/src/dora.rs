@@ -1,12 +1,14 @@
 //! DoRA: direction and magnitude apart (Liu et al. 2024, arXiv 2402.09353, eq. 5).
 //!
 //! `W' = m ⊙ (W + s·BA) / ‖W + s·BA‖`, the norm taken over each row of `[out, in]`. As in §4.3 of the paper the norm counts
-//! as a constant in the backward pass. On the activation side: `y' = m/‖W + s·BA‖ ⊙ (x Wᵀ + s·x Aᵀ Bᵀ)`.
+//! as a constant in the backward pass. On the activation side: `y' = m/‖W + s·BA‖ ⊙ (x Wᵀ + s·x Aᵀ Bᵀ) + b`, the bias b as it
+//! was. After other methods W and b are what these have made of the layer's.
 
 use burn::tensor::Tensor;
 use stratune_protocol::MethodConfig;
 
-use crate::{Additions, Lora, ModuleId, Param, Pass, PeftError, Site, Visitor, Weight};
+use crate::found::Found;
+use crate::{Additions, Lora, ModuleId, Param, Pass, PeftError, Site, Visitor};
 
 /// A low-rank update of the direction, and the rows' lengths.
 #[derive(Clone, Debug)]
@@ -22,25 +24,30 @@ impl Dora {
     ///
     /// # Errors
     /// The rank does not fit the layer.
-    pub async fn new(config: &MethodConfig, site: &Site) -> Result<Self, PeftError> {
-        let lora = Lora::new(config, site).await?;
+    pub fn new(config: &MethodConfig, site: &Site) -> Result<Self, PeftError> {
+        let lora = Lora::new(config, site)?;
         Ok(Self { lora, magnitude: Param::trainable(row_norms(site.weight.clone())) })
     }
 
-    /// The layer's new output, from `y = x Wᵀ`.
-    pub(crate) fn forward(&self, x: Tensor<3>, y: Tensor<3>, weight: &Weight, pass: &Pass) -> Tensor<3> {
+    /// The layer's new output, from `y = x Wᵀ + b`.
+    pub(crate) fn forward(&self, x: Tensor<3>, y: Tensor<3>, found: &Found<'_>, pass: &Pass) -> Tensor<3> {
         let undamped = Pass { damping: 1.0, ..pass.clone() };
-        let length = row_norms((weight.dense() + self.lora.update()).detach());
-        let factor = self.magnitude.value.clone() / length;
-        let changed = (y.clone() + self.lora.forward(x, &undamped)) * factor.unsqueeze();
+        let (weight, bias) = found.merged(pass);
+        let length = row_norms((weight + self.lora.update()).detach());
+        let factor = (self.magnitude.value.clone() / length).unsqueeze();
+        let update = self.lora.forward(x, &undamped);
+        let changed = match bias.map(Tensor::unsqueeze::<3>) {
+            None => (y.clone() + update) * factor,
+            Some(bias) => (y.clone() - bias.clone() + update) * factor + bias,
+        };
         pass.damp(y, changed)
     }
 
-    /// W'.
-    pub(crate) fn merged(&self, weight: Tensor<2>) -> Tensor<2> {
-        let whole = weight + self.lora.update();
+    /// W' at this pass.
+    pub(crate) fn merged(&self, weight: Tensor<2>, pass: &Pass) -> Tensor<2> {
+        let whole = weight.clone() + self.lora.update();
         let factor = self.magnitude.value.clone() / row_norms(whole.clone());
-        whole * factor.unsqueeze_dim(1)
+        pass.damp(weight, whole * factor.unsqueeze_dim(1))
     }
 }
 

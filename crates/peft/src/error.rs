@@ -19,6 +19,16 @@ pub enum PeftError {
         /// The most it can be.
         most: usize,
     },
+    /// More weights than the matrix has.
+    #[error("rank {rank} is {entries} weights, and the matrix has {weights}")]
+    EntriesAboveMatrix {
+        /// The rank asked for.
+        rank: usize,
+        /// Weights that a LoRA of this rank has.
+        entries: usize,
+        /// Weights of the matrix.
+        weights: usize,
+    },
     /// A bottleneck of width zero.
     #[error("width is 0")]
     WidthZero,
@@ -39,8 +49,13 @@ pub enum PeftError {
         terms: usize,
     },
     /// Two methods with the same parameters at one place.
-    #[error("{0} enters where another method already has parameters of the same name")]
-    Occupied(MethodKind),
+    #[error("{method} enters where {by} already has parameters of the same name")]
+    Occupied {
+        /// The method that comes later.
+        method: MethodKind,
+        /// The one that is there.
+        by: MethodKind,
+    },
     /// A rank of zero trains nothing.
     #[error("rank is 0")]
     RankZero,
@@ -64,13 +79,15 @@ impl PeftError {
         let next = match self {
             Self::Device(problem) => return (**problem).clone(),
             Self::RankZero => "use a rank of 1 or more",
-            Self::RankAboveMatrix { .. } => "use a lower rank, or leave this target out",
+            Self::RankAboveMatrix { .. } | Self::EntriesAboveMatrix { .. } => {
+                "use a lower rank, or leave this target out"
+            }
             Self::DimensionZero => "use a dimension of 1 or more",
             Self::DimensionAboveMatrix { .. } => "use a smaller dimension, or --projection sparse",
             Self::ShareBelowOne { .. } => "use a larger share, or leave this target out",
             Self::NotInTerms { .. } => "use a width that is a multiple of 4; the model's must be, too",
             Self::WidthZero => "use a width of 1 or more",
-            Self::Occupied(_) => "give the methods different layers or targets",
+            Self::Occupied { .. } => "give the methods different layers or targets",
         };
         Problem::input(self.to_string()).at(at).next(next)
     }

@@ -13,9 +13,11 @@ mod delta;
 mod diff;
 mod dora;
 mod error;
+mod found;
 mod gate;
 mod intrinsic;
 mod kronecker;
+mod left;
 mod linear;
 mod lora;
 mod mixture;
@@ -41,12 +43,13 @@ pub use error::PeftError;
 pub use gate::Gate;
 pub use intrinsic::Intrinsic;
 pub use kronecker::{Kronecker, Second};
+pub use left::{for_base_as_read, settled};
 pub use linear::Linear;
-pub use lora::{Lora, base_bits, lora_scale};
+pub use lora::{Lora, base_bits};
 pub use mixture::{Mixture, Part};
 pub use param::{
     Additions, Gradients, Misfit, ModuleId, Param, ParamId, Parameters, Rule, Values, Visitor, added,
-    collect_gradients, count_trainable, everything, restore, restore_added, snapshot, track,
+    collect_gradients, count_trainable, everything, names, restore, restore_added, snapshot, track,
 };
 pub use pass::{Dropout, Pass};
 pub use prefix::Prefix;

@@ -1,8 +1,11 @@
 //! A linear layer and what methods add to it.
 
+use std::rc::Rc;
+
 use burn::tensor::Tensor;
 use stratune_kernels::{Layer, lay_together, layers, linear_by_pieces};
 
+use crate::found::{Base, input, output};
 use crate::{Additions, Delta, ModuleId, Param, Parameters, Pass, Shared, Visitor, Weight};
 
 /// `x Wᵀ + b`, and what methods make of it.
@@ -38,20 +41,21 @@ impl Linear {
 
     /// The same, added to `onto`, if that is given.
     pub fn forward_onto(&self, x: Tensor<3>, onto: Option<Tensor<3>>, pass: &Pass) -> Tensor<3> {
-        let x = self.input(x, pass);
+        // What is made at once has no method in it that changes the input, so that all of it reads what the base reads.
+        let read = input(&self.deltas, x.clone(), pass);
         if let Some((weight, made)) = self.moved(pass) {
-            let y = linear_by_pieces(x.clone(), &[weight.into()], pass.compute);
+            let y = linear_by_pieces(read, &[weight.into()], pass.compute);
             let y = match &self.bias {
                 None => y,
                 Some(bias) => y + bias.value.clone().unsqueeze(),
             };
-            return plus(self.after(y, x, made, pass), onto);
+            return plus(self.after(y, &x, made, pass), onto);
         }
         let (layer, made) = self.layer(pass);
         // What comes after the layer is made of its output alone.
         let (within, behind) = if self.deltas.len() == made { (onto, None) } else { (None, onto) };
-        let [y] = layers(x.clone(), [layer], within);
-        plus(self.after(y, x, made, pass), behind)
+        let [y] = layers(read, [layer], within);
+        plus(self.after(y, &x, made, pass), behind)
     }
 
     /// The outputs of layers that read the same input, made together where no method changes it and no weight moves.
@@ -64,7 +68,7 @@ impl Linear {
         let made = layers.each_ref().map(|(_, made)| *made);
         let mut made = made.into_iter().zip(several);
         stratune_kernels::layers(x.clone(), layers.map(|(layer, _)| layer), None).map(|y| match made.next() {
-            Some((made, linear)) => linear.after(y, x.clone(), made, pass),
+            Some((made, linear)) => linear.after(y, x, made, pass),
             None => y,
         })
     }
@@ -83,11 +87,6 @@ impl Linear {
         for (linear, matrix) in several.into_iter().zip(lay_together(matrices)) {
             linear.weight.put(matrix);
         }
-    }
-
-    /// The input, as methods change it.
-    fn input(&self, x: Tensor<3>, pass: &Pass) -> Tensor<3> {
-        self.deltas.iter().fold(x, |x, delta| delta.input(x, pass))
     }
 
     /// Whether the weight trains, or the first method adds to it what is as large.
@@ -124,15 +123,17 @@ impl Linear {
     }
 
     /// The output, from that of the layer with its bias and the first `made` additions.
-    fn after(&self, y: Tensor<3>, x: Tensor<3>, made: usize, pass: &Pass) -> Tensor<3> {
-        self.deltas.iter().skip(made).fold(y, |y, delta| delta.output(x.clone(), y, &self.weight, pass))
+    fn after(&self, y: Tensor<3>, x: &Tensor<3>, made: usize, pass: &Pass) -> Tensor<3> {
+        let base = Base { weight: &self.weight, bias: self.bias.as_ref().map(|bias| &bias.value) };
+        output(&self.deltas, made, (x, y), base, pass)
     }
 
     /// Moves the additions into weight and bias.
     pub fn merge(&mut self, shared: &Shared) {
+        let pass = Pass::plain(0, Rc::new(shared.clone()));
         for delta in std::mem::take(&mut self.deltas) {
             let bias = self.bias.take().map(|b| b.value);
-            let (weight, bias) = delta.merge(self.weight.dense(), bias, shared);
+            let (weight, bias) = delta.merge(self.weight.dense(), bias, &pass);
             self.weight = weight.into();
             self.bias = bias.map(Param::frozen);
         }

@@ -21,7 +21,7 @@
 use burn::tensor::Tensor;
 use rand::RngExt;
 use stratune_kernels::{Factors, PackedDtype, linear};
-use stratune_protocol::{MethodConfig, MethodKind, draws};
+use stratune_protocol::{MethodConfig, draws};
 
 use crate::site::{kaiming, uniform};
 use crate::weight::packed;
@@ -50,44 +50,73 @@ pub struct Lora {
     pub site: u64,
 }
 
-/// What the product of factors of this rank and alpha is multiplied by.
-pub fn lora_scale(kind: MethodKind, rank: usize, alpha: f32) -> f32 {
-    match kind {
-        MethodKind::Rslora => alpha / (rank.max(1) as f32).sqrt(),
-        _ => alpha / rank.max(1) as f32,
-    }
-}
-
 impl Lora {
     /// A new update that changes nothing yet.
     ///
     /// # Errors
     /// The rank does not fit the layer.
-    pub async fn new(config: &MethodConfig, site: &Site) -> Result<Self, PeftError> {
+    pub fn new(config: &MethodConfig, site: &Site) -> Result<Self, PeftError> {
         let [outputs, inputs] = site.shape();
         let (rank, alpha) = config.at(&site.id.path);
         check_rank(rank, [outputs, inputs])?;
-        let scale = lora_scale(config.kind, rank, alpha);
         let device = site.device();
-        let start = match config.kind {
-            MethodKind::Pissa => Some(svd::factors(&site.weight, rank, scale).await?),
-            MethodKind::Loftq => Some(loftq(&site.weight, config.bits.unwrap_or(4), rank, scale).await?),
-            _ => None,
-        };
-        let (a, b, start) = if let Some((a, b)) = start {
-            (a.clone(), b.clone(), Some((a, b)))
-        } else {
-            let a = uniform(&mut site.draws("lora_A"), [rank, inputs], kaiming(inputs), &device);
-            (a, Tensor::zeros([outputs, rank], &device), None)
-        };
-        let a = if config.kind == MethodKind::LoraFa { Param::frozen(a) } else { Param::trainable(a) };
-        let b = Param::trainable(b).at_rate(config.ratio.unwrap_or(1.0));
-        let dropout = config.dropout.unwrap_or(0.0);
-        let dynamic = (config.kind == MethodKind::Dylora).then_some(alpha);
+        let a = uniform(&mut site.draws("lora_A"), [rank, inputs], kaiming(inputs), &device);
+        let b = Tensor::zeros([outputs, rank], &device);
         let gated = config.gated == Some(true);
-        let gate = gated.then(|| Gate::new(inputs, &mut site.draws("gate"), &device));
-        let start_in_base = config.kind == MethodKind::Pissa;
-        Ok(Self { a, b, start, start_in_base, gate, scale, dynamic, dropout, site: site.index })
+        Ok(Self {
+            a: Param::trainable(a),
+            b: Param::trainable(b).at_rate(config.ratio.unwrap_or(1.0)),
+            start: None,
+            start_in_base: false,
+            gate: gated.then(|| Gate::new(inputs, &mut site.draws("gate"), &device)),
+            scale: alpha / rank as f32,
+            dynamic: None,
+            dropout: config.dropout.unwrap_or(0.0),
+            site: site.index,
+        })
+    }
+
+    /// rsLoRA's: scaled by α/√r.
+    pub(crate) fn scaled_by_the_root(self, config: &MethodConfig, site: &Site) -> Self {
+        let (rank, alpha) = config.at(&site.id.path);
+        Self { scale: alpha / (rank as f32).sqrt(), ..self }
+    }
+
+    /// LoRA-FA's: A stays as drawn.
+    pub(crate) fn with_a_as_drawn(self) -> Self {
+        Self { a: Param::frozen(self.a.value), ..self }
+    }
+
+    /// DyLoRA's: trained at every rank up to its own.
+    pub(crate) fn at_every_rank(self, config: &MethodConfig, site: &Site) -> Self {
+        let (_, alpha) = config.at(&site.id.path);
+        Self { dynamic: Some(alpha), ..self }
+    }
+
+    /// PiSSA's: starts at the matrix's largest directions, which are taken off.
+    ///
+    /// # Errors
+    /// The device does not answer.
+    pub(crate) async fn at_the_largest_directions(self, site: &Site) -> Result<Self, PeftError> {
+        let start = svd::factors(&site.weight, self.a.value.dims()[0], self.scale).await?;
+        Ok(Self { start_in_base: true, ..self.starting_at(start) })
+    }
+
+    /// LoftQ's start (Li et al. 2023, arXiv 2310.08659, algorithm 1, one turn as in PEFT): s·BA has the largest directions
+    /// of W − Q, with Q the few bits of W, which is what the base holds.
+    ///
+    /// # Errors
+    /// The device does not answer.
+    pub(crate) async fn at_what_few_bits_lose(self, site: &Site, bits: usize) -> Result<Self, PeftError> {
+        let kept = packed(site.weight.clone(), base_bits(bits)).await.map_err(|e| PeftError::Device(Box::new(e)))?;
+        let lost = site.weight.clone() - kept.dense();
+        let start = svd::factors(&lost, self.a.value.dims()[0], self.scale).await?;
+        Ok(self.starting_at(start))
+    }
+
+    fn starting_at(self, (a, b): (Tensor<2>, Tensor<2>)) -> Self {
+        let start = Some((a.clone(), b.clone()));
+        Self { a: Param::trainable(a), b: Param { value: b, ..self.b }, start, ..self }
     }
 
     /// The addition to the layer's output.
@@ -139,8 +168,8 @@ impl Lora {
     }
 
     /// Makes PiSSA's or LoftQ's factors and their start one pair of twice the rank, which any reader of LoRA computes on
-    /// the base as it was.
-    pub(crate) fn settle(&mut self) {
+    /// the base as its file has it: on the few bits that LoftQ has trained on, the start would be missing.
+    pub(crate) fn for_base_as_read(&mut self) {
         if let Some((a, b)) = self.start.take() {
             self.a = Param::trainable(Tensor::cat(vec![self.a.value.clone(), a], 0));
             self.b = Param::trainable(Tensor::cat(vec![self.b.value.clone(), b.neg()], 1));
@@ -157,14 +186,6 @@ impl Lora {
         };
         whole.mul_scalar(self.scale)
     }
-}
-
-/// LoftQ's start (Li et al. 2023, arXiv 2310.08659, algorithm 1, one turn as in PEFT): s·BA has the largest directions of
-/// W − Q, with Q the few bits of W, which is what the base holds.
-async fn loftq(weight: &Tensor<2>, bits: usize, rank: usize, scale: f32) -> Result<(Tensor<2>, Tensor<2>), PeftError> {
-    let kept = packed(weight.clone(), base_bits(bits)).await.map_err(|e| PeftError::Device(Box::new(e)))?;
-    let lost = weight.clone() - kept.dense();
-    svd::factors(&lost, rank, scale).await
 }
 
 /// What so many bits of a base weight, 4 or 8, are packed as.

@@ -8,7 +8,8 @@ use std::rc::Rc;
 use burn::tensor::Tensor;
 use stratune_kernels::linear;
 
-use crate::{Delta, Pass, Shared, Weight};
+use crate::found::{Base, input, output};
+use crate::{Delta, Pass, Shared};
 
 /// Several adapters at one layer.
 #[derive(Clone, Debug)]
@@ -32,23 +33,22 @@ pub struct Part {
 
 impl Part {
     /// What the adapter makes of `y = x Wᵀ + b`.
-    fn output(&self, x: Tensor<3>, y: Tensor<3>, weight: &Weight, pass: &Pass) -> Tensor<3> {
+    fn output(&self, x: Tensor<3>, y: Tensor<3>, base: Base<'_>, pass: &Pass) -> Tensor<3> {
         let pass = Pass { shared: self.shared.clone(), ..pass.clone() };
-        let changed = self.deltas.iter().fold(x.clone(), |x, delta| delta.input(x, &pass));
         let y = match self.deltas.iter().any(Delta::changes_input) {
             false => y,
-            true => y + linear(changed.clone() - x, weight.matrix()),
+            true => y + linear(input(&self.deltas, x.clone(), &pass) - x.clone(), base.weight.matrix()),
         };
-        self.deltas.iter().fold(y, |y, delta| delta.output(changed.clone(), y, weight, &pass))
+        output(&self.deltas, 0, (&x, y), base, &pass)
     }
 }
 
 impl Mixture {
     /// The layer's output, from `y = x Wᵀ + b`.
-    pub(crate) fn forward(&self, x: Tensor<3>, y: Tensor<3>, weight: &Weight, pass: &Pass) -> Tensor<3> {
+    pub(crate) fn forward(&self, x: Tensor<3>, y: Tensor<3>, base: Base<'_>, pass: &Pass) -> Tensor<3> {
         let Some(rows) = &pass.rows else {
             let change =
-                |part: &Part| (part.output(x.clone(), y.clone(), weight, pass) - y.clone()).mul_scalar(part.weight);
+                |part: &Part| (part.output(x.clone(), y.clone(), base, pass) - y.clone()).mul_scalar(part.weight);
             return self.parts.iter().fold(y.clone(), |sum, part| sum + change(part));
         };
         let mut pieces = Vec::new();
@@ -57,7 +57,7 @@ impl Mixture {
             let of = |t: &Tensor<3>| t.clone().narrow(0, start, run.len());
             let piece = match self.parts.iter().find(|part| part.adapter == run[0]) {
                 None => of(&y),
-                Some(part) => part.output(of(&x), of(&y), weight, pass),
+                Some(part) => part.output(of(&x), of(&y), base, pass),
             };
             pieces.push(piece);
             start += run.len();
@@ -66,9 +66,15 @@ impl Mixture {
     }
 
     /// Moves the weighted changes into a weight and a bias.
-    pub(crate) fn merge(&self, weight: Tensor<2>, bias: Option<Tensor<1>>) -> (Tensor<2>, Option<Tensor<1>>) {
+    pub(crate) fn merge(
+        &self,
+        weight: Tensor<2>,
+        bias: Option<Tensor<1>>,
+        pass: &Pass,
+    ) -> (Tensor<2>, Option<Tensor<1>>) {
         let plain = |part: &Part| {
-            part.deltas.iter().fold((weight.clone(), bias.clone()), |(w, b), delta| delta.merge(w, b, &part.shared))
+            let pass = Pass { shared: part.shared.clone(), ..pass.clone() };
+            part.deltas.iter().fold((weight.clone(), bias.clone()), |(w, b), delta| delta.merge(w, b, &pass))
         };
         let (mut sum, mut shift) = (weight.clone(), bias.clone());
         for part in &self.parts {

@@ -48,6 +48,11 @@ impl Pass {
         if self.damping == 1.0 { changed } else { plain.clone() + (changed - plain).mul_scalar(self.damping) }
     }
 
+    /// What a method adds, or while the block is damped β of it.
+    pub(crate) fn damped<const D: usize>(&self, addition: Tensor<D>) -> Tensor<D> {
+        if self.damping == 1.0 { addition } else { addition.mul_scalar(self.damping) }
+    }
+
     /// A mask of zeros and `1/(1-p)`, for the site numbered `site` within the block; none if nothing is dropped.
     pub fn dropout_mask(&self, p: f32, site: u64, shape: [usize; 3], device: &Device) -> Option<Tensor<3>> {
         let key = self.dropout.filter(|_| p > 0.0)?;

@@ -1,8 +1,8 @@
 //! Prefix tuning and P-tuning v2: learned keys and values before the text (Li and Liang 2021, arXiv 2101.00190; Liu et
 //! al. 2021, arXiv 2110.07602).
 //!
-//! Each block's attention sees `length` more positions. They start at the keys and values that the model itself has for
-//! some of its tokens, which learns far better than noise. With a `width` they are what a small network makes,
+//! Each block's attention sees `length` more positions. They start at the keys and values that the model itself has for the
+//! beginning of a row of the data, which learns far better than noise. With a `width` they are what a small network makes,
 //! `P = P₀ + U tanh(E Dᵀ + b)ᵀ`, whose E, D and b the blocks share; when training is over the network is ejected and P
 //! alone is left. Without one (P-tuning v2) P itself is the parameter. Gated, a token hears what it hears without the
 //! prefix and, as far as the gate is open, the difference that the prefix makes.

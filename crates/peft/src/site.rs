@@ -18,6 +18,8 @@ pub struct Site {
     pub index: u64,
     /// Its matrix, `[out, in]`.
     pub weight: Tensor<2>,
+    /// Its bias, `[out]`, if it has one.
+    pub bias: Option<Tensor<1>>,
     /// Most outputs and most inputs of a layer that the method enters: the size of what these layers share slices of.
     pub extent: [usize; 2],
     /// Seed of the run.

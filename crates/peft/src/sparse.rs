@@ -7,7 +7,8 @@
 //! | method | the places |
 //! |---|---|
 //! | PaFi (Liao et al. 2023, arXiv 2305.16742, §3.1) | of least magnitude: no data, no gradient, one choice for all tasks |
-//! | random mask (SHiRA, Bhardwaj et al. 2024, arXiv 2406.13175) | drawn from the seed |
+//! | random mask | drawn from the seed |
+//! | SHiRA (Bhardwaj et al. 2024, arXiv 2406.13175) | drawn from the seed, r (in + out) of them as in PEFT: as many as a LoRA of rank r has |
 //! | FISH (Sung et al. 2021, arXiv 2111.09839) | of the largest squared gradients on some rows |
 //! | LT-SFT (Ansell et al. 2022, arXiv 2110.07560) | of the largest moves in a first training of everything |
 //!
@@ -15,7 +16,7 @@
 //! something to train, and IST something to choose. Equal values are taken in the order of the matrix. PaFi's places
 //! follow from the base and are not stored, only two numbers that tell whether they are the same; the others are stored.
 
-use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
+use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData};
 use rand::RngExt;
 use stratune_protocol::{MethodConfig, MethodKind, kept};
 use stratune_runtime::read_f32;
@@ -66,41 +67,61 @@ impl Places {
 }
 
 impl Sparse {
-    /// A method's choice, which changes nothing yet. What needs data to choose starts at the first places, until
-    /// [`choose`](Self::choose).
+    /// The first places, nothing added there, until data [`choose`](Self::choose).
     ///
     /// # Errors
-    /// The share is less than one weight, or the device does not answer.
-    pub async fn new(config: &MethodConfig, site: &Site) -> Result<Self, PeftError> {
-        let (shape, device) = (site.shape(), site.device());
-        let share = config.share.unwrap_or(0.0);
-        let count = check_share(share, shape)?;
-        let mut this = Self {
-            kind: config.kind,
-            places: stored(&[], shape, site),
-            values: Param::trainable(Tensor::zeros([count], &device)),
-            shape,
-        };
-        match config.kind {
-            MethodKind::Pafi => {
-                let weights = read_f32(site.weight.clone()).await.map_err(|e| PeftError::Device(Box::new(e)))?;
-                let sizes: Vec<f32> = weights.iter().map(|w| -w.abs()).collect();
-                let flat = largest(&sizes, count);
-                let check = Param::frozen(Tensor::from_floats(fingerprint(&flat), &device));
-                this.places = Places::Known { flat: indices(&flat, site), check };
-            }
-            MethodKind::RandomMask => {
-                let mut rng = site.draws("random_mask");
-                let lots: Vec<f32> = (0..shape[0] * shape[1]).map(|_| rng.random()).collect();
-                this.places = stored(&largest(&lots, count), shape, site);
-            }
-            _ => this.places = stored(&(0..count as i32).collect::<Vec<_>>(), shape, site),
+    /// The share is less than one weight.
+    pub fn new(config: &MethodConfig, site: &Site) -> Result<Self, PeftError> {
+        let (share, shape) = (config.share.unwrap_or(0.0), site.shape());
+        Ok(Self::first(config.kind, check_share(share, shape)?, shape, &site.device()))
+    }
+
+    /// SHiRA's: places drawn from the site's seed, as many as a LoRA of the rank has numbers.
+    ///
+    /// # Errors
+    /// The rank is 0, or the matrix has fewer weights.
+    pub(crate) fn of_rank(config: &MethodConfig, site: &Site) -> Result<Self, PeftError> {
+        let [outputs, inputs] = site.shape();
+        let (rank, _) = config.at(&site.id.path);
+        let (entries, weights) = (rank.saturating_mul(outputs + inputs), outputs * inputs);
+        match rank {
+            0 => Err(PeftError::RankZero),
+            _ if entries > weights => Err(PeftError::EntriesAboveMatrix { rank, entries, weights }),
+            _ => Ok(Self::first(config.kind, entries, [outputs, inputs], &site.device()).at_random(site)),
         }
-        Ok(this)
+    }
+
+    /// PaFi's: the places of the smallest weights.
+    ///
+    /// # Errors
+    /// The device does not answer.
+    pub(crate) async fn at_the_smallest(self, site: &Site) -> Result<Self, PeftError> {
+        let (count, device) = (self.values.value.dims()[0], site.device());
+        let weights = read_f32(site.weight.clone()).await.map_err(|e| PeftError::Device(Box::new(e)))?;
+        let sizes: Vec<f32> = weights.iter().map(|w| -w.abs()).collect();
+        let flat = largest(&sizes, count);
+        let check = Param::frozen(Tensor::from_floats(fingerprint(&flat), &device));
+        let flat = Tensor::from_data(TensorData::new(flat, [count]), &device);
+        Ok(Self { places: Places::Known { flat, check }, ..self })
+    }
+
+    /// The random mask's: places drawn from the site's seed.
+    pub(crate) fn at_random(mut self, site: &Site) -> Self {
+        let mut rng = site.draws("random_mask");
+        let lots: Vec<f32> = (0..self.shape[0] * self.shape[1]).map(|_| rng.random()).collect();
+        self.choose(&lots);
+        self
+    }
+
+    /// The first `count` places, and nothing added there.
+    pub(crate) fn first(kind: MethodKind, count: usize, shape: [usize; 2], on: &Device) -> Self {
+        let flat: Vec<i32> = (0..count as i32).collect();
+        let values = Param::trainable(Tensor::zeros([count], on));
+        Self { kind, places: stored_on(&flat, shape, on), values, shape }
     }
 
     /// What is largest of a dense update, as the share of it that is kept.
-    pub(crate) fn largest_of(update: &[f32], share: f32, shape: [usize; 2], on: &burn::tensor::Device) -> Self {
+    pub(crate) fn largest_of(update: &[f32], share: f32, shape: [usize; 2], on: &Device) -> Self {
         let sizes: Vec<f32> = update.iter().map(|v| v.abs()).collect();
         let flat = largest(&sizes, kept(share, shape).max(1));
         let values: Vec<f32> = flat.iter().map(|i| update[*i as usize]).collect();
@@ -144,21 +165,13 @@ pub(crate) fn check_share(share: f32, shape: [usize; 2]) -> Result<usize, PeftEr
     }
 }
 
-fn stored(flat: &[i32], shape: [usize; 2], site: &Site) -> Places {
-    stored_on(flat, shape, &site.device())
-}
-
-pub(crate) fn stored_on(flat: &[i32], [_, columns]: [usize; 2], on: &burn::tensor::Device) -> Places {
+pub(crate) fn stored_on(flat: &[i32], [_, columns]: [usize; 2], on: &Device) -> Places {
     let part = |of: &dyn Fn(i32) -> i32| {
         let values: Vec<f32> = flat.iter().map(|i| of(*i) as f32).collect();
         Param::frozen(Tensor::from_data(TensorData::new(values, [flat.len()]), on))
     };
     let columns = columns as i32;
     Places::Stored { rows: part(&|i| i / columns), columns: part(&|i| i % columns) }
-}
-
-fn indices(flat: &[i32], site: &Site) -> Tensor<1, Int> {
-    Tensor::from_data(TensorData::new(flat.to_vec(), [flat.len()]), &site.device())
 }
 
 /// Two numbers below 2²⁴, which floats hold exactly: halves of an FNV-1a hash.

@@ -5,14 +5,15 @@
 //! | (IA)³ (Liu et al. 2022, arXiv 2205.05638, §3.3) | `l ⊙ y`; at `down_proj` `(l ⊙ x) Wᵀ` | l = 1 |
 //! | SSF (Lian et al. 2022, arXiv 2210.08823, eq. 2) | `γ ⊙ y + β` | γ = 1, β = 0 |
 //! | BitFit (Ben Zaken et al. 2021, arXiv 2106.10199) | `y + b` | b = 0, beside a bias the model may have |
-//! | HiWi (Liao et al. 2023, arXiv 2305.16742, §3.2) | `y + relu((b₀ + c) D) U` | U = 0 |
+//! | HiWi (Liao et al. 2023, arXiv 2305.16742, §3.2) | `y + relu(b D) U`, b the layer's own bias | U = 0 |
 //!
-//! HiWi puts its network on the biases and keeps only the biases it makes. A model without biases would feed it zeros,
-//! and no gradient would ever reach D; so it reads a fixed random vector c beside the bias b₀ = 0.
+//! HiWi puts its network on the biases and keeps only the biases it makes. Where a layer has none, or zeros, no gradient
+//! would ever reach D: there the network reads a fixed random vector c in their place.
 
-use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
+use burn::tensor::{Tensor, TensorData};
 use stratune_protocol::{MethodConfig, Role, normals};
+use stratune_runtime::read_f32;
 
 use crate::site::{kaiming, uniform};
 use crate::{Additions, ModuleId, Param, Pass, PeftError, Site, Visitor};
@@ -40,10 +41,6 @@ impl Ia3 {
         let scale = self.scale.value.clone().reshape([1, 1, -1]);
         let ones = Tensor::ones_like(&scale);
         pass.damp(ones, scale)
-    }
-
-    pub(crate) fn merged(&self, weight: Tensor<2>) -> Tensor<2> {
-        weight * self.scale.value.clone()
     }
 }
 
@@ -73,8 +70,14 @@ impl Ssf {
     }
 
     pub(crate) fn forward(&self, y: Tensor<3>, pass: &Pass) -> Tensor<3> {
-        let changed = y.clone() * self.scale.value.clone().unsqueeze() + self.shift.value.clone().unsqueeze();
-        pass.damp(y, changed)
+        let (scale, shift) = self.at(pass);
+        y * scale.unsqueeze() + shift.unsqueeze()
+    }
+
+    /// γ and β at this pass.
+    pub(crate) fn at(&self, pass: &Pass) -> (Tensor<1>, Tensor<1>) {
+        let (scale, shift) = (self.scale.value.clone(), self.shift.value.clone());
+        (pass.damp(Tensor::ones_like(&scale), scale), pass.damped(shift))
     }
 }
 
@@ -97,11 +100,6 @@ impl Bias {
     pub fn new(site: &Site) -> Self {
         Self { value: Param::trainable(Tensor::zeros([site.shape()[0]], &site.device())) }
     }
-
-    /// At this pass.
-    pub(crate) fn at(&self, pass: &Pass) -> Tensor<1> {
-        damped(self.value.value.clone(), pass)
-    }
 }
 
 impl Additions for Bias {
@@ -113,7 +111,7 @@ impl Additions for Bias {
 /// HiWi's network on a bias.
 #[derive(Clone, Debug)]
 pub struct Hiwi {
-    /// c, `[out]`: fixed, from the seed.
+    /// What it reads, `[out]`: the layer's bias, or c.
     pub input: Tensor<1>,
     /// D, `[rank, out]`.
     pub down: Param<2>,
@@ -125,18 +123,23 @@ impl Hiwi {
     /// A new one that changes nothing yet.
     ///
     /// # Errors
-    /// The rank is 0.
-    pub fn new(config: &MethodConfig, site: &Site) -> Result<Self, PeftError> {
+    /// The rank is 0, or the device does not answer.
+    pub async fn new(config: &MethodConfig, site: &Site) -> Result<Self, PeftError> {
         let (rank, _) = config.at(&site.id.path);
         if rank == 0 {
             return Err(PeftError::RankZero);
         }
         let (size, device) = (site.shape()[0], site.device());
         let mut rng = site.draws("hiwi");
-        let input = normals(&mut rng, size, 1.0);
+        let random = normals(&mut rng, size, 1.0);
         let down = uniform(&mut rng, [rank, size], kaiming(size), &device);
+        let own = match &site.bias {
+            None => None,
+            Some(bias) => Some(read_f32(bias.clone()).await.map_err(|e| PeftError::Device(Box::new(e)))?),
+        };
+        let input = own.filter(|bias| bias.iter().any(|b| *b != 0.0)).unwrap_or(random);
         Ok(Self {
-            input: Tensor::from_data(burn::tensor::TensorData::new(input, [size]), &device),
+            input: Tensor::from_data(TensorData::new(input, [size]), &device),
             down: Param::trainable(down),
             up: Param::trainable(Tensor::zeros([size, rank], &device)),
         })
@@ -147,15 +150,6 @@ impl Hiwi {
         let narrow = relu(self.down.value.clone().matmul(self.input.clone().unsqueeze_dim(1)));
         self.up.value.clone().matmul(narrow).squeeze_dim(1)
     }
-
-    /// The same at this pass.
-    pub(crate) fn at(&self, pass: &Pass) -> Tensor<1> {
-        damped(self.bias(), pass)
-    }
-}
-
-fn damped(bias: Tensor<1>, pass: &Pass) -> Tensor<1> {
-    if pass.damping == 1.0 { bias } else { bias.mul_scalar(pass.damping) }
 }
 
 impl Additions for Hiwi {

@@ -1,6 +1,6 @@
 //! VeRA: two vectors scale a random update that all layers share (Kopiczko et al. 2023, arXiv 2310.11454, eq. 2).
 //!
-//! `Δy = λ_b ⊙ B (λ_d ⊙ A x)` with A and B drawn once from the seed, uniform within ±√(3/fan-in) (Kaiming), and never
+//! `Δy = λ_b ⊙ B (λ_d ⊙ A x)` with A and B drawn once from the seed, uniform within ±√(6/fan-in) (Kaiming), and never
 //! trained. A layer takes the columns of A and the rows of B that it needs. λ_d starts at 0.1 and λ_b at zero.
 
 use burn::tensor::{Device, Tensor};
@@ -29,7 +29,7 @@ pub struct Vera {
 impl VeraMatrices {
     /// Drawn from the seed for layers of at most `extent` outputs and inputs.
     pub fn new(rank: usize, [outputs, inputs]: [usize; 2], seed: u64, device: &Device) -> Self {
-        let bound = |fan_in: usize| (3.0 / fan_in.max(1) as f32).sqrt();
+        let bound = |fan_in: usize| (6.0 / fan_in.max(1) as f32).sqrt();
         let a = uniform(&mut draws(seed, "vera_A", [0, 0]), [rank, inputs], bound(inputs), device);
         let b = uniform(&mut draws(seed, "vera_B", [0, 0]), [outputs, rank], bound(rank), device);
         Self { a: Param::frozen(a), b: Param::frozen(b) }
@@ -84,12 +84,12 @@ impl Vera {
         Some(Factors { a, b, scale: pass.damping })
     }
 
-    /// `weight` with the dense update.
-    pub(crate) fn merged(&self, weight: Tensor<2>, shared: &Shared) -> Tensor<2> {
-        let Some((a, b)) = self.slices(shared) else { return weight };
+    /// The dense update, `[out, in]`; none in a model that lacks the matrices.
+    pub(crate) fn update(&self, shared: &Shared) -> Option<Tensor<2>> {
+        let (a, b) = self.slices(shared)?;
         let b = b * self.lambda_b.value.clone().unsqueeze_dim(1);
         let a = a * self.lambda_d.value.clone().unsqueeze_dim(1);
-        weight + b.matmul(a)
+        Some(b.matmul(a))
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use burn::tensor::{Tensor, TensorData};
 use stratune_models::{Model, ModelConfig};
 use stratune_peft::{Misfit, Values, added, everything, restore_added};
-use stratune_protocol::{Problem, RunConfig};
+use stratune_protocol::{MethodKind, Problem, RunConfig};
 use stratune_runtime::read_f32;
 use stratune_store::{Adapter, HostTensor, Tensors, adapter_files, prefix_part};
 
@@ -16,7 +16,7 @@ use stratune_store::{Adapter, HostTensor, Tensors, adapter_files, prefix_part};
 pub async fn adapter_of(model: &Model, config: &RunConfig) -> Result<Vec<(String, Vec<u8>)>, Problem> {
     // A copy, whose tensors are shared: the run may go on with the original.
     let mut model = model.clone();
-    let kept = model.settle(&config.method).await?;
+    let kept = model.settle_for_base_as_read(&config.method).await?;
     let base = model.config.base_paths();
     let tensors = read(added(&mut model, &base)).await?;
     let report = model.config.report(&config.model, model.config.parameters());
@@ -30,6 +30,7 @@ pub async fn adapter_of(model: &Model, config: &RunConfig) -> Result<Vec<(String
 pub async fn attach(model: &mut Model, adapter: &Adapter) -> Result<(), Problem> {
     let next = "use an adapter that was trained on this model";
     model.attach(&adapter.methods, adapter.seed).await.map_err(|p| if p.next.is_empty() { p.next(next) } else { p })?;
+    model.check_places(|path| adapter.tensors.get(path).map(|host| host.data.as_slice()))?;
     let device = model.device();
     let attentions: Vec<_> = model.layers.iter().map(|block| block.self_attn.id.clone()).collect();
     let on_device = |(path, host): (&String, &HostTensor)| {
@@ -60,6 +61,42 @@ pub async fn attach(model: &mut Model, adapter: &Adapter) -> Result<(), Problem>
         };
         Problem::input(what).at(at).next(next)
     })
+}
+
+/// The adapter that a low-rank one is at a lower rank: of each A the first rows, of each B the first columns, scaled as an
+/// adapter of this rank is. DyLoRA trains each of them; of others nothing is known.
+///
+/// # Errors
+/// It is no LoRA, or the rank is 0 or above its own.
+pub fn sliced(adapter: &Adapter, rank: usize) -> Result<Adapter, Problem> {
+    use MethodKind::{Dylora, Lora, LoraFa, LoraPlus, Rslora};
+    let mut cut = adapter.clone();
+    for method in &mut cut.methods.0 {
+        if !matches!(method.kind, Lora | Rslora | LoraPlus | LoraFa | Dylora) {
+            return Err(Problem::input(format!("{} has no ranks to leave out", method.kind))
+                .next("give an adapter that dylora has trained"));
+        }
+        let highest = method.overrides.values().filter_map(|over| over.rank).chain(method.rank).max().unwrap_or(0);
+        if rank == 0 || rank > highest {
+            return Err(Problem::input(format!("the rank asked for is {rank}, and the adapter's own is {highest}"))
+                .next(format!("use 1 to {highest}")));
+        }
+        let lower = |of: &mut Option<usize>| *of = of.map(|r| r.min(rank));
+        lower(&mut method.rank);
+        method.overrides.values_mut().for_each(|over| lower(&mut over.rank));
+    }
+    for (path, tensor) in &mut cut.tensors {
+        let [rows, columns] = tensor.shape[..] else { continue };
+        let (rows_left, columns_left) = match path.rsplit_once('.').map_or("", |(before, _)| before) {
+            p if p.ends_with("lora_A") => (rows.min(rank), columns),
+            p if p.ends_with("lora_B") => (rows, columns.min(rank)),
+            _ => continue,
+        };
+        let left = tensor.data.chunks(columns.max(1)).take(rows_left);
+        let data = left.flat_map(|row| &row[..columns_left]).copied().collect();
+        *tensor = HostTensor { shape: vec![rows_left, columns_left], data };
+    }
+    Ok(cut)
 }
 
 /// A base with several adapters, each weighted.

@@ -11,8 +11,8 @@ use stratune_protocol::{Methods, ModelReport, Problem};
 
 use crate::folder::{Folder, missing, place};
 use crate::peft::{self, Form};
-use crate::safetensors::{Tensors, read_safetensors, write_safetensors};
-use crate::tensor::{HostTensor, Stored};
+use crate::safetensors::{Tensors, read_safetensors, write_each};
+use crate::tensor::HostTensor;
 
 pub(crate) const CONFIG: &str = "adapter_config.json";
 pub(crate) const WEIGHTS: &str = "adapter_model.safetensors";
@@ -91,7 +91,7 @@ pub fn adapter_files(
             (config, prefixed(tensors))
         }
     };
-    let weights = write_safetensors(&tensors, Stored::F32, &BTreeMap::new())?;
+    let weights = write_each(&tensors, peft::stored_as, &BTreeMap::new())?;
     Ok(vec![(CONFIG.into(), format!("{config:#}\n").into_bytes()), (WEIGHTS.into(), weights)])
 }
 

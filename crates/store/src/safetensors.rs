@@ -17,6 +17,15 @@ pub fn write_safetensors(
     stored: Stored,
     metadata: &BTreeMap<String, String>,
 ) -> Result<Vec<u8>, Problem> {
+    write_each(tensors, |_| stored, metadata)
+}
+
+/// The same, each tensor as its name says.
+pub(crate) fn write_each(
+    tensors: &Tensors,
+    stored: impl Fn(&str) -> Stored,
+    metadata: &BTreeMap<String, String>,
+) -> Result<Vec<u8>, Problem> {
     let mut metadata = metadata.clone();
     metadata.insert("format".into(), "pt".into());
     let mut header = Map::new();
@@ -29,6 +38,7 @@ pub fn write_safetensors(
             let what = format!("tensor '{name}' of shape {shape:?} and {} numbers cannot be written", data.len());
             return Err(Problem::new(ProblemKind::Internal, what).next("please report this"));
         }
+        let stored = stored(name);
         let end = begin + data.len() * stored.bytes();
         header.insert(name.clone(), json!({"dtype": stored.dtype(), "shape": shape, "data_offsets": [begin, end]}));
         begin = end;
@@ -40,7 +50,7 @@ pub fn write_safetensors(
     bytes.extend_from_slice(&(text.len() as u64).to_le_bytes());
     bytes.extend_from_slice(text.as_bytes());
     for (name, tensor) in tensors {
-        stored.encode(&tensor.data, name, &mut bytes)?;
+        stored(name).encode(&tensor.data, name, &mut bytes)?;
     }
     Ok(bytes)
 }
@@ -51,7 +61,7 @@ pub fn read_safetensors(bytes: &[u8], at: &str) -> Result<(Tensors, BTreeMap<Str
     let data = &bytes[header.data_start as usize..];
     let mut tensors = BTreeMap::new();
     for (name, entry) in header.tensors {
-        let stored = entry.stored(&name, at)?;
+        let stored = entry.stored_or_integers(&name, at)?;
         let (begin, end) = entry.data_offsets;
         let data = stored.decode(&data[begin as usize..end as usize], 0, &name, at)?;
         tensors.insert(name, HostTensor { shape: entry.shape, data });
@@ -91,6 +101,28 @@ mod tests {
             assert_eq!(w.dtype().to_string(), stored.dtype());
             assert_eq!(w.data().len(), 6 * stored.bytes());
         }
+    }
+
+    #[test]
+    fn whole_numbers_are_written_as_such_and_nothing_else_is() {
+        let places =
+            |data: Vec<f32>| -> Tensors { [("at".into(), HostTensor { shape: vec![data.len()], data })].into() };
+        let whole = places(vec![0.0, 7.0, 16_777_216.0, -3.0]);
+        let bytes = write_safetensors(&whole, Stored::I32, &BTreeMap::new()).unwrap();
+        assert_eq!(
+            ::safetensors::SafeTensors::deserialize(&bytes).unwrap().tensor("at").unwrap().dtype().to_string(),
+            "I32"
+        );
+        assert_eq!(read_safetensors(&bytes, "f").unwrap().0, whole);
+        for part in [0.5, 3e9, 16_777_218.0] {
+            let problem = write_safetensors(&places(vec![part]), Stored::I32, &BTreeMap::new()).unwrap_err();
+            assert!(problem.what.contains("int32 cannot hold"), "{problem}");
+        }
+        // What a float cannot hold exactly would be another place.
+        let mut large = bytes.clone();
+        let end = large.len() - 16;
+        large[end..end + 4].copy_from_slice(&16_777_217_i32.to_le_bytes());
+        assert!(read_safetensors(&large, "f").unwrap_err().what.contains("16777217"));
     }
 
     #[test]

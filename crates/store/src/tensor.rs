@@ -21,10 +21,15 @@ pub enum Stored {
     F16,
     /// The upper half of an f32.
     BF16,
+    /// 32-bit integers: places, not weights. Those that a float holds exactly, up to 2²⁴.
+    I32,
 }
 
+/// The largest whole number up to which floats hold all.
+const EXACT: f32 = 16_777_216.0;
+
 impl Stored {
-    /// The safetensors name of the format; `None` for the formats that are not read here.
+    /// The safetensors name of a format that weights have; `None` for the formats that are not read here.
     pub(crate) fn from_dtype(dtype: &str) -> Option<Self> {
         [Self::F32, Self::F16, Self::BF16].into_iter().find(|s| s.dtype() == dtype)
     }
@@ -35,6 +40,7 @@ impl Stored {
             Self::F32 => "F32",
             Self::F16 => "F16",
             Self::BF16 => "BF16",
+            Self::I32 => "I32",
         }
     }
 
@@ -44,13 +50,14 @@ impl Stored {
             Self::F32 => "float32",
             Self::F16 => "float16",
             Self::BF16 => "bfloat16",
+            Self::I32 => "int32",
         }
     }
 
     /// Bytes of one number.
     pub(crate) fn bytes(self) -> usize {
         match self {
-            Self::F32 => 4,
+            Self::F32 | Self::I32 => 4,
             Self::F16 | Self::BF16 => 2,
         }
     }
@@ -59,6 +66,7 @@ impl Stored {
     /// training recovers from them.
     pub(crate) fn decode(self, bytes: &[u8], from: usize, name: &str, at: &str) -> Result<Vec<f32>, Problem> {
         let data: Vec<f32> = match self {
+            Self::I32 => return whole_numbers(bytes, name, at),
             Self::F32 => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
             Self::F16 => bytes.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
             Self::BF16 => bytes.chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
@@ -88,11 +96,25 @@ impl Stored {
                 Self::F32 => out.extend_from_slice(&x.to_le_bytes()),
                 Self::F16 if f16::from_f32(x).is_finite() => out.extend_from_slice(&f16::from_f32(x).to_le_bytes()),
                 Self::BF16 if bf16::from_f32(x).is_finite() => out.extend_from_slice(&bf16::from_f32(x).to_le_bytes()),
-                Self::F16 | Self::BF16 => return Err(too_large(i)),
+                Self::I32 if x.fract() == 0.0 && x.abs() <= EXACT => out.extend_from_slice(&(x as i32).to_le_bytes()),
+                Self::F16 | Self::BF16 | Self::I32 => return Err(too_large(i)),
             }
         }
         Ok(())
     }
+}
+
+fn whole_numbers(bytes: &[u8], name: &str, at: &str) -> Result<Vec<f32>, Problem> {
+    let one = |b: &[u8]| {
+        let whole = i32::from_le_bytes([b[0], b[1], b[2], b[3]]);
+        let exact = (whole as f32).abs() <= EXACT && whole as f32 as i32 == whole;
+        exact.then_some(whole as f32).ok_or_else(|| {
+            Problem::input(format!("tensor '{name}' holds {whole}, which is no place in a matrix that is read here"))
+                .at(at)
+                .next("the file is damaged, or of a model with more than 16 million rows or columns")
+        })
+    };
+    bytes.chunks_exact(4).map(one).collect()
 }
 
 fn first_not_finite(data: &[f32]) -> Option<usize> {

@@ -4,7 +4,7 @@
 //! [`Direction`] without a gradient (MeZO); [`learning_rate`] is the schedule; a [`Hook`] may narrow which layers train and
 //! watch what happens; a [`Host`] is the front end. The loop names no hook. What some methods need beside a gradient has a
 //! file each: [`scout`](scout()) lets them choose what trains, a [`Budget`] takes directions from AdaLoRA, [`Projectors`]
-//! narrow GaLore's gradients.
+//! narrow GaLore's gradients, [`prune`](prune()) keeps the largest differences of diff pruning.
 
 mod budget;
 mod evaluate;
@@ -14,6 +14,7 @@ mod mezo;
 mod optimiser;
 mod pace;
 mod projected;
+mod pruning;
 mod schedule;
 mod scout;
 mod spacing;
@@ -29,6 +30,7 @@ pub use hook::{Everything, Hook, Lab, Rows, Selection};
 pub use mezo::{Direction, Move, Slope};
 pub use optimiser::{AdamW, Moment};
 pub use projected::Projectors;
+pub use pruning::{Pruned, prune};
 pub use schedule::learning_rate;
 pub use scout::scout;
 pub use state::{Identity, Record, TrainState};

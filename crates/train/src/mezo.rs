@@ -1,7 +1,7 @@
 //! MeZO: a step from two losses and no gradient (Malladi et al. 2023, arXiv 2305.17333, algorithm 1).
 //!
 //! A direction z is drawn, normal; the loss is taken at θ + εz and θ − εz; `g = (L₊ − L₋) / 2ε` says how the loss changes
-//! along z, and `θ ← θ − η g z`. z is drawn again wherever it is needed, from the seed, the step and the parameter's path,
+//! along z, and `θ ← θ − η g z`, where a parameter's η may be a multiple of the run's (LoRA+). z is drawn again wherever it is needed, from the seed, the step and the parameter's path,
 //! and a block's shifted parameters live while that block runs: memory is that of inference. θ itself is not touched
 //! by the two passes, so nothing has to be put back. A run is its start and the list of its moves.
 
@@ -58,10 +58,10 @@ impl Direction {
         let mut sums = Vec::new();
         for side in [epsilon, -epsilon] {
             let mut shifted = model.clone();
-            self.shift(&mut shifted, f64::from(side), |block| block.is_none());
+            self.shift(&mut shifted, |_| f64::from(side), |block| block.is_none());
             let alter = |i: usize, block: &mut _| {
                 if blocks.contains(&i) {
-                    self.shift(block, f64::from(side), |_| true);
+                    self.shift(block, |_| f64::from(side), |_| true);
                 }
             };
             let losses = batches.iter().map(|batch| loss(&shifted, batch, None, Some(&alter))).collect();
@@ -72,18 +72,21 @@ impl Direction {
         Ok(Slope { loss: (sums[0] + sums[1]) / 2.0, slope })
     }
 
-    /// Moves what trains, in these blocks and outside of blocks, by `−length` times the direction.
+    /// Moves what trains, in these blocks and outside of blocks, by `−length` times the direction, and as many times as far
+    /// as a parameter's share of the learning rate says.
     pub fn take(self, model: &mut Model, of: &Move) {
-        self.shift(model, -of.length, |block| block.is_none_or(|block| of.blocks.contains(&block)));
+        let wanted = |block: Option<usize>| block.is_none_or(|block| of.blocks.contains(&block));
+        self.shift(model, |rate| -of.length * rate, wanted);
     }
 
-    /// Moves what trains in the blocks, or outside of blocks, that are wanted.
-    fn shift(self, of: &mut impl Parameters, by: f64, wanted: impl Fn(Option<usize>) -> bool) {
-        struct Shift<F>(Direction, f64, F);
-        impl<F: Fn(Option<usize>) -> bool> Visitor for Shift<F> {
+    /// Moves what trains in the blocks, or outside of blocks, that are wanted; `by` says how far along the direction, from
+    /// the parameter's share of the learning rate.
+    fn shift(self, of: &mut impl Parameters, by: impl Fn(f64) -> f64, wanted: impl Fn(Option<usize>) -> bool) {
+        struct Shift<B, F>(Direction, B, F);
+        impl<B: Fn(f64) -> f64, F: Fn(Option<usize>) -> bool> Visitor for Shift<B, F> {
             fn visit<const D: usize>(&mut self, ParamId { block, path }: &ParamId, param: &mut Param<D>) {
                 if param.trainable && (self.2)(*block) {
-                    let by = (self.1 * param.rate) as f32;
+                    let by = (self.1)(param.rate) as f32;
                     param.value = param.value.clone() + self.0.part(path, &param.value).mul_scalar(by);
                 }
             }

@@ -120,7 +120,7 @@ impl AdamW {
         }
         let ruled = |(mover, gradient): (&Mover, Tensor<1>)| match mover.rule {
             Rule::Thinned { share } => thinned(gradient, share, &mover.path, at),
-            _ => gradient,
+            Rule::Plain | Rule::Projected { .. } => gradient,
         };
         let gradients = set.iter().zip(gradients).map(ruled).collect();
         let (paths, values) = set.into_iter().map(|mover| (mover.path, mover.value)).unzip();
@@ -249,7 +249,7 @@ impl Visitor for Counts {
                 let (first, last) = (sides[0], sides[D - 1]);
                 rank.min(first.min(last)) * first.max(last)
             }
-            _ => sides.iter().product(),
+            Rule::Plain | Rule::Thinned { .. } => sides.iter().product(),
         };
         self.0.insert(id.path.clone(), count);
     }

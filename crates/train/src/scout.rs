@@ -1,38 +1,110 @@
-//! Looking at some rows before training, to choose what trains: FISH, LT-SFT and SparseAdapter.
+//! Looking at some rows before training: FISH, LT-SFT and SparseAdapter choose what trains, and a prefix where it starts.
 
 use burn::tensor::Tensor;
 use rand::seq::SliceRandom;
-use stratune_data::{Dataset, Sequence};
+use stratune_data::{Dataset, Plan, Sequence};
 use stratune_models::Model;
 use stratune_peft::{Delta, Gradients, Param, ParamId, Parameters, Visitor, everything, snapshot};
-use stratune_protocol::{MethodConfig, MethodKind, Problem, RunConfig, draws};
+use stratune_protocol::{Event, MethodConfig, MethodKind, Problem, RunConfig, draws};
 use stratune_runtime::{read_f32, yield_now};
 
-use crate::{AdamW, Batching, Demand, Moment, sweep};
+use crate::{AdamW, Batching, Demand, Moment, learning_rate, sweep};
 
-/// Lets every method that needs it choose what trains. Gives a sentence about each.
+/// Lets every method that needs rows of the data before it trains look at them: to choose what trains, or where to start.
+/// `steps` are those of the run. Tells how far it is, and gives a sentence about each.
 ///
 /// # Errors
 /// The device does not answer.
-pub async fn scout(model: &mut Model, config: &RunConfig, dataset: &Dataset) -> Result<Vec<String>, Problem> {
+pub async fn scout(
+    model: &mut Model,
+    config: &RunConfig,
+    dataset: &Dataset,
+    steps: usize,
+    tell: &mut dyn FnMut(Event),
+) -> Result<Vec<String>, Problem> {
     let mut told = Vec::new();
-    for method in config.method.iter().filter(|m| m.kind.scouts()) {
+    for method in config.method.iter() {
+        let title = method.kind.title();
         let rows = rows(dataset, method, config.train.seed);
-        match method.kind {
-            MethodKind::SparseAdapter => sparse_adapters(model, config, &rows).await?,
-            _ => sparse_weights(model, method, config, &rows).await?,
-        }
-        told.push(format!("{} chose what trains from {} rows", method.kind.title(), rows.len()));
+        let looked_at = format!("{title} chose what trains from {} rows", rows.len());
+        let mut scout = Scout { config, what: format!("{title} looks at the rows"), tell: &mut *tell };
+        told.push(match method.kind {
+            MethodKind::SparseAdapter => {
+                scout.sparse_adapters(model, &rows).await?;
+                looked_at
+            }
+            MethodKind::Fish => {
+                let bare = bare(model, method.kind);
+                let scores = scout.fisher(&bare.model, &rows).await;
+                bare.choose(model, &scores).await?;
+                looked_at
+            }
+            MethodKind::LtSft => {
+                let mut bare = bare(model, method.kind);
+                let batches = scout.first_phase(method, dataset, &rows, steps);
+                let scores = scout.moves(&mut bare.model, &batches).await?;
+                bare.choose(model, &scores).await?;
+                let count = batches.iter().map(Vec::len).sum::<usize>();
+                format!("{title} trained everything on {count} rows, and goes on with what moved most")
+            }
+            MethodKind::Prefix => {
+                let tokens = beginning(&rows, method.length.unwrap_or(0));
+                model.start_prefixes_at(method, &tokens);
+                format!("{title} starts at the beginning of a row")
+            }
+            MethodKind::Lora
+            | MethodKind::Rslora
+            | MethodKind::LoraPlus
+            | MethodKind::LoraFa
+            | MethodKind::Pissa
+            | MethodKind::Qlora
+            | MethodKind::Loftq
+            | MethodKind::Adalora
+            | MethodKind::Dylora
+            | MethodKind::Dora
+            | MethodKind::Vera
+            | MethodKind::Lokr
+            | MethodKind::Did
+            | MethodKind::Said
+            | MethodKind::Hiwi
+            | MethodKind::Houlsby
+            | MethodKind::Pfeiffer
+            | MethodKind::Parallel
+            | MethodKind::Compacter
+            | MethodKind::Prompt
+            | MethodKind::Ia3
+            | MethodKind::Ssf
+            | MethodKind::Ladder
+            | MethodKind::Bitfit
+            | MethodKind::LayerNorm
+            | MethodKind::Pafi
+            | MethodKind::RandomMask
+            | MethodKind::Shira
+            | MethodKind::DiffPruning
+            | MethodKind::ChildTuning
+            | MethodKind::Lisa
+            | MethodKind::Galore
+            | MethodKind::Full => continue,
+        });
     }
     Ok(told)
 }
 
-/// The rows to look at, drawn from those that train.
+/// The rows to look at, drawn from those that train; all of them where the method does not say how many.
 fn rows<'a>(dataset: &'a Dataset, method: &MethodConfig, seed: u64) -> Vec<&'a Sequence> {
     let mut rows: Vec<&Sequence> = dataset.train.iter().collect();
     rows.shuffle(&mut draws(seed, "scout_rows", [0, 0]));
-    rows.truncate(method.samples.unwrap_or(0).max(1));
+    rows.truncate(method.samples.filter(|n| *n > 0).unwrap_or(rows.len()));
     rows
+}
+
+/// The first tokens of a row that is long enough, or if none is of one row behind the other.
+fn beginning(rows: &[&Sequence], length: usize) -> Vec<u32> {
+    let long = rows.iter().find(|row| row.tokens.len() >= length).map(|row| row.tokens.clone());
+    let mut tokens =
+        long.unwrap_or_else(|| rows.iter().flat_map(|row| row.tokens.clone()).cycle().take(length).collect());
+    tokens.truncate(length);
+    tokens
 }
 
 fn gradients(model: &Model, rows: &[&Sequence], by: Batching) -> Gradients {
@@ -42,44 +114,50 @@ fn gradients(model: &Model, rows: &[&Sequence], by: Batching) -> Gradients {
     sweep(model, &batch, &Demand { active: &active, dropout: None, keep_graphs: 0, scale }).gradients
 }
 
-/// Scores every weight of the matrices that the method enters, and lets it choose.
-async fn sparse_weights(
-    model: &mut Model,
-    method: &MethodConfig,
-    config: &RunConfig,
-    rows: &[&Sequence],
-) -> Result<(), Problem> {
-    // The model as it is, with these matrices the only thing that trains.
-    let mut bare = model.clone();
-    freeze(&mut bare);
-    let mut paths = Vec::new();
-    for (i, block) in bare.layers.iter_mut().enumerate() {
+/// The model with nothing that trains but the matrices of which a method keeps some weights.
+struct Bare {
+    model: Model,
+    kind: MethodKind,
+    /// Where the matrices are: the block, the number among its linear layers, and the path.
+    matrices: Vec<(usize, usize, String)>,
+}
+
+fn bare(model: &Model, kind: MethodKind) -> Bare {
+    let mut model = model.clone();
+    freeze(&mut model);
+    let mut matrices = Vec::new();
+    for (i, block) in model.layers.iter_mut().enumerate() {
         for (k, linear) in block.linears_mut().enumerate() {
-            let mine = |delta: &Delta| matches!(delta, Delta::Sparse(sparse) if sparse.kind == method.kind);
-            if linear.deltas.iter().any(mine) {
+            if linear.deltas.iter().any(|delta| chooses(delta, kind)) {
                 linear.weight.floats_mut().trainable = true;
-                paths.push((i, k, linear.id.param("weight").path));
+                matrices.push((i, k, linear.id.param("weight").path));
             }
             linear.deltas.clear();
         }
     }
-    let scores = match method.kind {
-        MethodKind::LtSft => moves(&mut bare, config, rows).await?,
-        _ => fisher(&bare, rows, (&config.train).into()).await,
-    };
-    for (i, k, path) in paths {
-        let Some(score) = scores.get(&path) else { continue };
-        let score = read_f32(score.clone()).await?;
-        let Some(linear) = model.layers[i].linears_mut().nth(k) else { continue };
-        for delta in &mut linear.deltas {
-            if let Delta::Sparse(sparse) = delta
-                && sparse.kind == method.kind
-            {
-                sparse.choose(&score);
+    Bare { model, kind, matrices }
+}
+
+impl Bare {
+    /// Lets the method in `model` choose by one score a weight.
+    async fn choose(&self, model: &mut Model, scores: &Gradients) -> Result<(), Problem> {
+        for (i, k, path) in &self.matrices {
+            let Some(score) = scores.get(path) else { continue };
+            let score = read_f32(score.clone()).await?;
+            for delta in model.layers[*i].linears_mut().nth(*k).into_iter().flat_map(|linear| &mut linear.deltas) {
+                if let Delta::Sparse(sparse) = delta
+                    && sparse.kind == self.kind
+                {
+                    sparse.choose(&score);
+                }
             }
         }
+        Ok(())
     }
-    Ok(())
+}
+
+fn chooses(delta: &Delta, kind: MethodKind) -> bool {
+    matches!(delta, Delta::Sparse(sparse) if sparse.kind == kind)
 }
 
 fn freeze(model: &mut Model) {
@@ -92,77 +170,111 @@ fn freeze(model: &mut Model) {
     model.each(&mut Freeze);
 }
 
-/// The diagonal of the empirical Fisher information: the mean over rows of the squared gradients (FISH, eq. 3).
-async fn fisher(model: &Model, rows: &[&Sequence], by: Batching) -> Gradients {
-    let mut sums = Gradients::new();
-    for row in rows {
-        for (path, gradient) in gradients(model, &[row], by) {
-            let square = gradient.square();
-            let sum = match sums.remove(&path) {
-                Some(there) => there + square,
-                None => square,
-            };
-            sums.insert(path, sum);
-        }
-        yield_now().await;
-    }
-    sums
+/// A look at rows before the first step.
+struct Scout<'a> {
+    config: &'a RunConfig,
+    what: String,
+    tell: &'a mut dyn FnMut(Event),
 }
 
-/// How far each weight has moved when everything has trained on the rows once (LT-SFT, §3).
-async fn moves(model: &mut Model, config: &RunConfig, rows: &[&Sequence]) -> Result<Gradients, Problem> {
-    let before = snapshot(model);
-    let mut adam = AdamW::new(config.train.weight_decay);
-    let by = Batching::from(&config.train);
-    for (step, batch) in rows.chunks(by.size).enumerate() {
-        let at = Moment { seed: config.train.seed, step };
-        let whole = gradients(model, batch, by);
-        adam.step(model, whole, 0.0, config.train.learning_rate, at).await?;
+impl Scout<'_> {
+    /// Tells how far it is and lets others have their turn.
+    async fn rest(&mut self, done: usize, total: usize) {
+        (self.tell)(Event::Progress { what: self.what.clone(), done: done as u64, total: total as u64 });
         yield_now().await;
     }
-    let moved = |(path, (_, after)): (String, (_, Tensor<1>))| {
-        let (_, before) = before.get(&path)?;
-        Some((path, (after - before.clone()).abs()))
-    };
-    Ok(snapshot(model).into_iter().filter_map(moved).collect())
+
+    /// The diagonal of the empirical Fisher information: the mean over rows of the squared gradients (FISH, eq. 3).
+    async fn fisher(&mut self, model: &Model, rows: &[&Sequence]) -> Gradients {
+        let mut sums = Gradients::new();
+        for (done, row) in rows.iter().enumerate() {
+            let squares = gradients(model, &[row], (&self.config.train).into()).into_iter();
+            add(&mut sums, squares.map(|(path, gradient)| (path, gradient.square())));
+            self.rest(done + 1, rows.len()).await;
+        }
+        sums
+    }
+
+    /// The batches that everything trains on first: the rows once, or if the method names none as many batches as the
+    /// run has (LT-SFT, §3).
+    fn first_phase<'d>(
+        &self,
+        method: &MethodConfig,
+        dataset: &'d Dataset,
+        rows: &[&'d Sequence],
+        steps: usize,
+    ) -> Vec<Vec<&'d Sequence>> {
+        let train = &self.config.train;
+        if method.samples != Some(0) {
+            return rows.chunks(train.batch_size).map(<[_]>::to_vec).collect();
+        }
+        let plan = Plan::new(&dataset.train, train.batch_size, train.seed);
+        let rows = |k: usize| plan.batch(k as u64).into_iter().filter_map(|i| dataset.train.get(i)).collect();
+        (0..steps * train.accumulation).map(rows).collect()
+    }
+
+    /// How far each weight has moved when everything has trained on the batches.
+    async fn moves(&mut self, model: &mut Model, batches: &[Vec<&Sequence>]) -> Result<Gradients, Problem> {
+        let before = snapshot(model);
+        let train = &self.config.train;
+        let (mut adam, by) = (AdamW::new(train.weight_decay), Batching::from(train));
+        for (step, batch) in batches.iter().enumerate() {
+            let at = Moment { seed: train.seed, step };
+            let whole = gradients(model, batch, by);
+            let rate = learning_rate(train, step, batches.len());
+            adam.step(model, whole, train.clip_norm, rate, at).await?;
+            self.rest(step + 1, batches.len()).await;
+        }
+        let moved = |(path, (_, after)): (String, (_, Tensor<1>))| {
+            let (_, before) = before.get(&path)?;
+            Some((path, (after - before.clone()).abs()))
+        };
+        Ok(snapshot(model).into_iter().filter_map(moved).collect())
+    }
+
+    /// What each weight of the whole bottlenecks does to the loss, |w · ∂L/∂w| (SNIP, Lee et al. 2019, arXiv 1810.02340,
+    /// which SparseAdapter found to work best), and the places that stay.
+    async fn sparse_adapters(&mut self, model: &mut Model, rows: &[&Sequence]) -> Result<(), Problem> {
+        let by = Batching { size: 8, ..Batching::from(&self.config.train) };
+        let mut whole = model.clone();
+        freeze(&mut whole);
+        for (i, block) in whole.layers.iter_mut().enumerate() {
+            for adapter in block.adapters.iter_mut().filter(|adapter| adapter.is_sparse()) {
+                *adapter = adapter.whole((self.config.train.seed, i));
+            }
+        }
+        let mut sums = Gradients::new();
+        for (done, chunk) in rows.chunks(by.size).enumerate() {
+            add(&mut sums, gradients(&whole, chunk, by));
+            self.rest(done + 1, rows.len().div_ceil(by.size)).await;
+        }
+        let values = everything(&mut whole);
+        for block in &mut model.layers {
+            for adapter in block.adapters.iter_mut().filter(|adapter| adapter.is_sparse()) {
+                let path = format!("{}.adapters.{}", block.id.path, adapter.place.name());
+                let mut read = Vec::new();
+                for matrix in ["down", "up"] {
+                    let path = format!("{path}.{matrix}.weight");
+                    let Some(((_, value), gradient)) = values.get(&path).zip(sums.get(&path)) else { continue };
+                    read.push(read_f32(value.clone()).await?);
+                    read.push(read_f32((value.clone() * gradient.clone()).abs()).await?);
+                }
+                if let [down, down_scores, _, up_scores] = &read[..] {
+                    adapter.choose((down, down_scores), up_scores);
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
-/// What each weight of the whole bottlenecks does to the loss, |w · ∂L/∂w| (SNIP, Lee et al. 2019, arXiv 1810.02340, which
-/// SparseAdapter found to work best), and the places that stay.
-async fn sparse_adapters(model: &mut Model, config: &RunConfig, rows: &[&Sequence]) -> Result<(), Problem> {
-    let (seed, by) = (config.train.seed, Batching { size: 8, ..Batching::from(&config.train) });
-    let mut whole = model.clone();
-    for (i, block) in whole.layers.iter_mut().enumerate() {
-        for adapter in &mut block.adapters {
-            *adapter = adapter.whole((seed, i));
-        }
+/// Adds gradients to those that are there.
+fn add(sums: &mut Gradients, more: impl IntoIterator<Item = (String, Tensor<1>)>) {
+    for (path, gradient) in more {
+        let sum = match sums.remove(&path) {
+            Some(there) => there + gradient,
+            None => gradient,
+        };
+        sums.insert(path, sum);
     }
-    let mut sums = Gradients::new();
-    for batch in rows.chunks(by.size) {
-        for (path, gradient) in gradients(&whole, batch, by) {
-            let sum = match sums.remove(&path) {
-                Some(there) => there + gradient,
-                None => gradient,
-            };
-            sums.insert(path, sum);
-        }
-        yield_now().await;
-    }
-    let values = everything(&mut whole);
-    for block in &mut model.layers {
-        for adapter in &mut block.adapters {
-            let path = format!("{}.adapters.after_mlp", block.id.path);
-            let mut read = Vec::new();
-            for matrix in ["down", "up"] {
-                let path = format!("{path}.{matrix}.weight");
-                let Some(((_, value), gradient)) = values.get(&path).zip(sums.get(&path)) else { continue };
-                read.push(read_f32(value.clone()).await?);
-                read.push(read_f32((value.clone() * gradient.clone()).abs()).await?);
-            }
-            if let [down, down_scores, _, up_scores] = &read[..] {
-                adapter.choose((down, down_scores), up_scores);
-            }
-        }
-    }
-    Ok(())
 }

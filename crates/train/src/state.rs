@@ -79,6 +79,15 @@ impl Record {
     }
 }
 
+/// Whether the parameters follow from where methods start and MeZO's moves, so that they need not be written. They do not
+/// where data have chosen the start.
+fn replays(config: &RunConfig) -> bool {
+    match config.train.optimiser {
+        OptimiserKind::Adamw => false,
+        OptimiserKind::Mezo => !config.method.iter().any(|m| m.kind.starts_from_data()),
+    }
+}
+
 /// Everything a run has come to, as a checkpoint.
 pub(crate) async fn save(
     model: &mut Model,
@@ -91,10 +100,7 @@ pub(crate) async fn save(
     if let Some(budget) = budget {
         tensors.extend(budget.save().await?);
     }
-    let replayed = match config.train.optimiser {
-        OptimiserKind::Adamw => Values::new(),
-        OptimiserKind::Mezo => snapshot(model),
-    };
+    let replayed = if replays(config) { snapshot(model) } else { Values::new() };
     let base = model.config.base_paths();
     for (path, (shape, value)) in added(model, &base).into_iter().filter(|(path, _)| !replayed.contains_key(path)) {
         tensors.insert(format!("value/{path}"), HostTensor { shape, data: read_f32(value).await? });
@@ -139,11 +145,14 @@ pub(crate) fn load(
         }
     }
     let device = model.device();
-    let mut values = match record.config.train.optimiser {
-        OptimiserKind::Adamw => Values::new(),
-        OptimiserKind::Mezo => snapshot(model),
-    };
-    values.extend(shaped(checkpoint, "value/", &device));
+    model.check_places(|path| checkpoint.tensors.get(&format!("value/{path}")).map(|host| host.data.as_slice()))?;
+    let mut values = shaped(checkpoint, "value/", &device);
+    let start = snapshot(model);
+    // Checkpoints of earlier versions have the moves alone whatever the method.
+    let moved = start.keys().any(|path| !values.contains_key(path)) && !record.moves.is_empty();
+    if record.config.train.optimiser == OptimiserKind::Mezo {
+        start.into_iter().for_each(|(path, value)| _ = values.entry(path).or_insert(value));
+    }
     let base = model.config.base_paths();
     restore_added(model, &base, &values).map_err(|misfit| {
         let path = match misfit {
@@ -153,7 +162,7 @@ pub(crate) fn load(
             .at("checkpoint.safetensors")
             .next("use the model and the method the run began with")
     })?;
-    for (step, of) in record.moves.iter().enumerate() {
+    for (step, of) in record.moves.iter().enumerate().filter(|_| moved) {
         Direction { seed: record.config.train.seed, step }.take(model, of);
     }
     optimiser.load(model, &checkpoint.tensors, &record.times, &device)?;

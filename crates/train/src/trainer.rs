@@ -15,11 +15,13 @@ use stratune_protocol::{
 use stratune_runtime::{Control, Stopwatch, Wish, memory_in_use, rest, span, yield_now};
 use stratune_store::Checkpoint;
 
+use crate::pruning::{make_room, prunes_at};
 use crate::spacing::log_spaced;
 use crate::state::{self, Flat, Identity, TrainState};
 use crate::teller::{Taken, Teller, not_finite};
 use crate::{
-    AdamW, Batching, Budget, Demand, Direction, Hook, Lab, Moment, Move, Uploaded, learning_rate, measure, scout, sweep,
+    AdamW, Batching, Budget, Demand, Direction, Hook, Lab, Moment, Move, Record, Uploaded, learning_rate, measure,
+    scout, sweep,
 };
 
 /// The front end of a run.
@@ -52,7 +54,7 @@ pub struct Trainer {
     pub(crate) config: RunConfig,
     pub(crate) dataset: Rc<Dataset>,
     pub(crate) hook: Box<dyn Hook>,
-    optimiser: AdamW,
+    pub(crate) optimiser: AdamW,
     budget: Option<Budget>,
     pub(crate) plan: Plan,
     identity: Identity,
@@ -60,7 +62,7 @@ pub struct Trainer {
     validated: Option<usize>,
     /// What the model is, once a step down the gradient has asked.
     report: OnceCell<ModelReport>,
-    /// Whether the methods that choose from data what trains have chosen.
+    /// Whether the methods that look at rows before they train have done so.
     chosen: bool,
     pub(crate) steps: usize,
 }
@@ -115,10 +117,15 @@ impl Trainer {
     /// # Errors
     /// The checkpoint belongs to another model, other data or another method.
     pub fn resume(&mut self, checkpoint: &Checkpoint) -> Result<(), Problem> {
+        if prunes_at(&self.config.method, self.steps)
+            .is_some_and(|at| Record::of(checkpoint).is_ok_and(|r| r.step > at))
+        {
+            make_room(&mut self.model);
+        }
         let moved_by = (&mut self.optimiser, self.budget.as_mut());
         self.state = state::load(checkpoint, &mut self.model, moved_by, self.hook.as_mut(), &self.identity)?;
-        // A run that was stopped before its first step has not chosen yet.
-        self.chosen = self.state.step > 0;
+        // A run that was stopped before it measured anything has not chosen yet.
+        self.chosen = self.state.step > 0 || self.state.best.is_some();
         Ok(())
     }
 
@@ -141,6 +148,8 @@ impl Trainer {
             trainable: count_trainable(&mut self.model),
         });
         if self.state.step == 0 && self.state.best.is_none() {
+            // What is measured and kept is of the parameters that the run begins with.
+            self.choose(host).await?;
             self.validate(host).await?;
             host.sample(&self.model, 0).await?;
         }
@@ -230,15 +239,15 @@ impl Trainer {
         teller.finish(host).await
     }
 
-    /// Lets the methods that choose from data what trains choose it; once, before the first step.
+    /// Lets the methods that look at rows before they train do so; once, before the first step.
     ///
     /// # Errors
     /// The device fails.
     pub async fn choose(&mut self, host: &mut dyn Host) -> Result<(), Problem> {
         if !std::mem::replace(&mut self.chosen, true) {
-            for text in scout(&mut self.model, &self.config, &self.dataset).await? {
-                host.emit(Event::Notice { text });
-            }
+            let tell = &mut |event| host.emit(event);
+            let told = scout(&mut self.model, &self.config, &self.dataset, self.steps, tell).await?;
+            told.into_iter().for_each(|text| host.emit(Event::Notice { text }));
         }
         Ok(())
     }
@@ -246,6 +255,7 @@ impl Trainer {
     /// One optimiser step; its numbers stay on the device.
     async fn step(&mut self, host: &mut dyn Host) -> Result<Taken, Problem> {
         self.choose(host).await?;
+        self.prune(host).await?;
         let (step, accumulation) = (self.state.step, self.config.train.accumulation);
         let by = Batching::from(&self.config.train);
         let lab = Lab::new(&self.model, &self.dataset, by);

@@ -38,13 +38,14 @@ pub async fn logits_agree_with_transformers(device: &Device) {
 }
 
 /// Adapters written by PEFT, one folder for each of its methods that are read here.
-pub const PEFT_FOLDERS: [&str; 14] = [
+pub const PEFT_FOLDERS: [&str; 15] = [
     "peft-lora",
     "peft-rslora",
     "peft-dora",
     "peft-pissa",
     "peft-vera",
     "peft-ia3",
+    "peft-shira",
     "peft-adalora",
     "peft-adalora-cut",
     "peft-lokr",

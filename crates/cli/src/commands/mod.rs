@@ -9,4 +9,5 @@ pub mod intrinsic;
 pub mod merge;
 pub mod methods;
 pub mod pretrain;
+pub mod slice;
 pub mod train;

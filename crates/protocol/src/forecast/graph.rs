@@ -58,9 +58,9 @@ fn remakes_values(methods: &[MethodConfig]) -> bool {
 /// How many matrices as large as the layer's own are kept: its sum with the update, what λ is multiplied by, magnitudes and
 /// switches.
 fn dense(kind: MethodKind) -> f64 {
-    use MethodKind::{Did, DiffPruning, Dora, Fish, LtSft, Pafi, RandomMask, Said};
+    use MethodKind::{Did, DiffPruning, Dora, Fish, LtSft, Pafi, RandomMask, Said, Shira};
     match kind {
-        Did | Pafi | RandomMask | Fish | LtSft => 1.0,
+        Did | Pafi | RandomMask | Shira | Fish | LtSft => 1.0,
         Said | Dora => 2.0,
         DiffPruning => 3.0,
         _ => 0.0,

@@ -65,7 +65,7 @@ impl MethodConfig {
             ("length", self.length),
             ("dimension", self.dimension),
             ("initial_rank", self.initial_rank),
-            ("samples", self.samples),
+            ("samples", self.samples.filter(|_| self.kind != MethodKind::LtSft)),
             ("interval", self.interval),
             ("blocks", self.blocks),
             ("reduction", self.reduction),

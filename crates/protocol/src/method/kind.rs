@@ -40,6 +40,7 @@ pub enum MethodKind {
     LayerNorm,
     Pafi,
     RandomMask,
+    Shira,
     Fish,
     LtSft,
     DiffPruning,
@@ -132,7 +133,7 @@ impl Merges {
 
 impl MethodKind {
     /// All of them, by family.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 37] = [
         Self::Lora,
         Self::Rslora,
         Self::LoraPlus,
@@ -162,6 +163,7 @@ impl MethodKind {
         Self::LayerNorm,
         Self::Pafi,
         Self::RandomMask,
+        Self::Shira,
         Self::Fish,
         Self::LtSft,
         Self::DiffPruning,
@@ -236,6 +238,11 @@ impl MethodKind {
         matches!(self, Self::Fish | Self::LtSft | Self::SparseAdapter)
     }
 
+    /// Whether rows of the data decide where its numbers start.
+    pub fn starts_from_data(self) -> bool {
+        self.scouts() || self == Self::Prefix
+    }
+
     /// Whether its base is kept in few bits.
     pub fn quantises(self) -> bool {
         matches!(self, Self::Qlora | Self::Loftq)
@@ -247,6 +254,7 @@ impl MethodKind {
             Self::Full
             | Self::Pafi
             | Self::RandomMask
+            | Self::Shira
             | Self::Fish
             | Self::LtSft
             | Self::DiffPruning

@@ -136,7 +136,8 @@ impl Methods {
                 .next("give them different layers, and no network"));
         }
         if count(MethodKind::Ladder) > 0 && self.0.len() > 1 {
-            return Err(Problem::input("a ladder reads the model as it is, and takes no other method beside it")
+            let other = self.0.iter().map(|m| m.kind).find(|k| *k != MethodKind::Ladder).unwrap_or(MethodKind::Ladder);
+            return Err(Problem::input(format!("a ladder reads the model as it is, and takes no {other} beside it"))
                 .at("method")
                 .next("list it alone"));
         }
@@ -153,6 +154,13 @@ impl Methods {
             let what =
                 format!("{} needs the gradients of weights that {} keeps in few bits", whole.kind, few_bits.kind);
             return Err(Problem::input(what).at("method").next("choose one of them"));
+        }
+        if let Some(few_bits) = few_bits
+            && count(MethodKind::Pafi) > 0
+        {
+            let what =
+                format!("pafi trains the smallest weights of the base, which {} keeps in few bits", few_bits.kind);
+            return Err(Problem::input(what).at("method").next("choose one of them, or use --base-dtype with pafi"));
         }
         if ist != IstMode::All && count(MethodKind::Lisa) > 0 {
             return Err(Problem::input("lisa draws its layers itself").at("ist.mode").next("use --ist=all with it"));

@@ -9,6 +9,7 @@ mod config;
 mod facts;
 mod kind;
 mod list;
+mod paper;
 mod preset;
 mod setting;
 mod size;

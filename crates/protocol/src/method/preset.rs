@@ -82,6 +82,18 @@ impl MethodPreset {
             Self::ChildTuningD => vec![MethodConfig { share: Some(0.3), ..all(MethodKind::Fish) }],
         })
     }
+
+    /// The same with bottlenecks of the paper's width.
+    pub fn methods_of_paper(self, model: &ModelReport) -> Methods {
+        let width = |m: &MethodConfig| match self {
+            Self::Mam | Self::Unipelt | Self::AdapterDrop => {
+                m.width.filter(|_| m.kind != MethodKind::Prefix).and(MethodConfig::of_its_paper(m.kind, model).width)
+            }
+            // Its sizes follow from its budget, and Fisher's choice has none.
+            Self::S4 | Self::ChildTuningD => None,
+        };
+        Methods(self.methods(model).iter().map(|m| MethodConfig { width: width(m).or(m.width), ..m.clone() }).collect())
+    }
 }
 
 /// Who is in which of the four groups.
@@ -166,6 +178,15 @@ impl MethodNames {
         Methods(self.0.iter().flat_map(|named| of(named).0).collect())
     }
 
+    /// The same with the settings of the papers; combinations are of their papers anyway, but for sizes.
+    pub fn methods_of_papers(&self, model: &ModelReport) -> Methods {
+        let of = |named: &Named| match named {
+            Named::Method(kind) => MethodConfig::of_its_paper(*kind, model).into(),
+            Named::Preset(preset) => preset.methods_of_paper(model),
+        };
+        Methods(self.0.iter().flat_map(|named| of(named).0).collect())
+    }
+
     /// What a person would call it.
     pub fn title(&self) -> String {
         let of = |named: &Named| match named {
@@ -205,6 +226,8 @@ mod tests {
             let methods = preset.name().parse::<MethodNames>().unwrap().methods(&model());
             methods.check(IstMode::All).unwrap();
             assert_eq!(methods, preset.methods(&model()));
+            let names = preset.name().parse::<MethodNames>().unwrap();
+            names.methods_of_papers(&model()).check(IstMode::All).unwrap();
         }
         let kinds = |text: &str| {
             text.parse::<MethodNames>().unwrap().methods(&model()).iter().map(|m| m.kind).collect::<Vec<_>>()

@@ -98,7 +98,9 @@ impl Setting {
             Self::Projection => "how they do: dense, sparse or fastfood",
             Self::InitialRank => "rank that training starts with; the budget shrinks to `rank`",
             Self::Penalty => "weight of the method's penalty in the loss",
-            Self::Samples => "rows that are looked at before training to choose what trains",
+            Self::Samples => {
+                "rows that are looked at before training to choose what trains; lt_sft: 0 for as many batches as the run has"
+            }
             Self::Interval => "steps between changes of what the method trains or projects on",
             Self::Blocks => "blocks that train at a time",
             Self::Bits => "bits of a base weight: 4 or 8",

@@ -71,6 +71,7 @@ impl MethodConfig {
             MethodKind::Pafi | MethodKind::RandomMask | MethodKind::Fish | MethodKind::LtSft => {
                 at_sites(&|_, shape, _| kept(self.share.unwrap_or(0.0), shape))
             }
+            MethodKind::Shira => at_sites(&|path, shape, _| low_rank(path, shape)),
             MethodKind::DiffPruning => at_sites(&|_, [out, inputs], _| 2 * out * inputs),
             MethodKind::Full | MethodKind::ChildTuning | MethodKind::Galore => {
                 at_sites(&|_, [out, inputs], _| out * inputs)

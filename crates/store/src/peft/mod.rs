@@ -2,6 +2,7 @@
 
 mod lora;
 mod pattern;
+mod shira;
 mod sites;
 mod vectors;
 mod virtual_tokens;
@@ -13,6 +14,7 @@ use serde_json::{Map, Value, json};
 use stratune_protocol::{MethodConfig, MethodKind, Methods, ModelReport, Problem};
 
 use crate::safetensors::Tensors;
+use crate::tensor::Stored;
 
 /// What a folder says: methods, and tensors by parameter path.
 #[derive(Debug)]
@@ -68,6 +70,10 @@ pub(crate) fn read(
             known(&fields, &vectors::LOKR_KEYS).map_err(of_config)?;
             vectors::read_lokr(&fields, &patterns()?, tensors).map_err(of_weights)?
         }
+        "SHIRA" => {
+            known(&fields, &shira::KEYS).map_err(of_config)?;
+            shira::read(&fields, tensors).map_err(of_weights)?
+        }
         "LN_TUNING" => {
             known(&fields, &[]).map_err(of_config)?;
             vectors::read_norms(tensors).map_err(of_weights)?
@@ -82,7 +88,7 @@ pub(crate) fn read(
         }
         _ => {
             return Err(Problem::input(format!("peft_type is {kind}")).at(config_at).next(
-                "the kinds LORA, ADALORA, VERA, IA3, LOKR, LN_TUNING, PREFIX_TUNING, PROMPT_TUNING and STRATUNE are read",
+                "the kinds LORA, ADALORA, VERA, IA3, LOKR, SHIRA, LN_TUNING, PREFIX_TUNING, PROMPT_TUNING and STRATUNE are read",
             ));
         }
     };
@@ -106,6 +112,7 @@ pub(crate) fn write(model: &ModelReport, methods: &Methods, tensors: &Tensors) -
         MethodKind::Vera => ("VERA", vectors::vera_fields(model, method), vectors::write_vera(tensors.clone())),
         MethodKind::Ia3 => ("IA3", vectors::ia3_fields(model, method), crate::adapter::prefixed(tensors.clone())),
         MethodKind::Lokr => ("LOKR", vectors::lokr_fields(model, method), crate::adapter::prefixed(tensors.clone())),
+        MethodKind::Shira => ("SHIRA", shira::fields(model, method), shira::write(tensors)?),
         MethodKind::LayerNorm if method.layers.is_empty() => {
             ("LN_TUNING", vectors::norm_fields(model), crate::adapter::prefixed(tensors.clone()))
         }
@@ -143,6 +150,23 @@ fn placed(model: &ModelReport, method: &MethodConfig) -> Map<String, Value> {
     fields.insert("layers_pattern".into(), Value::Null);
     fields.insert("modules_to_save".into(), Value::Null);
     fields
+}
+
+/// The same for a kind of adapter that has no list of layers: those are named in a regular expression.
+fn placed_by_pattern(model: &ModelReport, method: &MethodConfig) -> Map<String, Value> {
+    let mut fields = placed(model, method);
+    fields.remove("layers_pattern");
+    fields.remove("layers_to_transform");
+    if !method.layers.is_empty() {
+        let paths: Vec<_> = method.sites(model).iter().map(|site| site.path.replace('.', r"\.")).collect();
+        fields.insert("target_modules".into(), paths.join("|").into());
+    }
+    fields
+}
+
+/// How the numbers of a tensor of this name are written.
+pub(crate) fn stored_as(name: &str) -> Stored {
+    if shira::is_integers(name) { Stored::I32 } else { Stored::F32 }
 }
 
 /// Refuses keys that are neither common nor among `keys`, unless they ask for nothing.

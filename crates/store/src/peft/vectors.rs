@@ -7,7 +7,7 @@ use stratune_protocol::{MethodConfig, MethodKind, Methods, ModelReport, Module, 
 
 use super::pattern::Patterns;
 use super::sites::{Sites, patterns, spread};
-use super::{number, placed};
+use super::{number, placed, placed_by_pattern};
 use crate::adapter::{prefixed, unprefixed};
 use crate::safetensors::Tensors;
 use crate::tensor::HostTensor;
@@ -115,14 +115,7 @@ pub(super) fn read_ia3(fields: &Map<String, Value>, tensors: Tensors) -> Read {
 pub(super) fn ia3_fields(model: &ModelReport, method: &MethodConfig) -> Map<String, Value> {
     let sites = method.sites(model);
     let down: BTreeSet<&str> = sites.iter().filter(|site| site.role == Role::Down).map(|site| site.name()).collect();
-    let mut fields = placed(model, method);
-    fields.remove("layers_pattern");
-    fields.remove("layers_to_transform");
-    if !method.layers.is_empty() {
-        // PEFT's (IA)³ has no list of layers: they are named in a regular expression.
-        let paths: Vec<_> = sites.iter().map(|site| site.path.replace('.', r"\.")).collect();
-        fields.insert("target_modules".into(), paths.join("|").into());
-    }
+    let fields = placed_by_pattern(model, method);
     with(fields, json!({ "feedforward_modules": down, "fan_in_fan_out": false, "init_ia3_weights": true }))
 }
 

@@ -56,6 +56,7 @@ pub(super) fn of(kind: MethodKind) -> &'static Fact {
         MethodKind::LayerNorm => &selective::LAYER_NORM,
         MethodKind::Pafi => &selective::PAFI,
         MethodKind::RandomMask => &selective::RANDOM_MASK,
+        MethodKind::Shira => &selective::SHIRA,
         MethodKind::Fish => &selective::FISH,
         MethodKind::LtSft => &selective::LT_SFT,
         MethodKind::DiffPruning => &selective::DIFF_PRUNING,

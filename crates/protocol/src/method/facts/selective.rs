@@ -42,7 +42,7 @@ pub(super) const PAFI: Fact = Fact {
 
 pub(super) const RANDOM_MASK: Fact = Fact {
     name: "random_mask",
-    title: "Random mask (SHiRA)",
+    title: "Random mask",
     sentence: "Weights drawn at random train: what a chosen mask has to beat.",
     trains: "some weights",
     family: Family::Selective,
@@ -50,6 +50,18 @@ pub(super) const RANDOM_MASK: Fact = Fact {
     merges: Merges::Weights,
     peft: None,
     settings: &[Targets, Share],
+};
+
+pub(super) const SHIRA: Fact = Fact {
+    name: "shira",
+    title: "SHiRA",
+    sentence: "Weights drawn at random train, as many as a LoRA of the rank has: a small update of high rank.",
+    trains: "some weights",
+    family: Family::Selective,
+    enters: Enters::Linear,
+    merges: Merges::Weights,
+    peft: Some("SHIRA"),
+    settings: &[Targets, Rank],
 };
 
 pub(super) const FISH: Fact = Fact {

