@@ -203,7 +203,8 @@ mod tests {
             let config = MethodConfig { rank: Some(3), initial_rank: Some(3), dropout: Some(dropout), ..set };
             let id = ModuleId::new(Some(0), "up_proj");
             let of = id.clone();
-            let site = Site { id, role: Role::Up, index: 5, weight: weight.clone(), extent: [12, 8], seed: 1 };
+            let weight_of = weight.clone();
+            let site = Site { id, role: Role::Up, index: 5, weight: weight_of, bias: None, extent: [12, 8], seed: 1 };
             let mut delta = block_on(Delta::new(&config, &site, 0)).unwrap().unwrap();
             delta.each(&of, &mut Moved(0.5));
             let shared = Shared { vera: Some(VeraMatrices::new(3, [12, 8], 7, &device)), ..Shared::default() };
@@ -218,7 +219,8 @@ mod tests {
                     true => layer.forward(x.clone(), &pass),
                     false => {
                         let y = linear(x.clone(), weight.clone());
-                        layer.deltas[0].output(x.clone(), y, &layer.weight, &pass)
+                        let base = Base { weight: &layer.weight, bias: None };
+                        output(&layer.deltas, 0, (&x, y), base, &pass)
                     }
                 };
                 let mut tape = (y.clone() * dy.clone().autodiff()).sum().backward();

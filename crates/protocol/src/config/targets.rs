@@ -23,6 +23,9 @@ pub enum Targets {
     Pattern(String),
 }
 
+/// Decides of a linear layer whether it is meant.
+pub type Matcher<'a> = Box<dyn Fn(&Module) -> bool + 'a>;
+
 /// As files write it: a word, an expression or a list of words.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
@@ -96,7 +99,7 @@ impl Targets {
     ///
     /// # Errors
     /// The regular expression is none.
-    pub fn matcher(&self) -> Result<Box<dyn Fn(&Module) -> bool + '_>, Problem> {
+    pub fn matcher(&self) -> Result<Matcher<'_>, Problem> {
         Ok(match self {
             Self::AllLinear => Box::new(|_| true),
             Self::Listed(words) => Box::new(|module| words.iter().any(|word| names(word, module))),
