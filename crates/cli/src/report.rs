@@ -3,7 +3,7 @@
 use std::fmt;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use stratune_protocol::{EndReason, Event, Problem};
+use stratune_protocol::{EndReason, Event, Problem, SkippedRow};
 
 /// One event as a line of JSON.
 pub fn event(event: &Event) {
@@ -16,6 +16,14 @@ pub fn problem(problem: &Problem, json: bool) {
         event(&Event::Problem(problem.clone()));
     }
     eprintln!("{:?}", miette::Report::new(Shown(problem.clone())));
+}
+
+/// Rows that were left out, the first of them with their reasons.
+pub fn left_out(rows: usize, first: &[SkippedRow]) {
+    if rows > 0 {
+        eprintln!("         {rows} rows left out:");
+        first.iter().take(5).for_each(|row| eprintln!("           {}: {}", row.at, row.why));
+    }
 }
 
 /// A problem as miette prints it.
