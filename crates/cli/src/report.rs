@@ -15,7 +15,14 @@ pub fn problem(problem: &Problem, json: bool) {
     if json {
         event(&Event::Problem(problem.clone()));
     }
+    // It is set already when a second problem is told.
+    let _ = miette::set_hook(Box::new(whole_lines));
     eprintln!("{:?}", miette::Report::new(Shown(problem.clone())));
+}
+
+/// A terminal breaks long lines by itself; a break of ours would go through names and paths, which nobody could copy.
+fn whole_lines(_: &dyn miette::Diagnostic) -> Box<dyn miette::ReportHandler> {
+    Box::new(miette::MietteHandlerOpts::new().wrap_lines(false).build())
 }
 
 /// Rows that were left out, the first of them with their reasons.
