@@ -4,8 +4,8 @@
 mod bad_input;
 mod interrupted;
 mod several;
-#[path = "../src/skipped.rs"]
 mod skipped;
+mod text;
 mod whole;
 
 use std::path::Path;
