@@ -4,6 +4,7 @@
 mod bad_input;
 mod interrupted;
 mod several;
+#[path = "../src/skipped.rs"]
 mod skipped;
 mod text;
 mod whole;

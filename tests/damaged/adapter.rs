@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use burn::tensor::Device;
-use stratune_models::Llama;
+use stratune_models::Model;
 use stratune_protocol::{MethodNames, Problem, RunConfig};
 use stratune_runtime::block_on;
 use stratune_session::{adapter_of, attach};
@@ -18,7 +18,7 @@ const WEIGHTS: &str = "adapter_model.safetensors";
 type Files = Vec<(String, Vec<u8>)>;
 
 /// Damages each file of an adapter's folder, and puts what is read of it into a model.
-fn damaged(name: &str, files: &Files, model: &Llama) {
+fn damaged(name: &str, files: &Files, model: &Model) {
     for (file, bytes) in files {
         survives(&format!("{name}/{file}"), bytes, 120, |bytes| read(files, file, bytes, model));
         if file == WEIGHTS {
@@ -32,7 +32,7 @@ fn damaged(name: &str, files: &Files, model: &Llama) {
     }
 }
 
-fn read(files: &Files, name: &str, bytes: &[u8], model: &Llama) -> Result<(), Problem> {
+fn read(files: &Files, name: &str, bytes: &[u8], model: &Model) -> Result<(), Problem> {
     let others =
         files.iter().filter(|(file, _)| file != name).map(|(file, bytes)| (file.clone(), Cow::Owned(bytes.clone())));
     let all = others.chain([(name.to_string(), Cow::Owned(bytes.to_vec()))]).collect();
