@@ -70,6 +70,17 @@ fn wrong_models() {
             "mamba",
         ),
         (model(at, "vocabulary", |m| assert!(fs::copy(TOKENIZER, m.join("tokenizer.json")).is_ok())), "320 tokens"),
+        (
+            model(at, "few-bits", |m| {
+                let bits = "\"quantization_config\": {\"quant_method\": \"bitsandbytes\"},\n\"model_type\"";
+                edit(&m.join("config.json"), "\"model_type\"", bits)
+            }),
+            "bitsandbytes",
+        ),
+        (
+            model(at, "no-ends", |m| fs::write(m.join("generation_config.json"), "{\"eos_token_id\": \"a\"}").unwrap()),
+            "generation_config.json",
+        ),
         (model(at, "not-json", |m| fs::write(m.join("config.json"), "{").unwrap()), "config.json"),
         (path(&at.join("nowhere")).to_string(), "nowhere"),
     ];

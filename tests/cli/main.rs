@@ -6,6 +6,7 @@ mod interrupted;
 mod several;
 #[path = "../src/skipped.rs"]
 mod skipped;
+mod text;
 mod whole;
 
 use std::path::Path;

@@ -32,7 +32,7 @@ impl Forecast {
         let dataset = match config.data.files.is_empty() {
             true => None,
             false => {
-                let (tokenizer, _) = read_tokenizer(files, &geometry).await?;
+                let tokenizer = read_tokenizer(files, &geometry).await?;
                 let sources = open::files(&config.data.files)?;
                 Some(Rc::new(load(&sources, &config.data, &tokenizer, model.context, config.train.seed)?))
             }

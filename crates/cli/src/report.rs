@@ -3,7 +3,7 @@
 use std::fmt;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use stratune_protocol::{EndReason, Event, Problem};
+use stratune_protocol::{EndReason, Event, Problem, SkippedRow};
 
 /// One event as a line of JSON.
 pub fn event(event: &Event) {
@@ -15,7 +15,22 @@ pub fn problem(problem: &Problem, json: bool) {
     if json {
         event(&Event::Problem(problem.clone()));
     }
+    // It is set already when a second problem is told.
+    let _ = miette::set_hook(Box::new(whole_lines));
     eprintln!("{:?}", miette::Report::new(Shown(problem.clone())));
+}
+
+/// A terminal breaks long lines by itself; a break of ours would go through names and paths, which nobody could copy.
+fn whole_lines(_: &dyn miette::Diagnostic) -> Box<dyn miette::ReportHandler> {
+    Box::new(miette::MietteHandlerOpts::new().wrap_lines(false).build())
+}
+
+/// Rows that were left out, the first of them with their reasons.
+pub fn left_out(rows: usize, first: &[SkippedRow]) {
+    if rows > 0 {
+        eprintln!("         {rows} rows left out:");
+        first.iter().take(5).for_each(|row| eprintln!("           {}: {}", row.at, row.why));
+    }
 }
 
 /// A problem as miette prints it.

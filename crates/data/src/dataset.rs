@@ -45,11 +45,12 @@ pub fn load(
             .next("set it to 2 or more"));
     }
     let source = read_rows(files, config)?;
+    let notices = source.notices();
     let template = Template::of(tokenizer)?;
     let mut encoded = Encoded { skipped: source.skipped, ..Encoded::default() };
     for (at, row) in &source.rows {
         match template.encode(tokenizer, row) {
-            Ok(sequence) => encoded.add(at, row, sequence, limit, tokenizer.bos()),
+            Ok(sequences) => encoded.add(at, row, sequences, limit, tokenizer.bos()),
             Err(problem) => encoded.skip(at, problem.what),
         }
     }
@@ -77,14 +78,14 @@ pub fn load(
     report.skipped = encoded.skipped;
     report.skipped.truncate(LISTED_SKIPPED);
 
-    let held_out = held_out(encoded.rows.len(), config.validation_split, seed);
+    let held_out = held_out(encoded.units, config.validation_split, seed);
     let any = held_out.contains(&true);
-    let mut dataset = Dataset::default();
-    for ((row, prompt), held_out) in encoded.rows.into_iter().zip(encoded.prompts).zip(held_out) {
-        if held_out == any && dataset.prompts.len() < PROMPTS {
+    let mut dataset = Dataset { notices, ..Dataset::default() };
+    for (row, (prompt, unit)) in encoded.rows.into_iter().zip(encoded.from) {
+        if held_out[unit] == any && dataset.prompts.len() < PROMPTS {
             dataset.prompts.extend(prompt);
         }
-        if held_out { dataset.validation.push(row) } else { dataset.train.push(row) }
+        if held_out[unit] { dataset.validation.push(row) } else { dataset.train.push(row) }
     }
     report.train_rows = dataset.train.len();
     report.validation_rows = dataset.validation.len();
@@ -100,29 +101,39 @@ pub fn load(
 #[derive(Default)]
 struct Encoded {
     rows: Vec<Sequence>,
-    /// The prompt of each row, if it has one.
-    prompts: Vec<Option<String>>,
+    /// The prompt that each begins with, if it has one, and which unit it is of.
+    from: Vec<(Option<String>, usize)>,
+    /// Units are held out as a whole: the answers of one conversation are one, each piece of a text is one.
+    units: usize,
     skipped: Vec<SkippedRow>,
     truncated: usize,
 }
 
 impl Encoded {
-    fn add(&mut self, at: &str, row: &Row, mut sequence: Sequence, limit: usize, bos: Option<u32>) {
-        if sequence.tokens.len() < 2 {
+    fn add(&mut self, at: &str, row: &Row, mut sequences: Vec<Sequence>, limit: usize, bos: Option<u32>) {
+        if sequences.iter().all(|sequence| sequence.tokens.len() < 2) {
             return self.skip(at, "it has fewer than 2 tokens".into());
         }
         if matches!(row, Row::Text(_)) {
-            let pieces = pieces(&sequence, limit, bos);
-            self.prompts.extend(pieces.iter().map(|_| None));
-            return self.rows.extend(pieces);
+            for piece in sequences.iter().flat_map(|text| pieces(text, limit, bos)) {
+                self.rows.push(piece);
+                self.from.push((None, self.units));
+                self.units += 1;
+            }
+            return;
         }
-        let cut = sequence.cut(limit);
-        if sequence.learned_count() == 0 {
+        let mut cut = false;
+        sequences.iter_mut().for_each(|sequence| cut |= sequence.cut(limit));
+        sequences.retain(|sequence| sequence.learned_count() > 0);
+        if sequences.is_empty() {
             return self.skip(at, format!("nothing is left to learn after the cut at {limit} tokens"));
         }
         self.truncated += usize::from(cut);
-        self.rows.push(sequence);
-        self.prompts.push(row.prompt().map(str::to_owned));
+        for (s, sequence) in sequences.into_iter().enumerate() {
+            self.rows.push(sequence);
+            self.from.push((row.prompt().filter(|_| s == 0).map(str::to_owned), self.units));
+        }
+        self.units += 1;
     }
 
     fn skip(&mut self, at: &str, why: String) {
@@ -146,7 +157,7 @@ fn pieces(text: &Sequence, limit: usize, bos: Option<u32>) -> Vec<Sequence> {
     pieces
 }
 
-/// Which of `rows` rows are held out: a share of them, at least one, never all.
+/// Which of `rows` units are held out: a share of them, at least one, never all.
 fn held_out(rows: usize, share: f32, seed: u64) -> Vec<bool> {
     let mut flags = vec![false; rows];
     if share > 0.0 && rows >= 2 {
@@ -248,6 +259,27 @@ mod tests {
         let tokenizer = fixture(&[("chat_template", Value::from("{{ raise_exception('no users here') }}"))]);
         let problem = load(&pairs(3), &config(64, 0.0), &tokenizer, 64, 0).unwrap_err();
         assert!(problem.what.contains("no users here") && problem.at == "a.jsonl, line 1", "{problem:?}");
+    }
+
+    /// A conversation that is several sequences is held out as a whole, and shows one prompt.
+    #[test]
+    fn the_answers_of_a_conversation_stay_together() {
+        let template = "{% for m in messages %}{{ messages | length }}{{ m.content }}{{ eos_token }}{% endfor %}";
+        let tokenizer = fixture(&[("chat_template", Value::from(template))]);
+        let row = |r| {
+            let turn = |role: &str, t: usize| format!("{{\"role\":\"{role}\",\"content\":\"{role}{r}{t}\"}}");
+            let turns = [turn("user", 0), turn("assistant", 0), turn("user", 1), turn("assistant", 1)];
+            format!("{{\"messages\":[{}]}}\n", turns.join(","))
+        };
+        let files = file("a.jsonl", &(0..8).map(row).collect::<String>());
+        let dataset = load(&files, &config(64, 0.25), &tokenizer, 64, 0).unwrap();
+        assert_eq!((dataset.train.len(), dataset.validation.len(), dataset.prompts.len()), (12, 4, 2));
+        let text = |row: &Sequence| tokenizer.decode(&row.tokens).unwrap();
+        for two in dataset.validation.chunks(2) {
+            // The row's number is the same in both.
+            let [first, second] = [text(&two[0]), text(&two[1])];
+            assert_eq!(first.split("user").nth(1).map(|t| &t[..1]), second.split("user").nth(1).map(|t| &t[..1]));
+        }
     }
 
     #[test]

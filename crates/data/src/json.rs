@@ -3,7 +3,9 @@
 use serde_json::{Map, Value};
 use stratune_protocol::{DataFormat, Problem};
 
-use crate::{Role, Row, Source, Turn, shape::Shape};
+use crate::message::{field, is_set, only_text, turn};
+use crate::shape::{HISTORY, Shape};
+use crate::{Role, Row, Source, Turn};
 
 /// Names of the list of rows in a file that is one object.
 const LISTS: [&str; 2] = ["data", "train"];
@@ -64,11 +66,19 @@ fn document(name: &str, text: &str) -> Result<Vec<Value>, Problem> {
 
 /// Adds a row; the first one that has a known shape decides the shape of all.
 fn add(source: &mut Source, shape: &mut Option<Shape>, format: DataFormat, at: String, value: &Value) {
-    let Value::Object(fields) = value else { return source.skip(at, "the row is not an object with fields".into()) };
+    let conversation;
+    let fields = match value {
+        Value::Object(fields) => fields,
+        Value::Array(_) if is_conversation(value) => {
+            conversation = Map::from_iter([("messages".into(), value.clone())]);
+            &conversation
+        }
+        _ => return source.skip(at, "the row is not an object with fields".into()),
+    };
     if shape.is_none() {
         *shape = Shape::of(format, |field| fields.contains_key(field));
     }
-    match shape.as_ref().map(|shape| row(fields, shape)) {
+    match shape.as_ref().map(|shape| row(fields, shape, &mut |field| source.pass_over(field))) {
         Some(Ok(row)) => source.keep(at, row),
         Some(Err(why)) => source.skip(at, why),
         None => {
@@ -79,41 +89,79 @@ fn add(source: &mut Source, shape: &mut Option<Shape>, format: DataFormat, at: S
     }
 }
 
-fn row(fields: &Map<String, Value>, shape: &Shape) -> Result<Row, String> {
-    match shape {
-        Shape::Pair { prompt, input, completion } => {
-            let input = match input {
-                Some(name) if fields.get(name).is_some_and(|value| !value.is_null()) => text(fields, name)?,
-                _ => "",
-            };
-            Ok(Row::pair(text(fields, prompt)?, input, text(fields, completion)?))
+/// The row in these fields. Fields beside those of the shape that hold something go to `unread`, those of a message with
+/// the list before their name.
+fn row(fields: &Map<String, Value>, shape: &Shape, unread: &mut dyn FnMut(&str)) -> Result<Row, String> {
+    only_text(fields)?;
+    let is_there = |name: &str| fields.get(name).is_some_and(is_set);
+    let mut read = shape.fields();
+    let row = match shape {
+        Shape::Pair { prompt, input, completion, .. } => {
+            let mut turns = history(fields)?;
+            read.push(HISTORY);
+            match fields.get(prompt) {
+                Some(asked) if is_conversation(asked) => {
+                    let asked = conversation(asked, prompt, unread)?;
+                    turns.extend(asked.into_iter().map(|turn| Turn { learned: false, ..turn }));
+                }
+                _ => {
+                    let input = input.as_deref().filter(|name| is_there(name));
+                    let input = input.map_or(Ok("".into()), |name| field(fields, name))?;
+                    turns.push(Turn::asked(&field(fields, prompt)?, &input));
+                }
+            }
+            match fields.get(completion) {
+                Some(answered) if is_conversation(answered) => {
+                    turns.extend(conversation(answered, completion, unread)?);
+                }
+                _ => turns.push(Turn::new(Role::Assistant, field(fields, completion)?)),
+            }
+            Row::Turns(turns)
         }
-        Shape::Messages { list } => {
-            let Some(Value::Array(entries)) = fields.get(list) else {
-                return Err(format!("the field '{list}' is missing or not a list"));
-            };
-            let turns = entries.iter().enumerate();
-            let turns = turns.map(|(m, entry)| turn(entry).map_err(|why| format!("in message {}, {why}", m + 1)));
-            Ok(Row::Turns(turns.collect::<Result<_, _>>()?))
-        }
-        Shape::Text { field } => Ok(Row::Text(text(fields, field)?.into())),
+        Shape::Messages { list } => match fields.get(list) {
+            Some(entries @ Value::Array(_)) => Row::Turns(conversation(entries, list, unread)?),
+            _ => return Err(format!("the field '{list}' is missing or not a list")),
+        },
+        Shape::Text { field: name } => Row::Text(field(fields, name)?.into()),
+    };
+    let system = shape.system(is_there).filter(|_| matches!(row, Row::Turns(_)));
+    read.extend(system);
+    fields.keys().filter(|name| is_there(name) && !read.contains(&name.as_str())).for_each(|name| unread(name));
+    match system {
+        Some(name) => row.with_system(name, &field(fields, name)?),
+        None => Ok(row),
     }
 }
 
-fn turn(entry: &Value) -> Result<Turn, String> {
-    let Value::Object(fields) = entry else { return Err("there are no fields".into()) };
-    let (role, content) = if fields.contains_key("from") { ("from", "value") } else { ("role", "content") };
-    let name = text(fields, role)?;
-    let role = Role::named(name).ok_or_else(|| format!("the role '{name}' is not system, user or assistant"))?;
-    Ok(Turn::new(role, text(fields, content)?))
+/// Earlier turns beside a pair: a list of questions with their answers.
+fn history(fields: &Map<String, Value>) -> Result<Vec<Turn>, String> {
+    let wrong = || format!("the field '{HISTORY}' is not a list of pairs of texts");
+    let mut turns = Vec::new();
+    let entries = match fields.get(HISTORY) {
+        Some(history) if is_set(history) => history.as_array().ok_or_else(wrong)?.as_slice(),
+        _ => &[],
+    };
+    for entry in entries {
+        let Some([Value::String(question), Value::String(answer)]) = entry.as_array().map(Vec::as_slice) else {
+            return Err(wrong());
+        };
+        turns.extend([Turn::new(Role::User, question), Turn::new(Role::Assistant, answer)]);
+    }
+    Ok(turns)
 }
 
-fn text<'a>(fields: &'a Map<String, Value>, name: &str) -> Result<&'a str, String> {
-    match fields.get(name) {
-        Some(Value::String(text)) => Ok(text),
-        Some(_) => Err(format!("the field '{name}' is not text")),
-        None => Err(format!("the field '{name}' is missing")),
-    }
+/// Whether a value is a list of messages, rather than a text in parts.
+fn is_conversation(value: &Value) -> bool {
+    let first = value.as_array().and_then(|entries| entries.first());
+    first.is_some_and(|entry| ["role", "from"].iter().any(|name| entry.get(name).is_some()))
+}
+
+/// The turns in a list of messages.
+fn conversation(entries: &Value, list: &str, unread: &mut dyn FnMut(&str)) -> Result<Vec<Turn>, String> {
+    let entries = entries.as_array().map(Vec::as_slice).unwrap_or_default().iter().enumerate();
+    let mut unread = |name: &str| unread(&format!("{list}.{name}"));
+    let mut read = |(m, entry)| turn(entry, &mut unread).map_err(|why| format!("in message {}, {why}", m + 1));
+    entries.map(|entry: (usize, &Value)| read(entry)).collect()
 }
 
 #[cfg(test)]
@@ -154,6 +202,62 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_beside_a_pair_or_a_conversation_is_read() {
+        let turns =
+            |said: &[(Role, &str)]| Row::Turns(said.iter().map(|&(role, text)| Turn::new(role, text)).collect());
+        use Role::{Assistant as A, System as S, User as U};
+        let cases = [
+            (
+                r#"{"system":"s","conversations":[{"from":"human","value":"u"},{"from":"gpt","value":"a"}]}"#,
+                turns(&[(S, "s"), (U, "u"), (A, "a")]),
+            ),
+            (
+                r#"{"system":"s","messages":[{"role":"system","content":"s"},{"role":"assistant","content":"a"}]}"#,
+                turns(&[(S, "s"), (A, "a")]),
+            ),
+            (r#"{"system_prompt":"s","question":"u","response":"a"}"#, turns(&[(S, "s"), (U, "u"), (A, "a")])),
+            (r#"{"system":"","instruction":"u","input":"","output":"a","history":[]}"#, turns(&[(U, "u"), (A, "a")])),
+            (
+                r#"{"instruction":"u","output":"a","history":[["q","r"]],"system":"s"}"#,
+                turns(&[(S, "s"), (U, "q"), (A, "r"), (U, "u"), (A, "a")]),
+            ),
+            (r#"{"instruction":"u","context":"x","response":"a"}"#, turns(&[(U, "u\n\nx"), (A, "a")])),
+            (r#"{"question":"u","context":"x","answer":"a"}"#, turns(&[(U, "u\n\nx"), (A, "a")])),
+            (r#"[{"role":"user","content":"u"},{"role":"assistant","content":"a"}]"#, turns(&[(U, "u"), (A, "a")])),
+            (
+                r#"{"prompt":[{"role":"system","content":"s"},{"role":"user","content":"u"}],"completion":[{"role":"assistant","content":"a"}]}"#,
+                turns(&[(S, "s"), (U, "u"), (A, "a")]),
+            ),
+        ];
+        for (text, row) in cases {
+            let source = read("a.jsonl", text, DataFormat::Auto).unwrap();
+            assert_eq!(source.rows.first().map(|(_, row)| row), Some(&row), "{text} {:?}", source.skipped);
+            assert!(source.unread.is_empty(), "{text} {:?}", source.unread);
+        }
+    }
+
+    #[test]
+    fn answers_within_a_prompt_are_not_learned() {
+        let text = r#"{"prompt":[{"role":"user","content":"q"},{"role":"assistant","content":"r"},{"role":"user","content":"u"}],"completion":"a"}"#;
+        let source = read("a.jsonl", text, DataFormat::Auto).unwrap();
+        let Row::Turns(turns) = &source.rows[0].1 else { panic!("{source:?}") };
+        assert_eq!(turns.iter().map(|turn| turn.learned).collect::<Vec<_>>(), [false, false, false, true]);
+    }
+
+    #[test]
+    fn what_is_not_read_is_told() {
+        let text =
+            r#"{"messages":[{"role":"assistant","content":"a","thinking":"b"}],"tools":[{}],"id":1,"note":null}"#;
+        let source = read("a.jsonl", &format!("{text}\n{text}"), DataFormat::Auto).unwrap();
+        assert_eq!(
+            (source.rows.len(), source.unread),
+            (2, vec!["messages.thinking".into(), "id".into(), "tools".into()])
+        );
+        let text = "{\"text\":\"t\",\"system\":\"s\"}";
+        assert_eq!(read("a.jsonl", text, DataFormat::Auto).unwrap().unread, ["system"]);
+    }
+
+    #[test]
     fn a_bad_row_is_left_out_with_its_line_and_reason() {
         let good = r#"{"prompt":"p","completion":"c"}"#;
         let cases = [
@@ -162,6 +266,10 @@ mod tests {
             (r#"{"prompt":"p"}"#, "'completion' is missing"),
             (r#"{"prompt":"p","completion":7}"#, "'completion' is not text"),
             (r#"{"prompt":"p","completion":" "}"#, "is empty"),
+            (r#"{"prompt":"p","completion":"c","images":["a.png"]}"#, "'images' is not text"),
+            (r#"{"prompt":"p","completion":[{"type":"image"}]}"#, "'completion' has part 1 of type image"),
+            (r#"{"prompt":"p","completion":"c","history":[["q"]]}"#, "'history' is not a list of pairs"),
+            (r#"{"prompt":"p","completion":"c","system":7}"#, "'system' is not text"),
         ];
         for (bad, why) in cases {
             let source = read("a.jsonl", &format!("{good}\n\n{bad}\n{good}"), DataFormat::Auto).unwrap();
@@ -174,6 +282,10 @@ mod tests {
             (r#"{"messages":[{"role":"tool","content":"u"}]}"#, "in message 1, the role 'tool'"),
             (r#"{"messages":[7]}"#, "no fields"),
             (r#"{"messages":"u"}"#, "not a list"),
+            (
+                r#"{"system":"s","messages":[{"role":"system","content":"t"},{"role":"assistant","content":"a"}]}"#,
+                "differ",
+            ),
         ];
         for (bad, why) in messages {
             let source = read("a.jsonl", bad, DataFormat::Messages).unwrap();

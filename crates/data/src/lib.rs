@@ -8,9 +8,11 @@
 //! Nothing here knows a tensor, a file system, a thread or a clock.
 
 mod batch;
+mod charsmap;
 mod chat;
 mod dataset;
 mod json;
+mod message;
 mod pack;
 mod plain;
 mod plan;
@@ -22,6 +24,7 @@ mod summary;
 mod table;
 mod template;
 mod tokenizer;
+mod tokenizer_file;
 
 pub use batch::{Batch, SharedRows, collate, pack};
 pub use dataset::{Dataset, load};

@@ -1,5 +1,7 @@
 //! A row as people write it.
 
+use std::borrow::Cow;
+
 /// One row of the data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Row {
@@ -16,12 +18,20 @@ pub struct Turn {
     pub role: Role,
     /// What.
     pub content: String,
+    /// Whether it is learned. Never so of a turn that is not the assistant's.
+    pub learned: bool,
 }
 
 impl Turn {
-    /// What `role` says.
+    /// What `role` says; learned if that is the assistant.
     pub fn new(role: Role, content: impl Into<String>) -> Self {
-        Self { role, content: content.into() }
+        Self { role, content: content.into(), learned: role == Role::Assistant }
+    }
+
+    /// An instruction with optional input below it.
+    pub(crate) fn asked(prompt: &str, input: &str) -> Self {
+        let prompt = if input.trim().is_empty() { prompt.to_owned() } else { format!("{prompt}\n\n{input}") };
+        Self::new(Role::User, prompt)
     }
 }
 
@@ -37,12 +47,12 @@ pub enum Role {
 }
 
 impl Role {
-    /// The role behind a name that data sets use.
+    /// The role behind a name that data sets use; capitals do not matter.
     pub(crate) fn named(name: &str) -> Option<Self> {
-        match name {
-            "system" => Some(Self::System),
-            "user" | "human" => Some(Self::User),
-            "assistant" | "gpt" => Some(Self::Assistant),
+        match name.to_ascii_lowercase().as_str() {
+            "system" | "developer" => Some(Self::System),
+            "user" | "human" | "prompter" => Some(Self::User),
+            "assistant" | "gpt" | "chatgpt" | "model" | "bot" | "ai" => Some(Self::Assistant),
             _ => None,
         }
     }
@@ -58,10 +68,23 @@ impl Role {
 }
 
 impl Row {
+    /// The same row with `\n` at the end of each line: a carriage return is no token to be learned.
+    pub(crate) fn with_line_feeds(mut self) -> Self {
+        let mend = |text: &mut String| {
+            if let Cow::Owned(mended) = line_feeds(text) {
+                *text = mended;
+            }
+        };
+        match &mut self {
+            Self::Text(text) => mend(text),
+            Self::Turns(turns) => turns.iter_mut().for_each(|turn| mend(&mut turn.content)),
+        }
+        self
+    }
+
     /// An instruction with optional input, and its answer.
     pub(crate) fn pair(prompt: &str, input: &str, completion: &str) -> Self {
-        let prompt = if input.trim().is_empty() { prompt.to_owned() } else { format!("{prompt}\n\n{input}") };
-        Self::Turns(vec![Turn::new(Role::User, prompt), Turn::new(Role::Assistant, completion)])
+        Self::Turns(vec![Turn::asked(prompt, input), Turn::new(Role::Assistant, completion)])
     }
 
     /// Why there is nothing to learn from this row, if so.
@@ -69,13 +92,26 @@ impl Row {
         match self {
             Self::Text(text) => text.trim().is_empty().then_some("the text is empty"),
             Self::Turns(turns) => {
-                let mut answers = turns.iter().filter(|turn| turn.role == Role::Assistant).peekable();
+                let mut answers = turns.iter().filter(|turn| turn.learned).peekable();
                 if answers.peek().is_none() {
                     return Some("there is no assistant turn to learn from");
                 }
                 answers.all(|turn| turn.content.trim().is_empty()).then_some("what is to be learned is empty")
             }
         }
+    }
+
+    /// Puts what a field beside the conversation says before it. An error says why that cannot be.
+    pub(crate) fn with_system(mut self, field: &str, text: &str) -> Result<Self, String> {
+        let Self::Turns(turns) = &mut self else { return Ok(self) };
+        match turns.first() {
+            Some(first) if first.role == Role::System && first.content == text => {}
+            Some(first) if first.role == Role::System => {
+                return Err(format!("the field '{field}' and the conversation's own system message differ"));
+            }
+            _ => turns.insert(0, Turn::new(Role::System, text)),
+        }
+        Ok(self)
     }
 
     /// What the user says first.
@@ -87,9 +123,40 @@ impl Row {
     }
 }
 
+/// A text with `\n` at the end of each line, whether it comes from Windows (`\r\n`) or an old Macintosh (`\r`).
+pub(crate) fn line_feeds(text: &str) -> Cow<'_, str> {
+    if text.contains('\r') { text.replace("\r\n", "\n").replace('\r', "\n").into() } else { text.into() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_end_in_one_way() {
+        for (text, mended) in [("a\r\nb\rc\nd", "a\nb\nc\nd"), ("\r\n\r\n", "\n\n"), ("a", "a")] {
+            assert_eq!(line_feeds(text), mended, "{text:?}");
+            assert_eq!(Row::Text(text.into()).with_line_feeds(), Row::Text(mended.into()));
+            assert_eq!(Row::pair(text, "", text).with_line_feeds(), Row::pair(mended, "", mended));
+        }
+    }
+
+    #[test]
+    fn a_system_text_beside_a_conversation_goes_before_it() {
+        let pair = Row::pair("p", "", "c");
+        let with = pair.clone().with_system("system", "s");
+        let Ok(Row::Turns(turns)) = &with else { panic!("{with:?}") };
+        assert_eq!((turns.len(), &turns[0]), (3, &Turn::new(Role::System, "s")));
+        assert_eq!(with.clone().and_then(|row| row.with_system("system", "s")), with);
+        assert!(with.and_then(|row| row.with_system("system", "t")).is_err_and(|why| why.contains("differ")));
+    }
+
+    #[test]
+    fn roles_have_many_names() {
+        for (name, role) in [("Human", Some(Role::User)), ("model", Some(Role::Assistant)), ("tool", None)] {
+            assert_eq!(Role::named(name), role);
+        }
+    }
 
     #[test]
     fn input_goes_below_the_instruction() {

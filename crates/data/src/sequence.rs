@@ -20,7 +20,7 @@ impl Sequence {
     }
 
     /// Cuts on the right; true if anything was cut.
-    pub(crate) fn cut(&mut self, limit: usize) -> bool {
+    pub fn cut(&mut self, limit: usize) -> bool {
         let cut = self.tokens.len() > limit;
         self.tokens.truncate(limit);
         self.learned.truncate(limit);
@@ -28,7 +28,7 @@ impl Sequence {
     }
 
     /// How many tokens are learned.
-    pub(crate) fn learned_count(&self) -> usize {
+    pub fn learned_count(&self) -> usize {
         self.learned.iter().filter(|&&learned| learned).count()
     }
 }

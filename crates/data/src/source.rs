@@ -2,7 +2,11 @@
 
 use stratune_protocol::{DataConfig, DataFormat, Problem, SkippedRow};
 
-use crate::{Row, json, shape, table};
+use crate::{Row, json, row::line_feeds, shape, table};
+
+/// Most names of unread fields that are kept, and that a notice lists.
+const UNREAD: usize = 64;
+const LISTED: usize = 8;
 
 /// A file of rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +26,8 @@ pub struct Source {
     pub skipped: Vec<SkippedRow>,
     /// Columns of the first table.
     pub columns: Vec<String>,
+    /// Fields that rows have beside those that are read, in the order they came.
+    pub unread: Vec<String>,
     /// The formats, as the configuration names them.
     pub format: String,
 }
@@ -31,7 +37,24 @@ impl Source {
     pub(crate) fn keep(&mut self, at: String, row: Row) {
         match row.emptiness() {
             Some(why) => self.skip(at, why.into()),
-            None => self.rows.push((at, row)),
+            None => self.rows.push((at, row.with_line_feeds())),
+        }
+    }
+
+    /// Notes a field that is not read.
+    pub(crate) fn pass_over(&mut self, field: &str) {
+        if self.unread.len() < UNREAD && !self.unread.iter().any(|name| name == field) {
+            self.unread.push(field.into());
+        }
+    }
+
+    /// What a person should know of the rows, one sentence each.
+    pub fn notices(&self) -> Vec<String> {
+        let listed = self.unread.iter().take(LISTED).map(String::as_str).collect::<Vec<_>>().join(", ");
+        match self.unread.len() {
+            0 => Vec::new(),
+            n if n > LISTED => vec![format!("Rows have fields that are not read: {listed} and {} more.", n - LISTED)],
+            _ => vec![format!("Rows have fields that are not read: {listed}.")],
         }
     }
 
@@ -44,6 +67,7 @@ impl Source {
     fn append(&mut self, mut other: Self) {
         self.rows.append(&mut other.rows);
         self.skipped.append(&mut other.skipped);
+        other.unread.iter().for_each(|field| self.pass_over(field));
         if self.columns.is_empty() {
             self.columns = other.columns;
         }
@@ -76,7 +100,7 @@ fn read_file(name: &str, bytes: &[u8], config: &DataConfig) -> Result<Source, Pr
             .at(name)
             .next("save the file as UTF-8")
     })?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let text = &*line_feeds(text.strip_prefix('\u{feff}').unwrap_or(text));
     if text.trim().is_empty() {
         return Err(Problem::input("the file is empty").at(name).next("choose a file with rows in it"));
     }
@@ -159,6 +183,44 @@ mod tests {
             assert_eq!((source.format.as_str(), source.rows.len()), (format, 1), "{name}");
         }
         assert_eq!(read(&[("a.csv", b"a,b\n1,2")], DataFormat::Text).unwrap().format, "text");
+    }
+
+    #[test]
+    fn line_ends_do_not_change_what_is_read() {
+        let files: [(&str, &str); 6] = [
+            (
+                "a.jsonl",
+                "{\"prompt\":\"p\",\"completion\":\"c\"}\n{\"text\":1}\n{\"prompt\":\"q\",\"completion\":\"d\"}\n",
+            ),
+            (
+                "a.json",
+                "[\n{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":\"b\"}]}\n]\n",
+            ),
+            ("a.csv", "prompt,completion\np,\"c\nd\"\n\nq,d\n"),
+            ("a.tsv", "prompt\tcompletion\np\tc\nq\n"),
+            ("a.txt", "one\n\ntwo\n"),
+            ("a.md", "# one\ntwo"),
+        ];
+        for (name, text) in files {
+            let source = read(&[(name, text.as_bytes())], DataFormat::Auto).unwrap();
+            for end in ["\r\n", "\r"] {
+                let other = text.replace('\n', end);
+                assert_eq!(read(&[(name, other.as_bytes())], DataFormat::Auto).unwrap(), source, "{name} {end:?}");
+            }
+        }
+        let escaped = br#"{"prompt":"p\r\nq","completion":"c\r"}"#;
+        let source = read(&[("a.jsonl", escaped)], DataFormat::Auto).unwrap();
+        assert_eq!(source.rows[0].1, Row::pair("p\nq", "", "c\n"));
+    }
+
+    #[test]
+    fn a_notice_lists_few_of_many_fields() {
+        let mut source = Source::default();
+        assert!(source.notices().is_empty());
+        ["b", "a", "b"].into_iter().for_each(|field| source.pass_over(field));
+        assert_eq!(source.notices(), ["Rows have fields that are not read: b, a."]);
+        (0..100).for_each(|k| source.pass_over(&k.to_string()));
+        assert_eq!(source.notices(), ["Rows have fields that are not read: b, a, 0, 1, 2, 3, 4, 5 and 56 more."]);
     }
 
     #[test]

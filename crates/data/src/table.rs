@@ -13,7 +13,13 @@ pub(crate) fn read(name: &str, text: &str, delimiter: u8, config: &DataConfig) -
     })?;
     let columns: Vec<String> = header.iter().map(|column| column.trim().to_owned()).collect();
     let shape = shape(name, &columns, config)?;
+    let system = shape.system(|column| index(&columns, column).is_some());
     let mut source = Source { columns, ..Source::default() };
+    let read: Vec<_> = shape.fields().into_iter().chain(system).filter_map(|c| index(&source.columns, c)).collect();
+    for c in (0..source.columns.len()).filter(|c| !read.contains(c)) {
+        let column = source.columns[c].clone();
+        source.pass_over(&column);
+    }
     source.format = if delimiter == b'\t' { "tsv" } else { "csv" }.into();
 
     let mut record = StringRecord::new();
@@ -40,8 +46,15 @@ pub(crate) fn read(name: &str, text: &str, delimiter: u8, config: &DataConfig) -
             // The reader takes the rest of the file for one field.
             source.skip(at, "a quote that opens here is never closed".into());
         } else {
-            let row = row(&record, &source.columns, &shape);
-            source.keep(at, row);
+            let cell = |name: &str| index(&source.columns, name).and_then(|c| record.get(c)).unwrap_or_default();
+            let row = row(&shape, cell);
+            match system.map(|column| (column, cell(column))).filter(|(_, text)| !text.is_empty()) {
+                Some((column, text)) => match row.with_system(column, text) {
+                    Ok(row) => source.keep(at, row),
+                    Err(why) => source.skip(at, why),
+                },
+                None => source.keep(at, row),
+            }
         }
     }
     Ok(source)
@@ -62,14 +75,16 @@ fn shape(name: &str, columns: &[String], config: &DataConfig) -> Result<Shape, P
     let known =
         [DataFormat::Alpaca, DataFormat::PromptCompletion].into_iter().find_map(|format| Shape::of(format, has));
     let chosen = |column: &String| (!column.is_empty()).then(|| column.clone());
+    let pair =
+        |prompt, input, completion| Shape::Pair { format: DataFormat::PromptCompletion, prompt, input, completion };
     match (chosen(&config.prompt_column), chosen(&config.completion_column), known) {
-        (Some(prompt), Some(completion), _) => return Ok(Shape::Pair { prompt, input: None, completion }),
+        (Some(prompt), Some(completion), _) => return Ok(pair(prompt, None, completion)),
         (None, None, Some(known)) => return Ok(known),
         (Some(prompt), None, Some(Shape::Pair { completion, .. })) if completion != prompt => {
-            return Ok(Shape::Pair { prompt, input: None, completion });
+            return Ok(pair(prompt, None, completion));
         }
         (None, Some(completion), Some(Shape::Pair { prompt, input, .. })) if completion != prompt => {
-            return Ok(Shape::Pair { prompt, input, completion });
+            return Ok(pair(prompt, input, completion));
         }
         (None, None, None) => match columns {
             [only] if only.contains([';', '\t', ',']) => {}
@@ -92,11 +107,10 @@ fn index(columns: &[String], name: &str) -> Option<usize> {
     exact.or_else(|| columns.iter().position(|column| column.eq_ignore_ascii_case(name)))
 }
 
-fn row(record: &StringRecord, columns: &[String], shape: &Shape) -> Row {
-    let cell = |name: &str| index(columns, name).and_then(|c| record.get(c)).unwrap_or_default();
+fn row<'a>(shape: &Shape, cell: impl Fn(&str) -> &'a str) -> Row {
     match shape {
-        Shape::Pair { prompt, input, completion } => {
-            Row::pair(cell(prompt), input.as_deref().map_or("", cell), cell(completion))
+        Shape::Pair { prompt, input, completion, .. } => {
+            Row::pair(cell(prompt), input.as_deref().map_or("", &cell), cell(completion))
         }
         Shape::Messages { list: field } | Shape::Text { field } => Row::Text(cell(field).into()),
     }
@@ -127,6 +141,17 @@ mod tests {
             assert_eq!(read("a.csv", text, b',', &config).unwrap().rows[0].1, row, "{text}");
         }
         assert_eq!(read("a.tsv", "input\toutput\na,b\tc\n", b'\t', &config("", "")).unwrap().format, "tsv");
+    }
+
+    #[test]
+    fn a_column_of_system_texts_is_read_and_columns_beside_are_told() {
+        let text = "id,System,prompt,completion\n1,s,p,c\n2,,p,c\n";
+        let source = read("a.csv", text, b',', &config("", "")).unwrap();
+        let with = Row::pair("p", "", "c").with_system("system", "s").unwrap();
+        assert_eq!((&source.rows[0].1, &source.rows[1].1), (&with, &Row::pair("p", "", "c")));
+        assert_eq!(source.unread, ["id"]);
+        let chosen = read("a.csv", text, b',', &config("System", "completion")).unwrap();
+        assert_eq!((&chosen.rows[0].1, chosen.unread), (&Row::pair("s", "", "c"), vec!["id".into(), "prompt".into()]));
     }
 
     #[test]

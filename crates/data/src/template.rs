@@ -2,14 +2,14 @@
 
 use stratune_protocol::Problem;
 
-use crate::{Role, Row, Sequence, Tokenizer, Turn, chat::Chat, plain};
+use crate::{Role, Row, Sequence, Tokenizer, Turn, chat::Chat, plain, row::line_feeds};
 
 /// A part of a row's text, learned or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Segment {
     pub(crate) text: String,
     pub(crate) learned: bool,
-    /// Whether the end token follows.
+    /// Whether the end token follows; it is learned with the text.
     pub(crate) then_eos: bool,
 }
 
@@ -19,9 +19,9 @@ impl Segment {
         Self { text, learned: false, then_eos: false }
     }
 
-    /// Text that is learned, and whether the end token follows.
-    pub(crate) fn answer(text: String, then_eos: bool) -> Self {
-        Self { text, learned: true, then_eos }
+    /// An answer, and whether the end token follows.
+    pub(crate) fn answer(text: String, learned: bool, then_eos: bool) -> Self {
+        Self { text, learned, then_eos }
     }
 }
 
@@ -29,6 +29,8 @@ impl Segment {
 #[derive(Debug)]
 pub struct Template {
     chat: Option<Chat>,
+    /// The token with which the chat template ends an answer.
+    end: Option<u32>,
 }
 
 impl Template {
@@ -37,9 +39,15 @@ impl Template {
     /// # Errors
     /// Its chat template cannot be compiled.
     pub fn of(tokenizer: &Tokenizer) -> Result<Self, Problem> {
-        let (bos, eos) = tokenizer.written();
-        let compile = |source| Chat::compile(source, bos, eos);
-        Ok(Self { chat: tokenizer.chat_template().map(compile).transpose()? })
+        let compile = |source| Chat::compile(source, tokenizer.special_tokens(), &tokenizer.added_tokens());
+        let chat = tokenizer.chat_template().map(compile).transpose()?;
+        let end = chat.as_ref().and_then(|chat| tokenizer.id(chat.end()?));
+        Ok(Self { chat, end })
+    }
+
+    /// Whether an answer is over with this token: one of the model's ends, or the one that the chat template writes.
+    pub fn ends(&self, tokenizer: &Tokenizer, token: u32) -> bool {
+        tokenizer.ends(token) || self.end == Some(token)
     }
 
     /// A lone prompt as rows have it, ready to be continued.
@@ -47,29 +55,38 @@ impl Template {
     /// # Errors
     /// The chat template refuses it, or the tokenizer does.
     pub fn prompt(&self, tokenizer: &Tokenizer, instruction: &str) -> Result<Vec<u32>, Problem> {
+        let instruction = line_feeds(instruction);
         let text = match &self.chat {
-            Some(chat) => chat.prompt(instruction)?,
-            None => plain::prompt(instruction),
+            Some(chat) => chat.prompt(&instruction)?,
+            None => plain::prompt(&instruction),
         };
         Ok(self.tokens(tokenizer, &[Segment::context(text)])?.tokens)
     }
 
-    /// The row's tokens, and which of them are learned. The parts are tokenised apart, so the mask is exact.
+    /// The row's tokens, and which of them are learned. The parts are tokenised apart, so the mask is exact. It is one
+    /// sequence, unless a chat template rewrites earlier turns when later ones come: then it is one for each answer.
     ///
     /// # Errors
     /// The chat template refuses the row, or the tokenizer does.
-    pub fn encode(&self, tokenizer: &Tokenizer, row: &Row) -> Result<Sequence, Problem> {
-        match (row, &self.chat) {
-            (Row::Text(text), _) => {
+    pub fn encode(&self, tokenizer: &Tokenizer, row: &Row) -> Result<Vec<Sequence>, Problem> {
+        let special = tokenizer.special_tokens();
+        let eos = special.get("eos_token").map(String::as_str);
+        let ends: Vec<&str> = self.chat.as_ref().and_then(Chat::end).into_iter().chain(eos).collect();
+        let turns = match row {
+            Row::Turns(turns) => answered(turns).iter().map(|turn| without_end(turn, &ends)).collect::<Vec<_>>(),
+            Row::Text(text) => {
                 let mut sequence = Sequence::default();
                 sequence.extend(tokenizer.bos(), false);
-                sequence.extend(tokenizer.encode(text)?, true);
+                sequence.extend(tokenizer.encode(bare(text, &ends))?, true);
                 sequence.extend(tokenizer.eos(), true);
-                Ok(sequence)
+                return Ok(vec![sequence]);
             }
-            (Row::Turns(turns), Some(chat)) => self.tokens(tokenizer, &chat.segments(answered(turns))?),
-            (Row::Turns(turns), None) => self.tokens(tokenizer, &plain::segments(answered(turns))),
-        }
+        };
+        let sequences = match &self.chat {
+            Some(chat) => chat.sequences(&turns)?,
+            None => vec![plain::segments(&turns)],
+        };
+        sequences.iter().map(|segments| self.tokens(tokenizer, segments)).collect()
     }
 
     fn tokens(&self, tokenizer: &Tokenizer, segments: &[Segment]) -> Result<Sequence, Problem> {
@@ -82,17 +99,31 @@ impl Template {
             let tokens = if s == 0 { tokenizer.encode(&segment.text) } else { tokenizer.encode_after(&segment.text) };
             sequence.extend(tokens?, segment.learned);
             if segment.then_eos {
-                sequence.extend(tokenizer.eos(), true);
+                sequence.extend(tokenizer.eos(), segment.learned);
             }
         }
         Ok(sequence)
     }
 }
 
-/// The turns up to the last answer: nothing after it can be learned.
+/// The turns up to the last that is learned: nothing after it matters.
 fn answered(turns: &[Turn]) -> &[Turn] {
-    let end = turns.iter().rposition(|turn| turn.role == Role::Assistant).map_or(0, |last| last + 1);
+    let end = turns.iter().rposition(|turn| turn.learned).map_or(0, |last| last + 1);
     &turns[..end]
+}
+
+/// An answer without the end token that some data sets write after it: it would be there twice.
+fn without_end(turn: &Turn, ends: &[&str]) -> Turn {
+    match turn.role {
+        Role::Assistant => Turn { content: bare(&turn.content, ends).into(), ..turn.clone() },
+        Role::System | Role::User => turn.clone(),
+    }
+}
+
+/// A text without one of these at its end.
+fn bare<'a>(text: &'a str, ends: &[&str]) -> &'a str {
+    let mut ends = ends.iter().filter(|end| !end.is_empty());
+    ends.find_map(|end| text.trim_end().strip_suffix(end)).unwrap_or(text)
 }
 
 #[cfg(test)]
@@ -101,7 +132,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::tokenizer::tests::{fixture, fixture_with_bos};
+    use crate::tokenizer::tests::{fixture, fixture_with_bos, fixture_with_turns};
 
     const CHAT: &str = "{% for m in messages %}{{ m.role }}> {{ m.content }}{{ eos_token }}\n{% endfor %}\
         {% if add_generation_prompt %}assistant> {% endif %}";
@@ -133,25 +164,52 @@ mod tests {
         let (plain, bos, chat) = (fixture(&[]), fixture_with_bos(), fixture(&[("chat_template", Value::from(CHAT))]));
         let cases = [
             (&plain, Row::pair("Say ho", "", "ho"), format!("Say ho\n[ho{end}]")),
+            (&plain, Row::pair("Say ho", "", "ho<|endoftext|>\n"), format!("Say ho\n[ho{end}]")),
+            (&plain, Row::Text("abc<|endoftext|>".into()), format!("a[bc{end}]")),
             (&plain, long.clone(), format!("User: a\nAssistant:[ b{end}]\nUser: c\nAssistant:[ d{end}]")),
             (&plain, Row::Text("abc".into()), format!("a[bc{end}]")),
             (&bos, Row::pair("Say ho", "", "ho"), format!("{end}Say ho\n[ho{end}]")),
             (&bos, Row::Text("abc".into()), format!("{end}[abc{end}]")),
-            (&chat, Row::pair("Say ho", "", "ho"), format!("user> Say ho{end}\nassistant> [ho{end}\n]")),
-            (&chat, long, format!("user> a{end}\nassistant> [b{end}\n]user> c{end}\nassistant> [d{end}\n]")),
+            (&chat, Row::pair("Say ho", "", "ho"), format!("user> Say ho{end}\nassistant> [ho{end}]")),
+            (&chat, Row::pair("Say ho", "", &format!("ho{end}")), format!("user> Say ho{end}\nassistant> [ho{end}]")),
+            (&chat, long, format!("user> a{end}\nassistant> [b{end}]\nuser> c{end}\nassistant> [d{end}]")),
         ];
         for (tokenizer, row, text) in cases {
-            let sequence = Template::of(tokenizer).unwrap().encode(tokenizer, &row).unwrap();
-            assert_eq!(shown(tokenizer, &sequence), text);
+            let sequences = Template::of(tokenizer).unwrap().encode(tokenizer, &row).unwrap();
+            assert_eq!((sequences.len(), shown(tokenizer, &sequences[0])), (1, text));
         }
+    }
+
+    /// A template that ends turns in a token of its own, which is not the tokenizer's end of a text.
+    #[test]
+    fn the_end_of_a_turn_is_learned_once_and_ends_an_answer() {
+        let source = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}\
+            {% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+        let tokenizer = fixture_with_turns(source);
+        let template = Template::of(&tokenizer).unwrap();
+        let end = tokenizer.id("<|im_end|>").unwrap();
+        let row = Row::Turns(vec![
+            Turn::new(Role::User, "a"),
+            Turn::new(Role::Assistant, "b"),
+            Turn::new(Role::User, "c"),
+            Turn::new(Role::Assistant, "d"),
+        ]);
+        let sequences = template.encode(&tokenizer, &row).unwrap();
+        let learned: Vec<u32> =
+            sequences[0].tokens.iter().zip(&sequences[0].learned).filter(|(_, l)| **l).map(|(t, _)| *t).collect();
+        let id = |text: &str| tokenizer.encode(text).unwrap()[0];
+        assert_eq!(learned, [id("b"), end, id("d"), end]);
+        let eos = tokenizer.eos().unwrap();
+        assert_eq!([end, eos, id("b")].map(|token| template.ends(&tokenizer, token)), [true, true, false]);
+        assert!(!Template::of(&fixture(&[])).unwrap().ends(&tokenizer, end));
     }
 
     #[test]
     fn a_prompt_is_exactly_what_its_row_begins_with() {
         for tokenizer in [fixture(&[]), fixture_with_bos(), fixture(&[("chat_template", Value::from(CHAT))])] {
             let template = Template::of(&tokenizer).unwrap();
-            let row = template.encode(&tokenizer, &Row::pair("Where is it?", "", "Here.")).unwrap();
-            let prompt = template.prompt(&tokenizer, "Where is it?").unwrap();
+            let row = template.encode(&tokenizer, &Row::pair("Where\nis it?", "", "Here.")).unwrap().remove(0);
+            let prompt = template.prompt(&tokenizer, "Where\r\nis it?").unwrap();
             assert!(row.tokens.starts_with(&prompt));
             assert_eq!(row.learned.iter().position(|&learned| learned), Some(prompt.len()));
         }

@@ -1,7 +1,11 @@
 //! Text to tokens and back, from the files that lie beside a checkpoint.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::Value;
 use stratune_protocol::Problem;
+
+use crate::tokenizer_file;
 
 /// Names of end tokens that known models use, for checkpoints that do not say which is theirs.
 const KNOWN_EOS: [&str; 5] = ["</s>", "<|endoftext|>", "<|end_of_text|>", "<eos>", "<|im_end|>"];
@@ -13,11 +17,19 @@ const SPACE_MARK: char = '▁';
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
+    /// One more than the largest number of its own tokens; added ones may be beyond.
+    rows: usize,
+    /// How many tokens the model knows.
+    known: usize,
     bos: Option<u32>,
     eos: Option<u32>,
+    /// Whether `eos` is what its settings say, and not a guess by known names.
+    eos_is_stated: bool,
+    /// Every token that ends a text.
+    ends: BTreeSet<u32>,
     chat_template: Option<String>,
-    /// How the first token is written in chat templates, whether or not it is put before other texts.
-    bos_written: String,
+    /// How special tokens are written, by the names that chat templates know them by.
+    special: BTreeMap<String, String>,
     /// Whether a text gets a space put in front, as SentencePiece does.
     adds_space: bool,
 }
@@ -31,8 +43,8 @@ impl Tokenizer {
     pub fn from_json(tokenizer_json: &[u8], tokenizer_config: Option<&[u8]>, at: &str) -> Result<Self, Problem> {
         let again = "download the model's tokenizer files again";
         let bad = |what: String| Problem::input(what).at(at).next(again);
-        let mut inner = tokenizers::Tokenizer::from_bytes(tokenizer_json)
-            .map_err(|error| bad(format!("the tokenizer cannot be read: {error}")))?;
+        let (mut inner, rows) =
+            tokenizer_file::read(tokenizer_json).map_err(|why| bad(format!("the tokenizer cannot be read: {why}")))?;
         // Rows are cut and padded by this crate, where it is counted.
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|error| bad(format!("the tokenizer cannot be set up: {error}")))?;
@@ -46,7 +58,8 @@ impl Tokenizer {
             let missing = || bad(format!("the {name} '{text}' of tokenizer_config.json is not in the vocabulary"));
             inner.token_to_id(text).map(Some).ok_or_else(missing)
         };
-        let eos = special("eos_token")?.or_else(|| KNOWN_EOS.iter().find_map(|name| inner.token_to_id(name)));
+        let stated = special("eos_token")?;
+        let eos = stated.or_else(|| KNOWN_EOS.iter().find_map(|name| inner.token_to_id(name)));
         let plain = ids(&inner, "a", false).map_err(|problem| problem.at(at).next(again))?;
         let processed = ids(&inner, "a", true).map_err(|problem| problem.at(at).next(again))?;
         let bos = match processed.split_first() {
@@ -56,20 +69,61 @@ impl Tokenizer {
         };
         let adds_space =
             plain.first().and_then(|&id| inner.id_to_token(id)).is_some_and(|token| token.starts_with(SPACE_MARK));
-        let bos_written = match token_name(&config["bos_token"]) {
-            Some(text) => text.to_owned(),
-            None => bos.and_then(|id| inner.id_to_token(id)).unwrap_or_default(),
-        };
+        let text = |id: Option<u32>| id.and_then(|id| inner.id_to_token(id)).unwrap_or_default();
+        let mut special: BTreeMap<String, String> =
+            [("bos_token".to_string(), text(bos)), ("eos_token".into(), text(eos))].into();
+        for (name, value) in config.as_object().into_iter().flatten().filter(|(name, _)| name.ends_with("_token")) {
+            special.extend(token_name(value).map(|text| (name.clone(), text.to_owned())));
+        }
         let chat_template = chat_template(&config["chat_template"]);
-        Ok(Self { inner, bos, eos, chat_template, bos_written, adds_space })
+        let (known, ends, eos_is_stated) = (usize::MAX, eos.into_iter().collect(), stated.is_some());
+        Ok(Self { inner, rows, known, bos, eos, eos_is_stated, ends, chat_template, special, adds_space })
+    }
+
+    /// Adds tokens that end a text, as `generation_config.json` and `config.json` have them. The first of them is the end
+    /// of a text if the tokenizer's own settings name none.
+    #[must_use]
+    pub fn with_ends(mut self, ends: &[u32]) -> Self {
+        if let Some((&first, text)) = ends.first().and_then(|first| Some((first, self.inner.id_to_token(*first)?)))
+            && !self.eos_is_stated
+        {
+            self.eos = Some(first);
+            self.special.insert("eos_token".into(), text);
+        }
+        self.ends.extend(ends);
+        self
+    }
+
+    /// Says how many tokens the model knows. Added tokens beyond are no harm until a text has one.
+    ///
+    /// # Errors
+    /// The model knows fewer than the tokenizer's own.
+    pub fn for_model(mut self, known: usize) -> Result<Self, Problem> {
+        if self.rows > known {
+            return Err(Problem::input(format!("the tokenizer knows {} tokens and the model {known}", self.rows))
+                .next("use the tokenizer that came with the model"));
+        }
+        self.known = known;
+        let is_known = |id: &u32| (*id as usize) < known;
+        (self.bos, self.eos) = (self.bos.filter(is_known), self.eos.filter(is_known));
+        Ok(self)
     }
 
     /// The tokens of a text. Special tokens written in it are recognised; none are added.
     ///
     /// # Errors
-    /// The tokenizer has no token for a part of the text.
+    /// The tokenizer has no token for a part of the text, or one that the model does not know.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, Problem> {
-        ids(&self.inner, text, false)
+        let ids = ids(&self.inner, text, false)?;
+        match ids.iter().find(|id| **id as usize >= self.known) {
+            None => Ok(ids),
+            Some(id) => {
+                let token = self.inner.id_to_token(*id).unwrap_or_default();
+                let what =
+                    format!("the text has the token '{token}' of the number {id}, and the model knows {}", self.known);
+                Err(Problem::input(what).at("tokenizer.json").next("leave the token out of the text"))
+            }
+        }
     }
 
     /// The tokens of a text that goes on after another: without the space that SentencePiece puts before a text.
@@ -89,6 +143,12 @@ impl Tokenizer {
     /// # Errors
     /// The tokenizer's decoder cannot put them together.
     pub fn decode(&self, ids: &[u32]) -> Result<String, Problem> {
+        let vocabulary = self.inner.get_added_vocabulary();
+        let is_text = |id: &u32| self.inner.id_to_token(*id).is_some_and(|token| !vocabulary.is_special_token(&token));
+        // Some decoders count back from the last token.
+        if !ids.iter().any(is_text) {
+            return Ok(String::new());
+        }
         self.inner.decode(ids, true).map_err(|error| {
             Problem::input(format!("the tokenizer cannot decode its tokens: {error}"))
                 .at("tokenizer.json")
@@ -119,9 +179,14 @@ impl Tokenizer {
         self.bos
     }
 
-    /// The token that ends an answer.
+    /// The token that a text is ended with.
     pub fn eos(&self) -> Option<u32> {
         self.eos
+    }
+
+    /// Whether a text is over with this token.
+    pub fn ends(&self, token: u32) -> bool {
+        self.ends.contains(&token)
     }
 
     /// The chat template beside the tokenizer.
@@ -129,9 +194,20 @@ impl Tokenizer {
         self.chat_template.as_deref()
     }
 
-    /// How the first and the end token are written in chat templates; empty for none.
-    pub(crate) fn written(&self) -> (String, String) {
-        (self.bos_written.clone(), self.eos.and_then(|id| self.inner.id_to_token(id)).unwrap_or_default())
+    /// How special tokens are written, by their names in chat templates; empty for a first or an end token that is not there.
+    pub(crate) fn special_tokens(&self) -> BTreeMap<String, String> {
+        self.special.clone()
+    }
+
+    /// The tokens that were added to the vocabulary, but for those of spaces.
+    pub(crate) fn added_tokens(&self) -> Vec<String> {
+        let added = self.inner.get_added_vocabulary().get_vocab().keys();
+        added.filter(|token| !token.trim().is_empty()).cloned().collect()
+    }
+
+    /// The number of a token that is written so.
+    pub(crate) fn id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
     }
 
     /// Decodes an answer token by token.
@@ -234,6 +310,18 @@ pub(crate) mod tests {
         Tokenizer::from_json(&serde_json::to_vec(&json).unwrap(), Some(CONFIG), "tokenizer.json").unwrap()
     }
 
+    /// The fixture with the tokens of ChatML added and a chat template.
+    pub(crate) fn fixture_with_turns(template: &str) -> Tokenizer {
+        let mut json: Value = serde_json::from_slice(JSON).unwrap();
+        for (id, content) in [(320, "<|im_start|>"), (321, "<|im_end|>")] {
+            let token = serde_json::json!({"id": id, "content": content, "single_word": false, "lstrip": false,
+                "rstrip": false, "normalized": false, "special": true});
+            json["added_tokens"].as_array_mut().unwrap().push(token);
+        }
+        let config = serde_json::json!({"chat_template": template, "eos_token": "<|endoftext|>"});
+        Tokenizer::from_json(&serde_json::to_vec(&json).unwrap(), Some(config.to_string().as_bytes()), "").unwrap()
+    }
+
     #[test]
     fn samples_encode_as_the_reference_does_and_decode_back() {
         let tokenizer = fixture(&[]);
@@ -274,6 +362,36 @@ pub(crate) mod tests {
         assert_eq!(fixture(&settings[..1]).bos(), None);
         assert_eq!(fixture_with_bos().bos(), Some(0));
         assert_eq!(Tokenizer::from_json(JSON, None, "").unwrap().eos(), Some(0));
+    }
+
+    #[test]
+    fn a_text_ends_with_any_of_the_ends() {
+        let tokenizer = fixture(&[]).with_ends(&[7, 300]);
+        assert_eq!(
+            (tokenizer.eos(), [0, 7, 300, 8].map(|id| tokenizer.ends(id))),
+            (Some(0), [true, true, true, false])
+        );
+        // What the tokenizer's settings do not say, the model's do.
+        let unstated = fixture(&[("eos_token", Value::Null)]).with_ends(&[7]);
+        assert_eq!((unstated.eos(), unstated.special_tokens()["eos_token"].clone()), (Some(7), unstated.token_text(7)));
+        assert_eq!(fixture(&[("eos_token", Value::Null)]).with_ends(&[9999]).eos(), Some(0));
+    }
+
+    /// An added token beyond the embedding, as a padding token often is.
+    #[test]
+    fn a_token_that_the_model_does_not_know_is_refused_in_texts() {
+        let mut json: Value = serde_json::from_slice(JSON).unwrap();
+        let pad = serde_json::json!({"id": 320, "content": "<pad>", "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": false, "special": true});
+        json["added_tokens"].as_array_mut().unwrap().push(pad);
+        let read = || Tokenizer::from_json(&serde_json::to_vec(&json).unwrap(), Some(CONFIG), "").unwrap();
+        assert!(read().encode("a<pad>").is_ok());
+        let problem = read().for_model(319).unwrap_err();
+        assert_eq!(problem.what, "the tokenizer knows 320 tokens and the model 319");
+        let tokenizer = read().for_model(320).unwrap();
+        assert!(tokenizer.encode("a").is_ok());
+        let problem = tokenizer.encode("a<pad>").unwrap_err();
+        assert!(problem.what.contains("'<pad>' of the number 320"), "{problem:?}");
     }
 
     #[test]

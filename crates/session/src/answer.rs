@@ -22,8 +22,8 @@ pub fn prompt_tokens(
     Ok(tokens)
 }
 
-/// Continues a prompt, giving each new piece of text to `piece` as it comes, and the whole at the end. Ends at the
-/// end-of-sequence token, at a stop string, which is left out, or after `max_tokens`.
+/// Continues a prompt, giving each new piece of text to `piece` as it comes, and the whole at the end. Ends at any token that
+/// ends a text or a turn, at a stop string, which is left out, or after `max_tokens`.
 ///
 /// # Errors
 /// The prompt is empty or too long, or the device does not answer.
@@ -39,9 +39,8 @@ pub async fn answer(
         Sampling { temperature: request.temperature, top_k: request.top_k, top_p: request.top_p, seed: request.seed };
     let mut stream = tokenizer.stream();
     let mut told = Told { text: String::new(), sent: 0, stop: &request.stop, piece };
-    let eos = tokenizer.eos();
     generate(model, &prompt, request.max_tokens, &sampling, |token| {
-        if Some(token) == eos {
+        if template.ends(tokenizer, token) {
             return Ok(false);
         }
         let new = stream.push(token)?;
@@ -67,13 +66,13 @@ pub async fn answer_each(
     let prompt = prompt_tokens(tokenizer, template, &request.prompt, request.as_instruction)?;
     let sampling =
         Sampling { temperature: request.temperature, top_k: request.top_k, top_p: request.top_p, seed: request.seed };
-    let eos = tokenizer.eos();
     let mut said: Vec<Vec<u32>> = vec![Vec::new(); rows];
     generate_rows(model, &prompt, rows, request.max_tokens, &sampling, |row, token| {
-        if Some(token) != eos {
+        let ended = template.ends(tokenizer, token);
+        if !ended {
             said[row].push(token);
         }
-        Ok(Some(token) != eos)
+        Ok(!ended)
     })
     .await?;
     let cut = |text: String| {

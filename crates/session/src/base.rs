@@ -26,8 +26,6 @@ pub struct Base {
     pub name: String,
     /// What its matrices are kept as.
     pub dtype: BaseDtype,
-    /// `tokenizer.json` and `tokenizer_config.json`, to be written beside a merged model.
-    pub tokenizer_files: (Vec<u8>, Option<Vec<u8>>),
     /// The sizes at which the device's arithmetic was last found to be right.
     tested: RefCell<Option<Sizes>>,
 }
@@ -46,12 +44,12 @@ impl Base {
     ) -> Result<Self, Problem> {
         let files = ModelFolder::open(folder).await?;
         let config = model_config(&files)?;
-        let (tokenizer, tokenizer_files) = read_tokenizer(&files, &config).await?;
+        let tokenizer = read_tokenizer(&files, &config).await?;
         let template = Template::of(&tokenizer)?;
         let model = read_model(&files, keep, device, emit).await?;
         let fingerprint = files.fingerprint().await?;
         let (name, tested) = (name.to_string(), RefCell::new(None));
-        Ok(Self { model, tokenizer, template, fingerprint, name, dtype: keep.dtype, tokenizer_files, tested })
+        Ok(Self { model, tokenizer, template, fingerprint, name, dtype: keep.dtype, tested })
     }
 
     /// Tests the arithmetic of the device at the sizes of this model, and of batches of `rows` examples of `seq` tokens, with
@@ -88,9 +86,9 @@ impl Base {
         config.report(&self.name, config.parameters())
     }
 
-    /// Longest sequence it was made for.
+    /// Longest sequence it was made for, less what an adapter takes of it.
     pub fn context(&self) -> usize {
-        self.model.config.max_position_embeddings
+        self.model.config.max_position_embeddings.saturating_sub(self.model.taken_positions())
     }
 }
 
@@ -102,22 +100,15 @@ pub fn model_config(files: &ModelFolder) -> Result<ModelConfig, Problem> {
     ModelConfig::from_json(files.config(), &format!("{}/config.json", files.label()))
 }
 
-/// The tokenizer of a folder, and the files it was read from.
+/// The tokenizer of a folder.
 ///
 /// # Errors
 /// It is missing or damaged, or knows more tokens than the model.
-pub async fn read_tokenizer(
-    files: &ModelFolder,
-    config: &ModelConfig,
-) -> Result<(Tokenizer, (Vec<u8>, Option<Vec<u8>>)), Problem> {
+pub async fn read_tokenizer(files: &ModelFolder, config: &ModelConfig) -> Result<Tokenizer, Problem> {
     let (json, config_json) = files.tokenizer().await?;
     let at = format!("{}/tokenizer.json", files.label());
-    let tokenizer = Tokenizer::from_json(&json, config_json.as_deref(), &at)?;
-    if tokenizer.vocabulary() > config.vocab_size {
-        let what = format!("the tokenizer knows {} tokens and the model {}", tokenizer.vocabulary(), config.vocab_size);
-        return Err(Problem::input(what).at(at).next("use the tokenizer that came with the model"));
-    }
-    Ok((tokenizer, (json, config_json)))
+    let tokenizer = Tokenizer::from_json(&json, config_json.as_deref(), &at)?.with_ends(&files.ends().await?);
+    tokenizer.for_model(config.vocab_size).map_err(|problem| problem.at(at))
 }
 
 /// What a tensor is called in a folder's files: a model that was saved without its output layer leaves out the first part

@@ -2,7 +2,7 @@
 
 use stratune_data::{Role, Row, Sequence, Source, Template, Tokenizer};
 use stratune_models::Model;
-use stratune_protocol::{GenerateRequest, Problem};
+use stratune_protocol::{GenerateRequest, Problem, ProblemKind, SkippedRow};
 use stratune_train::{Batching, measure};
 
 use crate::answer;
@@ -11,7 +11,17 @@ use crate::answer;
 #[derive(Debug)]
 pub struct Exam {
     sequences: Vec<Sequence>,
-    questions: Vec<(String, String)>,
+    questions: Vec<Question>,
+    /// Rows that were left out when they were read, and those with nothing to be measured on.
+    left_out: Vec<SkippedRow>,
+}
+
+/// A row with one question and one answer.
+#[derive(Debug)]
+struct Question {
+    at: String,
+    asked: String,
+    right: String,
 }
 
 /// What came out.
@@ -29,6 +39,8 @@ pub struct Marks {
     pub exact: usize,
     /// `exact / questions`; none without questions.
     pub exact_match: Option<f64>,
+    /// Rows that were left out and why, and questions that could not be asked.
+    pub left_out: Vec<SkippedRow>,
 }
 
 impl Exam {
@@ -42,25 +54,35 @@ impl Exam {
         template: &Template,
         max_length: usize,
     ) -> Result<Self, Problem> {
-        let (mut sequences, mut questions) = (Vec::new(), Vec::new());
-        for (_, row) in &source.rows {
-            let mut sequence = template.encode(tokenizer, row)?;
-            sequence.tokens.truncate(max_length);
-            sequence.learned.truncate(max_length);
-            if sequence.learned.contains(&true) {
-                sequences.push(sequence);
-            }
-            if let Row::Turns(turns) = row
-                && let [question, right] = &turns[..]
-                && (question.role, right.role) == (Role::User, Role::Assistant)
-            {
-                questions.push((question.content.clone(), right.content.trim().to_string()));
-            }
+        let (mut sequences, mut questions, mut left_out) = (Vec::new(), Vec::new(), source.skipped.clone());
+        for (at, row) in &source.rows {
+            let encoded = template.encode(tokenizer, row).map(|mut encoded| {
+                encoded.iter_mut().for_each(|sequence| {
+                    sequence.cut(max_length);
+                });
+                encoded.retain(|sequence| sequence.learned_count() > 0);
+                encoded
+            });
+            let why = match encoded {
+                Ok(encoded) if encoded.is_empty() => {
+                    format!("nothing is left to learn after the cut at {max_length} tokens")
+                }
+                Ok(encoded) => {
+                    sequences.extend(encoded);
+                    questions.extend(question(at, row));
+                    continue;
+                }
+                Err(problem) => problem.what,
+            };
+            left_out.push(SkippedRow { at: at.clone(), why });
         }
         if sequences.is_empty() {
-            return Err(Problem::input("no row has anything to be measured on").next("give rows with completions"));
+            let (why, at) = left_out.first().map_or(("there are none", ""), |row| (&row.why, &row.at));
+            return Err(Problem::input(format!("no row has anything to be measured on: {why}"))
+                .at(at)
+                .next("raise data.max_length, or give rows with completions"));
         }
-        Ok(Self { sequences, questions })
+        Ok(Self { sequences, questions, left_out })
     }
 
     /// The mean loss of a learned token, in nats; rows are taken as `by` says.
@@ -82,7 +104,7 @@ impl Exam {
     /// is right.
     ///
     /// # Errors
-    /// The device does not answer, or a prompt fills the context.
+    /// The device does not answer.
     pub async fn take(
         &self,
         model: &Model,
@@ -93,23 +115,46 @@ impl Exam {
         let mut rows: Vec<&Sequence> = self.sequences.iter().collect();
         rows.sort_by_key(|r| r.tokens.len());
         let loss = measure(model, &rows, Batching::packed(16), None).await?.loss;
-        let mut exact = 0;
-        for (done, (question, right)) in self.questions.iter().enumerate() {
-            // An answer twice as long as the right one is wrong, however it ends.
-            let max_tokens = 2 * tokenizer.encode(right)?.len() + 8;
-            let request = GenerateRequest {
-                prompt: question.clone(),
-                as_instruction: true,
-                max_tokens,
-                ..GenerateRequest::default()
+        let (mut exact, mut questions, mut left_out) = (0, 0, self.left_out.clone());
+        for Question { at, asked, right } in &self.questions {
+            let given = match ask(model, tokenizer, template, asked, right).await {
+                Ok(given) => given,
+                // A question that cannot be asked: the others can.
+                Err(problem) if problem.kind == ProblemKind::Input => {
+                    left_out.push(SkippedRow { at: at.clone(), why: problem.what });
+                    continue;
+                }
+                Err(problem) => return Err(problem),
             };
-            let given = answer(model, tokenizer, template, &request, &mut |_| {}).await?;
             let is_right = given.trim() == right;
             exact += usize::from(is_right);
-            progress(done + 1, question, given.trim(), is_right);
+            questions += 1;
+            progress(questions, asked, given.trim(), is_right);
         }
-        let questions = self.questions.len();
         let exact_match = (questions > 0).then(|| exact as f64 / questions as f64);
-        Ok(Marks { rows: rows.len(), loss, perplexity: loss.exp(), questions, exact, exact_match })
+        Ok(Marks { rows: rows.len(), loss, perplexity: loss.exp(), questions, exact, exact_match, left_out })
     }
+}
+
+/// What a model answers.
+async fn ask(
+    model: &Model,
+    tokenizer: &Tokenizer,
+    template: &Template,
+    question: &str,
+    right: &str,
+) -> Result<String, Problem> {
+    // An answer twice as long as the right one is wrong, however it ends.
+    let max_tokens = 2 * tokenizer.encode(right)?.len() + 8;
+    let prompt = question.to_string();
+    let request = GenerateRequest { prompt, as_instruction: true, max_tokens, ..GenerateRequest::default() };
+    answer(model, tokenizer, template, &request, &mut |_| {}).await
+}
+
+/// A row as a question, if it is one question and one answer.
+fn question(at: &str, row: &Row) -> Option<Question> {
+    let Row::Turns(turns) = row else { return None };
+    let [question, right] = &turns[..] else { return None };
+    let is_one = (question.role, right.role) == (Role::User, Role::Assistant);
+    is_one.then(|| Question { at: at.into(), asked: question.content.clone(), right: right.content.trim().into() })
 }

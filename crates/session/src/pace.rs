@@ -5,7 +5,7 @@ use std::rc::Rc;
 use futures::future::LocalBoxFuture;
 use stratune_data::Dataset;
 use stratune_models::Model;
-use stratune_protocol::{Event, Pace, Problem, RunConfig};
+use stratune_protocol::{Event, Pace, Problem, ProblemKind, RunConfig};
 use stratune_store::Checkpoint;
 use stratune_train::Host;
 
@@ -38,7 +38,11 @@ impl Host for Unheard<'_> {
     fn sample<'a>(&'a mut self, model: &'a Model, _: usize) -> LocalBoxFuture<'a, Result<(), Problem>> {
         Box::pin(async move {
             for prompt in &self.prompts {
-                continued(model, &self.base.tokenizer, &self.base.template, prompt).await?;
+                match continued(model, &self.base.tokenizer, &self.base.template, prompt).await {
+                    // A run tells of a prompt that it cannot continue, and goes on.
+                    Err(problem) if problem.kind != ProblemKind::Input => return Err(problem),
+                    Ok(_) | Err(_) => {}
+                }
             }
             Ok(())
         })

@@ -107,8 +107,15 @@ impl Host for Recorder<'_> {
     fn sample<'a>(&'a mut self, model: &'a Model, step: usize) -> LocalBoxFuture<'a, Result<(), Problem>> {
         Box::pin(async move {
             for prompt in self.prompts.clone() {
-                let text = continued(model, self.tokenizer, self.template, &prompt).await?;
-                self.emit(Event::Sample { step, prompt, text });
+                match continued(model, self.tokenizer, self.template, &prompt).await {
+                    Ok(text) => self.emit(Event::Sample { step, prompt, text }),
+                    // A prompt that is too long is no reason to end the run.
+                    Err(problem) if problem.kind == ProblemKind::Input => {
+                        let text = format!("The prompt '{prompt}' is not continued: {}.", problem.what);
+                        self.emit(Event::Notice { text });
+                    }
+                    Err(problem) => return Err(problem),
+                }
             }
             Ok(())
         })

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use stratune_protocol::{Methods, ModelReport, Problem};
 
 use crate::folder::{Folder, missing, place};
-use crate::peft::{self, Form};
+use crate::peft::{self, Form, is_set};
 use crate::safetensors::{Tensors, read_safetensors, write_each};
 use crate::tensor::HostTensor;
 
@@ -113,8 +113,8 @@ pub(crate) fn unprefixed(tensors: Tensors) -> Result<Tensors, Problem> {
 }
 
 fn own_form(config: &Value, tensors: Tensors) -> Result<Form, Problem> {
-    let unknown = config.as_object().and_then(|fields| fields.keys().find(|k| !OWN_KEYS.contains(&k.as_str())));
-    if let Some(key) = unknown {
+    let strange = |(key, value): &(&String, &Value)| !OWN_KEYS.contains(&key.as_str()) && is_set(value);
+    if let Some((key, _)) = config.as_object().into_iter().flatten().find(strange) {
         return Err(Problem::input(format!("unknown key '{key}'")).next("leave it out, or update Stratune"));
     }
     if config["stratune_format"] != 1 {

@@ -20,6 +20,7 @@ mod opfs;
 #[cfg(target_family = "wasm")]
 mod opfs_vault;
 mod peft;
+mod quantized;
 mod safetensors;
 #[cfg(any(target_family = "wasm", test))]
 mod slot;
@@ -36,7 +37,7 @@ pub use disk::{DiskFolder, write_files};
 #[cfg(not(target_family = "wasm"))]
 pub use disk_vault::DiskVault;
 pub use folder::{Folder, MemoryFolder};
-pub use model_files::model_files;
+pub use model_files::{changed_config, model_files};
 pub use model_folder::ModelFolder;
 #[cfg(target_family = "wasm")]
 pub use opfs::OpfsFiles;

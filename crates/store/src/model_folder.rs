@@ -12,11 +12,37 @@ use stratune_protocol::Problem;
 use crate::checkpoint::hex;
 use crate::folder::{Folder, check_name, listing, missing, place};
 use crate::header::{Entry, Header, PREFIX};
+use crate::quantized;
 use crate::tensor::HostTensor;
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 const DOWNLOAD: &str = "download or copy the whole model folder again";
+
+/// Files that decide, beside the weights and the geometry, what a model says, and its licence: a model that is made of
+/// another has them too.
+const BESIDE: [&str; 20] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "vocab.txt",
+    "tokenizer.model",
+    "spiece.model",
+    "spm.model",
+    "sentencepiece.bpe.model",
+    "chat_template.jinja",
+    "chat_template.json",
+    "generation_config.json",
+    "LICENSE",
+    "LICENSE.txt",
+    "LICENSE.md",
+    "NOTICE",
+    "NOTICE.txt",
+    "USE_POLICY.md",
+];
 
 /// Tensors whose weights enter a fingerprint, and bytes of each.
 const SAMPLED_TENSORS: usize = 32;
@@ -83,6 +109,8 @@ impl ModelFolder {
                 return Err(Problem::input(what).at(place(&*folder, INDEX)).next(DOWNLOAD));
             }
         }
+        let formats = tensors.iter().map(|(name, there)| (name.as_str(), there.entry.dtype.as_str())).collect();
+        quantized::refuse(&config, &formats, &folder.label())?;
         Ok(Self { folder, config, tensors, headers: hex(&hash.finalize()) })
     }
 
@@ -109,7 +137,11 @@ impl ModelFolder {
     /// Reads one tensor, and no other byte of its file.
     pub async fn tensor(&self, name: &str) -> Result<HostTensor, Problem> {
         let shape = self.shape(name).map(<[usize]>::to_vec).unwrap_or_default();
-        let count = shape.iter().product();
+        let count = shape.iter().try_fold(1_usize, |count, &n| count.checked_mul(n)).ok_or_else(|| {
+            Problem::input(format!("tensor '{name}' of the shape {shape:?} is too large"))
+                .at(self.label())
+                .next("check that config.json and the weights belong together")
+        })?;
         Ok(HostTensor { data: self.numbers(name, 0..count).await?, shape })
     }
 
@@ -122,7 +154,7 @@ impl ModelFolder {
         };
         let at = place(&*self.folder, shard);
         let stored = entry.stored(name, &at)?;
-        let place = |number: usize| data_start + entry.data_offsets.0 + (number * stored.bytes()) as u64;
+        let place = |number: usize| data_start + entry.data_offsets.0 + number as u64 * stored.bytes() as u64;
         let bytes = self.folder.read(shard, Some(place(range.start)..place(range.end))).await?;
         stored.decode(&bytes, range.start, name, &at)
     }
@@ -156,6 +188,44 @@ impl ModelFolder {
         Ok((tokenizer, Some(Value::Object(fields).to_string().into_bytes())))
     }
 
+    /// The tokens at which `generation_config.json` and `config.json` say that a text ends, in this order.
+    ///
+    /// # Errors
+    /// One of them says something else than a token or a list of tokens, or cannot be read.
+    pub async fn ends(&self) -> Result<Vec<u32>, Problem> {
+        const GENERATION: &str = "generation_config.json";
+        let folder = &*self.folder;
+        let generation: Value = match folder.size(GENERATION) {
+            Some(_) => json(folder, GENERATION, &folder.read(GENERATION, None).await?)?,
+            None => Value::Null,
+        };
+        let places =
+            [(GENERATION, &generation), ("config.json", &self.config), ("config.json", &self.config["text_config"])];
+        let mut ends = Vec::new();
+        for (file, fields) in places {
+            let says = &fields["eos_token_id"];
+            let ids = tokens(says).ok_or_else(|| {
+                Problem::input(format!("eos_token_id is {says}"))
+                    .at(place(folder, file))
+                    .next("make it the number of a token, or a list of such")
+            })?;
+            ends.extend(ids);
+        }
+        Ok(ends)
+    }
+
+    /// The files that a model made of this one needs beside its weights and `config.json`.
+    ///
+    /// # Errors
+    /// One of them cannot be read.
+    pub async fn beside(&self) -> Result<Vec<(String, Vec<u8>)>, Problem> {
+        let mut files = Vec::new();
+        for name in BESIDE.into_iter().filter(|name| self.folder.size(name).is_some()) {
+            files.push((name.to_string(), self.folder.read(name, None).await?));
+        }
+        Ok(files)
+    }
+
     /// SHA-256 over the configuration, every header and a few weights of some tensors, in hexadecimal digits: cheap, and
     /// tells one model, and one training of it, from another.
     ///
@@ -171,6 +241,16 @@ impl ModelFolder {
             add(&mut hash, &self.folder.read(shard, Some(range)).await?);
         }
         Ok(hex(&hash.finalize()))
+    }
+}
+
+/// A token, a list of tokens, or nothing. Some files have −1 for none.
+fn tokens(value: &Value) -> Option<Vec<u32>> {
+    match value {
+        Value::Null => Some(Vec::new()),
+        Value::Array(list) => list.iter().map(tokens).collect::<Option<Vec<_>>>().map(|lists| lists.concat()),
+        Value::Number(number) if number.as_i64().is_some_and(|n| n < 0) => Some(Vec::new()),
+        _ => Some(vec![u32::try_from(value.as_u64()?).ok()?]),
     }
 }
 
@@ -311,6 +391,7 @@ mod tests {
             (vec![config(), (SINGLE, nan)], "tensor 'w' holds NaN at index 1"),
             (vec![config(), (SINGLE, integers)], "number format I32"),
             (vec![config(), (SINGLE, weights("other"))], "no tensor 'w'"),
+            (vec![config(), (SINGLE, weights("w.absmax"))], "quantised by bitsandbytes"),
             (vec![config(), (INDEX, b"{}".to_vec())], "weight_map"),
             (vec![config(), (INDEX, index(&[("w", "a")]))], "a is missing"),
             (vec![config(), (INDEX, index(&[("w", "../a")]))], "climbs out"),
@@ -352,5 +433,40 @@ mod tests {
         assert_eq!(merged, serde_json::json!({"chat_template": "new", "x": 1}));
         let alone = tokenizer(vec![own, template]).unwrap().1.unwrap();
         assert_eq!(alone, br#"{"chat_template":"new"}"#);
+    }
+
+    #[test]
+    fn every_end_of_a_text_is_read() {
+        let ends = |config: &str, generation: Option<&str>| {
+            let mut files = vec![("config.json", config.as_bytes().to_vec()), (SINGLE, weights("w"))];
+            files.extend(generation.map(|text| ("generation_config.json", text.as_bytes().to_vec())));
+            block_on(open(files).unwrap().ends())
+        };
+        let cases = [
+            ("{}", None, vec![]),
+            (r#"{"eos_token_id": 2}"#, None, vec![2]),
+            (r#"{"eos_token_id": [3, 4]}"#, Some(r#"{"eos_token_id": [5, 3]}"#), vec![5, 3, 3, 4]),
+            (r#"{"eos_token_id": null, "text_config": {"eos_token_id": 106}}"#, Some("{}"), vec![106]),
+            (r#"{"eos_token_id": -1}"#, None, vec![]),
+        ];
+        for (config, generation, tokens) in cases {
+            assert_eq!(ends(config, generation).unwrap(), tokens, "{config} {generation:?}");
+        }
+        let problem = ends("{}", Some(r#"{"eos_token_id": "</s>"}"#)).unwrap_err();
+        assert_eq!(
+            (problem.what.as_str(), problem.at.as_str()),
+            ("eos_token_id is \"</s>\"", "toy/generation_config.json")
+        );
+        assert!(ends("{}", Some("{")).unwrap_err().what.contains("generation_config.json cannot be read"));
+    }
+
+    #[test]
+    fn what_a_model_needs_beside_its_weights_is_found() {
+        let file = |name: &'static str| (name, name.as_bytes().to_vec());
+        let there = ["tokenizer.json", "chat_template.jinja", "generation_config.json", "LICENSE"];
+        let others = ["README.md", "pytorch_model.bin", "optimizer.pt"].map(file);
+        let files = [("config.json", b"{}".to_vec()), (SINGLE, weights("w"))].into_iter().chain(others);
+        let beside = block_on(open(files.chain(there.map(file)).collect()).unwrap().beside()).unwrap();
+        assert_eq!(beside, there.map(|name| (name.to_string(), name.as_bytes().to_vec())));
     }
 }

@@ -8,7 +8,7 @@ use stratune_protocol::{BaseDtype, DeviceChoice, Problem, RunConfig};
 use stratune_session::Exam;
 
 use crate::arguments::{DataFlags, choose};
-use crate::open;
+use crate::{open, report};
 
 /// Measure the loss on rows, and how many answers are exactly right.
 #[derive(Args)]
@@ -59,6 +59,8 @@ impl Eval {
             println!("{}", serde_json::to_string(&marks).unwrap_or_default());
             return Ok(());
         }
+        report::left_out(marks.left_out.len(), &marks.left_out);
+        source.notices().iter().for_each(|notice| eprintln!("         {notice}"));
         println!("rows {}  loss {:.4}  perplexity {:.3}", marks.rows, marks.loss, marks.perplexity);
         if let Some(share) = marks.exact_match {
             println!("exact match {} of {} ({:.1} %)", marks.exact, marks.questions, 100.0 * share);

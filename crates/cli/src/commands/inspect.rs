@@ -94,6 +94,7 @@ impl Inspect {
             "rows": source.rows.len(),
             "columns": source.columns,
             "skipped": skipped,
+            "unread": source.unread,
         }))
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use stratune_protocol::{BaseDtype, DeviceChoice, Problem};
 use stratune_session::merged_tensors;
-use stratune_store::{Stored, model_files, write_files};
+use stratune_store::{ModelFolder, Stored, changed_config, model_files, write_files};
 
 use crate::arguments::choose;
 use crate::open;
@@ -54,9 +54,11 @@ impl Merge {
             Dtype::F16 => Stored::F16,
             Dtype::Bf16 => Stored::BF16,
         };
-        let (config, tensors) = merged_tensors(base.model).await?;
-        let (tokenizer, tokenizer_config) = &base.tokenizer_files;
-        let files = model_files(&config.to_json(), &tensors, stored, tokenizer, tokenizer_config.as_deref())?;
+        let source = ModelFolder::open(open::folder(&self.model)?).await?;
+        let before = base.model.config.to_json();
+        let (after, tensors) = merged_tensors(base.model).await?;
+        let config = changed_config(source.config(), &before, &after.to_json());
+        let files = model_files(&config, &tensors, stored, source.beside().await?)?;
         write_files(&self.out, &files, self.overwrite)?;
         eprintln!("model    {}", self.out.display());
         Ok(())

@@ -9,9 +9,9 @@ use stratune_data::{Dataset, SourceFile, Template, Tokenizer, load};
 use stratune_models::{Model, ModelConfig};
 use stratune_protocol::{BaseDtype, DataFormat, DeviceChoice, EndReason, Event, Problem, ProblemKind, RunConfig};
 use stratune_session::{
-    Recorder, Saving, bits_per_byte, data_fingerprint, learn_tokenizer, merged_tensors, test_compute,
+    Recorder, Saving, bits_per_byte, data_fingerprint, learn_tokenizer, merged_tensors, read_tokenizer, test_compute,
 };
-use stratune_store::{DiskVault, Stored, Vault, model_files, write_files};
+use stratune_store::{DiskVault, ModelFolder, Stored, Vault, model_files, write_files};
 use stratune_train::{Everything, Identity, Trainer};
 
 use crate::report::{self, Bar};
@@ -81,15 +81,19 @@ impl Pretrain {
 
         let names: Vec<String> = self.data.iter().map(|p| p.display().to_string()).collect();
         let files = open::files(&names)?;
-        let (tokenizer_json, tokenizer_config) = match &from {
-            Some(from) => from.tokenizer_files.clone(),
+        let (tokenizer, beside) = match &self.from {
+            Some(from) => {
+                let source = ModelFolder::open(open::folder(from)?).await?;
+                (read_tokenizer(&source, &geometry).await?, source.beside().await?)
+            }
             None => {
-                let (tokenizer, config) = self.tokenizer(&files, geometry.vocab_size)?;
-                (tokenizer, Some(config))
+                let (json, settings) = self.tokenizer(&files, geometry.vocab_size)?;
+                let at = self.out.join("tokenizer.json").display().to_string();
+                let tokenizer = Tokenizer::from_json(&json, Some(&settings), &at)?;
+                let tokenizer = tokenizer.for_model(geometry.vocab_size).map_err(|problem| problem.at(at))?;
+                (tokenizer, vec![("tokenizer.json".to_string(), json), ("tokenizer_config.json".into(), settings)])
             }
         };
-        let at = self.out.join("tokenizer.json").display().to_string();
-        let tokenizer = Tokenizer::from_json(&tokenizer_json, tokenizer_config.as_deref(), &at)?;
         let seed = config.train.seed;
         let dataset = Rc::new(load(&files, &config.data, &tokenizer, geometry.max_position_embeddings, seed)?);
         drop(files);
@@ -119,8 +123,10 @@ impl Pretrain {
         let ended = trainer.run(&mut recorder, &control).await?;
 
         let (_, tensors) = merged_tensors(trainer.model).await?;
-        let files =
-            model_files(&geometry.to_json(), &tensors, Stored::F16, &tokenizer_json, tokenizer_config.as_deref())?;
+        let mut config = geometry.to_json();
+        // Without them readers take those of the family's first model.
+        (config["bos_token_id"], config["eos_token_id"]) = (json!(tokenizer.bos()), json!(tokenizer.eos()));
+        let files = model_files(&config, &tensors, Stored::F16, beside)?;
         write_files(&self.out, &files, true)?;
         self.record(&dataset, &tokenizer, ended.best, json)?;
         Ok(if ended.reason == EndReason::Stopped { interrupt::EXIT_CODE } else { 0 })

@@ -124,7 +124,8 @@ fn foretell(conditions: &Conditions<'_>, config: &RunConfig, json: bool) {
 /// Reads, templates and tokenises the data, and tells what was cut or left out.
 fn read_data(config: &RunConfig, base: &Base, json: bool) -> Result<Dataset, Problem> {
     let files = open::files(&config.data.files)?;
-    let dataset = load(&files, &config.data, &base.tokenizer, base.context(), config.train.seed)?;
+    let room = base.context().saturating_sub(config.method.taken_positions());
+    let dataset = load(&files, &config.data, &base.tokenizer, room, config.train.seed)?;
     if json {
         report::event(&Event::Data(dataset.report.clone()));
         return Ok(dataset);
@@ -140,12 +141,9 @@ fn read_data(config: &RunConfig, base: &Base, json: bool) -> Result<Dataset, Pro
         data.learned_tokens
     );
     if data.truncated > 0 {
-        eprintln!("         {} rows cut at --max-length {}", data.truncated, config.data.max_length);
+        eprintln!("         {} rows cut at {} tokens", data.truncated, config.data.max_length.min(room));
     }
-    if data.skipped_rows > 0 {
-        eprintln!("         {} rows left out:", data.skipped_rows);
-        data.skipped.iter().take(5).for_each(|row| eprintln!("           {}: {}", row.at, row.why));
-    }
+    report::left_out(data.skipped_rows, &data.skipped);
     dataset.notices.iter().for_each(|notice| eprintln!("         {notice}"));
     Ok(dataset)
 }

@@ -34,7 +34,7 @@ const BEYOND: [&str; 16] = [
 ];
 
 /// Settings that matter to PEFT's training alone.
-const HARMLESS: [&str; 8] = [
+const HARMLESS: [&str; 9] = [
     "ensure_weight_tying",
     "eva_config",
     "loftq_config",
@@ -43,6 +43,7 @@ const HARMLESS: [&str; 8] = [
     "lora_dropout",
     "bias",
     "init_lora_weights",
+    "runtime_config",
 ];
 
 /// Starting values that leave the base weights alone.
@@ -336,7 +337,8 @@ mod tests {
             assert!(problem.what.contains(want), "{want}: {problem:?}");
             assert!(problem.at == "config" && !problem.next.is_empty(), "{problem:?}");
         }
-        let harmless = r#"{"r":4,"modules_to_save":[],"rank_pattern":null,"init_lora_weights":"gaussian"}"#;
+        let harmless = r#"{"r":4,"modules_to_save":[],"rank_pattern":null,"init_lora_weights":"gaussian",
+            "runtime_config":{"ephemeral_gpu_offload":true},"next_years_config":{"a":[false,null]}}"#;
         read_text(harmless, Q0.to_vec()).unwrap();
     }
 

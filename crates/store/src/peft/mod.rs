@@ -179,13 +179,14 @@ fn known(fields: &Map<String, Value>, keys: &[&str]) -> Result<(), Problem> {
     }
 }
 
-/// Whether a setting asks for something.
-fn is_set(value: &Value) -> bool {
+/// Whether a setting asks for something: a newer PEFT writes what it does not use as null, false or empty, at any depth.
+pub(crate) fn is_set(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => false,
-        Value::Array(list) => !list.is_empty(),
-        Value::Object(fields) => !fields.is_empty(),
-        _ => true,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(list) => list.iter().any(is_set),
+        Value::Object(fields) => fields.values().any(is_set),
+        Value::Bool(true) | Value::Number(_) => true,
     }
 }
 
@@ -198,8 +199,24 @@ fn number(x: f32) -> Value {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_asks_for_nothing_is_known_at_any_depth() {
+        for (value, set) in [
+            (json!({"ephemeral_gpu_offload": false}), false),
+            (json!({"a": [null, {"b": {}}], "c": ""}), false),
+            (json!([[0, 2]]), true),
+            (json!({"a": {"b": true}}), true),
+            (json!("eva"), true),
+        ] {
+            assert_eq!(is_set(&value), set, "{value}");
+            let fields = json!({"peft_type": "LN_TUNING", "next_years_config": value});
+            assert_eq!(known(fields.as_object().unwrap(), &[]).is_err(), set, "{fields}");
+        }
+    }
 
     #[test]
     fn numbers_are_written_plainly() {

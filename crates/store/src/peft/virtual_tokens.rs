@@ -9,7 +9,7 @@ use stratune_protocol::{MethodConfig, MethodKind, Methods, ModelReport, Problem,
 use crate::safetensors::Tensors;
 use crate::tensor::HostTensor;
 
-pub(super) const KEYS: [&str; 11] = [
+pub(super) const KEYS: [&str; 12] = [
     "encoder_hidden_size",
     "init_weights",
     "num_attention_heads",
@@ -20,6 +20,7 @@ pub(super) const KEYS: [&str; 11] = [
     "prompt_tuning_init",
     "prompt_tuning_init_text",
     "token_dim",
+    "tokenizer_kwargs",
     "tokenizer_name_or_path",
 ];
 const TENSOR: &str = "prompt_embeddings";

@@ -1,0 +1,43 @@
+//! Data files of every format.
+
+use stratune_data::{SourceFile, Tokenizer, load};
+use stratune_protocol::DataConfig;
+use stratune_runtime::block_on;
+use stratune_tests::fixtures::folder;
+
+use crate::damage::survives;
+
+const FILES: [(&str, &str); 9] = [
+    (
+        "alpaca.jsonl",
+        r#"{"instruction":"Say ho","input":"","output":"ho","history":[["a","b"]],"system":"s","id":1}
+{"instruction":"Say hi","input":"twice","output":"hi hi"}
+"#,
+    ),
+    (
+        "chat.jsonl",
+        r#"{"messages":[{"role":"system","content":"s"},{"role":"user","content":[{"type":"text","text":"u"}]},{"role":"assistant","content":"a","weight":1}],"tools":[]}
+{"messages":[{"role":"user","content":"u"},{"role":"assistant","content":"a"}]}
+"#,
+    ),
+    ("sharegpt.json", r#"[{"system":"s","conversations":[{"from":"human","value":"u"},{"from":"gpt","value":"a"}]}]"#),
+    ("pair.json", r#"{"data":[{"prompt":"p","completion":"c"},{"prompt":"q","completion":"d"}]}"#),
+    ("trl.jsonl", r#"{"prompt":[{"role":"user","content":"u"}],"completion":[{"role":"assistant","content":"a"}]}"#),
+    ("table.csv", "prompt,completion,id\r\np,\"c, \"\"d\"\"\r\ne\",1\r\nq,d,2\r\n"),
+    ("table.tsv", "instruction\tinput\toutput\ni\tx\to\n"),
+    ("text.txt", "Once upon a time there was a mill.\r\n\r\nThe end. 東京 🦀"),
+    ("text.md", "# A mill\n\nOnce."),
+];
+
+#[test]
+fn data() {
+    let file = |name: &str| block_on(folder("tokenizer").read(name, None)).unwrap();
+    let (json, settings) = (file("tokenizer.json"), file("tokenizer_config.json"));
+    let tokenizer = Tokenizer::from_json(&json, Some(&settings), "").unwrap();
+    for (name, text) in FILES {
+        survives(name, text.as_bytes(), 400, |bytes| {
+            let files = [SourceFile { name: name.into(), bytes: bytes.to_vec() }];
+            load(&files, &DataConfig { max_length: 16, ..DataConfig::default() }, &tokenizer, 64, 0).map(|_| ())
+        });
+    }
+}
