@@ -16,12 +16,12 @@ pub fn problem(problem: &Problem, json: bool) {
         event(&Event::Problem(problem.clone()));
     }
     // It is set already when a second problem is told.
-    let _ = miette::set_hook(Box::new(whole_lines));
+    let _ = miette::set_hook(Box::new(|_| whole_lines()));
     eprintln!("{:?}", miette::Report::new(Shown(problem.clone())));
 }
 
 /// A terminal breaks long lines by itself; a break of ours would go through names and paths, which nobody could copy.
-fn whole_lines(_: &dyn miette::Diagnostic) -> Box<dyn miette::ReportHandler> {
+fn whole_lines() -> Box<dyn miette::ReportHandler> {
     Box::new(miette::MietteHandlerOpts::new().wrap_lines(false).build())
 }
 
