@@ -57,8 +57,8 @@ fn resume(config: &RunConfig, checkpoint: &Checkpoint) -> Result<(), Problem> {
 fn checkpoints() {
     for name in ["lora", "adalora", "galore", "lisa"] {
         let report = small(LAYERS, &Device::flex()).config.report("small", 0);
-        let mut config = RunConfig::default();
-        config.method = name.parse::<MethodNames>().unwrap().methods(&report);
+        let method = name.parse::<MethodNames>().unwrap().methods(&report);
+        let mut config = RunConfig { method, ..RunConfig::default() };
         (config.train.steps, config.train.batch_size) = (3, 2);
         let mut witness = Witness::default();
         block_on(witness.watch(&mut trainer(&config, LAYERS, &Device::flex()))).unwrap();

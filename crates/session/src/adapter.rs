@@ -1,6 +1,7 @@
 //! Taking an adapter out of a model, and putting one in.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use burn::tensor::{Tensor, TensorData};
 use stratune_models::{Model, ModelConfig};
@@ -123,8 +124,8 @@ pub async fn merged_tensors(mut model: Model) -> Result<(ModelConfig, Tensors), 
     for table in model.tables() {
         // What is packed or in pieces is no parameter.
         let path = table.id.param("weight").path;
-        if !tensors.contains_key(&path) {
-            tensors.insert(path, HostTensor { shape: table.dims().to_vec(), data: table.read().await? });
+        if let Entry::Vacant(place) = tensors.entry(path) {
+            place.insert(HostTensor { shape: table.dims().to_vec(), data: table.read().await? });
         }
     }
     Ok(((*model.config).clone(), tensors))

@@ -12,6 +12,8 @@ const HALF_A_TILE: u32 = 8;
 
 /// What is done with products where they are made. All but the residual is done by tiles alone, which go through all products
 /// where an output is made.
+// There is one a dispatch: its size on the stack does not matter.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug)]
 pub enum Epilogue {
     /// Nothing.
