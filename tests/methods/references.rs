@@ -102,7 +102,8 @@ async fn diff_prunings_penalty_is_its_formulas_slope(device: &Device) {
     let got = penalties(&mut model, &[true; LAYERS]).await;
     for (path, value) in values.iter().filter(|(path, _)| path.ends_with("diff_switch")) {
         for (alpha, got) in value.iter().zip(&got[path]) {
-            let open = |a: f64| 0.02 / (1.0 + (-(a - (1.5_f64 / 1.5).ln())).exp());
+            let (gamma, zeta) = (-1.5_f64, 1.5_f64);
+            let open = |a: f64| 0.02 / (1.0 + (-(a - (-gamma / zeta).ln())).exp());
             let slope = (open(f64::from(*alpha) + 1e-5) - open(f64::from(*alpha) - 1e-5)) / 2e-5;
             // Near an open switch f32 has four digits of 1 − σ.
             assert!((slope - f64::from(*got)).abs() < 1e-4 * slope, "{path}: {got} and {slope}");

@@ -71,6 +71,7 @@ impl<'a> Plan<'a> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use burn::tensor::FloatDType;
 

@@ -148,9 +148,8 @@ fn list(methods: &Methods) -> Vec<Value> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use stratune_protocol::{Field, FieldKind};
-
     use stratune_models::ModelConfig;
+    use stratune_protocol::{Field, FieldKind};
 
     use super::*;
 
@@ -163,7 +162,7 @@ mod tests {
                 assert!(those.peek().is_some(), "no method has {path}");
                 those.for_each(|method| method[name] = value.clone());
             }
-            None => *tree.pointer_mut(&format!("/{}", path.replace('.', "/"))).expect(path) = value,
+            None => *tree.pointer_mut(&format!("/{}", path.replace('.', "/"))).unwrap() = value,
         }
     }
 
