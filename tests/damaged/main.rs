@@ -9,5 +9,4 @@ mod adapter;
 mod damage;
 mod data;
 mod model;
-mod run;
 mod tokenizer;

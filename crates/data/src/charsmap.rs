@@ -43,8 +43,12 @@ fn walk(trie: &[u32], texts: &str) -> Option<()> {
     Some(())
 }
 
-/// Standard base64, padding or not.
+/// Standard base64 with its padding, as the crate that reads it asks for.
 fn decode(text: &str) -> Option<Vec<u8>> {
+    let padding = text.len() - text.trim_end_matches('=').len();
+    if !text.len().is_multiple_of(4) || padding > 2 {
+        return None;
+    }
     let digit = |byte: u8| match byte {
         b'A'..=b'Z' => Some(byte - b'A'),
         b'a'..=b'z' => Some(byte - b'a' + 26),
@@ -58,6 +62,10 @@ fn decode(text: &str) -> Option<Vec<u8>> {
         let digits: Vec<u8> = group.iter().map(|&byte| digit(byte)).collect::<Option<_>>()?;
         let whole =
             digits.iter().fold(0_u32, |whole, &digit| whole << 6 | u32::from(digit)) << (6 * (4 - digits.len()));
+        // What is left of the last digit is zeros.
+        if whole & ((1 << (8 * (4 - digits.len()))) - 1) != 0 {
+            return None;
+        }
         bytes.extend(&whole.to_be_bytes()[1..digits.len()]);
     }
     Some(bytes)

@@ -248,10 +248,11 @@ mod tests {
     fn what_is_not_read_is_told() {
         let text =
             r#"{"messages":[{"role":"assistant","content":"a","thinking":"b"}],"tools":[{}],"id":1,"note":null}"#;
-        let source = read("a.jsonl", &format!("{text}\n{text}"), DataFormat::Auto).unwrap();
+        let mut source = read("a.jsonl", &format!("{text}\n{text}"), DataFormat::Auto).unwrap();
+        source.unread.sort();
         assert_eq!(
             (source.rows.len(), source.unread),
-            (2, vec!["messages.thinking".into(), "id".into(), "tools".into()])
+            (2, vec!["id".into(), "messages.thinking".into(), "tools".into()])
         );
         let text = "{\"text\":\"t\",\"system\":\"s\"}";
         assert_eq!(read("a.jsonl", text, DataFormat::Auto).unwrap().unread, ["system"]);

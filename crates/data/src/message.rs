@@ -171,7 +171,9 @@ mod tests {
 
     #[test]
     fn fields_beside_are_told() {
-        let (_, unread) = read(r#"{"role":"assistant","content":"a","thinking":"b","name":"","id":3}"#);
+        let (_, mut unread) = read(r#"{"role":"assistant","content":"a","thinking":"b","name":"","id":3}"#);
+        // Whether objects keep the order of the text is another crate's choice.
+        unread.sort();
         assert_eq!(unread, ["id", "thinking"]);
     }
 }

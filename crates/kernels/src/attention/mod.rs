@@ -92,6 +92,10 @@ impl Sight {
 /// - output: `[batch, heads, seq, head_dim]`
 pub fn causal_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, sight: &Sight, scores: Scores) -> Tensor<4> {
     let _span = span("attention, forward");
+    // A query that is alone sees all the keys that it is given.
+    let keys = k.dims()[2];
+    let seen = sight.window.filter(|_| q.dims()[2] == 1).map_or(keys, |window| keys.min(window));
+    let [k, v] = [k, v].map(|t| if seen == keys { t } else { t.narrow(2, keys - seen, seen) });
     let [q, k, v] = [q, k, v].map(Tensor::into_dispatch);
     let first = sight.first().into_dispatch();
     Tensor::from_dispatch(<Dispatch as AttentionOps>::attention_forward(q, k, v, first, sight.options(scores)))
