@@ -47,7 +47,11 @@ fn field(setting: Setting, kind: MethodKind) -> Option<Field> {
         Setting::Penalty => {
             ("Penalty", "its weight in the loss", FieldKind::Number(Range { least: Some(0.0), ..Range::default() }))
         }
-        Setting::Samples => ("Rows to choose from", "looked at before training", count(1.0)),
+        // LT-SFT looks at all of them with 0.
+        Setting::Samples => {
+            let least = if kind == MethodKind::LtSft { 0.0 } else { 1.0 };
+            ("Rows to choose from", "looked at before training", count(least))
+        }
         Setting::Interval => ("Interval", "steps between changes of what trains", count(1.0)),
         Setting::Blocks => ("Layers at a time", "drawn anew at every interval", count(1.0)),
         Setting::Bits => {
