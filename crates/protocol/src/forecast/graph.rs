@@ -55,13 +55,13 @@ fn remakes_values(methods: &[MethodConfig]) -> bool {
     inside.next().is_none_or(low_rank) && inside.next().is_none()
 }
 
-/// How many matrices as large as the layer's own are kept: its sum with the update, what λ is multiplied by, magnitudes and
-/// switches.
+/// How many matrices as large as the layer's own are kept: its sum with the update, the update where it is put together of
+/// few numbers, what λ is multiplied by, magnitudes and switches.
 fn dense(kind: MethodKind) -> f64 {
     use MethodKind::{Did, DiffPruning, Dora, Fish, LtSft, Pafi, RandomMask, Said, Shira};
     match kind {
-        Did | Pafi | RandomMask | Shira | Fish | LtSft => 1.0,
-        Said | Dora => 2.0,
+        Did => 1.0,
+        Pafi | RandomMask | Shira | Fish | LtSft | Said | Dora => 2.0,
         DiffPruning => 3.0,
         _ => 0.0,
     }
@@ -86,7 +86,7 @@ mod tests {
         // Without the inputs of matrices, 2 · 4 + 4 + 8 of them.
         assert_eq!(graph(&model, &[MethodConfig::new(MethodKind::Prefix)], 10.0), 10.0 * 36.0);
         let pafi = MethodConfig { targets: Some(Targets::listed(&["q_proj"])), ..MethodConfig::new(MethodKind::Pafi) };
-        assert_eq!(graph(&model, &[pafi], 10.0), 10.0 * 56.0 + 16.0);
+        assert_eq!(graph(&model, &[pafi], 10.0), 10.0 * 56.0 + 2.0 * 16.0);
         // 1000 positions are 208,000 bytes a block.
         for (mebibytes, blocks) in [(0, 0), (1, 4), (usize::MAX, 4)] {
             assert_eq!(blocks_that_fit(&model, std::slice::from_ref(&lora), 1000, mebibytes), blocks);
