@@ -97,6 +97,6 @@ pub fn causal_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, sight: &Sight,
     let seen = sight.window.filter(|_| q.dims()[2] == 1).map_or(keys, |window| keys.min(window));
     let [k, v] = [k, v].map(|t| if seen == keys { t } else { t.narrow(2, keys - seen, seen) });
     let [q, k, v] = [q, k, v].map(Tensor::into_dispatch);
-    let first = sight.first().into_dispatch();
+    let first = if seen == keys { sight.first() } else { sight.first().zeros_like() }.into_dispatch();
     Tensor::from_dispatch(<Dispatch as AttentionOps>::attention_forward(q, k, v, first, sight.options(scores)))
 }
