@@ -17,12 +17,12 @@ struct Budget {
 
 /// Where a file is above what it should be, its budget is what it measured and 3 % more.
 const BUDGETS: [Budget; 3] = [
-    // Should be 300 kB: 378 kB were measured by gzip and 297 by brotli.
-    Budget { file: "stratune-app_bg.wasm", gzip: 388_000, brotli: 300_000 },
+    // Should be 300 kB: 335 kB were measured by gzip.
+    Budget { file: "stratune-app_bg.wasm", gzip: 345_000, brotli: 300_000 },
     // Should be 4 MB: 2,372 and 1,590 kB were measured.
     Budget { file: "engine_cpu_bg.wasm", gzip: 4_000_000, brotli: 4_000_000 },
-    // Should be 4 MB: 5,013 kB were measured by gzip, 3,149 by brotli.
-    Budget { file: "engine_gpu_bg.wasm", gzip: 5_056_000, brotli: 4_000_000 },
+    // Should be 4 MB: 5,171 kB were measured by gzip.
+    Budget { file: "engine_gpu_bg.wasm", gzip: 5_326_000, brotli: 4_000_000 },
 ];
 
 /// Prints the sizes of the built page and refuses one above its budget. A packer that is not installed is left out.

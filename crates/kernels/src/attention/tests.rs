@@ -52,11 +52,3 @@ fn what_is_outside_of_windows_is_not_read(device: &Device) {
 fn what_is_outside_of_windows_is_not_read_on_the_cpu() {
     what_is_outside_of_windows_is_not_read(&Device::flex());
 }
-
-#[cfg(feature = "wgpu")]
-#[test]
-fn what_is_outside_of_windows_is_not_read_on_wgpu() {
-    if let Some(device) = crate::testing::wgpu() {
-        what_is_outside_of_windows_is_not_read(&device);
-    }
-}
