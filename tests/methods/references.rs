@@ -242,7 +242,7 @@ async fn galore_steps_in_the_gradients_directions(device: &Device) {
         for gradient in [first, second] {
             let gradient: Vec<f32> = gradient.iter().map(|g| *g as f32).collect();
             let gradients = [("w".to_string(), Tensor::from_floats(gradient.as_slice(), device))].into();
-            adam.step(&mut alone, gradients, 0.0, rate, Moment::default()).await.expect("a step");
+            adam.step(&mut alone, gradients, 0.0, |_| rate, Moment::default()).await.expect("a step");
         }
         let got = read_f32(alone.0.value).await.expect("numbers");
         let want: Vec<f32> = want.iter().map(|w| *w as f32).collect();
