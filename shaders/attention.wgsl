@@ -1,5 +1,6 @@
-// Causal attention with grouped queries: y = softmax(q kᵀ · scale) v, each query over the keys first ..= own. Scores are
-// made one at a time and go into a running softmax (Milakov and Gimelshein 2018, algorithm 3); no row of them is kept.
+// Causal attention with grouped queries: y = softmax(scores) v, each query over the keys first ..= own. Scores are q kᵀ · scale, or
+// with a soft cap, cap · tanh(q kᵀ · scale / cap); they are made one at a time and go into a running softmax (Milakov and
+// Gimelshein 2018, algorithm 3), so that no row of them is kept.
 //
 // Bindings
 //   0  q        batch × heads × seq × width
@@ -8,15 +9,22 @@
 //   3  first    (batch or 1) × seq: whole numbers that do not fall along a row
 //   4  y        batch × seq × heads × width, written whole, never read
 //   5  kept     batch × heads × seq: (log-sum-exp of the scores, first, room for the backward pass, 0), written whole
-//   6  numbers  (heads, groups, seq, keys), (numbers between rows of `first`, bits of scale, 0, 0),
+//   6  numbers  (heads, groups, seq, keys), (numbers between rows of `first`, bits of scale and of the cap, 0),
 //               three times (vectors between rows of the batch, heads, positions, 0) of q, k, v
-// f32 in any order of the first three dimensions; a width of $c vectors of four, each a line below.
+// f32 in any order of the first three dimensions; a width of $c vectors of four and $e queries of an invocation, each a line below.
 //
 // Launch
-//   workgroups (⌈seq / 64⌉, heads, batch): an invocation a query. All of them read the same key at the same time, which
-//   adapters fetch once; hence no workgroup memory, and no barrier, which costs on software adapters.
+//   workgroups (⌈seq / (64 QUERIES)⌉, heads, batch). On a GPU an invocation has one query, and all of a workgroup are TOGETHER at
+//   the same key, which the adapter fetches once. On a software adapter a read costs more than what is computed with it, so an
+//   invocation has several, and begins where its own see keys. Both sides of a branch are computed there, so scores that a
+//   query does not see are made and then masked. No workgroup memory, and no barrier, which costs on software adapters.
 
 const WIDTH = {{ vectors }}u;
+const QUERIES = {{ each }}u;
+const TOGETHER = {{ together }};
+// Below every score, and in place of a score that is not seen.
+const LEAST = -1e38;
+const UNSEEN = -3e38;
 
 @group(0) @binding(0) var<storage, {{ input_access }}> q: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, {{ input_access }}> k: array<vec4<f32>>;
@@ -29,45 +37,51 @@ const WIDTH = {{ vectors }}u;
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) i: u32) {
     let size = numbers[0];
-    let query = workgroup.x * 64u + i;
+    let query = QUERIES * (workgroup.x * 64u + i);
     if query >= size.z {
         return;
     }
     let head = workgroup.y;
     let row = workgroup.z;
     let scale = bitcast<f32>(numbers[1].y);
-    let q_at = dot(numbers[2].xyz, vec3<u32>(row, head, query));
+    let cap = bitcast<f32>(numbers[1].z); // $with_cap
+    let q_at = dot(numbers[2].xy, vec2<u32>(row, head));
     let k_at = dot(numbers[3].xy, vec2<u32>(row, head / size.y));
     let v_at = dot(numbers[4].xy, vec2<u32>(row, head / size.y));
     let firsts = row * numbers[1].x;
-    let since = first[firsts + query];
     let past = size.w - size.z;
-    let own = past + query;
-    let last = min(past + workgroup.x * 64u + 63u, size.w - 1u);
+    let end = past + min(query + QUERIES, size.z);
 
-    let q$c = scale * q[q_at + $c];
-    var y$c = vec4<f32>();
-    var most = -3.4e38;
-    var sum = 0.0;
-    for (var key = u32(first[firsts + workgroup.x * 64u]); key <= last; key++) {
-        if key < u32(since) || key > own {
-            continue;
-        }
-        let of_k = k_at + key * numbers[3].z;
-        let of_v = v_at + key * numbers[4].z;
-        var score = 0.0;
-        score += dot(q$c, k[of_k + $c]);
-        if score > most {
-            let shrink = exp(most - score);
-            sum *= shrink;
-            y$c *= shrink;
-            most = score;
-        }
-        let share = exp(score - most);
-        sum += share;
-        y$c += share * v[of_v + $c];
+    let query$e = min(query + $e, size.z - 1u);
+    let since$e = u32(first[firsts + query$e]);
+    let own$e = past + query$e;
+    let q$c_$e = scale * q[q_at + query$e * numbers[2].z + $c];
+    var y$c_$e = vec4<f32>();
+    var most$e = LEAST;
+    var sum$e = 0.0;
+    let k_step = numbers[3].z;
+    let v_step = numbers[4].z;
+    var key = since0;
+    if TOGETHER {
+        key = u32(first[firsts + 64u * QUERIES * workgroup.x]);
+    }
+    for (; key < end; key++) {
+        let k$c = k[k_at + key * k_step + $c];
+        let v$c = v[v_at + key * v_step + $c];
+        var score$e = 0.0;
+        score$e += dot(q$c_$e, k$c);
+        score$e = cap * tanh(clamp(score$e / cap, -10.0, 10.0)); // $with_cap
+        score$e = select(UNSEEN, score$e, (since$e <= key) & (key <= own$e));
+        // The lower of the two exponentials; the other is 1.
+        let lower$e = exp(-abs(score$e - most$e));
+        let share$e = select(lower$e, 1.0, score$e > most$e);
+        let shrink$e = select(1.0, lower$e, score$e > most$e);
+        most$e = max(most$e, score$e);
+        sum$e = shrink$e * sum$e + share$e;
+        y$c_$e = shrink$e * y$c_$e + share$e * v$c;
     }
     let to = ((row * size.z + query) * size.x + head) * WIDTH;
-    y[to + $c] = y$c / sum;
-    kept[(row * size.x + head) * size.z + query] = vec4<f32>(most + log(sum), since, 0.0, 0.0);
+    let keep = (row * size.x + head) * size.z + query;
+    if query + $e < size.z { y[to + $e * size.x * WIDTH + $c] = y$c_$e / sum$e; }
+    if query + $e < size.z { kept[keep + $e] = vec4<f32>(most$e + log(sum$e), f32(since$e), 0.0, 0.0); }
 }

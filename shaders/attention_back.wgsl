@@ -8,7 +8,7 @@
 //   3  kept     batch × heads × seq: (log-sum-exp of the scores, first, 0, 0), as `attention.wgsl` has left it
 //   4  back     batch × seq × heads × width of q, likewise of k and v, each at its place; written whole, never read
 //   5  angles   cosines and sines, each period × width / 2 at its place, the period seq or batch × seq
-//   6  numbers  (heads, groups, seq, period), (bits of scale, 0, 0, 0), (q, k, v, cosines) and (dq, dk, dv, sines), where
+//   6  numbers  (heads, groups, seq, period), (bits of scale and of the cap, 0, 0), (q, k, v, cosines) and (dq, dk, dv, sines), where
 //               they begin in vectors, five times (vectors between rows of the batch, heads, positions, 0) of q, k, v, y, dy
 // f32 in any order of the first three dimensions; a width of $c vectors of four, an even number, each a line below.
 //
@@ -53,6 +53,7 @@ fn of_a_query(group: u32, head: u32, row: u32, i: u32) {
         return;
     }
     let scale = bitcast<f32>(numbers[1].x);
+    let cap = bitcast<f32>(numbers[1].y); // $with_cap
     let place = vec3<u32>(row, head, query);
     let q_at = numbers[2].x + dot(numbers[4].xyz, place);
     let k_at = numbers[2].y + dot(numbers[5].xy, vec2<u32>(row, head / size.y));
@@ -76,9 +77,12 @@ fn of_a_query(group: u32, head: u32, row: u32, i: u32) {
         let of_v = v_at + key * numbers[6].z;
         var score = 0.0;
         score += dot(q$c, qkv[of_k + $c]);
+        let bent = tanh(clamp(score / cap, -10.0, 10.0)); // $with_cap
+        score = cap * bent; // $with_cap
         var pull = -delta;
         pull += dot(dy$c, qkv[of_v + $c]);
         pull *= exp(score - of_query.x) * scale;
+        pull *= 1.0 - bent * bent; // $with_cap
         dq$c += pull * qkv[of_k + $c];
     }
     var dq = array<vec4<f32>, WIDTH>();
@@ -95,6 +99,7 @@ fn of_a_key(group: u32, of_head: u32, row: u32, i: u32) {
     let key = group * 64u + i;
     let here = min(key, size.z - 1u);
     let scale = bitcast<f32>(numbers[1].x);
+    let cap = bitcast<f32>(numbers[1].y); // $with_cap
     let k_at = numbers[2].y + dot(numbers[5].xyz, vec3<u32>(row, of_head, here));
     let v_at = numbers[2].z + dot(numbers[6].xyz, vec3<u32>(row, of_head, here));
     let last = min(group * 64u + 63u, size.z - 1u);
@@ -132,10 +137,13 @@ fn of_a_key(group: u32, of_head: u32, row: u32, i: u32) {
                 let of_dy = dy_at + query * numbers[8].z;
                 var score = 0.0;
                 score += dot(k$c, qkv[of_q + $c]);
+                let bent = tanh(clamp(score / cap, -10.0, 10.0)); // $with_cap
+                score = cap * bent; // $with_cap
                 let share = exp(score - of_query.x);
                 var pull = -of_query.z;
                 pull += dot(v$c, dy[of_dy + $c]);
                 pull *= share * scale;
+                pull *= 1.0 - bent * bent; // $with_cap
                 dv$c += share * dy[of_dy + $c];
                 dk$c += pull * qkv[of_q + $c];
             }

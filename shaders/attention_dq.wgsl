@@ -1,5 +1,5 @@
 // The gradient of attention with respect to its queries. With p = exp(score − log-sum-exp) and delta = Σ dy y of a query:
-// dq = scale · Σ p (dy v − delta) k over the keys that it sees. Delta is left for `attention_dkv.wgsl`.
+// dq = scale · Σ p (dy v − delta) k over the keys that it sees, each term times 1 − tanh² where scores are capped. Delta is left for `attention_dkv.wgsl`.
 //
 // Bindings
 //   0  q        batch × heads × seq × width
@@ -9,14 +9,16 @@
 //   4  dy       likewise
 //   5  kept     batch × heads × seq: what `attention.wgsl` has left; delta is written to its third place
 //   6  dq       batch × seq × heads × width, written whole, never read
-//   7  numbers  (heads, groups, seq, keys), (0, bits of scale, 0, 0), five times (vectors between rows of the batch,
+//   7  numbers  (heads, groups, seq, keys), (0, bits of scale and of the cap, 0), five times (vectors between rows of the batch,
 //               heads, positions, 0) of q, k, v, y, dy
-// f32 in any order of the first three dimensions; a width of $c vectors of four, each a line below.
+// f32 in any order of the first three dimensions; a width of $c vectors of four and $e queries of an invocation, each a line below.
 //
 // Launch
-//   workgroups (⌈seq / 64⌉, heads, batch): an invocation a query
+//   workgroups (⌈seq / (64 QUERIES)⌉, heads, batch), as `attention.wgsl`
 
 const WIDTH = {{ vectors }}u;
+const QUERIES = {{ each }}u;
+const TOGETHER = {{ together }};
 
 @group(0) @binding(0) var<storage, {{ input_access }}> q: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, {{ input_access }}> k: array<vec4<f32>>;
@@ -30,44 +32,53 @@ const WIDTH = {{ vectors }}u;
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) i: u32) {
     let size = numbers[0];
-    let query = workgroup.x * 64u + i;
+    let query = QUERIES * (workgroup.x * 64u + i);
     if query >= size.z {
         return;
     }
     let head = workgroup.y;
     let row = workgroup.z;
     let scale = bitcast<f32>(numbers[1].y);
-    let place = vec3<u32>(row, head, query);
-    let q_at = dot(numbers[2].xyz, place);
+    let cap = bitcast<f32>(numbers[1].z); // $with_cap
+    let q_at = dot(numbers[2].xy, vec2<u32>(row, head));
     let k_at = dot(numbers[3].xy, vec2<u32>(row, head / size.y));
     let v_at = dot(numbers[4].xy, vec2<u32>(row, head / size.y));
-    let y_at = dot(numbers[5].xyz, place);
-    let dy_at = dot(numbers[6].xyz, place);
+    let y_at = dot(numbers[5].xy, vec2<u32>(row, head));
+    let dy_at = dot(numbers[6].xy, vec2<u32>(row, head));
     let keeps = (row * size.x + head) * size.z;
-    let of_query = kept[keeps + query];
     let past = size.w - size.z;
-    let own = past + query;
-    let last = min(past + workgroup.x * 64u + 63u, size.w - 1u);
+    let end = past + min(query + QUERIES, size.z);
 
-    let q$c = scale * q[q_at + $c];
-    let dy$c = dy[dy_at + $c];
-    var dq$c = vec4<f32>();
-    var delta = 0.0;
-    delta += dot(dy$c, y[y_at + $c]);
-    for (var key = u32(kept[keeps + workgroup.x * 64u].y); key <= last; key++) {
-        if key < u32(of_query.y) || key > own {
-            continue;
-        }
-        let of_k = k_at + key * numbers[3].z;
-        let of_v = v_at + key * numbers[4].z;
-        var score = 0.0;
-        score += dot(q$c, k[of_k + $c]);
-        var pull = -delta;
-        pull += dot(dy$c, v[of_v + $c]);
-        pull *= exp(score - of_query.x) * scale;
-        dq$c += pull * k[of_k + $c];
+    let query$e = min(query + $e, size.z - 1u);
+    let of_query$e = kept[keeps + query$e];
+    let since$e = u32(of_query$e.y);
+    let own$e = past + query$e;
+    let q$c_$e = scale * q[q_at + query$e * numbers[2].z + $c];
+    let dy$c_$e = dy[dy_at + query$e * numbers[6].z + $c];
+    var dq$c_$e = vec4<f32>();
+    var delta$e = 0.0;
+    delta$e += dot(dy$c_$e, y[y_at + query$e * numbers[5].z + $c]);
+    let k_step = numbers[3].z;
+    let v_step = numbers[4].z;
+    var key = since0;
+    if TOGETHER {
+        key = u32(kept[keeps + 64u * QUERIES * workgroup.x].y);
+    }
+    for (; key < end; key++) {
+        let k$c = k[k_at + key * k_step + $c];
+        let v$c = v[v_at + key * v_step + $c];
+        var score$e = 0.0;
+        score$e += dot(q$c_$e, k$c);
+        let bent$e = tanh(clamp(score$e / cap, -10.0, 10.0)); // $with_cap
+        score$e = cap * bent$e; // $with_cap
+        let share$e = select(0.0, exp(score$e - of_query$e.x), (since$e <= key) & (key <= own$e));
+        var pull$e = -delta$e;
+        pull$e += dot(dy$c_$e, v$c);
+        pull$e *= share$e * scale;
+        pull$e *= 1.0 - bent$e * bent$e; // $with_cap
+        dq$c_$e += pull$e * k$c;
     }
     let to = ((row * size.z + query) * size.x + head) * WIDTH;
-    dq[to + $c] = dq$c;
-    kept[keeps + query].z = delta;
+    if query + $e < size.z { dq[to + $e * size.x * WIDTH + $c] = dq$c_$e; }
+    if query + $e < size.z { kept[keeps + query + $e].z = delta$e; }
 }

@@ -1,5 +1,4 @@
-//! Attention by `shaders/attention.wgsl` and its gradients by `shaders/attention_dq.wgsl` and `attention_dkv.wgsl`, or by
-//! their versions for software adapters. Heads are read where they lie, and written so that those of a position lie side
+//! Attention by `shaders/attention.wgsl` and its gradients by `shaders/attention_dq.wgsl` and `attention_dkv.wgsl`. Heads are read where they lie, and written so that those of a position lie side
 //! by side, as the projections have them.
 
 use burn::backend::TensorMetadata;
@@ -46,24 +45,22 @@ struct Sides {
     keys: u32,
     /// Vectors of four in a head.
     vectors: u32,
-    /// Queries, or keys, of an invocation; more than one by the shaders for software adapters.
+    /// Queries, or keys, of an invocation; more than one on software adapters.
     each: u32,
-    /// What scores are multiplied by.
-    scale: f32,
+    scores: Scores,
 }
 
 impl Sides {
     /// If the shaders can take them.
-    fn of(q: &CubeTensor, k: &CubeTensor, v: &CubeTensor, Scores { scale, cap }: Scores) -> Option<Self> {
-        // They know no cap.
-        if !suit([q, k, v]) || cap.is_some() {
+    fn of(q: &CubeTensor, k: &CubeTensor, v: &CubeTensor, scores: Scores) -> Option<Self> {
+        if !suit([q, k, v]) {
             return None;
         }
         let [batch, heads, seq, width] = [0, 1, 2, 3].map(|side| q.shape()[side] as u32);
         let [kv_heads, keys] = [1, 2].map(|side| k.shape()[side] as u32);
         let fits = width.is_multiple_of(4) && width / 4 <= WIDEST && batch.max(heads) <= SIDE;
         let each = if is_software(q) { MANY } else { 1 };
-        fits.then_some(Self { batch, heads, kv_heads, seq, keys, vectors: width / 4, each, scale })
+        fits.then_some(Self { batch, heads, kv_heads, seq, keys, vectors: width / 4, each, scores })
     }
 
     /// Whether pairs are read in fours, and there are no keys but those of the queries' positions.
@@ -74,16 +71,23 @@ impl Sides {
     /// The numbers of the shaders.
     fn numbers<const N: usize>(&self, rows_apart: u32, operands: [&Operand; N]) -> Vec<u32> {
         let mut numbers = vec![self.heads, self.heads / self.kv_heads, self.seq, self.keys];
-        numbers.extend([rows_apart, self.scale.to_bits(), 0, 0]);
+        let [scale, cap] = self.of_scores();
+        numbers.extend([rows_apart, scale, cap, 0]);
         numbers.extend(operands.iter().flat_map(|operand| operand.strides));
         numbers
     }
 
-    /// Of the texts for an invocation with one query or key, and with many.
-    fn shader(&self, name: &'static str, one: &'static str, many: &'static str) -> Shader {
-        Shader::new(name, if self.each == 1 { one } else { many })
+    /// Bits of what scores are multiplied by, and of what they are capped by.
+    fn of_scores(&self) -> [u32; 2] {
+        [self.scores.scale, self.scores.cap.unwrap_or(0.0)].map(f32::to_bits)
+    }
+
+    fn shader(&self, name: &'static str, text: &'static str) -> Shader {
+        Shader::new(name, text)
             .with("vectors", self.vectors)
             .with("each", self.each)
+            .with("together", self.each == 1)
+            .unrolled("$with_cap", u32::from(self.scores.cap.is_some()))
             .unrolled("$c", self.vectors)
             .unrolled("$e", self.each)
     }
@@ -109,9 +113,7 @@ fn attend(sides: &Sides, q: CubeTensor, k: CubeTensor, v: CubeTensor, first: Cub
     let rows_apart = if first.shape()[0] > 1 { sides.seq } else { 0 };
     let y = room(&q.tensor, sides.lying(sides.seq, sides.heads));
     let kept = room(&q.tensor, [sides.batch, sides.heads, sides.seq, 4].map(|side| side as usize));
-    let one = include_str!("../../../../shaders/attention.wgsl");
-    let many = include_str!("../../../../shaders/attention_many.wgsl");
-    sides.shader("attention", one, many).launch(
+    sides.shader("attention", include_str!("../../../../shaders/attention.wgsl")).launch(
         &[
             Bound::In(&q.tensor),
             Bound::In(&k.tensor),
@@ -138,16 +140,12 @@ fn gradients(
     let of_keys = sides.lying(sides.keys, sides.kv_heads);
     let [dq, dk, dv] = rooms_of(like, [sides.lying(sides.seq, sides.heads), of_keys, of_keys]);
     let shared = [&q, &k, &v].map(|operand| Bound::In(&operand.tensor));
-    let one = include_str!("../../../../shaders/attention_dq.wgsl");
-    let many = include_str!("../../../../shaders/attention_dq_many.wgsl");
-    sides.shader("attention_dq", one, many).launch(
+    sides.shader("attention_dq", include_str!("../../../../shaders/attention_dq.wgsl")).launch(
         &[&shared[..], &[Bound::In(&y.tensor), Bound::In(&dy.tensor), Bound::InOut(kept), Bound::Out(&dq)]].concat(),
         &sides.numbers(0, [&q, &k, &v, &y, &dy]),
         sides.workgroups(sides.seq, sides.heads),
     );
-    let one = include_str!("../../../../shaders/attention_dkv.wgsl");
-    let many = include_str!("../../../../shaders/attention_dkv_many.wgsl");
-    sides.shader("attention_dkv", one, many).launch(
+    sides.shader("attention_dkv", include_str!("../../../../shaders/attention_dkv.wgsl")).launch(
         &[&shared[..], &[Bound::In(&dy.tensor), Bound::In(kept), Bound::Out(&dk), Bound::Out(&dv)]].concat(),
         &sides.numbers(0, [&q, &k, &v, &dy]),
         sides.workgroups(sides.keys, sides.kv_heads),
@@ -188,13 +186,14 @@ pub fn turned_back_at_once(
     let (angles, of_angles) = covering(&[cosines, sines])?;
     // Places are counted in vectors of four floats.
     let vectors = |bytes: &[u64], angles: u64| [bytes[0], bytes[1], bytes[2], angles].map(fours);
+    let [scale, cap] = sides.of_scores();
     let period = (cosines.shape()[0] * cosines.shape()[2]) as u32;
-    let mut numbers =
-        vec![sides.heads, sides.heads / sides.kv_heads, sides.seq, period, sides.scale.to_bits(), 0, 0, 0];
+    let mut numbers = vec![sides.heads, sides.heads / sides.kv_heads, sides.seq, period, scale, cap, 0, 0];
     numbers.extend([vectors(&begins, of_angles[0]), vectors(&ends, of_angles[1])].concat());
     numbers.extend([&q, &k, &v, &y, &dy].into_iter().flat_map(|operand| operand.strides));
     Shader::new("attention_back", include_str!("../../../../shaders/attention_back.wgsl"))
         .with("vectors", sides.vectors)
+        .unrolled("$with_cap", u32::from(scores.cap.is_some()))
         .unrolled("$c", sides.vectors)
         .launch(
             &[
@@ -275,9 +274,15 @@ mod tests {
         ] {
             let plain = Scores::of(width);
             let sharp = Scores { scale: 0.7, cap: None };
-            for (most, texts, scores, window) in
-                [(0.5, 1, plain, None), (8.0, 1, plain, None), (0.5, 3, sharp, None), (0.5, 3, sharp, Some(20))]
-            {
+            let capped = Scores { scale: 0.7, cap: Some(1.5) };
+            for (most, texts, scores, window) in [
+                (0.5, 1, plain, None),
+                (8.0, 1, plain, None),
+                (0.5, 3, sharp, None),
+                (0.5, 3, sharp, Some(20)),
+                (2.0, 3, capped, None),
+                (8.0, 1, capped, Some(20)),
+            ] {
                 let keys = past + seq;
                 let at = |heads: usize, len: usize, seed: u32| {
                     // Heads of a position side by side, as a view.

@@ -128,7 +128,7 @@ fn kernels_turn_along() {
             // In windows, with another scale, where there are texts.
             let (sight, scores) = match texts {
                 false => (sight, Scores::of(head_dim)),
-                true => (sight.within(20, 0), Scores { scale: 0.4, cap: None }),
+                true => (sight.within(20, 0), Scores { scale: 0.4, cap: (rank > 0 && half.is_none()).then_some(1.5) }),
             };
             // Those of one position do not lie together by themselves.
             let tables = laid(angles.tables().map(plain).to_vec(), 1);
