@@ -156,9 +156,9 @@ fn bench_says_how_cost_grows_with_length() {
     let geometry = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/tiny-llama/config.json");
     let bench = ["bench", "--geometry", geometry, "--steps", "2", "--device", "cpu", "--json", "--seq"];
     let rows: Vec<Value> =
-        done(&[&bench[..], &["8,32"]].concat()).lines().skip(1).map(|l| serde_json::from_str(l).unwrap()).collect();
+        done(&[&bench[..], &["8,128"]].concat()).lines().skip(1).map(|l| serde_json::from_str(l).unwrap()).collect();
     let of = |row: usize, name: &str| rows[row][name].as_f64().unwrap();
-    assert_eq!((of(0, "seq"), of(1, "seq"), of(1, "tokens")), (8.0, 32.0, 64.0));
+    assert_eq!((of(0, "seq"), of(1, "seq"), of(1, "tokens")), (8.0, 128.0, 256.0));
     assert_eq!((of(0, "seconds_ratio"), of(0, "bytes_ratio")), (1.0, 1.0));
     assert!(of(1, "flops_ratio") > 1.0, "attention compares more: {}", rows[1]);
     assert!(of(1, "peak_bytes") > of(0, "peak_bytes"), "{rows:?}");
