@@ -100,6 +100,12 @@ impl Problem {
         self.next = next.into();
         self
     }
+
+    /// The remedy, unless there is one already.
+    #[must_use]
+    pub fn or_next(self, next: &str) -> Self {
+        if self.next.is_empty() { self.next(next) } else { self }
+    }
 }
 
 #[cfg(test)]

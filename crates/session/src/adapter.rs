@@ -30,7 +30,16 @@ pub async fn adapter_of(model: &Model, config: &RunConfig) -> Result<Vec<(String
 /// The adapter belongs to another model, or lacks a tensor, or has one too many; names the tensor.
 pub async fn attach(model: &mut Model, adapter: &Adapter) -> Result<(), Problem> {
     let next = "use an adapter that was trained on this model";
-    model.attach(&adapter.methods, adapter.seed).await.map_err(|p| if p.next.is_empty() { p.next(next) } else { p })?;
+    // Before anything of that size is made: a damaged configuration may ask for any.
+    let report = model.config.report("", model.config.parameters());
+    adapter.methods.iter().try_for_each(|method| method.check_on(&report)).map_err(|p| p.or_next(next))?;
+    let asked = adapter.methods.trainable(&report);
+    let there = adapter.tensors.values().map(|tensor| tensor.data.len() as u64).fold(0, u64::saturating_add);
+    if asked > there {
+        let what = format!("the adapter's configuration asks for {asked} numbers, and its file has {there}");
+        return Err(Problem::input(what).next(next));
+    }
+    model.attach(&adapter.methods, adapter.seed).await.map_err(|p| p.or_next(next))?;
     model.check_places(|path| adapter.tensors.get(path).map(|host| host.data.as_slice()))?;
     let device = model.device();
     let attentions: Vec<_> = model.layers.iter().map(|block| block.self_attn.id.clone()).collect();

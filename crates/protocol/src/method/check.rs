@@ -2,6 +2,9 @@
 
 use crate::{MethodConfig, MethodKind, Problem, Setting, Targets};
 
+/// What no rank, width, length or other count exceeds: sums of products of it stay far below 2⁶⁴.
+const COUNT_LIMIT: usize = 1 << 24;
+
 impl MethodConfig {
     /// The first setting that is there and that the method does not have.
     pub(crate) fn foreign(&self) -> Option<Problem> {
@@ -15,13 +18,18 @@ impl MethodConfig {
         )
     }
 
-    /// Checks every setting against its range.
+    /// Checks that it has its own settings alone, and each against its range.
     pub(crate) fn check(&self) -> Result<(), Problem> {
+        match self.foreign() {
+            Some(problem) => Err(problem),
+            None => self.check_ranges(),
+        }
+    }
+
+    /// Checks every setting against its range. What is read of an adapter may have more of them than a run can ask for.
+    pub(crate) fn check_ranges(&self) -> Result<(), Problem> {
         let bad =
             |field: &str, what: String, next: &str| Err(Problem::input(what).at(format!("method.{field}")).next(next));
-        if let Some(problem) = self.foreign() {
-            return Err(problem);
-        }
         if !self.kind.has_layers() && !self.layers.is_empty() {
             return bad("layers", format!("{} belongs to no layer", self.kind), "leave the layers out");
         }
@@ -39,6 +47,9 @@ impl MethodConfig {
         for (rank, field) in ranks {
             if rank == 0 {
                 return bad(field, "rank is 0".into(), "use 1 or more, or drop the target");
+            }
+            if rank > COUNT_LIMIT {
+                return bad(field, format!("rank is {rank}"), "use a smaller one");
             }
         }
         let alphas = self
@@ -72,6 +83,9 @@ impl MethodConfig {
         ] {
             if value == Some(0) {
                 return bad(field, format!("{field} is 0"), "use 1 or more");
+            }
+            if value.is_some_and(|value| value > COUNT_LIMIT) {
+                return bad(field, format!("{field} is {}", value.unwrap_or(0)), "use a smaller one");
             }
         }
         if let (Some(initial), Some(rank)) = (self.initial_rank, self.rank)

@@ -165,11 +165,12 @@ impl MethodConfig {
         }
     }
 
-    /// Checks what depends on the model: blocks, targets and overrides.
+    /// Checks every setting, and what depends on the model: blocks, targets and overrides.
     ///
     /// # Errors
     /// Names what the model does not have.
     pub fn check_on(&self, model: &ModelReport) -> Result<(), Problem> {
+        self.check_ranges()?;
         if let Some(layer) = self.layers.iter().find(|i| **i >= model.layers) {
             let what = format!("there is no layer {layer}: the model has {}", model.layers);
             return Err(Problem::input(what).at("method.layers").next("layers are counted from 0"));
