@@ -81,7 +81,7 @@ fn a_useless_block_is_ranked_last_and_a_crucial_one_first() {
     let device = Device::flex();
     let model = teacher(&device);
     let rows = rows(&model, &device);
-    let dataset = Dataset { train: rows.clone(), validation: rows, ..Dataset::default() };
+    let dataset = Dataset { train: rows.clone(), importance: rows, ..Dataset::default() };
     for mode in [IstMode::Faithful, IstMode::Practical] {
         // The released μ is made for thousands of updates; the ordering needs few, larger ones.
         let step_size = if mode == IstMode::Faithful { 10.0 } else { 0.2 };

@@ -1,11 +1,12 @@
 //! Exactly the sampled blocks change, and the backward pass goes no deeper than it must.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use burn::tensor::Device;
 use stratune_data::collate;
-use stratune_protocol::{Event, IstConfig, IstMode, RunConfig};
-use stratune_runtime::{block_on, peak_host_memory, reset_peak_host_memory};
+use stratune_peft::{Values, snapshot};
+use stratune_protocol::{Event, IstConfig, IstMode, OptimiserKind, RunConfig};
+use stratune_runtime::{block_on, peak_host_memory, read_f32, reset_peak_host_memory};
 use stratune_tests::runs::{Witness, counting, small, trainer};
 use stratune_train::{Demand, Uploaded, sweep};
 
@@ -24,6 +25,10 @@ fn config(mode: IstMode, steps: usize) -> RunConfig {
 
 fn block_of(name: &str) -> Option<usize> {
     name.split("model.layers.").nth(1)?.split('.').next()?.parse().ok()
+}
+
+fn numbers(values: Values) -> BTreeMap<String, Vec<f32>> {
+    values.into_iter().map(|(path, (_, value))| (path, block_on(read_f32(value)).unwrap())).collect()
 }
 
 /// (a) From one checkpoint to the next, values and moments of the sampled blocks move, and every bit of the others stays,
@@ -53,12 +58,13 @@ fn exactly_the_sampled_blocks_change() {
 }
 
 /// (c) The importance loop leaves the model as it was: damping is an argument of the forward pass, not a change.
-/// (e) With μ = 0 the released algorithm is random sparse tuning: same draws, same bits.
+/// (e) With μ = 0 the released algorithm is random sparse tuning at the step's own rate: same draws, same bits.
 #[test]
 fn without_a_step_size_it_is_random_sparse_tuning() {
     let run = |mode: IstMode| {
         let mut config = config(mode, 20);
         config.ist.step_size = 0.0;
+        config.ist.rate_limit = 1.0;
         let mut witness = Witness::default();
         block_on(witness.watch(&mut trainer(&config, LAYERS, &Device::flex()))).unwrap();
         witness
@@ -68,6 +74,39 @@ fn without_a_step_size_it_is_random_sparse_tuning() {
     assert_eq!(updates, 6, "the importance loop ran");
     assert_eq!(faithful.sampled(), random.sampled());
     assert_eq!(faithful.last().tensors, random.last().tensors);
+}
+
+/// A block that is drawn by a quarter moves four times as far in a step as the step's rate alone would move it, whichever
+/// optimiser moves it and however the backward pass goes; and where all blocks are drawn, `random` is `all`, bit for bit.
+#[test]
+fn a_block_that_is_drawn_by_a_quarter_moves_four_times_as_far() {
+    let step = |mode: IstMode, fraction: f32, rate_limit: f32, (optimiser, keep_graphs): (OptimiserKind, usize)| {
+        let mut config = config(mode, 1);
+        (config.ist.fraction, config.ist.rate_limit) = (fraction, rate_limit);
+        (config.train.optimiser, config.train.keep_graphs) = (optimiser, keep_graphs);
+        (config.train.weight_decay, config.train.graph_memory, config.train.warmup_steps) = (0.0, 0, 0);
+        let mut trainer = trainer(&config, LAYERS, &Device::flex());
+        let mut witness = Witness::default();
+        let start = numbers(snapshot(&mut trainer.model));
+        block_on(trainer.advance(&mut witness)).unwrap();
+        (witness.sampled().remove(0), start, numbers(snapshot(&mut trainer.model)))
+    };
+    for of in [(OptimiserKind::Adamw, 0), (OptimiserKind::Adamw, LAYERS), (OptimiserKind::Mezo, 0)] {
+        assert_eq!(step(IstMode::Random, 1.0, 8.0, of), step(IstMode::All, 0.25, 8.0, of), "{of:?}");
+        let (drawn, start, alone) = step(IstMode::Random, 0.25, 1.0, of);
+        let (drawn_again, _, scaled) = step(IstMode::Random, 0.25, 8.0, of);
+        assert_eq!((drawn.len(), &drawn), (2, &drawn_again));
+        let mut moved = BTreeSet::new();
+        for (path, start) in &start {
+            for ((start, alone), scaled) in start.iter().zip(&alone[path]).zip(&scaled[path]) {
+                let (alone, scaled) = (alone - start, scaled - start);
+                // Moves of 1e-3 and less of numbers up to a half, which are rounded to 3e-8.
+                assert!((scaled - 4.0 * alone).abs() < 2e-7, "{of:?}, {path}: {alone} and {scaled}");
+                moved.extend(block_of(path).filter(|_| scaled.abs() > 1e-6));
+            }
+        }
+        assert_eq!(moved, drawn.iter().copied().collect(), "{of:?}");
+    }
 }
 
 /// `all` trains every block at every step.

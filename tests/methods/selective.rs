@@ -117,7 +117,7 @@ async fn lottery_tickets_are_what_moved_most_and_start_where_they_were(device: &
     let demand = Demand { active: &[true; LAYERS], dropout: None, keep_graphs: 0, scale };
     let whole = sweep(&model, &batch, &demand).gradients;
     let mut adam = AdamW::new(config.train.weight_decay);
-    adam.step(&mut model, whole, 0.0, config.train.learning_rate, Moment::default()).await.expect("a step");
+    adam.step(&mut model, whole, 0.0, |_| config.train.learning_rate, Moment::default()).await.expect("a step");
     let after = numbers(everything(&mut model)).await;
     for (path, found) in found {
         let moves: Vec<f32> = before[&path].iter().zip(&after[&path]).map(|(a, b)| (a - b).abs()).collect();

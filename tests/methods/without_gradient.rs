@@ -19,6 +19,7 @@ pub async fn all(device: &Device) {
     estimates_come_nearer_the_gradient(device).await;
     a_parameters_rate_is_of_its_step_alone(device).await;
     a_run_is_its_start_and_its_moves(device).await;
+    a_block_goes_as_far_as_its_rate_says(device).await;
     resumed_is_uninterrupted(device).await;
 }
 
@@ -54,7 +55,7 @@ async fn estimates_come_nearer_the_gradient(device: &Device) {
         let direction = Direction { seed: 2, step };
         let felt = direction.slope(&model, std::slice::from_ref(&batch), &blocks, 1e-2).await.expect("a slope");
         let mut shifted = model.clone();
-        direction.take(&mut shifted, &Move { length: -1.0, blocks: blocks.clone() });
+        direction.take(&mut shifted, &Move { length: -1.0, blocks: blocks.clone(), rates: Vec::new() });
         for (path, value) in numbers(snapshot(&mut shifted)).await {
             let z = value.iter().zip(&start[&path]).map(|(a, b)| a - b);
             let along = sum.get_mut(&path).expect("a parameter");
@@ -128,6 +129,26 @@ async fn a_run_is_its_start_and_its_moves(device: &Device) {
     let (there, here) = (numbers(snapshot(&mut trainer.model)).await, numbers(snapshot(&mut again)).await);
     assert_eq!(there, here, "bit for bit");
     assert_ne!(there, numbers(snapshot(&mut fresh(&methods, device).await)).await);
+}
+
+/// A move in a block is multiplied by the block's rate, and one outside of blocks is not.
+async fn a_block_goes_as_far_as_its_rate_says(device: &Device) {
+    let model = fresh(&MethodKind::LayerNorm.into(), device).await;
+    let start = numbers(snapshot(&mut model.clone())).await;
+    let direction = Direction { seed: 0, step: 3 };
+    let mut ends = Vec::new();
+    for rates in [Vec::new(), vec![1.0, 4.0]] {
+        let mut moved = model.clone();
+        direction.take(&mut moved, &Move { length: -0.5, blocks: vec![0, 1], rates });
+        ends.push(numbers(snapshot(&mut moved)).await);
+    }
+    for (path, start) in &start {
+        let times = if path.contains("layers.1.") { 4.0 } else { 1.0 };
+        for ((start, once), end) in start.iter().zip(&ends[0][path]).zip(&ends[1][path]) {
+            // Rounding of numbers around one.
+            assert!((end - start - times * (once - start)).abs() < 2e-6, "{path}: {start} {once} {end}");
+        }
+    }
 }
 
 async fn resumed_is_uninterrupted(device: &Device) {

@@ -19,6 +19,8 @@ pub struct Dataset {
     pub train: Vec<Sequence>,
     /// Held-out rows, in the files' order.
     pub validation: Vec<Sequence>,
+    /// Rows [set apart](Self::set_apart) to learn on which layers matter: none trains, and none is measured by.
+    pub importance: Vec<Sequence>,
     /// The first prompts of held-out rows (of training rows if none is held out), for [`Template::prompt`].
     pub prompts: Vec<String>,
     /// What the data is.

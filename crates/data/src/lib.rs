@@ -11,6 +11,7 @@ mod batch;
 mod charsmap;
 mod chat;
 mod dataset;
+mod importance;
 mod json;
 mod message;
 mod pack;

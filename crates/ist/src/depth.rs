@@ -13,6 +13,7 @@
 use rand::{Rng, RngExt};
 
 use crate::draw;
+use crate::inclusion::inclusion_above;
 
 /// Every block's least probability of training, times the number of blocks.
 const LEAST: f64 = 0.25;
@@ -74,6 +75,11 @@ impl DepthBudget {
     /// The expected depth.
     pub fn expected(&self, floors: &[f64]) -> f64 {
         floors.iter().enumerate().map(|(i, p)| p * (self.layers - i) as f64).sum()
+    }
+
+    /// The probability of each block to be among those that [`draw`](Self::draw) gives.
+    pub fn inclusion(&self, weights: &[f64], count: usize) -> Vec<f64> {
+        inclusion_above(&self.floors(weights), weights, count)
     }
 
     /// Draws a floor and, above it, blocks by weight, `count` in all if there are as many; in rising order.

@@ -7,7 +7,7 @@ use serde_json::Value;
 use stratune_protocol::{Candidate, Event, IstConfig, IstMode, Problem, ProblemKind, draws};
 use stratune_train::{Hook, Lab, Rows, Selection};
 
-use crate::{DepthBudget, Floor, Reward, Scores, draw};
+use crate::{DepthBudget, Floor, Reward, Scores, draw, inclusion};
 
 /// Chooses the blocks of each step. Its draws are keyed by seed and step, so its whole state is the scores and the set
 /// that is training.
@@ -17,6 +17,10 @@ pub struct Ist {
     seed: u64,
     scores: Scores,
     active: Vec<usize>,
+    /// What the learning rate of each block of the set is multiplied by: decided when the set is drawn.
+    rates: Vec<f64>,
+    /// How likely each block is to be drawn with the scores as they are; empty until it is asked for.
+    chances: Vec<f64>,
     /// `cost_aware` only.
     budget: DepthBudget,
 }
@@ -25,6 +29,8 @@ pub struct Ist {
 struct Saved {
     scores: Vec<f64>,
     active: Vec<usize>,
+    #[serde(default)]
+    rates: Vec<f64>,
 }
 
 impl Ist {
@@ -32,7 +38,8 @@ impl Ist {
     pub fn new(config: &IstConfig, layers: usize, rows: usize, seed: u64) -> Self {
         let forwards = (config.candidates * config.batch_size) as f64 / rows.max(1) as f64;
         let budget = DepthBudget::new(layers, config.depth, forwards, config.interval);
-        Self { config: config.clone(), seed, scores: Scores::new(layers), active: Vec::new(), budget }
+        let (active, rates, chances) = (Vec::new(), Vec::new(), Vec::new());
+        Self { config: config.clone(), seed, scores: Scores::new(layers), active, rates, chances, budget }
     }
 
     /// The scores as they are.
@@ -46,8 +53,11 @@ impl Ist {
 
     /// The importance loop: damps a few sets of blocks in turn and moves the scores by what that does to the loss.
     async fn learn(&mut self, step: usize, lab: &Lab<'_>) -> Result<Event, Problem> {
-        let held_out = matches!(self.config.mode, IstMode::Practical | IstMode::CostAware);
-        let from = if held_out { Rows::Validation } else { Rows::Train };
+        let from = if self.config.mode.sets_apart() { Rows::Importance } else { Rows::Train };
+        if lab.count(from) == 0 {
+            return Err(Problem::new(ProblemKind::Internal, "no rows are set apart to learn the layers' scores on")
+                .at(format!("step {step}")));
+        }
         let rows = self.importance_rows(step, lab.count(from));
         let mut candidates: Vec<Candidate> = Vec::new();
         for damped in self.damped_sets(step) {
@@ -61,6 +71,7 @@ impl Ist {
             _ => Reward::Raw,
         };
         self.scores.update(&candidates, f64::from(self.config.step_size), reward);
+        self.chances.clear();
         let probabilities = self.scores.training().into_iter().map(|p| p as f32).collect();
         let scores = self.scores.0.iter().map(|s| *s as f32).collect();
         Ok(Event::Importance { step, scores, probabilities, candidates })
@@ -101,6 +112,11 @@ impl Ist {
         if self.config.mode == IstMode::CostAware { self.budget.interval } else { self.config.interval }
     }
 
+    /// `practical` only: keeps the draw from the lowest blocks.
+    fn floor(&self) -> Option<Floor> {
+        self.config.floor.then_some(Floor { below: self.scores.0.len() / 4 })
+    }
+
     fn choose(&self, step: usize) -> Vec<usize> {
         let layers = self.scores.0.len();
         let count = self.blocks(self.config.fraction);
@@ -109,12 +125,36 @@ impl Ist {
             IstMode::All => (0..layers).collect(),
             IstMode::Random => draw(&vec![0.5; layers], count, None, &mut rng),
             IstMode::Faithful => draw(&self.scores.training(), count, None, &mut rng),
-            IstMode::Practical => {
-                let floor = self.config.floor.then_some(Floor { below: layers / 4 });
-                draw(&self.scores.training(), count, floor, &mut rng)
-            }
+            IstMode::Practical => draw(&self.scores.training(), count, self.floor(), &mut rng),
             IstMode::CostAware => self.budget.draw(&self.scores.training(), count, &mut rng),
         }
+    }
+
+    /// The probability of each block to be in a set that is drawn now.
+    fn chances(&mut self) -> &[f64] {
+        let layers = self.scores.0.len();
+        let count = self.blocks(self.config.fraction);
+        if self.chances.is_empty() {
+            self.chances = match self.config.mode {
+                IstMode::All => vec![1.0; layers],
+                IstMode::Random => vec![count as f64 / layers as f64; layers],
+                IstMode::Faithful => inclusion(&self.scores.training(), count, None),
+                IstMode::Practical => inclusion(&self.scores.training(), count, self.floor()),
+                IstMode::CostAware => self.budget.inclusion(&self.scores.training(), count),
+            };
+        }
+        &self.chances
+    }
+
+    /// What makes a block that trains now and then go as far as one that trains at every step: one over how likely it is to
+    /// be drawn, within the limit. The released algorithm does not do it.
+    fn rates_of(&mut self, blocks: &[usize]) -> Vec<f64> {
+        if self.config.mode == IstMode::Faithful {
+            return vec![1.0; blocks.len()];
+        }
+        let limit = f64::from(self.config.rate_limit);
+        let chances = self.chances();
+        blocks.iter().map(|block| (1.0 / chances[*block]).clamp(1.0, limit)).collect()
     }
 
     async fn select(&mut self, step: usize, lab: &Lab<'_>) -> Result<Selection, Problem> {
@@ -125,10 +165,13 @@ impl Ist {
         let every = if self.config.mode == IstMode::Practical { self.config.redraw_every } else { 1 };
         if self.active.is_empty() || step.is_multiple_of(every) {
             self.active = self.choose(step);
+            self.rates = self.rates_of(&self.active.clone());
         }
-        let mut active = vec![false; self.scores.0.len()];
-        self.active.iter().for_each(|i| active[*i] = true);
-        Ok(Selection { active, events, released: Vec::new() })
+        let mut selection = Selection { events, ..Selection::of(vec![false; self.scores.0.len()]) };
+        for (block, rate) in self.active.iter().zip(&self.rates) {
+            (selection.active[*block], selection.rates[*block]) = (true, *rate);
+        }
+        Ok(selection)
     }
 }
 
@@ -138,7 +181,8 @@ impl Hook for Ist {
     }
 
     fn save(&self) -> Value {
-        let saved = Saved { scores: self.scores.0.clone(), active: self.active.clone() };
+        let (scores, active, rates) = (self.scores.0.clone(), self.active.clone(), self.rates.clone());
+        let saved = Saved { scores, active, rates };
         serde_json::to_value(saved).unwrap_or_default()
     }
 
@@ -156,6 +200,10 @@ impl Hook for Ist {
         }
         self.scores = Scores(saved.scores);
         self.active = saved.active;
+        self.chances.clear();
+        // An earlier version's set has none: it goes on at the step's rate until the next draw.
+        self.rates = saved.rates;
+        self.rates.resize(self.active.len(), 1.0);
         Ok(())
     }
 }
@@ -203,9 +251,50 @@ mod tests {
         let mut first = ist(IstMode::Practical, 4);
         first.scores.0 = vec![0.5, -1.0, 0.1, 3.0];
         first.active = vec![1, 3];
+        first.rates = vec![1.0 / 0.3, 8.0];
         let mut second = ist(IstMode::Practical, 4);
         second.load(&first.save()).unwrap();
-        assert_eq!((&second.scores, &second.active), (&first.scores, &first.active));
+        assert_eq!((&second.scores, &second.active, &second.rates), (&first.scores, &first.active, &first.rates));
+        let mut earlier = first.save();
+        earlier.as_object_mut().unwrap().remove("rates");
+        second.load(&earlier).unwrap();
+        assert_eq!(second.rates, [1.0, 1.0]);
         assert!(ist(IstMode::Practical, 3).load(&first.save()).is_err());
+    }
+
+    /// Over many draws a block's rates add up to as many as there are draws, as if it had trained at each: but for blocks
+    /// that are drawn less often than the limit makes up for, and under `faithful`.
+    #[test]
+    fn a_rate_means_the_same_however_seldom_a_block_trains() {
+        let layers = 16;
+        for (mode, limit) in [
+            (IstMode::Random, 100.0),
+            (IstMode::Practical, 1000.0),
+            (IstMode::CostAware, 1000.0),
+            (IstMode::Practical, 3.0),
+            (IstMode::CostAware, 2.5),
+            (IstMode::Random, 1.0),
+            (IstMode::Faithful, 100.0),
+        ] {
+            let mut ist = ist(mode, layers);
+            ist.config.rate_limit = limit;
+            ist.scores.0 = (0..layers).map(|i| f64::from(i as u32 * 5 % 16) * 0.2 - 1.5).collect();
+            let (draws, limit) = (20_000, f64::from(limit));
+            let mut sums = vec![0.0; layers];
+            for step in 0..draws {
+                let drawn = ist.choose(step);
+                let rates = ist.rates_of(&drawn);
+                assert!(rates.iter().all(|r| (1.0..=limit).contains(r)), "{mode:?}: {rates:?}");
+                drawn.iter().zip(rates).for_each(|(i, r)| sums[*i] += r / draws as f64);
+            }
+            let chances = ist.chances().to_vec();
+            for (i, (sum, p)) in sums.iter().zip(&chances).enumerate() {
+                let rate = if mode == IstMode::Faithful { 1.0 } else { limit.min(1.0 / p) };
+                // The share of the draws spreads by √(p / draws) at most, and the rate multiplies that; four of these.
+                let spread = 4.0 * rate * (p / draws as f64).sqrt();
+                assert!((sum - rate * p).abs() < spread, "{mode:?}, at most {limit}, block {i}: {sum}");
+            }
+            assert!(mode == IstMode::Faithful || limit < 20.0 || chances.iter().all(|p| 1.0 / p < limit));
+        }
     }
 }

@@ -19,12 +19,14 @@
 
 mod depth;
 mod hook;
+mod inclusion;
 mod lisa;
 mod sample;
 mod score;
 
 pub use depth::DepthBudget;
 pub use hook::Ist;
+pub use inclusion::inclusion;
 pub use lisa::Lisa;
 pub use sample::{Floor, draw};
 pub use score::{Reward, Scores};

@@ -42,7 +42,7 @@ impl Lisa {
             true => self.at(step - 1).into_iter().filter(|i| !now.contains(i)).collect(),
             false => Vec::new(),
         };
-        Selection { active, events: Vec::new(), released }
+        Selection { released, ..Selection::of(active) }
     }
 }
 

@@ -9,6 +9,11 @@ pub struct Floor {
     pub below: usize,
 }
 
+/// How many of the lowest blocks a draw of `count` may take when `others` are not among them: one, or as many as it takes.
+pub(crate) fn most_low(others: usize, count: usize) -> usize {
+    count.saturating_sub(others).max(1)
+}
+
 /// Draws `count` different blocks, one after the other, each with probability proportional to its weight among those
 /// left; in rising order. The distribution of PyTorch's `multinomial(replacement=False)`.
 ///

@@ -7,7 +7,7 @@ use stratune_models::Model;
 use stratune_protocol::{Event, Problem, ProblemKind};
 
 use crate::Batching;
-use crate::evaluate::measure;
+use crate::evaluate::measure_telling;
 use crate::teller::ADVICE;
 
 /// Which blocks train at a step, and what to tell about it.
@@ -15,10 +15,19 @@ use crate::teller::ADVICE;
 pub struct Selection {
     /// One flag a block.
     pub active: Vec<bool>,
+    /// What each block's learning rate is multiplied by.
+    pub rates: Vec<f64>,
     /// What happened on the way.
     pub events: Vec<Event>,
     /// Blocks whose optimiser state is given up.
     pub released: Vec<usize>,
+}
+
+impl Selection {
+    /// These blocks, at the learning rate of the step.
+    pub fn of(active: Vec<bool>) -> Self {
+        Self { rates: vec![1.0; active.len()], active, events: Vec::new(), released: Vec::new() }
+    }
 }
 
 /// Looks into a run before each step. Its state is part of every checkpoint.
@@ -42,7 +51,7 @@ pub struct Everything;
 
 impl Hook for Everything {
     fn before_step<'a>(&'a mut self, _: usize, lab: &'a Lab<'a>) -> LocalBoxFuture<'a, Result<Selection, Problem>> {
-        Box::pin(async { Ok(Selection { active: vec![true; lab.layers()], events: Vec::new(), released: Vec::new() }) })
+        Box::pin(async { Ok(Selection::of(vec![true; lab.layers()])) })
     }
 
     fn save(&self) -> Value {
@@ -59,22 +68,27 @@ impl Hook for Everything {
 pub enum Rows {
     /// The rows that train.
     Train,
-    /// The held-out rows.
-    Validation,
+    /// The rows that are set apart to learn on which layers matter.
+    Importance,
 }
 
 /// What a hook may try on the model as it stands.
-#[derive(Debug)]
 pub struct Lab<'a> {
     pub(crate) model: &'a Model,
     pub(crate) dataset: &'a Dataset,
     pub(crate) by: Batching,
+    tell: Option<&'a dyn Fn(&str, usize, usize)>,
 }
 
 impl<'a> Lab<'a> {
     /// A lab on a model and its data, whose rows are taken as `by` says.
     pub fn new(model: &'a Model, dataset: &'a Dataset, by: Batching) -> Self {
-        Self { model, dataset, by }
+        Self { model, dataset, by, tell: None }
+    }
+
+    /// The same; `tell` hears what takes long in it, and how far that is.
+    pub fn telling(self, tell: &'a dyn Fn(&str, usize, usize)) -> Self {
+        Self { tell: Some(tell), ..self }
     }
 
     /// How many blocks there are.
@@ -95,7 +109,12 @@ impl<'a> Lab<'a> {
     pub async fn loss(&self, from: Rows, rows: &[usize], damping: &[f32]) -> Result<f64, Problem> {
         let all = self.rows(from);
         let rows: Vec<&Sequence> = rows.iter().filter_map(|i| all.get(*i)).collect();
-        let loss = measure(self.model, &rows, self.by, Some(damping)).await?.loss;
+        let mut tell = |done: usize| {
+            if let Some(tell) = self.tell {
+                tell("learning which layers matter", done, rows.len());
+            }
+        };
+        let loss = measure_telling(self.model, &rows, self.by, Some(damping), &mut tell).await?.loss;
         if !loss.is_finite() {
             let what =
                 format!("the loss of the importance batch is {loss} and the run stops; the last checkpoint stands");
@@ -107,7 +126,7 @@ impl<'a> Lab<'a> {
     fn rows(&self, from: Rows) -> &[Sequence] {
         match from {
             Rows::Train => &self.dataset.train,
-            Rows::Validation => &self.dataset.validation,
+            Rows::Importance => &self.dataset.importance,
         }
     }
 }

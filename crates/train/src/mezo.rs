@@ -23,6 +23,17 @@ pub struct Move {
     pub length: f64,
     /// The blocks that took part.
     pub blocks: Vec<usize>,
+    /// What the length was multiplied by in each of them; empty: by one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rates: Vec<f64>,
+}
+
+impl Move {
+    /// How far the parameters of a block have gone, or those that are in none.
+    fn length_in(&self, block: Option<usize>) -> f64 {
+        let place = block.and_then(|block| self.blocks.iter().position(|b| *b == block));
+        self.length * place.and_then(|place| self.rates.get(place)).copied().unwrap_or(1.0)
+    }
 }
 
 /// One step's direction.
@@ -58,10 +69,11 @@ impl Direction {
         let mut sums = Vec::new();
         for side in [epsilon, -epsilon] {
             let mut shifted = model.clone();
-            self.shift(&mut shifted, |_| f64::from(side), |block| block.is_none());
+            let side = f64::from(side);
+            self.shift(&mut shifted, |block, _| block.is_none().then_some(side));
             let alter = |i: usize, block: &mut _| {
                 if blocks.contains(&i) {
-                    self.shift(block, |_| f64::from(side), |_| true);
+                    self.shift(block, |_, _| Some(side));
                 }
             };
             let losses = batches.iter().map(|batch| loss(&shifted, batch, None, Some(&alter))).collect();
@@ -75,23 +87,24 @@ impl Direction {
     /// Moves what trains, in these blocks and outside of blocks, by `−length` times the direction, and as many times as far
     /// as a parameter's share of the learning rate says.
     pub fn take(self, model: &mut Model, of: &Move) {
-        let wanted = |block: Option<usize>| block.is_none_or(|block| of.blocks.contains(&block));
-        self.shift(model, |rate| -of.length * rate, wanted);
+        self.shift(model, |block, rate| {
+            block.is_none_or(|block| of.blocks.contains(&block)).then(|| -of.length_in(block) * rate)
+        });
     }
 
-    /// Moves what trains in the blocks, or outside of blocks, that are wanted; `by` says how far along the direction, from
-    /// the parameter's share of the learning rate.
-    fn shift(self, of: &mut impl Parameters, by: impl Fn(f64) -> f64, wanted: impl Fn(Option<usize>) -> bool) {
-        struct Shift<B, F>(Direction, B, F);
-        impl<B: Fn(f64) -> f64, F: Fn(Option<usize>) -> bool> Visitor for Shift<B, F> {
+    /// Adds the direction, so many times: what is given for a block, or for what is outside of blocks, and a parameter's share
+    /// of the learning rate. Where nothing is given, nothing moves.
+    fn shift(self, of: &mut impl Parameters, by: impl Fn(Option<usize>, f64) -> Option<f64>) {
+        struct Shift<F>(Direction, F);
+        impl<F: Fn(Option<usize>, f64) -> Option<f64>> Visitor for Shift<F> {
             fn visit<const D: usize>(&mut self, ParamId { block, path }: &ParamId, param: &mut Param<D>) {
-                if param.trainable && (self.2)(*block) {
-                    let by = (self.1)(param.rate) as f32;
+                if let Some(by) = (self.1)(*block, param.rate).filter(|_| param.trainable) {
+                    let by = by as f32;
                     param.value = param.value.clone() + self.0.part(path, &param.value).mul_scalar(by);
                 }
             }
         }
-        of.each(&mut Shift(self, by, wanted));
+        of.each(&mut Shift(self, by));
     }
 
     /// The direction's part for one parameter.

@@ -54,7 +54,7 @@ struct Bond {
     alone: Option<String>,
     /// How often they have moved.
     time: usize,
-    /// Bits of their share of the learning rate.
+    /// Bits of their learning rate.
     rate: u64,
 }
 
@@ -80,8 +80,9 @@ impl AdamW {
         Self { weight_decay, betas, memory: Memory::default(), projectors: Projectors::default() }
     }
 
-    /// Moves every parameter that has a gradient, each by its rule, after scaling all gradients so that their global norm is
-    /// at most `limit` (0: not at all). Gives the norm before, `[1]`, which is not read back.
+    /// Moves every parameter that has a gradient, each by its rule and at the learning rate that `rate` gives for its block,
+    /// after scaling all gradients so that their global norm is at most `limit` (0: not at all). Gives the norm before, `[1]`,
+    /// which is not read back.
     ///
     /// # Errors
     /// The device does not answer when directions of gradients are chosen anew.
@@ -90,12 +91,13 @@ impl AdamW {
         of: &mut impl Parameters,
         gradients: Gradients,
         limit: f32,
-        learning_rate: f64,
+        rate: impl Fn(Option<usize>) -> f64,
         at: Moment,
     ) -> Result<Tensor<1>, Problem> {
         let times = self.memory.times();
         self.projectors.refresh(of, &gradients, |path| times.get(path).copied().unwrap_or(0)).await?;
-        let mut movers = Movers { gradients, times, device: Device::default(), nothing: None, sets: BTreeMap::new() };
+        let (device, sets) = (Device::default(), BTreeMap::new());
+        let mut movers = Movers { gradients, times, learning_rate: &rate, device, nothing: None, sets };
         of.each(&mut movers);
         let device = movers.device;
         let (bonds, (sets, gradients)): (Vec<Bond>, (Vec<Vec<Mover>>, Vec<_>)) =
@@ -104,7 +106,7 @@ impl AdamW {
         let factor = factor(&norm, limit);
         let mut values = BTreeMap::new();
         for ((bond, set), gradients) in bonds.into_iter().zip(sets).zip(gradients) {
-            let rate = learning_rate * f64::from_bits(bond.rate);
+            let rate = f64::from_bits(bond.rate);
             let owners: Vec<_> = set.iter().map(|mover| (mover.path.clone(), mover.shape.clone())).collect();
             let moved = self.moved(set, gradients, &Stride { factor: &factor, time: bond.time, rate }, at);
             values.extend(owners.into_iter().zip(moved).map(|((path, shape), value)| (path, (shape, value))));
@@ -207,9 +209,11 @@ impl AdamW {
 }
 
 /// Takes the values out of the parameters that have a gradient.
-struct Movers {
+struct Movers<'a> {
     gradients: Gradients,
     times: BTreeMap<String, usize>,
+    /// By block, before the parameter's own share of it.
+    learning_rate: &'a dyn Fn(Option<usize>) -> f64,
     /// Where the parameters are.
     device: Device,
     /// What stands in a parameter while it moves.
@@ -217,7 +221,7 @@ struct Movers {
     sets: BTreeMap<Bond, Vec<(Mover, Tensor<1>)>>,
 }
 
-impl Visitor for Movers {
+impl Visitor for Movers<'_> {
     fn visit<const D: usize>(&mut self, id: &ParamId, param: &mut Param<D>) {
         let path = &id.path;
         self.device = param.value.device();
@@ -231,8 +235,9 @@ impl Visitor for Movers {
         let nothing = self.nothing.get_or_insert_with(|| Tensor::zeros([1], &self.device)).clone();
         let value = std::mem::replace(&mut param.value, nothing.reshape([1; D])).reshape([count]);
         let mover = Mover { path: path.clone(), value, shape, rule };
+        let rate = (self.learning_rate)(id.block) * param.rate;
         self.sets
-            .entry(Bond { block: id.block, alone, time, rate: param.rate.to_bits() })
+            .entry(Bond { block: id.block, alone, time, rate: rate.to_bits() })
             .or_default()
             .push((mover, gradient));
     }

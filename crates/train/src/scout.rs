@@ -222,7 +222,7 @@ impl Scout<'_> {
             let at = Moment { seed: train.seed, step };
             let whole = gradients(model, batch, by);
             let rate = learning_rate(train, step, batches.len());
-            adam.step(model, whole, train.clip_norm, rate, at).await?;
+            adam.step(model, whole, train.clip_norm, |_| rate, at).await?;
             self.rest(step + 1, batches.len()).await;
         }
         let moved = |(path, (_, after)): (String, (_, Tensor<1>))| {

@@ -47,7 +47,7 @@ pub async fn training_follows_pytorch(device: &Device) {
         let demand = Demand { active: &active, dropout: None, keep_graphs: 0, scale: 1.0 / learned };
         let swept = sweep(&model, &Uploaded::new(&batch, device), &demand);
         let moment = Moment { seed: 0, step: k };
-        let norm = adam.step(&mut model, swept.gradients, expected.clip, expected.learning_rate, moment).await;
+        let norm = adam.step(&mut model, swept.gradients, expected.clip, |_| expected.learning_rate, moment).await;
         let norm = norm.expect("a step");
         let read = read_scalars(vec![swept.loss, norm]).await.expect("a loss");
         let loss = read[0] / learned;

@@ -24,12 +24,18 @@ pub struct IstConfig {
     pub interval: usize,
     /// Rows in an importance batch.
     pub batch_size: usize,
+    /// `practical` and `cost_aware` only: training rows that are set apart for importance batches and do not train, at most a
+    /// tenth of them. The rows that choose the best checkpoint are others.
+    pub importance_rows: usize,
     /// `practical` only: steps a drawn set of layers is kept.
     pub redraw_every: usize,
     /// `practical` and `cost_aware`: scores stay within ± this, so that every layer keeps a chance.
     pub score_limit: f32,
     /// `practical` only: at most one layer of the lowest quarter trains at a step, which shortens the backward pass.
     pub floor: bool,
+    /// `random`, `practical` and `cost_aware`: a drawn layer's learning rate is divided by the probability that it is drawn, so
+    /// that over a run it goes as far as if it trained at every step; and multiplied by this at most. 1: not at all.
+    pub rate_limit: f32,
     /// `cost_aware` only: share of the whole backward pass that a step costs on average, the importance loop included.
     pub depth: f32,
 }
@@ -45,9 +51,11 @@ impl Default for IstConfig {
             step_size: 10.0,
             interval: 10,
             batch_size: 16,
+            importance_rows: 64,
             redraw_every: 1,
             score_limit: 4.0,
             floor: false,
+            rate_limit: 8.0,
             depth: 0.5,
         }
     }
@@ -83,7 +91,7 @@ pub enum IstMode {
     Random,
     /// By learned scores, as released: importance batch from the training rows, raw advantage, a draw at every step.
     Faithful,
-    /// By learned scores: held-out importance batch, normalised advantage, bounded scores.
+    /// By learned scores: importance batch from rows set apart, normalised advantage, bounded scores.
     Practical,
     /// As `practical`, within a budget for the depth of the backward pass.
     CostAware,
@@ -95,8 +103,8 @@ impl IstMode {
         matches!(self, Self::Faithful | Self::Practical | Self::CostAware)
     }
 
-    /// Whether they are learned on held-out rows.
-    pub fn holds_out(self) -> bool {
+    /// Whether they are learned on rows that are set apart from training.
+    pub fn sets_apart(self) -> bool {
         matches!(self, Self::Practical | Self::CostAware)
     }
 }
@@ -120,11 +128,14 @@ impl std::str::FromStr for IstMode {
 }
 
 impl IstConfig {
-    /// Checks every field against its range; `held_out` says whether there are rows to measure on.
-    pub(super) fn check(&self, held_out: bool) -> Result<(), Problem> {
+    /// Checks every field against its range.
+    pub(super) fn check(&self) -> Result<(), Problem> {
         let bad = |field: &str, what: String, next: &str| Err(Problem::input(what).at(field).next(next));
         if !(self.fraction > 0.0 && self.fraction <= 1.0) {
             return bad("ist.fraction", format!("fraction is {}", self.fraction), "use more than 0 and at most 1");
+        }
+        if !(self.rate_limit.is_finite() && self.rate_limit >= 1.0) {
+            return bad("ist.rate_limit", format!("rate_limit is {}", self.rate_limit), "use 1 or more");
         }
         if !self.mode.learns() {
             return Ok(());
@@ -158,12 +169,8 @@ impl IstConfig {
         if self.mode == IstMode::CostAware && !(self.depth > 0.0 && self.depth <= 1.0) {
             return bad("ist.depth", format!("depth is {}", self.depth), "use more than 0 and at most 1");
         }
-        if self.mode.holds_out() && !held_out {
-            return bad(
-                "ist.mode",
-                "this mode of IST measures on held-out rows".into(),
-                "set data.validation_split above 0, or use faithful",
-            );
+        if self.mode.sets_apart() && self.importance_rows == 0 {
+            return bad("ist.importance_rows", "importance_rows is 0".into(), "use 1 or more, or the mode faithful");
         }
         Ok(())
     }

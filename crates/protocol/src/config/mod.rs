@@ -93,7 +93,7 @@ impl RunConfig {
             self.check_mezo()?;
         }
         self.data.check()?;
-        self.ist.check(held_out)
+        self.ist.check()
     }
 
     /// MeZO has no gradients for a method to work on, and its step has no decay.

@@ -233,7 +233,7 @@ impl Bench {
             Sequence { tokens, learned: (0..seq).map(|t| t > 0).collect() }
         };
         let train: Vec<_> = (0..self.batch.max(16)).map(row).collect();
-        Dataset { validation: train.iter().take(16).cloned().collect(), train, ..Dataset::default() }
+        Dataset { importance: train.iter().take(16).cloned().collect(), train, ..Dataset::default() }
     }
 
     async fn start(&self, mode: IstMode, seq: usize, base: &Model) -> Result<Measured, Problem> {

@@ -1,0 +1,70 @@
+//! Rows that are set apart from training to learn on which layers matter.
+
+use rand::seq::SliceRandom;
+use stratune_protocol::draws;
+
+use crate::{Dataset, Sequence};
+
+/// At most one training row in so many is set apart.
+const ONE_IN: usize = 10;
+
+impl Dataset {
+    /// Moves `most` rows, or a tenth if that is fewer, and at least one, from the rows that train to
+    /// [`importance`](Self::importance): drawn by the seed, in the files' order. A data set whose rows are set apart already
+    /// stays as it is, and so does one of a single row.
+    pub fn set_apart(&mut self, most: usize, seed: u64) {
+        if !self.importance.is_empty() || self.train.len() < 2 {
+            return;
+        }
+        let count = most.min(self.train.len() / ONE_IN).max(1);
+        let mut order: Vec<usize> = (0..self.train.len()).collect();
+        order.shuffle(&mut draws(seed, "importance_rows", [0, 0]));
+        let mut chosen = vec![false; self.train.len()];
+        order[..count].iter().for_each(|row| chosen[*row] = true);
+        let rows = std::mem::take(&mut self.train).into_iter().zip(chosen);
+        let (apart, train): (Vec<(Sequence, bool)>, Vec<_>) = rows.partition(|(_, chosen)| *chosen);
+        let rows = |marked: Vec<(Sequence, bool)>| marked.into_iter().map(|(row, _)| row).collect();
+        (self.train, self.importance) = (rows(train), rows(apart));
+        (self.report.train_rows, self.report.importance_rows) = (self.train.len(), self.importance.len());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(rows: u32) -> Dataset {
+        let train = (0..rows).map(|r| Sequence { tokens: vec![r, r], learned: vec![false, true] }).collect();
+        Dataset { train, ..Dataset::default() }
+    }
+
+    #[test]
+    fn a_tenth_at_most_goes_and_no_row_is_lost() {
+        for (rows, most, apart) in [(1, 64, 0), (2, 64, 1), (19, 64, 1), (40, 64, 4), (640, 64, 64), (5000, 64, 64)] {
+            let mut dataset = of(rows);
+            dataset.set_apart(most, 7);
+            assert_eq!(dataset.importance.len(), apart, "of {rows}");
+            let mut all: Vec<u32> = dataset.train.iter().chain(&dataset.importance).map(|r| r.tokens[0]).collect();
+            assert!(dataset.importance.windows(2).all(|pair| pair[0].tokens < pair[1].tokens), "in the files' order");
+            all.sort_unstable();
+            assert_eq!(all, (0..rows).collect::<Vec<_>>());
+            if apart > 0 {
+                assert_eq!((dataset.report.train_rows, dataset.report.importance_rows), (rows as usize - apart, apart));
+            }
+        }
+    }
+
+    #[test]
+    fn the_seed_says_which_and_once_is_enough() {
+        let drawn = |seed: u64| {
+            let mut dataset = of(100);
+            dataset.set_apart(8, seed);
+            let once = dataset.clone();
+            dataset.set_apart(8, seed + 1);
+            assert_eq!(dataset, once);
+            dataset.importance
+        };
+        assert_eq!(drawn(1), drawn(1));
+        assert_ne!(drawn(1), drawn(2));
+    }
+}
