@@ -9,7 +9,7 @@ use std::rc::Rc;
 use burn::tensor::Device;
 use serde_json::json;
 use stratune_protocol::{IstConfig, IstMode, RunConfig};
-use stratune_store::{Checkpoint, Folder, HostTensor, OpfsFiles, OpfsVault, Vault};
+use stratune_store::{Checkpoint, EventLog, Folder, HostTensor, OpfsFiles, OpfsVault, Vault};
 use stratune_tests::runs::{Witness, trainer};
 use stratune_tests::{checks, fixtures, skipped};
 use wasm_bindgen_test::{console_log, wasm_bindgen_test, wasm_bindgen_test_configure};
@@ -75,6 +75,13 @@ async fn storage_keeps_the_newest_checkpoint_and_files_of_a_run() {
         assert_eq!(vault.load().await.unwrap(), Some(checkpoint));
     }
     vault.clear().await.unwrap();
+    vault.erase("test-events").await.unwrap();
+    for line in ["1\n", "2\n", "3"] {
+        vault.append("test-events", line).await.unwrap();
+    }
+    assert_eq!(vault.lines("test-events").await.unwrap(), "1\n2\n", "a line that was cut off is left out");
+    vault.erase("test-events").await.unwrap();
+    assert_eq!(vault.lines("test-events").await.unwrap(), "");
 
     let files = OpfsFiles::open("test-files").await.unwrap();
     let source: Rc<dyn Folder> = fixtures::folder("tokenizer");

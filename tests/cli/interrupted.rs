@@ -1,6 +1,7 @@
 //! Runs that are killed, and go on.
 #![cfg(unix)]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Stdio};
@@ -74,6 +75,103 @@ fn a_run_is_not_overwritten() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("--overwrite"));
     assert_eq!(fs::read(dir.path().join("adapter_model.safetensors")).unwrap(), b"precious");
     assert_eq!(run(&["train", "--resume", "--out", path(dir.path())]).status.code(), Some(2), "no checkpoint");
+}
+
+/// Everything in a folder.
+fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    let entry = |e: std::io::Result<fs::DirEntry>| {
+        let e = e.unwrap();
+        (e.file_name().into_string().unwrap(), fs::read(e.path()).unwrap())
+    };
+    fs::read_dir(dir).unwrap().map(entry).collect()
+}
+
+/// Told to replace a run, one that does not start, or that comes to nothing before its first checkpoint, leaves every file as it
+/// was; and one that comes to an end has replaced them all.
+#[test]
+fn a_run_is_replaced_when_another_is_safe_and_not_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let (out, data) = (dir.path().join("run"), dir.path().join("rows.jsonl"));
+    done(&[&SHORT[..], &["--steps", "2", "--out", path(&out)]].concat());
+    let before = files(&out);
+    assert!(before.contains_key("checkpoint.safetensors") && before.contains_key("adapter_model.safetensors"));
+    fs::write(&data, "{}\n").unwrap();
+
+    let again = |more: &[&str]| run(&[&SHORT[..], more, &["--out", path(&out), "--overwrite"]].concat());
+    for (more, code) in [
+        (&["--data", "nowhere.jsonl"][..], 2),
+        (&["--data", path(&data)], 2),
+        (&["--layers", "99"], 2),
+        (&["--compute-dtype", "f16"], 2),
+        // Its loss is no number before it comes to a checkpoint.
+        (&["--learning-rate", "1e30", "--clip-norm", "0", "--warmup-steps", "0", "--steps", "9"], 3),
+    ] {
+        let output = again(more);
+        assert_eq!(output.status.code(), Some(code), "{more:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(files(&out) == before, "{more:?} has touched {:?}", files(&out).keys());
+    }
+
+    let model = ["train", "--model", "nowhere", "--data", "example", "--out", path(&out), "--overwrite"];
+    assert_eq!(run(&model).status.code(), Some(2));
+    assert!(files(&out) == before);
+
+    // Killed before its first checkpoint, it leaves at most what is its own.
+    let mut child = stratune(&SHORT);
+    child.args(["--steps", "900", "--checkpoint-every", "0", "--out", path(&out), "--overwrite", "--json"]);
+    let mut child = child.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let told = std::io::BufReader::new(child.stdout.take().unwrap());
+    let step = std::io::BufRead::lines(told).map_while(Result::ok).find(|line| line.contains("\"event\":\"step\""));
+    assert!(step.is_some(), "a step was taken");
+    signal(&child, "-KILL");
+    child.wait().unwrap();
+    let after = files(&out);
+    assert!(before.iter().all(|(name, bytes)| after.get(name) == Some(bytes)), "{:?}", after.keys());
+
+    assert!(again(&["--steps", "3"]).status.success());
+    let after = files(&out);
+    assert_eq!(after.keys().collect::<Vec<_>>(), before.keys().collect::<Vec<_>>(), "nothing else is left");
+    let metrics = String::from_utf8_lossy(&after["metrics.jsonl"]).into_owned();
+    assert_eq!(metrics.lines().filter(|l| l.contains("\"event\":\"step\"")).count(), 3);
+    for name in ["checkpoint.safetensors", "adapter_model.safetensors", "run.toml"] {
+        assert!(after[name] != before[name], "{name}");
+    }
+}
+
+/// The same of a model that is made anew: its tokenizer goes with it and not before.
+#[test]
+fn a_model_is_replaced_when_another_is_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let (recipe, out) = (dir.path().join("recipe"), dir.path().join("out"));
+    fs::create_dir(&recipe).unwrap();
+    let config = serde_json::json!({"model_type": "llama", "vocab_size": 270, "hidden_size": 16, "intermediate_size": 24,
+        "num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": 32, "tie_word_embeddings": true});
+    fs::write(recipe.join("config.json"), config.to_string()).unwrap();
+    let texts = ["The rain falls on the hill. ", "A quick brown fox jumps over it. "].map(|text| text.repeat(100));
+    let data = ["0.txt", "1.txt"].map(|name| dir.path().join(name));
+    (0..2).for_each(|i| fs::write(&data[i], &texts[i]).unwrap());
+    let make = |text: usize, rate: &str, more: &[&str]| {
+        let toml = format!("[data]\nmax_length = 16\n[train]\nsteps = 4\nlearning_rate = {rate}\n");
+        fs::write(recipe.join("run.toml"), toml + "clip_norm = 0.0\nwarmup_steps = 0\n").unwrap();
+        let arguments = ["pretrain", "--config", path(&recipe), "--data", path(&data[text]), "--out", path(&out)];
+        run(&[&arguments[..], &["--device", "cpu"], more].concat())
+    };
+    assert!(make(0, "0.01", &[]).status.success());
+    let before = files(&out);
+    let failed = make(1, "1e30", &["--overwrite"]);
+    assert_eq!(failed.status.code(), Some(3), "{}", String::from_utf8_lossy(&failed.stderr));
+    assert!(files(&out) == before, "a run that came to nothing has touched the model");
+    assert!(make(1, "0.01", &["--overwrite"]).status.success());
+    let after = files(&out);
+    assert_eq!(after.keys().collect::<Vec<_>>(), before.keys().collect::<Vec<_>>());
+    assert!(
+        after["tokenizer.json"] != before["tokenizer.json"]
+            && after["model.safetensors"] != before["model.safetensors"]
+    );
+    // What goes on takes its tokenizer from the checkpoint.
+    fs::remove_file(out.join("tokenizer.json")).unwrap();
+    let resumed = make(1, "0.01", &["--resume", "--steps", "6"]);
+    assert!(resumed.status.success(), "{}", String::from_utf8_lossy(&resumed.stderr));
+    assert!(files(&out)["tokenizer.json"] == after["tokenizer.json"]);
 }
 
 /// A disk that takes no more: the run says so and names the file, nothing half-written is left, and the checkpoint from

@@ -1,5 +1,6 @@
 //! From data to an adapter and on to text, marks and a merged model.
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use serde_json::Value;
@@ -12,7 +13,7 @@ fn a_run_and_what_is_done_with_it() {
     let dir = tempfile::tempdir().unwrap();
     let (out, merged) = (dir.path().join("run"), dir.path().join("merged"));
     let mut arguments = SHORT.to_vec();
-    arguments.extend(["--steps", "8", "--eval-every", "4", "--out", path(&out), "--json"]);
+    arguments.extend(["--steps", "8", "--eval-every", "4", "--evaluation-share", "1", "--out", path(&out), "--json"]);
     let events: Vec<Value> = done(&arguments).lines().map(|l| serde_json::from_str(l).unwrap()).collect();
     let count = |name: &str| events.iter().filter(|e| e["event"] == name).count();
     assert_eq!((count("ready"), count("model"), count("data"), count("begun"), count("ended")), (1, 1, 1, 1, 1));
@@ -80,6 +81,38 @@ fn a_run_and_what_is_done_with_it() {
     assert_eq!((found["kind"].as_str(), found["step"].as_u64()), (Some("checkpoint"), Some(8)));
 }
 
+/// Measuring takes a tenth of the time at most unless more is asked for, which is told; and every phase that takes long says so.
+#[test]
+fn a_short_run_is_not_spent_on_measuring() {
+    let dir = tempfile::tempdir().unwrap();
+    let events = |more: &[&str]| -> Vec<Value> {
+        let out = dir.path().join(more.len().to_string());
+        let told = done(&[&SHORT[..], &["--steps", "20", "--json", "--out", path(&out)], more].concat());
+        told.lines().map(|l| serde_json::from_str(l).unwrap()).collect()
+    };
+    let notices = |events: &[Value]| -> Vec<String> {
+        let notices = events.iter().filter(|e| e["event"] == "notice");
+        notices.map(|e| e["text"].as_str().unwrap().to_string()).filter(|text| text.contains("held-out")).collect()
+    };
+    // 20 steps of 2 rows are worth 80 forward passes of a row: a ninth of these, of which two thirds, for two validations: 3 rows.
+    let few = events(&[]);
+    let told = notices(&few).remove(0);
+    let measured = told.strip_prefix("validations measure ").and_then(|rest| rest.split_once(" of 48 held-out rows"));
+    assert!(matches!(measured.and_then(|m| m.0.parse().ok()), Some(2..=4)), "{told}");
+    let phases: BTreeSet<&str> =
+        few.iter().filter(|e| e["event"] == "progress").map(|e| e["what"].as_str().unwrap()).collect();
+    for phase in [
+        "attaching LoRA r2",
+        "testing the device at the sizes of the run",
+        "measuring held-out rows",
+        "continuing prompts",
+        "learning which layers matter",
+    ] {
+        assert!(phases.contains(phase), "{phase}: {phases:?}");
+    }
+    assert!(notices(&events(&["--evaluation-share", "1"])).is_empty());
+}
+
 /// What a run would need is told before it begins, with what would help if it does not fit, and how long it would take.
 #[test]
 fn a_run_is_forecast() {
@@ -111,6 +144,18 @@ fn a_run_is_forecast() {
     let told = done(&["inspect", "starter", "--method", "full", "--device", "cpu"]);
     assert!(told.contains("fingerprint") && told.contains("gradients and moments"), "{told}");
     assert!(["\nFits: ", "\nTight: ", "\nWon't fit: ", "\nNeeds "].iter().any(|v| told.contains(v)), "{told}");
+}
+
+/// Looking for a GPU where there is no display writes nothing on standard error: what is there is what we say.
+#[test]
+fn a_machine_without_a_display_is_no_error() {
+    let mut command = stratune(&["inspect", "starter", "--data", "example"]);
+    for name in ["XDG_RUNTIME_DIR", "DISPLAY", "WAYLAND_DISPLAY", "NODEVICE_SELECT"] {
+        command.env_remove(name);
+    }
+    let output = command.output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use futures::future::LocalBoxFuture;
@@ -12,7 +13,7 @@ use stratune_protocol::{
 };
 use stratune_runtime::{Control, block_on};
 use stratune_session::{Assets, AtOnce, Engine, Outbox};
-use stratune_store::{Checkpoint, DiskFolder, Folder, MemoryVault, Vault};
+use stratune_store::{Checkpoint, DiskFolder, EventLog, Folder, MemoryFolder, MemoryVault, Vault};
 
 const STARTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/session/assets/starter");
 
@@ -33,6 +34,8 @@ struct Storage {
     takes_no_checkpoint: Cell<bool>,
     takes_no_copy: Cell<bool>,
     finds_nan: Cell<bool>,
+    /// Copies that were made, by their names: what the folder was called.
+    copies: RefCell<BTreeMap<String, String>>,
 }
 
 impl Storage {
@@ -64,22 +67,62 @@ impl Vault for Storage {
     }
 }
 
+impl EventLog for Storage {
+    fn append<'a>(&'a self, log: &'a str, lines: &'a str) -> LocalBoxFuture<'a, Result<(), Problem>> {
+        Box::pin(async move {
+            self.refuse(&self.takes_no_checkpoint)?;
+            self.vault.append(log, lines).await
+        })
+    }
+
+    fn lines<'a>(&'a self, log: &'a str) -> LocalBoxFuture<'a, Result<String, Problem>> {
+        self.vault.lines(log)
+    }
+
+    fn erase<'a>(&'a self, log: &'a str) -> LocalBoxFuture<'a, Result<(), Problem>> {
+        self.vault.erase(log)
+    }
+}
+
 impl Assets for Storage {
     fn starter(&self) -> LocalBoxFuture<'_, Result<Rc<dyn Folder>, Problem>> {
         Box::pin(async { Ok(Rc::new(DiskFolder::new(STARTER)?) as Rc<dyn Folder>) })
     }
 
-    fn keep<'a>(&'a self, _: &'a str, _: &'a dyn Folder) -> LocalBoxFuture<'a, Result<(), Problem>> {
-        Box::pin(async { self.refuse(&self.takes_no_copy) })
+    fn keep<'a>(&'a self, name: &'a str, folder: &'a dyn Folder) -> LocalBoxFuture<'a, Result<(), Problem>> {
+        Box::pin(async move {
+            assert!(!self.copies.borrow().contains_key(name), "{name} is written over");
+            // A part of it is there even if the rest has no room.
+            self.copies.borrow_mut().insert(name.into(), folder.label());
+            self.refuse(&self.takes_no_copy)
+        })
     }
 
-    fn kept<'a>(&'a self, _: &'a str) -> LocalBoxFuture<'a, Result<Rc<dyn Folder>, Problem>> {
-        self.starter()
+    fn kept<'a>(&'a self, name: &'a str) -> LocalBoxFuture<'a, Result<Rc<dyn Folder>, Problem>> {
+        let label = self.copies.borrow().get(name).cloned();
+        Box::pin(async move {
+            let label = label.ok_or_else(|| Problem::input(format!("there is no copy {name}")))?;
+            Ok(chosen(&label))
+        })
     }
 
-    fn forget<'a>(&'a self, _: &'a str) -> LocalBoxFuture<'a, Result<(), Problem>> {
+    fn forget<'a>(&'a self, name: &'a str) -> LocalBoxFuture<'a, Result<(), Problem>> {
+        self.copies.borrow_mut().remove(name);
         Box::pin(async { Ok(()) })
     }
+}
+
+/// Files that a person chooses: a model, which is the starter under another name, or a few rows.
+fn chosen(label: &str) -> Rc<dyn Folder> {
+    let row = |i: usize| format!("{{\"prompt\": \"one {i}\", \"completion\": \"two\"}}\n");
+    let files = match label.starts_with("model") {
+        true => {
+            let names = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
+            names.map(|name| (name.to_string(), std::fs::read(format!("{STARTER}/{name}")).unwrap().into())).to_vec()
+        }
+        false => vec![(format!("{label}.jsonl"), (0..30).map(row).collect::<String>().into_bytes().into())],
+    };
+    Rc::new(MemoryFolder::new(label, files))
 }
 
 /// An engine with all that it lives with.
@@ -113,6 +156,31 @@ impl Page {
         if !self.at_once.hear(&command) {
             block_on(self.engine.handle(command, None));
         }
+    }
+
+    /// Loads files that a person chose.
+    fn choose(&mut self, model: &str, data: &str) {
+        let config = RunConfig { model: model.into(), ..config() };
+        let load = Command::LoadModel { config: Box::new(config.clone()), files: Vec::new() };
+        block_on(self.engine.handle(load, Some(chosen(model))));
+        let load = Command::LoadData { config: Box::new(config), files: Vec::new() };
+        block_on(self.engine.handle(load, Some(chosen(data))));
+        assert_eq!(problem(&self.events()), None);
+    }
+
+    /// The steps of the run that is saved, and the model that it trains.
+    fn saved(&mut self) -> Option<(usize, String)> {
+        self.events();
+        self.send(Command::FindSaved);
+        let of = |e: Event| if let Event::Saved { run } = e { run.map(|run| (run.step, run.model)) } else { None };
+        self.events().into_iter().find_map(of)
+    }
+
+    /// What there are copies of.
+    fn copies(&self) -> Vec<String> {
+        let mut copies: Vec<String> = self.storage.copies.borrow().values().cloned().collect();
+        copies.sort();
+        copies
     }
 
     /// What was said since the last call.
@@ -293,4 +361,85 @@ fn a_run_that_cannot_be_saved_goes_on_and_says_so_once() {
     page.send(train(&config()));
     let events = page.events();
     assert!(notices(&events).is_empty() && events.iter().any(|e| matches!(e, Event::Saved { .. })));
+}
+
+/// Until another run is safe the one before is: whether that does not start, comes to nothing, or is stopped at once.
+#[test]
+fn a_run_is_replaced_when_another_is_safe_and_not_before() {
+    let mut page = Page::ready();
+    page.choose("model A", "rows A");
+    page.send(train(&config()));
+    let first = Some((2, "model A".to_string()));
+    assert_eq!((page.saved(), page.copies()), (first.clone(), vec!["model A".into(), "rows A".into()]));
+    let whole = RunConfig { model: "model B".into(), ..config() };
+    let without_a_checkpoint = {
+        let mut config = whole.clone();
+        (config.train.learning_rate, config.train.steps, config.train.warmup_steps) = (1e30, 6, 0);
+        config.train.checkpoint_every = 0;
+        config
+    };
+
+    page.choose("model B", "rows B");
+    let mut bad = whole.clone();
+    bad.method[0].layers = vec![99];
+    page.send(train(&bad));
+    assert!(problem(&page.events()).is_some());
+    assert_eq!((page.saved(), page.copies()), (first.clone(), vec!["model A".into(), "rows A".into()]));
+    page.send(train(&without_a_checkpoint));
+    assert_eq!(problem(&page.events()).unwrap().kind, ProblemKind::Numeric);
+    assert_eq!(page.saved(), first);
+    let stopped = train(&whole);
+    assert!(!page.at_once.hear(&stopped) && page.at_once.hear(&Command::Stop));
+    block_on(page.engine.handle(stopped, None));
+    assert_eq!((ending(&page.events()), page.saved()), (Some((EndReason::Stopped, 0)), first.clone()));
+    for full in [&page.storage.takes_no_copy, &page.storage.takes_no_checkpoint] {
+        full.set(true);
+    }
+    page.send(train(&whole));
+    assert_eq!(ending(&page.events()), Some((EndReason::Steps, 2)));
+    for full in [&page.storage.takes_no_copy, &page.storage.takes_no_checkpoint] {
+        full.set(false);
+    }
+    assert_eq!(page.saved(), first);
+    // The first goes on from where it was, with its own files.
+    page.send(Command::Continue);
+    let events = page.events();
+    assert_eq!((problem(&events), ending(&events)), (None, Some((EndReason::Steps, 2))));
+
+    page.choose("model B", "rows B");
+    page.send(train(&whole));
+    assert_eq!(ending(&page.events()), Some((EndReason::Steps, 2)));
+    assert_eq!(page.saved(), Some((2, "model B".to_string())));
+    assert_eq!(page.copies(), ["model B", "rows B"], "what belongs to the first is dropped");
+    // The same files again need no other copy, and a run on what is built in needs none.
+    page.send(train(&whole));
+    assert_eq!((page.saved(), page.copies()), (Some((2, "model B".into())), vec!["model B".into(), "rows B".into()]));
+    page.send(Command::LoadModel { config: Box::default(), files: Vec::new() });
+    page.send(Command::LoadData { config: Box::new(config()), files: Vec::new() });
+    page.send(train(&config()));
+    assert_eq!((page.saved(), page.copies()), (Some((2, "starter".into())), vec![]));
+    page.send(Command::Discard);
+    assert_eq!(page.saved(), None);
+}
+
+/// What a run tells is beside its checkpoint and not in it, and a reloaded page shows all of it once.
+#[test]
+fn events_are_kept_beside_the_checkpoint() {
+    let mut page = Page::ready();
+    page.send(train(&config()));
+    let steps = |events: &[Event]| -> Vec<usize> {
+        events.iter().filter_map(|e| if let Event::Step(step) = e { Some(step.step) } else { None }).collect()
+    };
+    assert_eq!(steps(&page.events()), [1, 2]);
+    let checkpoint = block_on(page.storage.vault.load()).unwrap().unwrap();
+    let text = checkpoint.meta.to_string();
+    assert!(!text.contains("tokens_per_second") && text.len() < 10_000, "{text}");
+    let mut reloaded = Page { storage: page.storage.clone(), ..Page::new() };
+    reloaded.engine = Engine::new(reloaded.at_once.clone(), page.storage.clone(), page.storage.clone());
+    reloaded.send(Command::Start { device: DeviceChoice::Cpu });
+    for _ in 0..2 {
+        reloaded.send(Command::Continue);
+        let events = reloaded.events();
+        assert_eq!((problem(&events), steps(&events)), (None, vec![1, 2]));
+    }
 }

@@ -1,7 +1,7 @@
 //! (f) A run that was interrupted is the run that was not, bit for bit.
 
 use burn::tensor::Device;
-use stratune_protocol::{Event, IstConfig, IstMode, RunConfig};
+use stratune_protocol::{EndReason, Event, IstConfig, IstMode, RunConfig};
 use stratune_runtime::block_on;
 use stratune_store::Checkpoint;
 use stratune_tests::runs::{Witness, trainer};
@@ -53,6 +53,50 @@ fn resumed_is_uninterrupted() {
             assert_eq!(contents(second.last()), contents(whole.last()), "{mode:?}, stopped after {stop}");
         }
     }
+}
+
+/// Held-out losses, step by step.
+fn validations(witness: &Witness) -> Vec<(usize, f64)> {
+    let of = |event: &Event| if let Event::Validation { step, loss, .. } = event { Some((*step, *loss)) } else { None };
+    witness.events.iter().filter_map(of).collect()
+}
+
+/// Stopped in the middle of a phase that takes long, a run ends there and then, and goes on to the same end: what was cut off
+/// happens when it goes on.
+#[test]
+fn stopped_within_a_phase_is_resumed_too() {
+    let device = Device::flex();
+    let config = config(IstMode::Practical);
+    let mut whole = Witness::default();
+    block_on(whole.watch(&mut trainer(&config, LAYERS, &device))).unwrap();
+    // Validations are before the first step and after 5, 10, 15 and 17, scores move before 4, 8, 12 and 16, by three sets each.
+    let measuring = "measuring held-out rows";
+    for (phase, others, stopped) in [
+        (measuring, 1, 5),
+        (measuring, 4, 17),
+        ("learning which layers matter", 0, 4),
+        ("learning which layers matter", 4, 8),
+    ] {
+        let mut first = Witness { stop_in: Some((phase, others)), ..Witness::default() };
+        let ended = block_on(first.watch(&mut trainer(&config, LAYERS, &device))).unwrap();
+        assert_eq!((ended.reason, ended.step), (EndReason::Stopped, stopped), "{phase}");
+        // Stopped within a validation there is none; after another phase there is the one that a stopped run ends with.
+        let last = if phase == measuring { stopped / 6 * 5 } else { stopped };
+        assert_eq!(validations(&first).last().map(|v| v.0), Some(last), "{phase}");
+        let mut again = trainer(&config, LAYERS, &device);
+        again.resume(first.last()).unwrap();
+        let mut second = Witness::default();
+        block_on(second.watch(&mut again)).unwrap();
+        assert_eq!([first.losses(), second.losses()].concat(), whole.losses(), "{phase}");
+        assert_eq!(contents(second.last()), contents(whole.last()), "{phase}");
+        let due =
+            |of: &Witness| validations(of).into_iter().filter(|v| v.0 % 5 == 0 || v.0 == STEPS).collect::<Vec<_>>();
+        assert_eq!([due(&first), due(&second)].concat(), due(&whole), "{phase}");
+    }
+    // Before the first step there is nothing to go on with, and nothing that might take the place of another run.
+    let mut none = Witness { stop_in: Some((measuring, 0)), ..Witness::default() };
+    let ended = block_on(none.watch(&mut trainer(&config, LAYERS, &device))).unwrap();
+    assert_eq!((ended.reason, ended.step, none.checkpoints.len()), (EndReason::Stopped, 0, 0));
 }
 
 /// A loss that is not finite stops the run with the step's number, and no checkpoint of it is written.

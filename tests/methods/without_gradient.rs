@@ -83,7 +83,7 @@ async fn a_parameters_rate_is_of_its_step_alone(device: &Device) {
         let batch = std::slice::from_ref(&batch);
         slopes.push(direction.slope(&model, batch, &blocks, 1e-2).await.expect("a slope"));
         let mut stepped = model.clone();
-        direction.take(&mut stepped, &Move { length: 1e-2, blocks: blocks.clone() });
+        direction.take(&mut stepped, &Move { length: 1e-2, blocks: blocks.clone(), rates: Vec::new() });
         let (before, after) = (numbers(snapshot(&mut model.clone())).await, numbers(snapshot(&mut stepped)).await);
         let length = |end: &str| {
             let of = before.iter().filter(|(path, _)| path.ends_with(end));

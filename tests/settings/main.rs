@@ -99,8 +99,10 @@ fn turns() -> Vec<(&'static str, Change, Change)> {
         ("ist.step_size", nothing, |c| c.ist.step_size = 1.0),
         ("ist.interval", nothing, |c| c.ist.interval = 3),
         ("ist.batch_size", nothing, |c| c.ist.batch_size = 7),
+        ("ist.importance_rows", nothing, |c| c.ist.importance_rows = 1),
         ("ist.redraw_every", nothing, |c| c.ist.redraw_every = 4),
         ("ist.score_limit", nothing, |c| c.ist.score_limit = 0.01),
+        ("ist.rate_limit", nothing, |c| c.ist.rate_limit = 1.0),
         ("ist.depth", |c| c.ist.mode = IstMode::CostAware, |c| c.ist.depth = 0.3),
         ("ist.floor", |c| c.ist.fraction = 0.5, |c| c.ist.floor = false),
         ("train.steps", nothing, |c| c.train.steps = 3),
@@ -117,6 +119,7 @@ fn turns() -> Vec<(&'static str, Change, Change)> {
         ("train.clip_norm", nothing, |c| c.train.clip_norm = 0.01),
         ("train.seed", nothing, |c| c.train.seed = 1),
         ("train.log_every", |c| c.ist.interval = 1, |c| c.train.log_every = 3),
+        ("train.evaluation_share", nothing, |c| c.train.evaluation_share = 1.0),
         ("train.eval_every", nothing, |c| c.train.eval_every = 3),
         ("train.patience", |c| (c.train.learning_rate, c.train.eval_every) = (2.0, 1), |c| c.train.patience = 1),
         ("train.checkpoint_every", nothing, |c| c.train.checkpoint_every = 3),
@@ -139,7 +142,7 @@ fn seen(config: &RunConfig) -> Seen {
     let base = trainer.model.config.base_paths();
     let kept =
         added(&mut trainer.model, &base).into_iter().map(|(path, (_, v))| (path, block_on(read_f32(v)).unwrap()));
-    let lasting = witness.events.iter().filter(|e| !matches!(e, Event::Begun { .. }));
+    let lasting = witness.events.iter().filter(|e| !matches!(e, Event::Begun { .. } | Event::Progress { .. }));
     let events = lasting
         .map(|event| {
             let mut event: Value = serde_json::from_str(&event.line()).unwrap();

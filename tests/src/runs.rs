@@ -11,7 +11,7 @@ use stratune_models::{Model, ModelConfig};
 use stratune_peft::Param;
 use stratune_protocol::{BaseDtype, Event, Problem, RunConfig, draws, normals};
 use stratune_runtime::Control;
-use stratune_session::hook_for;
+use stratune_session::{hook_for, set_apart};
 use stratune_store::Checkpoint;
 use stratune_train::{Ended, Host, Identity, Trainer};
 
@@ -95,7 +95,7 @@ pub fn trainer_of(config: &RunConfig, mut model: Model) -> Trainer {
     let attached = model.attach(&config.method, config.train.seed).now_or_never();
     attached.expect("an answer at once").expect("a method that fits");
     let hook = hook_for(config, layers);
-    let dataset = Rc::new(counting(40, 12));
+    let dataset = set_apart(Rc::new(counting(40, 12)), config).expect("rows to spare");
     Trainer::new(config.clone(), model, dataset, hook, Identity::default()).expect("a run")
 }
 
@@ -108,6 +108,8 @@ pub struct Witness {
     pub checkpoints: Vec<Checkpoint>,
     /// Stops the run after this step.
     pub stop_after: Option<usize>,
+    /// Stops the run at the beginning of a phase that is called so, after this many others of the name.
+    pub stop_in: Option<(&'static str, usize)>,
     /// How often prompts would have been continued.
     pub samples: usize,
     /// What the run looks at.
@@ -144,6 +146,14 @@ impl Host for Witness {
         {
             self.control.stop();
         }
+        if let (Event::Progress { what, done: 0, .. }, Some((phase, others))) = (&event, &mut self.stop_in)
+            && what == phase
+        {
+            match others.checked_sub(1) {
+                Some(fewer) => *others = fewer,
+                None => self.control.stop(),
+            }
+        }
         self.events.push(event);
     }
 
@@ -154,7 +164,7 @@ impl Host for Witness {
         Box::pin(async { Ok(()) })
     }
 
-    fn sample<'a>(&'a mut self, _: &'a Model, _: usize) -> LocalBoxFuture<'a, Result<(), Problem>> {
+    fn sample<'a>(&'a mut self, _: &'a Model, _: usize, _: f64) -> LocalBoxFuture<'a, Result<(), Problem>> {
         self.samples += 1;
         Box::pin(async { Ok(()) })
     }

@@ -230,6 +230,9 @@ struct TrainFlags {
     /// Steps between checkpoints [default: 50]
     #[arg(long)]
     checkpoint_every: Option<usize>,
+    /// Share of the time that validations and samples may take together; 1: as long as it takes [default: 0.1]
+    #[arg(long)]
+    evaluation_share: Option<f32>,
     /// A prompt to continue at log-spaced steps; may be given more than once [default: two held-out rows']
     #[arg(long)]
     sample_prompt: Vec<String>,
@@ -383,6 +386,7 @@ impl TrainFlags {
         set(&mut train.eval_every, self.eval_every);
         set(&mut train.patience, self.patience);
         set(&mut train.checkpoint_every, self.checkpoint_every);
+        set(&mut train.evaluation_share, self.evaluation_share);
         if !self.sample_prompt.is_empty() {
             train.sample_prompts = self.sample_prompt;
         }

@@ -8,6 +8,7 @@ mod exhausted;
 mod forecast;
 mod interrupt;
 mod open;
+mod records;
 mod report;
 mod trial;
 
@@ -54,8 +55,10 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
-    let Cli { verb, json } = Cli::parse();
+    // SAFETY: there is no other thread yet.
+    unsafe { stratune_runtime::without_displays() };
     stratune_runtime::keep_heap();
+    let Cli { verb, json } = Cli::parse();
     exhausted::watch(json);
     let done = stratune_runtime::block_on(run(verb, json));
     match done {

@@ -5,6 +5,9 @@ use std::fmt;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use stratune_protocol::{EndReason, Event, Problem, SkippedRow};
 
+/// Most characters of a sample: what most terminals show on one line.
+const LINE: usize = 100;
+
 /// One event as a line of JSON.
 pub fn event(event: &Event) {
     println!("{}", event.line());
@@ -64,15 +67,21 @@ impl Bar {
     /// A bar on standard error; hidden where that is no terminal.
     pub fn new() -> Self {
         let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
-        let style = ProgressStyle::with_template("{bar:24} {pos}/{len}  {msg}");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        Self { bar, loss: f64::NAN }
+        let bar = Self { bar, loss: f64::NAN };
+        bar.style("{msg}");
+        bar
+    }
+
+    fn style(&self, template: &str) {
+        let style = ProgressStyle::with_template(template);
+        self.bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     }
 
     /// Shows an event.
     pub fn show(&mut self, event: &Event) {
         match event {
             Event::Begun { step, steps, layers, trainable, .. } => {
+                self.style("{bar:24} {pos}/{len}  {msg}");
                 self.bar.set_length(*steps as u64);
                 self.bar.set_position(*step as u64);
                 self.line(format!("training {trainable} parameters on {layers} layers, {steps} steps"));
@@ -91,14 +100,21 @@ impl Bar {
                 let best = if *best { "  best so far" } else { "" };
                 self.line(format!("step {step}: validation loss {loss:.4}, perplexity {perplexity:.3}{best}"));
             }
-            Event::Sample { step, prompt, text } => self.line(format!("step {step}: {prompt} → {}", text.trim())),
-            Event::Progress { what, done, total } => self.bar.set_message(format!("{what}: {done} of {total}")),
+            Event::Sample { step, prompt, text } => {
+                let prompt = one_line(prompt, LINE / 3);
+                self.line(one_line(&format!("step {step}: {prompt} → {text}"), LINE));
+            }
+            Event::Progress { what, done, total } => {
+                let far = if *total > 0 { format!(": {done} of {total}") } else { " …".into() };
+                self.bar.set_message(format!("{what}{far}"));
+            }
             Event::Notice { text } => self.line(format!("note: {text}")),
             Event::Ended { reason, step, seconds, .. } => {
                 self.bar.finish_and_clear();
                 let reason = match reason {
                     EndReason::Steps => "done",
                     EndReason::EarlyStop => "stopped early: the validation loss no longer falls",
+                    EndReason::Stopped if *step == 0 => "stopped",
                     EndReason::Stopped => "stopped, go on with --resume",
                 };
                 eprintln!("{reason} after {step} steps, {}", duration(*seconds));
@@ -109,6 +125,16 @@ impl Bar {
 
     fn line(&self, text: String) {
         self.bar.suspend(|| eprintln!("{text}"));
+    }
+}
+
+/// A text as one line of at most so many characters: its lines one after the other, and an ellipsis where it was cut.
+fn one_line(text: &str, most: usize) -> String {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let line = words.join(" ");
+    match line.char_indices().nth(most) {
+        None => line,
+        Some(_) => line.chars().take(most.saturating_sub(1)).chain(['…']).collect(),
     }
 }
 
@@ -125,4 +151,22 @@ pub fn duration(seconds: f64) -> String {
 /// How far a long row of runs has come, on one line of its own.
 pub fn progress(what: &str, done: usize, total: usize) {
     eprint!("\r{what}: step {done} of {total}{}", if done == total { "\n" } else { "" });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::one_line;
+
+    #[test]
+    fn a_sample_is_one_line() {
+        for (text, most, line) in [
+            ("a\n\n b\tc ", 20, "a b c"),
+            ("Grüße aus Köln", 14, "Grüße aus Köln"),
+            ("Grüße aus Köln", 13, "Grüße aus Kö…"),
+            ("", 5, ""),
+            ("abc", 0, "…"),
+        ] {
+            assert_eq!(one_line(text, most), line, "{text:?} in {most}");
+        }
+    }
 }

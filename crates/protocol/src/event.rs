@@ -251,6 +251,9 @@ pub struct DataReport {
     pub train_rows: usize,
     /// Rows held out.
     pub validation_rows: usize,
+    /// Rows set apart from training to learn on which layers matter.
+    #[serde(default)]
+    pub importance_rows: usize,
     /// Rows cut at the longest allowed length.
     pub truncated: usize,
     /// How many rows were left out altogether.

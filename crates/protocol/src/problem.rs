@@ -16,6 +16,8 @@ pub enum ProblemKind {
     Storage,
     /// The numbers went wrong (loss is not finite): exit code 3.
     Numeric,
+    /// A person has stopped what was under way: exit code 130.
+    Stopped,
     /// A defect of this program: exit code 1.
     Internal,
 }
@@ -26,6 +28,7 @@ impl ProblemKind {
         match self {
             Self::Input => 2,
             Self::Device | Self::Memory | Self::Storage | Self::Numeric => 3,
+            Self::Stopped => 130,
             Self::Internal => 1,
         }
     }
@@ -70,6 +73,11 @@ impl Problem {
     /// Bad input.
     pub fn input(what: impl Into<String>) -> Self {
         Self::new(ProblemKind::Input, what)
+    }
+
+    /// A person has stopped what was under way, and nothing has come of it.
+    pub fn stopped() -> Self {
+        Self::new(ProblemKind::Stopped, "stopped before the first step, and nothing was written")
     }
 
     /// What the words of a device, a driver or a browser come to: its memory is exhausted, or it is gone.

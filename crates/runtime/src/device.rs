@@ -56,6 +56,21 @@ fn read_without_waiting() {
     burn_std::set_runtime_kind(burn_std::RuntimeKind::Async);
 }
 
+/// Keeps the Vulkan driver from asking for a display where there is none. Mesa's layer that selects a device opens one to learn
+/// which GPU it is on, and each time a library writes an error on standard error.
+///
+/// Wanted by Mesa's VK_LAYER_MESA_device_select; it can go when that looks for a display before it opens one.
+///
+/// # Safety
+/// No other thread reads or writes the environment meanwhile: to be called first of all in a program.
+pub unsafe fn without_displays() {
+    #[cfg(target_os = "linux")]
+    if ["DISPLAY", "WAYLAND_DISPLAY"].iter().all(|name| std::env::var_os(name).is_none_or(|value| value.is_empty())) {
+        // SAFETY: the caller's promise.
+        unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
+    }
+}
+
 /// The best GPU that wgpu offers: WebGPU in a browser, Vulkan, Metal or DirectX natively. A second call answers with
 /// the device of the first, because a runtime can be set up once.
 ///

@@ -15,7 +15,7 @@ mod span;
 mod time;
 
 pub use control::{Control, Wish};
-pub use device::{Opened, open_cpu, open_cuda, open_wgpu};
+pub use device::{Opened, open_cpu, open_cuda, open_wgpu, without_displays};
 pub use filling::{Filling, at_once};
 pub use launches::{Launches, Profile};
 pub use memory::{
@@ -23,4 +23,4 @@ pub use memory::{
 };
 pub use read::{read_f32, read_i32, read_scalars, settle};
 pub use span::{Span, Spent, span};
-pub use time::{Stopwatch, block_on, rest, unix_millis, yield_now};
+pub use time::{Stopwatch, block_on, rest, unix_millis, until, yield_now};

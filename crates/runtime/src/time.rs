@@ -1,6 +1,10 @@
 //! Clock, yielding, and running a future to its end.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+#[cfg(not(target_family = "wasm"))]
+use std::task::Context;
+use std::task::Poll;
 
 use web_time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -26,11 +30,34 @@ pub fn unix_millis() -> u64 {
         .unwrap_or(u64::MAX)
 }
 
-/// Lets other work run: in a browser the worker's messages (a macrotask, because a microtask would starve them),
-/// natively nothing, where signals arrive by themselves.
+/// Lets other work run: in a browser the worker's messages (a macrotask, because a microtask would starve them), natively
+/// whoever waits for this future, as [`until`] does.
 pub async fn yield_now() {
     #[cfg(target_family = "wasm")]
     browser::macrotask().await;
+    #[cfg(not(target_family = "wasm"))]
+    {
+        let mut waited = false;
+        let once = |context: &mut Context<'_>| {
+            if std::mem::replace(&mut waited, true) {
+                return Poll::Ready(());
+            }
+            context.waker().wake_by_ref();
+            Poll::Pending
+        };
+        poll_fn(once).await;
+    }
+}
+
+/// Runs a future to its end, or until `over` says so: it is asked at the beginning and wherever the future waits, and a future
+/// that is over is dropped there.
+pub async fn until<T>(future: impl Future<Output = T>, mut over: impl FnMut() -> bool) -> Option<T> {
+    let mut future = pin!(future);
+    poll_fn(|context| match over() {
+        true => Poll::Ready(None),
+        false => future.as_mut().poll(context).map(Some),
+    })
+    .await
 }
 
 /// Waits a little, while there is nothing to do.
@@ -86,5 +113,30 @@ mod browser {
             }
         });
         let _ = JsFuture::from(over).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_future_is_left_where_it_waits() {
+        let mut counted = 0;
+        let count = async {
+            for n in 1..=3 {
+                counted = n;
+                yield_now().await;
+            }
+            "done"
+        };
+        let mut asked = 0;
+        let over = || {
+            asked += 1;
+            asked > 2
+        };
+        assert_eq!(block_on(until(count, over)), None);
+        assert_eq!(counted, 2);
+        assert_eq!(block_on(until(async { 7 }, || false)), Some(7));
     }
 }

@@ -3,20 +3,23 @@
 use std::rc::Rc;
 
 use futures::future::LocalBoxFuture;
+use serde_json::Value;
 use stratune_data::{Dataset, SourceFile, load};
 use stratune_protocol::{
-    BaseDtype, Command, Conditions, DataConfig, DeviceChoice, Event, GenerateRequest, Problem, ProblemKind, RunConfig,
-    Voice,
+    BaseDtype, Command, Conditions, DataConfig, DeviceChoice, EndReason, Event, GenerateRequest, Problem, ProblemKind,
+    RunConfig, Voice,
 };
 use stratune_runtime::{Control, Opened};
-use stratune_store::{Checkpoint, Folder, Vault, zip};
+use stratune_store::{Checkpoint, EventLog, Folder, zip};
+use stratune_train::{Trainer, Watch};
 
 use crate::catalogue::choices;
+use crate::copies::{Copies, Place, Source};
 use crate::recorder::{Saving, unsaved};
-use crate::run::{prompts, saved_run, trainer};
+use crate::run::{prompts, saved_run, watched_trainer};
 use crate::starter::{EXAMPLE, STARTER};
 use crate::tuned::Tuned;
-use crate::{AtOnce, Base, Recorder, adapter_of, answer, open_device, pace};
+use crate::{AtOnce, Base, Recorder, RunLog, Samples, adapter_of, answer, open_device, pace};
 
 /// Where an engine's events go.
 pub trait Outbox {
@@ -41,7 +44,7 @@ pub struct Engine {
     at_once: AtOnce,
     out: Rc<dyn Outbox>,
     assets: Rc<dyn Assets>,
-    vault: Rc<dyn Vault>,
+    copies: Copies,
     control: Control,
     opened: Option<Opened>,
     base: Option<Loaded<Base>>,
@@ -55,30 +58,12 @@ struct Loaded<T> {
     files: Option<Source>,
 }
 
-/// Files that something was read from.
-#[derive(Clone)]
-struct Source {
-    folder: Rc<dyn Folder>,
-    /// Whether they are the copies of an interrupted run: as long as they are in use, these must not be dropped.
-    kept: bool,
-}
-
-impl Source {
-    /// What a person chose.
-    fn chosen(folder: Option<Rc<dyn Folder>>) -> Option<Self> {
-        folder.map(|folder| Self { folder, kept: false })
-    }
-}
-
-/// The names that copies of a run's model and data are kept under.
-const MODEL: &str = "model";
-const DATA: &str = "data";
-
 impl Engine {
     /// An engine that has done nothing yet.
-    pub fn new(at_once: AtOnce, assets: Rc<dyn Assets>, vault: Rc<dyn Vault>) -> Self {
+    pub fn new(at_once: AtOnce, assets: Rc<dyn Assets>, vault: Rc<dyn EventLog>) -> Self {
         let (out, control) = (at_once.out.clone(), at_once.control.clone());
-        Self { at_once, out, assets, vault, control, opened: None, base: None, data: None, tuned: None }
+        let copies = Copies::new(assets.clone(), vault);
+        Self { at_once, out, assets, copies, control, opened: None, base: None, data: None, tuned: None }
     }
 
     /// Does one command; `files` are what travelled beside it. What goes wrong is sent as an event.
@@ -183,9 +168,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Sees to it that model and data are read as `config` says, and tells `config` what the data is called. Gives its
-    /// files.
-    async fn read_as(&mut self, config: &mut RunConfig) -> Result<Option<Source>, Problem> {
+    /// Sees to it that model and data are read as `config` says, and tells `config` what the data is called.
+    async fn read_as(&mut self, config: &mut RunConfig) -> Result<(), Problem> {
         config.validate()?;
         let base = self.base.as_ref().ok_or_else(no_model)?;
         let now = base.value.dtype;
@@ -201,9 +185,9 @@ impl Engine {
         let files = data.files.clone();
         config.data.files = names(files.as_ref());
         if (read_with, *seed) != (&config.data, config.train.seed) {
-            self.load_data(config.data.clone(), config.train.seed, files.clone()).await?;
+            self.load_data(config.data.clone(), config.train.seed, files).await?;
         }
-        Ok(files)
+        Ok(())
     }
 
     async fn estimate(&mut self, mut config: RunConfig) -> Result<(), Problem> {
@@ -229,30 +213,44 @@ impl Engine {
             // It would hold the weights as they were beside those of the new run.
             self.keep_tuned(None);
         }
-        let files = self.read_as(&mut config).await?;
-        let saving = match self.make_room(files.as_ref()).await {
-            Ok(()) => Saving::Optional { told: false },
+        self.read_as(&mut config).await?;
+        // Until it is ready to begin, nothing of the run before is touched.
+        let Some(trainer) = self.ready(&config, None).await? else { return Ok(()) };
+        let kept = match self.keep_files().await {
+            Ok(kept) => Some(kept),
             Err(problem) if problem.kind == ProblemKind::Storage => {
                 self.out.send(&unsaved(&problem), None);
-                // A part of a model is of no use. If that cannot be dropped either, it is written over by the next.
-                let _ = self.discard().await;
-                Saving::Off
+                None
             }
             Err(problem) => return Err(problem),
         };
-        self.run(config, None, saving).await
+        self.run(config, trainer, kept).await
     }
 
-    /// Drops the run that is saved, and keeps copies of the files of the one to come.
-    async fn make_room(&self, data: Option<&Source>) -> Result<(), Problem> {
-        self.discard().await?;
-        let model = self.base.as_ref().ok_or_else(no_model)?.files.as_ref();
-        for (name, source) in [(MODEL, model), (DATA, data)] {
-            if let Some(source) = source.filter(|source| !source.kept) {
-                self.assets.keep(name, source.folder.as_ref()).await?;
+    /// A trainer of a run; none if a person has stopped it meanwhile.
+    async fn ready(&self, config: &RunConfig, checkpoint: Option<&Checkpoint>) -> Result<Option<Trainer>, Problem> {
+        let base = &self.base.as_ref().ok_or_else(no_model)?.value;
+        let dataset = self.data.as_ref().ok_or_else(no_data)?.0.value.clone();
+        let watch = Watch::new(&self.control, |event| self.out.send(&event, None));
+        match watched_trainer(config.clone(), base, dataset, checkpoint, &watch).await {
+            Err(problem) if problem.kind == ProblemKind::Stopped => {
+                self.control.resume();
+                let step = checkpoint.and_then(|c| saved_run(c).ok()).map_or(0, |run| run.step);
+                let reason = EndReason::Stopped;
+                self.out.send(&Event::Ended { reason, step, best: None, seconds: 0.0 }, None);
+                Ok(None)
             }
+            ready => ready.map(Some).map_err(|problem| self.explain(config, problem)),
         }
-        Ok(())
+    }
+
+    /// Keeps what a reload needs to go on with the run to come.
+    async fn keep_files(&mut self) -> Result<(Place, RunLog), Problem> {
+        let model = self.base.as_mut().and_then(|base| base.files.as_mut());
+        let data = self.data.as_mut().and_then(|(data, ..)| data.files.as_mut());
+        let place = self.copies.make(model, data).await?;
+        let log = RunLog::begin(self.copies.vault.clone(), &place.events).await?;
+        Ok((place, log))
     }
 
     /// Takes a tuned model, or none, in the place of the one before, and says so.
@@ -264,39 +262,52 @@ impl Engine {
     }
 
     async fn go_on(&mut self) -> Result<(), Problem> {
-        let checkpoint = self.vault.load().await?.ok_or_else(|| first("there is no run to continue", "press Train"))?;
+        let saved = self.copies.checkpoint().await?;
+        let (checkpoint, place) = saved.ok_or_else(|| first("there is no run to continue", "press Train"))?;
         let config = *saved_run(&checkpoint)?.config;
         let model_files = match config.model.as_str() {
             STARTER => None,
-            _ => Some(Source { folder: self.assets.kept(MODEL).await?, kept: true }),
+            _ => self.copies.source(place.model.as_deref()).await?,
         };
         self.load_model(&config.model, config.base_dtype, model_files).await?;
         let data_files = match config.data.files == names(None) {
             true => None,
-            false => Some(Source { folder: self.assets.kept(DATA).await?, kept: true }),
+            false => self.copies.source(place.data.as_deref()).await?,
         };
         self.load_data(config.data.clone(), config.train.seed, data_files).await?;
-        self.run(config, Some(checkpoint), Saving::Optional { told: false }).await
+        let Some(trainer) = self.ready(&config, Some(&checkpoint)).await? else { return Ok(()) };
+        let vault = self.copies.vault.clone();
+        let log = RunLog::resume(vault, &place.events, &checkpoint, trainer.progress().0).await?;
+        self.run(config, trainer, Some((place, log))).await
     }
 
-    async fn run(&mut self, config: RunConfig, checkpoint: Option<Checkpoint>, saving: Saving) -> Result<(), Problem> {
+    /// Trains to the end. A run that is kept nowhere is not saved.
+    async fn run(
+        &mut self,
+        config: RunConfig,
+        mut trainer: Trainer,
+        kept: Option<(Place, RunLog)>,
+    ) -> Result<(), Problem> {
         let base = &self.base.as_ref().ok_or_else(no_model)?.value;
-        let dataset = self.data.as_ref().ok_or_else(no_data)?.0.value.clone();
-        let prompts = prompts(&config, &dataset);
-        // One of an earlier version may be unreadable: the charts begin anew, and the run goes on.
-        let history = checkpoint.as_ref().and_then(|c| serde_json::from_value(c.meta["history"].clone()).ok());
-        let mut trainer = trainer(config.clone(), base, dataset, checkpoint.as_ref()).await?;
+        let dataset = &self.data.as_ref().ok_or_else(no_data)?.0.value;
+        let samples = Samples::new(prompts(&config, dataset), &base.tokenizer, &base.template);
+        let saving = if kept.is_some() { Saving::Optional { told: false } } else { Saving::Off };
+        let (place, log) = kept.unzip();
         let out = self.out.clone();
         let mut recorder = Recorder {
             emit: &mut |event| out.send(event, None),
-            vault: self.vault.clone(),
-            prompts,
-            tokenizer: &base.tokenizer,
-            template: &base.template,
-            history: Some(history.unwrap_or_default()),
+            vault: self.copies.vault.clone(),
+            samples,
+            log,
+            beside: place.as_ref().map_or(Value::Null, Place::in_checkpoint),
             saving,
+            once_saved: place.as_ref().map(|place| self.copies.drop_replaced(place)),
         };
         let ended = trainer.run(&mut recorder, &self.control).await;
+        let is_saved = recorder.once_saved.is_none();
+        if let Some(place) = place.filter(|_| is_saved) {
+            self.copies.is_saved(place);
+        }
         self.control.resume();
         let ended = ended.map_err(|problem| self.explain(&config, problem));
         match Tuned::of(trainer, &ended, config).await {
@@ -309,9 +320,10 @@ impl Engine {
         ended.map(|_| ())
     }
 
-    async fn find_saved(&self) -> Result<(), Problem> {
+    async fn find_saved(&mut self) -> Result<(), Problem> {
         // A damaged checkpoint is no reason not to start: it is told, and counts as none.
-        let run = match self.vault.load().await.and_then(|c| c.map(|c| saved_run(&c)).transpose()) {
+        let found = self.copies.checkpoint().await;
+        let run = match found.and_then(|found| found.map(|(checkpoint, _)| saved_run(&checkpoint)).transpose()) {
             Ok(run) => run,
             Err(problem) => {
                 self.out.send(&Event::Problem(problem), None);
@@ -323,17 +335,10 @@ impl Engine {
     }
 
     /// Drops the interrupted run, but for the copies that the loaded model or data are read from.
-    async fn discard(&self) -> Result<(), Problem> {
-        self.vault.clear().await?;
-        let kept = |files: Option<&Source>| files.is_some_and(|source| source.kept);
-        let model = kept(self.base.as_ref().and_then(|base| base.files.as_ref()));
-        let data = kept(self.data.as_ref().and_then(|(data, ..)| data.files.as_ref()));
-        for (name, in_use) in [(MODEL, model), (DATA, data)] {
-            if !in_use {
-                self.assets.forget(name).await?;
-            }
-        }
-        Ok(())
+    async fn discard(&mut self) -> Result<(), Problem> {
+        let model = self.base.as_mut().and_then(|base| base.files.as_mut());
+        let data = self.data.as_mut().and_then(|(data, ..)| data.files.as_mut());
+        self.copies.discard(model, data).await
     }
 
     async fn generate(&self, request: &GenerateRequest) -> Result<(), Problem> {

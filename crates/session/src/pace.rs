@@ -5,28 +5,24 @@ use std::rc::Rc;
 use futures::future::LocalBoxFuture;
 use stratune_data::Dataset;
 use stratune_models::Model;
-use stratune_protocol::{Event, Pace, Problem, ProblemKind, RunConfig};
+use stratune_protocol::{Event, Pace, Problem, RunConfig};
 use stratune_store::Checkpoint;
 use stratune_train::Host;
 
-use crate::Base;
-use crate::recorder::continued;
 use crate::run::{prompts, trainer};
+use crate::{Base, Samples};
 
 /// Times a few steps of a run of `config`, on a copy of the model whose weights are shared: no other run sees them.
 ///
 /// # Errors
 /// Those of [`trainer`], and those of its steps.
 pub async fn pace(config: RunConfig, base: &Base, dataset: Rc<Dataset>) -> Result<Pace, Problem> {
-    let mut host = Unheard { prompts: prompts(&config, &dataset), base };
+    let mut host = Unheard(Samples::new(prompts(&config, &dataset), &base.tokenizer, &base.template));
     trainer(config, base, dataset, None).await?.pace(&mut host).await
 }
 
 /// The host of steps that nobody follows: it continues prompts, which takes its time.
-struct Unheard<'a> {
-    prompts: Vec<String>,
-    base: &'a Base,
-}
+struct Unheard<'a>(Samples<'a>);
 
 impl Host for Unheard<'_> {
     fn emit(&mut self, _: Event) {}
@@ -35,16 +31,7 @@ impl Host for Unheard<'_> {
         Box::pin(async { Ok(()) })
     }
 
-    fn sample<'a>(&'a mut self, model: &'a Model, _: usize) -> LocalBoxFuture<'a, Result<(), Problem>> {
-        Box::pin(async move {
-            for prompt in &self.prompts {
-                match continued(model, &self.base.tokenizer, &self.base.template, prompt).await {
-                    // A run tells of a prompt that it cannot continue, and goes on.
-                    Err(problem) if problem.kind != ProblemKind::Input => return Err(problem),
-                    Ok(_) | Err(_) => {}
-                }
-            }
-            Ok(())
-        })
+    fn sample<'a>(&'a mut self, model: &'a Model, _: usize, seconds: f64) -> LocalBoxFuture<'a, Result<(), Problem>> {
+        Box::pin(async move { self.0.of(model, seconds).await.map(drop) })
     }
 }

@@ -56,7 +56,10 @@ impl Known {
             layers: drawn(&config.ist, layers),
             notes: notes.into_iter().filter_map(|(path, note)| Some((path.to_string(), note?))).collect(),
             link: Some(to_link(config)),
-            steps: self.data.as_ref().map(|data| steps(config, data.train_rows)),
+            steps: self.data.as_ref().map(|data| {
+                let rows = data.train_rows;
+                steps(config, rows - config.ist.rows_apart(rows))
+            }),
             size: model.map(|model| size(&config.method, model)),
             memory: self.outlook(config).map(Into::into),
         }

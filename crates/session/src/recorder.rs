@@ -3,17 +3,14 @@
 use std::rc::Rc;
 
 use futures::future::LocalBoxFuture;
-use stratune_data::{Template, Tokenizer};
+use serde_json::Value;
 use stratune_models::Model;
-use stratune_protocol::{Event, GenerateRequest, Problem, ProblemKind, SavedRun};
+use stratune_protocol::{Event, Problem, ProblemKind, SavedRun};
 use stratune_store::{Checkpoint, Vault};
 use stratune_train::Host;
 
-use crate::answer;
 use crate::run::saved_run;
-
-/// Most new tokens of a sample.
-const SAMPLE_TOKENS: usize = 64;
+use crate::{RunLog, Samples};
 
 /// What becomes of a run that cannot be saved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,35 +44,26 @@ pub struct Recorder<'a> {
     /// Where checkpoints go.
     pub vault: Rc<dyn Vault>,
     /// Prompts that are continued at log-spaced steps.
-    pub prompts: Vec<String>,
-    /// Tokens of the prompts.
-    pub tokenizer: &'a Tokenizer,
-    /// Form of the prompts.
-    pub template: &'a Template,
-    /// What was told so far, kept in each checkpoint so that a page that was reloaded can show the whole run; none where
-    /// events are kept elsewhere.
-    pub history: Option<Vec<Event>>,
+    pub samples: Samples<'a>,
+    /// What was told so far; none where a front end keeps it elsewhere.
+    pub log: Option<RunLog>,
+    /// What else each checkpoint says, an object.
+    pub beside: Value,
     /// What becomes of the run if a checkpoint cannot be written.
     pub saving: Saving,
+    /// What is to be done once the first is safe.
+    pub once_saved: Option<LocalBoxFuture<'static, ()>>,
 }
 
 impl Host for Recorder<'_> {
     fn emit(&mut self, event: Event) {
         (self.emit)(&event);
-        if let Event::Begun { step, .. } = event {
+        let Some(log) = &mut self.log else { return };
+        if matches!(event, Event::Begun { .. }) {
             // A run that goes on shows what was before.
-            if let Some(history) = self.history.as_mut() {
-                history.retain(|e| happened_by(e, step));
-                history.iter().for_each(|e| (self.emit)(e));
-            }
+            log.take_earlier().iter().for_each(|e| (self.emit)(e));
         }
-        let lasting = matches!(
-            event,
-            Event::Step(_) | Event::Validation { .. } | Event::Importance { .. } | Event::Sample { .. }
-        );
-        if let Some(history) = self.history.as_mut().filter(|_| lasting) {
-            history.push(event);
-        }
+        log.push(&event);
     }
 
     fn keep(&mut self, mut checkpoint: Checkpoint) -> LocalBoxFuture<'_, Result<(), Problem>> {
@@ -84,10 +72,18 @@ impl Host for Recorder<'_> {
                 return Ok(());
             }
             let run: SavedRun = saved_run(&checkpoint)?;
-            if let Some(history) = &self.history {
-                checkpoint.meta["history"] = serde_json::to_value(history).unwrap_or_default();
+            for (name, value) in self.beside.as_object().into_iter().flatten() {
+                checkpoint.meta[name] = value.clone();
             }
-            match (self.vault.save(&checkpoint).await, self.saving) {
+            let written = match &mut self.log {
+                Some(log) => log.write().await,
+                None => Ok(()),
+            };
+            let saved = match written {
+                Ok(()) => self.vault.save(&checkpoint).await,
+                problem => problem,
+            };
+            match (saved, self.saving) {
                 (Ok(()), Saving::Optional { .. }) => self.saving = Saving::Optional { told: false },
                 (Ok(()), Saving::Needed | Saving::Off) => {}
                 (Err(problem), Saving::Optional { told }) if problem.kind == ProblemKind::Storage => {
@@ -99,52 +95,36 @@ impl Host for Recorder<'_> {
                 }
                 (Err(problem), _) => return Err(problem),
             }
+            if let Some(first) = self.once_saved.take() {
+                first.await;
+            }
             (self.emit)(&Event::Saved { run: Some(run) });
             Ok(())
         })
     }
 
-    fn sample<'a>(&'a mut self, model: &'a Model, step: usize) -> LocalBoxFuture<'a, Result<(), Problem>> {
+    fn sample<'a>(
+        &'a mut self,
+        model: &'a Model,
+        step: usize,
+        seconds: f64,
+    ) -> LocalBoxFuture<'a, Result<(), Problem>> {
         Box::pin(async move {
-            for prompt in self.prompts.clone() {
-                match continued(model, self.tokenizer, self.template, &prompt).await {
+            if self.samples.count() == 0 {
+                return Ok(());
+            }
+            (self.emit)(&Event::Progress { what: "continuing prompts".into(), done: 0, total: 0 });
+            for (prompt, continued) in self.samples.of(model, seconds).await? {
+                match continued {
                     Ok(text) => self.emit(Event::Sample { step, prompt, text }),
                     // A prompt that is too long is no reason to end the run.
-                    Err(problem) if problem.kind == ProblemKind::Input => {
+                    Err(problem) => {
                         let text = format!("The prompt '{prompt}' is not continued: {}.", problem.what);
                         self.emit(Event::Notice { text });
                     }
-                    Err(problem) => return Err(problem),
                 }
             }
             Ok(())
         })
-    }
-}
-
-/// A prompt continued as samples are: in the form of the training rows, greedily.
-pub(crate) async fn continued(
-    model: &Model,
-    tokenizer: &Tokenizer,
-    template: &Template,
-    prompt: &str,
-) -> Result<String, Problem> {
-    let request = GenerateRequest {
-        prompt: prompt.to_string(),
-        as_instruction: true,
-        max_tokens: SAMPLE_TOKENS,
-        ..GenerateRequest::default()
-    };
-    answer(model, tokenizer, template, &request, &mut |_| {}).await
-}
-
-/// Whether an event belongs to the first `done` steps of a run. The scores move before a step, everything else is
-/// told after it.
-pub fn happened_by(event: &Event, done: usize) -> bool {
-    match event {
-        Event::Step(report) => report.step <= done,
-        Event::Validation { step, .. } | Event::Sample { step, .. } => *step <= done,
-        Event::Importance { step, .. } => *step < done,
-        _ => true,
     }
 }

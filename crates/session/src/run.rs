@@ -6,7 +6,7 @@ use stratune_data::Dataset;
 use stratune_ist::{Ist, Lisa};
 use stratune_protocol::{IstMode, Problem, RunConfig, SavedRun};
 use stratune_store::Checkpoint;
-use stratune_train::{Everything, Hook, Identity, Record, Trainer};
+use stratune_train::{Everything, Hook, Identity, Record, Trainer, Watch};
 
 use crate::Base;
 
@@ -33,13 +33,24 @@ pub async fn trainer(
     dataset: Rc<Dataset>,
     checkpoint: Option<&Checkpoint>,
 ) -> Result<Trainer, Problem> {
+    watched_trainer(config, base, dataset, checkpoint, &Watch::nobody()).await
+}
+
+/// The same; what takes long in it is told to `watch`, and ends when a person does not wait for it.
+///
+/// # Errors
+/// Those of [`trainer`], and that it was stopped.
+pub async fn watched_trainer(
+    config: RunConfig,
+    base: &Base,
+    dataset: Rc<Dataset>,
+    checkpoint: Option<&Checkpoint>,
+    watch: &Watch<'_>,
+) -> Result<Trainer, Problem> {
     config.validate()?;
-    if config.ist.mode.holds_out() && dataset.validation.is_empty() {
-        return Err(Problem::input("this mode of IST measures on held-out rows and there are none")
-            .at("data.validation_split")
-            .next("give more rows or a larger validation_split, or use --ist=faithful"));
-    }
-    let longest = dataset.train.iter().chain(&dataset.validation).map(|row| row.tokens.len()).max().unwrap_or(0);
+    let dataset = set_apart(dataset, &config)?;
+    let rows = dataset.train.iter().chain(&dataset.validation).chain(&dataset.importance);
+    let longest = rows.map(|row| row.tokens.len()).max().unwrap_or(0);
     let room = base.context().saturating_sub(config.method.taken_positions());
     if longest > room {
         let what = format!(
@@ -52,7 +63,11 @@ pub async fn trainer(
     }
     let (batch_size, compute) = (config.train.batch_size, config.compute_dtype);
     let mut model = base.model.clone();
-    model.attach(&config.method, config.train.seed).await?;
+    let what = match config.method.iter().any(|method| method.kind.quantises()) {
+        true => format!("packing the model's matrices and attaching {}", config.method.title()),
+        false => format!("attaching {}", config.method.title()),
+    };
+    watch.during(&what, model.attach(&config.method, config.train.seed)).await?;
     if config.ist.mode != IstMode::All
         && let Some(layer) = model.layers.iter().position(|block| !block.trains(&model.shared))
     {
@@ -67,8 +82,25 @@ pub async fn trainer(
         trainer.resume(checkpoint)?;
     }
     // What is not the device's fault is told before, for this takes a moment.
-    base.test_device(batch_size, longest, compute).await?;
+    watch.during("testing the device at the sizes of the run", base.test_device(batch_size, longest, compute)).await?;
     Ok(trainer)
+}
+
+/// The data set with rows set apart for IST, if its mode learns on such.
+///
+/// # Errors
+/// There is no row to spare.
+pub fn set_apart(mut dataset: Rc<Dataset>, config: &RunConfig) -> Result<Rc<Dataset>, Problem> {
+    let count = config.ist.rows_apart(dataset.train.len());
+    if count > 0 && dataset.importance.is_empty() {
+        Rc::make_mut(&mut dataset).set_apart(count, config.train.seed);
+    }
+    if config.ist.mode.sets_apart() && dataset.importance.is_empty() {
+        return Err(Problem::input("this mode of IST sets training rows apart and there is only one")
+            .at("ist.mode")
+            .next("give more rows, or use --ist=faithful"));
+    }
+    Ok(dataset)
 }
 
 /// The hook that the configuration names.
@@ -89,7 +121,8 @@ pub fn hook_for(config: &RunConfig, layers: usize) -> Box<dyn Hook> {
 pub fn data_fingerprint(dataset: &Dataset) -> String {
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     let mut eat = |byte: u8| hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    for rows in [&dataset.train, &dataset.validation] {
+    let apart = Some(&dataset.importance).filter(|rows| !rows.is_empty());
+    for rows in [&dataset.train, &dataset.validation].into_iter().chain(apart) {
         for row in rows {
             row.tokens.iter().flat_map(|t| t.to_le_bytes()).for_each(&mut eat);
             row.learned.iter().for_each(|l| eat(u8::from(*l)));

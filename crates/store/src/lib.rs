@@ -46,4 +46,4 @@ pub use opfs_vault::OpfsVault;
 pub use peft::prefix_part;
 pub use safetensors::{Tensors, read_safetensors, write_safetensors};
 pub use tensor::{HostTensor, Stored};
-pub use vault::{MemoryVault, Vault};
+pub use vault::{EventLog, MemoryVault, Vault};

@@ -51,6 +51,14 @@ impl OpfsFiles {
         file.finish(bytes.len() as u64)
     }
 
+    /// Adds bytes to the end of a file, which is made if needed.
+    pub async fn append(&self, name: &str, bytes: &[u8]) -> Result<(), Problem> {
+        let file = OpenFile::open(self, name).await?;
+        let size = file.size()?;
+        file.write(size, bytes)?;
+        file.finish(size + bytes.len() as u64)
+    }
+
     /// Copies the file called `name` out of `folder`, in parts, so that it need not fit in memory.
     pub async fn put_from(&self, name: &str, folder: &dyn Folder) -> Result<(), Problem> {
         let size = folder.size(name).ok_or_else(|| missing(folder, name, "choose the files again"))?;
@@ -120,6 +128,13 @@ struct OpenFile {
 impl OpenFile {
     /// Opens `name`, makes it if needed, and empties it.
     async fn create(files: &OpfsFiles, name: &str) -> Result<Self, Problem> {
+        let open = Self::open(files, name).await?;
+        open.handle.truncate_with_u32(0).map_err(|e| open.fail(&e))?;
+        Ok(open)
+    }
+
+    /// Opens `name` as it is, and makes it if needed.
+    async fn open(files: &OpfsFiles, name: &str) -> Result<Self, Problem> {
         check_name(name, &files.label)?;
         let at = files.place(name);
         let fail = |e: JsValue| refused("write", &at, &e);
@@ -128,9 +143,11 @@ impl OpenFile {
         let file = JsFuture::from(files.dir.get_file_handle_with_options(name, &options)).await.map_err(fail)?;
         let file: FileSystemFileHandle = file.unchecked_into();
         let handle = JsFuture::from(file.create_sync_access_handle()).await.map_err(fail)?;
-        let open = Self { handle: handle.unchecked_into(), at };
-        open.handle.truncate_with_u32(0).map_err(|e| open.fail(&e))?;
-        Ok(open)
+        Ok(Self { handle: handle.unchecked_into(), at })
+    }
+
+    fn size(&self) -> Result<u64, Problem> {
+        self.handle.get_size().map(|size| size as u64).map_err(|e| self.fail(&e))
     }
 
     fn fail(&self, error: &JsValue) -> Problem {
@@ -156,8 +173,8 @@ impl OpenFile {
 
     fn finish(self, size: u64) -> Result<(), Problem> {
         self.handle.flush().map_err(|e| self.fail(&e))?;
-        let stored = self.handle.get_size().map_err(|e| self.fail(&e))?;
-        if stored as u64 == size {
+        let stored = self.size()?;
+        if stored == size {
             return Ok(());
         }
         Err(Problem::new(ProblemKind::Storage, format!("the file has {stored} bytes instead of {size}"))

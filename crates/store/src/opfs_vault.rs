@@ -8,7 +8,7 @@ use stratune_protocol::Problem;
 use crate::checkpoint::Checkpoint;
 use crate::opfs::OpfsFiles;
 use crate::slot::{Slots, prefix};
-use crate::vault::Vault;
+use crate::vault::{EventLog, Vault, whole_lines};
 
 const NAMES: [&str; 2] = ["checkpoint-0", "checkpoint-1"];
 
@@ -70,5 +70,22 @@ impl Vault for OpfsVault {
             }
             Ok(())
         })
+    }
+}
+
+impl EventLog for OpfsVault {
+    fn append<'a>(&'a self, log: &'a str, lines: &'a str) -> LocalBoxFuture<'a, Result<(), Problem>> {
+        Box::pin(self.files.append(log, lines.as_bytes()))
+    }
+
+    fn lines<'a>(&'a self, log: &'a str) -> LocalBoxFuture<'a, Result<String, Problem>> {
+        Box::pin(async move {
+            let bytes = self.files.get(log).await?.unwrap_or_default();
+            Ok(whole_lines(String::from_utf8_lossy(&bytes).into_owned()))
+        })
+    }
+
+    fn erase<'a>(&'a self, log: &'a str) -> LocalBoxFuture<'a, Result<(), Problem>> {
+        Box::pin(self.files.remove(log))
     }
 }

@@ -1,6 +1,7 @@
 //! Where the latest checkpoint of a run lives.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 
 use futures::future::LocalBoxFuture;
 use stratune_protocol::Problem;
@@ -17,10 +18,29 @@ pub trait Vault {
     fn clear<'a>(&'a self) -> LocalBoxFuture<'a, Result<(), Problem>>;
 }
 
-/// A checkpoint in memory.
+/// A vault that keeps, beside the checkpoint, what a run has told: lines of text under a name, which only grow. They are no
+/// part of the checkpoint, which is written anew each time and has to fit into memory.
+pub trait EventLog: Vault {
+    /// Adds lines, each with its end, to those under `log`.
+    fn append<'a>(&'a self, log: &'a str, lines: &'a str) -> LocalBoxFuture<'a, Result<(), Problem>>;
+    /// The lines under `log`, none if there are none. One whose writing was cut off is left out.
+    fn lines<'a>(&'a self, log: &'a str) -> LocalBoxFuture<'a, Result<String, Problem>>;
+    /// Forgets the lines under `log`.
+    fn erase<'a>(&'a self, log: &'a str) -> LocalBoxFuture<'a, Result<(), Problem>>;
+}
+
+/// The part of a text up to the end of its last line.
+#[cfg(any(target_family = "wasm", test))]
+pub(crate) fn whole_lines(mut text: String) -> String {
+    text.truncate(text.rfind('\n').map_or(0, |end| end + 1));
+    text
+}
+
+/// A checkpoint and lines in memory.
 #[derive(Debug, Default)]
 pub struct MemoryVault {
     latest: RefCell<Option<Checkpoint>>,
+    logs: RefCell<BTreeMap<String, String>>,
 }
 
 impl MemoryVault {
@@ -46,6 +66,23 @@ impl Vault for MemoryVault {
     }
 }
 
+impl EventLog for MemoryVault {
+    fn append<'a>(&'a self, log: &'a str, lines: &'a str) -> LocalBoxFuture<'a, Result<(), Problem>> {
+        self.logs.borrow_mut().entry(log.to_string()).or_default().push_str(lines);
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn lines<'a>(&'a self, log: &'a str) -> LocalBoxFuture<'a, Result<String, Problem>> {
+        let lines = self.logs.borrow().get(log).cloned().unwrap_or_default();
+        Box::pin(std::future::ready(Ok(lines)))
+    }
+
+    fn erase<'a>(&'a self, log: &'a str) -> LocalBoxFuture<'a, Result<(), Problem>> {
+        self.logs.borrow_mut().remove(log);
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -63,5 +100,19 @@ mod tests {
         assert_eq!(block_on(vault.load()).unwrap(), Some(sample(2)));
         block_on(vault.clear()).unwrap();
         assert_eq!(block_on(vault.load()).unwrap(), None);
+    }
+
+    #[test]
+    fn lines_only_grow_and_a_torn_one_is_left_out() {
+        let vault = MemoryVault::new();
+        block_on(vault.append("a", "1\n2\n")).unwrap();
+        block_on(vault.append("a", "3\n")).unwrap();
+        block_on(vault.append("b", "4\n")).unwrap();
+        block_on(vault.erase("b")).unwrap();
+        assert_eq!(block_on(vault.lines("a")).unwrap(), "1\n2\n3\n");
+        assert_eq!(block_on(vault.lines("b")).unwrap(), "");
+        for (text, whole) in [("", ""), ("1", ""), ("1\n", "1\n"), ("1\n2", "1\n")] {
+            assert_eq!(whole_lines(text.into()), whole);
+        }
     }
 }

@@ -29,15 +29,40 @@ pub async fn measure(
     by: Batching,
     damping: Option<&[f32]>,
 ) -> Result<Measured, Problem> {
-    let mut losses = Vec::new();
-    let mut tokens = 0;
+    measure_telling(model, rows, by, damping, &mut |_| {}).await
+}
+
+/// Batches that a device is given before what it has done is waited for: it must not be far behind what is told, nor go on for
+/// long when a person wants an end.
+const AHEAD: usize = 8;
+
+/// The same; `tell` hears now and then how many rows are done.
+///
+/// # Errors
+/// The device does not answer.
+pub(crate) async fn measure_telling(
+    model: &Model,
+    rows: &[&Sequence],
+    by: Batching,
+    damping: Option<&[f32]>,
+    tell: &mut dyn FnMut(usize),
+) -> Result<Measured, Problem> {
+    let (mut losses, mut read) = (Vec::new(), Vec::new());
+    let (mut tokens, mut done) = (0, 0);
+    tell(0);
     for chunk in rows.chunks(by.size.max(1)) {
         let batch = by.upload(model, chunk);
         tokens += batch.learned;
+        done += chunk.len();
         losses.push(loss(model, &batch, damping, None));
+        if losses.len() == AHEAD {
+            read.extend(read_scalars(std::mem::take(&mut losses)).await?);
+        }
+        tell(done);
         yield_now().await;
     }
-    let sum: f64 = read_scalars(losses).await?.iter().sum();
+    read.extend(read_scalars(losses).await?);
+    let sum: f64 = read.iter().sum();
     Ok(Measured { loss: sum / tokens.max(1) as f64, tokens })
 }
 

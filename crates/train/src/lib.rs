@@ -9,6 +9,7 @@
 mod budget;
 mod evaluate;
 mod hook;
+mod measuring;
 mod memory;
 mod mezo;
 mod optimiser;
@@ -17,12 +18,15 @@ mod projected;
 mod pruning;
 mod schedule;
 mod scout;
+mod share;
 mod spacing;
 mod state;
+mod step;
 mod sweep;
 mod teller;
 mod trainer;
 mod upload;
+mod watch;
 
 pub use budget::Budget;
 pub use evaluate::{Measured, measure};
@@ -37,3 +41,4 @@ pub use state::{Identity, Record, TrainState};
 pub use sweep::{Demand, Swept, sweep};
 pub use trainer::{Ended, Host, Trainer};
 pub use upload::{Batching, Uploaded};
+pub use watch::Watch;

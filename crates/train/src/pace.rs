@@ -4,7 +4,7 @@ use stratune_data::Sequence;
 use stratune_protocol::{Pace, Problem};
 use stratune_runtime::{Stopwatch, yield_now};
 
-use crate::spacing::log_spaced_until;
+use crate::share::{Spent, ToCome, samples_from, validations};
 use crate::{Batching, Host, Lab, Trainer, measure};
 
 /// Steps that are timed, after one that is not: in the first one kernels are compiled, and methods that look at rows
@@ -30,17 +30,17 @@ impl Trainer {
             yield_now().await;
         }
         let first = usize::from(seconds_a_token.len() > 1);
-        let step = self.tokens_a_step() * median(&mut seconds_a_token[first..]) + self.scoring().await?;
+        let step = self.tokens_a_step * median(&mut seconds_a_token[first..]) + self.scoring().await?;
         let validation = self.validation().await?;
-        let clock = Stopwatch::start();
-        host.sample(&self.model, self.state.step).await?;
-        let sample = clock.seconds();
-
         let (steps, every) = (self.steps, self.config.train.eval_every);
-        let between = steps.checked_div(every).unwrap_or(0);
-        // One before the first step, and one after the last.
-        let validations = 1 + between + usize::from(every == 0 || !steps.is_multiple_of(every));
-        let samples = 1 + log_spaced_until(steps - 1) + 1;
+        let (validations, samples) = (validations(steps, every), samples_from(0, steps));
+        // What they may take at most, once the whole run is trained and measured.
+        let spent = Spent { a_step: step, validation, ..Spent::default() };
+        let share = f64::from(self.config.train.evaluation_share);
+        let seconds = spent.for_a_sample(share, ToCome { steps, validations, samples });
+        let clock = Stopwatch::start();
+        host.sample(&self.model, self.state.step, seconds).await?;
+        let sample = clock.seconds();
         Ok(Pace { steps, step, validation, validations, sample, samples })
     }
 
@@ -49,12 +49,6 @@ impl Trainer {
         let accumulation = self.config.train.accumulation;
         let batches = (step * accumulation..(step + 1) * accumulation).map(|k| self.plan.batch(k as u64));
         batches.map(|rows| tokens(&self.rows(&rows))).sum()
-    }
-
-    /// Tokens of an average step.
-    fn tokens_a_step(&self) -> f64 {
-        let all: usize = self.dataset.train.iter().map(|row| row.tokens.len()).sum();
-        all as f64 / self.plan.batches_per_epoch().max(1) as f64 * self.config.train.accumulation as f64
     }
 
     /// Seconds that the updates of the layers' scores take of an average step; 0 if the timed steps had them already.
@@ -77,11 +71,10 @@ impl Trainer {
 
     /// Seconds of a validation, from one batch of middling length.
     async fn validation(&self) -> Result<f64, Problem> {
-        let mut rows: Vec<&Sequence> = self.dataset.validation.iter().collect();
+        let rows = self.held_out();
         if rows.is_empty() {
             return Ok(0.0);
         }
-        rows.sort_by_key(|row| row.tokens.len());
         let by = Batching::from(&self.config.train);
         let count = by.size.min(rows.len());
         let some = &rows[(rows.len() - count) / 2..][..count];

@@ -35,6 +35,8 @@ pub struct TrainState {
     pub best_values: Option<Flat>,
     /// Validations since then.
     pub stale: usize,
+    /// Whether a person did not wait for the validation that is due.
+    pub owes: bool,
     /// MeZO's moves, which with the start are the parameters.
     pub moves: Vec<Move>,
 }
@@ -54,6 +56,9 @@ pub struct Record {
     pub best: Option<(usize, f64)>,
     /// Validations since then.
     pub stale: usize,
+    /// Whether a validation is due before the next step.
+    #[serde(default)]
+    pub owes: bool,
     /// MeZO's moves.
     #[serde(default)]
     pub moves: Vec<Move>,
@@ -116,6 +121,7 @@ pub(crate) async fn save(
         steps,
         best: state.best,
         stale: state.stale,
+        owes: state.owes,
         moves: state.moves.clone(),
         times,
         hook: hook.save(),
@@ -172,7 +178,8 @@ pub(crate) fn load(
     hook.load(&record.hook)?;
     let flat = |values: Values| values.into_iter().map(|(path, (_, value))| (path, value)).collect();
     let best_values = record.best.is_some().then(|| flat(shaped(checkpoint, "best/", &device)));
-    Ok(TrainState { step: record.step, best: record.best, best_values, stale: record.stale, moves: record.moves })
+    let Record { step, best, stale, owes, moves, .. } = record;
+    Ok(TrainState { step, best, best_values, stale, owes, moves })
 }
 
 fn shaped(checkpoint: &Checkpoint, prefix: &str, device: &Device) -> Values {

@@ -167,7 +167,7 @@ mod tests {
         fn keep(&mut self, _: Checkpoint) -> LocalBoxFuture<'_, Result<(), Problem>> {
             Box::pin(async { Ok(()) })
         }
-        fn sample<'a>(&'a mut self, _: &'a Model, _: usize) -> LocalBoxFuture<'a, Result<(), Problem>> {
+        fn sample<'a>(&'a mut self, _: &'a Model, _: usize, _: f64) -> LocalBoxFuture<'a, Result<(), Problem>> {
             Box::pin(async { Ok(()) })
         }
     }

@@ -3,26 +3,22 @@
 use std::cell::OnceCell;
 use std::rc::Rc;
 
-use burn::tensor::Tensor;
 use futures::future::LocalBoxFuture;
 use stratune_data::{Dataset, Plan, Sequence};
 use stratune_kernels::{Compute, compute_dtypes};
 use stratune_models::Model;
-use stratune_peft::{Dropout, Gradients, count_trainable, restore, snapshot};
-use stratune_protocol::{
-    EndReason, Event, ModelReport, OptimiserKind, Problem, ProblemKind, RunConfig, StepReport, blocks_that_fit,
-};
-use stratune_runtime::{Control, Stopwatch, Wish, memory_in_use, rest, span, yield_now};
+use stratune_peft::{count_trainable, restore, snapshot};
+use stratune_protocol::{EndReason, Event, ModelReport, Problem, ProblemKind, RunConfig};
+use stratune_runtime::{Control, Stopwatch, Wish, rest, yield_now};
 use stratune_store::Checkpoint;
 
 use crate::pruning::{make_room, prunes_at};
+use crate::share::{Spent, rows_to_measure};
 use crate::spacing::log_spaced;
 use crate::state::{self, Flat, Identity, TrainState};
-use crate::teller::{Taken, Teller, not_finite};
-use crate::{
-    AdamW, Batching, Budget, Demand, Direction, Hook, Lab, Moment, Move, Record, Uploaded, learning_rate, measure,
-    scout, sweep,
-};
+use crate::teller::Teller;
+use crate::watch::stoppable;
+use crate::{AdamW, Budget, Hook, Record, scout};
 
 /// The front end of a run.
 pub trait Host {
@@ -32,8 +28,10 @@ pub trait Host {
     /// Makes a checkpoint safe before it returns.
     fn keep(&mut self, checkpoint: Checkpoint) -> LocalBoxFuture<'_, Result<(), Problem>>;
 
-    /// Continues its prompts with the model as it stands; called at log-spaced steps.
-    fn sample<'a>(&'a mut self, model: &'a Model, step: usize) -> LocalBoxFuture<'a, Result<(), Problem>>;
+    /// Continues its prompts with the model as it stands, as far as so many seconds go; called at log-spaced steps. It is
+    /// dropped where it waits when a person wants the run to end.
+    fn sample<'a>(&'a mut self, model: &'a Model, step: usize, seconds: f64)
+    -> LocalBoxFuture<'a, Result<(), Problem>>;
 }
 
 /// How a run ended.
@@ -55,16 +53,22 @@ pub struct Trainer {
     pub(crate) dataset: Rc<Dataset>,
     pub(crate) hook: Box<dyn Hook>,
     pub(crate) optimiser: AdamW,
-    budget: Option<Budget>,
+    pub(crate) budget: Option<Budget>,
     pub(crate) plan: Plan,
     identity: Identity,
     pub(crate) state: TrainState,
-    validated: Option<usize>,
+    /// Steps after which the held-out rows were measured last, or were not because a person did not wait for it.
+    pub(crate) validated: Option<usize>,
+    /// The held-out rows that validations measure.
+    pub(crate) measured: Vec<usize>,
+    pub(crate) spent: Spent,
     /// What the model is, once a step down the gradient has asked.
-    report: OnceCell<ModelReport>,
+    pub(crate) report: OnceCell<ModelReport>,
     /// Whether the methods that look at rows before they train have done so.
     chosen: bool,
     pub(crate) steps: usize,
+    /// The mean, of the rows that train.
+    pub(crate) tokens_a_step: f64,
 }
 
 impl Trainer {
@@ -92,6 +96,9 @@ impl Trainer {
             let batches = plan.batches_per_epoch() as f64 * f64::from(train.epochs);
             (batches / train.accumulation as f64).ceil().max(1.0) as usize
         };
+        let tokens: usize = dataset.train.iter().map(|row| row.tokens.len()).sum();
+        let tokens_a_step = tokens as f64 / plan.batches_per_epoch().max(1) as f64 * train.accumulation as f64;
+        let measured = rows_to_measure(&dataset, train, steps, tokens_a_step);
         let optimiser = AdamW::new(train.weight_decay);
         let budget = Budget::of(&config.method, steps);
         let state = TrainState::default();
@@ -106,9 +113,12 @@ impl Trainer {
             identity,
             state,
             validated: None,
+            measured,
+            spent: Spent::default(),
             report: OnceCell::new(),
             chosen: false,
             steps,
+            tokens_a_step,
         })
     }
 
@@ -147,30 +157,54 @@ impl Trainer {
             layers: self.model.layers.len(),
             trainable: count_trainable(&mut self.model),
         });
+        self.say_what_is_measured(host);
+        let reason = match self.train(host, control).await {
+            Err(problem) if problem.kind == ProblemKind::Stopped => EndReason::Stopped,
+            ended => ended?,
+        };
+        self.keep(host).await?;
+        if reason == EndReason::Stopped && self.state.step > 0 && self.validated != Some(self.state.step) {
+            // After the checkpoint: a run that goes on must not remember a validation that the uninterrupted one lacks.
+            self.validate(host, &Control::default()).await?;
+        }
+        self.restore_best()?;
+        let ended = Ended { reason, step: self.state.step, best: self.state.best };
+        let (step, best) = (ended.step, ended.best);
+        host.emit(Event::Ended { reason, step, best, seconds: sitting.seconds() });
+        Ok(ended)
+    }
+
+    /// The steps that are left, with what is between them. A stop within a long phase is an error of its own kind.
+    async fn train(&mut self, host: &mut dyn Host, control: &Control) -> Result<EndReason, Problem> {
         if self.state.step == 0 && self.state.best.is_none() {
             // What is measured and kept is of the parameters that the run begins with.
-            self.choose(host).await?;
-            self.validate(host).await?;
-            host.sample(&self.model, 0).await?;
+            self.choose_unless_stopped(host, control).await?;
+            self.state.owes = true;
+        }
+        if self.state.owes {
+            self.validate(host, control).await?;
+            self.state.owes = false;
+            self.sample(host, control).await?;
         }
         let mut teller = Teller::new(self.steps);
         let train = self.config.train.clone();
         let due = |every: usize, step: usize| every > 0 && step.is_multiple_of(every);
-        let mut reason = EndReason::Steps;
+        let begun = self.state.step;
+        let mut clock = Stopwatch::start();
         while self.state.step < self.steps {
             if train.patience > 0 && self.state.stale >= train.patience {
-                reason = EndReason::EarlyStop;
-                break;
+                return Ok(EndReason::EarlyStop);
             }
             if control.wish() != Wish::Run {
                 teller.finish(host).await?;
+                self.spent.training += clock.seconds();
                 if !self.wait(host, control).await? {
-                    reason = EndReason::Stopped;
-                    break;
+                    return Ok(EndReason::Stopped);
                 }
+                clock = Stopwatch::start();
                 teller.restart();
             }
-            match self.step(host).await {
+            match self.step(host, control).await {
                 Ok(taken) => teller.take(taken),
                 Err(problem) => {
                     // What was done before it is told, if the device still answers.
@@ -184,31 +218,25 @@ impl Trainer {
             let samples = log_spaced(step) || last;
             if validates || keeps || samples {
                 teller.finish(host).await?;
+                self.spent.training += clock.seconds();
+                self.spent.done = step - begun;
                 if validates {
-                    self.validate(host).await?;
+                    self.validate(host, control).await?;
                 }
                 if samples {
-                    host.sample(&self.model, step).await?;
+                    self.sample(host, control).await?;
                 }
                 if keeps && !last {
                     self.keep(host).await?;
                 }
+                clock = Stopwatch::start();
                 teller.restart();
             } else if due(train.log_every, step) || teller.is_full() {
                 teller.tell(host).await?;
             }
             yield_now().await;
         }
-        self.keep(host).await?;
-        if reason == EndReason::Stopped && self.validated != Some(self.state.step) {
-            // After the checkpoint: a run that goes on must not remember a validation that the uninterrupted one lacks.
-            self.validate(host).await?;
-        }
-        self.restore_best()?;
-        let ended = Ended { reason, step: self.state.step, best: self.state.best };
-        let (step, best) = (ended.step, ended.best);
-        host.emit(Event::Ended { reason, step, best, seconds: sitting.seconds() });
-        Ok(ended)
+        Ok(EndReason::Steps)
     }
 
     /// Puts the parameters with the lowest validation loss in place, and gives the step that they are of; none if nothing has
@@ -235,7 +263,7 @@ impl Trainer {
     /// The device fails, or the loss is not finite.
     pub async fn advance(&mut self, host: &mut dyn Host) -> Result<(), Problem> {
         let mut teller = Teller::new(self.steps);
-        teller.take(self.step(host).await?);
+        teller.take(self.step(host, &Control::default()).await?);
         teller.finish(host).await
     }
 
@@ -244,135 +272,22 @@ impl Trainer {
     /// # Errors
     /// The device fails.
     pub async fn choose(&mut self, host: &mut dyn Host) -> Result<(), Problem> {
-        if !std::mem::replace(&mut self.chosen, true) {
-            let tell = &mut |event| host.emit(event);
-            let told = scout(&mut self.model, &self.config, &self.dataset, self.steps, tell).await?;
-            told.into_iter().for_each(|text| host.emit(Event::Notice { text }));
-        }
-        Ok(())
+        self.choose_unless_stopped(host, &Control::default()).await
     }
 
-    /// One optimiser step; its numbers stay on the device.
-    async fn step(&mut self, host: &mut dyn Host) -> Result<Taken, Problem> {
-        self.choose(host).await?;
-        self.prune(host).await?;
-        let (step, accumulation) = (self.state.step, self.config.train.accumulation);
-        let by = Batching::from(&self.config.train);
-        let lab = Lab::new(&self.model, &self.dataset, by);
-        let selection = self.hook.before_step(step, &lab).await?;
-        selection.events.into_iter().for_each(|e| host.emit(e));
-        for block in &selection.released {
-            self.optimiser.release(&mut self.model.layers[*block]);
-        }
-        let first = (step * accumulation) as u64;
-        let cursor = first..first + accumulation as u64;
-        let upload = |k| (k, by.upload(&self.model, &self.rows(&self.plan.batch(k))));
-        let batches: Vec<(u64, Uploaded)> = cursor.map(upload).collect();
-        let sum = |of: fn(&Uploaded) -> usize| batches.iter().map(|(_, batch)| of(batch)).sum::<usize>();
-        let (learned, tokens, positions) = (sum(|b| b.learned), sum(|b| b.real_tokens), sum(Uploaded::size));
-        let rate = learning_rate(&self.config.train, step, self.steps);
-        let (loss, norm) = match self.config.train.optimiser {
-            OptimiserKind::Adamw => self.descend(&batches, &selection.active, learned, rate).await?,
-            OptimiserKind::Mezo => self.feel(&batches, &selection.active, rate).await?,
-        };
-        self.state.step += 1;
-        let report = StepReport {
-            step: self.state.step,
-            learning_rate: rate,
-            tokens: tokens as u64,
-            positions: positions as u64,
-            memory_bytes: memory_in_use(&self.model.device()),
-            sampled: (0..selection.active.len()).filter(|i| selection.active[*i]).collect(),
-            ..StepReport::default()
-        };
-        Ok(Taken { report, loss, learned, norm })
-    }
-
-    /// A step down the gradient. Gives the summed loss and the gradient's norm.
-    async fn descend(
+    pub(crate) async fn choose_unless_stopped(
         &mut self,
-        batches: &[(u64, Uploaded)],
-        active: &[bool],
-        learned: usize,
-        rate: f64,
-    ) -> Result<(Tensor<1>, Tensor<1>), Problem> {
-        let train = &self.config.train;
-        let device = self.model.device();
-        let report = self.report.get_or_init(|| self.model.config.report("", 0));
-        let fits = |batch: &Uploaded| blocks_that_fit(report, &self.config.method, batch.size(), train.graph_memory);
-        let mut gradients = Gradients::new();
-        let mut loss = Tensor::zeros([1], &device);
-        for (k, batch) in batches {
-            let demand = Demand {
-                active,
-                dropout: Some(Dropout { seed: train.seed, batch: *k }),
-                keep_graphs: train.keep_graphs.max(fits(batch)),
-                scale: 1.0 / learned.max(1) as f64,
-            };
-            let swept = sweep(&self.model, batch, &demand);
-            for (path, gradient) in swept.gradients {
-                let sum = match gradients.remove(&path) {
-                    Some(there) => there + gradient,
-                    None => gradient,
-                };
-                gradients.insert(path, sum);
-            }
-            loss = loss + swept.loss;
-        }
-        self.model.add_penalties(active, &mut gradients);
-        if let Some(budget) = &mut self.budget {
-            budget.watch(&mut self.model, &gradients);
-        }
-        let _span = span("optimiser");
-        let at = Moment { seed: train.seed, step: self.state.step };
-        let norm = self.optimiser.step(&mut self.model, gradients, train.clip_norm, rate, at).await?;
-        if let Some(budget) = &mut self.budget {
-            budget.allot(&mut self.model, self.state.step + 1).await?;
-        }
-        Ok((loss, norm))
-    }
-
-    /// MeZO's step. Gives the summed loss and the slope along the direction.
-    async fn feel(
-        &mut self,
-        batches: &[(u64, Uploaded)],
-        active: &[bool],
-        rate: f64,
-    ) -> Result<(Tensor<1>, Tensor<1>), Problem> {
-        let train = &self.config.train;
-        let direction = Direction { seed: train.seed, step: self.state.step };
-        let batches: Vec<Uploaded> = batches.iter().map(|(_, batch)| batch.clone()).collect();
-        let blocks: Vec<usize> = (0..active.len()).filter(|i| active[*i]).collect();
-        let felt = direction.slope(&self.model, &batches, &blocks, train.perturbation).await?;
-        let taken = Move { length: rate * felt.slope, blocks };
-        direction.take(&mut self.model, &taken);
-        self.state.moves.push(taken);
-        let number = |x: f64| Tensor::<1>::from_floats([x as f32], &self.model.device());
-        Ok((number(felt.loss), number(felt.slope.abs())))
-    }
-
-    /// Measures the held-out rows and remembers the best.
-    async fn validate(&mut self, host: &mut dyn Host) -> Result<(), Problem> {
-        if self.dataset.validation.is_empty() {
+        host: &mut dyn Host,
+        control: &Control,
+    ) -> Result<(), Problem> {
+        if self.chosen {
             return Ok(());
         }
-        let mut rows: Vec<&Sequence> = self.dataset.validation.iter().collect();
-        rows.sort_by_key(|r| r.tokens.len());
-        let loss = measure(&self.model, &rows, (&self.config.train).into(), None).await?.loss;
-        let step = self.state.step;
-        if !loss.is_finite() {
-            return Err(not_finite(step, "loss", loss));
-        }
-        self.validated = Some(step);
-        let best = self.state.best.is_none_or(|(_, lowest)| loss < lowest);
-        if best {
-            self.state.best = Some((step, loss));
-            self.state.best_values = Some(self.values());
-            self.state.stale = 0;
-        } else {
-            self.state.stale += 1;
-        }
-        host.emit(Event::Validation { step, loss, perplexity: loss.exp(), best });
+        let tell = &mut |event| host.emit(event);
+        let chosen = scout(&mut self.model, &self.config, &self.dataset, self.steps, tell);
+        let told = stoppable(control, chosen).await?;
+        self.chosen = true;
+        told.into_iter().for_each(|text| host.emit(Event::Notice { text }));
         Ok(())
     }
 
@@ -391,14 +306,18 @@ impl Trainer {
         Ok(control.wish() == Wish::Run)
     }
 
+    /// Has the host keep a checkpoint. A run without a step has nothing to keep, and must not take the place of another.
     async fn keep(&mut self, host: &mut dyn Host) -> Result<(), Problem> {
+        if self.state.step == 0 {
+            return Ok(());
+        }
         let of = (&self.config, &self.identity, self.steps);
         let moved_by = (&self.optimiser, self.budget.as_ref());
         let checkpoint = state::save(&mut self.model, moved_by, &self.state, self.hook.as_ref(), of).await?;
         host.keep(checkpoint).await
     }
 
-    fn values(&mut self) -> Flat {
+    pub(crate) fn values(&mut self) -> Flat {
         snapshot(&mut self.model).into_iter().map(|(path, (_, value))| (path, value)).collect()
     }
 

@@ -8,7 +8,7 @@ use futures::future::LocalBoxFuture;
 use js_sys::{ArrayBuffer, Uint8Array};
 use stratune_protocol::{Problem, ProblemKind};
 use stratune_session::{Assets, STARTER};
-use stratune_store::{BrowserFolder, Checkpoint, Folder, MemoryFolder, OpfsFiles, OpfsVault, Vault};
+use stratune_store::{BrowserFolder, Checkpoint, EventLog, Folder, MemoryFolder, OpfsFiles, OpfsVault, Vault};
 use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{DedicatedWorkerGlobalScope, Response, Url};
@@ -66,6 +66,20 @@ impl Vault for OwnFiles {
 
     fn clear<'a>(&'a self) -> LocalBoxFuture<'a, Result<(), Problem>> {
         Box::pin(async move { self.storage().await?.clear().await })
+    }
+}
+
+impl EventLog for OwnFiles {
+    fn append<'a>(&'a self, log: &'a str, lines: &'a str) -> LocalBoxFuture<'a, Result<(), Problem>> {
+        Box::pin(async move { self.storage().await?.append(log, lines).await })
+    }
+
+    fn lines<'a>(&'a self, log: &'a str) -> LocalBoxFuture<'a, Result<String, Problem>> {
+        Box::pin(async move { self.storage().await?.lines(log).await })
+    }
+
+    fn erase<'a>(&'a self, log: &'a str) -> LocalBoxFuture<'a, Result<(), Problem>> {
+        Box::pin(async move { self.storage().await?.erase(log).await })
     }
 }
 

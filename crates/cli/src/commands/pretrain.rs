@@ -9,9 +9,10 @@ use stratune_data::{Dataset, SourceFile, Template, Tokenizer, load};
 use stratune_models::{Model, ModelConfig};
 use stratune_protocol::{BaseDtype, DataFormat, DeviceChoice, EndReason, Event, Problem, ProblemKind, RunConfig};
 use stratune_session::{
-    Recorder, Saving, bits_per_byte, data_fingerprint, learn_tokenizer, merged_tensors, read_tokenizer, test_compute,
+    Recorder, Samples, Saving, bits_per_byte, data_fingerprint, learn_tokenizer, merged_tensors, read_tokenizer,
+    test_compute,
 };
-use stratune_store::{DiskVault, ModelFolder, Stored, Vault, model_files, write_files};
+use stratune_store::{Checkpoint, DiskVault, ModelFolder, Stored, Vault, model_files, write_files};
 use stratune_train::{Everything, Identity, Trainer};
 
 use crate::report::{self, Bar};
@@ -45,7 +46,7 @@ pub struct Pretrain {
     /// Go on from the checkpoint in --out
     #[arg(long)]
     resume: bool,
-    /// Replace a model in --out
+    /// Replace a model in --out, which stays until this one is made
     #[arg(long, conflicts_with = "resume")]
     overwrite: bool,
 }
@@ -87,7 +88,7 @@ impl Pretrain {
                 (read_tokenizer(&source, &geometry).await?, source.beside().await?)
             }
             None => {
-                let (json, settings) = self.tokenizer(&files, geometry.vocab_size)?;
+                let (json, settings) = self.tokenizer(checkpoint.as_ref(), &files, geometry.vocab_size)?;
                 let at = self.out.join("tokenizer.json").display().to_string();
                 let tokenizer = Tokenizer::from_json(&json, Some(&settings), &at)?;
                 let tokenizer = tokenizer.for_model(geometry.vocab_size).map_err(|problem| problem.at(at))?;
@@ -114,13 +115,16 @@ impl Pretrain {
         let mut recorder = Recorder {
             emit: &mut |event: &Event| if json { report::event(event) } else { bar.show(event) },
             vault,
-            prompts: Vec::new(),
-            tokenizer: &tokenizer,
-            template: &template,
-            history: None,
+            samples: Samples::new(Vec::new(), &tokenizer, &template),
+            log: None,
+            beside: in_checkpoint(&beside),
             saving: Saving::Needed,
+            once_saved: None,
         };
         let ended = trainer.run(&mut recorder, &control).await?;
+        if ended.step == 0 {
+            return Ok(interrupt::EXIT_CODE);
+        }
 
         let (_, tensors) = merged_tensors(trainer.model).await?;
         let mut config = geometry.to_json();
@@ -154,15 +158,22 @@ impl Pretrain {
         Ok(config)
     }
 
-    /// The tokenizer of the recipe, of the run that is resumed, or a new one, which is kept.
-    fn tokenizer(&self, files: &[SourceFile], vocabulary: usize) -> Result<(Vec<u8>, Vec<u8>), Problem> {
+    /// The tokenizer of the recipe, of the run that is resumed, or a new one.
+    fn tokenizer(
+        &self,
+        checkpoint: Option<&Checkpoint>,
+        files: &[SourceFile],
+        vocabulary: usize,
+    ) -> Result<(Vec<u8>, Vec<u8>), Problem> {
         let of = |dir: &Path| -> Option<(Vec<u8>, Vec<u8>)> {
             Some((
                 std::fs::read(dir.join("tokenizer.json")).ok()?,
                 std::fs::read(dir.join("tokenizer_config.json")).ok()?,
             ))
         };
-        if let Some(there) = of(&self.config).or_else(|| self.resume.then(|| of(&self.out)).flatten()) {
+        // Earlier versions kept it in the folder and not in the checkpoint.
+        let resumed = || checkpoint.and_then(|checkpoint| out_of_checkpoint(checkpoint).or_else(|| of(&self.out)));
+        if let Some(there) = of(&self.config).or_else(resumed) {
             return Ok(there);
         }
         eprintln!("learning a tokenizer of {vocabulary} tokens");
@@ -171,11 +182,7 @@ impl Pretrain {
         let texts: Vec<_> =
             files.iter().map(|f| String::from_utf8_lossy(&f.bytes[..f.bytes.len().min(share)])).collect();
         let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
-        let learned = learn_tokenizer(&texts, vocabulary)?;
-        let files =
-            [("tokenizer.json".to_string(), learned.0.clone()), ("tokenizer_config.json".into(), learned.1.clone())];
-        write_files(&self.out, &files, true)?;
-        Ok(learned)
+        learn_tokenizer(&texts, vocabulary)
     }
 
     /// What came out, beside the model.
@@ -208,4 +215,20 @@ impl Pretrain {
         }
         Ok(())
     }
+}
+
+/// The files of a tokenizer.
+const TOKENIZER: [&str; 2] = ["tokenizer.json", "tokenizer_config.json"];
+
+/// What a checkpoint says of the tokenizer: until the model is made, the files in the folder are those of a model that it may
+/// replace.
+fn in_checkpoint(beside: &[(String, Vec<u8>)]) -> Value {
+    let text = |name: &str| beside.iter().find(|file| file.0 == name).map(|file| String::from_utf8_lossy(&file.1));
+    json!({ (TOKENIZER[0]): text(TOKENIZER[0]), (TOKENIZER[1]): text(TOKENIZER[1]) })
+}
+
+/// The tokenizer that a checkpoint was made with.
+fn out_of_checkpoint(checkpoint: &Checkpoint) -> Option<(Vec<u8>, Vec<u8>)> {
+    let text = |name: &str| checkpoint.meta[name].as_str().map(|text| text.as_bytes().to_vec());
+    Some((text(TOKENIZER[0])?, text(TOKENIZER[1])?))
 }

@@ -68,6 +68,16 @@ impl IstConfig {
         ((f64::from(share) * layers as f64 + 1e-6).floor() as usize).max(1)
     }
 
+    /// How many of so many training rows are set apart for importance batches: a tenth at most, and at least one.
+    pub fn rows_apart(&self, rows: usize) -> usize {
+        /// One row in so many.
+        const SHARE: usize = 10;
+        match self.mode.sets_apart() && rows > 1 {
+            true => self.importance_rows.min(rows / SHARE).max(1),
+            false => 0,
+        }
+    }
+
     /// The settings a mode starts from. `faithful` keeps the constants of the released algorithm; `practical` uses a
     /// step size that suits a normalised advantage.
     pub fn preset(mode: IstMode) -> Self {

@@ -98,6 +98,9 @@ pub struct TrainConfig {
     pub patience: usize,
     /// Steps between checkpoints; 0 writes one only at the end.
     pub checkpoint_every: usize,
+    /// Share of a run's time that validations and samples may take together: fewer rows are measured, and samples are shorter,
+    /// where it would be more. 1: as long as it takes.
+    pub evaluation_share: f32,
     /// Prompts that the model continues at log-spaced steps, to be read while it trains.
     pub sample_prompts: Vec<String>,
 }
@@ -124,6 +127,7 @@ impl Default for TrainConfig {
             eval_every: 50,
             patience: 0,
             checkpoint_every: 50,
+            evaluation_share: 0.1,
             sample_prompts: Vec::new(),
         }
     }
@@ -168,6 +172,13 @@ impl TrainConfig {
         }
         if !(self.clip_norm.is_finite() && self.clip_norm >= 0.0) {
             return bad("train.clip_norm", format!("clip norm is {}", self.clip_norm), "use 0 or more");
+        }
+        if !(self.evaluation_share > 0.0 && self.evaluation_share <= 1.0) {
+            return bad(
+                "train.evaluation_share",
+                format!("evaluation_share is {}", self.evaluation_share),
+                "use more than 0 and at most 1",
+            );
         }
         if self.patience > 0 && !held_out {
             return bad(

@@ -111,7 +111,7 @@ fn mode(mode: IstMode) -> Mode {
             "As practical, and the backward pass stays within a budget on average: the fastest of the learned modes."
         }
         IstMode::Practical => {
-            "Layers that matter are drawn more often; measured on held-out rows, with bounded scores so that no layer is \
+            "Layers that matter are drawn more often; measured on rows set apart, with bounded scores so that no layer is \
              given up."
         }
     };

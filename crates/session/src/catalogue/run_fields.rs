@@ -104,6 +104,24 @@ fn of_ist() -> Vec<Field> {
             advanced("ist.score_limit", "Limit of the scores", "no layer is given up for good", positive()),
         ),
         under(
+            &["practical", "cost_aware"],
+            advanced(
+                "ist.importance_rows",
+                "Rows set apart",
+                "of those that train, for importance batches",
+                count(1.0),
+            ),
+        ),
+        under(
+            &["random", "practical", "cost_aware"],
+            advanced(
+                "ist.rate_limit",
+                "Limit of the rate",
+                "a layer that is drawn seldom takes larger steps, at most so many times",
+                FieldKind::Number(Range { least: Some(1.0), ..Range::default() }),
+            ),
+        ),
+        under(
             &["cost_aware"],
             advanced(
                 "ist.depth",
@@ -162,6 +180,12 @@ fn of_train() -> Vec<Field> {
         advanced("train.warmup_steps", "Warm-up steps", "", count(0.0)),
         advanced("train.clip_norm", "Largest gradient norm", "0: never clipped", not_negative()),
         advanced("train.weight_decay", "Weight decay", "", not_negative()),
+        advanced(
+            "train.evaluation_share",
+            "Share for measuring",
+            "of the time, for validations and samples; 1: as long as they take",
+            share(),
+        ),
         advanced("train.patience", "Patience", "stop after so many validations without progress; 0: never", count(0.0)),
     ]
 }

@@ -24,7 +24,7 @@ impl Host for Quiet {
         Box::pin(async { Ok(()) })
     }
 
-    fn sample<'a>(&'a mut self, _: &'a Model, _: usize) -> LocalBoxFuture<'a, Result<(), Problem>> {
+    fn sample<'a>(&'a mut self, _: &'a Model, _: usize, _: f64) -> LocalBoxFuture<'a, Result<(), Problem>> {
         Box::pin(async { Ok(()) })
     }
 }
