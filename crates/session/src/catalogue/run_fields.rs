@@ -184,7 +184,7 @@ fn of_train() -> Vec<Field> {
             "train.evaluation_share",
             "Share for measuring",
             "of the time, for validations and samples; 1: as long as they take",
-            share(),
+            number(Range { above: Some(0.0), most: Some(1.0), ..Range::default() }),
         ),
         advanced("train.patience", "Patience", "stop after so many validations without progress; 0: never", count(0.0)),
     ]
