@@ -158,7 +158,7 @@ impl Trainer {
             trainable: count_trainable(&mut self.model),
         });
         self.say_what_is_measured(host);
-        let reason = match self.train(host, control).await {
+        let reason = match Box::pin(self.train(host, control)).await {
             Err(problem) if problem.kind == ProblemKind::Stopped => EndReason::Stopped,
             ended => ended?,
         };
@@ -204,7 +204,7 @@ impl Trainer {
                 clock = Stopwatch::start();
                 teller.restart();
             }
-            match self.step(host, control).await {
+            match Box::pin(self.step(host, control)).await {
                 Ok(taken) => teller.take(taken),
                 Err(problem) => {
                     // What was done before it is told, if the device still answers.

@@ -62,7 +62,8 @@ pub(crate) async fn stoppable<T>(
     control: &Control,
     phase: impl Future<Output = Result<T, Problem>>,
 ) -> Result<T, Problem> {
-    until(phase, || control.wish() == Wish::Stop).await.unwrap_or_else(|| Err(Problem::stopped()))
+    // In the heap: these futures are large, and lie within one another.
+    until(Box::pin(phase), || control.wish() == Wish::Stop).await.unwrap_or_else(|| Err(Problem::stopped()))
 }
 
 #[cfg(test)]
