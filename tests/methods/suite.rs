@@ -345,11 +345,8 @@ async fn resumed_is_uninterrupted(name: &str, methods: &Methods, optimiser: Opti
     };
     let mut whole = new().await;
     Witness::default().watch(&mut whole).await.expect("a run to its end");
-    for stop in [0, 3, 5] {
-        let mut first = Witness { stop_after: (stop > 0).then_some(stop), ..Witness::default() };
-        if stop == 0 {
-            first.control.stop();
-        }
+    for stop in [1, 3, 5] {
+        let mut first = Witness { stop_after: Some(stop), ..Witness::default() };
         first.watch(&mut new().await).await.expect("a run until it is stopped");
         let mut again = new().await;
         again.resume(first.last()).unwrap_or_else(|p| panic!("{name}: {p}"));
