@@ -66,7 +66,7 @@ async fn is_one_model(name: &str, mut model: Model, base: &Model, methods: &Meth
     assert!(off <= allowed * scale, "{name}: the folder's model is off by {off:e} of {scale}");
 
     let mut kept = model.clone();
-    kept.settle(methods).await.expect("what is kept");
+    kept.finalize(methods).await.expect("what is kept");
     let off = worst(&says(&kept).await, &says_first);
     assert!(off <= 2e-5 * scale, "{name}: what is kept is off by {off:e} of {scale}");
 

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use burn::tensor::{Device, Tensor};
 use stratune_data::{Sequence, collate};
 use stratune_models::Model;
-use stratune_peft::{Delta, Diff, Matrix, ModuleId, Pass, Site, everything, snapshot};
+use stratune_peft::{Diff, Matrix, ModuleId, Pass, Site, Sparse, everything, snapshot};
 use stratune_protocol::{Event, MethodConfig, MethodKind, Role, RunConfig, draws};
 use stratune_runtime::read_f32;
 use stratune_session::{adapter_of, attach, hook_for};
@@ -48,7 +48,7 @@ async fn places(model: &mut Model) -> BTreeMap<String, BTreeSet<usize>> {
     for block in &mut model.layers {
         for linear in block.linears_mut() {
             for delta in &linear.deltas {
-                let Delta::Sparse(sparse) = delta else { continue };
+                let Some(sparse) = delta.of::<Sparse>() else { continue };
                 let flat = read_f32(sparse.flat().float()).await.expect("places");
                 let path = linear.id.param("weight").path;
                 found.insert(path, flat.iter().map(|p| *p as usize).collect());
@@ -201,7 +201,7 @@ async fn diff_pruning_opens_what_it_expects_and_keeps_its_largest(device: &Devic
     let unit = Tensor::<2>::eye(16, device).unsqueeze::<3>();
     let linear = {
         let mut linear = stratune_peft::Linear::new(id, Tensor::zeros([24, 16], device));
-        linear.deltas.push(Delta::Diff(diff));
+        linear.deltas.push(Box::new(diff));
         linear
     };
     let mut open = 0;
@@ -218,7 +218,7 @@ async fn diff_pruning_opens_what_it_expects_and_keeps_its_largest(device: &Devic
     let methods = method.into();
     let mut model = moved(&methods, device).await;
     let dense = model.clone();
-    let kept = model.settle(&methods).await.expect("what is kept");
+    let kept = model.finalize(&methods).await.expect("what is kept");
     assert_eq!(kept[0].kind, MethodKind::RandomMask);
     let mut dense = dense;
     dense.merge().expect("it merges");

@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor};
 use rand::RngExt;
 use stratune_data::{Sequence, collate};
 use stratune_models::{Model, Sampling, generate};
-use stratune_peft::{Delta, Ia3, Linear, Param, Values, added, count_trainable, restore, snapshot};
+use stratune_peft::{Dora, Ia3, Linear, Param, Values, added, count_trainable, restore, snapshot};
 use stratune_protocol::{
     IstConfig, IstMode, Merges, MethodConfig, MethodKind, Methods, OptimiserKind, RunConfig, draws,
 };
@@ -194,7 +194,7 @@ async fn gradients_are_slopes(name: &str, methods: &Methods, device: &Device) {
 fn lengths_of_dora(model: &mut Model) -> Vec<Tensor<1>> {
     let mut lengths = Vec::new();
     each_linear(model, |linear| {
-        if let Some(Delta::Dora(dora)) = linear.deltas.first() {
+        if let Some(dora) = linear.deltas.first().and_then(|delta| delta.of::<Dora>()) {
             let whole = linear.weight.dense() + dora.lora.update();
             lengths.push(whole.square().sum_dim(1).sqrt().squeeze_dim(1));
         }
@@ -206,10 +206,10 @@ fn lengths_of_dora(model: &mut Model) -> Vec<Tensor<1>> {
 fn hold_lengths_of_dora(model: &mut Model, lengths: &[Tensor<1>]) {
     let mut lengths = lengths.iter();
     each_linear(model, |linear| {
-        if let Some(Delta::Dora(dora)) = linear.deltas.first().cloned() {
+        if let Some(dora) = linear.deltas.first().and_then(|delta| delta.of::<Dora>()).cloned() {
             let length = lengths.next().expect("a length for each");
             let scale = Param::frozen((dora.magnitude.value / length.clone()).unsqueeze_dim(1));
-            linear.deltas = vec![Delta::Lora(dora.lora), Delta::Ia3(Ia3 { scale, on_input: false })];
+            linear.deltas = vec![Box::new(dora.lora), Box::new(Ia3 { scale, on_input: false })];
         }
     });
 }
@@ -264,7 +264,7 @@ async fn goes_through_a_folder(name: &str, methods: &Methods, device: &Device) {
     let adapter = read_adapter(&folder).await.unwrap_or_else(|p| panic!("{name}: {p} {}\n{text}", p.next));
     let mut again = small(LAYERS, device);
     attach(&mut again, &adapter).await.unwrap_or_else(|p| panic!("{name}: {p}\n{text}"));
-    model.settle(methods).await.expect("what is kept");
+    model.finalize(methods).await.expect("what is kept");
     let kept = says(&model).await;
     let off = worst(&says(&again).await, &kept);
     // The adapter of a base in eight bits is read onto the base as it was.

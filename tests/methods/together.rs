@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor};
 use stratune_data::collate;
 use stratune_models::Model;
 use stratune_peft::{
-    Delta, Gate, Matrix, Param, ParamId, Parameters, Pass, Visitor, count_trainable, everything, restore, snapshot,
+    Adalora, Gate, Matrix, Param, ParamId, Parameters, Pass, Visitor, count_trainable, everything, restore, snapshot,
 };
 use stratune_protocol::{Enters, MethodConfig, MethodKind, MethodPreset, Methods};
 use stratune_runtime::read_f32;
@@ -214,7 +214,7 @@ async fn adalora_ends_in_its_budget_and_its_directions_part(device: &Device) {
         for block in &mut model.layers {
             for linear in block.linears_mut() {
                 for delta in &linear.deltas {
-                    let Delta::Adalora(adalora) = delta else { continue };
+                    let Some(adalora) = delta.of::<Adalora>() else { continue };
                     sum += read_f32(adalora.disorder()).await.expect("a number")[0];
                 }
             }

@@ -138,7 +138,7 @@ fn seen(config: &RunConfig) -> Seen {
     let mut witness = Witness::default();
     let mut trainer = trainer(config, 8, &Device::flex());
     block_on(witness.watch(&mut trainer)).unwrap();
-    block_on(trainer.model.settle(&config.method)).unwrap();
+    block_on(trainer.model.finalize(&config.method)).unwrap();
     let base = trainer.model.config.base_paths();
     let kept =
         added(&mut trainer.model, &base).into_iter().map(|(path, (_, v))| (path, block_on(read_f32(v)).unwrap()));

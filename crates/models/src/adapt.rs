@@ -1,13 +1,12 @@
 //! Putting methods into a model, and taking them out again.
 
 use std::collections::BTreeMap;
-use std::mem::discriminant;
 
 use burn::tensor::{Tensor, TensorData};
 use rand::RngExt;
 use stratune_peft::{
-    Bottleneck, Delta, Gate, Gradients, Linear, Param, PeftError, Place, Prefix, PrefixEncoder, Rule, Site, Table,
-    VeraMatrices, base_bits, for_base_as_read, settled,
+    Bottleneck, Gate, Gradients, Linear, Param, PeftError, Place, Prefix, PrefixEncoder, Rule, Site, Table,
+    VeraMatrices, base_bits, delta_of, finalized, for_base_as_read,
 };
 use stratune_protocol::{Enters, MethodConfig, MethodKind, Methods, Module, Problem, Role, draws};
 
@@ -78,7 +77,7 @@ impl Model {
             let (id, weight) = (linear.id.clone(), linear.weight.dense());
             let bias = linear.bias.as_ref().map(|bias| bias.value.clone());
             let site = Site { id, role: module.role, index, weight, bias, extent, seed };
-            let Some(mut delta) = Delta::new(method, &site, dimension).await.map_err(fits)? else { continue };
+            let Some(mut delta) = delta_of(method, &site, dimension).await.map_err(fits)? else { continue };
             take(owners, method.kind, path, delta.names())?;
             linear.deltas.push(delta);
         }
@@ -204,18 +203,18 @@ impl Model {
     ///
     /// # Errors
     /// The device does not answer.
-    pub async fn settle(&mut self, methods: &Methods) -> Result<Methods, Problem> {
+    pub async fn finalize(&mut self, methods: &Methods) -> Result<Methods, Problem> {
         let shared = self.shared.clone();
         for block in &mut self.layers {
             for delta in block.linears_mut().flat_map(|linear| &mut linear.deltas) {
-                delta.settle().await?;
+                delta.finalize().await?;
             }
             if let Some(prefix) = &mut block.self_attn.prefix {
                 prefix.eject(&shared);
             }
         }
         self.shared.prefix = None;
-        Ok(Methods(methods.iter().map(settled).collect()))
+        Ok(Methods(methods.iter().map(finalized).collect()))
     }
 
     /// The same, as it goes into a folder: what computes it on the base as its file has it. PiSSA and LoftQ are a LoRA of
@@ -223,12 +222,12 @@ impl Model {
     ///
     /// # Errors
     /// The device does not answer.
-    pub async fn settle_for_base_as_read(&mut self, methods: &Methods) -> Result<Methods, Problem> {
-        let settled = self.settle(methods).await?;
+    pub async fn finalize_for_base_as_read(&mut self, methods: &Methods) -> Result<Methods, Problem> {
+        let finalized = self.finalize(methods).await?;
         for linear in self.layers.iter_mut().flat_map(Block::linears_mut) {
-            linear.deltas.iter_mut().for_each(Delta::for_base_as_read);
+            linear.deltas.iter_mut().for_each(|delta| delta.for_base_as_read());
         }
-        Ok(Methods(settled.iter().map(for_base_as_read).collect()))
+        Ok(Methods(finalized.iter().map(for_base_as_read).collect()))
     }
 
     /// Moves every addition that can be into the base weights, and makes the matrices of the blocks floats.
@@ -252,7 +251,8 @@ impl Model {
         if self.ladder.is_some() {
             return refuse("a ladder");
         }
-        let gated = |b: &mut Block| b.linears_mut().any(|linear| linear.deltas.iter().any(Delta::is_gated));
+        let gated =
+            |b: &mut Block| b.linears_mut().any(|linear| linear.deltas.iter().any(|delta| delta.nature().gated));
         if self.layers.iter_mut().any(gated) {
             return refuse("an update behind a gate");
         }
@@ -288,7 +288,8 @@ impl Model {
 
     /// What linear layers have a bias, or get one when what methods add is merged.
     fn biased_roles(&mut self) -> Vec<Role> {
-        let biased = |linear: &Linear| linear.bias.is_some() || linear.deltas.iter().any(Delta::makes_bias);
+        let biased =
+            |linear: &Linear| linear.bias.is_some() || linear.deltas.iter().any(|delta| delta.nature().makes_bias);
         let mut of = |role: Role| self.layers.iter_mut().any(|block| block.linear_mut(role).is_some_and(|l| biased(l)));
         Role::LINEAR.into_iter().filter(|role| of(*role)).collect()
     }
@@ -333,7 +334,7 @@ impl Model {
             }
         }
         for (path, delta) in &found {
-            let alike = found.iter().filter(|(_, other)| discriminant(other) == discriminant(delta)).count();
+            let alike = found.iter().filter(|(_, other)| other.is_like(&**delta)).count();
             for (end, gradient) in delta.penalty_gradients(1.0 / alike as f32) {
                 let count = gradient.shape().num_elements();
                 if let Some(there) = into.get_mut(&format!("{path}.{end}")) {

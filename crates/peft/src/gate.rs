@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use stratune_kernels::linear;
 
 use crate::site::{kaiming, uniform};
-use crate::{Additions, ModuleId, Param, Visitor};
+use crate::{Additions, ModuleId, Named, Param, Visitor, show};
 
 /// A learned gate.
 #[derive(Clone, Debug)]
@@ -40,9 +40,15 @@ impl Gate {
     }
 }
 
+impl Gate {
+    /// Its parameters by the ends of their paths.
+    pub(crate) fn parameters(&mut self) -> Named<'_> {
+        vec![("gate.weight", (&mut self.weight).into()), ("gate.bias", (&mut self.bias).into())]
+    }
+}
+
 impl Additions for Gate {
     fn each(&mut self, of: &ModuleId, visitor: &mut impl Visitor) {
-        visitor.visit(&of.param("gate.weight"), &mut self.weight);
-        visitor.visit(&of.param("gate.bias"), &mut self.bias);
+        show(self.parameters(), of, visitor);
     }
 }

@@ -4,9 +4,12 @@
 //! all matrices and starts at zero, λ at one; each matrix has a projection of its own, drawn from the seed.
 
 use burn::tensor::Tensor;
+use stratune_kernels::linear;
 use stratune_protocol::{MethodConfig, MethodKind};
 
-use crate::{Additions, ModuleId, Param, PeftError, Projector, Shared, Site, Visitor};
+use crate::delta::{Left, Nature, Way, stays};
+use crate::found::Found;
+use crate::{Delta, Named, Param, Pass, PeftError, Projector, Shared, Site};
 
 /// One matrix's share of v.
 #[derive(Clone, Debug)]
@@ -31,7 +34,7 @@ impl Intrinsic {
     }
 
     /// The dense update, `[out, in]`.
-    pub(crate) fn update(&self, shared: &Shared) -> Tensor<2> {
+    fn update(&self, shared: &Shared) -> Tensor<2> {
         let Some(vector) = &shared.vector else {
             // Only a model taken apart by hand lacks the vector; without it there is no update.
             return Tensor::zeros(self.shape, &self.projector.device());
@@ -45,10 +48,38 @@ impl Intrinsic {
     }
 }
 
-impl Additions for Intrinsic {
-    fn each(&mut self, of: &ModuleId, visitor: &mut impl Visitor) {
-        if let Some(lambda) = &mut self.lambda {
-            visitor.visit(&of.param("said_lambda"), lambda);
-        }
+impl Delta for Intrinsic {
+    fn parameters(&mut self) -> Named<'_> {
+        self.lambda.iter_mut().map(|lambda| ("said_lambda", lambda.into())).collect()
+    }
+
+    fn cloned(&self) -> Box<dyn Delta> {
+        Box::new(self.clone())
+    }
+
+    fn nature(&self) -> Nature {
+        Nature { way: Way::AddsMatrix, steered: true, ..Nature::PLAIN }
+    }
+
+    fn output(&self, x: Tensor<3>, y: Tensor<3>, _: &Found<'_>, pass: &Pass) -> Tensor<3> {
+        y + linear(x, pass.damped(self.update(&pass.shared)))
+    }
+
+    fn merge(&self, weight: Tensor<2>, bias: Option<Tensor<1>>, pass: &Pass) -> (Tensor<2>, Option<Tensor<1>>) {
+        (weight + pass.damped(self.update(&pass.shared)), bias)
+    }
+
+    fn penalty_gradients(&self, _: f32) -> Vec<(&'static str, Tensor<2>)> {
+        Vec::new()
+    }
+
+    fn left(&self) -> Left<'_> {
+        stays()
+    }
+
+    fn for_base_as_read(&mut self) {}
+
+    fn dense(&self, pass: &Pass) -> Option<Tensor<2>> {
+        Some(pass.damped(self.update(&pass.shared)))
     }
 }

@@ -4,7 +4,7 @@ use stratune_protocol::{MethodConfig, MethodKind, Role, TargetOverride, Targets}
 
 /// What computes the same on this base without what only training needs: HiWi leaves biases, a prefix's network the prefix,
 /// diff pruning its largest differences; what data have chosen is written down.
-pub fn settled(method: &MethodConfig) -> MethodConfig {
+pub fn finalized(method: &MethodConfig) -> MethodConfig {
     match method.kind {
         MethodKind::Hiwi => MethodConfig {
             layers: method.layers.clone(),
@@ -53,7 +53,7 @@ pub fn settled(method: &MethodConfig) -> MethodConfig {
     }
 }
 
-/// What computes it on the base as its file has it, from what [`settled`] leaves: QLoRA is a LoRA there, PiSSA and LoftQ are
+/// What computes it on the base as its file has it, from what [`finalized`] leaves: QLoRA is a LoRA there, PiSSA and LoftQ are
 /// one of twice the rank, which has what they started at taken off.
 pub fn for_base_as_read(method: &MethodConfig) -> MethodConfig {
     let lora = |times: usize| {

@@ -168,6 +168,40 @@ pub trait Additions {
     fn each(&mut self, of: &ModuleId, visitor: &mut impl Visitor);
 }
 
+/// A parameter of a linear layer's addition.
+#[derive(Debug)]
+pub enum ParamMut<'a> {
+    /// A vector.
+    Vector(&'a mut Param<1>),
+    /// A matrix.
+    Matrix(&'a mut Param<2>),
+}
+
+impl<'a> From<&'a mut Param<1>> for ParamMut<'a> {
+    fn from(param: &'a mut Param<1>) -> Self {
+        Self::Vector(param)
+    }
+}
+
+impl<'a> From<&'a mut Param<2>> for ParamMut<'a> {
+    fn from(param: &'a mut Param<2>) -> Self {
+        Self::Matrix(param)
+    }
+}
+
+/// Parameters by the ends of their paths.
+pub type Named<'a> = Vec<(&'static str, ParamMut<'a>)>;
+
+/// Shows parameters of the module `of` to a visitor.
+pub fn show(named: Named<'_>, of: &ModuleId, visitor: &mut impl Visitor) {
+    for (name, param) in named {
+        match param {
+            ParamMut::Vector(param) => visitor.visit(&of.param(name), param),
+            ParamMut::Matrix(param) => visitor.visit(&of.param(name), param),
+        }
+    }
+}
+
 /// Values by parameter path, flattened, with their shapes. Tensors are shared, not copied.
 pub type Values = BTreeMap<String, (Vec<usize>, Tensor<1>)>;
 
@@ -235,7 +269,7 @@ pub fn snapshot(of: &mut impl Parameters) -> Values {
 }
 
 /// The names of what a method adds, such as `.lora_A.weight`, whatever the module.
-pub fn names(of: &mut impl Additions) -> BTreeSet<String> {
+pub fn names(of: &mut (impl Additions + ?Sized)) -> BTreeSet<String> {
     struct Names(BTreeSet<String>);
     impl Visitor for Names {
         fn visit<const D: usize>(&mut self, id: &ParamId, _: &mut Param<D>) {

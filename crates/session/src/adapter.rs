@@ -17,7 +17,7 @@ use stratune_store::{Adapter, HostTensor, Tensors, adapter_files, prefix_part};
 pub async fn adapter_of(model: &Model, config: &RunConfig) -> Result<Vec<(String, Vec<u8>)>, Problem> {
     // A copy, whose tensors are shared: the run may go on with the original.
     let mut model = model.clone();
-    let kept = model.settle_for_base_as_read(&config.method).await?;
+    let kept = model.finalize_for_base_as_read(&config.method).await?;
     let base = model.config.base_paths();
     let tensors = read(added(&mut model, &base)).await?;
     let report = model.config.report(&config.model, model.config.parameters());

@@ -356,8 +356,8 @@ impl Engine {
     }
 
     async fn export_adapter(&self) -> Result<(), Problem> {
-        let Tuned { model, settled, .. } = self.tuned.as_ref().ok_or_else(no_run)?;
-        let bytes = zip(&adapter_of(model, settled).await?)?;
+        let Tuned { model, finalized, .. } = self.tuned.as_ref().ok_or_else(no_run)?;
+        let bytes = zip(&adapter_of(model, finalized).await?)?;
         let (name, media_type) = ("adapter.zip".to_string(), "application/zip".to_string());
         self.out.send(&Event::File { name, media_type, bytes: bytes.len() as u64 }, Some(bytes));
         Ok(())

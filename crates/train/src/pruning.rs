@@ -4,7 +4,7 @@
 //! of the steps is the one here, the second half the other.
 
 use stratune_models::Model;
-use stratune_peft::{Additions, Delta, Diff, ModuleId, Parameters, Visitor};
+use stratune_peft::{Additions, Diff, ModuleId, Parameters, Visitor};
 use stratune_protocol::{Event, MethodConfig, MethodKind, Problem};
 
 use crate::{Host, Trainer};
@@ -31,11 +31,9 @@ pub async fn prune(model: &mut Model) -> Result<Pruned, Problem> {
     let mut pruned = Vec::new();
     for linear in model.layers.iter_mut().flat_map(|block| block.linears_mut()) {
         for delta in &mut linear.deltas {
-            if let Delta::Diff(diff) = delta {
-                let kept = Delta::Sparse(diff.kept().await?);
-                if let Delta::Diff(diff) = std::mem::replace(delta, kept) {
-                    pruned.push((linear.id.clone(), diff));
-                }
+            if let Some(diff) = delta.of::<Diff>().cloned() {
+                *delta = Box::new(diff.kept().await?);
+                pruned.push((linear.id.clone(), diff));
             }
         }
     }
@@ -46,8 +44,8 @@ pub async fn prune(model: &mut Model) -> Result<Pruned, Problem> {
 pub(crate) fn make_room(model: &mut Model) {
     for linear in model.layers.iter_mut().flat_map(|block| block.linears_mut()) {
         for delta in &mut linear.deltas {
-            if let Delta::Diff(diff) = delta {
-                *delta = Delta::Sparse(diff.first_kept());
+            if let Some(diff) = delta.of::<Diff>() {
+                *delta = Box::new(diff.first_kept());
             }
         }
     }

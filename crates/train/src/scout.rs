@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 use rand::seq::SliceRandom;
 use stratune_data::{Dataset, Plan, Sequence};
 use stratune_models::Model;
-use stratune_peft::{Delta, Gradients, Param, ParamId, Parameters, Visitor, everything, snapshot};
+use stratune_peft::{Delta, Gradients, Param, ParamId, Parameters, Sparse, Visitor, everything, snapshot};
 use stratune_protocol::{Event, MethodConfig, MethodKind, Problem, RunConfig, draws};
 use stratune_runtime::{read_f32, yield_now};
 
@@ -128,7 +128,7 @@ fn bare(model: &Model, kind: MethodKind) -> Bare {
     let mut matrices = Vec::new();
     for (i, block) in model.layers.iter_mut().enumerate() {
         for (k, linear) in block.linears_mut().enumerate() {
-            if linear.deltas.iter().any(|delta| chooses(delta, kind)) {
+            if linear.deltas.iter().any(|delta| chooses(&**delta, kind)) {
                 linear.weight.floats_mut().trainable = true;
                 matrices.push((i, k, linear.id.param("weight").path));
             }
@@ -145,7 +145,7 @@ impl Bare {
             let Some(score) = scores.get(path) else { continue };
             let score = read_f32(score.clone()).await?;
             for delta in model.layers[*i].linears_mut().nth(*k).into_iter().flat_map(|linear| &mut linear.deltas) {
-                if let Delta::Sparse(sparse) = delta
+                if let Some(sparse) = delta.of_mut::<Sparse>()
                     && sparse.kind == self.kind
                 {
                     sparse.choose(&score);
@@ -156,8 +156,8 @@ impl Bare {
     }
 }
 
-fn chooses(delta: &Delta, kind: MethodKind) -> bool {
-    matches!(delta, Delta::Sparse(sparse) if sparse.kind == kind)
+fn chooses(delta: &dyn Delta, kind: MethodKind) -> bool {
+    delta.of::<Sparse>().is_some_and(|sparse| sparse.kind == kind)
 }
 
 fn freeze(model: &mut Model) {

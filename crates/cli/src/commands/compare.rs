@@ -82,7 +82,7 @@ impl Compare {
             }
             for (trainer, entry) in trainers.iter_mut().zip(&mut entries) {
                 // What serves is measured, not what trained.
-                trainer.model.settle(&entry.methods).await?;
+                trainer.model.finalize(&entry.methods).await?;
                 entry.losses.push(exam.loss(&trainer.model, (&config.train).into()).await?);
             }
         }

@@ -108,12 +108,12 @@ fn print(line: &Value) {
     );
 }
 
-/// Time of a prompt with the methods as they serve, settled and merged where they can be, over the base's. The two
+/// Time of a prompt with the methods as they serve, finalized and merged where they can be, over the base's. The two
 /// take turns, so that a drift of the machine meets both.
 async fn latency(base: &Model, methods: &Methods) -> Result<f64, Problem> {
     let mut served = base.clone();
     served.attach(methods, 0).await?;
-    served.settle(methods).await?;
+    served.finalize(methods).await?;
     // What cannot be merged serves beside the model.
     let _ = served.merge();
     let (mut fastest, mut plain) = (f64::MAX, f64::MAX);

@@ -7,9 +7,11 @@ use burn::tensor::{Device, Tensor};
 use stratune_kernels::{Factors, linear};
 use stratune_protocol::{MethodConfig, draws};
 
+use crate::delta::{Left, Nature, stays};
+use crate::found::Found;
 use crate::shared::VeraMatrices;
 use crate::site::uniform;
-use crate::{Additions, ModuleId, Param, Pass, PeftError, Shared, Site, Visitor};
+use crate::{Delta, Named, Param, Pass, PeftError, Shared, Site};
 
 /// λ_d where training starts.
 const START: f32 = 0.1;
@@ -65,7 +67,7 @@ impl Vera {
     }
 
     /// The layer's output with the addition.
-    pub(crate) fn forward(&self, x: Tensor<3>, y: Tensor<3>, pass: &Pass) -> Tensor<3> {
+    fn forward(&self, x: Tensor<3>, y: Tensor<3>, pass: &Pass) -> Tensor<3> {
         let Some((a, b)) = self.slices(&pass.shared) else { return y };
         let x = match pass.dropout_mask(self.dropout, self.site, x.dims(), &x.device().inner()) {
             Some(mask) => x * mask,
@@ -75,17 +77,8 @@ impl Vera {
         y + (linear(narrow, b) * self.lambda_b.value.clone().unsqueeze()).mul_scalar(pass.damping)
     }
 
-    /// A and `diag(λ_b) B diag(λ_d)`, if nothing is dropped: a low-rank update, which is made where the layer's output is. Both
-    /// vectors are on one side, so that no gradient of the size of A is made.
-    pub(crate) fn factors(&self, pass: &Pass) -> Option<Factors> {
-        let drops = self.dropout > 0.0 && pass.dropout.is_some();
-        let (a, b) = self.slices(&pass.shared).filter(|_| !drops)?;
-        let b = b * self.lambda_b.value.clone().unsqueeze_dim(1) * self.lambda_d.value.clone().unsqueeze();
-        Some(Factors { a, b, scale: pass.damping })
-    }
-
     /// The dense update, `[out, in]`; none in a model that lacks the matrices.
-    pub(crate) fn update(&self, shared: &Shared) -> Option<Tensor<2>> {
+    fn update(&self, shared: &Shared) -> Option<Tensor<2>> {
         let (a, b) = self.slices(shared)?;
         let b = b * self.lambda_b.value.clone().unsqueeze_dim(1);
         let a = a * self.lambda_d.value.clone().unsqueeze_dim(1);
@@ -93,9 +86,46 @@ impl Vera {
     }
 }
 
-impl Additions for Vera {
-    fn each(&mut self, of: &ModuleId, visitor: &mut impl Visitor) {
-        visitor.visit(&of.param("vera_lambda_b"), &mut self.lambda_b);
-        visitor.visit(&of.param("vera_lambda_d"), &mut self.lambda_d);
+impl Delta for Vera {
+    fn parameters(&mut self) -> Named<'_> {
+        vec![("vera_lambda_b", (&mut self.lambda_b).into()), ("vera_lambda_d", (&mut self.lambda_d).into())]
+    }
+
+    fn cloned(&self) -> Box<dyn Delta> {
+        Box::new(self.clone())
+    }
+
+    fn nature(&self) -> Nature {
+        Nature::PLAIN
+    }
+
+    fn output(&self, x: Tensor<3>, y: Tensor<3>, _: &Found<'_>, pass: &Pass) -> Tensor<3> {
+        self.forward(x, y, pass)
+    }
+
+    fn merge(&self, weight: Tensor<2>, bias: Option<Tensor<1>>, pass: &Pass) -> (Tensor<2>, Option<Tensor<1>>) {
+        match self.update(&pass.shared) {
+            Some(update) => (weight + pass.damped(update), bias),
+            None => (weight, bias),
+        }
+    }
+
+    fn penalty_gradients(&self, _: f32) -> Vec<(&'static str, Tensor<2>)> {
+        Vec::new()
+    }
+
+    fn left(&self) -> Left<'_> {
+        stays()
+    }
+
+    fn for_base_as_read(&mut self) {}
+
+    /// A and `diag(λ_b) B diag(λ_d)`, if nothing is dropped: a low-rank update, which is made where the layer's output is. Both
+    /// vectors are on one side, so that no gradient of the size of A is made.
+    fn factors(&self, pass: &Pass) -> Option<Factors> {
+        let drops = self.dropout > 0.0 && pass.dropout.is_some();
+        let (a, b) = self.slices(&pass.shared).filter(|_| !drops)?;
+        let b = b * self.lambda_b.value.clone().unsqueeze_dim(1) * self.lambda_d.value.clone().unsqueeze();
+        Some(Factors { a, b, scale: pass.damping })
     }
 }

@@ -8,8 +8,10 @@ use burn::tensor::Tensor;
 use stratune_kernels::linear;
 use stratune_protocol::{KroneckerShape, MethodConfig};
 
+use crate::delta::{Left, Nature, stays};
+use crate::found::Found;
 use crate::site::{kaiming, uniform};
-use crate::{Additions, ModuleId, Param, Pass, PeftError, Site, Visitor};
+use crate::{Delta, Named, Param, Pass, PeftError, Site};
 
 /// The factors of an update.
 #[derive(Clone, Debug)]
@@ -65,7 +67,7 @@ impl Kronecker {
     }
 
     /// The addition to the layer's output.
-    pub(crate) fn forward(&self, x: Tensor<3>, pass: &Pass) -> Tensor<3> {
+    fn forward(&self, x: Tensor<3>, pass: &Pass) -> Tensor<3> {
         let [batch, seq, _] = x.dims();
         let ([o1, i1], second) = (self.first.value.dims(), self.second.value());
         let [o2, i2] = second.dims();
@@ -76,7 +78,7 @@ impl Kronecker {
     }
 
     /// The dense update, `[out, in]`.
-    pub(crate) fn update(&self) -> Tensor<2> {
+    fn update(&self) -> Tensor<2> {
         let (first, second) = (self.first.value.clone(), self.second.value());
         let ([o1, i1], [o2, i2]) = (first.dims(), second.dims());
         let product = first.reshape([o1, 1, i1, 1]) * second.reshape([1, o2, 1, i2]);
@@ -84,15 +86,39 @@ impl Kronecker {
     }
 }
 
-impl Additions for Kronecker {
-    fn each(&mut self, of: &ModuleId, visitor: &mut impl Visitor) {
-        visitor.visit(&of.param("lokr_w1"), &mut self.first);
+impl Delta for Kronecker {
+    fn parameters(&mut self) -> Named<'_> {
+        let mut all: Named<'_> = vec![("lokr_w1", (&mut self.first).into())];
         match &mut self.second {
-            Second::Whole(whole) => visitor.visit(&of.param("lokr_w2"), whole),
-            Second::Product(a, b) => {
-                visitor.visit(&of.param("lokr_w2_a"), a);
-                visitor.visit(&of.param("lokr_w2_b"), b);
-            }
+            Second::Whole(whole) => all.push(("lokr_w2", whole.into())),
+            Second::Product(a, b) => all.extend([("lokr_w2_a", a.into()), ("lokr_w2_b", b.into())]),
         }
+        all
     }
+
+    fn cloned(&self) -> Box<dyn Delta> {
+        Box::new(self.clone())
+    }
+
+    fn nature(&self) -> Nature {
+        Nature::PLAIN
+    }
+
+    fn output(&self, x: Tensor<3>, y: Tensor<3>, _: &Found<'_>, pass: &Pass) -> Tensor<3> {
+        y + self.forward(x, pass)
+    }
+
+    fn merge(&self, weight: Tensor<2>, bias: Option<Tensor<1>>, pass: &Pass) -> (Tensor<2>, Option<Tensor<1>>) {
+        (weight + pass.damped(self.update()), bias)
+    }
+
+    fn penalty_gradients(&self, _: f32) -> Vec<(&'static str, Tensor<2>)> {
+        Vec::new()
+    }
+
+    fn left(&self) -> Left<'_> {
+        stays()
+    }
+
+    fn for_base_as_read(&mut self) {}
 }

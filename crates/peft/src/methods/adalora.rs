@@ -9,8 +9,10 @@ use burn::tensor::{Tensor, TensorData};
 use stratune_kernels::{Factors, linear};
 use stratune_protocol::{MethodConfig, normals};
 
-use crate::lora::check_rank;
-use crate::{Additions, ModuleId, Param, Pass, PeftError, Site, Visitor};
+use crate::delta::{Left, Nature, stays};
+use crate::found::Found;
+use crate::low_rank::check_rank;
+use crate::{Delta, Named, Param, Pass, PeftError, Site};
 
 /// Standard deviation of A and B where training starts.
 const SPREAD: f32 = 0.02;
@@ -57,7 +59,7 @@ impl Adalora {
     }
 
     /// The addition to the layer's output.
-    pub(crate) fn forward(&self, x: Tensor<3>, pass: &Pass) -> Tensor<3> {
+    fn forward(&self, x: Tensor<3>, pass: &Pass) -> Tensor<3> {
         let x = match pass.dropout_mask(self.dropout, self.site, x.dims(), &x.device().inner()) {
             Some(mask) => x * mask,
             None => x,
@@ -66,15 +68,8 @@ impl Adalora {
         linear(linear(x, self.a.value.clone()) * gains.unsqueeze(), self.b.value.clone())
     }
 
-    /// A and `B diag(E)`, if nothing is dropped: a low-rank update, which is made where the layer's output is.
-    pub(crate) fn factors(&self, pass: &Pass) -> Option<Factors> {
-        let drops = self.dropout > 0.0 && pass.dropout.is_some();
-        let b = || self.b.value.clone() * self.e.value.clone().transpose();
-        (!drops).then(|| Factors { a: self.a.value.clone(), b: b(), scale: self.scale * pass.damping })
-    }
-
     /// The dense update, `[out, in]`.
-    pub(crate) fn update(&self) -> Tensor<2> {
+    fn update(&self) -> Tensor<2> {
         let gained = self.a.value.clone() * self.e.value.clone();
         self.b.value.clone().matmul(gained).mul_scalar(self.scale)
     }
@@ -83,21 +78,6 @@ impl Adalora {
     pub fn disorder(&self) -> Tensor<1> {
         let (rows, columns) = self.off_unit();
         norm(&rows) + norm(&columns)
-    }
-
-    /// The penalty's gradients with respect to A and B: of `‖M‖` with `M = AAᵀ − I` it is `2 M A / ‖M‖`. `share` is one over
-    /// the matrices, each of which has two factors.
-    pub(crate) fn penalty_gradients(&self, share: f32) -> [(&'static str, Tensor<2>); 2] {
-        let (rows, columns) = self.off_unit();
-        let unit = |m: Tensor<2>| {
-            let length = norm(&m).add_scalar(1e-12);
-            m / length.unsqueeze()
-        };
-        let weight = share * self.penalty;
-        [
-            ("lora_A", unit(rows).matmul(self.a.value.clone()).mul_scalar(weight)),
-            ("lora_B", self.b.value.clone().matmul(unit(columns)).mul_scalar(weight)),
-        ]
     }
 
     /// `AAᵀ − I` and `BᵀB − I`.
@@ -112,10 +92,52 @@ fn norm(m: &Tensor<2>) -> Tensor<1> {
     m.clone().square().sum().sqrt()
 }
 
-impl Additions for Adalora {
-    fn each(&mut self, of: &ModuleId, visitor: &mut impl Visitor) {
-        visitor.visit(&of.param("lora_A"), &mut self.a);
-        visitor.visit(&of.param("lora_B"), &mut self.b);
-        visitor.visit(&of.param("lora_E"), &mut self.e);
+impl Delta for Adalora {
+    fn parameters(&mut self) -> Named<'_> {
+        vec![("lora_A", (&mut self.a).into()), ("lora_B", (&mut self.b).into()), ("lora_E", (&mut self.e).into())]
+    }
+
+    fn cloned(&self) -> Box<dyn Delta> {
+        Box::new(self.clone())
+    }
+
+    fn nature(&self) -> Nature {
+        Nature::PLAIN
+    }
+
+    fn output(&self, x: Tensor<3>, y: Tensor<3>, _: &Found<'_>, pass: &Pass) -> Tensor<3> {
+        y + self.forward(x, pass)
+    }
+
+    fn merge(&self, weight: Tensor<2>, bias: Option<Tensor<1>>, pass: &Pass) -> (Tensor<2>, Option<Tensor<1>>) {
+        (weight + pass.damped(self.update()), bias)
+    }
+
+    /// The penalty's gradients with respect to A and B: of `‖M‖` with `M = AAᵀ − I` it is `2 M A / ‖M‖`. `share` is one over
+    /// the matrices, each of which has two factors.
+    fn penalty_gradients(&self, share: f32) -> Vec<(&'static str, Tensor<2>)> {
+        let (rows, columns) = self.off_unit();
+        let unit = |m: Tensor<2>| {
+            let length = norm(&m).add_scalar(1e-12);
+            m / length.unsqueeze()
+        };
+        let weight = share * self.penalty;
+        vec![
+            ("lora_A", unit(rows).matmul(self.a.value.clone()).mul_scalar(weight)),
+            ("lora_B", self.b.value.clone().matmul(unit(columns)).mul_scalar(weight)),
+        ]
+    }
+
+    fn left(&self) -> Left<'_> {
+        stays()
+    }
+
+    fn for_base_as_read(&mut self) {}
+
+    /// A and `B diag(E)`, if nothing is dropped: a low-rank update, which is made where the layer's output is.
+    fn factors(&self, pass: &Pass) -> Option<Factors> {
+        let drops = self.dropout > 0.0 && pass.dropout.is_some();
+        let b = || self.b.value.clone() * self.e.value.clone().transpose();
+        (!drops).then(|| Factors { a: self.a.value.clone(), b: b(), scale: self.scale * pass.damping })
     }
 }

@@ -23,9 +23,11 @@ use rand::RngExt;
 use stratune_kernels::{Factors, PackedDtype, linear};
 use stratune_protocol::{MethodConfig, draws};
 
+use crate::delta::{Left, Nature, stays};
+use crate::found::Found;
 use crate::site::{kaiming, uniform};
 use crate::weight::packed;
-use crate::{Additions, Gate, ModuleId, Param, Pass, PeftError, Site, Visitor, svd};
+use crate::{Delta, Gate, Named, Param, Pass, PeftError, Site, svd};
 
 /// The two factors of an update.
 #[derive(Clone, Debug)]
@@ -141,13 +143,6 @@ impl Lora {
         }
     }
 
-    /// The two matrices, if what it adds to the input as it is is their product and nothing else.
-    pub(crate) fn factors(&self, pass: &Pass) -> Option<Factors> {
-        let drops = self.dropout > 0.0 && pass.dropout.is_some();
-        let alone = self.gate.is_none() && !(self.start_in_base && self.start.is_some());
-        (alone && !drops).then(|| self.scaled(pass))
-    }
-
     /// The two matrices at this pass, and what their product is multiplied by.
     fn scaled(&self, pass: &Pass) -> Factors {
         let (a, b, scale) = match self.dynamic.zip(pass.dropout) {
@@ -165,15 +160,6 @@ impl Lora {
     /// A's first rows and B's first columns.
     pub fn sliced(&self, rank: usize) -> (Tensor<2>, Tensor<2>) {
         (self.a.value.clone().narrow(0, 0, rank), self.b.value.clone().narrow(1, 0, rank))
-    }
-
-    /// Makes PiSSA's or LoftQ's factors and their start one pair of twice the rank, which any reader of LoRA computes on
-    /// the base as its file has it: on the few bits that LoftQ has trained on, the start would be missing.
-    pub(crate) fn for_base_as_read(&mut self) {
-        if let Some((a, b)) = self.start.take() {
-            self.a = Param::trainable(Tensor::cat(vec![self.a.value.clone(), a], 0));
-            self.b = Param::trainable(Tensor::cat(vec![self.b.value.clone(), b.neg()], 1));
-        }
     }
 
     /// The dense update, `[out, in]`.
@@ -203,12 +189,54 @@ pub(crate) fn check_rank(rank: usize, [outputs, inputs]: [usize; 2]) -> Result<(
     }
 }
 
-impl Additions for Lora {
-    fn each(&mut self, of: &ModuleId, visitor: &mut impl Visitor) {
-        visitor.visit(&of.param("lora_A.weight"), &mut self.a);
-        visitor.visit(&of.param("lora_B.weight"), &mut self.b);
-        if let Some(gate) = &mut self.gate {
-            gate.each(of, visitor);
+impl Delta for Lora {
+    fn parameters(&mut self) -> Named<'_> {
+        let mut all: Named<'_> = vec![("lora_A.weight", (&mut self.a).into()), ("lora_B.weight", (&mut self.b).into())];
+        all.extend(self.gate.iter_mut().flat_map(Gate::parameters));
+        all
+    }
+
+    fn cloned(&self) -> Box<dyn Delta> {
+        Box::new(self.clone())
+    }
+
+    fn nature(&self) -> Nature {
+        Nature { gated: self.gate.is_some(), ..Nature::PLAIN }
+    }
+
+    fn output(&self, x: Tensor<3>, y: Tensor<3>, _: &Found<'_>, pass: &Pass) -> Tensor<3> {
+        y + self.forward(x, pass)
+    }
+
+    fn merge(&self, weight: Tensor<2>, bias: Option<Tensor<1>>, pass: &Pass) -> (Tensor<2>, Option<Tensor<1>>) {
+        (weight + pass.damped(self.update()), bias)
+    }
+
+    fn penalty_gradients(&self, _: f32) -> Vec<(&'static str, Tensor<2>)> {
+        Vec::new()
+    }
+
+    fn left(&self) -> Left<'_> {
+        stays()
+    }
+
+    /// Makes PiSSA's or LoftQ's factors and their start one pair of twice the rank, which any reader of LoRA computes on
+    /// the base as its file has it: on the few bits that LoftQ has trained on, the start would be missing.
+    fn for_base_as_read(&mut self) {
+        if let Some((a, b)) = self.start.take() {
+            self.a = Param::trainable(Tensor::cat(vec![self.a.value.clone(), a], 0));
+            self.b = Param::trainable(Tensor::cat(vec![self.b.value.clone(), b.neg()], 1));
         }
+    }
+
+    /// The two matrices, if what it adds to the input as it is is their product and nothing else.
+    fn factors(&self, pass: &Pass) -> Option<Factors> {
+        let drops = self.dropout > 0.0 && pass.dropout.is_some();
+        let alone = self.gate.is_none() && !(self.start_in_base && self.start.is_some());
+        (alone && !drops).then(|| self.scaled(pass))
+    }
+
+    fn operands(&mut self) -> Named<'_> {
+        vec![("lora_A.weight", (&mut self.a).into()), ("lora_B.weight", (&mut self.b).into())]
     }
 }

@@ -7,8 +7,9 @@
 use burn::tensor::Tensor;
 use stratune_protocol::MethodConfig;
 
+use crate::delta::{Left, Nature, stays};
 use crate::found::Found;
-use crate::{Additions, Lora, ModuleId, Param, Pass, PeftError, Site, Visitor};
+use crate::{Delta, Lora, Named, Param, Pass, PeftError, Site};
 
 /// A low-rank update of the direction, and the rows' lengths.
 #[derive(Clone, Debug)]
@@ -30,7 +31,7 @@ impl Dora {
     }
 
     /// The layer's new output, from `y = x Wᵀ + b`.
-    pub(crate) fn forward(&self, x: Tensor<3>, y: Tensor<3>, found: &Found<'_>, pass: &Pass) -> Tensor<3> {
+    fn forward(&self, x: Tensor<3>, y: Tensor<3>, found: &Found<'_>, pass: &Pass) -> Tensor<3> {
         let undamped = Pass { damping: 1.0, ..pass.clone() };
         let (weight, bias) = found.merged(pass);
         let length = row_norms((weight + self.lora.update()).detach());
@@ -44,7 +45,7 @@ impl Dora {
     }
 
     /// W' at this pass.
-    pub(crate) fn merged(&self, weight: Tensor<2>, pass: &Pass) -> Tensor<2> {
+    fn merged(&self, weight: Tensor<2>, pass: &Pass) -> Tensor<2> {
         let whole = weight.clone() + self.lora.update();
         let factor = self.magnitude.value.clone() / row_norms(whole.clone());
         pass.damp(weight, whole * factor.unsqueeze_dim(1))
@@ -56,9 +57,36 @@ fn row_norms(matrix: Tensor<2>) -> Tensor<1> {
     matrix.square().sum_dim(1).sqrt().squeeze_dim(1)
 }
 
-impl Additions for Dora {
-    fn each(&mut self, of: &ModuleId, visitor: &mut impl Visitor) {
-        self.lora.each(of, visitor);
-        visitor.visit(&of.param("lora_magnitude_vector"), &mut self.magnitude);
+impl Delta for Dora {
+    fn parameters(&mut self) -> Named<'_> {
+        let mut all = self.lora.parameters();
+        all.push(("lora_magnitude_vector", (&mut self.magnitude).into()));
+        all
     }
+
+    fn cloned(&self) -> Box<dyn Delta> {
+        Box::new(self.clone())
+    }
+
+    fn nature(&self) -> Nature {
+        Nature::PLAIN
+    }
+
+    fn output(&self, x: Tensor<3>, y: Tensor<3>, found: &Found<'_>, pass: &Pass) -> Tensor<3> {
+        self.forward(x, y, found, pass)
+    }
+
+    fn merge(&self, weight: Tensor<2>, bias: Option<Tensor<1>>, pass: &Pass) -> (Tensor<2>, Option<Tensor<1>>) {
+        (self.merged(weight, pass), bias)
+    }
+
+    fn penalty_gradients(&self, _: f32) -> Vec<(&'static str, Tensor<2>)> {
+        Vec::new()
+    }
+
+    fn left(&self) -> Left<'_> {
+        stays()
+    }
+
+    fn for_base_as_read(&mut self) {}
 }

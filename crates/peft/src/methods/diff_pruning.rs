@@ -8,10 +8,13 @@
 use burn::tensor::activation::sigmoid;
 use burn::tensor::{Tensor, TensorData};
 use rand::RngExt;
+use stratune_kernels::linear;
 use stratune_protocol::{MethodConfig, MethodKind, Problem, draws, kept};
 use stratune_runtime::read_f32;
 
-use crate::{Additions, ModuleId, Param, Pass, Site, Sparse, Visitor};
+use crate::delta::{Left, Nature, Way};
+use crate::found::Found;
+use crate::{Delta, Named, Param, Pass, Site, Sparse};
 
 /// The stretched variable's ends.
 const GAMMA: f32 = -1.5;
@@ -48,7 +51,7 @@ impl Diff {
     }
 
     /// The update without a draw, `[out, in]`.
-    pub(crate) fn update(&self) -> Tensor<2> {
+    fn update(&self) -> Tensor<2> {
         self.difference.value.clone() * stretched(self.switch.value.clone())
     }
 
@@ -69,7 +72,7 @@ impl Diff {
     }
 
     /// The update at this pass: while it trains, switches are drawn.
-    pub(crate) fn at(&self, pass: &Pass) -> Tensor<2> {
+    fn at(&self, pass: &Pass) -> Tensor<2> {
         match pass.dropout {
             None => self.update(),
             Some(key) => {
@@ -89,12 +92,6 @@ impl Diff {
         sigmoid(self.shifted()).sum()
     }
 
-    /// The penalty's gradient with respect to α.
-    pub(crate) fn penalty_gradient(&self) -> Tensor<2> {
-        let open = sigmoid(self.shifted());
-        (open.clone() * (open.neg() + 1.0)).mul_scalar(self.penalty)
-    }
-
     fn shifted(&self) -> Tensor<2> {
         self.switch.value.clone() - (-GAMMA / ZETA).ln()
     }
@@ -104,9 +101,40 @@ fn stretched(switch: Tensor<2>) -> Tensor<2> {
     (sigmoid(switch) * (ZETA - GAMMA) + GAMMA).clamp(0.0, 1.0)
 }
 
-impl Additions for Diff {
-    fn each(&mut self, of: &ModuleId, visitor: &mut impl Visitor) {
-        visitor.visit(&of.param("diff_values"), &mut self.difference);
-        visitor.visit(&of.param("diff_switch"), &mut self.switch);
+impl Delta for Diff {
+    fn parameters(&mut self) -> Named<'_> {
+        vec![("diff_values", (&mut self.difference).into()), ("diff_switch", (&mut self.switch).into())]
+    }
+
+    fn cloned(&self) -> Box<dyn Delta> {
+        Box::new(self.clone())
+    }
+
+    fn nature(&self) -> Nature {
+        Nature { way: Way::AddsMatrix, leaves: &Sparse::STORED, ..Nature::PLAIN }
+    }
+
+    fn output(&self, x: Tensor<3>, y: Tensor<3>, _: &Found<'_>, pass: &Pass) -> Tensor<3> {
+        y + linear(x, pass.damped(self.at(pass)))
+    }
+
+    fn merge(&self, weight: Tensor<2>, bias: Option<Tensor<1>>, pass: &Pass) -> (Tensor<2>, Option<Tensor<1>>) {
+        (weight + pass.damped(self.at(pass)), bias)
+    }
+
+    /// With respect to α.
+    fn penalty_gradients(&self, _: f32) -> Vec<(&'static str, Tensor<2>)> {
+        let open = sigmoid(self.shifted());
+        vec![("diff_switch", (open.clone() * (open.neg() + 1.0)).mul_scalar(self.penalty))]
+    }
+
+    fn left(&self) -> Left<'_> {
+        Box::pin(async { Ok(Some(Box::new(self.kept().await?) as _)) })
+    }
+
+    fn for_base_as_read(&mut self) {}
+
+    fn dense(&self, pass: &Pass) -> Option<Tensor<2>> {
+        Some(pass.damped(self.at(pass)))
     }
 }
