@@ -7,13 +7,14 @@ use rand::RngExt;
 use stratune_data::{Dataset, Sequence};
 use stratune_ist::Ist;
 use stratune_models::Model;
-use stratune_protocol::{Event, IstConfig, IstMode, MethodConfig, Targets, draws};
+use stratune_peft::MethodConfig;
+use stratune_protocol::{IstConfig, IstMode, Targets, draws};
 use stratune_runtime::{block_on, read_f32};
 use stratune_session::attach;
 use stratune_store::{Adapter, HostTensor, Tensors};
 use stratune_tests::fixtures::ids;
 use stratune_tests::runs::small;
-use stratune_train::{Batching, Hook, Lab};
+use stratune_train::{Batching, Event, Hook, Lab};
 
 const LAYERS: usize = 6;
 const CRUCIAL: usize = 3;

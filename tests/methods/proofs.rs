@@ -7,17 +7,17 @@ use burn::tensor::{Device, Tensor};
 use stratune_data::{Dataset, Sequence};
 use stratune_models::{Model, ModelConfig, Stored, Weights};
 use stratune_peft::{
-    Dora, Gradients, Hiwi, Linear, Lora, ModuleId, Param, Pass, Site, Values, collect_gradients, delta_of, everything,
-    snapshot, track,
+    Dora, Gradients, Hiwi, Linear, Lora, MethodConfig, MethodKind, Methods, ModuleId, Param, Pass, Projection, Site,
+    TargetOverride, Values, collect_gradients, everything, snapshot, track,
 };
-use stratune_protocol::{MethodConfig, MethodKind, Methods, Projection, Role, RunConfig, TargetOverride, draws};
+use stratune_protocol::{Role, draws};
 use stratune_runtime::read_f32;
 use stratune_session::{adapter_of, attach, sliced};
 use stratune_store::{Adapter, MemoryFolder, read_adapter};
 use stratune_tests::fixtures::ids;
 use stratune_tests::runs::{Witness, counting, small, with_biases};
 use stratune_tests::worst;
-use stratune_train::{Batching, Everything, Identity, Trainer, measure};
+use stratune_train::{Batching, Everything, Identity, RunConfig, Trainer, measure};
 
 use super::suited;
 use crate::suite::{LAYERS, TEXT, fresh, moved, moved_on, says};
@@ -71,9 +71,9 @@ pub async fn numbers(values: Values) -> BTreeMap<String, Vec<f32>> {
 async fn rslora_scales_by_the_root_of_the_rank(device: &Device) {
     for (kind, scale) in [(MethodKind::Lora, 1.0), (MethodKind::Rslora, 4.0)] {
         let weight = Tensor::ones([16, 20], device);
-        let site = Site { weight, extent: [16, 20], ..q_proj(device) };
+        let site = Site { weight, ..q_proj(device) };
         let method = MethodConfig { rank: Some(16), alpha: Some(16.0), ..MethodConfig::new(kind) };
-        let Ok(Some(delta)) = delta_of(&method, &site, 0).await else { panic!("a LoRA") };
+        let Ok(Some(delta)) = method.delta_at(&site).await else { panic!("a LoRA") };
         let lora = delta.of::<Lora>().expect("a LoRA");
         assert_eq!(lora.scale, scale, "{kind}");
     }
@@ -83,7 +83,7 @@ async fn rslora_scales_by_the_root_of_the_rank(device: &Device) {
 fn q_proj(device: &Device) -> Site {
     let id = ModuleId::new(Some(0), "model.layers.0.self_attn.q_proj");
     let weight = Tensor::ones([8, 6], device);
-    Site { id, role: Role::Query, index: 0, weight, bias: None, extent: [8, 6], seed: 3 }
+    Site { id, role: Role::Query, index: 0, weight, bias: None, sites: 1, seed: 3 }
 }
 
 /// AdamW's first step has the length of the learning rate whatever the gradient, so B's is `ratio` times A's.
@@ -198,7 +198,7 @@ async fn dora_takes_the_rows_length_for_a_constant(device: &Device) {
     let (x, dy) = (random("x", [10, 6]), random("dy", [10, 8]));
     let site = Site { weight: weight.clone(), ..q_proj(device) };
     let id = site.id.clone();
-    let delta = delta_of(&suited(MethodKind::Dora), &site, 0).await.expect("DoRA fits");
+    let delta = suited(MethodKind::Dora).delta_at(&site).await.expect("DoRA fits");
     let mut dora = delta.and_then(|delta| delta.of::<Dora>().cloned()).expect("DoRA");
     dora.lora.b.value = random("b", dora.lora.b.value.dims());
     dora.magnitude.value = dora.magnitude.value + 0.3;
@@ -455,6 +455,6 @@ async fn nothing_but_training_in_place_touches_the_base(device: &Device) {
         let after = numbers(everything(&mut trained(config(method), model).await)).await;
         let touched =
             before.iter().filter(|(path, _)| paths.contains(*path)).any(|(path, value)| after[path] != *value);
-        assert_eq!(touched, kind.in_place(), "{kind}");
+        assert_eq!(touched, kind.method().in_place(), "{kind}");
     }
 }

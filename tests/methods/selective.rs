@@ -6,13 +6,13 @@ use std::rc::Rc;
 use burn::tensor::{Device, Tensor};
 use stratune_data::{Sequence, collate};
 use stratune_models::Model;
-use stratune_peft::{Diff, Matrix, ModuleId, Pass, Site, Sparse, everything, snapshot};
-use stratune_protocol::{Event, MethodConfig, MethodKind, Role, RunConfig, draws};
+use stratune_peft::{Diff, Matrix, MethodConfig, MethodKind, ModuleId, Pass, Site, Sparse, everything, snapshot};
+use stratune_protocol::{Role, draws};
 use stratune_runtime::read_f32;
 use stratune_session::{adapter_of, attach, hook_for};
 use stratune_store::{MemoryFolder, read_adapter};
 use stratune_tests::runs::{Witness, counting, small};
-use stratune_train::{AdamW, Demand, Identity, Moment, Trainer, Uploaded, sweep};
+use stratune_train::{AdamW, Demand, Event, Identity, Moment, RunConfig, Trainer, Uploaded, sweep};
 
 use super::suited;
 use crate::proofs::{config, numbers};
@@ -193,8 +193,8 @@ async fn diff_pruning_opens_what_it_expects_and_keeps_its_largest(device: &Devic
     let mut base = small(LAYERS, device);
     let weight = base.layers[0].linear_mut(Role::Up).expect("up_proj").weight.dense();
     let id = ModuleId::new(Some(0), "up_proj");
-    let site = Site { id: id.clone(), role: Role::Up, index: 5, weight, bias: None, extent: [24, 16], seed: 1 };
-    let mut diff = Diff::new(&method, &site);
+    let site = Site { id: id.clone(), role: Role::Up, index: 5, weight, bias: None, sites: 1, seed: 1 };
+    let mut diff = Diff::new(&method, &site).expect("a share");
     diff.difference.value = Tensor::ones([24, 16], device);
     diff.switch.value = Tensor::full([24, 16], 0.7, device);
     let expected = f64::from(read_f32(diff.expected_open()).await.expect("a number")[0]);

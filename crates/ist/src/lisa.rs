@@ -6,7 +6,8 @@
 
 use futures::future::LocalBoxFuture;
 use serde_json::Value;
-use stratune_protocol::{MethodConfig, MethodKind, Problem, draws};
+use stratune_peft::{MethodConfig, MethodKind};
+use stratune_protocol::{Problem, draws};
 use stratune_train::{Hook, Lab, Selection};
 
 use crate::draw;

@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use stratune_kernels::linear;
 
 use crate::site::{kaiming, uniform};
-use crate::{Additions, ModuleId, Named, Param, Visitor, show};
+use crate::{Additions, MethodConfig, ModuleId, Named, Param, Visitor, show};
 
 /// A learned gate.
 #[derive(Clone, Debug)]
@@ -19,6 +19,11 @@ pub struct Gate {
     pub weight: Param<2>,
     /// b, `[1]`.
     pub bias: Param<1>,
+}
+
+/// Numbers of a gate for `inputs`, if the method has one: a row and a bias.
+pub(crate) fn numbers(method: &MethodConfig, inputs: usize) -> usize {
+    if method.gated == Some(true) { inputs + 1 } else { 0 }
 }
 
 impl Gate {

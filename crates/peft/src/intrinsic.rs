@@ -5,11 +5,22 @@
 
 use burn::tensor::Tensor;
 use stratune_kernels::linear;
-use stratune_protocol::{MethodConfig, MethodKind};
+use stratune_protocol::ModelReport;
 
 use crate::delta::{Left, Nature, Way, stays};
 use crate::found::Found;
-use crate::{Delta, Named, Param, Pass, PeftError, Projector, Shared, Site};
+use crate::method::Entered;
+use crate::{Delta, MethodConfig, Named, Param, Pass, PeftError, Projector, Shared, Site};
+
+/// Numbers that train.
+pub(crate) fn numbers(method: &MethodConfig, _: &ModelReport) -> u64 {
+    method.dimension.unwrap_or(0) as u64
+}
+
+/// Makes v, of this length.
+pub(crate) fn share(dimension: usize, entered: &Entered<'_>, shared: &mut Shared) {
+    shared.vector = Some(Param::trainable(Tensor::zeros([dimension], entered.device)));
+}
 
 /// One matrix's share of v.
 #[derive(Clone, Debug)]
@@ -25,11 +36,15 @@ impl Intrinsic {
     ///
     /// # Errors
     /// The dimension does not fit the projection.
-    pub fn new(config: &MethodConfig, site: &Site, dimension: usize) -> Result<Self, PeftError> {
+    pub fn new(
+        config: &MethodConfig,
+        site: &Site,
+        dimension: usize,
+        lambda: Option<Param<1>>,
+    ) -> Result<Self, PeftError> {
         let (shape, device) = (site.shape(), site.device());
         let kind = config.projection.unwrap_or_default();
         let projector = Projector::new(kind, shape[0] * shape[1], dimension, &mut site.draws("projection"), &device)?;
-        let lambda = (config.kind == MethodKind::Said).then(|| Param::trainable(Tensor::ones([1], &device)));
         Ok(Self { lambda, projector, shape })
     }
 

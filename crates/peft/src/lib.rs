@@ -8,36 +8,48 @@
 //! Hugging Face's.
 
 mod bottleneck;
+mod check;
+mod combination;
+mod config;
 mod delta;
 mod error;
 mod found;
 mod gate;
+mod graph;
 mod intrinsic;
-mod left;
+mod kind;
 mod linear;
+mod list;
 mod low_rank;
+mod method;
 mod methods;
 mod mixture;
 mod param;
 mod pass;
 mod projection;
+mod setting;
 mod shared;
 mod site;
+mod size;
 mod sparse;
 mod svd;
 mod table;
 mod weight;
 
-pub use bottleneck::{Bottleneck, Matrix, Place};
+pub use bottleneck::{Bottleneck, Matrix, Place, Written};
+pub use combination::{MethodNames, MethodPreset};
+pub use config::{MethodConfig, TargetOverride};
 pub use delta::{Delta, Left, Nature, Way};
 pub use error::PeftError;
 pub use found::{Base, Found};
 pub use gate::Gate;
+pub use graph::{blocks_that_fit, graph};
 pub use intrinsic::Intrinsic;
-pub use left::{finalized, for_base_as_read};
 pub use linear::Linear;
+pub use list::Methods;
 pub use low_rank::{Lora, base_bits};
-pub use methods::{Adalora, Bias, Diff, Dora, Hiwi, Ia3, Kronecker, Prefix, Second, Ssf, Vera, delta_of};
+pub use method::{Built, Entered, Enters, Family, FromData, Keeps, Merges, Method, Moving, Within};
+pub use methods::{Adalora, Bias, Diff, Dora, Hiwi, Ia3, Kronecker, MethodKind, Prefix, Second, SideShape, Ssf, Vera};
 pub use mixture::{Mixture, Part};
 pub use param::{
     Additions, Gradients, Misfit, ModuleId, Named, Param, ParamId, ParamMut, Parameters, Rule, Values, Visitor, added,
@@ -45,6 +57,7 @@ pub use param::{
 };
 pub use pass::{Dropout, Pass};
 pub use projection::Projector;
+pub use setting::{Has, Projection, Setting, Takes, Usual};
 pub use shared::{PrefixEncoder, Shared, VeraMatrices};
 pub use site::Site;
 pub use sparse::{Places, Sparse};

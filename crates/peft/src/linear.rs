@@ -167,11 +167,11 @@ mod tests {
 
     use burn::tensor::{Device, TensorData};
     use stratune_kernels::linear;
-    use stratune_protocol::{MethodConfig, MethodKind, Role};
+    use stratune_protocol::Role;
     use stratune_runtime::block_on;
 
     use super::*;
-    use crate::{Dropout, Gradients, ParamId, Site, VeraMatrices, collect_gradients, delta_of, track};
+    use crate::{Dropout, Gradients, MethodConfig, MethodKind, ParamId, Site, VeraMatrices, collect_gradients, track};
 
     fn wave<const D: usize>(shape: [usize; D], step: f32) -> Tensor<D> {
         let numbers = (0..shape.iter().product()).map(|i: usize| ((i as f32 + 1.0) * step).sin()).collect::<Vec<_>>();
@@ -204,8 +204,8 @@ mod tests {
             let id = ModuleId::new(Some(0), "up_proj");
             let of = id.clone();
             let weight_of = weight.clone();
-            let site = Site { id, role: Role::Up, index: 5, weight: weight_of, bias: None, extent: [12, 8], seed: 1 };
-            let mut delta = block_on(delta_of(&config, &site, 0)).unwrap().unwrap();
+            let site = Site { id, role: Role::Up, index: 5, weight: weight_of, bias: None, sites: 1, seed: 1 };
+            let mut delta = block_on(config.delta_at(&site)).unwrap().unwrap();
             delta.each(&of, &mut Moved(0.5));
             let shared = Shared { vera: Some(VeraMatrices::new(3, [12, 8], 7, &device)), ..Shared::default() };
             let dropout_key = Some(Dropout { seed: 3, batch: 1 });

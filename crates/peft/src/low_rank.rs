@@ -1,33 +1,21 @@
-//! LoRA: a low-rank update (Hu et al. 2021, arXiv 2106.09685, eq. 3), and the methods that differ from it in a line.
+//! A low-rank update: LoRA (Hu et al. 2021, arXiv 2106.09685, eq. 3), and the methods that differ from it in a line.
 //!
 //! `y = x Wᵀ + s · (x Aᵀ) Bᵀ`, on the activation side: `W + s·BA` is never formed while training, so a step costs 4N
 //! multiply-adds a token and not 6N, and no gradient as large as W exists.
 //!
-//! | method | differs in |
-//! |---|---|
-//! | LoRA | s = α/r, A uniform within ±1/√in (Kaiming with a = √5), B zero |
-//! | rsLoRA (2312.03732) | s = α/√r |
-//! | LoRA+ (2402.12354) | B's learning rate is `ratio` times A's |
-//! | LoRA-FA (2308.03303) | A stays as drawn |
-//! | QLoRA (2305.14314) | the base is kept in few bits ([`Weight::pack`](crate::Weight::pack)), evenly spaced where NF4 follows the normal distribution |
-//! | LoftQ (2310.08659) | the same, and A and B start at what the few bits have lost |
-//! | gated (UniPELT, 2110.07577, §3.2) | s = σ(w·x + b), learned, for each token |
-//! | DyLoRA (2210.07558) | while training, a rank b up to r is drawn for each batch: A's first b rows, B's first b columns, s = α/b |
-//! | PiSSA (2404.02948) | A and B start at the matrix's r largest directions, B₀A₀, which are taken off: s·(BA − B₀A₀) |
-//!
-//! PiSSA's authors take B₀A₀ off the base weight. Here the base is never touched: the same sum, an exact identity at the
-//! start, at the price of one more low-rank product.
+//! A is uniform within ±1/√in at the start (Kaiming with a = √5), B is zero. Gated (UniPELT, 2110.07577, §3.2), s is σ(w·x + b),
+//! learned, for each token.
 
 use burn::tensor::Tensor;
 use rand::RngExt;
 use stratune_kernels::{Factors, PackedDtype, linear};
-use stratune_protocol::{MethodConfig, draws};
+use stratune_protocol::{ModelReport, Role, Targets, draws};
 
 use crate::delta::{Left, Nature, stays};
 use crate::found::Found;
 use crate::site::{kaiming, uniform};
-use crate::weight::packed;
-use crate::{Delta, Gate, Named, Param, Pass, PeftError, Site, svd};
+use crate::size::at_sites;
+use crate::{Delta, Gate, MethodConfig, MethodKind, Named, Param, Pass, PeftError, Site, TargetOverride, gate};
 
 /// The two factors of an update.
 #[derive(Clone, Debug)]
@@ -78,45 +66,8 @@ impl Lora {
         })
     }
 
-    /// rsLoRA's: scaled by α/√r.
-    pub(crate) fn scaled_by_the_root(self, config: &MethodConfig, site: &Site) -> Self {
-        let (rank, alpha) = config.at(&site.id.path);
-        Self { scale: alpha / (rank as f32).sqrt(), ..self }
-    }
-
-    /// LoRA-FA's: A stays as drawn.
-    pub(crate) fn with_a_as_drawn(self) -> Self {
-        Self { a: Param::frozen(self.a.value), ..self }
-    }
-
-    /// DyLoRA's: trained at every rank up to its own.
-    pub(crate) fn at_every_rank(self, config: &MethodConfig, site: &Site) -> Self {
-        let (_, alpha) = config.at(&site.id.path);
-        Self { dynamic: Some(alpha), ..self }
-    }
-
-    /// PiSSA's: starts at the matrix's largest directions, which are taken off.
-    ///
-    /// # Errors
-    /// The device does not answer.
-    pub(crate) async fn at_the_largest_directions(self, site: &Site) -> Result<Self, PeftError> {
-        let start = svd::factors(&site.weight, self.a.value.dims()[0], self.scale).await?;
-        Ok(Self { start_in_base: true, ..self.starting_at(start) })
-    }
-
-    /// LoftQ's start (Li et al. 2023, arXiv 2310.08659, algorithm 1, one turn as in PEFT): s·BA has the largest directions
-    /// of W − Q, with Q the few bits of W, which is what the base holds.
-    ///
-    /// # Errors
-    /// The device does not answer.
-    pub(crate) async fn at_what_few_bits_lose(self, site: &Site, bits: usize) -> Result<Self, PeftError> {
-        let kept = packed(site.weight.clone(), base_bits(bits)).await.map_err(|e| PeftError::Device(Box::new(e)))?;
-        let lost = site.weight.clone() - kept.dense();
-        let start = svd::factors(&lost, self.a.value.dims()[0], self.scale).await?;
-        Ok(self.starting_at(start))
-    }
-
-    fn starting_at(self, (a, b): (Tensor<2>, Tensor<2>)) -> Self {
+    /// The same with other factors at the start, which are remembered.
+    pub(crate) fn starting_at(self, (a, b): (Tensor<2>, Tensor<2>)) -> Self {
         let start = Some((a.clone(), b.clone()));
         Self { a: Param::trainable(a), b: Param { value: b, ..self.b }, start, ..self }
     }
@@ -171,6 +122,36 @@ impl Lora {
             Some((a, b)) => whole - product(a, b),
         };
         whole.mul_scalar(self.scale)
+    }
+}
+
+/// Numbers that train: both factors, and a gate.
+pub(crate) fn numbers(method: &MethodConfig, model: &ModelReport) -> u64 {
+    at_sites(method, model, |site, [out, inputs]| {
+        let factors = method.at(&site.path).0.saturating_mul(out + inputs);
+        factors.saturating_add(gate::numbers(method, inputs))
+    })
+}
+
+/// Hu et al. 2021, §4.2 and 7.1: the matrices of queries and values. LoRA+ and rsLoRA are of the same setting.
+pub(crate) fn of_its_paper(usual: MethodConfig, _: &ModelReport) -> MethodConfig {
+    MethodConfig { targets: Some(Targets::listed(&[Role::Query.name(), Role::Value.name()])), ..usual }
+}
+
+/// A plain LoRA of so many times the rank, which has what the factors started at taken off.
+pub(crate) fn as_lora(method: &MethodConfig, times: usize) -> MethodConfig {
+    let over = |over: &TargetOverride| TargetOverride {
+        rank: over.rank.map(|r| times * r),
+        alpha: over.alpha.map(|a| times as f32 * a),
+    };
+    MethodConfig {
+        kind: MethodKind::Lora,
+        bits: None,
+        gated: Some(false),
+        rank: method.rank.map(|r| times * r),
+        alpha: method.alpha.map(|a| times as f32 * a),
+        overrides: method.overrides.iter().map(|(path, o)| (path.clone(), over(o))).collect(),
+        ..method.clone()
     }
 }
 

@@ -4,9 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use burn::tensor::{Gradients as Tape, Tensor};
-use stratune_protocol::{MethodConfig, MethodKind};
-
-use crate::PeftError;
 
 /// A tensor of a model, and whether the run trains it.
 #[derive(Clone, Debug)]
@@ -41,61 +38,6 @@ pub enum Rule {
         /// What the step is multiplied by on the way back.
         scale: f32,
     },
-}
-
-impl Rule {
-    /// That of a `[out, in]` matrix which the method trains in place; none if it does not train the matrix itself.
-    ///
-    /// # Errors
-    /// GaLore's directions are more than the matrix has.
-    pub fn of(method: &MethodConfig, [outputs, inputs]: [usize; 2]) -> Result<Option<Self>, PeftError> {
-        Ok(Some(match method.kind {
-            MethodKind::Full => Self::Plain,
-            MethodKind::ChildTuning => Self::Thinned { share: method.share.unwrap_or(1.0) },
-            MethodKind::Galore => {
-                let (rank, smaller) = (method.rank.unwrap_or(0), outputs.min(inputs));
-                if rank > smaller {
-                    return Err(PeftError::RankAboveMatrix { rank, smaller, outputs, inputs });
-                }
-                let (interval, scale) = (method.interval.unwrap_or(1), method.scale.unwrap_or(1.0));
-                Self::Projected { rank, interval, scale }
-            }
-            MethodKind::Lora
-            | MethodKind::Rslora
-            | MethodKind::LoraPlus
-            | MethodKind::LoraFa
-            | MethodKind::Pissa
-            | MethodKind::Qlora
-            | MethodKind::Loftq
-            | MethodKind::Adalora
-            | MethodKind::Dylora
-            | MethodKind::Dora
-            | MethodKind::Vera
-            | MethodKind::Lokr
-            | MethodKind::Did
-            | MethodKind::Said
-            | MethodKind::Hiwi
-            | MethodKind::Houlsby
-            | MethodKind::Pfeiffer
-            | MethodKind::Parallel
-            | MethodKind::Compacter
-            | MethodKind::SparseAdapter
-            | MethodKind::Prefix
-            | MethodKind::Prompt
-            | MethodKind::Ia3
-            | MethodKind::Ssf
-            | MethodKind::Ladder
-            | MethodKind::Bitfit
-            | MethodKind::LayerNorm
-            | MethodKind::Pafi
-            | MethodKind::RandomMask
-            | MethodKind::Shira
-            | MethodKind::Fish
-            | MethodKind::LtSft
-            | MethodKind::DiffPruning
-            | MethodKind::Lisa => return Ok(None),
-        }))
-    }
 }
 
 impl<const D: usize> Param<D> {

@@ -19,12 +19,13 @@
 use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData};
 use rand::RngExt;
 use stratune_kernels::linear;
-use stratune_protocol::{MethodConfig, MethodKind, kept};
+use stratune_protocol::ModelReport;
 use stratune_runtime::read_f32;
 
 use crate::delta::{Left, Nature, Way, stays};
 use crate::found::Found;
-use crate::{Additions, Delta, ModuleId, Named, Param, Pass, PeftError, Site, Visitor, show};
+use crate::size::at_sites;
+use crate::{Additions, Delta, MethodConfig, MethodKind, ModuleId, Named, Param, Pass, PeftError, Site, Visitor, show};
 
 /// The chosen places of a matrix, and what is added there.
 #[derive(Clone, Debug)]
@@ -157,6 +158,26 @@ impl Sparse {
         let count = self.shape[0] * self.shape[1];
         let flat = Tensor::<1>::zeros([count], &values.device());
         flat.select_assign(0, self.flat(), values, IndexingUpdateOp::Add).reshape(self.shape)
+    }
+}
+
+/// How many numbers of a matrix a share of it is, rounded.
+pub fn kept(share: f32, [out, inputs]: [usize; 2]) -> usize {
+    (f64::from(share) * (out * inputs) as f64).round() as usize
+}
+
+/// Numbers that train where a share of each matrix does.
+pub(crate) fn numbers(method: &MethodConfig, model: &ModelReport) -> u64 {
+    at_sites(method, model, |_, shape| kept(method.share.unwrap_or(0.0), shape))
+}
+
+/// What is left of a method whose places data or training have chosen: the same share, at places that are written down.
+pub(crate) fn written_down(method: &MethodConfig) -> MethodConfig {
+    MethodConfig {
+        layers: method.layers.clone(),
+        targets: method.targets.clone(),
+        share: method.share,
+        ..MethodConfig::new(MethodKind::RandomMask)
     }
 }
 

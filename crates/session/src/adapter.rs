@@ -5,10 +5,11 @@ use std::collections::btree_map::Entry;
 
 use burn::tensor::{Tensor, TensorData};
 use stratune_models::{Model, ModelConfig};
-use stratune_peft::{Misfit, Values, added, everything, restore_added};
-use stratune_protocol::{MethodKind, Problem, RunConfig};
+use stratune_peft::{MethodKind, Misfit, Values, added, everything, restore_added};
+use stratune_protocol::Problem;
 use stratune_runtime::read_f32;
 use stratune_store::{Adapter, HostTensor, Tensors, adapter_files, prefix_part};
+use stratune_train::RunConfig;
 
 /// The adapter folder of what a run has added to a model: Hugging Face PEFT's where PEFT has the method.
 ///

@@ -1,8 +1,8 @@
 //! What a run leaves to try and to take.
 
 use stratune_models::Model;
-use stratune_protocol::{Problem, ProblemKind, RunConfig, TunedRun};
-use stratune_train::{Ended, Trainer};
+use stratune_protocol::{Problem, ProblemKind};
+use stratune_train::{Ended, RunConfig, Trainer, TunedRun};
 
 /// A tuned model, without what only training needs.
 pub(crate) struct Tuned {

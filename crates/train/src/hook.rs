@@ -4,11 +4,11 @@ use futures::future::LocalBoxFuture;
 use serde_json::Value;
 use stratune_data::{Dataset, Sequence};
 use stratune_models::Model;
-use stratune_protocol::{Event, Problem, ProblemKind};
+use stratune_protocol::{Problem, ProblemKind};
 
-use crate::Batching;
 use crate::evaluate::measure_telling;
 use crate::teller::ADVICE;
+use crate::{Batching, Event};
 
 /// Which blocks train at a step, and what to tell about it.
 #[derive(Clone, Debug)]

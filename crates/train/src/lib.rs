@@ -7,6 +7,7 @@
 //! narrow GaLore's gradients, [`prune`](prune()) keeps the largest differences of diff pruning.
 
 mod budget;
+mod config;
 mod evaluate;
 mod hook;
 mod measuring;
@@ -29,6 +30,7 @@ mod upload;
 mod watch;
 
 pub use budget::Budget;
+pub use config::{Command, Event, RunConfig, SavedRun, TunedRun};
 pub use evaluate::{Measured, measure};
 pub use hook::{Everything, Hook, Lab, Rows, Selection};
 pub use mezo::{Direction, Move, Slope};

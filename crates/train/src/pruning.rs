@@ -4,10 +4,10 @@
 //! of the steps is the one here, the second half the other.
 
 use stratune_models::Model;
-use stratune_peft::{Additions, Diff, ModuleId, Parameters, Visitor};
-use stratune_protocol::{Event, MethodConfig, MethodKind, Problem};
+use stratune_peft::{Additions, Diff, MethodConfig, MethodKind, ModuleId, Parameters, Visitor};
+use stratune_protocol::Problem;
 
-use crate::{Host, Trainer};
+use crate::{Event, Host, Trainer};
 
 /// Before which of so many steps the differences are pruned, if diff pruning is among the methods.
 pub(crate) fn prunes_at(methods: &[MethodConfig], steps: usize) -> Option<usize> {

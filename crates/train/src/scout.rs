@@ -4,11 +4,14 @@ use burn::tensor::Tensor;
 use rand::seq::SliceRandom;
 use stratune_data::{Dataset, Plan, Sequence};
 use stratune_models::Model;
-use stratune_peft::{Delta, Gradients, Param, ParamId, Parameters, Sparse, Visitor, everything, snapshot};
-use stratune_protocol::{Event, MethodConfig, MethodKind, Problem, RunConfig, draws};
+use stratune_peft::{
+    Delta, FromData, Gradients, MethodConfig, MethodKind, Param, ParamId, Parameters, Sparse, Visitor, everything,
+    snapshot,
+};
+use stratune_protocol::{Problem, draws};
 use stratune_runtime::{read_f32, yield_now};
 
-use crate::{AdamW, Batching, Demand, Moment, learning_rate, sweep};
+use crate::{AdamW, Batching, Demand, Event, Moment, RunConfig, learning_rate, sweep};
 
 /// Lets every method that needs rows of the data before it trains look at them: to choose what trains, or where to start.
 /// `steps` are those of the run. Tells how far it is, and gives a sentence about each.
@@ -28,18 +31,18 @@ pub async fn scout(
         let rows = rows(dataset, method, config.train.seed);
         let looked_at = format!("{title} chose what trains from {} rows", rows.len());
         let mut scout = Scout { config, what: format!("{title} looks at the rows"), tell: &mut *tell };
-        told.push(match method.kind {
-            MethodKind::SparseAdapter => {
+        told.push(match method.kind.method().from_data {
+            FromData::Saliency => {
                 scout.sparse_adapters(model, &rows).await?;
                 looked_at
             }
-            MethodKind::Fish => {
+            FromData::Fisher => {
                 let bare = bare(model, method.kind);
                 let scores = scout.fisher(&bare.model, &rows).await;
                 bare.choose(model, &scores).await?;
                 looked_at
             }
-            MethodKind::LtSft => {
+            FromData::Moves => {
                 let mut bare = bare(model, method.kind);
                 let batches = scout.first_phase(method, dataset, &rows, steps);
                 let scores = scout.moves(&mut bare.model, &batches).await?;
@@ -47,44 +50,12 @@ pub async fn scout(
                 let count = batches.iter().map(Vec::len).sum::<usize>();
                 format!("{title} trained everything on {count} rows, and goes on with what moved most")
             }
-            MethodKind::Prefix => {
+            FromData::Beginning => {
                 let tokens = beginning(&rows, method.length.unwrap_or(0));
                 model.start_prefixes_at(method, &tokens);
                 format!("{title} starts at the beginning of a row")
             }
-            MethodKind::Lora
-            | MethodKind::Rslora
-            | MethodKind::LoraPlus
-            | MethodKind::LoraFa
-            | MethodKind::Pissa
-            | MethodKind::Qlora
-            | MethodKind::Loftq
-            | MethodKind::Adalora
-            | MethodKind::Dylora
-            | MethodKind::Dora
-            | MethodKind::Vera
-            | MethodKind::Lokr
-            | MethodKind::Did
-            | MethodKind::Said
-            | MethodKind::Hiwi
-            | MethodKind::Houlsby
-            | MethodKind::Pfeiffer
-            | MethodKind::Parallel
-            | MethodKind::Compacter
-            | MethodKind::Prompt
-            | MethodKind::Ia3
-            | MethodKind::Ssf
-            | MethodKind::Ladder
-            | MethodKind::Bitfit
-            | MethodKind::LayerNorm
-            | MethodKind::Pafi
-            | MethodKind::RandomMask
-            | MethodKind::Shira
-            | MethodKind::DiffPruning
-            | MethodKind::ChildTuning
-            | MethodKind::Lisa
-            | MethodKind::Galore
-            | MethodKind::Full => continue,
+            FromData::Nothing => continue,
         });
     }
     Ok(told)

@@ -8,7 +8,7 @@ use stratune_data::{Dataset, Plan, Sequence};
 use stratune_kernels::{Compute, compute_dtypes};
 use stratune_models::Model;
 use stratune_peft::{count_trainable, restore, snapshot};
-use stratune_protocol::{EndReason, Event, ModelReport, Problem, ProblemKind, RunConfig};
+use stratune_protocol::{EndReason, ModelReport, Problem, ProblemKind};
 use stratune_runtime::{Control, Stopwatch, Wish, rest, yield_now};
 use stratune_store::Checkpoint;
 
@@ -18,7 +18,7 @@ use crate::spacing::log_spaced;
 use crate::state::{self, Flat, Identity, TrainState};
 use crate::teller::Teller;
 use crate::watch::stoppable;
-use crate::{AdamW, Budget, Hook, Record, scout};
+use crate::{AdamW, Budget, Event, Hook, Record, RunConfig, scout};
 
 /// The front end of a run.
 pub trait Host {

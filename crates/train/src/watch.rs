@@ -3,7 +3,8 @@
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 
-use stratune_protocol::{Event, Problem};
+use crate::Event;
+use stratune_protocol::Problem;
 use stratune_runtime::{Control, Stopwatch, Wish, until};
 
 /// Seconds between two tellings of how far a phase is.

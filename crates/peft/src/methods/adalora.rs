@@ -7,12 +7,57 @@
 
 use burn::tensor::{Tensor, TensorData};
 use stratune_kernels::{Factors, linear};
-use stratune_protocol::{MethodConfig, normals};
+use stratune_protocol::{ModelReport, normals};
 
 use crate::delta::{Left, Nature, stays};
 use crate::found::Found;
 use crate::low_rank::check_rank;
-use crate::{Delta, Named, Param, Pass, PeftError, Site};
+use crate::method::{
+    Built, Enters, Family, FromData, Keeps, Merges, Method, as_it_is, as_usual, beside_any, block_by_block,
+    shares_nothing,
+};
+use crate::setting::{ALPHA, DROPOUT, INITIAL_RANK, INTERVAL, PENALTY, RANK, TARGETS};
+use crate::size::at_sites;
+use crate::{Delta, MethodConfig, MethodKind, Named, Param, Pass, PeftError, Site};
+
+/// AdaLoRA.
+pub(super) static METHOD: Method = Method {
+    kind: MethodKind::Adalora,
+    name: "adalora",
+    title: "AdaLoRA",
+    sentence: "LoRA whose ranks move to the matrices that need them while a budget shrinks.",
+    trains: "A, B and a gain for each direction",
+    family: Family::Reparameterised,
+    settings: &[TARGETS, RANK, INITIAL_RANK, ALPHA, DROPOUT, PENALTY.number(0.1), INTERVAL],
+    enters: Enters::Linear(build),
+    roles: &[],
+    merges: Merges::Weights,
+    per_layer: true,
+    has_layers: true,
+    unique: false,
+    needs_gradients: true,
+    from_data: FromData::Nothing,
+    few_bits: false,
+    usual_rate: 1.0,
+    keeps: Keeps::INPUTS,
+    trainable,
+    moving: block_by_block,
+    of_its_paper: as_usual,
+    fits: beside_any,
+    share: shares_nothing,
+    finalized: as_it_is,
+    for_base_as_read: as_it_is,
+    peft: Some("ADALORA"),
+};
+
+fn build<'a>(config: &'a MethodConfig, site: &'a Site) -> Built<'a> {
+    Box::pin(async move { Ok(Box::new(Adalora::new(config, site)?) as _) })
+}
+
+fn trainable(method: &MethodConfig, model: &ModelReport) -> u64 {
+    let rank = method.initial_rank.unwrap_or(0);
+    at_sites(method, model, |_, [out, inputs]| rank.saturating_mul(out + inputs + 1))
+}
 
 /// Standard deviation of A and B where training starts.
 const SPREAD: f32 = 0.02;

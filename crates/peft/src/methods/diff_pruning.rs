@@ -9,12 +9,61 @@ use burn::tensor::activation::sigmoid;
 use burn::tensor::{Tensor, TensorData};
 use rand::RngExt;
 use stratune_kernels::linear;
-use stratune_protocol::{MethodConfig, MethodKind, Problem, draws, kept};
+use stratune_protocol::{ModelReport, Problem, draws};
 use stratune_runtime::read_f32;
 
 use crate::delta::{Left, Nature, Way};
 use crate::found::Found;
-use crate::{Delta, Named, Param, Pass, Site, Sparse};
+use crate::method::{
+    Built, Enters, Family, FromData, Keeps, Merges, Method, as_it_is, beside_any, block_by_block, shares_nothing,
+};
+use crate::setting::{PENALTY, SHARE, TARGETS};
+use crate::size::at_sites;
+use crate::sparse::{check_share, kept};
+use crate::{Delta, MethodConfig, MethodKind, Named, Param, Pass, PeftError, Site, Sparse, sparse};
+
+/// Diff pruning.
+pub(super) static METHOD: Method = Method {
+    kind: MethodKind::DiffPruning,
+    name: "diff_pruning",
+    title: "Diff pruning",
+    sentence: "A difference for each weight and a switch that a penalty closes; the largest share of it is kept.",
+    trains: "differences and switches",
+    family: Family::Selective,
+    settings: &[TARGETS, SHARE, PENALTY],
+    enters: Enters::Linear(build),
+    roles: &[],
+    merges: Merges::Weights,
+    per_layer: true,
+    has_layers: true,
+    unique: false,
+    needs_gradients: true,
+    from_data: FromData::Nothing,
+    few_bits: false,
+    usual_rate: 0.3,
+    keeps: Keeps::INPUTS.dense(3.0),
+    trainable,
+    moving: block_by_block,
+    of_its_paper,
+    fits: beside_any,
+    share: shares_nothing,
+    finalized: sparse::written_down,
+    for_base_as_read: as_it_is,
+    peft: None,
+};
+
+fn build<'a>(config: &'a MethodConfig, site: &'a Site) -> Built<'a> {
+    Box::pin(async move { Ok(Box::new(Diff::new(config, site)?) as _) })
+}
+
+fn trainable(method: &MethodConfig, model: &ModelReport) -> u64 {
+    at_sites(method, model, |_, [out, inputs]| 2 * out * inputs)
+}
+
+/// Guo et al. 2021, authors' code: a penalty of 1.25e-7 a switch.
+fn of_its_paper(usual: MethodConfig, _: &ModelReport) -> MethodConfig {
+    MethodConfig { penalty: Some(1.25e-7), ..usual }
+}
 
 /// The stretched variable's ends.
 const GAMMA: f32 = -1.5;
@@ -39,15 +88,19 @@ pub struct Diff {
 
 impl Diff {
     /// A new one that changes nothing yet.
-    pub fn new(config: &MethodConfig, site: &Site) -> Self {
+    ///
+    /// # Errors
+    /// The share is less than one weight.
+    pub fn new(config: &MethodConfig, site: &Site) -> Result<Self, PeftError> {
         let (shape, device) = (site.shape(), site.device());
-        Self {
+        check_share(config.share.unwrap_or(0.0), shape)?;
+        Ok(Self {
             difference: Param::trainable(Tensor::zeros(shape, &device)),
             switch: Param::trainable(Tensor::full(shape, OPEN, &device)).at_rate(SWITCH_RATE),
             share: config.share.unwrap_or(0.0),
             penalty: config.penalty.unwrap_or(0.0),
             site: site.index,
-        }
+        })
     }
 
     /// The update without a draw, `[out, in]`.

@@ -5,11 +5,68 @@
 //! was. After other methods W and b are what these have made of the layer's.
 
 use burn::tensor::Tensor;
-use stratune_protocol::MethodConfig;
+use stratune_protocol::{ModelReport, Role, Targets};
 
 use crate::delta::{Left, Nature, stays};
 use crate::found::Found;
-use crate::{Delta, Lora, Named, Param, Pass, PeftError, Site};
+use crate::method::{
+    Built, Enters, Family, FromData, Keeps, Merges, Method, as_it_is, beside_any, block_by_block, shares_nothing,
+};
+use crate::setting::{ALPHA, DROPOUT, OVERRIDES, RANK, TARGETS};
+use crate::size::at_sites;
+use crate::{Delta, Lora, MethodConfig, MethodKind, Named, Param, Pass, PeftError, Site};
+
+/// DoRA.
+pub(super) static METHOD: Method = Method {
+    kind: MethodKind::Dora,
+    name: "dora",
+    title: "DoRA",
+    sentence: "LoRA for the direction of each row and a number for its length.",
+    trains: "A, B and the magnitudes",
+    family: Family::Reparameterised,
+    settings: &[TARGETS, RANK, ALPHA, DROPOUT, OVERRIDES],
+    enters: Enters::Linear(build),
+    roles: &[],
+    merges: Merges::Weights,
+    per_layer: true,
+    has_layers: true,
+    unique: false,
+    needs_gradients: false,
+    from_data: FromData::Nothing,
+    few_bits: false,
+    usual_rate: 1.0,
+    keeps: Keeps::INPUTS.dense(2.0),
+    trainable,
+    moving: block_by_block,
+    of_its_paper,
+    fits: beside_any,
+    share: shares_nothing,
+    finalized: as_it_is,
+    for_base_as_read: as_it_is,
+    peft: Some("LORA"),
+};
+
+fn build<'a>(config: &'a MethodConfig, site: &'a Site) -> Built<'a> {
+    Box::pin(async move { Ok(Box::new(Dora::new(config, site)?) as _) })
+}
+
+fn trainable(method: &MethodConfig, model: &ModelReport) -> u64 {
+    at_sites(method, model, |site, [out, inputs]| {
+        method.at(&site.path).0.saturating_mul(out + inputs).saturating_add(out)
+    })
+}
+
+/// Liu et al. 2024: rank 32, alpha 64, dropout 0.05 on five of the seven.
+fn of_its_paper(usual: MethodConfig, _: &ModelReport) -> MethodConfig {
+    let targets = [Role::Query, Role::Key, Role::Value, Role::Up, Role::Down].map(Role::name);
+    MethodConfig {
+        rank: Some(32),
+        alpha: Some(64.0),
+        dropout: Some(0.05),
+        targets: Some(Targets::listed(&targets)),
+        ..usual
+    }
+}
 
 /// A low-rank update of the direction, and the rows' lengths.
 #[derive(Clone, Debug)]

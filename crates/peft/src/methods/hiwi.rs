@@ -6,14 +6,70 @@
 use burn::tensor::activation::relu;
 use burn::tensor::{Tensor, TensorData};
 use futures::future::ready;
-use stratune_protocol::{MethodConfig, normals};
+use stratune_protocol::{ModelReport, Role, Targets, normals};
 use stratune_runtime::read_f32;
 
 use super::bitfit::Bias;
 use crate::delta::{Left, Nature, plus};
 use crate::found::Found;
+use crate::method::{
+    Built, Enters, Family, FromData, Keeps, Merges, Method, as_it_is, as_usual, beside_any, block_by_block,
+    shares_nothing,
+};
+use crate::setting::RANK;
 use crate::site::{kaiming, uniform};
-use crate::{Delta, Named, Param, Pass, PeftError, Site};
+use crate::size::at_sites;
+use crate::{Delta, MethodConfig, MethodKind, Named, Param, Pass, PeftError, Site};
+
+/// HiWi.
+pub(super) static METHOD: Method = Method {
+    kind: MethodKind::Hiwi,
+    name: "hiwi",
+    title: "HiWi",
+    sentence: "A small network produces new biases of the feed-forward layers and is thrown away afterwards.",
+    trains: "the network on the biases",
+    family: Family::Reparameterised,
+    settings: &[RANK.count(16)],
+    enters: Enters::Linear(build),
+    roles: &ROLES,
+    merges: Merges::Biases,
+    per_layer: true,
+    has_layers: true,
+    unique: false,
+    needs_gradients: false,
+    from_data: FromData::Nothing,
+    few_bits: false,
+    usual_rate: 3.0,
+    keeps: Keeps::BIAS,
+    trainable,
+    moving: block_by_block,
+    of_its_paper: as_usual,
+    fits: beside_any,
+    share: shares_nothing,
+    finalized,
+    for_base_as_read: as_it_is,
+    peft: None,
+};
+
+/// The layers that it enters: the feed-forward's, of which it makes the biases.
+const ROLES: [Role; 2] = [Role::Up, Role::Down];
+
+fn build<'a>(config: &'a MethodConfig, site: &'a Site) -> Built<'a> {
+    Box::pin(async move { Ok(Box::new(Hiwi::new(config, site).await?) as _) })
+}
+
+fn trainable(method: &MethodConfig, model: &ModelReport) -> u64 {
+    at_sites(method, model, |_, [out, _]| method.rank.unwrap_or(0).saturating_mul(2 * out))
+}
+
+/// The biases that the network makes.
+fn finalized(method: &MethodConfig) -> MethodConfig {
+    MethodConfig {
+        layers: method.layers.clone(),
+        targets: Some(Targets::listed(&ROLES.map(Role::name))),
+        ..MethodConfig::new(MethodKind::Bitfit)
+    }
+}
 
 /// HiWi's network on a bias.
 #[derive(Clone, Debug)]

@@ -3,11 +3,55 @@
 //! `y' = l ⊙ y`; at `down_proj` `y' = (l ⊙ x) Wᵀ`. l starts at 1.
 
 use burn::tensor::Tensor;
-use stratune_protocol::Role;
+use stratune_protocol::{ModelReport, Role};
 
 use crate::delta::{Left, Nature, Way, stays};
 use crate::found::Found;
-use crate::{Delta, Named, Param, Pass, Site};
+use crate::method::{
+    Built, Enters, Family, FromData, Keeps, Merges, Method, as_it_is, as_usual, beside_any, block_by_block,
+    shares_nothing,
+};
+use crate::setting::TARGETS;
+use crate::size::at_sites;
+use crate::{Delta, MethodConfig, MethodKind, Named, Param, Pass, Site};
+
+/// (IA)³.
+pub(super) static METHOD: Method = Method {
+    kind: MethodKind::Ia3,
+    name: "ia3",
+    title: "(IA)³",
+    sentence: "Vectors that scale keys, values and the feed-forward's inside.",
+    trains: "the vectors",
+    family: Family::Additive,
+    settings: &[TARGETS.listed(&["key", "value", "down"])],
+    enters: Enters::Linear(build),
+    roles: &[],
+    merges: Merges::Weights,
+    per_layer: true,
+    has_layers: true,
+    unique: false,
+    needs_gradients: false,
+    from_data: FromData::Nothing,
+    few_bits: false,
+    usual_rate: 3.0,
+    keeps: Keeps::INPUTS,
+    trainable,
+    moving: block_by_block,
+    of_its_paper: as_usual,
+    fits: beside_any,
+    share: shares_nothing,
+    finalized: as_it_is,
+    for_base_as_read: as_it_is,
+    peft: Some("IA3"),
+};
+
+fn build<'a>(_: &'a MethodConfig, site: &'a Site) -> Built<'a> {
+    Box::pin(async move { Ok(Box::new(Ia3::new(site)) as _) })
+}
+
+fn trainable(method: &MethodConfig, model: &ModelReport) -> u64 {
+    at_sites(method, model, |site, [out, inputs]| if site.role == Role::Down { inputs } else { out })
+}
 
 /// (IA)³'s vector.
 #[derive(Clone, Debug)]

@@ -6,12 +6,56 @@
 
 use burn::tensor::Tensor;
 use stratune_kernels::linear;
-use stratune_protocol::{KroneckerShape, MethodConfig};
+use stratune_protocol::ModelReport;
 
 use crate::delta::{Left, Nature, stays};
 use crate::found::Found;
+use crate::method::{
+    Built, Enters, Family, FromData, Keeps, Merges, Method, as_it_is, as_usual, beside_any, block_by_block,
+    shares_nothing,
+};
+use crate::setting::{ALPHA, RANK, TARGETS};
 use crate::site::{kaiming, uniform};
-use crate::{Delta, Named, Param, Pass, PeftError, Site};
+use crate::size::at_sites;
+use crate::{Delta, MethodConfig, MethodKind, Named, Param, Pass, PeftError, Site};
+
+/// LoKr / KronA.
+pub(super) static METHOD: Method = Method {
+    kind: MethodKind::Lokr,
+    name: "lokr",
+    title: "LoKr / KronA",
+    sentence: "The update is a Kronecker product of two small matrices: high rank from few numbers.",
+    trains: "both factors",
+    family: Family::Reparameterised,
+    settings: &[TARGETS, RANK, ALPHA.number(8.0)],
+    enters: Enters::Linear(build),
+    roles: &[],
+    merges: Merges::Weights,
+    per_layer: true,
+    has_layers: true,
+    unique: false,
+    needs_gradients: false,
+    from_data: FromData::Nothing,
+    few_bits: false,
+    usual_rate: 3.0,
+    keeps: Keeps::INPUTS,
+    trainable,
+    moving: block_by_block,
+    of_its_paper: as_usual,
+    fits: beside_any,
+    share: shares_nothing,
+    finalized: as_it_is,
+    for_base_as_read: as_it_is,
+    peft: Some("LOKR"),
+};
+
+fn build<'a>(config: &'a MethodConfig, site: &'a Site) -> Built<'a> {
+    Box::pin(async move { Ok(Box::new(Kronecker::new(config, site)?) as _) })
+}
+
+fn trainable(method: &MethodConfig, model: &ModelReport) -> u64 {
+    at_sites(method, model, |_, shape| KroneckerShape::of(shape, method.rank.unwrap_or(0)).numbers())
+}
 
 /// The factors of an update.
 #[derive(Clone, Debug)]
@@ -121,4 +165,54 @@ impl Delta for Kronecker {
     }
 
     fn for_base_as_read(&mut self) {}
+}
+
+/// How a matrix is written as a Kronecker product: `[o₁, i₁] ⊗ [o₂, i₂]`, the second factor as a product of rank r if
+/// that is smaller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KroneckerShape {
+    /// Of the first factor, the smaller one.
+    pub first: [usize; 2],
+    /// Of the second.
+    pub second: [usize; 2],
+    /// Rank of the second, if it is written as a product.
+    pub rank: Option<usize>,
+}
+
+impl KroneckerShape {
+    /// For an `[out, in]` matrix. Each side is split as evenly as its divisors allow; the second factor is a product if
+    /// the rank is below half its larger side, as in LyCORIS and PEFT.
+    pub fn of([out, inputs]: [usize; 2], rank: usize) -> Self {
+        let split = |n: usize| {
+            let small = (1..).take_while(|s| s * s <= n).filter(|s| n.is_multiple_of(*s)).last().unwrap_or(1);
+            (small, n / small)
+        };
+        let ((o1, o2), (i1, i2)) = (split(out), split(inputs));
+        let rank = (2 * rank < o2.max(i2)).then_some(rank);
+        Self { first: [o1, i1], second: [o2, i2], rank }
+    }
+
+    /// Numbers in the factors.
+    pub fn numbers(self) -> usize {
+        let Self { first: [o1, i1], second: [o2, i2], rank } = self;
+        o1 * i1 + rank.map_or(o2 * i2, |r| r * (o2 + i2))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kronecker_factors_multiply_to_the_matrix() {
+        for (shape, rank, want) in [
+            ([160, 416], 4, KroneckerShape { first: [10, 16], second: [16, 26], rank: Some(4) }),
+            ([32, 160], 8, KroneckerShape { first: [4, 10], second: [8, 16], rank: None }),
+            ([7, 1], 1, KroneckerShape { first: [1, 1], second: [7, 1], rank: Some(1) }),
+        ] {
+            let got = KroneckerShape::of(shape, rank);
+            assert_eq!(got, want);
+            assert_eq!([got.first[0] * got.second[0], got.first[1] * got.second[1]], shape);
+        }
+    }
 }

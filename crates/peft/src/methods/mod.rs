@@ -1,13 +1,40 @@
-//! The methods, one a file.
+//! The methods, one a file, and the list of them.
 
 mod adalora;
 mod bitfit;
+mod child_tuning;
+mod compacter;
+mod did;
 mod diff_pruning;
 mod dora;
+mod dylora;
+mod fish;
+mod full;
+mod galore;
 mod hiwi;
+mod houlsby;
 mod ia3;
+mod ladder;
+mod layer_norm;
+mod lisa;
+mod loftq;
 mod lokr;
+mod lora;
+mod lora_fa;
+mod lora_plus;
+mod lt_sft;
+mod pafi;
+mod parallel;
+mod pfeiffer;
+mod pissa;
 mod prefix;
+mod prompt;
+mod qlora;
+mod random_mask;
+mod rslora;
+mod said;
+mod shira;
+mod sparse_adapter;
 mod ssf;
 mod vera;
 
@@ -17,65 +44,78 @@ pub use diff_pruning::Diff;
 pub use dora::Dora;
 pub use hiwi::Hiwi;
 pub use ia3::Ia3;
+pub use ladder::SideShape;
 pub use lokr::{Kronecker, Second};
 pub use prefix::Prefix;
 pub use ssf::Ssf;
 pub use vera::Vera;
 
-use stratune_protocol::{MethodConfig, MethodKind};
+use serde::{Deserialize, Serialize};
 
-use crate::sparse::check_share;
-use crate::{Delta, Intrinsic, Lora, PeftError, Site, Sparse};
+use crate::Method;
 
-/// What `config` adds at `site`, drawn from the site's seed; nothing if the method enters elsewhere. `dimension` is the
-/// length of the vector that DID and SAID share.
-///
-/// # Errors
-/// The method does not fit the layer.
-pub async fn delta_of(
-    config: &MethodConfig,
-    site: &Site,
-    dimension: usize,
-) -> Result<Option<Box<dyn Delta>>, PeftError> {
-    Ok(Some(match config.kind {
-        MethodKind::Lora | MethodKind::LoraPlus | MethodKind::Qlora => Box::new(Lora::new(config, site)?),
-        MethodKind::Rslora => Box::new(Lora::new(config, site)?.scaled_by_the_root(config, site)),
-        MethodKind::LoraFa => Box::new(Lora::new(config, site)?.with_a_as_drawn()),
-        MethodKind::Dylora => Box::new(Lora::new(config, site)?.at_every_rank(config, site)),
-        MethodKind::Pissa => Box::new(Lora::new(config, site)?.at_the_largest_directions(site).await?),
-        MethodKind::Loftq => {
-            let bits = config.bits.unwrap_or(4);
-            Box::new(Lora::new(config, site)?.at_what_few_bits_lose(site, bits).await?)
+/// The kinds of methods, all of them, and the file of each.
+macro_rules! list {
+    ($($kind:ident: $file:ident,)*) => {
+        /// A method of the literature.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        #[allow(missing_docs)]
+        pub enum MethodKind {
+            #[default]
+            $($kind,)*
         }
-        MethodKind::Adalora => Box::new(Adalora::new(config, site)?),
-        MethodKind::Dora => Box::new(Dora::new(config, site)?),
-        MethodKind::Vera => Box::new(Vera::new(config, site)?),
-        MethodKind::Lokr => Box::new(Kronecker::new(config, site)?),
-        MethodKind::Did | MethodKind::Said => Box::new(Intrinsic::new(config, site, dimension)?),
-        MethodKind::Ia3 => Box::new(Ia3::new(site)),
-        MethodKind::Ssf => Box::new(Ssf::new(site)),
-        MethodKind::Bitfit => Box::new(Bias::new(site)),
-        MethodKind::Hiwi => Box::new(Hiwi::new(config, site).await?),
-        MethodKind::Pafi => Box::new(Sparse::new(config, site)?.at_the_smallest(site).await?),
-        MethodKind::RandomMask => Box::new(Sparse::new(config, site)?.at_random(site)),
-        MethodKind::Shira => Box::new(Sparse::of_rank(config, site)?),
-        MethodKind::Fish | MethodKind::LtSft => Box::new(Sparse::new(config, site)?),
-        MethodKind::DiffPruning => {
-            check_share(config.share.unwrap_or(0.0), site.shape())?;
-            Box::new(Diff::new(config, site))
+
+        impl MethodKind {
+            /// All of them, by family.
+            pub const ALL: [Self; [$(Self::$kind),*].len()] = [$(Self::$kind),*];
+
+            /// All that is known of it.
+            pub fn method(self) -> &'static Method {
+                match self {
+                    $(Self::$kind => &$file::METHOD,)*
+                }
+            }
         }
-        MethodKind::Houlsby
-        | MethodKind::Pfeiffer
-        | MethodKind::Parallel
-        | MethodKind::Compacter
-        | MethodKind::SparseAdapter
-        | MethodKind::Prefix
-        | MethodKind::Prompt
-        | MethodKind::Ladder
-        | MethodKind::LayerNorm
-        | MethodKind::ChildTuning
-        | MethodKind::Lisa
-        | MethodKind::Galore
-        | MethodKind::Full => return Ok(None),
-    }))
+    };
+}
+
+list! {
+    Lora: lora,
+    Rslora: rslora,
+    LoraPlus: lora_plus,
+    LoraFa: lora_fa,
+    Pissa: pissa,
+    Qlora: qlora,
+    Loftq: loftq,
+    Adalora: adalora,
+    Dylora: dylora,
+    Dora: dora,
+    Vera: vera,
+    Lokr: lokr,
+    Did: did,
+    Said: said,
+    Hiwi: hiwi,
+    Houlsby: houlsby,
+    Pfeiffer: pfeiffer,
+    Parallel: parallel,
+    Compacter: compacter,
+    SparseAdapter: sparse_adapter,
+    Prefix: prefix,
+    Prompt: prompt,
+    Ia3: ia3,
+    Ssf: ssf,
+    Ladder: ladder,
+    Bitfit: bitfit,
+    LayerNorm: layer_norm,
+    Pafi: pafi,
+    RandomMask: random_mask,
+    Shira: shira,
+    Fish: fish,
+    LtSft: lt_sft,
+    DiffPruning: diff_pruning,
+    ChildTuning: child_tuning,
+    Lisa: lisa,
+    Galore: galore,
+    Full: full,
 }

@@ -7,11 +7,94 @@
 //! alone is left. Without one (P-tuning v2) P itself is the parameter. Gated, a token hears what it hears without the
 //! prefix and, as far as the gate is open, the difference that the prefix makes.
 
-use burn::tensor::{Device, Tensor};
+use std::collections::BTreeSet;
 
+use burn::tensor::{Device, Tensor};
+use stratune_protocol::{IstMode, ModelReport, Problem, draws, normals};
+
+use crate::method::{Entered, Enters, Family, FromData, Keeps, Merges, Method, as_it_is, block_by_block};
+use crate::setting::{GATED, LENGTH, WIDTH};
 use crate::site::{kaiming, uniform};
-use crate::{Additions, Gate, ModuleId, Param, Pass, PrefixEncoder, Shared, Visitor};
-use stratune_protocol::{draws, normals};
+use crate::{
+    Additions, Gate, MethodConfig, MethodKind, Methods, ModuleId, Param, Pass, PrefixEncoder, Shared, Visitor, gate,
+};
+
+/// Prefix tuning / P-tuning v2.
+pub(super) static METHOD: Method = Method {
+    kind: MethodKind::Prefix,
+    name: "prefix",
+    title: "Prefix tuning / P-tuning v2",
+    sentence: "Learned keys and values before the text in every layer.",
+    trains: "the keys and values",
+    family: Family::Additive,
+    settings: &[
+        LENGTH.count(10),
+        WIDTH.count(0).least(0).help("of the network that makes the prefix; 0 for none"),
+        GATED,
+    ],
+    enters: Enters::Attention,
+    roles: &[],
+    merges: Merges::No,
+    per_layer: true,
+    has_layers: true,
+    unique: false,
+    needs_gradients: false,
+    from_data: FromData::Beginning,
+    few_bits: false,
+    usual_rate: 10.0,
+    keeps: Keeps::OUTSIDE,
+    trainable,
+    moving: block_by_block,
+    of_its_paper,
+    fits,
+    share,
+    finalized,
+    for_base_as_read: as_it_is,
+    peft: Some("PREFIX_TUNING"),
+};
+
+fn trainable(method: &MethodConfig, model: &ModelReport) -> u64 {
+    let number = |value: Option<usize>| value.unwrap_or(0) as u64;
+    let (layers, d) = (method.layer_count(model.layers) as u64, model.hidden_size as u64);
+    let (kv, width) = (2 * model.key_value_size as u64, number(method.width));
+    let gate = gate::numbers(method, model.hidden_size) as u64;
+    match width {
+        0 => layers * (number(method.length) * kv + gate),
+        _ => number(method.length) * d + (d + 1) * width + layers * ((width + 1) * kv + gate),
+    }
+}
+
+/// Li and Liang 2021: ten positions, made by a network 512 wide.
+fn of_its_paper(usual: MethodConfig, _: &ModelReport) -> MethodConfig {
+    MethodConfig { length: Some(10), width: Some(512), ..usual }
+}
+
+fn fits(methods: &Methods, _: IstMode) -> Result<(), Problem> {
+    let prefixes = methods.iter().filter(|m| m.kind == METHOD.kind);
+    let (all, apart) = (prefixes.clone().count(), prefixes.clone().flat_map(|m| &m.layers));
+    let distinct: BTreeSet<_> = apart.clone().collect();
+    let everywhere = prefixes.clone().any(|m| m.layers.is_empty() || m.width.unwrap_or(0) > 0);
+    if all > 1 && (everywhere || distinct.len() < apart.count()) {
+        return Err(Problem::input("two prefixes meet in a layer")
+            .at("method.layers")
+            .next("give them different layers, and no network"));
+    }
+    Ok(())
+}
+
+/// The part of the network that all blocks have.
+fn share(method: &MethodConfig, entered: &Entered<'_>, shared: &mut Shared) -> Result<(), Problem> {
+    if let Some(width) = method.width.filter(|width| *width > 0) {
+        let length = method.length.unwrap_or(0);
+        shared.prefix = Some(PrefixEncoder::new(length, entered.hidden, width, entered.seed, entered.device));
+    }
+    Ok(())
+}
+
+/// Without the network.
+fn finalized(method: &MethodConfig) -> MethodConfig {
+    MethodConfig { width: Some(0), ..method.clone() }
+}
 
 /// A block's keys and values before the text.
 #[derive(Clone, Debug)]

@@ -3,10 +3,55 @@
 //! `y' = γ ⊙ y + β`; γ starts at 1, β at 0.
 
 use burn::tensor::Tensor;
+use stratune_protocol::ModelReport;
 
 use crate::delta::{Left, Nature, plus, stays};
 use crate::found::Found;
-use crate::{Delta, Named, Param, Pass, Site};
+use crate::method::{
+    Built, Enters, Family, FromData, Keeps, Merges, Method, as_it_is, as_usual, beside_any, block_by_block,
+    shares_nothing,
+};
+use crate::setting::TARGETS;
+use crate::size::at_sites;
+use crate::{Delta, MethodConfig, MethodKind, Named, Param, Pass, Site};
+
+/// SSF.
+pub(super) static METHOD: Method = Method {
+    kind: MethodKind::Ssf,
+    name: "ssf",
+    title: "SSF",
+    sentence: "Each output is scaled and shifted.",
+    trains: "scales and shifts",
+    family: Family::Additive,
+    settings: &[TARGETS],
+    enters: Enters::Linear(build),
+    roles: &[],
+    merges: Merges::Biases,
+    per_layer: true,
+    has_layers: true,
+    unique: false,
+    needs_gradients: false,
+    from_data: FromData::Nothing,
+    few_bits: false,
+    usual_rate: 3.0,
+    keeps: Keeps::INPUTS,
+    trainable,
+    moving: block_by_block,
+    of_its_paper: as_usual,
+    fits: beside_any,
+    share: shares_nothing,
+    finalized: as_it_is,
+    for_base_as_read: as_it_is,
+    peft: None,
+};
+
+fn build<'a>(_: &'a MethodConfig, site: &'a Site) -> Built<'a> {
+    Box::pin(async move { Ok(Box::new(Ssf::new(site)) as _) })
+}
+
+fn trainable(method: &MethodConfig, model: &ModelReport) -> u64 {
+    at_sites(method, model, |_, [out, _]| 2 * out)
+}
 
 /// SSF's two vectors.
 #[derive(Clone, Debug)]

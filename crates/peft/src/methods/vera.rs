@@ -5,13 +5,72 @@
 
 use burn::tensor::{Device, Tensor};
 use stratune_kernels::{Factors, linear};
-use stratune_protocol::{MethodConfig, draws};
+use stratune_protocol::{ModelReport, Problem, draws};
 
 use crate::delta::{Left, Nature, stays};
 use crate::found::Found;
-use crate::shared::VeraMatrices;
+use crate::method::{
+    Built, Entered, Enters, Family, FromData, Keeps, Merges, Method, as_it_is, beside_any, block_by_block,
+};
+use crate::setting::{DROPOUT, RANK, TARGETS};
 use crate::site::uniform;
-use crate::{Delta, Named, Param, Pass, PeftError, Shared, Site};
+use crate::size::at_sites;
+use crate::{Delta, MethodConfig, MethodKind, Named, Param, Pass, PeftError, Shared, Site, VeraMatrices, low_rank};
+
+/// VeRA.
+pub(super) static METHOD: Method = Method {
+    kind: MethodKind::Vera,
+    name: "vera",
+    title: "VeRA",
+    sentence: "Two vectors scale a random update that all layers share: very few parameters.",
+    trains: "λ_b and λ_d",
+    family: Family::Reparameterised,
+    settings: &[TARGETS, RANK.count(64), DROPOUT],
+    enters: Enters::Linear(build),
+    roles: &[],
+    merges: Merges::Weights,
+    per_layer: true,
+    has_layers: true,
+    unique: false,
+    needs_gradients: false,
+    from_data: FromData::Nothing,
+    few_bits: false,
+    usual_rate: 3.0,
+    keeps: Keeps::INPUTS,
+    trainable,
+    moving: block_by_block,
+    of_its_paper,
+    fits: beside_any,
+    share,
+    finalized: as_it_is,
+    for_base_as_read: as_it_is,
+    peft: Some("VERA"),
+};
+
+fn build<'a>(config: &'a MethodConfig, site: &'a Site) -> Built<'a> {
+    Box::pin(async move { Ok(Box::new(Vera::new(config, site)?) as _) })
+}
+
+fn trainable(method: &MethodConfig, model: &ModelReport) -> u64 {
+    at_sites(method, model, |_, [out, _]| method.rank.unwrap_or(0) + out)
+}
+
+/// Kopiczko et al. 2023: rank 256, the matrices of queries and values.
+fn of_its_paper(usual: MethodConfig, model: &ModelReport) -> MethodConfig {
+    MethodConfig { rank: Some(256), ..low_rank::of_its_paper(usual, model) }
+}
+
+/// A and B. Of several lists of layers, each with a rank of its own, all read the same matrices.
+fn share(method: &MethodConfig, entered: &Entered<'_>, shared: &mut Shared) -> Result<(), Problem> {
+    let there = shared.vera.as_ref().map_or([0; 3], |v| {
+        let ([rank, inputs], [outputs, _]) = (v.a.value.dims(), v.b.value.dims());
+        [rank, outputs, inputs]
+    });
+    let rank = method.rank.unwrap_or(0).max(there[0]);
+    let extent = [entered.extent[0].max(there[1]), entered.extent[1].max(there[2])];
+    shared.vera = Some(VeraMatrices::new(rank, extent, entered.seed, entered.device));
+    Ok(())
+}
 
 /// λ_d where training starts.
 const START: f32 = 0.1;

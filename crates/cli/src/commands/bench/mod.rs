@@ -18,10 +18,10 @@ use rand::RngExt;
 use serde_json::{Value, json};
 use stratune_data::{Dataset, Sequence};
 use stratune_models::{Model, ModelConfig};
-use stratune_protocol::{BaseDtype, ComputeDtype, DeviceChoice, IstConfig, IstMode, Problem, RunConfig, draws};
+use stratune_protocol::{BaseDtype, ComputeDtype, DeviceChoice, IstConfig, IstMode, Problem, draws};
 use stratune_runtime::Opened;
 use stratune_session::{hook_for, test_compute};
-use stratune_train::{Identity, Trainer};
+use stratune_train::{Identity, RunConfig, Trainer};
 
 use growth::{Growth, Length};
 use measured::Measured;

@@ -1,10 +1,9 @@
 //! The memory of a step, by formula.
 
 use serde::Serialize;
-
-use super::graph::{blocks_that_fit, graph};
-use super::loss::loss_rows;
-use crate::{AdapterInfo, MethodConfig, MethodKind, ModelReport, Module, OptimiserKind, RunConfig, SideShape};
+use stratune_peft::{Enters, MethodConfig, Moving, SideShape, blocks_that_fit, graph};
+use stratune_protocol::{AdapterInfo, ModelReport, OptimiserKind, loss_rows};
+use stratune_train::RunConfig;
 
 /// Queries whose scores exist at once, where they are held at all.
 const SCORED: usize = 256;
@@ -80,7 +79,7 @@ impl Conditions<'_> {
         let positions = rows * width;
 
         let trained = methods.trainable(model) as f64;
-        let side = methods.iter().find(|m| m.kind == MethodKind::Ladder);
+        let side = methods.iter().find(|m| matches!(m.kind.method().enters, Enters::Side));
         let side = side.and_then(|m| SideShape::of(model, m.reduction.unwrap_or(1)));
         let descends = config.train.optimiser == OptimiserKind::Adamw;
         let copies = if config.data.validation_split > 0.0 { 2.0 } else { 1.0 };
@@ -162,52 +161,29 @@ impl Conditions<'_> {
         // While batches are added up, the gradients of one are held beside the sum.
         let gradients = if config.train.accumulation > 1 { 2.0 } else { 1.0 };
         let of = |method: &MethodConfig| {
-            let trained = method.trainable(model) as f64;
-            match method.kind {
-                MethodKind::Lisa => {
-                    let resting = model.layers.saturating_sub(method.blocks.unwrap_or(1)) as f64;
-                    let moving = trained - resting * (model.block_matrices() + 2.0 * model.hidden_size as f64);
-                    (gradients * moving, 2.0 * moving)
-                }
-                MethodKind::Galore => {
-                    let at = |site: &Module| {
-                        let [one, other] = site.sides();
-                        (2 * one.max(other) + one.min(other)) as f64
-                    };
-                    let sites = method.sites(model).into_iter().map(at).sum::<f64>();
-                    (gradients * trained, method.rank.unwrap_or(0) as f64 * sites)
-                }
-                _ => (gradients * trained, 2.0 * trained),
-            }
+            let moving = moving(method, model);
+            (gradients * moving.gradients, moving.moments)
         };
         config.method.iter().map(of).fold((0.0, 0.0), |(g, m), (gradients, moments)| (g + gradients, m + moments))
     }
 
-    /// MeZO's parameters of one block, moved, and the direction they are moved along; what lies outside of blocks is moved
-    /// as a whole.
+    /// MeZO's parameters of one block, moved, and the direction they are moved along.
     fn shifted(&self, methods: &[MethodConfig]) -> f64 {
-        let model = self.model;
-        let of = |method: &MethodConfig| {
-            let trained = method.trainable(model) as f64;
-            let layers = method.layer_count(model.layers).max(1) as f64;
-            match method.kind {
-                MethodKind::Lisa => {
-                    let block = model.block_matrices() + 2.0 * model.hidden_size as f64;
-                    2.0 * (trained - (layers - 1.0) * block)
-                }
-                kind if kind.per_layer() => 2.0 * trained / layers,
-                _ => 2.0 * trained,
-            }
-        };
-        methods.iter().map(of).sum()
+        methods.iter().map(|method| moving(method, self.model).shifted).sum()
     }
+}
+
+fn moving(method: &MethodConfig, model: &ModelReport) -> Moving {
+    (method.kind.method().moving)(method, model)
 }
 
 #[cfg(test)]
 pub(super) mod tests {
+    use stratune_peft::MethodKind;
+    use stratune_protocol::{BaseDtype, ComputeDtype, Targets};
+
     use super::super::kept::table_of;
     use super::*;
-    use crate::{BaseDtype, ComputeDtype, Targets};
 
     /// 2 blocks: q and o of 4 × 4, k and v of 2 × 4, three of 4 × 8, which is 144 numbers, and two norms of 4; a table of
     /// 10 × 4, and the last norm.
@@ -217,7 +193,7 @@ pub(super) mod tests {
             head_dim: 2,
             vocabulary: 10,
             context: 64,
-            ..crate::architecture::testing::model(2, [4, 8, 4, 2])
+            ..stratune_protocol::testing::model(2, [4, 8, 4, 2])
         }
     }
 

@@ -1,6 +1,8 @@
 //! Lists of methods that papers gave a name.
 
-use crate::{MethodConfig, MethodKind, Methods, ModelReport, Problem, Targets};
+use stratune_protocol::{ModelReport, Problem, Targets};
+
+use crate::{MethodConfig, MethodKind, Methods};
 
 /// A combination with a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -213,11 +215,12 @@ impl std::str::FromStr for MethodNames {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use stratune_protocol::IstMode;
+
     use super::*;
-    use crate::IstMode;
 
     fn model() -> ModelReport {
-        crate::architecture::testing::model(12, [64, 160, 64, 32])
+        stratune_protocol::testing::model(12, [64, 160, 64, 32])
     }
 
     #[test]

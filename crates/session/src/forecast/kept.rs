@@ -1,7 +1,10 @@
 //! What the model itself takes: as it is kept, and as it is read.
 
+use stratune_peft::{Enters, MethodConfig};
+use stratune_protocol::{BaseDtype, ComputeDtype, ModelReport, Module};
+use stratune_train::RunConfig;
+
 use super::Conditions;
-use crate::{BaseDtype, ComputeDtype, Enters, MethodConfig, ModelReport, Module, RunConfig};
 
 /// Bytes of the table of a model's modules, which is there with it; each module knows its path once more.
 pub(super) fn table_of(model: &ModelReport) -> u64 {
@@ -43,7 +46,7 @@ impl Conditions<'_> {
     /// Rows of a piece of the embedding; what trains is in one.
     pub(super) fn rows_of_a_piece(&self, config: &RunConfig) -> usize {
         let table = [self.model.vocabulary, self.model.hidden_size];
-        match config.method.iter().any(|method| method.kind.enters() == Enters::Whole) {
+        match config.method.iter().any(|method| matches!(method.kind.method().enters, Enters::Whole)) {
             true => table[0],
             false => self.device.keeps(config.base_dtype).rows_of_a_piece(table),
         }
@@ -71,10 +74,12 @@ impl Conditions<'_> {
 
 #[cfg(test)]
 mod tests {
+    use stratune_peft::MethodKind;
+    use stratune_protocol::{AdapterInfo, Limits, Targets, Verdict};
+
+    use super::super::Forecast;
     use super::super::memory::tests::{config, model};
-    use super::super::{Forecast, Limits, Verdict};
     use super::*;
-    use crate::{AdapterInfo, MethodKind, Targets};
 
     /// A table of 100 rows of 16 bytes, or of 36 with 8 bits, where a buffer takes 1000: pieces of 60, 24 and 8 rows.
     #[test]

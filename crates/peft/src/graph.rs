@@ -1,6 +1,9 @@
 //! How much a block's graph holds, before it is there.
 
-use crate::{Enters, MethodConfig, MethodKind, ModelReport, Module};
+use stratune_protocol::ModelReport;
+
+use crate::MethodConfig;
+use crate::method::Within;
 
 /// How many top blocks' graphs fit into so many MiB for a batch of so many positions.
 pub fn blocks_that_fit(model: &ModelReport, methods: &[MethodConfig], positions: usize, mebibytes: usize) -> usize {
@@ -12,66 +15,44 @@ pub fn blocks_that_fit(model: &ModelReport, methods: &[MethodConfig], positions:
 /// Floats that the graph of one block holds, about: for each position the inputs of norms and gated activation, queries,
 /// keys, values and what attention makes of them; the inputs of matrices, where something that trains is multiplied by
 /// them and they are not made again; twice its rank for each low-rank update; and the matrices that a method makes dense.
-pub(super) fn graph(model: &ModelReport, methods: &[MethodConfig], positions: f64) -> f64 {
+pub fn graph(model: &ModelReport, methods: &[MethodConfig], positions: f64) -> f64 {
     let (d, q, m) = (model.hidden_size, model.query_size, model.intermediate_size);
     let mut floats = positions * (2 * d + 2 * q + 2 * model.key_value_size + 2 * m) as f64;
-    if methods.iter().any(|method| keeps_inputs(method.kind)) {
+    if methods.iter().any(|method| method.kind.method().keeps.inputs) {
         floats += positions * (2 * d + q + if remakes_values(methods) { 0 } else { m }) as f64;
     }
     for method in methods {
         // Of one block that it enters.
         let sites = method.sites(model);
         let blocks = method.layer_count(model.layers).max(1) as f64;
-        let rank = method.rank.max(method.initial_rank).unwrap_or(0);
-        if method.kind != MethodKind::Hiwi {
+        let keeps = method.kind.method().keeps;
+        if keeps.ranks {
+            let rank = method.rank.max(method.initial_rank).unwrap_or(0);
             floats += positions * 2.0 * rank as f64 * sites.len() as f64 / blocks;
         }
-        floats += dense(method.kind) * sites.iter().map(|site| numbers(site)).sum::<f64>() / blocks;
+        floats += keeps.dense * sites.iter().map(|site| site.count() as f64).sum::<f64>() / blocks;
     }
     floats
-}
-
-fn numbers(site: &Module) -> f64 {
-    site.count() as f64
-}
-
-/// Whether its gradients need what the matrices are multiplied by.
-fn keeps_inputs(kind: MethodKind) -> bool {
-    matches!(kind.enters(), Enters::Linear | Enters::Whole)
-        && !matches!(kind, MethodKind::LoraFa | MethodKind::Bitfit | MethodKind::Hiwi)
 }
 
 /// Whether what goes into `down_proj` is made again on the way down, because nothing is in the linear layers but one low-rank
 /// update, and biases.
 fn remakes_values(methods: &[MethodConfig]) -> bool {
-    use MethodKind::{Bitfit, Dylora, Hiwi, Loftq, Lora, LoraFa, LoraPlus, Qlora, Rslora};
-    let enters =
-        |kind: MethodKind| matches!(kind.enters(), Enters::Linear | Enters::Whole) && !matches!(kind, Bitfit | Hiwi);
-    let mut inside = methods.iter().filter(|method| enters(method.kind));
+    let within = |method: &MethodConfig| method.kind.method().keeps.within;
+    let mut inside = methods.iter().filter(|method| within(method) != Within::Nothing);
     let low_rank = |method: &MethodConfig| {
-        let plain = matches!(method.kind, Lora | Rslora | LoraPlus | LoraFa | Qlora | Loftq | Dylora);
-        plain && method.dropout.unwrap_or(0.0) == 0.0 && method.gated != Some(true)
+        within(method) == Within::LowRank && method.dropout.unwrap_or(0.0) == 0.0 && method.gated != Some(true)
     };
     inside.next().is_none_or(low_rank) && inside.next().is_none()
 }
 
-/// How many matrices as large as the layer's own are kept: its sum with the update, the update where it is put together of
-/// few numbers, what λ is multiplied by, magnitudes and switches.
-fn dense(kind: MethodKind) -> f64 {
-    use MethodKind::{Did, DiffPruning, Dora, Fish, LtSft, Pafi, RandomMask, Said, Shira};
-    match kind {
-        Did => 1.0,
-        Pafi | RandomMask | Shira | Fish | LtSft | Said | Dora => 2.0,
-        DiffPruning => 3.0,
-        _ => 0.0,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use stratune_protocol::Targets;
+    use stratune_protocol::testing::model;
+
     use super::*;
-    use crate::Targets;
-    use crate::architecture::testing::model;
+    use crate::MethodKind;
 
     #[test]
     fn by_hand() {

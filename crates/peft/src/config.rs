@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    BaseDtype, Merges, MethodKind, ModelReport, Module, Problem, Projection, Role, Setting, Targets, ends_with,
-};
+use stratune_protocol::{BaseDtype, ModelReport, Module, Problem, Targets, ends_with};
+
+use crate::method::{Enters, Merges};
+use crate::setting::{Projection, Setting, Usual};
+use crate::{Delta, MethodKind, PeftError, Site};
 
 /// One method and its settings. A setting that the method does not have is absent; one that it has is always there,
 /// whether it was given or is the default.
@@ -96,70 +98,89 @@ impl MethodConfig {
     /// What the matrices of the blocks are kept as, if the method keeps them in few bits.
     pub fn packed_as(&self) -> Option<BaseDtype> {
         let dtype = if self.bits == Some(8) { BaseDtype::Int8 } else { BaseDtype::Int4 };
-        self.kind.quantises().then_some(dtype)
+        self.kind.method().few_bits.then_some(dtype)
     }
 
     /// A method with its usual settings.
     pub fn new(kind: MethodKind) -> Self {
-        let has = |setting: Setting| kind.settings().contains(&setting);
-        let some = |setting: Setting, value: usize| has(setting).then_some(value);
-        let rank = match kind {
-            MethodKind::Vera => 64,
-            MethodKind::Hiwi => 16,
-            _ => 8,
-        };
-        let length = if kind == MethodKind::Prefix { 10 } else { 20 };
-        let width = match kind {
-            MethodKind::Prefix => 0,
-            MethodKind::SparseAdapter => 64,
-            _ => 16,
-        };
-        let share = match kind {
-            MethodKind::SparseAdapter => 0.2,
-            MethodKind::ChildTuning => 0.3,
-            _ => 0.005,
-        };
-        let interval = match kind {
-            MethodKind::Galore => 200,
-            MethodKind::Lisa => 20,
-            _ => 10,
-        };
-        Self {
+        let mut config = Self {
             kind,
             layers: Vec::new(),
-            targets: has(Setting::Targets).then(|| kind.usual_targets()),
-            rank: some(Setting::Rank, rank),
-            alpha: has(Setting::Alpha).then_some(if kind == MethodKind::Lokr { 8.0 } else { 16.0 }),
-            dropout: has(Setting::Dropout).then_some(0.0),
-            ratio: has(Setting::Ratio).then_some(16.0),
-            width: some(Setting::Width, width),
-            scale: has(Setting::Scale).then_some(if kind == MethodKind::Galore { 0.25 } else { 4.0 }),
-            length: some(Setting::Length, length),
-            share: has(Setting::Share).then_some(share),
-            dimension: some(Setting::Dimension, 1000),
-            projection: has(Setting::Projection).then(Projection::default),
-            initial_rank: some(Setting::InitialRank, 12),
-            penalty: has(Setting::Penalty).then_some(if kind == MethodKind::Adalora { 0.1 } else { 0.01 }),
-            samples: some(Setting::Samples, 128),
-            interval: some(Setting::Interval, interval),
-            blocks: some(Setting::Blocks, 2),
-            bits: some(Setting::Bits, 4),
-            reduction: some(Setting::Reduction, 4),
-            gated: has(Setting::Gated).then_some(false),
+            targets: None,
+            rank: None,
+            alpha: None,
+            dropout: None,
+            ratio: None,
+            width: None,
+            scale: None,
+            length: None,
+            share: None,
+            dimension: None,
+            projection: None,
+            initial_rank: None,
+            penalty: None,
+            samples: None,
+            interval: None,
+            blocks: None,
+            bits: None,
+            reduction: None,
+            gated: None,
             overrides: BTreeMap::new(),
+        };
+        kind.method().settings.iter().for_each(|has| config.put(has.setting, has.usual));
+        config
+    }
+
+    /// Gives a setting its usual value.
+    fn put(&mut self, setting: Setting, usual: Usual) {
+        match setting {
+            Setting::Targets => self.targets = usual.targets(),
+            Setting::Rank => self.rank = usual.count(),
+            Setting::Alpha => self.alpha = usual.number(),
+            Setting::Dropout => self.dropout = usual.number(),
+            Setting::Overrides => self.overrides = BTreeMap::new(),
+            Setting::Ratio => self.ratio = usual.number().map(f64::from),
+            Setting::Width => self.width = usual.count(),
+            Setting::Scale => self.scale = usual.number(),
+            Setting::Length => self.length = usual.count(),
+            Setting::Share => self.share = usual.number(),
+            Setting::Dimension => self.dimension = usual.count(),
+            Setting::Projection => self.projection = usual.projection(),
+            Setting::InitialRank => self.initial_rank = usual.count(),
+            Setting::Penalty => self.penalty = usual.number(),
+            Setting::Samples => self.samples = usual.count(),
+            Setting::Interval => self.interval = usual.count(),
+            Setting::Blocks => self.blocks = usual.count(),
+            Setting::Bits => self.bits = usual.count(),
+            Setting::Reduction => self.reduction = usual.count(),
+            Setting::Gated => self.gated = usual.flag(),
         }
     }
 
-    /// The linear layers of a model that it enters, from the first block to the last. A method without targets enters
-    /// none, but for HiWi, which enters those of the feed-forward's two biases.
+    /// A method with the settings of its paper, for a model.
+    pub fn of_its_paper(kind: MethodKind, model: &ModelReport) -> Self {
+        (kind.method().of_its_paper)(Self::new(kind), model)
+    }
+
+    /// What it adds at a linear layer, drawn from the site's seed; nothing if it adds nothing to linear layers.
+    ///
+    /// # Errors
+    /// The method does not fit the layer.
+    pub async fn delta_at(&self, site: &Site) -> Result<Option<Box<dyn Delta>>, PeftError> {
+        match self.kind.method().enters {
+            Enters::Linear(build) => build(self, site).await.map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// The linear layers of a model that it enters, from the first block to the last.
     pub fn sites<'a>(&self, model: &'a ModelReport) -> Vec<&'a Module> {
         let here = |module: &&Module| module.block.is_some_and(|block| self.enters_layer(block));
         let linears = model.linears().filter(here);
-        match (&self.targets, self.kind) {
-            (None, MethodKind::Hiwi) => linears.filter(|m| matches!(m.role, Role::Up | Role::Down)).collect(),
-            (None, _) => Vec::new(),
+        match &self.targets {
+            None => linears.filter(|module| self.kind.method().roles.contains(&module.role)).collect(),
             // An expression that is none is refused before it comes to this.
-            (Some(targets), _) => {
+            Some(targets) => {
                 targets.matcher().map_or_else(|_| Vec::new(), |matches| linears.filter(|m| matches(m)).collect())
             }
         }
@@ -194,7 +215,7 @@ impl MethodConfig {
 
     /// What is left of it when the model serves. A gate depends on the text, so nothing gated can be merged.
     pub fn merges(&self) -> Merges {
-        if self.gated == Some(true) { Merges::No } else { self.kind.merges() }
+        if self.gated == Some(true) { Merges::No } else { self.kind.method().merges }
     }
 
     /// How many of `layers` blocks it enters.
@@ -215,7 +236,7 @@ impl MethodConfig {
     }
 
     /// Whether the setting is there.
-    pub(super) fn is_given(&self, setting: Setting) -> bool {
+    pub(crate) fn is_given(&self, setting: Setting) -> bool {
         match setting {
             Setting::Targets => self.targets.is_some(),
             Setting::Rank => self.rank.is_some(),
@@ -322,12 +343,26 @@ mod tests {
             let config = MethodConfig::new(kind);
             config.check().unwrap();
             for setting in Setting::ALL {
-                let has = kind.settings().contains(&setting);
+                let has = kind.method().has(setting).is_some();
                 assert!(config.is_given(setting) == has || setting == Setting::Overrides, "{kind} {setting:?}");
             }
             let text = toml::to_string(&config).unwrap();
             assert_eq!(toml::from_str::<MethodConfig>(&text).unwrap(), config, "{text}");
         }
+    }
+
+    #[test]
+    fn the_settings_of_papers_are_settings_of_the_method() {
+        let model = ModelReport { hidden_size: 768, ..ModelReport::default() };
+        let mut differ = 0;
+        for kind in MethodKind::ALL {
+            let of_paper = MethodConfig::of_its_paper(kind, &model);
+            of_paper.check().unwrap();
+            differ += usize::from(of_paper != MethodConfig::new(kind));
+        }
+        assert!(differ >= 15, "{differ}");
+        let width = |kind| MethodConfig::of_its_paper(kind, &model).width;
+        assert_eq!((width(MethodKind::Pfeiffer), width(MethodKind::Compacter)), (Some(48), Some(24)));
     }
 
     #[test]

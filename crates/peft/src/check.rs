@@ -1,6 +1,9 @@
 //! What a method is refused for: settings that it does not have, and values out of range.
 
-use crate::{MethodConfig, MethodKind, Problem, Setting, Targets};
+use stratune_protocol::{Problem, Targets};
+
+use crate::MethodConfig;
+use crate::setting::{Setting, Takes};
 
 /// What no rank, width, length or other count exceeds: sums of products of it stay far below 2⁶⁴.
 const COUNT_LIMIT: usize = 1 << 24;
@@ -8,9 +11,9 @@ const COUNT_LIMIT: usize = 1 << 24;
 impl MethodConfig {
     /// The first setting that is there and that the method does not have.
     pub(crate) fn foreign(&self) -> Option<Problem> {
-        let has = self.kind.settings();
-        let foreign = Setting::ALL.into_iter().find(|s| self.is_given(*s) && !has.contains(s))?;
-        let names: Vec<_> = has.iter().map(|s| s.name()).chain(["layers"]).collect();
+        let method = self.kind.method();
+        let foreign = Setting::ALL.into_iter().find(|s| self.is_given(*s) && method.has(*s).is_none())?;
+        let names: Vec<_> = method.settings.iter().map(|has| has.setting.name()).chain(["layers"]).collect();
         Some(
             Problem::input(format!("{} has no setting {}", self.kind, foreign.name()))
                 .at(format!("method.{}", foreign.name()))
@@ -30,7 +33,7 @@ impl MethodConfig {
     pub(crate) fn check_ranges(&self) -> Result<(), Problem> {
         let bad =
             |field: &str, what: String, next: &str| Err(Problem::input(what).at(format!("method.{field}")).next(next));
-        if !self.kind.has_layers() && !self.layers.is_empty() {
+        if !self.kind.method().has_layers && !self.layers.is_empty() {
             return bad("layers", format!("{} belongs to no layer", self.kind), "leave the layers out");
         }
         if self.targets.as_ref().is_some_and(Targets::is_empty) {
@@ -70,18 +73,19 @@ impl MethodConfig {
                 return bad(field, format!("{field} is {}", value.unwrap_or_default()), "use a positive number");
             }
         }
-        let width_needed = self.kind != MethodKind::Prefix;
-        for (field, value) in [
-            ("width", self.width.filter(|_| width_needed)),
-            ("length", self.length),
-            ("dimension", self.dimension),
-            ("initial_rank", self.initial_rank),
-            ("samples", self.samples.filter(|_| self.kind != MethodKind::LtSft)),
-            ("interval", self.interval),
-            ("blocks", self.blocks),
-            ("reduction", self.reduction),
+        for (setting, value) in [
+            (Setting::Width, self.width),
+            (Setting::Length, self.length),
+            (Setting::Dimension, self.dimension),
+            (Setting::InitialRank, self.initial_rank),
+            (Setting::Samples, self.samples),
+            (Setting::Interval, self.interval),
+            (Setting::Blocks, self.blocks),
+            (Setting::Reduction, self.reduction),
         ] {
-            if value == Some(0) {
+            let field = setting.name();
+            let may_be_0 = self.kind.method().has(setting).is_some_and(|has| has.takes == Takes::Count(0));
+            if value == Some(0) && !may_be_0 {
                 return bad(field, format!("{field} is 0"), "use 1 or more");
             }
             if value.is_some_and(|value| value > COUNT_LIMIT) {
@@ -110,9 +114,10 @@ impl MethodConfig {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use stratune_protocol::testing::model;
+
     use super::*;
-    use crate::TargetOverride;
-    use crate::architecture::testing::model;
+    use crate::{MethodKind, TargetOverride};
 
     #[test]
     fn bad_settings_name_their_field() {

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{IstMode, MethodConfig, MethodKind, Problem, TargetOverride};
+use stratune_protocol::{IstMode, Problem};
+
+use crate::method::{Enters, Method};
+use crate::{MethodConfig, MethodKind, TargetOverride};
 
 /// The methods of a run, each entering on top of the ones before. In a file: `[method]`, or `[[method]]` for each.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -85,16 +88,22 @@ impl Methods {
 
     /// Positions of the context that the methods take from the text.
     pub fn taken_positions(&self) -> usize {
-        let lengths = |kind: MethodKind| self.0.iter().filter(move |m| m.kind == kind).filter_map(|m| m.length);
-        // Prefixes of different layers lie side by side.
-        lengths(MethodKind::Prompt).sum::<usize>() + lengths(MethodKind::Prefix).max().unwrap_or(0)
+        let taken = |m: &MethodConfig| m.length.unwrap_or(0);
+        let enters = |m: &&MethodConfig, input: bool| match m.kind.method().enters {
+            Enters::Input => input,
+            Enters::Attention => !input,
+            _ => false,
+        };
+        let before_all: usize = self.0.iter().filter(|m| enters(m, true)).map(taken).sum();
+        // Those of different layers lie side by side.
+        before_all + self.0.iter().filter(|m| enters(m, false)).map(taken).max().unwrap_or(0)
     }
 
     /// In a few words, such as `LoRA r8` or `Prefix tuning + Parallel adapter`.
     pub fn title(&self) -> String {
         let one = |m: &MethodConfig| match m.rank {
-            Some(rank) => format!("{} r{rank}", m.kind.title()),
-            None => m.kind.title().to_string(),
+            Some(rank) => format!("{} r{rank}", m.kind.method().title),
+            None => m.kind.method().title.to_string(),
         };
         self.0.iter().map(one).collect::<Vec<_>>().join(" + ")
     }
@@ -107,73 +116,44 @@ impl Methods {
     }
 
     /// Checks each method, and that they can work together and under IST.
-    pub(crate) fn check(&self, ist: IstMode) -> Result<(), Problem> {
+    ///
+    /// # Errors
+    /// Names the first setting that is out of range, or what does not go together.
+    pub fn check(&self, ist: IstMode) -> Result<(), Problem> {
         if self.0.is_empty() {
             return Err(Problem::input("no method is named").at("method").next("name one, such as lora"));
         }
         self.0.iter().try_for_each(MethodConfig::check)?;
-        let count = |kind: MethodKind| self.0.iter().filter(|m| m.kind == kind).count();
-        for kind in MethodKind::ALL.into_iter().filter(|kind| {
-            use MethodKind::{Did, Ladder, Prompt, Said};
-            kind.in_place() || kind.scouts() || kind.quantises() || matches!(kind, Did | Ladder | Prompt | Said)
-        }) {
-            if count(kind) > 1 {
-                return Err(Problem::input(format!("{kind} is listed twice"))
+        let methods = || self.0.iter().map(|m| m.kind.method());
+        for (i, method) in methods().enumerate().filter(|(_, method)| method.unique) {
+            if methods().skip(i + 1).any(|other| other.kind == method.kind) {
+                return Err(Problem::input(format!("{} is listed twice", method.kind))
                     .at("method")
                     .next("list it once: there is one of it in a model"));
             }
         }
-        if count(MethodKind::Did) + count(MethodKind::Said) > 1 {
-            return Err(Problem::input("did and said are listed together").at("method").next("choose one of them"));
-        }
-        let prefixes = self.0.iter().filter(|m| m.kind == MethodKind::Prefix);
-        let (all, apart) = (prefixes.clone().count(), prefixes.clone().flat_map(|m| &m.layers));
-        let distinct: std::collections::BTreeSet<_> = apart.clone().collect();
-        let everywhere = prefixes.clone().any(|m| m.layers.is_empty() || m.width.unwrap_or(0) > 0);
-        if all > 1 && (everywhere || distinct.len() < apart.count()) {
-            return Err(Problem::input("two prefixes meet in a layer")
-                .at("method.layers")
-                .next("give them different layers, and no network"));
-        }
-        if count(MethodKind::Ladder) > 0 && self.0.len() > 1 {
-            let other = self.0.iter().map(|m| m.kind).find(|k| *k != MethodKind::Ladder).unwrap_or(MethodKind::Ladder);
-            return Err(Problem::input(format!("a ladder reads the model as it is, and takes no {other} beside it"))
-                .at("method")
-                .next("list it alone"));
-        }
-        if let [one, other, ..] = self.0.iter().map(|m| m.kind).filter(|k| k.in_place()).collect::<Vec<_>>()[..] {
+        methods().try_for_each(|method| (method.fits)(self, ist))?;
+        if let [one, other, ..] = methods().filter(|m| m.in_place()).map(|m| m.kind).collect::<Vec<_>>()[..] {
             return Err(Problem::input(format!("{one} and {other} both train the model's own weights"))
                 .at("method")
                 .next("choose one of them"));
         }
-        let (few_bits, whole) = (
-            self.0.iter().find(|m| m.kind.quantises()),
-            self.0.iter().find(|m| m.kind.in_place() || m.kind.scouts() && m.kind != MethodKind::SparseAdapter),
-        );
-        if let Some((few_bits, whole)) = few_bits.zip(whole) {
+        let chooses_weights = |m: &Method| m.from_data.chooses() && matches!(m.enters, Enters::Linear(_));
+        let whole = methods().find(|m| m.in_place() || chooses_weights(m));
+        if let Some((few_bits, whole)) = methods().find(|m| m.few_bits).zip(whole) {
             let what =
                 format!("{} needs the gradients of weights that {} keeps in few bits", whole.kind, few_bits.kind);
             return Err(Problem::input(what).at("method").next("choose one of them"));
         }
-        if let Some(few_bits) = few_bits
-            && count(MethodKind::Pafi) > 0
-        {
-            let what =
-                format!("pafi trains the smallest weights of the base, which {} keeps in few bits", few_bits.kind);
-            return Err(Problem::input(what).at("method").next("choose one of them, or use --base-dtype with pafi"));
-        }
-        if ist != IstMode::All && count(MethodKind::Lisa) > 0 {
-            return Err(Problem::input("lisa draws its layers itself").at("ist.mode").next("use --ist=all with it"));
-        }
         if ist != IstMode::All
-            && let Some(method) = self.0.iter().find(|m| !m.kind.per_layer())
+            && let Some(method) = methods().find(|m| !m.per_layer)
         {
             return Err(Problem::input(format!("{} has no numbers of each layer's own to choose among", method.kind))
                 .at("ist.mode")
                 .next("use --ist=all with it, or another method"));
         }
         if ist.learns()
-            && let Some(method) = self.0.iter().find(|m| m.kind.in_place())
+            && let Some(method) = methods().find(|m| m.in_place())
         {
             return Err(Problem::input(format!(
                 "{} changes the weights themselves, which IST cannot damp",
