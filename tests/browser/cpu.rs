@@ -8,10 +8,11 @@ use std::rc::Rc;
 
 use burn::tensor::Device;
 use serde_json::json;
-use stratune_protocol::{IstConfig, IstMode, RunConfig};
+use stratune_protocol::{IstConfig, IstMode};
 use stratune_store::{Checkpoint, EventLog, Folder, HostTensor, OpfsFiles, OpfsVault, Vault};
 use stratune_tests::runs::{Witness, trainer};
 use stratune_tests::{checks, fixtures, skipped};
+use stratune_train::RunConfig;
 use wasm_bindgen_test::{console_log, wasm_bindgen_test, wasm_bindgen_test_configure};
 
 wasm_bindgen_test_configure!(run_in_dedicated_worker);

@@ -4,10 +4,11 @@
 mod common;
 
 use burn::tensor::{Distribution, Tensor};
-use stratune_protocol::{IstConfig, IstMode, RunConfig};
+use stratune_protocol::{IstConfig, IstMode};
 use stratune_runtime::{Stopwatch, open_wgpu, read_f32};
 use stratune_tests::runs::{Witness, trainer};
 use stratune_tests::{checks, skipped};
+use stratune_train::RunConfig;
 use wasm_bindgen_test::{console_log, wasm_bindgen_test, wasm_bindgen_test_configure};
 
 wasm_bindgen_test_configure!(run_in_dedicated_worker);

@@ -3,10 +3,11 @@
 use std::rc::Rc;
 
 use stratune_data::{SourceFile, load};
-use stratune_protocol::{BaseDtype, DeviceChoice, Event, IstConfig, IstMode, RunConfig};
+use stratune_protocol::{BaseDtype, DeviceChoice, IstConfig, IstMode};
 use stratune_session::{Base, open_device, trainer};
 use stratune_store::DiskFolder;
 use stratune_tests::runs::Witness;
+use stratune_train::{Event, RunConfig};
 
 const STARTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/session/assets/starter");
 

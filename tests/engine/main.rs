@@ -8,12 +8,11 @@ use std::rc::Rc;
 
 use futures::future::LocalBoxFuture;
 use serde_json::json;
-use stratune_protocol::{
-    Command, DeviceChoice, EndReason, Event, GenerateRequest, Problem, ProblemKind, RunConfig, Verdict, Voice,
-};
+use stratune_protocol::{DeviceChoice, EndReason, GenerateRequest, Problem, ProblemKind, Verdict, Voice};
 use stratune_runtime::{Control, block_on};
 use stratune_session::{Assets, AtOnce, Engine, Outbox};
 use stratune_store::{Checkpoint, DiskFolder, EventLog, Folder, MemoryFolder, MemoryVault, Vault};
+use stratune_train::{Command, Event, RunConfig};
 
 const STARTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/session/assets/starter");
 

@@ -13,14 +13,12 @@ use rand::RngExt;
 use serde_json::{Value, json};
 use stratune_data::{Dataset, Sequence};
 use stratune_models::Model;
-use stratune_protocol::{
-    AdapterInfo, BaseDtype, Conditions, Event, IstConfig, IstMode, MethodKind, OptimiserKind, Pace, Problem,
-    ProblemKind, RunConfig, draws,
-};
+use stratune_peft::MethodKind;
+use stratune_protocol::{AdapterInfo, BaseDtype, IstConfig, IstMode, OptimiserKind, Pace, Problem, ProblemKind, draws};
 use stratune_runtime::{block_on, memory_in_use, peak_host_memory, reset_peak_host_memory};
-use stratune_session::{hooks_for, set_apart};
+use stratune_session::{Conditions, hooks_for, set_apart};
 use stratune_tests::runs::{Witness, counting, of_json, small, trainer};
-use stratune_train::{Hook, HookState, Identity, Run, Saved, Selection, Trainer};
+use stratune_train::{Event, Hook, HookState, Identity, Run, RunConfig, Saved, Selection, Trainer};
 
 /// Memory is counted for the whole process: these tests take turns.
 fn turn() -> MutexGuard<'static, ()> {

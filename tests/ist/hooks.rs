@@ -7,11 +7,11 @@ use burn::tensor::Device;
 use futures::future::LocalBoxFuture;
 use serde_json::json;
 use stratune_peft::{Gradients, Param, ParamId, Parameters, Visitor, snapshot};
-use stratune_protocol::{Problem, RunConfig};
+use stratune_protocol::Problem;
 use stratune_runtime::{block_on, read_f32};
 use stratune_store::HostTensor;
 use stratune_tests::runs::{Witness, counting, small};
-use stratune_train::{Hook, HookState, Identity, Run, Saved, Trainer};
+use stratune_train::{Hook, HookState, Identity, Run, RunConfig, Saved, Trainer};
 
 const LAYERS: usize = 4;
 

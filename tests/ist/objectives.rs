@@ -4,11 +4,11 @@ use std::rc::Rc;
 
 use burn::tensor::{Device, Tensor};
 use stratune_models::Model;
-use stratune_peft::Gradients;
-use stratune_protocol::{Event, IstConfig, IstMode, MethodConfig, MethodKind, OptimiserKind, RunConfig};
+use stratune_peft::{Gradients, MethodConfig, MethodKind};
+use stratune_protocol::{IstConfig, IstMode, OptimiserKind};
 use stratune_runtime::block_on;
 use stratune_tests::runs::{Witness, trainer};
-use stratune_train::{NextToken, Objective, Uploaded};
+use stratune_train::{Event, NextToken, Objective, RunConfig, Uploaded};
 
 /// So many times the loss of the next token.
 struct Times(f64);

@@ -8,13 +8,14 @@ use rand::RngExt;
 use stratune_data::{Dataset, Sequence};
 use stratune_ist::Ist;
 use stratune_models::Model;
-use stratune_protocol::{Event, IstConfig, IstMode, MethodConfig, RunConfig, Targets, draws};
+use stratune_peft::MethodConfig;
+use stratune_protocol::{IstConfig, IstMode, Targets, draws};
 use stratune_runtime::{block_on, read_f32};
 use stratune_session::attach;
 use stratune_store::{Adapter, HostTensor, Tensors};
 use stratune_tests::fixtures::ids;
 use stratune_tests::runs::small;
-use stratune_train::{AdamW, Hook, NextToken, Run};
+use stratune_train::{AdamW, Event, Hook, NextToken, Run, RunConfig};
 
 const LAYERS: usize = 6;
 const CRUCIAL: usize = 3;

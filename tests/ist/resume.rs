@@ -1,10 +1,11 @@
 //! (f) A run that was interrupted is the run that was not, bit for bit.
 
 use burn::tensor::Device;
-use stratune_protocol::{EndReason, Event, IstConfig, IstMode, RunConfig};
+use stratune_protocol::{EndReason, IstConfig, IstMode};
 use stratune_runtime::block_on;
 use stratune_store::Checkpoint;
 use stratune_tests::runs::{Witness, trainer};
+use stratune_train::{Event, RunConfig};
 
 const LAYERS: usize = 4;
 const STEPS: usize = 17;

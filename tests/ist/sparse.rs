@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use burn::tensor::Device;
 use stratune_data::collate;
 use stratune_peft::{Values, snapshot};
-use stratune_protocol::{Event, IstConfig, IstMode, OptimiserKind, RunConfig};
+use stratune_protocol::{IstConfig, IstMode, OptimiserKind};
 use stratune_runtime::{block_on, peak_host_memory, read_f32, reset_peak_host_memory};
 use stratune_tests::runs::{Witness, counting, small, trainer};
-use stratune_train::{Demand, NextToken, Uploaded, sweep};
+use stratune_train::{Demand, Event, NextToken, RunConfig, Uploaded, sweep};
 
 const LAYERS: usize = 8;
 

@@ -6,12 +6,13 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::Device;
-use stratune_protocol::{MethodConfig, MethodKind, Methods, RunConfig, TargetOverride};
+use stratune_peft::{MethodConfig, MethodKind, Methods, TargetOverride};
 use stratune_runtime::read_f32;
 use stratune_session::adapter_of;
 use stratune_store::write_files;
 use stratune_tests::fixtures::{Logits, ids, json, model};
 use stratune_tests::worst;
+use stratune_train::RunConfig;
 
 use super::suited;
 use crate::suite::moved_on;
@@ -39,7 +40,7 @@ pub async fn all(device: &Device) {
 /// Name, base and methods of each folder: every method that PEFT has, on two families, and ranks and alphas that several
 /// overrides give one layer.
 fn folders() -> Vec<(String, &'static str, Methods)> {
-    let kinds = || MethodKind::ALL.into_iter().filter(|kind| kind.peft().is_some() && !kind.quantises());
+    let kinds = || MethodKind::ALL.into_iter().filter(|kind| kind.method().peft.is_some() && !kind.method().few_bits);
     let mut folders: Vec<_> =
         kinds().map(|kind| (kind.name().to_string(), "tiny-llama", suited(kind).into())).collect();
     folders.extend(kinds().map(|kind| (format!("{kind}-qwen3"), "tiny-qwen3", suited(kind).into())));

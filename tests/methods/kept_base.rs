@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use burn::tensor::Device;
 use stratune_data::Sequence;
 use stratune_models::Model;
-use stratune_protocol::{BaseDtype, Methods, RunConfig};
+use stratune_peft::Methods;
+use stratune_protocol::BaseDtype;
 use stratune_runtime::read_f32;
 use stratune_tests::checks::examples;
 use stratune_tests::runs::{small, small_as};
 use stratune_tests::worst;
-use stratune_train::{Batching, Demand, NextToken, sweep};
+use stratune_train::{Batching, Demand, NextToken, RunConfig, sweep};
 
 use super::suite::{LAYERS, moved_on, says};
 
@@ -20,7 +21,7 @@ pub async fn is_its_numbers(name: &str, methods: &Methods, device: &Device) {
     for base_dtype in BaseDtype::ALL {
         let config = RunConfig { method: methods.clone(), base_dtype, ..RunConfig::default() };
         if let Err(problem) = config.validate() {
-            let moves = methods.iter().any(|m| m.kind.in_place() || m.kind.quantises());
+            let moves = methods.iter().any(|m| m.kind.method().in_place() || m.kind.method().few_bits);
             assert!(problem.at == "base_dtype" && moves, "{name}: {problem}");
             continue;
         }

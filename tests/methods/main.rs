@@ -12,7 +12,7 @@ mod together;
 mod without_gradient;
 
 use burn::tensor::Device;
-use stratune_protocol::{MethodConfig, MethodKind, MethodPreset, Methods};
+use stratune_peft::{MethodConfig, MethodKind, MethodPreset, Methods};
 use stratune_runtime::block_on;
 
 /// Every method by itself, with settings that a small model can take, and every combination.
@@ -20,7 +20,7 @@ fn table() -> Vec<(String, Methods)> {
     let mut table: Vec<(String, Methods)> = MethodKind::ALL.map(|kind| (kind.to_string(), suited(kind).into())).into();
     let reparametrised = MethodConfig { width: Some(6), ..suited(MethodKind::Prefix) };
     table.push(("prefix with a network".into(), reparametrised.into()));
-    for projection in [stratune_protocol::Projection::Dense, stratune_protocol::Projection::Sparse] {
+    for projection in [stratune_peft::Projection::Dense, stratune_peft::Projection::Sparse] {
         let method = MethodConfig { projection: Some(projection), ..suited(MethodKind::Said) };
         table.push((format!("said, {projection:?}"), method.into()));
     }

@@ -3,11 +3,11 @@
 use burn::tensor::Device;
 use stratune_data::{Sequence, pack};
 use stratune_models::{Model, Walk};
-use stratune_protocol::{Event, MethodKind, Methods, RunConfig};
+use stratune_peft::{MethodKind, Methods};
 use stratune_runtime::read_f32;
 use stratune_tests::checks::{examples, packed_is_apart};
 use stratune_tests::runs::{Witness, trainer};
-use stratune_train::{Batching, Uploaded};
+use stratune_train::{Batching, Event, RunConfig, Uploaded};
 
 use super::suite::moved;
 use super::suited;

@@ -2,12 +2,13 @@
 
 use burn::tensor::Device;
 use stratune_models::Model;
-use stratune_protocol::{Merges, MethodKind, Methods, Problem, RunConfig};
+use stratune_peft::{Merges, MethodKind, Methods};
+use stratune_protocol::Problem;
 use stratune_session::{adapter_of, attach};
 use stratune_store::{MemoryFolder, read_adapter};
 use stratune_tests::runs::{small, with_biases};
 use stratune_tests::worst;
-use stratune_train::prune;
+use stratune_train::{RunConfig, prune};
 
 use super::suited;
 use crate::suite::{SEED, move_what_trains, says};
@@ -61,12 +62,12 @@ async fn is_one_model(name: &str, mut model: Model, base: &Model, methods: &Meth
     let mut again = base.clone();
     attach(&mut again, &adapter).await.unwrap_or_else(|p| panic!("{name}: {p}"));
     let off = worst(&says(&again).await, &says_first);
-    let quantised = methods.iter().any(|m| m.kind.quantises());
+    let quantised = methods.iter().any(|m| m.kind.method().few_bits);
     let allowed = if quantised { 5e-3 } else { 2e-5 };
     assert!(off <= allowed * scale, "{name}: the folder's model is off by {off:e} of {scale}");
 
     let mut kept = model.clone();
-    kept.settle(methods).await.expect("what is kept");
+    kept.finalize(methods).await.expect("what is kept");
     let off = worst(&says(&kept).await, &says_first);
     assert!(off <= 2e-5 * scale, "{name}: what is kept is off by {off:e} of {scale}");
 

@@ -7,16 +7,17 @@ use burn::tensor::{Device, Tensor};
 use stratune_data::{Dataset, Sequence};
 use stratune_models::{Model, ModelConfig, Stored, Weights};
 use stratune_peft::{
-    Delta, Gradients, Linear, ModuleId, Param, Pass, Site, Values, collect_gradients, everything, snapshot, track,
+    Dora, Gradients, Hiwi, Linear, Lora, MethodConfig, MethodKind, Methods, ModuleId, Param, Pass, Projection, Site,
+    TargetOverride, Values, collect_gradients, everything, snapshot, track,
 };
-use stratune_protocol::{MethodConfig, MethodKind, Methods, Projection, Role, RunConfig, TargetOverride, draws};
+use stratune_protocol::{Role, draws};
 use stratune_runtime::read_f32;
 use stratune_session::{adapter_of, attach, sliced};
 use stratune_store::{Adapter, MemoryFolder, read_adapter};
 use stratune_tests::fixtures::ids;
 use stratune_tests::runs::{Witness, counting, small, with_biases};
 use stratune_tests::worst;
-use stratune_train::{Batching, Identity, NextToken, Trainer, measure};
+use stratune_train::{Batching, Identity, NextToken, RunConfig, Trainer, measure};
 
 use super::suited;
 use crate::suite::{LAYERS, TEXT, fresh, moved, moved_on, says};
@@ -70,9 +71,10 @@ pub async fn numbers(values: Values) -> BTreeMap<String, Vec<f32>> {
 async fn rslora_scales_by_the_root_of_the_rank(device: &Device) {
     for (kind, scale) in [(MethodKind::Lora, 1.0), (MethodKind::Rslora, 4.0)] {
         let weight = Tensor::ones([16, 20], device);
-        let site = Site { weight, extent: [16, 20], ..q_proj(device) };
+        let site = Site { weight, ..q_proj(device) };
         let method = MethodConfig { rank: Some(16), alpha: Some(16.0), ..MethodConfig::new(kind) };
-        let Ok(Some(Delta::Lora(lora))) = Delta::new(&method, &site, 0).await else { panic!("a LoRA") };
+        let Ok(Some(delta)) = method.delta_at(&site).await else { panic!("a LoRA") };
+        let lora = delta.of::<Lora>().expect("a LoRA");
         assert_eq!(lora.scale, scale, "{kind}");
     }
 }
@@ -81,7 +83,7 @@ async fn rslora_scales_by_the_root_of_the_rank(device: &Device) {
 fn q_proj(device: &Device) -> Site {
     let id = ModuleId::new(Some(0), "model.layers.0.self_attn.q_proj");
     let weight = Tensor::ones([8, 6], device);
-    Site { id, role: Role::Query, index: 0, weight, bias: None, extent: [8, 6], seed: 3 }
+    Site { id, role: Role::Query, index: 0, weight, bias: None, sites: 1, seed: 3 }
 }
 
 /// AdamW's first step has the length of the learning rate whatever the gradient, so B's is `ratio` times A's.
@@ -155,7 +157,7 @@ async fn every_rank_of_dylora_is_usable(device: &Device) {
         for block in &mut model.layers {
             for linear in block.linears_mut() {
                 for delta in &mut linear.deltas {
-                    let Delta::Lora(lora) = delta else { continue };
+                    let Some(lora) = delta.of_mut::<Lora>() else { continue };
                     let (a, b) = lora.sliced(rank);
                     (lora.a.value, lora.b.value, lora.scale) = (a, b, 16.0 / rank as f32);
                 }
@@ -197,8 +199,8 @@ async fn dora_takes_the_rows_length_for_a_constant(device: &Device) {
     let (x, dy) = (random("x", [10, 6]), random("dy", [10, 8]));
     let site = Site { weight: weight.clone(), ..q_proj(device) };
     let id = site.id.clone();
-    let delta = Delta::new(&suited(MethodKind::Dora), &site, 0).await.expect("DoRA fits");
-    let Some(Delta::Dora(mut dora)) = delta else { panic!("DoRA") };
+    let delta = suited(MethodKind::Dora).delta_at(&site).await.expect("DoRA fits");
+    let mut dora = delta.and_then(|delta| delta.of::<Dora>().cloned()).expect("DoRA");
     dora.lora.b.value = random("b", dora.lora.b.value.dims());
     dora.magnitude.value = dora.magnitude.value + 0.3;
 
@@ -215,7 +217,7 @@ async fn dora_takes_the_rows_length_for_a_constant(device: &Device) {
     let want_m = magnitude.grad_remove(&mut tape).expect("a gradient").inner();
 
     let mut layer = Linear::new(id, weight);
-    layer.deltas.push(Delta::Dora(dora));
+    layer.deltas.push(Box::new(dora));
     track(&mut layer);
     let y = layer.forward(x.unsqueeze(), &Pass::plain(0, Rc::default()));
     let mut tape = (y * dy.unsqueeze()).sum().backward();
@@ -249,7 +251,7 @@ async fn vera_shares_its_matrices(device: &Device) {
 async fn pissa_starts_at_the_largest_directions(device: &Device) {
     let mut model = fresh(&suited(MethodKind::Pissa).into(), device).await;
     let linear = model.layers[0].linear_mut(Role::Gate).expect("gate_proj");
-    let Some(Delta::Lora(lora)) = linear.deltas.first() else { panic!("a LoRA") };
+    let lora = linear.deltas[0].of::<Lora>().expect("a LoRA");
     let squared = |t: Tensor<2>| t.square().sum().into_scalar::<f32>();
     let product = lora.b.value.clone().matmul(lora.a.value.clone()).mul_scalar(lora.scale);
     let weight = linear.weight.dense();
@@ -267,7 +269,7 @@ async fn hiwi_leaves_biases_whose_number_does_not_depend_on_the_rank(device: &De
         let methods: Methods = MethodConfig { rank: Some(rank), ..suited(MethodKind::Hiwi) }.into();
         let mut model = moved(&methods, device).await;
         let training = says(&model).await;
-        let kept = model.settle(&methods).await.expect("what is kept");
+        let kept = model.finalize(&methods).await.expect("what is kept");
         assert_eq!(kept[0].kind, MethodKind::Bitfit);
         assert_eq!(says(&model).await, training, "bit for bit, the network thrown away");
         let values = numbers(snapshot(&mut model)).await;
@@ -293,7 +295,7 @@ async fn hiwi_reads_the_biases_that_there_are(device: &Device) {
     for (base, biased) in [(with_biases(LAYERS, device), true), (small(LAYERS, device), false)] {
         let mut model = moved_on(base, &suited(MethodKind::Hiwi).into()).await;
         let linear = model.layers[1].linear_mut(Role::Up).expect("up_proj").clone();
-        let Some(Delta::Hiwi(hiwi)) = linear.deltas.first() else { panic!("HiWi") };
+        let hiwi = linear.deltas[0].of::<Hiwi>().expect("HiWi");
         let read = read_f32(hiwi.input.clone()).await.expect("numbers");
         assert!(read.iter().any(|v| *v != 0.0));
         let Some(bias) = linear.bias.filter(|_| biased) else { continue };
@@ -345,7 +347,7 @@ async fn a_slice_of_dylora_is_a_folder_of_its_own(device: &Device) {
     for rank in [1, 2, 4, 5] {
         let mut cut = model.clone();
         for linear in cut.layers.iter_mut().flat_map(|block| block.linears_mut()) {
-            let Some(Delta::Lora(lora)) = linear.deltas.first_mut() else { panic!("a LoRA") };
+            let lora = linear.deltas[0].of_mut::<Lora>().expect("a LoRA");
             let rank = rank.min(lora.a.value.dims()[0]);
             let (a, b) = lora.sliced(rank);
             (lora.a.value, lora.b.value, lora.scale) = (a, b, 16.0 / rank as f32);
@@ -456,6 +458,6 @@ async fn nothing_but_training_in_place_touches_the_base(device: &Device) {
         let after = numbers(everything(&mut trained(config(method), model).await)).await;
         let touched =
             before.iter().filter(|(path, _)| paths.contains(*path)).any(|(path, value)| after[path] != *value);
-        assert_eq!(touched, kind.in_place(), "{kind}");
+        assert_eq!(touched, kind.method().in_place(), "{kind}");
     }
 }

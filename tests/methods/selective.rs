@@ -6,13 +6,13 @@ use std::rc::Rc;
 use burn::tensor::{Device, Tensor};
 use stratune_data::{Sequence, collate};
 use stratune_models::Model;
-use stratune_peft::{Delta, Diff, Matrix, ModuleId, Pass, Site, everything, snapshot};
-use stratune_protocol::{Event, MethodConfig, MethodKind, Role, RunConfig, draws};
+use stratune_peft::{Diff, Matrix, MethodConfig, MethodKind, ModuleId, Pass, Site, Sparse, everything, snapshot};
+use stratune_protocol::{Role, draws};
 use stratune_runtime::read_f32;
 use stratune_session::{adapter_of, attach, hooks_for};
 use stratune_store::{MemoryFolder, read_adapter};
 use stratune_tests::runs::{Witness, counting, small};
-use stratune_train::{AdamW, Demand, Identity, Moment, NextToken, Trainer, Uploaded, sweep};
+use stratune_train::{AdamW, Demand, Event, Identity, Moment, NextToken, RunConfig, Trainer, Uploaded, sweep};
 
 use super::suited;
 use crate::proofs::{config, numbers};
@@ -48,7 +48,7 @@ async fn places(model: &mut Model) -> BTreeMap<String, BTreeSet<usize>> {
     for block in &mut model.layers {
         for linear in block.linears_mut() {
             for delta in &linear.deltas {
-                let Delta::Sparse(sparse) = delta else { continue };
+                let Some(sparse) = delta.of::<Sparse>() else { continue };
                 let flat = read_f32(sparse.flat().float()).await.expect("places");
                 let path = linear.id.param("weight").path;
                 found.insert(path, flat.iter().map(|p| *p as usize).collect());
@@ -195,15 +195,15 @@ async fn diff_pruning_opens_what_it_expects_and_keeps_its_largest(device: &Devic
     let mut base = small(LAYERS, device);
     let weight = base.layers[0].linear_mut(Role::Up).expect("up_proj").weight.dense();
     let id = ModuleId::new(Some(0), "up_proj");
-    let site = Site { id: id.clone(), role: Role::Up, index: 5, weight, bias: None, extent: [24, 16], seed: 1 };
-    let mut diff = Diff::new(&method, &site);
+    let site = Site { id: id.clone(), role: Role::Up, index: 5, weight, bias: None, sites: 1, seed: 1 };
+    let mut diff = Diff::new(&method, &site).expect("a share");
     diff.difference.value = Tensor::ones([24, 16], device);
     diff.switch.value = Tensor::full([24, 16], 0.7, device);
     let expected = f64::from(read_f32(diff.expected_open()).await.expect("a number")[0]);
     let unit = Tensor::<2>::eye(16, device).unsqueeze::<3>();
     let linear = {
         let mut linear = stratune_peft::Linear::new(id, Tensor::zeros([24, 16], device));
-        linear.deltas.push(Delta::Diff(diff));
+        linear.deltas.push(Box::new(diff));
         linear
     };
     let mut open = 0;
@@ -220,7 +220,7 @@ async fn diff_pruning_opens_what_it_expects_and_keeps_its_largest(device: &Devic
     let methods = method.into();
     let mut model = moved(&methods, device).await;
     let dense = model.clone();
-    let kept = model.settle(&methods).await.expect("what is kept");
+    let kept = model.finalize(&methods).await.expect("what is kept");
     assert_eq!(kept[0].kind, MethodKind::RandomMask);
     let mut dense = dense;
     dense.merge().expect("it merges");

@@ -7,17 +7,18 @@ use burn::tensor::{Device, Tensor};
 use rand::RngExt;
 use stratune_data::{Sequence, collate};
 use stratune_models::{Model, Sampling, generate};
-use stratune_peft::{Delta, Ia3, Linear, Param, Values, added, count_trainable, restore, snapshot};
-use stratune_protocol::{
-    IstConfig, IstMode, Merges, MethodConfig, MethodKind, Methods, OptimiserKind, RunConfig, draws,
+use stratune_peft::{
+    Dora, Ia3, Linear, Merges, MethodConfig, MethodKind, Methods, Param, Values, added, count_trainable, restore,
+    snapshot,
 };
+use stratune_protocol::{IstConfig, IstMode, OptimiserKind, draws};
 use stratune_runtime::read_f32;
 use stratune_session::{adapter_of, attach, hooks_for};
 use stratune_store::{MemoryFolder, read_adapter};
 use stratune_tests::fixtures::ids;
 use stratune_tests::runs::{Witness, counting, small};
 use stratune_tests::worst;
-use stratune_train::{Batching, Demand, Identity, NextToken, Trainer, Uploaded, measure, prune, sweep};
+use stratune_train::{Batching, Demand, Identity, NextToken, RunConfig, Trainer, Uploaded, measure, prune, sweep};
 
 use super::suited;
 
@@ -91,7 +92,7 @@ pub async fn says(model: &Model) -> Vec<f32> {
 /// The base that methods stand on: in few bits, where they keep it so.
 async fn base_of(methods: &Methods, device: &Device) -> Model {
     let mut base = small(LAYERS, device);
-    if let Some(method) = methods.iter().find(|m| m.kind.quantises()) {
+    if let Some(method) = methods.iter().find(|m| m.kind.method().few_bits) {
         let bits = MethodConfig { bits: method.bits, ..suited(MethodKind::Qlora) };
         base.attach(&[bits], SEED).await.expect("LoRA fits");
     }
@@ -99,11 +100,11 @@ async fn base_of(methods: &Methods, device: &Device) -> Model {
 }
 
 fn in_place(methods: &Methods) -> bool {
-    methods.iter().all(|m| m.kind.in_place())
+    methods.iter().all(|m| m.kind.method().in_place())
 }
 
 fn quantised(methods: &Methods) -> bool {
-    methods.iter().any(|m| m.kind.quantises())
+    methods.iter().any(|m| m.kind.method().few_bits)
 }
 
 /// Bit for bit, but for methods that add positions, which no start makes neutral. PiSSA's two equal products, and gains
@@ -197,7 +198,7 @@ async fn gradients_are_slopes(name: &str, methods: &Methods, device: &Device) {
 fn lengths_of_dora(model: &mut Model) -> Vec<Tensor<1>> {
     let mut lengths = Vec::new();
     each_linear(model, |linear| {
-        if let Some(Delta::Dora(dora)) = linear.deltas.first() {
+        if let Some(dora) = linear.deltas.first().and_then(|delta| delta.of::<Dora>()) {
             let whole = linear.weight.dense() + dora.lora.update();
             lengths.push(whole.square().sum_dim(1).sqrt().squeeze_dim(1));
         }
@@ -209,10 +210,10 @@ fn lengths_of_dora(model: &mut Model) -> Vec<Tensor<1>> {
 fn hold_lengths_of_dora(model: &mut Model, lengths: &[Tensor<1>]) {
     let mut lengths = lengths.iter();
     each_linear(model, |linear| {
-        if let Some(Delta::Dora(dora)) = linear.deltas.first().cloned() {
+        if let Some(dora) = linear.deltas.first().and_then(|delta| delta.of::<Dora>()).cloned() {
             let length = lengths.next().expect("a length for each");
             let scale = Param::frozen((dora.magnitude.value / length.clone()).unsqueeze_dim(1));
-            linear.deltas = vec![Delta::Lora(dora.lora), Delta::Ia3(Ia3 { scale, on_input: false })];
+            linear.deltas = vec![Box::new(dora.lora), Box::new(Ia3 { scale, on_input: false })];
         }
     });
 }
@@ -254,7 +255,7 @@ async fn goes_through_a_folder(name: &str, methods: &Methods, device: &Device) {
     let files = adapter_of(&model, &config).await.expect("files");
     let text = String::from_utf8(files[0].1.clone()).expect("JSON");
     if let [method] = methods.as_slice() {
-        let peft = method.kind.peft().filter(|_| method.layers.is_empty());
+        let peft = method.kind.method().peft.filter(|_| method.layers.is_empty());
         let kind = match method.kind {
             _ if method.gated == Some(true) => "STRATUNE",
             MethodKind::Dora => "LORA",
@@ -267,7 +268,7 @@ async fn goes_through_a_folder(name: &str, methods: &Methods, device: &Device) {
     let adapter = read_adapter(&folder).await.unwrap_or_else(|p| panic!("{name}: {p} {}\n{text}", p.next));
     let mut again = small(LAYERS, device);
     attach(&mut again, &adapter).await.unwrap_or_else(|p| panic!("{name}: {p}\n{text}"));
-    model.settle(methods).await.expect("what is kept");
+    model.finalize(methods).await.expect("what is kept");
     let kept = says(&model).await;
     let off = worst(&says(&again).await, &kept);
     // The adapter of a base in eight bits is read onto the base as it was.
@@ -364,7 +365,7 @@ async fn obeys_ist(name: &str, methods: &Methods, device: &Device) {
     let mut config = RunConfig { method: methods.clone(), ..RunConfig::default() };
     config.ist = IstConfig::preset(if in_place(methods) { IstMode::Random } else { IstMode::Faithful });
     config.ist.interval = 2;
-    if methods.iter().any(|m| !m.kind.per_layer()) {
+    if methods.iter().any(|m| !m.kind.method().per_layer) {
         assert_eq!(config.validate().expect_err("no blocks to choose among").at, "ist.mode", "{name}");
         return;
     }

@@ -7,9 +7,9 @@ use burn::tensor::{Device, Tensor};
 use stratune_data::collate;
 use stratune_models::Model;
 use stratune_peft::{
-    Delta, Gate, Matrix, Param, ParamId, Parameters, Pass, Visitor, count_trainable, everything, restore, snapshot,
+    Adalora, Enters, Gate, Matrix, MethodConfig, MethodKind, MethodPreset, Methods, Param, ParamId, Parameters, Pass,
+    Visitor, count_trainable, everything, restore, snapshot,
 };
-use stratune_protocol::{Enters, MethodConfig, MethodKind, MethodPreset, Methods};
 use stratune_runtime::read_f32;
 use stratune_tests::fixtures::ids;
 use stratune_tests::runs::{Witness, counting, small};
@@ -141,7 +141,7 @@ async fn rows_of_a_batch_may_have_adapters_of_their_own(device: &Device) {
     let base = small(LAYERS, device);
     let linear: Vec<MethodKind> = MethodKind::ALL
         .into_iter()
-        .filter(|k| k.enters() == Enters::Linear && !k.in_place() && !k.quantises())
+        .filter(|k| matches!(k.method().enters, Enters::Linear(_)) && !k.method().few_bits)
         .collect();
     let rows = [0, 1, 1, 2, 0, 2];
     for (k, kind) in linear.iter().enumerate() {
@@ -219,7 +219,7 @@ async fn adalora_ends_in_its_budget_and_its_directions_part(device: &Device) {
         for block in &mut model.layers {
             for linear in block.linears_mut() {
                 for delta in &linear.deltas {
-                    let Delta::Adalora(adalora) = delta else { continue };
+                    let Some(adalora) = delta.of::<Adalora>() else { continue };
                     sum += read_f32(adalora.disorder()).await.expect("a number")[0];
                 }
             }

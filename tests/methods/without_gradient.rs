@@ -6,10 +6,10 @@ use std::rc::Rc;
 use burn::tensor::Device;
 use stratune_data::{Sequence, collate};
 use stratune_models::Model;
-use stratune_peft::snapshot;
-use stratune_protocol::{MethodConfig, MethodKind, Methods, OptimiserKind, RunConfig};
+use stratune_peft::{MethodConfig, MethodKind, Methods, snapshot};
+use stratune_protocol::OptimiserKind;
 use stratune_tests::runs::{Witness, counting};
-use stratune_train::{Demand, Direction, Identity, Move, NextToken, Record, Trainer, Uploaded, sweep};
+use stratune_train::{Demand, Direction, Identity, Move, NextToken, Record, RunConfig, Trainer, Uploaded, sweep};
 
 use super::suited;
 use crate::proofs::{config, numbers};

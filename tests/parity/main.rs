@@ -6,12 +6,12 @@ use burn::tensor::Device;
 use serde::Deserialize;
 use stratune_data::Tokenizer;
 use stratune_kernels::{Sizes, compute_dtypes, self_test};
-use stratune_peft::{Param, ParamId, Parameters, Visitor};
-use stratune_protocol::{BaseDtype, ComputeDtype, MethodConfig, MethodKind, RunConfig, TrainConfig};
+use stratune_peft::{MethodConfig, MethodKind, Param, ParamId, Parameters, Visitor};
+use stratune_protocol::{BaseDtype, ComputeDtype, TrainConfig};
 use stratune_runtime::{block_on, open_wgpu};
 use stratune_tests::runs::{Witness, of_width, trainer, trainer_of};
 use stratune_tests::{checks, fixtures, skipped};
-use stratune_train::{AdamW, Moment, Trainer};
+use stratune_train::{AdamW, Moment, RunConfig, Trainer};
 
 #[test]
 fn on_the_cpu() {

@@ -6,15 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use burn::tensor::Device;
 use serde_json::Value;
 use stratune_data::{SourceFile, Tokenizer, load};
-use stratune_peft::added;
-use stratune_protocol::{
-    BaseDtype, DataFormat, Event, IstConfig, IstMode, MethodConfig, MethodKind, OptimiserKind, Projection, RunConfig,
-    Schedule, Setting, TargetOverride, Targets,
-};
+use stratune_peft::{MethodConfig, MethodKind, Projection, Setting, TargetOverride, added};
+use stratune_protocol::{BaseDtype, DataFormat, IstConfig, IstMode, OptimiserKind, Schedule, Targets};
 use stratune_runtime::{block_on, peak_host_memory, read_f32, reset_peak_host_memory};
 use stratune_store::HostTensor;
 use stratune_tests::fixtures;
 use stratune_tests::runs::{Witness, trainer};
+use stratune_train::{Event, RunConfig};
 
 type Change = fn(&mut RunConfig);
 type Turn = fn(&mut MethodConfig);
@@ -62,9 +60,10 @@ fn method_turns() -> Vec<(MethodKind, &'static str, Turn)> {
             Setting::Gated => |m| m.gated = Some(true),
         }
     };
-    let settings = |kind: MethodKind| kind.settings().iter().map(move |s| (kind, s.name(), turn(*s)));
+    let settings =
+        |kind: MethodKind| kind.method().settings.iter().map(move |has| (kind, has.setting.name(), turn(has.setting)));
     let layers = |kind: MethodKind| (kind, "layers", (|m| m.layers = vec![1]) as Turn);
-    let per_layer = MethodKind::ALL.into_iter().filter(|kind| kind.has_layers());
+    let per_layer = MethodKind::ALL.into_iter().filter(|kind| kind.method().has_layers);
     MethodKind::ALL.into_iter().flat_map(settings).chain(per_layer.map(layers)).collect()
 }
 
@@ -138,7 +137,7 @@ fn seen(config: &RunConfig) -> Seen {
     let mut witness = Witness::default();
     let mut trainer = trainer(config, 8, &Device::flex());
     block_on(witness.watch(&mut trainer)).unwrap();
-    block_on(trainer.model.settle(&config.method)).unwrap();
+    block_on(trainer.model.finalize(&config.method)).unwrap();
     let base = trainer.model.config.base_paths();
     let kept =
         added(&mut trainer.model, &base).into_iter().map(|(path, (_, v))| (path, block_on(read_f32(v)).unwrap()));

@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 use stratune_data::{Dataset, Sequence};
 use stratune_models::{Model, ModelConfig};
 use stratune_peft::Param;
-use stratune_protocol::{BaseDtype, Event, Problem, RunConfig, draws, normals};
+use stratune_protocol::{BaseDtype, Problem, draws, normals};
 use stratune_runtime::Control;
 use stratune_session::{hooks_for, set_apart};
 use stratune_store::Checkpoint;
-use stratune_train::{Ended, Host, Identity, Trainer};
+use stratune_train::{Ended, Event, Host, Identity, RunConfig, Trainer};
 
 /// Rows from Hugging Face's ids and labels.
 pub fn rows(ids: &[Vec<u32>], labels: &[Vec<i64>]) -> Vec<Sequence> {

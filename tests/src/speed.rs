@@ -8,11 +8,12 @@ use rand::RngExt;
 use serde_json::json;
 use stratune_data::{Dataset, Sequence};
 use stratune_models::Model;
-use stratune_protocol::{Event, MethodConfig, Problem, RunConfig, draws};
+use stratune_peft::MethodConfig;
+use stratune_protocol::{Problem, draws};
 use stratune_runtime::Stopwatch;
 use stratune_session::hooks_for;
 use stratune_store::Checkpoint;
-use stratune_train::{Host, Identity, Trainer};
+use stratune_train::{Event, Host, Identity, RunConfig, Trainer};
 
 use crate::runs::of_json;
 

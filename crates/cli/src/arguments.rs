@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use stratune_peft::{MethodNames, Methods, Projection};
 use stratune_protocol::{
-    BaseDtype, ComputeDtype, DataFormat, DeviceChoice, IstConfig, IstMode, MethodNames, Methods, ModelReport,
-    OptimiserKind, Problem, Projection, RunConfig, Schedule, Targets,
+    BaseDtype, ComputeDtype, DataFormat, DeviceChoice, IstConfig, IstMode, ModelReport, OptimiserKind, Problem,
+    Schedule, Targets,
 };
+use stratune_train::RunConfig;
 
 use crate::open;
 

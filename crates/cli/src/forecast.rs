@@ -4,9 +4,10 @@ use std::rc::Rc;
 
 use serde_json::{Value, json};
 use stratune_data::load;
-use stratune_protocol::{Bytes, Conditions, Outlook, Pace, Problem, RunConfig};
-use stratune_session::{Base, model_config, open_device, pace, read_tokenizer};
+use stratune_protocol::{Bytes, Pace, Problem};
+use stratune_session::{Base, Conditions, Outlook, model_config, open_device, pace, read_tokenizer};
 use stratune_store::ModelFolder;
+use stratune_train::RunConfig;
 
 use crate::open;
 use crate::report::duration;

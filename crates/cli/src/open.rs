@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use stratune_data::SourceFile;
-use stratune_protocol::{BaseDtype, DeviceChoice, Event, ModelReport, Problem, ProblemKind};
+use stratune_protocol::{BaseDtype, DeviceChoice, ModelReport, Problem, ProblemKind};
 use stratune_runtime::Opened;
 use stratune_session::{Base, EXAMPLE, EXAMPLE_HELD_OUT, STARTER, attach, mix, model_config, open_device};
 use stratune_store::{DiskFolder, Folder, ModelFolder, read_adapter};
+use stratune_train::Event;
 
 /// Opens a device and says which it is and why.
 pub async fn device(choice: DeviceChoice, json: bool) -> Result<Opened, Problem> {

@@ -4,9 +4,10 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Error, Write};
 use std::path::{Path, PathBuf};
 
-use stratune_protocol::{Event, Problem, RunConfig};
+use stratune_protocol::Problem;
 use stratune_session::happened_by;
 use stratune_store::write_files;
+use stratune_train::{Event, RunConfig};
 
 use crate::open;
 
@@ -108,7 +109,8 @@ impl Drop for Records {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use stratune_protocol::{SavedRun, StepReport};
+    use stratune_protocol::StepReport;
+    use stratune_train::SavedRun;
 
     use super::*;
 

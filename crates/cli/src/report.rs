@@ -3,7 +3,8 @@
 use std::fmt;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use stratune_protocol::{EndReason, Event, Problem, SkippedRow};
+use stratune_protocol::{EndReason, Problem, SkippedRow};
+use stratune_train::Event;
 
 /// Most characters of a sample: what most terminals show on one line.
 const LINE: usize = 100;

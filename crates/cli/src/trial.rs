@@ -3,9 +3,10 @@
 use std::rc::Rc;
 
 use stratune_data::{Dataset, SourceFile, load, read_rows};
-use stratune_protocol::{DeviceChoice, Problem, RunConfig};
+use stratune_protocol::{DeviceChoice, Problem};
 use stratune_runtime::Opened;
 use stratune_session::{Base, Exam};
+use stratune_train::RunConfig;
 
 use crate::open;
 

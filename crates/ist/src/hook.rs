@@ -4,8 +4,8 @@ use futures::future::LocalBoxFuture;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use stratune_protocol::{Candidate, Event, IstConfig, IstMode, Problem, ProblemKind, draws};
-use stratune_train::{Hook, HookState, Rows, Run, Saved, Selection};
+use stratune_protocol::{Candidate, IstConfig, IstMode, Problem, ProblemKind, draws};
+use stratune_train::{Event, Hook, HookState, Rows, Run, Saved, Selection};
 
 use crate::{DepthBudget, Floor, Reward, Scores, draw, inclusion};
 

@@ -5,7 +5,8 @@
 //! `blocks` blocks.
 
 use futures::future::LocalBoxFuture;
-use stratune_protocol::{MethodConfig, MethodKind, Problem, draws};
+use stratune_peft::{MethodConfig, MethodKind};
+use stratune_protocol::{Problem, draws};
 use stratune_train::{Hook, HookState, Run, Saved, Selection};
 
 use crate::draw;

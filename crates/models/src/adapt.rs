@@ -1,15 +1,14 @@
 //! Putting methods into a model, and taking them out again.
 
 use std::collections::BTreeMap;
-use std::mem::discriminant;
 
 use burn::tensor::{Tensor, TensorData};
 use rand::RngExt;
 use stratune_peft::{
-    Bottleneck, Delta, Gate, Gradients, Linear, Param, PeftError, Place, Prefix, PrefixEncoder, Rule, Site, Table,
-    VeraMatrices, base_bits, for_base_as_read, settled,
+    Bottleneck, Entered, Enters, Gate, Gradients, Linear, MethodConfig, MethodKind, Methods, Param, PeftError, Place,
+    Prefix, Site, Table, Written, base_bits,
 };
-use stratune_protocol::{Enters, MethodConfig, MethodKind, Methods, Module, Problem, Role, draws};
+use stratune_protocol::{Module, Problem, Role, draws};
 
 use crate::ladder::train;
 use crate::nn::{KvCache, RmsNorm};
@@ -26,9 +25,29 @@ impl Model {
         let mut owners = Owners::new();
         for method in methods {
             method.check_on(&report)?;
-            match method.kind.enters() {
-                Enters::Linear => self.attach_linear(method, &method.sites(&report), seed, &mut owners).await?,
-                Enters::Block => self.attach_bottlenecks(method, seed, &mut owners)?,
+            let sites = method.sites(&report);
+            let shapes = sites.iter().map(|module| module.sides());
+            let entered = Entered {
+                sites: sites.len(),
+                extent: shapes.fold([0, 0], |[o, i], [out, inputs]| [o.max(out), i.max(inputs)]),
+                hidden: self.config.hidden_size,
+                seed,
+                device: &self.device(),
+            };
+            (method.kind.method().share)(method, &entered, &mut self.shared)?;
+            match method.kind.method().enters {
+                Enters::Linear(_) => self.attach_linear(method, &sites, seed, &mut owners).await?,
+                Enters::InPlace(rule) => {
+                    for module in sites {
+                        let Some(linear) = self.linear_mut(module) else { continue };
+                        let rule = rule(method, linear.shape()).map_err(|e| e.at(&module.path))?;
+                        let weight = linear.weight.floats_mut();
+                        (weight.trainable, weight.rule) = (true, rule);
+                    }
+                }
+                Enters::Block(places, written) => {
+                    self.attach_bottlenecks(method, (places, written), seed, &mut owners)?;
+                }
                 Enters::Attention => self.attach_prefix(method, seed),
                 Enters::Norm => self.attach_norms(method, &mut owners)?,
                 Enters::Input => self.attach_prompt(method, seed),
@@ -55,34 +74,19 @@ impl Model {
         seed: u64,
         owners: &mut Owners,
     ) -> Result<(), Problem> {
-        let shapes = sites.iter().map(|module| module.sides());
-        let extent = shapes.fold([0, 0], |[o, i], [out, inputs]| [o.max(out), i.max(inputs)]);
-        let mut dimension = method.dimension.unwrap_or(0);
-        if method.kind == MethodKind::Said {
-            let what =
-                || format!("dimension {dimension} does not reach beyond one λ for each of {} matrices", sites.len());
-            dimension = dimension.checked_sub(sites.len()).filter(|d| *d > 0).ok_or_else(|| {
-                Problem::input(what()).at("method.dimension").next("use a larger dimension, or fewer targets")
-            })?;
-        }
         for module in sites {
             let path = &module.path;
             let Some(linear) = self.linear_mut(module) else { continue };
             let fits = |e: PeftError| e.at(path);
-            if let Some(rule) = Rule::of(method, linear.shape()).map_err(fits)? {
-                let weight = linear.weight.floats_mut();
-                (weight.trainable, weight.rule) = (true, rule);
-                continue;
-            }
             let index = Role::LINEAR.iter().position(|role| *role == module.role).unwrap_or(0) as u64;
             let (id, weight) = (linear.id.clone(), linear.weight.dense());
             let bias = linear.bias.as_ref().map(|bias| bias.value.clone());
-            let site = Site { id, role: module.role, index, weight, bias, extent, seed };
-            let Some(mut delta) = Delta::new(method, &site, dimension).await.map_err(fits)? else { continue };
+            let site = Site { id, role: module.role, index, weight, bias, sites: sites.len(), seed };
+            let Some(mut delta) = method.delta_at(&site).await.map_err(fits)? else { continue };
             take(owners, method.kind, path, delta.names())?;
             linear.deltas.push(delta);
         }
-        if let Some(bits) = method.bits.filter(|_| method.kind.quantises()) {
+        if let Some(bits) = method.bits.filter(|_| method.kind.method().few_bits) {
             // All matrices of the blocks, whichever of them train.
             for block in &mut self.layers {
                 for linear in block.linears_mut() {
@@ -91,33 +95,23 @@ impl Model {
                 block.lay_together();
             }
         }
-        if method.kind == MethodKind::Vera {
-            // Of several lists of layers, each with a rank of its own, all read the same matrices.
-            let there = self.shared.vera.as_ref().map_or([0; 3], |v| {
-                let ([rank, inputs], [outputs, _]) = (v.a.value.dims(), v.b.value.dims());
-                [rank, outputs, inputs]
-            });
-            let rank = method.rank.unwrap_or(0).max(there[0]);
-            let extent = [extent[0].max(there[1]), extent[1].max(there[2])];
-            self.shared.vera = Some(VeraMatrices::new(rank, extent, seed, &self.device()));
-        }
-        if matches!(method.kind, MethodKind::Did | MethodKind::Said) {
-            self.shared.vector = Some(Param::trainable(Tensor::zeros([dimension], &self.device())));
-        }
         Ok(())
     }
 
-    fn attach_bottlenecks(&mut self, method: &MethodConfig, seed: u64, owners: &mut Owners) -> Result<(), Problem> {
+    fn attach_bottlenecks(
+        &mut self,
+        method: &MethodConfig,
+        (places, written): (&[Place], Written),
+        seed: u64,
+        owners: &mut Owners,
+    ) -> Result<(), Problem> {
         let (device, hidden) = (self.device(), self.config.hidden_size);
         for (i, block) in self.layers.iter_mut().enumerate().filter(|(i, _)| method.enters_layer(*i)) {
-            for &place in Place::of(method.kind) {
+            for &place in places {
                 take(owners, method.kind, &block.id.path, [format!(".adapters.{}", place.name())])?;
-                let adapter = Bottleneck::new(method, place, hidden, (seed, i), &device);
+                let adapter = Bottleneck::new(method, (place, written), hidden, (seed, i), &device);
                 block.adapters.push(adapter.map_err(|e| e.at(&block.id.path))?);
             }
-        }
-        if method.kind == MethodKind::Compacter {
-            self.shared.add_compacter(seed, &device);
         }
         Ok(())
     }
@@ -151,9 +145,6 @@ impl Model {
                 }
                 block.self_attn.prefix = Some(prefix);
             }
-        }
-        if let Some(width) = width {
-            self.shared.prefix = Some(PrefixEncoder::new(length, self.config.hidden_size, width, seed, &device));
         }
     }
 
@@ -204,18 +195,18 @@ impl Model {
     ///
     /// # Errors
     /// The device does not answer.
-    pub async fn settle(&mut self, methods: &Methods) -> Result<Methods, Problem> {
+    pub async fn finalize(&mut self, methods: &Methods) -> Result<Methods, Problem> {
         let shared = self.shared.clone();
         for block in &mut self.layers {
             for delta in block.linears_mut().flat_map(|linear| &mut linear.deltas) {
-                delta.settle().await?;
+                delta.finalize().await?;
             }
             if let Some(prefix) = &mut block.self_attn.prefix {
                 prefix.eject(&shared);
             }
         }
         self.shared.prefix = None;
-        Ok(Methods(methods.iter().map(settled).collect()))
+        Ok(Methods(methods.iter().map(|m| (m.kind.method().finalized)(m)).collect()))
     }
 
     /// The same, as it goes into a folder: what computes it on the base as its file has it. PiSSA and LoftQ are a LoRA of
@@ -223,12 +214,12 @@ impl Model {
     ///
     /// # Errors
     /// The device does not answer.
-    pub async fn settle_for_base_as_read(&mut self, methods: &Methods) -> Result<Methods, Problem> {
-        let settled = self.settle(methods).await?;
+    pub async fn finalize_for_base_as_read(&mut self, methods: &Methods) -> Result<Methods, Problem> {
+        let finalized = self.finalize(methods).await?;
         for linear in self.layers.iter_mut().flat_map(Block::linears_mut) {
-            linear.deltas.iter_mut().for_each(Delta::for_base_as_read);
+            linear.deltas.iter_mut().for_each(|delta| delta.for_base_as_read());
         }
-        Ok(Methods(settled.iter().map(for_base_as_read).collect()))
+        Ok(Methods(finalized.iter().map(|m| (m.kind.method().for_base_as_read)(m)).collect()))
     }
 
     /// Moves every addition that can be into the base weights, and makes the matrices of the blocks floats.
@@ -252,7 +243,8 @@ impl Model {
         if self.ladder.is_some() {
             return refuse("a ladder");
         }
-        let gated = |b: &mut Block| b.linears_mut().any(|linear| linear.deltas.iter().any(Delta::is_gated));
+        let gated =
+            |b: &mut Block| b.linears_mut().any(|linear| linear.deltas.iter().any(|delta| delta.nature().gated));
         if self.layers.iter_mut().any(gated) {
             return refuse("an update behind a gate");
         }
@@ -288,7 +280,8 @@ impl Model {
 
     /// What linear layers have a bias, or get one when what methods add is merged.
     fn biased_roles(&mut self) -> Vec<Role> {
-        let biased = |linear: &Linear| linear.bias.is_some() || linear.deltas.iter().any(Delta::makes_bias);
+        let biased =
+            |linear: &Linear| linear.bias.is_some() || linear.deltas.iter().any(|delta| delta.nature().makes_bias);
         let mut of = |role: Role| self.layers.iter_mut().any(|block| block.linear_mut(role).is_some_and(|l| biased(l)));
         Role::LINEAR.into_iter().filter(|role| of(*role)).collect()
     }
@@ -333,7 +326,7 @@ impl Model {
             }
         }
         for (path, delta) in &found {
-            let alike = found.iter().filter(|(_, other)| discriminant(other) == discriminant(delta)).count();
+            let alike = found.iter().filter(|(_, other)| other.is_like(&**delta)).count();
             for (end, gradient) in delta.penalty_gradients(1.0 / alike as f32) {
                 let count = gradient.shape().num_elements();
                 if let Some(there) = into.get_mut(&format!("{path}.{end}")) {

@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use stratune_kernels::{Matrix, lay_together};
 use stratune_peft::{
-    Additions, Bottleneck, Delta, Linear, ModuleId, Param, Parameters, Pass, Place, Shared, Visitor, count_trainable,
+    Additions, Bottleneck, Linear, ModuleId, Param, ParamMut, Parameters, Pass, Place, Shared, Visitor, count_trainable,
 };
 use stratune_protocol::Role;
 
@@ -58,8 +58,8 @@ impl Block {
     pub fn trains(&self, shared: &Shared) -> bool {
         let vector = shared.vector.as_ref().is_some_and(|v| v.trainable);
         let mut block = self.clone();
-        let intrinsic = |linear: &mut Linear| linear.deltas.iter().any(|d| matches!(d, Delta::Intrinsic(_)));
-        let steered = vector && block.linears_mut().any(intrinsic);
+        let moves = |linear: &mut Linear| linear.deltas.iter().any(|delta| delta.nature().steered);
+        let steered = vector && block.linears_mut().any(moves);
         steered || count_trainable(&mut block) > 0
     }
 
@@ -96,25 +96,11 @@ impl Block {
             }
         };
         for linear in self.linears_mut() {
-            for delta in &mut linear.deltas {
-                match delta {
-                    Delta::Lora(lora) => {
-                        for factor in [&mut lora.a, &mut lora.b].into_iter().filter(|f| f.trainable == trains) {
-                            factor.value = make(factor.value.clone());
-                        }
-                    }
-                    Delta::Bias(more) => of_bias(&mut more.value, &mut make),
-                    Delta::Adalora(_)
-                    | Delta::Dora(_)
-                    | Delta::Vera(_)
-                    | Delta::Kronecker(_)
-                    | Delta::Intrinsic(_)
-                    | Delta::Ia3(_)
-                    | Delta::Ssf(_)
-                    | Delta::Hiwi(_)
-                    | Delta::Sparse(_)
-                    | Delta::Diff(_)
-                    | Delta::Mixture(_) => {}
+            for (_, param) in linear.deltas.iter_mut().flat_map(|delta| delta.operands()) {
+                match param {
+                    ParamMut::Matrix(factor) if factor.trainable == trains => factor.value = make(factor.value.clone()),
+                    ParamMut::Matrix(_) => {}
+                    ParamMut::Vector(bias) => of_bias(bias, &mut make),
                 }
             }
             if let Some(bias) = &mut linear.bias {

@@ -9,8 +9,8 @@ use burn::tensor::activation::sigmoid;
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::RngExt;
 use stratune_kernels::{Rotary, linear};
-use stratune_peft::{ModuleId, Param, ParamId, Parameters, Pass, Visitor};
-use stratune_protocol::{Problem, SideShape, draws};
+use stratune_peft::{ModuleId, Param, ParamId, Parameters, Pass, SideShape, Visitor};
+use stratune_protocol::{Problem, draws};
 
 use crate::nn::{KvCache, Positions, Rope};
 use crate::{Block, Model, ModelConfig, families};

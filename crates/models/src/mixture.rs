@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use stratune_peft::{Delta, Mixture, Part};
+use stratune_peft::{Mixture, Part};
 use stratune_protocol::Problem;
 
 use crate::Model;
@@ -28,9 +28,9 @@ impl Model {
                         continue;
                     }
                     let part = Part { adapter: k + 1, weight, deltas, shared: shared.clone() };
-                    match of_mixed.deltas.last_mut() {
-                        Some(Delta::Mixture(mixture)) => mixture.parts.push(part),
-                        _ => of_mixed.deltas.push(Delta::Mixture(Mixture { parts: vec![part] })),
+                    match of_mixed.deltas.last_mut().and_then(|delta| delta.of_mut::<Mixture>()) {
+                        Some(mixture) => mixture.parts.push(part),
+                        None => of_mixed.deltas.push(Box::new(Mixture { parts: vec![part] })),
                     }
                 }
             }

@@ -1,6 +1,6 @@
 //! Where weights that train alone are: what a file says of it is checked before it is used.
 
-use stratune_peft::{Delta, Matrix};
+use stratune_peft::{Matrix, Sparse};
 use stratune_protocol::Problem;
 
 use crate::Model;
@@ -15,7 +15,7 @@ impl Model {
         let mut matrices: Vec<(String, [usize; 2])> = Vec::new();
         for block in &mut self.layers {
             for linear in block.linears_mut() {
-                if linear.deltas.iter().any(|delta| matches!(delta, Delta::Sparse(_))) {
+                if linear.deltas.iter().any(|delta| delta.of::<Sparse>().is_some()) {
                     matrices.push((linear.id.path.to_string(), linear.shape()));
                 }
             }

@@ -11,7 +11,7 @@ use burn::module::{Lora as BurnLora, Module};
 use burn::nn;
 use burn::tensor::{Device, Distribution, Gradients, Tensor};
 use stratune_kernels::{Angles, Rotary, Scores, Sight, causal_attention, feed_forward, self_attention, swiglu};
-use stratune_peft::{Delta, Linear, Lora, ModuleId, Param, ParamId, Parameters, Pass, Shared, Visitor, track};
+use stratune_peft::{Linear, Lora, ModuleId, Param, ParamId, Parameters, Pass, Shared, Visitor, track};
 use stratune_runtime::{
     Opened, Stopwatch, block_on, keep_heap, memory_in_use, open_cpu, open_wgpu, peak_host_memory, read_f32,
     reset_peak_host_memory,
@@ -148,7 +148,7 @@ fn ours(burns: &[nn::Linear]) -> Result<Vec<Linear>, Box<dyn Error>> {
             site: 0,
         };
         let mut layer = Linear::new(ModuleId::new(None, "layer"), turned(theirs.weight.base()));
-        layer.deltas.push(Delta::Lora(lora));
+        layer.deltas.push(Box::new(lora));
         track(&mut layer);
         all.push(layer);
     }

@@ -2,25 +2,19 @@
 //!
 //! `a(h) = s · (U f(D h + b_D) + b_U)`, D random, U and the biases zero, so that a new one changes nothing.
 //!
-//! | method | where | D and U |
-//! |---|---|---|
-//! | Houlsby (2019, arXiv 1902.00751) | after the attention, `h + a(h)`, and after the feed-forward | matrices |
-//! | Pfeiffer (2021, arXiv 2005.00247) | after the feed-forward | matrices |
-//! | parallel (He et al. 2022, arXiv 2110.04366, §3.3) | beside the feed-forward: its input goes in, its output gets `a` | matrices |
-//! | Compacter (Karimi Mahabadi et al. 2021, arXiv 2106.04647, eq. 5) | as Houlsby, f is GELU | `Σᵢ Aᵢ ⊗ (sᵢ tᵢᵀ)`, four terms, the Aᵢ shared by all layers |
-//! | SparseAdapter (He et al. 2022, arXiv 2210.04284) | as Pfeiffer | matrices of which a chosen share is kept |
+//! Where they are, and how D and U are written, is the method's.
 //!
-//! f is ReLU elsewhere. Norms and head stay frozen here: list `layer_norm` beside it to train the norms too.
+//! f is GELU where the matrices are Kronecker products, and ReLU elsewhere. Norms and head stay frozen here: list `layer_norm` beside it to train the norms too.
 
 use burn::tensor::activation::{gelu_approximate, relu};
 use burn::tensor::{Device, Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
 use stratune_kernels::linear;
-use stratune_protocol::{COMPACTER_TERMS, MethodConfig, MethodKind, draws, normals};
+use stratune_protocol::{ModelReport, draws, normals};
 
 use crate::site::{kaiming, uniform};
 use crate::sparse::{Places, check_share, largest, stored_on};
-use crate::{Additions, Gate, ModuleId, Param, Pass, PeftError, Shared, Visitor};
+use crate::{Additions, Gate, MethodConfig, ModuleId, Param, Pass, PeftError, Shared, Visitor, gate};
 
 /// Where in its block a bottleneck is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,11 +28,6 @@ pub enum Place {
 }
 
 impl Place {
-    /// The places that a method has.
-    pub fn of(kind: MethodKind) -> &'static [Self] {
-        form(kind).map_or(&[], |(places, _)| places)
-    }
-
     /// Its name, in paths.
     pub fn name(self) -> &'static str {
         match self {
@@ -50,53 +39,24 @@ impl Place {
 }
 
 /// How the matrices of a method are written.
-enum Written {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// As they are.
     Dense,
+    /// As sums of Kronecker products, whose one factor all layers share.
     Kronecker,
+    /// With a share of their entries.
     Sparse,
 }
 
-/// Where a method has bottlenecks, and how their matrices are written; none if it enters elsewhere.
-fn form(kind: MethodKind) -> Option<(&'static [Place], Written)> {
-    match kind {
-        MethodKind::Houlsby => Some((&[Place::AfterAttention, Place::AfterMlp], Written::Dense)),
-        MethodKind::Pfeiffer => Some((&[Place::AfterMlp], Written::Dense)),
-        MethodKind::Parallel => Some((&[Place::BesideMlp], Written::Dense)),
-        MethodKind::Compacter => Some((&[Place::AfterAttention, Place::AfterMlp], Written::Kronecker)),
-        MethodKind::SparseAdapter => Some((&[Place::AfterMlp], Written::Sparse)),
-        MethodKind::Lora
-        | MethodKind::Rslora
-        | MethodKind::LoraPlus
-        | MethodKind::LoraFa
-        | MethodKind::Pissa
-        | MethodKind::Qlora
-        | MethodKind::Loftq
-        | MethodKind::Adalora
-        | MethodKind::Dylora
-        | MethodKind::Dora
-        | MethodKind::Vera
-        | MethodKind::Lokr
-        | MethodKind::Did
-        | MethodKind::Said
-        | MethodKind::Hiwi
-        | MethodKind::Prefix
-        | MethodKind::Prompt
-        | MethodKind::Ia3
-        | MethodKind::Ssf
-        | MethodKind::Ladder
-        | MethodKind::Bitfit
-        | MethodKind::LayerNorm
-        | MethodKind::Pafi
-        | MethodKind::RandomMask
-        | MethodKind::Shira
-        | MethodKind::Fish
-        | MethodKind::LtSft
-        | MethodKind::DiffPruning
-        | MethodKind::ChildTuning
-        | MethodKind::Lisa
-        | MethodKind::Galore
-        | MethodKind::Full => None,
-    }
+/// Kronecker products in a matrix, n.
+pub(crate) const COMPACTER_TERMS: usize = 4;
+
+/// Numbers that train with one bottleneck a block.
+pub(crate) fn numbers(method: &MethodConfig, model: &ModelReport) -> u64 {
+    let (layers, d) = (method.layer_count(model.layers) as u64, model.hidden_size as u64);
+    let bottleneck = (2 * d + 1).saturating_mul(method.width.unwrap_or(0) as u64).saturating_add(d);
+    layers * (bottleneck + gate::numbers(method, model.hidden_size) as u64)
 }
 
 /// A small network in a block.
@@ -179,7 +139,7 @@ impl Bottleneck {
     /// The width does not fit.
     pub fn new(
         config: &MethodConfig,
-        place: Place,
+        (place, written): (Place, Written),
         hidden: usize,
         (seed, block): (u64, usize),
         device: &Device,
@@ -190,7 +150,6 @@ impl Bottleneck {
         }
         let mut rng = draws(seed, place.name(), [block as u64, 0]);
         let zeros = |shape: [usize; 2]| Tensor::zeros(shape, device);
-        let written = form(config.kind).map_or(Written::Dense, |(_, written)| written);
         let (down, up) = match written {
             Written::Kronecker => kronecker([width, hidden], &mut rng, device)?,
             Written::Sparse => {

@@ -1,409 +1,171 @@
-//! What a method adds to a linear layer: one case a method, so that the compiler names each place a new one concerns.
+//! What a method adds to a linear layer.
 
+use std::any::Any;
 use std::collections::BTreeSet;
+use std::fmt::Debug;
 
 use burn::tensor::Tensor;
-use stratune_kernels::{Factors, linear};
-use stratune_protocol::{MethodConfig, MethodKind, Problem};
+use futures::future::{LocalBoxFuture, ready};
+use stratune_kernels::Factors;
+use stratune_protocol::Problem;
 
 use crate::found::Found;
-use crate::sparse::check_share;
-use crate::{
-    Adalora, Additions, Bias, Diff, Dora, Hiwi, Ia3, Intrinsic, Kronecker, Lora, Mixture, ModuleId, Param, Pass,
-    PeftError, Site, Sparse, Ssf, Vera, Visitor, names,
-};
+use crate::{Additions, ModuleId, Named, Pass, Visitor, names, show};
 
-/// What a method adds to a linear layer.
-#[derive(Clone, Debug)]
-// A model holds few of them, and each is used at every step: a pointer would buy nothing.
-#[allow(clippy::large_enum_variant)]
-pub enum Delta {
-    /// A low-rank update: LoRA and what differs from it in a line.
-    Lora(Lora),
-    /// A low-rank update whose directions have a gain each.
-    Adalora(Adalora),
-    /// A low-rank update of the direction, and the rows' lengths.
-    Dora(Dora),
-    /// Two vectors on shared random matrices.
-    Vera(Vera),
-    /// A Kronecker product.
-    Kronecker(Kronecker),
-    /// A share of the few numbers that steer all weights.
-    Intrinsic(Intrinsic),
-    /// A vector that scales input or output.
-    Ia3(Ia3),
-    /// Two vectors that scale and shift the output.
-    Ssf(Ssf),
-    /// A bias.
-    Bias(Bias),
-    /// A network that makes a bias.
-    Hiwi(Hiwi),
-    /// Some of the layer's own weights.
-    Sparse(Sparse),
-    /// A difference for each weight, and a switch.
-    Diff(Diff),
-    /// Several adapters.
-    Mixture(Mixture),
-}
-
-/// How a method enters a linear layer.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
-    /// It scales the layer's input.
+/// How an addition enters its layer, as far as the layer has to know before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// It scales the layer's input: [`Delta::input`].
     ScalesInput,
-    /// It adds a matrix as large as the layer's.
+    /// It adds a matrix as large as the layer's: [`Delta::dense`].
     AddsMatrix,
     /// It does something to the output.
-    Otherwise,
+    OnOutput,
 }
 
-impl Delta {
-    /// What `config` adds at `site`, drawn from the site's seed; nothing if the method enters elsewhere. `dimension` is
-    /// the length of the vector that DID and SAID share.
-    ///
-    /// # Errors
-    /// The method does not fit the layer.
-    pub async fn new(config: &MethodConfig, site: &Site, dimension: usize) -> Result<Option<Self>, PeftError> {
-        Ok(Some(match config.kind {
-            MethodKind::Lora | MethodKind::LoraPlus | MethodKind::Qlora => Self::Lora(Lora::new(config, site)?),
-            MethodKind::Rslora => Self::Lora(Lora::new(config, site)?.scaled_by_the_root(config, site)),
-            MethodKind::LoraFa => Self::Lora(Lora::new(config, site)?.with_a_as_drawn()),
-            MethodKind::Dylora => Self::Lora(Lora::new(config, site)?.at_every_rank(config, site)),
-            MethodKind::Pissa => Self::Lora(Lora::new(config, site)?.at_the_largest_directions(site).await?),
-            MethodKind::Loftq => {
-                let bits = config.bits.unwrap_or(4);
-                Self::Lora(Lora::new(config, site)?.at_what_few_bits_lose(site, bits).await?)
-            }
-            MethodKind::Adalora => Self::Adalora(Adalora::new(config, site)?),
-            MethodKind::Dora => Self::Dora(Dora::new(config, site)?),
-            MethodKind::Vera => Self::Vera(Vera::new(config, site)?),
-            MethodKind::Lokr => Self::Kronecker(Kronecker::new(config, site)?),
-            MethodKind::Did | MethodKind::Said => Self::Intrinsic(Intrinsic::new(config, site, dimension)?),
-            MethodKind::Ia3 => Self::Ia3(Ia3::new(site)),
-            MethodKind::Ssf => Self::Ssf(Ssf::new(site)),
-            MethodKind::Bitfit => Self::Bias(Bias::new(site)),
-            MethodKind::Hiwi => Self::Hiwi(Hiwi::new(config, site).await?),
-            MethodKind::Pafi => Self::Sparse(Sparse::new(config, site)?.at_the_smallest(site).await?),
-            MethodKind::RandomMask => Self::Sparse(Sparse::new(config, site)?.at_random(site)),
-            MethodKind::Shira => Self::Sparse(Sparse::of_rank(config, site)?),
-            MethodKind::Fish | MethodKind::LtSft => Self::Sparse(Sparse::new(config, site)?),
-            MethodKind::DiffPruning => {
-                check_share(config.share.unwrap_or(0.0), site.shape())?;
-                Self::Diff(Diff::new(config, site))
-            }
-            MethodKind::Houlsby
-            | MethodKind::Pfeiffer
-            | MethodKind::Parallel
-            | MethodKind::Compacter
-            | MethodKind::SparseAdapter
-            | MethodKind::Prefix
-            | MethodKind::Prompt
-            | MethodKind::Ladder
-            | MethodKind::LayerNorm
-            | MethodKind::ChildTuning
-            | MethodKind::Lisa
-            | MethodKind::Galore
-            | MethodKind::Full => return Ok(None),
-        }))
+/// What of an addition does not depend on its numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Nature {
+    /// How it enters.
+    pub way: Way,
+    /// Whether the layer has a bias once it is merged, if it had none.
+    pub makes_bias: bool,
+    /// Whether what it adds depends on the text through a gate, so that no weight computes the same.
+    pub gated: bool,
+    /// Whether the vector that all layers [share](crate::Shared::vector) moves it.
+    pub steered: bool,
+    /// The names that the parameters of what is [`left`](Delta::left) of it have beside its own.
+    pub leaves: &'static [&'static str],
+}
+
+impl Nature {
+    /// Of what does something to the output, and nothing more is to be known of.
+    pub const PLAIN: Self = Self { way: Way::OnOutput, makes_bias: false, gated: false, steered: false, leaves: &[] };
+}
+
+/// What is left of an addition when training is over; none if it stays as it is.
+pub type Left<'a> = LocalBoxFuture<'a, Result<Option<Box<dyn Delta>>, Problem>>;
+
+/// An addition that stays as it is when training is over.
+pub fn stays<'a>() -> Left<'a> {
+    Box::pin(ready(Ok(None)))
+}
+
+/// What a method adds to a linear layer. Implemented in the method's file; whatever decides what is computed has to be said
+/// there, and what has a default is a way to compute the same faster.
+pub trait Delta: Any + Debug {
+    /// Its parameters by the ends of their paths, always in the same order.
+    fn parameters(&mut self) -> Named<'_>;
+
+    /// A copy, whose tensors are shared.
+    fn cloned(&self) -> Box<dyn Delta>;
+
+    /// What of it does not depend on its numbers.
+    fn nature(&self) -> Nature;
+
+    /// The layer's output as the method makes it, from the output `y` that it finds; `x` is what it reads.
+    fn output(&self, x: Tensor<3>, y: Tensor<3>, found: &Found<'_>, pass: &Pass) -> Tensor<3>;
+
+    /// The layer's weight and bias as the method makes them at this pass, from those that it finds.
+    fn merge(&self, weight: Tensor<2>, bias: Option<Tensor<1>>, pass: &Pass) -> (Tensor<2>, Option<Tensor<1>>);
+
+    /// What the method's penalty in the loss adds to the gradients, by the end of the parameter's path. `share` is one over
+    /// the layers that the method trains in, for a penalty that is their mean.
+    fn penalty_gradients(&self, share: f32) -> Vec<(&'static str, Tensor<2>)>;
+
+    /// What is needed to compute the same on this base, without what only training needs.
+    fn left(&self) -> Left<'_>;
+
+    /// Makes of it what any reader computes on the base as its file has it, whatever the run has kept the base as and
+    /// wherever the method has started.
+    fn for_base_as_read(&mut self);
+
+    /// The layer's input as a method that [scales](Way::ScalesInput) it changes it: for the base, and for what methods before
+    /// this one have added.
+    fn input(&self, x: Tensor<3>, _: &Pass) -> Tensor<3> {
+        x
     }
 
-    /// How it enters, as far as the layer has to know before.
-    fn way(&self) -> Way {
-        match self {
-            Self::Ia3(ia3) if ia3.on_input => Way::ScalesInput,
-            Self::Intrinsic(_) | Self::Sparse(_) | Self::Diff(_) => Way::AddsMatrix,
-            Self::Ia3(_)
-            | Self::Lora(_)
-            | Self::Adalora(_)
-            | Self::Dora(_)
-            | Self::Vera(_)
-            | Self::Kronecker(_)
-            | Self::Ssf(_)
-            | Self::Bias(_)
-            | Self::Hiwi(_)
-            | Self::Mixture(_) => Way::Otherwise,
-        }
+    /// The dense matrix that is added to the layer's at this pass, `[out, in]`, if [that](Way::AddsMatrix) is what it does.
+    fn dense(&self, _: &Pass) -> Option<Tensor<2>> {
+        None
+    }
+
+    /// The two matrices, if what it adds is their product and nothing else.
+    fn factors(&self, _: &Pass) -> Option<Factors> {
+        None
+    }
+
+    /// `[out]`, if what it adds is that for every position and nothing else.
+    fn bias(&self, _: &Pass) -> Option<Tensor<1>> {
+        None
+    }
+
+    /// The parameters that the layer's own operation reads as they are, so that they may lie side by side with others.
+    fn operands(&mut self) -> Named<'_> {
+        Vec::new()
+    }
+}
+
+impl dyn Delta {
+    /// It as what it is, if it is that.
+    pub fn of<T: Delta>(&self) -> Option<&T> {
+        (self as &dyn Any).downcast_ref()
+    }
+
+    /// The same, to change.
+    pub fn of_mut<T: Delta>(&mut self) -> Option<&mut T> {
+        (self as &mut dyn Any).downcast_mut()
+    }
+
+    /// Whether another is of the same method's making.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.type_id() == other.type_id()
     }
 
     /// Whether it does something to the layer's input.
     pub(crate) fn changes_input(&self) -> bool {
-        self.way() == Way::ScalesInput
+        self.nature().way == Way::ScalesInput
     }
 
     /// Whether it has a [`dense`](Self::dense) matrix.
     pub(crate) fn is_dense(&self) -> bool {
-        self.way() == Way::AddsMatrix
-    }
-
-    /// The layer's input as the method changes it: for the base, and for what methods before this one have added.
-    pub(crate) fn input(&self, x: Tensor<3>, pass: &Pass) -> Tensor<3> {
-        match self {
-            Self::Ia3(ia3) if self.changes_input() => x * ia3.factor(pass),
-            _ => x,
-        }
-    }
-
-    /// The two matrices, if what it adds is their product and nothing else.
-    pub(crate) fn factors(&self, pass: &Pass) -> Option<Factors> {
-        match self {
-            Self::Lora(lora) => lora.factors(pass),
-            Self::Adalora(adalora) => adalora.factors(pass),
-            Self::Vera(vera) => vera.factors(pass),
-            Self::Dora(_)
-            | Self::Kronecker(_)
-            | Self::Intrinsic(_)
-            | Self::Ia3(_)
-            | Self::Ssf(_)
-            | Self::Bias(_)
-            | Self::Hiwi(_)
-            | Self::Sparse(_)
-            | Self::Diff(_)
-            | Self::Mixture(_) => None,
-        }
-    }
-
-    /// `[out]`, if what it adds is that for every position and nothing else.
-    pub(crate) fn bias(&self, pass: &Pass) -> Option<Tensor<1>> {
-        match self {
-            Self::Bias(bias) => Some(pass.damped(bias.value.value.clone())),
-            Self::Hiwi(hiwi) => Some(pass.damped(hiwi.bias())),
-            Self::Lora(_)
-            | Self::Adalora(_)
-            | Self::Dora(_)
-            | Self::Vera(_)
-            | Self::Kronecker(_)
-            | Self::Intrinsic(_)
-            | Self::Ia3(_)
-            | Self::Ssf(_)
-            | Self::Sparse(_)
-            | Self::Diff(_)
-            | Self::Mixture(_) => None,
-        }
-    }
-
-    /// The dense matrix that is added to the layer's at this pass, `[out, in]`, if that is what it does.
-    pub(crate) fn dense(&self, pass: &Pass) -> Option<Tensor<2>> {
-        let update = match self {
-            Self::Intrinsic(intrinsic) => intrinsic.update(&pass.shared),
-            Self::Sparse(sparse) => sparse.update(),
-            Self::Diff(diff) => diff.at(pass),
-            Self::Lora(_)
-            | Self::Adalora(_)
-            | Self::Dora(_)
-            | Self::Vera(_)
-            | Self::Kronecker(_)
-            | Self::Ia3(_)
-            | Self::Ssf(_)
-            | Self::Bias(_)
-            | Self::Hiwi(_)
-            | Self::Mixture(_) => return None,
-        };
-        Some(pass.damped(update))
-    }
-
-    /// The layer's output as the method makes it, from the output `y` that it finds; `x` is what it reads.
-    pub(crate) fn output(&self, x: Tensor<3>, y: Tensor<3>, found: &Found<'_>, pass: &Pass) -> Tensor<3> {
-        match self {
-            Self::Lora(lora) => y + lora.forward(x, pass),
-            Self::Adalora(adalora) => y + adalora.forward(x, pass),
-            Self::Dora(dora) => dora.forward(x, y, found, pass),
-            Self::Vera(vera) => vera.forward(x, y, pass),
-            Self::Kronecker(product) => y + product.forward(x, pass),
-            Self::Ia3(ia3) if ia3.on_input => y,
-            Self::Ia3(ia3) => y * ia3.factor(pass),
-            Self::Ssf(ssf) => ssf.forward(y, pass),
-            Self::Bias(_) | Self::Hiwi(_) => match self.bias(pass) {
-                Some(bias) => y + bias.unsqueeze(),
-                None => y,
-            },
-            // Beside a matrix that is packed, or after another addition.
-            Self::Intrinsic(_) | Self::Sparse(_) | Self::Diff(_) => match self.dense(pass) {
-                Some(update) => y + linear(x, update),
-                None => y,
-            },
-            Self::Mixture(mixture) => mixture.forward(x, y, found.base, pass),
-        }
-    }
-
-    /// The layer's weight and bias as the method makes them at this pass, from those that it finds.
-    pub(crate) fn merge(
-        &self,
-        weight: Tensor<2>,
-        bias: Option<Tensor<1>>,
-        pass: &Pass,
-    ) -> (Tensor<2>, Option<Tensor<1>>) {
-        let plus = |bias: Option<Tensor<1>>, more: Tensor<1>| Some(bias.map_or(more.clone(), |b| b + more));
-        match self {
-            Self::Lora(lora) => (weight + pass.damped(lora.update()), bias),
-            Self::Adalora(adalora) => (weight + pass.damped(adalora.update()), bias),
-            Self::Dora(dora) => (dora.merged(weight, pass), bias),
-            Self::Vera(vera) => match vera.update(&pass.shared) {
-                Some(update) => (weight + pass.damped(update), bias),
-                None => (weight, bias),
-            },
-            Self::Kronecker(product) => (weight + pass.damped(product.update()), bias),
-            Self::Ia3(ia3) => {
-                let factor: Tensor<1> = ia3.factor(pass).reshape([-1]);
-                match ia3.on_input {
-                    true => (weight * factor.unsqueeze_dim(0), bias),
-                    false => (weight * factor.clone().unsqueeze_dim(1), bias.map(|b| b * factor)),
-                }
-            }
-            Self::Ssf(ssf) => {
-                let (scale, shift) = ssf.at(pass);
-                (weight * scale.clone().unsqueeze_dim(1), plus(bias.map(|b| b * scale), shift))
-            }
-            Self::Bias(_) | Self::Hiwi(_) => match self.bias(pass) {
-                Some(more) => (weight, plus(bias, more)),
-                None => (weight, bias),
-            },
-            Self::Intrinsic(_) | Self::Sparse(_) | Self::Diff(_) => match self.dense(pass) {
-                Some(update) => (weight + update, bias),
-                None => (weight, bias),
-            },
-            Self::Mixture(mixture) => mixture.merge(weight, bias, pass),
-        }
-    }
-
-    /// What the method's penalty in the loss adds to the gradients, by the end of the parameter's path. `share` is one over
-    /// the layers that the method trains in, for a penalty that is their mean.
-    pub fn penalty_gradients(&self, share: f32) -> Vec<(&'static str, Tensor<2>)> {
-        match self {
-            Self::Adalora(adalora) => adalora.penalty_gradients(share).into(),
-            Self::Diff(diff) => vec![("diff_switch", diff.penalty_gradient())],
-            Self::Lora(_)
-            | Self::Dora(_)
-            | Self::Vera(_)
-            | Self::Kronecker(_)
-            | Self::Intrinsic(_)
-            | Self::Ia3(_)
-            | Self::Ssf(_)
-            | Self::Bias(_)
-            | Self::Hiwi(_)
-            | Self::Sparse(_)
-            | Self::Mixture(_) => Vec::new(),
-        }
+        self.nature().way == Way::AddsMatrix
     }
 
     /// Keeps what is needed to compute the same on this base and throws away what only training needs.
     ///
     /// # Errors
     /// The device does not answer.
-    pub async fn settle(&mut self) -> Result<(), Problem> {
-        match self {
-            Self::Diff(diff) => *self = Self::Sparse(diff.kept().await?),
-            Self::Hiwi(hiwi) => *self = Self::Bias(Bias { value: Param::trainable(hiwi.bias()) }),
-            Self::Lora(_)
-            | Self::Adalora(_)
-            | Self::Dora(_)
-            | Self::Vera(_)
-            | Self::Kronecker(_)
-            | Self::Intrinsic(_)
-            | Self::Ia3(_)
-            | Self::Ssf(_)
-            | Self::Bias(_)
-            | Self::Sparse(_)
-            | Self::Mixture(_) => {}
+    pub async fn finalize(self: &mut Box<Self>) -> Result<(), Problem> {
+        if let Some(left) = self.left().await? {
+            *self = left;
         }
         Ok(())
     }
 
-    /// Makes of it what any reader computes on the base as its file has it, whatever the run has kept the base as and
-    /// wherever the method has started.
-    pub fn for_base_as_read(&mut self) {
-        match self {
-            Self::Lora(lora) => lora.for_base_as_read(),
-            Self::Adalora(_)
-            | Self::Dora(_)
-            | Self::Vera(_)
-            | Self::Kronecker(_)
-            | Self::Intrinsic(_)
-            | Self::Ia3(_)
-            | Self::Ssf(_)
-            | Self::Bias(_)
-            | Self::Hiwi(_)
-            | Self::Sparse(_)
-            | Self::Diff(_)
-            | Self::Mixture(_) => {}
-        }
-    }
-
-    /// The names that its parameters have, and those of what [`settle`](Self::settle) leaves of it: no other method may
-    /// have one of them at the same layer.
+    /// The names that its parameters have, and those of what is left of it: no other method may have one of them at the same
+    /// layer.
     pub fn names(&mut self) -> BTreeSet<String> {
         let mut all = names(self);
-        match self {
-            Self::Diff(diff) => all.extend(names(&mut diff.first_kept())),
-            Self::Hiwi(hiwi) => all.extend(names(&mut Bias { value: Param::trainable(hiwi.input.clone()) })),
-            Self::Lora(_)
-            | Self::Adalora(_)
-            | Self::Dora(_)
-            | Self::Vera(_)
-            | Self::Kronecker(_)
-            | Self::Intrinsic(_)
-            | Self::Ia3(_)
-            | Self::Ssf(_)
-            | Self::Bias(_)
-            | Self::Sparse(_)
-            | Self::Mixture(_) => {}
-        }
+        all.extend(self.nature().leaves.iter().map(|name| format!(".{name}")));
         all
-    }
-
-    /// Whether what it adds depends on the text through a gate, so that no weight computes the same.
-    pub fn is_gated(&self) -> bool {
-        match self {
-            Self::Lora(lora) => lora.gate.is_some(),
-            Self::Mixture(mixture) => mixture.parts.iter().flat_map(|part| &part.deltas).any(Self::is_gated),
-            Self::Adalora(_)
-            | Self::Dora(_)
-            | Self::Vera(_)
-            | Self::Kronecker(_)
-            | Self::Intrinsic(_)
-            | Self::Ia3(_)
-            | Self::Ssf(_)
-            | Self::Bias(_)
-            | Self::Hiwi(_)
-            | Self::Sparse(_)
-            | Self::Diff(_) => false,
-        }
-    }
-
-    /// Whether the layer has a bias once it is merged, if it had none.
-    pub fn makes_bias(&self) -> bool {
-        match self {
-            Self::Bias(_) | Self::Hiwi(_) | Self::Ssf(_) => true,
-            Self::Mixture(mixture) => mixture.parts.iter().flat_map(|part| &part.deltas).any(Self::makes_bias),
-            Self::Lora(_)
-            | Self::Adalora(_)
-            | Self::Dora(_)
-            | Self::Vera(_)
-            | Self::Kronecker(_)
-            | Self::Intrinsic(_)
-            | Self::Ia3(_)
-            | Self::Sparse(_)
-            | Self::Diff(_) => false,
-        }
     }
 }
 
-impl Additions for Delta {
-    fn each(&mut self, of: &ModuleId, visitor: &mut impl Visitor) {
-        match self {
-            Self::Lora(lora) => lora.each(of, visitor),
-            Self::Dora(dora) => dora.each(of, visitor),
-            Self::Vera(vera) => vera.each(of, visitor),
-            Self::Kronecker(product) => product.each(of, visitor),
-            Self::Intrinsic(intrinsic) => intrinsic.each(of, visitor),
-            Self::Ia3(ia3) => ia3.each(of, visitor),
-            Self::Ssf(ssf) => ssf.each(of, visitor),
-            Self::Bias(bias) => bias.each(of, visitor),
-            Self::Hiwi(hiwi) => hiwi.each(of, visitor),
-            Self::Sparse(sparse) => sparse.each(of, visitor),
-            Self::Adalora(adalora) => adalora.each(of, visitor),
-            Self::Diff(diff) => diff.each(of, visitor),
-            // Adapters at work, not in training: their parameters would have one path.
-            Self::Mixture(_) => {}
-        }
+impl Clone for Box<dyn Delta> {
+    fn clone(&self) -> Self {
+        (**self).cloned()
     }
+}
+
+impl<T: Delta + ?Sized> Additions for T {
+    fn each(&mut self, of: &ModuleId, visitor: &mut impl Visitor) {
+        show(self.parameters(), of, visitor);
+    }
+}
+
+/// A bias with more added to it.
+pub(crate) fn plus(bias: Option<Tensor<1>>, more: Tensor<1>) -> Option<Tensor<1>> {
+    Some(bias.map_or(more.clone(), |bias| bias + more))
 }

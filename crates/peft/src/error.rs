@@ -1,6 +1,8 @@
 //! What can be wrong about a method on a layer.
 
-use stratune_protocol::{MethodKind, Problem};
+use stratune_protocol::Problem;
+
+use crate::MethodKind;
 
 /// A method that does not fit its layer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -8,16 +8,19 @@ use burn::tensor::Tensor;
 use crate::{Delta, Pass, Weight};
 
 /// The matrix and the bias of a layer, without what methods add.
-#[derive(Clone, Copy)]
-pub(crate) struct Base<'a> {
+#[derive(Clone, Copy, Debug)]
+pub struct Base<'a> {
+    /// The matrix.
     pub weight: &'a Weight,
+    /// The bias, `[out]`, if there is one.
     pub bias: Option<&'a Tensor<1>>,
 }
 
 /// A layer as a method finds it: the base, and the methods before it.
-pub(crate) struct Found<'a> {
+#[derive(Debug)]
+pub struct Found<'a> {
     pub(crate) base: Base<'a>,
-    before: &'a [Delta],
+    before: &'a [Box<dyn Delta>],
 }
 
 impl Found<'_> {
@@ -29,14 +32,14 @@ impl Found<'_> {
 }
 
 /// The layer's input `x` as these methods change it for what they find.
-pub(crate) fn input(deltas: &[Delta], x: Tensor<3>, pass: &Pass) -> Tensor<3> {
+pub(crate) fn input(deltas: &[Box<dyn Delta>], x: Tensor<3>, pass: &Pass) -> Tensor<3> {
     deltas.iter().fold(x, |x, delta| delta.input(x, pass))
 }
 
 /// The layer's output as its methods make it, from the output `y` that has the first `made` of them in it. Each finds what
 /// the ones before have made: one that scales the input scales theirs too, and what is added after it reads `x` as it is.
 pub(crate) fn output(
-    deltas: &[Delta],
+    deltas: &[Box<dyn Delta>],
     made: usize,
     (x, y): (&Tensor<3>, Tensor<3>),
     base: Base<'_>,

@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use stratune_kernels::linear;
 
 use crate::site::{kaiming, uniform};
-use crate::{Additions, ModuleId, Param, Visitor};
+use crate::{Additions, MethodConfig, ModuleId, Named, Param, Visitor, show};
 
 /// A learned gate.
 #[derive(Clone, Debug)]
@@ -19,6 +19,11 @@ pub struct Gate {
     pub weight: Param<2>,
     /// b, `[1]`.
     pub bias: Param<1>,
+}
+
+/// Numbers of a gate for `inputs`, if the method has one: a row and a bias.
+pub(crate) fn numbers(method: &MethodConfig, inputs: usize) -> usize {
+    if method.gated == Some(true) { inputs + 1 } else { 0 }
 }
 
 impl Gate {
@@ -40,9 +45,15 @@ impl Gate {
     }
 }
 
+impl Gate {
+    /// Its parameters by the ends of their paths.
+    pub(crate) fn parameters(&mut self) -> Named<'_> {
+        vec![("gate.weight", (&mut self.weight).into()), ("gate.bias", (&mut self.bias).into())]
+    }
+}
+
 impl Additions for Gate {
     fn each(&mut self, of: &ModuleId, visitor: &mut impl Visitor) {
-        visitor.visit(&of.param("gate.weight"), &mut self.weight);
-        visitor.visit(&of.param("gate.bias"), &mut self.bias);
+        show(self.parameters(), of, visitor);
     }
 }

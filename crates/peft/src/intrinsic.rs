@@ -4,9 +4,23 @@
 //! all matrices and starts at zero, λ at one; each matrix has a projection of its own, drawn from the seed.
 
 use burn::tensor::Tensor;
-use stratune_protocol::{MethodConfig, MethodKind};
+use stratune_kernels::linear;
+use stratune_protocol::ModelReport;
 
-use crate::{Additions, ModuleId, Param, PeftError, Projector, Shared, Site, Visitor};
+use crate::delta::{Left, Nature, Way, stays};
+use crate::found::Found;
+use crate::method::Entered;
+use crate::{Delta, MethodConfig, Named, Param, Pass, PeftError, Projector, Shared, Site};
+
+/// Numbers that train.
+pub(crate) fn numbers(method: &MethodConfig, _: &ModelReport) -> u64 {
+    method.dimension.unwrap_or(0) as u64
+}
+
+/// Makes v, of this length.
+pub(crate) fn share(dimension: usize, entered: &Entered<'_>, shared: &mut Shared) {
+    shared.vector = Some(Param::trainable(Tensor::zeros([dimension], entered.device)));
+}
 
 /// One matrix's share of v.
 #[derive(Clone, Debug)]
@@ -22,16 +36,20 @@ impl Intrinsic {
     ///
     /// # Errors
     /// The dimension does not fit the projection.
-    pub fn new(config: &MethodConfig, site: &Site, dimension: usize) -> Result<Self, PeftError> {
+    pub fn new(
+        config: &MethodConfig,
+        site: &Site,
+        dimension: usize,
+        lambda: Option<Param<1>>,
+    ) -> Result<Self, PeftError> {
         let (shape, device) = (site.shape(), site.device());
         let kind = config.projection.unwrap_or_default();
         let projector = Projector::new(kind, shape[0] * shape[1], dimension, &mut site.draws("projection"), &device)?;
-        let lambda = (config.kind == MethodKind::Said).then(|| Param::trainable(Tensor::ones([1], &device)));
         Ok(Self { lambda, projector, shape })
     }
 
     /// The dense update, `[out, in]`.
-    pub(crate) fn update(&self, shared: &Shared) -> Tensor<2> {
+    fn update(&self, shared: &Shared) -> Tensor<2> {
         let Some(vector) = &shared.vector else {
             // Only a model taken apart by hand lacks the vector; without it there is no update.
             return Tensor::zeros(self.shape, &self.projector.device());
@@ -45,10 +63,38 @@ impl Intrinsic {
     }
 }
 
-impl Additions for Intrinsic {
-    fn each(&mut self, of: &ModuleId, visitor: &mut impl Visitor) {
-        if let Some(lambda) = &mut self.lambda {
-            visitor.visit(&of.param("said_lambda"), lambda);
-        }
+impl Delta for Intrinsic {
+    fn parameters(&mut self) -> Named<'_> {
+        self.lambda.iter_mut().map(|lambda| ("said_lambda", lambda.into())).collect()
+    }
+
+    fn cloned(&self) -> Box<dyn Delta> {
+        Box::new(self.clone())
+    }
+
+    fn nature(&self) -> Nature {
+        Nature { way: Way::AddsMatrix, steered: true, ..Nature::PLAIN }
+    }
+
+    fn output(&self, x: Tensor<3>, y: Tensor<3>, _: &Found<'_>, pass: &Pass) -> Tensor<3> {
+        y + linear(x, pass.damped(self.update(&pass.shared)))
+    }
+
+    fn merge(&self, weight: Tensor<2>, bias: Option<Tensor<1>>, pass: &Pass) -> (Tensor<2>, Option<Tensor<1>>) {
+        (weight + pass.damped(self.update(&pass.shared)), bias)
+    }
+
+    fn penalty_gradients(&self, _: f32) -> Vec<(&'static str, Tensor<2>)> {
+        Vec::new()
+    }
+
+    fn left(&self) -> Left<'_> {
+        stays()
+    }
+
+    fn for_base_as_read(&mut self) {}
+
+    fn dense(&self, pass: &Pass) -> Option<Tensor<2>> {
+        Some(pass.damped(self.update(&pass.shared)))
     }
 }

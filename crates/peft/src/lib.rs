@@ -7,58 +7,60 @@
 //! one model code for every method; the compiler names each place that a new one must be handled. Parameter paths are
 //! Hugging Face's.
 
-mod adalora;
 mod bottleneck;
+mod check;
+mod combination;
+mod config;
 mod delta;
-mod diff;
-mod dora;
 mod error;
 mod found;
 mod gate;
+mod graph;
 mod intrinsic;
-mod kronecker;
-mod left;
+mod kind;
 mod linear;
-mod lora;
+mod list;
+mod low_rank;
+mod method;
+mod methods;
 mod mixture;
 mod param;
 mod pass;
-mod prefix;
 mod projection;
+mod setting;
 mod shared;
 mod site;
+mod size;
 mod sparse;
 mod svd;
 mod table;
-mod vectors;
-mod vera;
 mod weight;
 
-pub use adalora::Adalora;
-pub use bottleneck::{Bottleneck, Matrix, Place};
-pub use delta::Delta;
-pub use diff::Diff;
-pub use dora::Dora;
+pub use bottleneck::{Bottleneck, Matrix, Place, Written};
+pub use combination::{MethodNames, MethodPreset};
+pub use config::{MethodConfig, TargetOverride};
+pub use delta::{Delta, Left, Nature, Way};
 pub use error::PeftError;
+pub use found::{Base, Found};
 pub use gate::Gate;
+pub use graph::{blocks_that_fit, graph};
 pub use intrinsic::Intrinsic;
-pub use kronecker::{Kronecker, Second};
-pub use left::{for_base_as_read, settled};
 pub use linear::Linear;
-pub use lora::{Lora, base_bits};
+pub use list::Methods;
+pub use low_rank::{Lora, base_bits};
+pub use method::{Built, Entered, Enters, Family, FromData, Keeps, Merges, Method, Moving, Within};
+pub use methods::{Adalora, Bias, Diff, Dora, Hiwi, Ia3, Kronecker, MethodKind, Prefix, Second, SideShape, Ssf, Vera};
 pub use mixture::{Mixture, Part};
 pub use param::{
-    Additions, Gradients, Misfit, ModuleId, Param, ParamId, Parameters, Rule, Values, Visitor, added,
-    collect_gradients, count_trainable, everything, names, restore, restore_added, snapshot, track,
+    Additions, Gradients, Misfit, ModuleId, Named, Param, ParamId, ParamMut, Parameters, Rule, Values, Visitor, added,
+    collect_gradients, count_trainable, everything, names, restore, restore_added, show, snapshot, track,
 };
 pub use pass::{Dropout, Pass};
-pub use prefix::Prefix;
 pub use projection::Projector;
+pub use setting::{Has, Projection, Setting, Takes, Usual};
 pub use shared::{PrefixEncoder, Shared, VeraMatrices};
 pub use site::Site;
 pub use sparse::{Places, Sparse};
 pub use svd::directions;
 pub use table::Table;
-pub use vectors::{Bias, Hiwi, Ia3, Ssf};
-pub use vera::Vera;
 pub use weight::Weight;

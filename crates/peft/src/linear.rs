@@ -18,7 +18,7 @@ pub struct Linear {
     /// b, `[out]`, if the model has one.
     pub bias: Option<Param<1>>,
     /// What methods add, in the order in which they enter.
-    pub deltas: Vec<Delta>,
+    pub deltas: Vec<Box<dyn Delta>>,
 }
 
 impl Linear {
@@ -60,7 +60,7 @@ impl Linear {
 
     /// The outputs of layers that read the same input, made together where no method changes it and no weight moves.
     pub fn forward_each<const N: usize>(several: [&Self; N], x: &Tensor<3>, pass: &Pass) -> [Tensor<3>; N] {
-        let apart = |linear: &Self| linear.moves() || linear.deltas.iter().any(Delta::changes_input);
+        let apart = |linear: &Self| linear.moves() || linear.deltas.iter().any(|delta| delta.changes_input());
         if several.into_iter().any(apart) {
             return several.map(|linear| linear.forward(x.clone(), pass));
         }
@@ -91,7 +91,7 @@ impl Linear {
 
     /// Whether the weight trains, or the first method adds to it what is as large.
     fn moves(&self) -> bool {
-        let moved = self.deltas.first().is_some_and(Delta::is_dense);
+        let moved = self.deltas.first().is_some_and(|delta| delta.is_dense());
         self.weight.trains() || moved && matches!(self.weight, Weight::Floats(_))
     }
 
@@ -167,11 +167,11 @@ mod tests {
 
     use burn::tensor::{Device, TensorData};
     use stratune_kernels::linear;
-    use stratune_protocol::{MethodConfig, MethodKind, Role};
+    use stratune_protocol::Role;
     use stratune_runtime::block_on;
 
     use super::*;
-    use crate::{Dropout, Gradients, ParamId, Site, VeraMatrices, collect_gradients, track};
+    use crate::{Dropout, Gradients, MethodConfig, MethodKind, ParamId, Site, VeraMatrices, collect_gradients, track};
 
     fn wave<const D: usize>(shape: [usize; D], step: f32) -> Tensor<D> {
         let numbers = (0..shape.iter().product()).map(|i: usize| ((i as f32 + 1.0) * step).sin()).collect::<Vec<_>>();
@@ -204,8 +204,8 @@ mod tests {
             let id = ModuleId::new(Some(0), "up_proj");
             let of = id.clone();
             let weight_of = weight.clone();
-            let site = Site { id, role: Role::Up, index: 5, weight: weight_of, bias: None, extent: [12, 8], seed: 1 };
-            let mut delta = block_on(Delta::new(&config, &site, 0)).unwrap().unwrap();
+            let site = Site { id, role: Role::Up, index: 5, weight: weight_of, bias: None, sites: 1, seed: 1 };
+            let mut delta = block_on(config.delta_at(&site)).unwrap().unwrap();
             delta.each(&of, &mut Moved(0.5));
             let shared = Shared { vera: Some(VeraMatrices::new(3, [12, 8], 7, &device)), ..Shared::default() };
             let dropout_key = Some(Dropout { seed: 3, batch: 1 });

@@ -8,8 +8,9 @@ use std::rc::Rc;
 use burn::tensor::Tensor;
 use stratune_kernels::linear;
 
-use crate::found::{Base, input, output};
-use crate::{Delta, Pass, Shared};
+use crate::delta::{Left, Nature, stays};
+use crate::found::{Base, Found, input, output};
+use crate::{Delta, Named, Pass, Shared};
 
 /// Several adapters at one layer.
 #[derive(Clone, Debug)]
@@ -26,7 +27,7 @@ pub struct Part {
     /// How much of its change is added.
     pub weight: f32,
     /// What it adds.
-    pub deltas: Vec<Delta>,
+    pub deltas: Vec<Box<dyn Delta>>,
     /// What its layers share.
     pub shared: Rc<Shared>,
 }
@@ -35,7 +36,7 @@ impl Part {
     /// What the adapter makes of `y = x Wᵀ + b`.
     fn output(&self, x: Tensor<3>, y: Tensor<3>, base: Base<'_>, pass: &Pass) -> Tensor<3> {
         let pass = Pass { shared: self.shared.clone(), ..pass.clone() };
-        let y = match self.deltas.iter().any(Delta::changes_input) {
+        let y = match self.deltas.iter().any(|delta| delta.changes_input()) {
             false => y,
             true => y + linear(input(&self.deltas, x.clone(), &pass) - x.clone(), base.weight.matrix()),
         };
@@ -44,8 +45,29 @@ impl Part {
 }
 
 impl Mixture {
-    /// The layer's output, from `y = x Wᵀ + b`.
-    pub(crate) fn forward(&self, x: Tensor<3>, y: Tensor<3>, base: Base<'_>, pass: &Pass) -> Tensor<3> {
+    /// The additions of all adapters.
+    fn deltas(&self) -> impl Iterator<Item = &Box<dyn Delta>> {
+        self.parts.iter().flat_map(|part| &part.deltas)
+    }
+}
+
+impl Delta for Mixture {
+    /// Adapters at work, not in training: their parameters would have one path.
+    fn parameters(&mut self) -> Named<'_> {
+        Vec::new()
+    }
+
+    fn cloned(&self) -> Box<dyn Delta> {
+        Box::new(self.clone())
+    }
+
+    fn nature(&self) -> Nature {
+        let any = |of: fn(&Nature) -> bool| self.deltas().any(|delta| of(&delta.nature()));
+        Nature { makes_bias: any(|n| n.makes_bias), gated: any(|n| n.gated), ..Nature::PLAIN }
+    }
+
+    fn output(&self, x: Tensor<3>, y: Tensor<3>, found: &Found<'_>, pass: &Pass) -> Tensor<3> {
+        let base = found.base;
         let Some(rows) = &pass.rows else {
             let change =
                 |part: &Part| (part.output(x.clone(), y.clone(), base, pass) - y.clone()).mul_scalar(part.weight);
@@ -65,13 +87,7 @@ impl Mixture {
         Tensor::cat(pieces, 0)
     }
 
-    /// Moves the weighted changes into a weight and a bias.
-    pub(crate) fn merge(
-        &self,
-        weight: Tensor<2>,
-        bias: Option<Tensor<1>>,
-        pass: &Pass,
-    ) -> (Tensor<2>, Option<Tensor<1>>) {
+    fn merge(&self, weight: Tensor<2>, bias: Option<Tensor<1>>, pass: &Pass) -> (Tensor<2>, Option<Tensor<1>>) {
         let plain = |part: &Part| {
             let pass = Pass { shared: part.shared.clone(), ..pass.clone() };
             part.deltas.iter().fold((weight.clone(), bias.clone()), |(w, b), delta| delta.merge(w, b, &pass))
@@ -88,4 +104,13 @@ impl Mixture {
         }
         (sum, shift)
     }
+    fn penalty_gradients(&self, _: f32) -> Vec<(&'static str, Tensor<2>)> {
+        Vec::new()
+    }
+
+    fn left(&self) -> Left<'_> {
+        stays()
+    }
+
+    fn for_base_as_read(&mut self) {}
 }

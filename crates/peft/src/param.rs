@@ -4,9 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use burn::tensor::{Gradients as Tape, Tensor};
-use stratune_protocol::{MethodConfig, MethodKind};
-
-use crate::PeftError;
 
 /// A tensor of a model, and whether the run trains it.
 #[derive(Clone, Debug)]
@@ -41,61 +38,6 @@ pub enum Rule {
         /// What the step is multiplied by on the way back.
         scale: f32,
     },
-}
-
-impl Rule {
-    /// That of a `[out, in]` matrix which the method trains in place; none if it does not train the matrix itself.
-    ///
-    /// # Errors
-    /// GaLore's directions are more than the matrix has.
-    pub fn of(method: &MethodConfig, [outputs, inputs]: [usize; 2]) -> Result<Option<Self>, PeftError> {
-        Ok(Some(match method.kind {
-            MethodKind::Full => Self::Plain,
-            MethodKind::ChildTuning => Self::Thinned { share: method.share.unwrap_or(1.0) },
-            MethodKind::Galore => {
-                let (rank, smaller) = (method.rank.unwrap_or(0), outputs.min(inputs));
-                if rank > smaller {
-                    return Err(PeftError::RankAboveMatrix { rank, smaller, outputs, inputs });
-                }
-                let (interval, scale) = (method.interval.unwrap_or(1), method.scale.unwrap_or(1.0));
-                Self::Projected { rank, interval, scale }
-            }
-            MethodKind::Lora
-            | MethodKind::Rslora
-            | MethodKind::LoraPlus
-            | MethodKind::LoraFa
-            | MethodKind::Pissa
-            | MethodKind::Qlora
-            | MethodKind::Loftq
-            | MethodKind::Adalora
-            | MethodKind::Dylora
-            | MethodKind::Dora
-            | MethodKind::Vera
-            | MethodKind::Lokr
-            | MethodKind::Did
-            | MethodKind::Said
-            | MethodKind::Hiwi
-            | MethodKind::Houlsby
-            | MethodKind::Pfeiffer
-            | MethodKind::Parallel
-            | MethodKind::Compacter
-            | MethodKind::SparseAdapter
-            | MethodKind::Prefix
-            | MethodKind::Prompt
-            | MethodKind::Ia3
-            | MethodKind::Ssf
-            | MethodKind::Ladder
-            | MethodKind::Bitfit
-            | MethodKind::LayerNorm
-            | MethodKind::Pafi
-            | MethodKind::RandomMask
-            | MethodKind::Shira
-            | MethodKind::Fish
-            | MethodKind::LtSft
-            | MethodKind::DiffPruning
-            | MethodKind::Lisa => return Ok(None),
-        }))
-    }
 }
 
 impl<const D: usize> Param<D> {
@@ -168,6 +110,40 @@ pub trait Additions {
     fn each(&mut self, of: &ModuleId, visitor: &mut impl Visitor);
 }
 
+/// A parameter of a linear layer's addition.
+#[derive(Debug)]
+pub enum ParamMut<'a> {
+    /// A vector.
+    Vector(&'a mut Param<1>),
+    /// A matrix.
+    Matrix(&'a mut Param<2>),
+}
+
+impl<'a> From<&'a mut Param<1>> for ParamMut<'a> {
+    fn from(param: &'a mut Param<1>) -> Self {
+        Self::Vector(param)
+    }
+}
+
+impl<'a> From<&'a mut Param<2>> for ParamMut<'a> {
+    fn from(param: &'a mut Param<2>) -> Self {
+        Self::Matrix(param)
+    }
+}
+
+/// Parameters by the ends of their paths.
+pub type Named<'a> = Vec<(&'static str, ParamMut<'a>)>;
+
+/// Shows parameters of the module `of` to a visitor.
+pub fn show(named: Named<'_>, of: &ModuleId, visitor: &mut impl Visitor) {
+    for (name, param) in named {
+        match param {
+            ParamMut::Vector(param) => visitor.visit(&of.param(name), param),
+            ParamMut::Matrix(param) => visitor.visit(&of.param(name), param),
+        }
+    }
+}
+
 /// Values by parameter path, flattened, with their shapes. Tensors are shared, not copied.
 pub type Values = BTreeMap<String, (Vec<usize>, Tensor<1>)>;
 
@@ -235,7 +211,7 @@ pub fn snapshot(of: &mut impl Parameters) -> Values {
 }
 
 /// The names of what a method adds, such as `.lora_A.weight`, whatever the module.
-pub fn names(of: &mut impl Additions) -> BTreeSet<String> {
+pub fn names(of: &mut (impl Additions + ?Sized)) -> BTreeSet<String> {
     struct Names(BTreeSet<String>);
     impl Visitor for Names {
         fn visit<const D: usize>(&mut self, id: &ParamId, _: &mut Param<D>) {

@@ -8,9 +8,9 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use stratune_kernels::Fastfood;
-use stratune_protocol::{Projection, normals};
+use stratune_protocol::normals;
 
-use crate::PeftError;
+use crate::{PeftError, Projection};
 
 /// Nonzero entries in a row of the sparse map.
 const NONZERO: usize = 4;

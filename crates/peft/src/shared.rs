@@ -1,8 +1,7 @@
 //! What the methods of all blocks read: trained once, for the whole model.
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 
-use crate::bottleneck::compacter_rules;
 use crate::{ModuleId, Param, Parameters, Visitor};
 
 /// What the methods of all blocks read.
@@ -16,13 +15,6 @@ pub struct Shared {
     pub vera: Option<VeraMatrices>,
     /// The factors that all of Compacter's matrices share, `[n, n, n]`.
     pub compacter: Option<Param<3>>,
-}
-
-impl Shared {
-    /// Draws the factors of Compacter, unless they are there.
-    pub fn add_compacter(&mut self, seed: u64, device: &Device) {
-        self.compacter.get_or_insert_with(|| compacter_rules(seed, device));
-    }
 }
 
 /// VeRA's matrices, as large as the largest layer needs.

@@ -20,8 +20,8 @@ pub struct Site {
     pub weight: Tensor<2>,
     /// Its bias, `[out]`, if it has one.
     pub bias: Option<Tensor<1>>,
-    /// Most outputs and most inputs of a layer that the method enters: the size of what these layers share slices of.
-    pub extent: [usize; 2],
+    /// Layers that the method enters.
+    pub sites: usize,
     /// Seed of the run.
     pub seed: u64,
 }

@@ -18,10 +18,14 @@
 
 use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData};
 use rand::RngExt;
-use stratune_protocol::{MethodConfig, MethodKind, kept};
+use stratune_kernels::linear;
+use stratune_protocol::ModelReport;
 use stratune_runtime::read_f32;
 
-use crate::{Additions, ModuleId, Param, PeftError, Site, Visitor};
+use crate::delta::{Left, Nature, Way, stays};
+use crate::found::Found;
+use crate::size::at_sites;
+use crate::{Additions, Delta, MethodConfig, MethodKind, ModuleId, Named, Param, Pass, PeftError, Site, Visitor, show};
 
 /// The chosen places of a matrix, and what is added there.
 #[derive(Clone, Debug)]
@@ -67,6 +71,9 @@ impl Places {
 }
 
 impl Sparse {
+    /// What its parameters are called where its places are stored.
+    pub(crate) const STORED: [&'static str; 3] = ["sparse_rows", "sparse_columns", "sparse_values"];
+
     /// The first places, nothing added there, until data [`choose`](Self::choose).
     ///
     /// # Errors
@@ -146,11 +153,31 @@ impl Sparse {
     }
 
     /// The dense update, `[out, in]`.
-    pub(crate) fn update(&self) -> Tensor<2> {
+    fn update(&self) -> Tensor<2> {
         let values = self.values.value.clone();
         let count = self.shape[0] * self.shape[1];
         let flat = Tensor::<1>::zeros([count], &values.device());
         flat.select_assign(0, self.flat(), values, IndexingUpdateOp::Add).reshape(self.shape)
+    }
+}
+
+/// How many numbers of a matrix a share of it is, rounded.
+pub fn kept(share: f32, [out, inputs]: [usize; 2]) -> usize {
+    (f64::from(share) * (out * inputs) as f64).round() as usize
+}
+
+/// Numbers that train where a share of each matrix does.
+pub(crate) fn numbers(method: &MethodConfig, model: &ModelReport) -> u64 {
+    at_sites(method, model, |_, shape| kept(method.share.unwrap_or(0.0), shape))
+}
+
+/// What is left of a method whose places data or training have chosen: the same share, at places that are written down.
+pub(crate) fn written_down(method: &MethodConfig) -> MethodConfig {
+    MethodConfig {
+        layers: method.layers.clone(),
+        targets: method.targets.clone(),
+        share: method.share,
+        ..MethodConfig::new(MethodKind::RandomMask)
     }
 }
 
@@ -193,22 +220,57 @@ pub(crate) fn largest(values: &[f32], count: usize) -> Vec<i32> {
     order
 }
 
-impl Additions for Places {
-    fn each(&mut self, of: &ModuleId, visitor: &mut impl Visitor) {
+impl Places {
+    /// Its parameters by the ends of their paths.
+    fn parameters(&mut self) -> Named<'_> {
         match self {
-            Self::Known { check, .. } => visitor.visit(&of.param("sparse_check"), check),
-            Self::Stored { rows, columns } => {
-                visitor.visit(&of.param("sparse_rows"), rows);
-                visitor.visit(&of.param("sparse_columns"), columns);
-            }
+            Self::Known { check, .. } => vec![("sparse_check", check.into())],
+            Self::Stored { rows, columns } => vec![("sparse_rows", rows.into()), ("sparse_columns", columns.into())],
         }
     }
 }
 
-impl Additions for Sparse {
+impl Additions for Places {
     fn each(&mut self, of: &ModuleId, visitor: &mut impl Visitor) {
-        self.places.each(of, visitor);
-        visitor.visit(&of.param("sparse_values"), &mut self.values);
+        show(self.parameters(), of, visitor);
+    }
+}
+
+impl Delta for Sparse {
+    fn parameters(&mut self) -> Named<'_> {
+        let mut all = self.places.parameters();
+        all.push(("sparse_values", (&mut self.values).into()));
+        all
+    }
+
+    fn cloned(&self) -> Box<dyn Delta> {
+        Box::new(self.clone())
+    }
+
+    fn nature(&self) -> Nature {
+        Nature { way: Way::AddsMatrix, ..Nature::PLAIN }
+    }
+
+    fn output(&self, x: Tensor<3>, y: Tensor<3>, _: &Found<'_>, pass: &Pass) -> Tensor<3> {
+        y + linear(x, pass.damped(self.update()))
+    }
+
+    fn merge(&self, weight: Tensor<2>, bias: Option<Tensor<1>>, pass: &Pass) -> (Tensor<2>, Option<Tensor<1>>) {
+        (weight + pass.damped(self.update()), bias)
+    }
+
+    fn penalty_gradients(&self, _: f32) -> Vec<(&'static str, Tensor<2>)> {
+        Vec::new()
+    }
+
+    fn left(&self) -> Left<'_> {
+        stays()
+    }
+
+    fn for_base_as_read(&mut self) {}
+
+    fn dense(&self, pass: &Pass) -> Option<Tensor<2>> {
+        Some(pass.damped(self.update()))
     }
 }
 

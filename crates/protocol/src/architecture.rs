@@ -148,8 +148,7 @@ pub fn ends_with(path: &str, end: &str) -> bool {
 }
 
 /// Tables for tests.
-#[cfg(test)]
-pub(crate) mod testing {
+pub mod testing {
     use super::*;
     use crate::ModelReport;
 

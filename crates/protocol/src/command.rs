@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{DeviceChoice, RunConfig};
+use crate::DeviceChoice;
 
 /// What a front end asks of an engine. Over a worker's port each is one JSON string; files travel beside it in the
 /// message as [`Asset`]s by name.
@@ -11,7 +11,7 @@ use crate::{DeviceChoice, RunConfig};
 /// `C` is what a configuration is on this side: the page holds it as it came, without knowing its fields.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Command<C = RunConfig> {
+pub enum Command<C> {
     /// Say what there is to choose from, and what an address's settings are. Answered at once.
     /// Answer: [`Event::Catalogue`](crate::Event::Catalogue).
     Catalogue {

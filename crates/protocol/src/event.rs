@@ -1,8 +1,9 @@
 //! What an engine tells a front end.
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::{Catalogue, Choices, ComputeDtype, Limits, Module, Pace, Plan, Problem, RunConfig, Voice};
+use crate::{Catalogue, Choices, ComputeDtype, Limits, Module, Pace, Plan, Problem, Voice};
 
 /// What an engine tells a front end. Over a worker's port and in checkpoints its JSON is `{"step": {…}}`: with the name
 /// among the fields, reading it back would take a twentieth of the page's code. For people it is [`line`](Self::line).
@@ -10,7 +11,7 @@ use crate::{Catalogue, Choices, ComputeDtype, Limits, Module, Pace, Plan, Proble
 /// `C` is what a configuration is on this side, as in [`Command`](crate::Command).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Event<C = RunConfig> {
+pub enum Event<C> {
     /// What there is to choose from.
     Catalogue {
         /// Methods, modes, presets, settings.
@@ -145,7 +146,7 @@ pub enum Event<C = RunConfig> {
     Problem(Problem),
 }
 
-impl Event {
+impl<C: Serialize + DeserializeOwned> Event<C> {
     /// One line of JSON, the name among the fields: `{"event":"step","step":1,…}`. It is written by `--json` and in
     /// `metrics.jsonl`.
     pub fn line(&self) -> String {
@@ -333,7 +334,7 @@ pub struct Candidate {
 
 /// An interrupted run that can go on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SavedRun<C = RunConfig> {
+pub struct SavedRun<C> {
     /// Steps done.
     pub step: usize,
     /// Steps in all.
@@ -348,7 +349,7 @@ pub struct SavedRun<C = RunConfig> {
 
 /// The run that a tuned model comes from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TunedRun<C = RunConfig> {
+pub struct TunedRun<C> {
     /// Its configuration.
     pub config: Box<C>,
     /// The steps after which the model was as it is.
@@ -372,6 +373,8 @@ pub enum EndReason {
 mod tests {
     use super::*;
 
+    type Event = super::Event<serde_json::Value>;
+
     #[test]
     fn a_line_has_the_name_among_the_fields() {
         let line = Event::Paused { step: 3 }.line();
@@ -388,7 +391,7 @@ mod tests {
 
     #[test]
     fn what_is_sent_is_what_arrives() {
-        let config = Box::new(RunConfig::default());
+        let config = Box::new(serde_json::json!({ "model": "starter" }));
         for event in [
             Event::Begun { config, step: 1, steps: 2, layers: 3, trainable: 4 },
             Event::Saved { run: None },

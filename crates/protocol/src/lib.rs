@@ -1,8 +1,8 @@
 //! What a run is made of, as plain data.
 //!
-//! The command line, the page and the engine share these types and nothing else: a [`RunConfig`] says what to do,
-//! a [`Command`] goes to an engine, [`Event`]s come back. No tensor, no file and no thread is known here, so the
-//! page can hold the whole of it without holding an engine.
+//! The command line, the page and the engine share these types and nothing else: a [`Command`] goes to an engine, [`Event`]s
+//! come back. No tensor, no file, no thread and no method is known here, so the page can hold the whole of it without holding
+//! an engine.
 
 mod architecture;
 mod catalogue;
@@ -12,29 +12,24 @@ mod draw;
 mod event;
 mod forecast;
 mod keep;
-mod method;
 mod plan;
 mod problem;
 
+#[doc(hidden)]
+pub use architecture::testing;
 pub use architecture::{Module, Role, ends_with};
 pub use catalogue::{Catalogue, Choices, Field, FieldKind, MethodEntry, Mode, Preset, Range, Values};
 pub use command::{Asset, Command, GenerateRequest, Voice};
 pub use config::{
-    BaseDtype, ComputeDtype, DataConfig, DataFormat, DeviceChoice, IstConfig, IstMode, OptimiserKind, RunConfig,
-    Schedule, Targets, TrainConfig, command_line, whole,
+    BaseDtype, ComputeDtype, DataConfig, DataFormat, DeviceChoice, IstConfig, IstMode, OptimiserKind, Schedule,
+    Targets, TrainConfig, command_line, whole,
 };
 pub use draw::{draws, normals};
 pub use event::{
     AdapterInfo, Candidate, DataReport, EndReason, Event, ModelReport, PreviewRow, PreviewToken, SavedRun, SkippedRow,
     StepReport, TunedRun,
 };
-pub use forecast::{
-    Bytes, Conditions, Forecast, Limits, Outlook, Pace, Remedy, Verdict, advice, blocks_that_fit, loss_rows, scaled,
-};
+pub use forecast::{Bytes, Limits, Pace, Remedy, Verdict, advice, loss_rows, scaled};
 pub use keep::Keep;
-pub use method::{
-    COMPACTER_TERMS, Enters, Family, KroneckerShape, Merges, MethodConfig, MethodKind, MethodNames, MethodPreset,
-    Methods, Projection, Setting, SideShape, TargetOverride, kept,
-};
 pub use plan::{MemoryPlan, Plan, RunSize};
 pub use problem::{Problem, ProblemKind};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Outlook, Problem, Remedy, Verdict};
+use crate::{Problem, Remedy, Verdict};
 
 /// What a run of a configuration would be.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -59,17 +59,4 @@ pub struct MemoryPlan {
     pub remedies: Vec<Remedy>,
     /// What would spare a fifth, whatever the device told.
     pub savings: Vec<Remedy>,
-}
-
-impl From<Outlook> for MemoryPlan {
-    fn from(outlook: Outlook) -> Self {
-        Self {
-            bytes: outlook.forecast.bytes(),
-            parts: outlook.forecast.parts().map(|(name, bytes)| (name.to_string(), bytes)).to_vec(),
-            verdict: outlook.verdict,
-            sentence: outlook.sentence(),
-            remedies: outlook.remedies,
-            savings: outlook.savings,
-        }
-    }
 }

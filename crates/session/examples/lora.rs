@@ -10,11 +10,12 @@ use burn::tensor::Device;
 use futures::future::LocalBoxFuture;
 use stratune_data::{SourceFile, load};
 use stratune_models::Model;
-use stratune_protocol::{BaseDtype, Event, MethodConfig, Problem, RunConfig};
+use stratune_peft::MethodConfig;
+use stratune_protocol::{BaseDtype, Problem};
 use stratune_runtime::{Control, block_on};
 use stratune_session::{Base, adapter_of, trainer};
 use stratune_store::{Checkpoint, DiskFolder, write_files};
-use stratune_train::Host;
+use stratune_train::{Event, Host, RunConfig};
 
 /// Where a run speaks to: here to the terminal. It keeps no checkpoint and continues no prompt on the way.
 struct Terminal;

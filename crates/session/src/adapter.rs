@@ -5,10 +5,11 @@ use std::collections::btree_map::Entry;
 
 use burn::tensor::{Tensor, TensorData};
 use stratune_models::{Model, ModelConfig};
-use stratune_peft::{Misfit, Values, added, everything, restore_added};
-use stratune_protocol::{MethodKind, Problem, RunConfig};
+use stratune_peft::{MethodKind, Misfit, Values, added, everything, restore_added};
+use stratune_protocol::Problem;
 use stratune_runtime::read_f32;
 use stratune_store::{Adapter, HostTensor, Tensors, adapter_files, prefix_part};
+use stratune_train::RunConfig;
 
 /// The adapter folder of what a run has added to a model: Hugging Face PEFT's where PEFT has the method.
 ///
@@ -17,7 +18,7 @@ use stratune_store::{Adapter, HostTensor, Tensors, adapter_files, prefix_part};
 pub async fn adapter_of(model: &Model, config: &RunConfig) -> Result<Vec<(String, Vec<u8>)>, Problem> {
     // A copy, whose tensors are shared: the run may go on with the original.
     let mut model = model.clone();
-    let kept = model.settle_for_base_as_read(&config.method).await?;
+    let kept = model.finalize_for_base_as_read(&config.method).await?;
     let base = model.config.base_paths();
     let tensors = read(added(&mut model, &base)).await?;
     let report = model.config.report(&config.model, model.config.parameters());

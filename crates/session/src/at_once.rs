@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use stratune_protocol::{Command, Event};
 use stratune_runtime::Control;
+use stratune_train::{Command, Event};
 
 use crate::Outbox;
 use crate::catalogue::{catalogue, page_default};

@@ -7,9 +7,10 @@ use burn::tensor::Device;
 use stratune_data::{Template, Tokenizer};
 use stratune_kernels::{Sizes, self_test};
 use stratune_models::{Arriving, Entry, Model, ModelConfig, Weights, packed_as, pieces};
-use stratune_protocol::{BaseDtype, ComputeDtype, Event, Keep, ModelReport, Problem};
+use stratune_protocol::{BaseDtype, ComputeDtype, Keep, ModelReport, Problem};
 use stratune_runtime::{at_once, settle};
 use stratune_store::{Folder, ModelFolder};
+use stratune_train::Event;
 
 /// A model with its tokenizer, as it came from its folder.
 #[derive(Debug)]

@@ -5,13 +5,10 @@ use std::rc::Rc;
 use futures::future::LocalBoxFuture;
 use serde_json::Value;
 use stratune_data::{Dataset, SourceFile, load};
-use stratune_protocol::{
-    BaseDtype, Command, Conditions, DataConfig, DeviceChoice, EndReason, Event, GenerateRequest, Problem, ProblemKind,
-    RunConfig, Voice,
-};
+use stratune_protocol::{BaseDtype, DataConfig, DeviceChoice, EndReason, GenerateRequest, Problem, ProblemKind, Voice};
 use stratune_runtime::{Control, Opened};
 use stratune_store::{Checkpoint, EventLog, Folder, zip};
-use stratune_train::{Trainer, Watch};
+use stratune_train::{Command, Event, RunConfig, Trainer, Watch};
 
 use crate::catalogue::choices;
 use crate::copies::{Copies, Place, Source};
@@ -19,7 +16,7 @@ use crate::recorder::{Saving, unsaved};
 use crate::run::{prompts, saved_run, watched_trainer};
 use crate::starter::{EXAMPLE, STARTER};
 use crate::tuned::Tuned;
-use crate::{AtOnce, Base, Recorder, RunLog, Samples, adapter_of, answer, open_device, pace};
+use crate::{AtOnce, Base, Conditions, Recorder, RunLog, Samples, adapter_of, answer, open_device, pace};
 
 /// Where an engine's events go.
 pub trait Outbox {
@@ -357,8 +354,8 @@ impl Engine {
     }
 
     async fn export_adapter(&self) -> Result<(), Problem> {
-        let Tuned { model, settled, .. } = self.tuned.as_ref().ok_or_else(no_run)?;
-        let bytes = zip(&adapter_of(model, settled).await?)?;
+        let Tuned { model, finalized, .. } = self.tuned.as_ref().ok_or_else(no_run)?;
+        let bytes = zip(&adapter_of(model, finalized).await?)?;
         let (name, media_type) = ("adapter.zip".to_string(), "application/zip".to_string());
         self.out.send(&Event::File { name, media_type, bytes: bytes.len() as u64 }, Some(bytes));
         Ok(())

@@ -2,7 +2,7 @@
 //!
 //! The command line calls the parts: [`Base`] is a loaded model, [`trainer`] makes a run of it, [`answer`] continues a
 //! prompt, [`adapter_of`] takes the result out. The page's worker drives an [`Engine`], which does the same from
-//! [`Command`](stratune_protocol::Command)s and answers with [`Event`](stratune_protocol::Event)s.
+//! [`Command`](stratune_train::Command)s and answers with [`Event`](stratune_train::Event)s.
 
 mod adapter;
 mod answer;
@@ -13,6 +13,7 @@ mod choose;
 mod copies;
 mod engine;
 mod exam;
+mod forecast;
 mod link;
 mod pace;
 mod plan;
@@ -32,6 +33,7 @@ pub use catalogue::{catalogue, choices, page_default};
 pub use choose::{open_device, test_compute};
 pub use engine::{Assets, Engine, Outbox};
 pub use exam::{Exam, Marks};
+pub use forecast::{Conditions, Forecast, Outlook};
 pub use link::{from_link, to_link};
 pub use pace::pace;
 pub use plan::Known;
@@ -43,3 +45,4 @@ pub use samples::Samples;
 #[cfg(feature = "starter")]
 pub use starter::starter_folder;
 pub use starter::{EXAMPLE, EXAMPLE_HELD_OUT, STARTER};
+pub use stratune_train::{Command, Event};

@@ -5,7 +5,8 @@
 
 use serde::Serialize;
 use serde_json::Value;
-use stratune_protocol::{Problem, RunConfig};
+use stratune_protocol::Problem;
+use stratune_train::RunConfig;
 
 use crate::catalogue::page_default;
 
@@ -100,7 +101,8 @@ fn decode(text: &str) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use stratune_protocol::{MethodConfig, MethodKind, Methods, Schedule, TargetOverride, Targets};
+    use stratune_peft::{MethodConfig, MethodKind, Methods, TargetOverride};
+    use stratune_protocol::{Schedule, Targets};
 
     use super::*;
 

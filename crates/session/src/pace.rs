@@ -5,9 +5,9 @@ use std::rc::Rc;
 use futures::future::LocalBoxFuture;
 use stratune_data::Dataset;
 use stratune_models::Model;
-use stratune_protocol::{Event, Pace, Problem, RunConfig};
+use stratune_protocol::{Pace, Problem};
 use stratune_store::Checkpoint;
-use stratune_train::Host;
+use stratune_train::{Event, Host, RunConfig};
 
 use crate::run::{prompts, trainer};
 use crate::{Base, Samples};

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
-use stratune_protocol::{
-    AdapterInfo, Conditions, DataReport, IstConfig, IstMode, MethodConfig, MethodPreset, Methods, ModelReport, Plan,
-    Problem, RunConfig, RunSize,
-};
+use stratune_peft::{MethodConfig, MethodPreset, Methods};
+use stratune_protocol::{AdapterInfo, DataReport, IstConfig, IstMode, ModelReport, Plan, Problem, RunSize};
+use stratune_train::RunConfig;
 
+use crate::Conditions;
 use crate::catalogue::name_of;
 use crate::link::to_link;
 
@@ -65,7 +65,7 @@ impl Known {
         }
     }
 
-    fn outlook(&self, config: &RunConfig) -> Option<stratune_protocol::Outlook> {
+    fn outlook(&self, config: &RunConfig) -> Option<crate::Outlook> {
         let (model, device, data) = (self.model.as_ref()?, self.device.as_ref()?, self.data.as_ref()?);
         Some(Conditions { model, device, width: Some(data.width) }.outlook(config))
     }
@@ -134,7 +134,8 @@ fn drawn_at_each_step(ist: &IstConfig, layers: usize) -> Option<String> {
 mod tests {
     use serde_json::json;
     use stratune_models::ModelConfig;
-    use stratune_protocol::{MethodKind, Targets, Verdict};
+    use stratune_peft::MethodKind;
+    use stratune_protocol::{Targets, Verdict};
 
     use super::*;
     use crate::link::tree;

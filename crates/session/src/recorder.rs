@@ -5,9 +5,9 @@ use std::rc::Rc;
 use futures::future::LocalBoxFuture;
 use serde_json::Value;
 use stratune_models::Model;
-use stratune_protocol::{Event, Problem, ProblemKind, SavedRun};
+use stratune_protocol::{Problem, ProblemKind};
 use stratune_store::{Checkpoint, Vault};
-use stratune_train::Host;
+use stratune_train::{Event, Host, SavedRun};
 
 use crate::run::saved_run;
 use crate::{RunLog, Samples};

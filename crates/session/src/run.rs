@@ -4,9 +4,9 @@ use std::rc::Rc;
 
 use stratune_data::Dataset;
 use stratune_ist::{Ist, Lisa};
-use stratune_protocol::{IstMode, Problem, RunConfig, SavedRun};
+use stratune_protocol::{IstMode, Problem};
 use stratune_store::Checkpoint;
-use stratune_train::{Hook, Identity, Record, Trainer, Watch};
+use stratune_train::{Hook, Identity, Record, RunConfig, SavedRun, Trainer, Watch};
 
 use crate::Base;
 
@@ -63,7 +63,7 @@ pub async fn watched_trainer(
     }
     let (batch_size, compute) = (config.train.batch_size, config.compute_dtype);
     let mut model = base.model.clone();
-    let what = match config.method.iter().any(|method| method.kind.quantises()) {
+    let what = match config.method.iter().any(|method| method.kind.method().few_bits) {
         true => format!("packing the model's matrices and attaching {}", config.method.title()),
         false => format!("attaching {}", config.method.title()),
     };

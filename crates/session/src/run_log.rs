@@ -2,8 +2,9 @@
 
 use std::rc::Rc;
 
-use stratune_protocol::{Event, Problem};
+use stratune_protocol::Problem;
 use stratune_store::{Checkpoint, EventLog};
+use stratune_train::Event;
 
 /// The lasting events of a run: a line of JSON each, added to the log with each checkpoint.
 pub struct RunLog {

@@ -1,15 +1,15 @@
 //! What a run leaves to try and to take.
 
 use stratune_models::Model;
-use stratune_protocol::{Problem, ProblemKind, RunConfig, TunedRun};
-use stratune_train::{Ended, Trainer};
+use stratune_protocol::{Problem, ProblemKind};
+use stratune_train::{Ended, RunConfig, Trainer, TunedRun};
 
 /// A tuned model, without what only training needs.
 pub(crate) struct Tuned {
     /// The model.
     pub model: Model,
     /// The run's configuration with what is left of the methods.
-    pub settled: RunConfig,
+    pub finalized: RunConfig,
     /// The run that it comes from.
     pub run: TunedRun,
 }
@@ -31,8 +31,8 @@ impl Tuned {
             Ok(_) | Err(_) => Some(trainer.progress().0).filter(|step| *step > 0),
         };
         let Some(step) = step else { return Ok(None) };
-        let method = trainer.model.settle(&config.method).await?;
-        let settled = RunConfig { method, ..config.clone() };
-        Ok(Some(Self { model: trainer.model, settled, run: TunedRun { config: Box::new(config), step } }))
+        let method = trainer.model.finalize(&config.method).await?;
+        let finalized = RunConfig { method, ..config.clone() };
+        Ok(Some(Self { model: trainer.model, finalized, run: TunedRun { config: Box::new(config), step } }))
     }
 }

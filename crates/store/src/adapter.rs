@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use stratune_protocol::{Methods, ModelReport, Problem};
+use stratune_peft::Methods;
+use stratune_protocol::{ModelReport, Problem};
 
 use crate::folder::{Folder, missing, place};
 use crate::peft::{self, Form, is_set};

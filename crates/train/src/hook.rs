@@ -8,12 +8,12 @@ use serde_json::Value;
 use stratune_data::{Dataset, Sequence};
 use stratune_models::Model;
 use stratune_peft::{Gradients, Parameters};
-use stratune_protocol::{Event, Problem, ProblemKind, RunConfig};
+use stratune_protocol::{Problem, ProblemKind};
 use stratune_store::HostTensor;
 
 use crate::evaluate::measure_telling;
 use crate::teller::ADVICE;
-use crate::{AdamW, Batching, Demand, Objective, Record, sweep};
+use crate::{AdamW, Batching, Demand, Event, Objective, Record, RunConfig, sweep};
 
 /// Which blocks train at a step.
 #[derive(Clone, Debug, PartialEq)]

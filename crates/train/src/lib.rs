@@ -5,6 +5,7 @@
 //! acts before training, before a step, on its gradients and after it; a [`Host`] is the front end. The loop names no hook:
 //! methods that act while a run goes on have a file each in `hooks/`.
 
+mod config;
 mod evaluate;
 mod hook;
 mod hooks;
@@ -26,6 +27,7 @@ mod trainer;
 mod upload;
 mod watch;
 
+pub use config::{Command, Event, RunConfig, SavedRun, TunedRun};
 pub use evaluate::{Measured, measure};
 pub use hook::{Hook, HookState, Rows, Run, Saved, Selection, Tell};
 pub use hooks::{AdaLora, Pruned, hooks_of, prune};

@@ -1,14 +1,14 @@
 //! What a run does between its steps to see how well it does: validations and samples.
 
 use stratune_data::Sequence;
-use stratune_protocol::{Event, Problem, ProblemKind};
+use stratune_protocol::{Problem, ProblemKind};
 use stratune_runtime::{Control, Stopwatch};
 
 use crate::evaluate::measure_telling;
 use crate::share::{FORWARDS, ToCome, samples_from, validations_after};
 use crate::teller::not_finite;
 use crate::watch::{Watch, stoppable};
-use crate::{Host, Trainer};
+use crate::{Event, Host, Trainer};
 
 impl Trainer {
     /// The held-out rows that are measured, by length.

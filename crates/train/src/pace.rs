@@ -3,11 +3,11 @@
 use std::cell::Cell;
 
 use stratune_data::Sequence;
-use stratune_protocol::{Event, Pace, Problem};
+use stratune_protocol::{Pace, Problem};
 use stratune_runtime::{Stopwatch, yield_now};
 
 use crate::share::{Spent, ToCome, samples_from, validations};
-use crate::{Batching, Host, Trainer, measure};
+use crate::{Batching, Event, Host, Trainer, measure};
 
 /// Steps that are timed, after one that is not: in the first one kernels are compiled, and methods that look at rows
 /// choose what trains.

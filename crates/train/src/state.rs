@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 use stratune_models::Model;
-use stratune_peft::{Misfit, Values, added, restore_added, snapshot};
-use stratune_protocol::{OptimiserKind, Problem, ProblemKind, RunConfig};
+use stratune_peft::{FromData, Misfit, Values, added, restore_added, snapshot};
+use stratune_protocol::{OptimiserKind, Problem, ProblemKind};
 use stratune_runtime::{read_f32, unix_millis};
 use stratune_store::{Checkpoint, HostTensor};
 
-use crate::{AdamW, Direction, Hook, HookState, Move, Saved};
+use crate::{AdamW, Direction, Hook, HookState, Move, RunConfig, Saved};
 
 /// Values of the trainable parameters by path, flattened, on the device.
 pub type Flat = BTreeMap<String, Tensor<1>>;
@@ -110,7 +110,7 @@ impl Record {
 fn replays(config: &RunConfig) -> bool {
     match config.train.optimiser {
         OptimiserKind::Adamw => false,
-        OptimiserKind::Mezo => !config.method.iter().any(|m| m.kind.starts_from_data()),
+        OptimiserKind::Mezo => !config.method.iter().any(|m| m.kind.method().from_data != FromData::Nothing),
     }
 }
 

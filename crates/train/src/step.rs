@@ -1,8 +1,8 @@
 //! One step: the hook chooses, the batches run, the optimiser moves what trains.
 
 use burn::tensor::Tensor;
-use stratune_peft::{Dropout, Gradients};
-use stratune_protocol::{OptimiserKind, Problem, StepReport, blocks_that_fit};
+use stratune_peft::{Dropout, Gradients, blocks_that_fit};
+use stratune_protocol::{OptimiserKind, Problem, StepReport};
 use stratune_runtime::{Control, memory_in_use, span};
 
 use crate::teller::Taken;

@@ -6,10 +6,10 @@ use std::task::Poll;
 
 use burn::tensor::Tensor;
 use futures::future::{FusedFuture, LocalBoxFuture, MaybeDone, maybe_done};
-use stratune_protocol::{Event, Problem, ProblemKind, StepReport};
+use stratune_protocol::{Problem, ProblemKind, StepReport};
 use stratune_runtime::{Stopwatch, read_scalars};
 
-use crate::Host;
+use crate::{Event, Host};
 
 /// Most steps between two readings, whatever the run asks for. A device never has more than twice as many before it, so
 /// that it does not go on for long after a person has stopped it.

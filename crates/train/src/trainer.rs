@@ -8,7 +8,7 @@ use stratune_data::{Dataset, Plan, Sequence};
 use stratune_kernels::{Compute, compute_dtypes};
 use stratune_models::Model;
 use stratune_peft::{count_trainable, restore, snapshot};
-use stratune_protocol::{EndReason, Event, ModelReport, Problem, ProblemKind, RunConfig};
+use stratune_protocol::{EndReason, ModelReport, Problem, ProblemKind};
 use stratune_runtime::{Control, Stopwatch, Wish, rest, yield_now};
 use stratune_store::Checkpoint;
 
@@ -17,7 +17,7 @@ use crate::spacing::log_spaced;
 use crate::state::{self, Flat, Identity, TrainState};
 use crate::teller::Teller;
 use crate::watch::{Watch, stoppable};
-use crate::{AdamW, Hook, NextToken, Objective, Record, Run, Selection, Tell, hooks_of};
+use crate::{AdamW, Event, Hook, NextToken, Objective, Record, Run, RunConfig, Selection, Tell, hooks_of};
 
 /// The front end of a run.
 pub trait Host {

@@ -3,8 +3,10 @@
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 
-use stratune_protocol::{Event, Problem};
+use stratune_protocol::Problem;
 use stratune_runtime::{Control, Stopwatch, Wish, until};
+
+use crate::Event;
 
 /// Seconds between two tellings of how far a phase is.
 const OFTEN: f64 = 0.1;

@@ -9,7 +9,7 @@ use rand::RngExt;
 use serde::Deserialize;
 use stratune_data::{Sequence, collate};
 use stratune_models::Model;
-use stratune_peft::{Delta, Gradients, Linear, Lora, ModuleId, Param, Pass, restore, snapshot};
+use stratune_peft::{Gradients, Linear, Lora, ModuleId, Param, Pass, restore, snapshot};
 use stratune_protocol::draws;
 use stratune_runtime::{read_f32, read_scalars};
 use stratune_train::{Demand, NextToken, Swept, Uploaded, sweep};
@@ -133,7 +133,7 @@ pub async fn gradients_agree_with_burns_lora(device: &Device) {
     ];
 
     let mut layer = Linear::new(ModuleId::new(None, "layer"), weight);
-    layer.deltas.push(Delta::Lora(Lora {
+    layer.deltas.push(Box::new(Lora {
         a: Param::trainable(leaf(a)),
         b: Param::trainable(leaf(b)),
         start: None,
@@ -147,7 +147,7 @@ pub async fn gradients_agree_with_burns_lora(device: &Device) {
     let our_x = leaf(x);
     let y = layer.forward(our_x.clone().unsqueeze(), &Pass::plain(0, Rc::default()));
     let mut tape = (y * dy.unsqueeze()).sum().backward();
-    let Some(Delta::Lora(lora)) = layer.deltas.pop() else { panic!("a LoRA") };
+    let Some(lora) = layer.deltas[0].of::<Lora>().cloned() else { panic!("a LoRA") };
     let ours = [taken(lora.a.value, &mut tape), taken(lora.b.value, &mut tape), taken(our_x, &mut tape)];
     for ((ours, theirs), name) in ours.into_iter().zip(expected).zip(["A", "B", "x"]) {
         let (ours, theirs) = (read_f32(ours).await.expect("numbers"), read_f32(theirs).await.expect("numbers"));

@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use burn::tensor::Device;
 use stratune_data::Sequence;
-use stratune_protocol::{MethodConfig, MethodKind, RunConfig};
-use stratune_train::{Batching, Identity, NextToken, Trainer, measure};
+use stratune_peft::{MethodConfig, MethodKind};
+use stratune_train::{Batching, Identity, NextToken, RunConfig, Trainer, measure};
 
 use crate::runs::{Witness, counting, small};
 
@@ -43,7 +43,7 @@ pub async fn methods_learn(device: &Device) {
         config.train.steps = 12;
         config.train.warmup_steps = 0;
         config.train.eval_every = 0;
-        config.train.learning_rate = 0.01 * kind.usual_rate();
+        config.train.learning_rate = 0.01 * kind.method().usual_rate;
         let mut model = small(2, device);
         model.attach(&config.method, 3).await.expect("a method that fits");
         let dataset = Rc::new(counting(24, 0));

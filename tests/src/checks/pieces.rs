@@ -6,12 +6,12 @@ use std::rc::Rc;
 use burn::tensor::Device;
 use stratune_data::Sequence;
 use stratune_models::{Model, Sampling, generate};
-use stratune_peft::Weight;
-use stratune_protocol::{BaseDtype, Keep, MethodConfig, MethodKind, RunConfig};
+use stratune_peft::{MethodConfig, MethodKind, Weight};
+use stratune_protocol::{BaseDtype, Keep};
 use stratune_runtime::{read_f32, read_scalars};
 use stratune_session::{merged_tensors, model_config, read_model};
 use stratune_store::{ModelFolder, Stored, write_safetensors};
-use stratune_train::{Batching, Demand, Identity, NextToken, Trainer, sweep};
+use stratune_train::{Batching, Demand, Identity, NextToken, RunConfig, Trainer, sweep};
 
 use super::{examples, worst};
 use crate::fixtures::{folder, ids};

@@ -1,7 +1,7 @@
 //! The engine in a dedicated worker: commands in, events out.
 //!
-//! The page posts `{ json, files }`: a [`Command`](stratune_protocol::Command) and the files it speaks of. The worker
-//! posts the string `up` when it listens, then `{ json, bytes? }`: an [`Event`](stratune_protocol::Event) and a file's
+//! The page posts `{ json, files }`: a [`Command`](stratune_session::Command) and the files it speaks of. The worker
+//! posts the string `up` when it listens, then `{ json, bytes? }`: an [`Event`](stratune_session::Event) and a file's
 //! bytes beside it.
 
 #![cfg(target_family = "wasm")]
@@ -15,9 +15,8 @@ use std::rc::Rc;
 
 use futures::StreamExt;
 use futures::channel::mpsc;
-use stratune_protocol::Event;
 use stratune_runtime::Control;
-use stratune_session::{AtOnce, Engine, Outbox};
+use stratune_session::{AtOnce, Engine, Event, Outbox};
 use wasm_bindgen_futures::spawn_local;
 
 use crate::files::OwnFiles;

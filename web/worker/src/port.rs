@@ -3,8 +3,8 @@
 use std::rc::Rc;
 
 use js_sys::{Array, Object, Reflect, Uint8Array};
-use stratune_protocol::{Asset, Command, Event, Problem, ProblemKind};
-use stratune_session::Outbox;
+use stratune_protocol::{Asset, Problem, ProblemKind};
+use stratune_session::{Command, Event, Outbox};
 use stratune_store::{BrowserFolder, Folder};
 use wasm_bindgen::closure::Closure;
 use wasm_bindgen::{JsCast, JsValue};

@@ -5,10 +5,11 @@ use std::rc::Rc;
 use clap::Args;
 use serde_json::{Value, json};
 use stratune_data::Dataset;
-use stratune_protocol::{MethodKind, MethodNames, MethodPreset, Methods, Problem, RunConfig};
+use stratune_peft::{MethodKind, MethodNames, MethodPreset, Methods};
+use stratune_protocol::Problem;
 use stratune_runtime::{Stopwatch, memory_in_use, peak_host_memory, reset_peak_host_memory};
 use stratune_session::{Base, trainer};
-use stratune_train::Trainer;
+use stratune_train::{RunConfig, Trainer};
 
 use super::bench::Quiet;
 use crate::arguments::{RunFlags, choose};
@@ -82,7 +83,7 @@ impl Compare {
             }
             for (trainer, entry) in trainers.iter_mut().zip(&mut entries) {
                 // What serves is measured, not what trained.
-                trainer.model.settle(&entry.methods).await?;
+                trainer.model.finalize(&entry.methods).await?;
                 entry.losses.push(exam.loss(&trainer.model, (&config.train).into()).await?);
             }
         }
@@ -115,7 +116,7 @@ impl Compare {
 async fn start(config: &RunConfig, entry: &Entry, base: &Base, dataset: &Rc<Dataset>) -> Result<Trainer, Problem> {
     let mut config = config.clone();
     config.method = entry.methods.clone();
-    config.train.learning_rate *= entry.methods.iter().map(|m| m.kind.usual_rate()).fold(f64::MAX, f64::min);
+    config.train.learning_rate *= entry.methods.iter().map(|m| m.kind.method().usual_rate).fold(f64::MAX, f64::min);
     let mut trainer = trainer(config, base, dataset.clone(), None).await?;
     trainer.prepare(&mut Quiet::default()).await?;
     Ok(trainer)

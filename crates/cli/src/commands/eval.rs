@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 use stratune_data::read_rows;
-use stratune_protocol::{BaseDtype, DeviceChoice, Problem, RunConfig};
+use stratune_protocol::{BaseDtype, DeviceChoice, Problem};
 use stratune_session::Exam;
+use stratune_train::RunConfig;
 
 use crate::arguments::{DataFlags, choose};
 use crate::{open, report};

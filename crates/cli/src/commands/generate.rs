@@ -4,8 +4,9 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
-use stratune_protocol::{BaseDtype, DeviceChoice, Event, GenerateRequest, Problem, Voice};
+use stratune_protocol::{BaseDtype, DeviceChoice, GenerateRequest, Problem, Voice};
 use stratune_session::{answer, answer_each};
+use stratune_train::Event;
 
 use crate::arguments::choose;
 use crate::{open, report};

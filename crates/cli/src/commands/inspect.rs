@@ -6,9 +6,10 @@ use clap::Args;
 use serde_json::{Value, json};
 use stratune_data::read_rows;
 use stratune_models::ModelConfig;
-use stratune_protocol::{Problem, RunConfig};
+use stratune_protocol::Problem;
 use stratune_session::{STARTER, saved_run};
 use stratune_store::{Checkpoint, DiskFolder, Folder, ModelFolder, read_adapter};
+use stratune_train::RunConfig;
 
 use crate::arguments::RunFlags;
 use crate::forecast::Forecast;

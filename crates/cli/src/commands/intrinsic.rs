@@ -5,8 +5,10 @@ use std::rc::Rc;
 use clap::Args;
 use serde_json::json;
 use stratune_data::Dataset;
-use stratune_protocol::{BaseDtype, MethodConfig, MethodKind, Methods, Problem, RunConfig};
+use stratune_peft::{MethodConfig, MethodKind, Methods};
+use stratune_protocol::{BaseDtype, Problem};
 use stratune_session::trainer;
+use stratune_train::RunConfig;
 
 use super::bench::Quiet;
 use crate::arguments::RunFlags;
@@ -87,7 +89,7 @@ impl Intrinsic {
         json: bool,
     ) -> Result<f64, Problem> {
         let mut config = RunConfig { method: methods, ..config.clone() };
-        config.train.learning_rate *= config.method[0].kind.usual_rate();
+        config.train.learning_rate *= config.method[0].kind.method().usual_rate;
         let name = match config.method[0].dimension {
             None => config.method[0].kind.to_string(),
             Some(dimension) => format!("{} {dimension}", config.method[0].kind),

@@ -3,7 +3,8 @@
 use clap::Args;
 use serde_json::{Value, json};
 use stratune_models::{Model, Sampling, generate};
-use stratune_protocol::{BaseDtype, DeviceChoice, Merges, MethodKind, MethodPreset, Methods, ModelReport, Problem};
+use stratune_peft::{Merges, MethodKind, MethodPreset, Methods};
+use stratune_protocol::{BaseDtype, DeviceChoice, ModelReport, Problem};
 use stratune_runtime::Stopwatch;
 
 use crate::open;
@@ -51,7 +52,8 @@ impl ListMethods {
                     kinds.push(kind);
                 }
             }
-            let merges = if methods.iter().any(|m| m.merges() == Merges::No) { Merges::No } else { kinds[0].merges() };
+            let merges =
+                if methods.iter().any(|m| m.merges() == Merges::No) { Merges::No } else { kinds[0].method().merges };
             let latency = match self.no_latency {
                 true => None,
                 false => Some(latency(&base.model, &methods).await?),
@@ -63,15 +65,16 @@ impl ListMethods {
                 names.dedup();
                 names.join(" + ")
             };
-            let family = if kinds.len() > 1 { "hybrid".to_string() } else { all(&|k| k.family().name()) };
-            let settings: Vec<&str> = kinds.iter().flat_map(|k| k.settings()).map(|s| s.name()).collect();
-            let peft = if kinds.len() == 1 { kinds[0].peft().unwrap_or("–") } else { "–" };
+            let family = if kinds.len() > 1 { "hybrid".to_string() } else { all(&|k| k.method().family.name()) };
+            let settings: Vec<&str> =
+                kinds.iter().flat_map(|k| k.method().settings).map(|has| has.setting.name()).collect();
+            let peft = if kinds.len() == 1 { kinds[0].method().peft.unwrap_or("–") } else { "–" };
             let line = json!({
                 "name": name,
                 "title": title,
                 "family": family,
-                "trains": all(&MethodKind::trains),
-                "enters": all(&|k| k.enters().name()),
+                "trains": all(&|k| k.method().trains),
+                "enters": all(&|k| k.method().enters.name()),
                 "trainable": trainable,
                 "share": share,
                 "merges": merges.name(),
@@ -108,12 +111,12 @@ fn print(line: &Value) {
     );
 }
 
-/// Time of a prompt with the methods as they serve, settled and merged where they can be, over the base's. The two
+/// Time of a prompt with the methods as they serve, finalized and merged where they can be, over the base's. The two
 /// take turns, so that a drift of the machine meets both.
 async fn latency(base: &Model, methods: &Methods) -> Result<f64, Problem> {
     let mut served = base.clone();
     served.attach(methods, 0).await?;
-    served.settle(methods).await?;
+    served.finalize(methods).await?;
     // What cannot be merged serves beside the model.
     let _ = served.merge();
     let (mut fastest, mut plain) = (f64::MAX, f64::MAX);

@@ -7,15 +7,16 @@ use clap::Args;
 use serde_json::{Value, json};
 use stratune_data::{Dataset, SourceFile, Template, Tokenizer, load};
 use stratune_models::{Model, ModelConfig};
-use stratune_protocol::{BaseDtype, DataFormat, DeviceChoice, EndReason, Event, Problem, ProblemKind, RunConfig};
+use stratune_protocol::{BaseDtype, DataFormat, DeviceChoice, EndReason, Problem, ProblemKind};
 use stratune_session::{
     Recorder, Samples, Saving, bits_per_byte, data_fingerprint, learn_tokenizer, merged_tensors, read_tokenizer,
     test_compute,
 };
 use stratune_store::{Checkpoint, DiskVault, ModelFolder, Stored, Vault, model_files, write_files};
-use stratune_train::{Identity, Trainer};
+use stratune_train::{Event, Identity, RunConfig, Trainer};
 
 use crate::report::{self, Bar};
+
 use crate::{interrupt, open};
 
 /// Text that the tokenizer is learned from: more changes nothing that matters and takes long.

@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use stratune_protocol::{MethodKind, ModelReport, Problem, RunConfig};
+use stratune_peft::MethodKind;
+use stratune_protocol::{ModelReport, Problem};
 use stratune_session::sliced;
 use stratune_store::{DiskFolder, adapter_files, read_adapter, write_files};
+use stratune_train::RunConfig;
 
 use crate::open;
 

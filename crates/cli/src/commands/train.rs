@@ -6,12 +6,14 @@ use std::rc::Rc;
 use clap::Args;
 use serde_json::Value;
 use stratune_data::{Dataset, load};
-use stratune_protocol::{Conditions, EndReason, Event, Problem, RunConfig, Verdict, advice};
-use stratune_session::{Base, Recorder, Samples, Saving, adapter_of, prompts, saved_run, set_apart, watched_trainer};
+use stratune_protocol::{EndReason, Problem, Verdict, advice};
+use stratune_session::{
+    Base, Conditions, Recorder, Samples, Saving, adapter_of, prompts, saved_run, set_apart, watched_trainer,
+};
 use stratune_store::{Checkpoint, DiskVault, Vault, write_files};
+use stratune_train::{Event, RunConfig, Watch};
 
 use crate::arguments::RunFlags;
-use stratune_train::Watch;
 
 use crate::records::Records;
 use crate::report::{self, Bar};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{MethodKind, Methods, Problem};
+use crate::Problem;
 
 /// What the matrices of the model that a run tunes are kept as; norms and biases stay f32, and so does all arithmetic. From
 /// float to few bits: less memory, and a base that is less exact.
@@ -49,25 +49,6 @@ impl BaseDtype {
             Self::Int4 => 20.0 * blocks,
         }
     }
-
-    /// Refuses what cannot stand on such a base.
-    ///
-    /// # Errors
-    /// A method trains the base itself, or keeps it in few bits of its own accord.
-    pub(super) fn check(self, methods: &Methods) -> Result<(), Problem> {
-        let moves = |kind: MethodKind| kind.in_place() || kind.quantises();
-        match methods.iter().find(|m| moves(m.kind)).filter(|_| self != Self::F32) {
-            None => Ok(()),
-            Some(m) if m.kind.quantises() => {
-                Err(Problem::input(format!("{} keeps the base in few bits by itself", m.kind))
-                    .at("base_dtype")
-                    .next("leave base_dtype at f32 and set bits, or use lora"))
-            }
-            Some(m) => Err(Problem::input(format!("{} trains the base itself, which is {} then", m.kind, self.name()))
-                .at("base_dtype")
-                .next("leave base_dtype at f32, or use a method that adds to the base")),
-        }
-    }
 }
 
 impl std::str::FromStr for BaseDtype {
@@ -91,7 +72,6 @@ impl std::fmt::Display for BaseDtype {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::{MethodConfig, RunConfig};
 
     #[test]
     fn names_are_what_configurations_write() {
@@ -107,21 +87,5 @@ mod tests {
         let of = |dtype: BaseDtype, columns| dtype.bytes(3.0, columns);
         assert_eq!([of(BaseDtype::F32, 33.0), of(BaseDtype::F16, 33.0)], [396.0, 384.0]);
         assert_eq!([of(BaseDtype::Int8, 64.0), of(BaseDtype::Int4, 64.0)], [216.0, 120.0]);
-    }
-
-    #[test]
-    fn what_moves_the_base_needs_floats() {
-        for (kind, dtype, fits) in [
-            (MethodKind::Lora, BaseDtype::Int4, true),
-            (MethodKind::Fish, BaseDtype::Int8, true),
-            (MethodKind::Full, BaseDtype::F32, true),
-            (MethodKind::Full, BaseDtype::F16, false),
-            (MethodKind::Galore, BaseDtype::Int8, false),
-            (MethodKind::Qlora, BaseDtype::Int4, false),
-        ] {
-            let config =
-                RunConfig { method: MethodConfig::new(kind).into(), base_dtype: dtype, ..RunConfig::default() };
-            assert_eq!(config.validate().is_ok(), fits, "{kind} on {dtype}");
-        }
     }
 }

@@ -78,7 +78,10 @@ impl std::str::FromStr for DataFormat {
 
 impl DataConfig {
     /// Checks every field against its range.
-    pub(super) fn check(&self) -> Result<(), Problem> {
+    ///
+    /// # Errors
+    /// Names the first that is out of range.
+    pub fn check(&self) -> Result<(), Problem> {
         let bad = |field: &str, what: String, next: &str| Err(Problem::input(what).at(field).next(next));
         if self.max_length < 8 {
             return bad("data.max_length", format!("max_length is {}", self.max_length), "use 8 or more");

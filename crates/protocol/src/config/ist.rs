@@ -139,7 +139,10 @@ impl std::str::FromStr for IstMode {
 
 impl IstConfig {
     /// Checks every field against its range.
-    pub(super) fn check(&self) -> Result<(), Problem> {
+    ///
+    /// # Errors
+    /// Names the first that is out of range.
+    pub fn check(&self) -> Result<(), Problem> {
         let bad = |field: &str, what: String, next: &str| Err(Problem::input(what).at(field).next(next));
         if !(self.fraction > 0.0 && self.fraction <= 1.0) {
             return bad("ist.fraction", format!("fraction is {}", self.fraction), "use more than 0 and at most 1");

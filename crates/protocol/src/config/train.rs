@@ -135,7 +135,10 @@ impl Default for TrainConfig {
 
 impl TrainConfig {
     /// Checks every field against its range; `held_out` says whether there are rows to measure on.
-    pub(super) fn check(&self, held_out: bool) -> Result<(), Problem> {
+    ///
+    /// # Errors
+    /// Names the first that is out of range.
+    pub fn check(&self, held_out: bool) -> Result<(), Problem> {
         let bad = |field: &str, what: String, next: &str| Err(Problem::input(what).at(field).next(next));
         if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
             return bad(

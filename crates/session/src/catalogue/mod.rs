@@ -4,10 +4,9 @@ mod method_fields;
 mod run_fields;
 
 use serde_json::{Value, json};
-use stratune_protocol::{
-    Catalogue, Choices, IstConfig, IstMode, MethodEntry, MethodKind, MethodPreset, Methods, Mode, ModelReport, Preset,
-    RunConfig, Values,
-};
+use stratune_peft::{MethodKind, MethodPreset, Methods};
+use stratune_protocol::{Catalogue, Choices, IstConfig, IstMode, MethodEntry, Mode, ModelReport, Preset, Values};
+use stratune_train::RunConfig;
 
 use crate::link::tree;
 
@@ -67,8 +66,8 @@ fn method(kind: MethodKind) -> MethodEntry {
     MethodEntry {
         name: kind.name().into(),
         title: kind.title().into(),
-        family: kind.family().name().into(),
-        sentence: kind.sentence().into(),
+        family: kind.method().family.name().into(),
+        sentence: kind.method().sentence.into(),
         fields: method_fields::of(kind),
         methods: list(&kind.into()),
         modes: modes(&kind.into()),

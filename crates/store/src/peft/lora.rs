@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use stratune_protocol::{MethodConfig, MethodKind, Methods, ModelReport, Problem};
+use stratune_peft::{MethodConfig, MethodKind, Methods};
+use stratune_protocol::{ModelReport, Problem};
 
 use super::pattern::Patterns;
 use super::sites::{Sites, patterns, spread};

@@ -11,7 +11,8 @@ use pattern::Patterns;
 pub use virtual_tokens::prefix_part;
 
 use serde_json::{Map, Value, json};
-use stratune_protocol::{MethodConfig, MethodKind, Methods, ModelReport, Problem};
+use stratune_peft::{MethodConfig, MethodKind, Methods};
+use stratune_protocol::{ModelReport, Problem};
 
 use crate::safetensors::Tensors;
 use crate::tensor::Stored;

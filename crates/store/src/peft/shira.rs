@@ -3,7 +3,8 @@
 //! A layer has `shira_weight` `[k]` and `shira_indices` `[2, k]`, rows above columns, in 32-bit integers.
 
 use serde_json::{Map, Value, json};
-use stratune_protocol::{MethodConfig, MethodKind, Methods, ModelReport, Problem};
+use stratune_peft::{MethodConfig, MethodKind, Methods};
+use stratune_protocol::{ModelReport, Problem};
 
 use super::placed_by_pattern;
 use super::sites::{Sites, spread};

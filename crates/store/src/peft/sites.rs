@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
-use stratune_protocol::{MethodConfig, ModelReport, Module, Problem, TargetOverride, Targets, ends_with};
+use stratune_peft::{MethodConfig, TargetOverride};
+use stratune_protocol::{ModelReport, Module, Problem, Targets, ends_with};
 
 use super::number;
 

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
-use stratune_protocol::{MethodConfig, MethodKind, Methods, ModelReport, Module, Problem, Role};
+use stratune_peft::{MethodConfig, MethodKind, Methods};
+use stratune_protocol::{ModelReport, Module, Problem, Role};
 
 use super::pattern::Patterns;
 use super::sites::{Sites, patterns, spread};

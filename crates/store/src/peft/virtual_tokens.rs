@@ -4,7 +4,8 @@
 //! cache: no rotary position is applied to them, and the text begins at position `length`.
 
 use serde_json::{Map, Value, json};
-use stratune_protocol::{MethodConfig, MethodKind, Methods, ModelReport, Problem, Role};
+use stratune_peft::{MethodConfig, MethodKind, Methods};
+use stratune_protocol::{ModelReport, Problem, Role};
 
 use crate::safetensors::Tensors;
 use crate::tensor::HostTensor;

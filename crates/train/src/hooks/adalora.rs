@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use burn::tensor::{Tensor, TensorData};
 use futures::future::LocalBoxFuture;
 use stratune_models::Model;
-use stratune_peft::{Gradients, restore, snapshot};
-use stratune_protocol::{MethodConfig, MethodKind, Problem, ProblemKind};
+use stratune_peft::{Gradients, MethodConfig, MethodKind, restore, snapshot};
+use stratune_protocol::{Problem, ProblemKind};
 use stratune_runtime::read_f32;
 use stratune_store::HostTensor;
 

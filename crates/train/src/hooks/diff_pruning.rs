@@ -5,8 +5,8 @@
 
 use futures::future::LocalBoxFuture;
 use stratune_models::Model;
-use stratune_peft::{Additions, Delta, Diff, ModuleId, Parameters, Visitor};
-use stratune_protocol::{MethodConfig, MethodKind, Problem};
+use stratune_peft::{Additions, Delta, Diff, MethodConfig, MethodKind, ModuleId, Parameters, Visitor};
+use stratune_protocol::Problem;
 
 use crate::{Hook, HookState, Record, Run, Saved, Selection};
 
@@ -36,19 +36,18 @@ impl Parameters for Pruned {
 /// The device does not answer; then the model is as it was.
 pub async fn prune(model: &mut Model) -> Result<Pruned, Problem> {
     let mut kept = Vec::new();
-    for diff in differences(model) {
-        if let Delta::Diff(diff) = diff {
-            kept.push(Delta::Sparse(diff.kept().await?));
-        }
+    for diff in differences(model).filter_map(|delta| delta.of::<Diff>()) {
+        kept.push(diff.kept().await?);
     }
     // All at once: where it waits it may be dropped.
     let mut kept = kept.into_iter();
     let mut pruned = Vec::new();
     for linear in model.layers.iter_mut().flat_map(|block| block.linears_mut()) {
-        for delta in linear.deltas.iter_mut().filter(|delta| matches!(delta, Delta::Diff(_))) {
-            if let Some(kept) = kept.next()
-                && let Delta::Diff(diff) = std::mem::replace(delta, kept)
+        for delta in &mut linear.deltas {
+            if let Some(diff) = delta.of::<Diff>().cloned()
+                && let Some(kept) = kept.next()
             {
+                *delta = Box::new(kept);
                 pruned.push((linear.id.clone(), diff));
             }
         }
@@ -56,9 +55,9 @@ pub async fn prune(model: &mut Model) -> Result<Pruned, Problem> {
     Ok(Pruned(pruned))
 }
 
-fn differences(model: &mut Model) -> impl Iterator<Item = &mut Delta> {
+fn differences(model: &mut Model) -> impl Iterator<Item = &mut Box<dyn Delta>> {
     let linears = model.layers.iter_mut().flat_map(|block| block.linears_mut());
-    linears.flat_map(|linear| &mut linear.deltas).filter(|delta| matches!(delta, Delta::Diff(_)))
+    linears.flat_map(|linear| &mut linear.deltas).filter(|delta| delta.of::<Diff>().is_some())
 }
 
 impl Hook for DiffPruning {
@@ -87,8 +86,8 @@ impl Hook for DiffPruning {
     fn reshape(&self, model: &mut Model, record: &Record) {
         if record.step > prunes_at(record.steps) {
             for delta in differences(model) {
-                if let Delta::Diff(diff) = delta {
-                    *delta = Delta::Sparse(diff.first_kept());
+                if let Some(diff) = delta.of::<Diff>() {
+                    *delta = Box::new(diff.first_kept());
                 }
             }
         }

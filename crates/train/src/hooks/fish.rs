@@ -1,10 +1,11 @@
 //! FISH Mask: what trains is chosen by the Fisher information of the weights (Sung et al. 2021, arXiv 2111.09839).
 
 use futures::future::LocalBoxFuture;
-use stratune_peft::Gradients;
-use stratune_protocol::{MethodConfig, MethodKind, Problem};
+use stratune_peft::{Gradients, MethodConfig, MethodKind};
+use stratune_protocol::Problem;
 
 use super::rows::{Bare, add, rows_to_look_at, say_chosen, told};
+
 use crate::{Hook, HookState, Run, Saved};
 
 const KIND: MethodKind = MethodKind::Fish;

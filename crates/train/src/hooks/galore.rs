@@ -2,8 +2,8 @@
 //! the optimiser moves in them is in `projected.rs`.
 
 use futures::future::LocalBoxFuture;
-use stratune_peft::Gradients;
-use stratune_protocol::{MethodConfig, MethodKind, Problem};
+use stratune_peft::{Gradients, MethodConfig, MethodKind};
+use stratune_protocol::Problem;
 
 use crate::{Hook, HookState, Run, Saved};
 

@@ -3,10 +3,11 @@
 use burn::tensor::Tensor;
 use futures::future::LocalBoxFuture;
 use stratune_data::{Plan, Sequence};
-use stratune_peft::{Gradients, snapshot};
-use stratune_protocol::{MethodConfig, MethodKind, Problem};
+use stratune_peft::{Gradients, MethodConfig, MethodKind, snapshot};
+use stratune_protocol::Problem;
 
 use super::rows::{Bare, rows_to_look_at, told};
+
 use crate::{AdamW, Batching, Hook, HookState, Moment, Rows, Run, Saved, learning_rate};
 
 const KIND: MethodKind = MethodKind::LtSft;

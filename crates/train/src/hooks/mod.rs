@@ -12,9 +12,8 @@ mod sparse_adapter;
 pub use adalora::AdaLora;
 pub use diff_pruning::{Pruned, prune};
 
-use stratune_protocol::MethodConfig;
-
 use crate::Hook;
+use stratune_peft::MethodConfig;
 
 /// Makes the hook of a method, if the method is its own.
 type Make = fn(&MethodConfig) -> Option<Box<dyn Hook>>;
@@ -32,7 +31,7 @@ pub fn hooks_of(methods: &[MethodConfig]) -> Vec<Box<dyn Hook>> {
 mod tests {
     use std::collections::BTreeSet;
 
-    use stratune_protocol::MethodKind;
+    use stratune_peft::MethodKind;
 
     use super::*;
 

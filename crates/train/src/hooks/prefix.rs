@@ -2,9 +2,11 @@
 
 use futures::future::LocalBoxFuture;
 use stratune_data::Sequence;
-use stratune_protocol::{MethodConfig, MethodKind, Problem};
+use stratune_peft::{MethodConfig, MethodKind};
+use stratune_protocol::Problem;
 
 use super::rows::rows_to_look_at;
+
 use crate::{Hook, HookState, Run, Saved};
 
 pub(super) fn hook(method: &MethodConfig) -> Option<Box<dyn Hook>> {

@@ -4,8 +4,8 @@ use burn::tensor::Tensor;
 use rand::seq::SliceRandom;
 use stratune_data::Sequence;
 use stratune_models::Model;
-use stratune_peft::{Delta, Gradients, Param, ParamId, Parameters, Visitor};
-use stratune_protocol::{MethodConfig, MethodKind, Problem, draws};
+use stratune_peft::{Delta, Gradients, MethodConfig, MethodKind, Param, ParamId, Parameters, Sparse, Visitor};
+use stratune_protocol::{Problem, draws};
 use stratune_runtime::{read_f32, yield_now};
 
 use crate::{Rows, Run};
@@ -41,7 +41,7 @@ impl Bare {
     pub fn of(model: &Model, kind: MethodKind) -> Self {
         let mut model = model.clone();
         freeze(&mut model);
-        let chooses = |delta: &Delta| matches!(delta, Delta::Sparse(sparse) if sparse.kind == kind);
+        let chooses = |delta: &Box<dyn Delta>| delta.of::<Sparse>().is_some_and(|sparse| sparse.kind == kind);
         let mut matrices = Vec::new();
         for (i, block) in model.layers.iter_mut().enumerate() {
             for (k, linear) in block.linears_mut().enumerate() {
@@ -61,7 +61,7 @@ impl Bare {
             let Some(score) = scores.get(path) else { continue };
             let score = read_f32(score.clone()).await?;
             for delta in model.layers[*i].linears_mut().nth(*k).into_iter().flat_map(|linear| &mut linear.deltas) {
-                if let Delta::Sparse(sparse) = delta
+                if let Some(sparse) = delta.of_mut::<Sparse>()
                     && sparse.kind == self.kind
                 {
                     sparse.choose(&score);

@@ -2,11 +2,12 @@
 //! arXiv 2210.04284).
 
 use futures::future::LocalBoxFuture;
-use stratune_peft::{Gradients, everything};
-use stratune_protocol::{MethodConfig, MethodKind, Problem};
+use stratune_peft::{Gradients, MethodConfig, MethodKind, everything};
+use stratune_protocol::Problem;
 use stratune_runtime::read_f32;
 
 use super::rows::{add, freeze, rows_to_look_at, say_chosen, told};
+
 use crate::{Batching, Hook, HookState, Run, Saved};
 
 const KIND: MethodKind = MethodKind::SparseAdapter;

@@ -1,7 +1,8 @@
 //! The steps of one trainer, and what they took.
 
 use serde_json::{Value, json};
-use stratune_protocol::{IstMode, Methods, Problem};
+use stratune_peft::Methods;
+use stratune_protocol::{IstMode, Problem};
 use stratune_runtime::{
     Opened, Stopwatch, memory_in_use, memory_reserved, peak_host_memory, reset_peak_host_memory, resident_memory,
 };

@@ -18,10 +18,12 @@ use rand::RngExt;
 use serde_json::{Value, json};
 use stratune_data::{Dataset, Sequence};
 use stratune_models::{Model, ModelConfig};
-use stratune_protocol::{BaseDtype, ComputeDtype, DeviceChoice, IstConfig, IstMode, Problem, RunConfig, draws};
+
+use crate::open;
+use stratune_protocol::{BaseDtype, ComputeDtype, DeviceChoice, IstConfig, IstMode, Problem, draws};
 use stratune_runtime::Opened;
 use stratune_session::{hooks_for, test_compute};
-use stratune_train::{Identity, Trainer};
+use stratune_train::{Identity, RunConfig, Trainer};
 
 use growth::{Growth, Length};
 use measured::Measured;
@@ -32,7 +34,6 @@ use traffic::{StepTraffic, Traffic};
 use work::{Step, Work};
 
 use crate::arguments::{MethodFlags, choose};
-use crate::open;
 
 /// Steps that are not measured: the first ones prepare kernels and memory.
 const WARM_UP: usize = 2;

@@ -2,9 +2,9 @@
 
 use futures::future::LocalBoxFuture;
 use stratune_models::Model;
-use stratune_protocol::{Event, Problem};
+use stratune_protocol::Problem;
 use stratune_store::Checkpoint;
-use stratune_train::Host;
+use stratune_train::{Event, Host};
 
 /// A host that only counts.
 #[derive(Default)]

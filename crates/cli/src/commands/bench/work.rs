@@ -1,6 +1,7 @@
 //! What a training step has to do, by formula: multiplications and additions, and bytes moved.
 
-use stratune_protocol::{BaseDtype, MethodConfig, Methods, ModelReport};
+use stratune_peft::{MethodConfig, Methods};
+use stratune_protocol::{BaseDtype, ModelReport};
 
 /// A step's sides.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +36,7 @@ impl Work {
         let attention = tokens * step.seq as f64 * model.query_size as f64;
         let again = (step.depth - step.kept as f64).max(0.0);
         let passes = model.layers as f64 + again;
-        let in_place = methods.iter().any(|m| m.kind.in_place());
+        let in_place = methods.iter().any(|m| m.kind.method().in_place());
         let added = if in_place { 0.0 } else { methods.trainable(model) as f64 };
         let part = step.depth / model.layers.max(1) as f64;
         let head = (model.vocabulary * model.hidden_size) as f64;
@@ -59,7 +60,7 @@ impl Work {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use stratune_models::ModelConfig;
-    use stratune_protocol::MethodKind;
+    use stratune_peft::MethodKind;
 
     use super::*;
 

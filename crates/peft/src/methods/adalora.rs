@@ -1,0 +1,188 @@
+//! AdaLoRA: directions compete for a budget of ranks (Zhang et al. 2023, arXiv 2303.10512).
+//!
+//! `ΔW = s · B diag(E) A` with E zero and A, B normal (standard deviation 0.02) at the start. s = α / r₀ with the rank r₀
+//! that training starts with, whatever the budget leaves (PEFT adds 1e-5 to r₀, and so does this). A penalty keeps the
+//! directions apart (eq. 4): γ times the mean of `‖AAᵀ − I‖` and `‖BᵀB − I‖`, Frobenius norms, over the factors of all
+//! matrices, as in the authors' and in PEFT's code. Which directions are switched off is decided in the training loop, from the importance of their numbers (eqs. 7 to 12).
+
+use burn::tensor::{Tensor, TensorData};
+use stratune_kernels::{Factors, linear};
+use stratune_protocol::{ModelReport, normals};
+
+use crate::delta::{Left, Nature, stays};
+use crate::found::Found;
+use crate::low_rank::check_rank;
+use crate::method::{
+    Built, Enters, Family, FromData, Keeps, Merges, Method, as_it_is, as_usual, beside_any, block_by_block,
+    shares_nothing,
+};
+use crate::setting::{ALPHA, DROPOUT, INITIAL_RANK, INTERVAL, PENALTY, RANK, TARGETS};
+use crate::size::at_sites;
+use crate::{Delta, MethodConfig, MethodKind, Named, Param, Pass, PeftError, Site};
+
+/// AdaLoRA.
+pub(super) static METHOD: Method = Method {
+    kind: MethodKind::Adalora,
+    name: "adalora",
+    title: "AdaLoRA",
+    sentence: "LoRA whose ranks move to the matrices that need them while a budget shrinks.",
+    trains: "A, B and a gain for each direction",
+    family: Family::Reparameterised,
+    settings: &[TARGETS, RANK, INITIAL_RANK, ALPHA, DROPOUT, PENALTY.number(0.1), INTERVAL],
+    enters: Enters::Linear(build),
+    roles: &[],
+    merges: Merges::Weights,
+    per_layer: true,
+    has_layers: true,
+    unique: false,
+    needs_gradients: true,
+    from_data: FromData::Nothing,
+    few_bits: false,
+    usual_rate: 1.0,
+    keeps: Keeps::INPUTS,
+    trainable,
+    moving: block_by_block,
+    of_its_paper: as_usual,
+    fits: beside_any,
+    share: shares_nothing,
+    finalized: as_it_is,
+    for_base_as_read: as_it_is,
+    peft: Some("ADALORA"),
+};
+
+fn build<'a>(config: &'a MethodConfig, site: &'a Site) -> Built<'a> {
+    Box::pin(async move { Ok(Box::new(Adalora::new(config, site)?) as _) })
+}
+
+fn trainable(method: &MethodConfig, model: &ModelReport) -> u64 {
+    let rank = method.initial_rank.unwrap_or(0);
+    at_sites(method, model, |_, [out, inputs]| rank.saturating_mul(out + inputs + 1))
+}
+
+/// Standard deviation of A and B where training starts.
+const SPREAD: f32 = 0.02;
+
+/// The three factors of an update.
+#[derive(Clone, Debug)]
+pub struct Adalora {
+    /// A, `[rank, in]`.
+    pub a: Param<2>,
+    /// B, `[out, rank]`.
+    pub b: Param<2>,
+    /// E, `[rank, 1]`.
+    pub e: Param<2>,
+    /// γ.
+    pub penalty: f32,
+    scale: f32,
+    dropout: f32,
+    site: u64,
+}
+
+impl Adalora {
+    /// A new update that changes nothing yet.
+    ///
+    /// # Errors
+    /// The starting rank does not fit the layer.
+    pub fn new(config: &MethodConfig, site: &Site) -> Result<Self, PeftError> {
+        let [outputs, inputs] = site.shape();
+        let rank = config.initial_rank.unwrap_or(0);
+        check_rank(rank, [outputs, inputs])?;
+        let device = site.device();
+        let normal = |what: &str, shape: [usize; 2]| {
+            let values = normals(&mut site.draws(what), shape[0] * shape[1], SPREAD);
+            Param::trainable(Tensor::from_data(TensorData::new(values, shape), &device))
+        };
+        Ok(Self {
+            a: normal("adalora_A", [rank, inputs]),
+            b: normal("adalora_B", [outputs, rank]),
+            e: Param::trainable(Tensor::zeros([rank, 1], &device)),
+            penalty: config.penalty.unwrap_or(0.0),
+            scale: config.alpha.unwrap_or(1.0) / (rank as f32 + 1e-5),
+            dropout: config.dropout.unwrap_or(0.0),
+            site: site.index,
+        })
+    }
+
+    /// The addition to the layer's output.
+    fn forward(&self, x: Tensor<3>, pass: &Pass) -> Tensor<3> {
+        let x = match pass.dropout_mask(self.dropout, self.site, x.dims(), &x.device().inner()) {
+            Some(mask) => x * mask,
+            None => x,
+        };
+        let gains = self.e.value.clone().squeeze_dim::<1>(1).mul_scalar(self.scale * pass.damping);
+        linear(linear(x, self.a.value.clone()) * gains.unsqueeze(), self.b.value.clone())
+    }
+
+    /// The dense update, `[out, in]`.
+    fn update(&self) -> Tensor<2> {
+        let gained = self.a.value.clone() * self.e.value.clone();
+        self.b.value.clone().matmul(gained).mul_scalar(self.scale)
+    }
+
+    /// The penalty of this matrix, `[1]`, without its weight.
+    pub fn disorder(&self) -> Tensor<1> {
+        let (rows, columns) = self.off_unit();
+        norm(&rows) + norm(&columns)
+    }
+
+    /// `AAᵀ − I` and `BᵀB − I`.
+    fn off_unit(&self) -> (Tensor<2>, Tensor<2>) {
+        let (a, b) = (self.a.value.clone(), self.b.value.clone());
+        let one = Tensor::<2>::eye(a.dims()[0], &a.device());
+        (a.clone().matmul(a.transpose()) - one.clone(), b.clone().transpose().matmul(b) - one)
+    }
+}
+
+fn norm(m: &Tensor<2>) -> Tensor<1> {
+    m.clone().square().sum().sqrt()
+}
+
+impl Delta for Adalora {
+    fn parameters(&mut self) -> Named<'_> {
+        vec![("lora_A", (&mut self.a).into()), ("lora_B", (&mut self.b).into()), ("lora_E", (&mut self.e).into())]
+    }
+
+    fn cloned(&self) -> Box<dyn Delta> {
+        Box::new(self.clone())
+    }
+
+    fn nature(&self) -> Nature {
+        Nature::PLAIN
+    }
+
+    fn output(&self, x: Tensor<3>, y: Tensor<3>, _: &Found<'_>, pass: &Pass) -> Tensor<3> {
+        y + self.forward(x, pass)
+    }
+
+    fn merge(&self, weight: Tensor<2>, bias: Option<Tensor<1>>, pass: &Pass) -> (Tensor<2>, Option<Tensor<1>>) {
+        (weight + pass.damped(self.update()), bias)
+    }
+
+    /// The penalty's gradients with respect to A and B: of `‖M‖` with `M = AAᵀ − I` it is `2 M A / ‖M‖`. `share` is one over
+    /// the matrices, each of which has two factors.
+    fn penalty_gradients(&self, share: f32) -> Vec<(&'static str, Tensor<2>)> {
+        let (rows, columns) = self.off_unit();
+        let unit = |m: Tensor<2>| {
+            let length = norm(&m).add_scalar(1e-12);
+            m / length.unsqueeze()
+        };
+        let weight = share * self.penalty;
+        vec![
+            ("lora_A", unit(rows).matmul(self.a.value.clone()).mul_scalar(weight)),
+            ("lora_B", self.b.value.clone().matmul(unit(columns)).mul_scalar(weight)),
+        ]
+    }
+
+    fn left(&self) -> Left<'_> {
+        stays()
+    }
+
+    fn for_base_as_read(&mut self) {}
+
+    /// A and `B diag(E)`, if nothing is dropped: a low-rank update, which is made where the layer's output is.
+    fn factors(&self, pass: &Pass) -> Option<Factors> {
+        let drops = self.dropout > 0.0 && pass.dropout.is_some();
+        let b = || self.b.value.clone() * self.e.value.clone().transpose();
+        (!drops).then(|| Factors { a: self.a.value.clone(), b: b(), scale: self.scale * pass.damping })
+    }
+}

@@ -1,0 +1,108 @@
+//! BitFit: only biases train (Ben Zaken et al. 2021, arXiv 2106.10199).
+//!
+//! `y' = y + b`, b zero at the start, beside a bias that the model may have.
+
+use burn::tensor::Tensor;
+use stratune_protocol::ModelReport;
+
+use crate::delta::{Left, Nature, plus, stays};
+use crate::found::Found;
+use crate::method::{
+    Built, Enters, Family, FromData, Keeps, Merges, Method, as_it_is, as_usual, beside_any, block_by_block,
+    shares_nothing,
+};
+use crate::setting::TARGETS;
+use crate::size::at_sites;
+use crate::{Delta, MethodConfig, MethodKind, Named, Param, Pass, Site};
+
+/// BitFit.
+pub(super) static METHOD: Method = Method {
+    kind: MethodKind::Bitfit,
+    name: "bitfit",
+    title: "BitFit",
+    sentence: "Only biases train; a model without them gets zeros first.",
+    trains: "biases",
+    family: Family::Selective,
+    settings: &[TARGETS],
+    enters: Enters::Linear(build),
+    roles: &[],
+    merges: Merges::Biases,
+    per_layer: true,
+    has_layers: true,
+    unique: false,
+    needs_gradients: false,
+    from_data: FromData::Nothing,
+    few_bits: false,
+    usual_rate: 3.0,
+    keeps: Keeps::BIAS,
+    trainable,
+    moving: block_by_block,
+    of_its_paper: as_usual,
+    fits: beside_any,
+    share: shares_nothing,
+    finalized: as_it_is,
+    for_base_as_read: as_it_is,
+    peft: None,
+};
+
+fn build<'a>(_: &'a MethodConfig, site: &'a Site) -> Built<'a> {
+    Box::pin(async move { Ok(Box::new(Bias::new(site)) as _) })
+}
+
+fn trainable(method: &MethodConfig, model: &ModelReport) -> u64 {
+    at_sites(method, model, |_, [out, _]| out)
+}
+
+/// BitFit's bias, and what is left of HiWi.
+#[derive(Clone, Debug)]
+pub struct Bias {
+    /// b, `[out]`.
+    pub value: Param<1>,
+}
+
+impl Bias {
+    /// A new one that changes nothing yet.
+    pub fn new(site: &Site) -> Self {
+        Self { value: Param::trainable(Tensor::zeros([site.shape()[0]], &site.device())) }
+    }
+}
+
+impl Delta for Bias {
+    fn parameters(&mut self) -> Named<'_> {
+        vec![("bias_update", (&mut self.value).into())]
+    }
+
+    fn cloned(&self) -> Box<dyn Delta> {
+        Box::new(self.clone())
+    }
+
+    fn nature(&self) -> Nature {
+        Nature { makes_bias: true, ..Nature::PLAIN }
+    }
+
+    fn output(&self, _: Tensor<3>, y: Tensor<3>, _: &Found<'_>, pass: &Pass) -> Tensor<3> {
+        y + pass.damped(self.value.value.clone()).unsqueeze()
+    }
+
+    fn merge(&self, weight: Tensor<2>, bias: Option<Tensor<1>>, pass: &Pass) -> (Tensor<2>, Option<Tensor<1>>) {
+        (weight, plus(bias, pass.damped(self.value.value.clone())))
+    }
+
+    fn penalty_gradients(&self, _: f32) -> Vec<(&'static str, Tensor<2>)> {
+        Vec::new()
+    }
+
+    fn left(&self) -> Left<'_> {
+        stays()
+    }
+
+    fn for_base_as_read(&mut self) {}
+
+    fn bias(&self, pass: &Pass) -> Option<Tensor<1>> {
+        Some(pass.damped(self.value.value.clone()))
+    }
+
+    fn operands(&mut self) -> Named<'_> {
+        self.parameters()
+    }
+}

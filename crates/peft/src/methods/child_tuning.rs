@@ -1,0 +1,42 @@
+//! Child-tuning F: full tuning in which each step drops most of the gradient at random (Xu et al. 2021, arXiv 2109.05687).
+
+use crate::method::{
+    Enters, Family, FromData, Keeps, Merges, Method, as_it_is, as_usual, beside_any, block_by_block, shares_nothing,
+};
+use crate::setting::{SHARE, TARGETS};
+use crate::size::matrices;
+use crate::{MethodConfig, MethodKind, PeftError, Rule};
+
+/// Child-tuning (F).
+pub(super) static METHOD: Method = Method {
+    kind: MethodKind::ChildTuning,
+    name: "child_tuning",
+    title: "Child-tuning (F)",
+    sentence: "Full fine-tuning in which each step drops most of the gradient at random.",
+    trains: "the matrices",
+    family: Family::Selective,
+    settings: &[TARGETS, SHARE.number(0.3).help("of the gradient that a step keeps")],
+    enters: Enters::InPlace(rule),
+    roles: &[],
+    merges: Merges::Weights,
+    per_layer: true,
+    has_layers: true,
+    unique: true,
+    needs_gradients: true,
+    from_data: FromData::Nothing,
+    few_bits: false,
+    usual_rate: 0.3,
+    keeps: Keeps::INPUTS,
+    trainable: matrices,
+    moving: block_by_block,
+    of_its_paper: as_usual,
+    fits: beside_any,
+    share: shares_nothing,
+    finalized: as_it_is,
+    for_base_as_read: as_it_is,
+    peft: None,
+};
+
+fn rule(config: &MethodConfig, _: [usize; 2]) -> Result<Rule, PeftError> {
+    Ok(Rule::Thinned { share: config.share.unwrap_or(1.0) })
+}

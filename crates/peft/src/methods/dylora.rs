@@ -1,0 +1,48 @@
+//! DyLoRA: LoRA trained at every rank (Valipour et al. 2022, arXiv 2210.07558).
+//!
+//! While training, a rank b up to r is drawn for each batch: A's first b rows, B's first b columns, s = α/b.
+
+use crate::method::{
+    Built, Enters, Family, FromData, Keeps, Merges, Method, as_it_is, beside_any, block_by_block, shares_nothing,
+};
+use crate::setting::{ALPHA, DROPOUT, OVERRIDES, RANK, TARGETS};
+use crate::{Lora, MethodConfig, MethodKind, PeftError, Site, low_rank};
+
+/// DyLoRA.
+pub(super) static METHOD: Method = Method {
+    kind: MethodKind::Dylora,
+    name: "dylora",
+    title: "DyLoRA",
+    sentence: "LoRA trained at every rank up to its own at once, so that any of them can be cut out afterwards.",
+    trains: "A and B",
+    family: Family::Reparameterised,
+    settings: &[TARGETS, RANK, ALPHA, DROPOUT, OVERRIDES],
+    enters: Enters::Linear(build),
+    roles: &[],
+    merges: Merges::Weights,
+    per_layer: true,
+    has_layers: true,
+    unique: false,
+    needs_gradients: false,
+    from_data: FromData::Nothing,
+    few_bits: false,
+    usual_rate: 1.0,
+    keeps: Keeps::LOW_RANK,
+    trainable: low_rank::numbers,
+    moving: block_by_block,
+    of_its_paper: low_rank::of_its_paper,
+    fits: beside_any,
+    share: shares_nothing,
+    finalized: as_it_is,
+    for_base_as_read: as_it_is,
+    peft: Some("LORA"),
+};
+
+fn build<'a>(config: &'a MethodConfig, site: &'a Site) -> Built<'a> {
+    Box::pin(async move { Ok(Box::new(at_every_rank(config, site)?) as _) })
+}
+
+fn at_every_rank(config: &MethodConfig, site: &Site) -> Result<Lora, PeftError> {
+    let (_, alpha) = config.at(&site.id.path);
+    Ok(Lora { dynamic: Some(alpha), ..Lora::new(config, site)? })
+}

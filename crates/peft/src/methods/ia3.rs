@@ -1,0 +1,120 @@
+//! (IA)³: vectors that scale what layers give or read (Liu et al. 2022, arXiv 2205.05638, §3.3).
+//!
+//! `y' = l ⊙ y`; at `down_proj` `y' = (l ⊙ x) Wᵀ`. l starts at 1.
+
+use burn::tensor::Tensor;
+use stratune_protocol::{ModelReport, Role};
+
+use crate::delta::{Left, Nature, Way, stays};
+use crate::found::Found;
+use crate::method::{
+    Built, Enters, Family, FromData, Keeps, Merges, Method, as_it_is, as_usual, beside_any, block_by_block,
+    shares_nothing,
+};
+use crate::setting::TARGETS;
+use crate::size::at_sites;
+use crate::{Delta, MethodConfig, MethodKind, Named, Param, Pass, Site};
+
+/// (IA)³.
+pub(super) static METHOD: Method = Method {
+    kind: MethodKind::Ia3,
+    name: "ia3",
+    title: "(IA)³",
+    sentence: "Vectors that scale keys, values and the feed-forward's inside.",
+    trains: "the vectors",
+    family: Family::Additive,
+    settings: &[TARGETS.listed(&["key", "value", "down"])],
+    enters: Enters::Linear(build),
+    roles: &[],
+    merges: Merges::Weights,
+    per_layer: true,
+    has_layers: true,
+    unique: false,
+    needs_gradients: false,
+    from_data: FromData::Nothing,
+    few_bits: false,
+    usual_rate: 3.0,
+    keeps: Keeps::INPUTS,
+    trainable,
+    moving: block_by_block,
+    of_its_paper: as_usual,
+    fits: beside_any,
+    share: shares_nothing,
+    finalized: as_it_is,
+    for_base_as_read: as_it_is,
+    peft: Some("IA3"),
+};
+
+fn build<'a>(_: &'a MethodConfig, site: &'a Site) -> Built<'a> {
+    Box::pin(async move { Ok(Box::new(Ia3::new(site)) as _) })
+}
+
+fn trainable(method: &MethodConfig, model: &ModelReport) -> u64 {
+    at_sites(method, model, |site, [out, inputs]| if site.role == Role::Down { inputs } else { out })
+}
+
+/// (IA)³'s vector.
+#[derive(Clone, Debug)]
+pub struct Ia3 {
+    /// l as PEFT keeps it: `[out, 1]`, or `[1, in]` where the input is scaled.
+    pub scale: Param<2>,
+    /// Whether it scales the input.
+    pub on_input: bool,
+}
+
+impl Ia3 {
+    /// A new one that changes nothing yet.
+    pub fn new(site: &Site) -> Self {
+        let [outputs, inputs] = site.shape();
+        let on_input = site.role == Role::Down;
+        let shape = if on_input { [1, inputs] } else { [outputs, 1] };
+        Self { scale: Param::trainable(Tensor::ones(shape, &site.device())), on_input }
+    }
+
+    /// What input or output is multiplied by.
+    fn factor(&self, pass: &Pass) -> Tensor<3> {
+        let scale = self.scale.value.clone().reshape([1, 1, -1]);
+        let ones = Tensor::ones_like(&scale);
+        pass.damp(ones, scale)
+    }
+}
+
+impl Delta for Ia3 {
+    fn parameters(&mut self) -> Named<'_> {
+        vec![("ia3_l", (&mut self.scale).into())]
+    }
+
+    fn cloned(&self) -> Box<dyn Delta> {
+        Box::new(self.clone())
+    }
+
+    fn nature(&self) -> Nature {
+        Nature { way: if self.on_input { Way::ScalesInput } else { Way::OnOutput }, ..Nature::PLAIN }
+    }
+
+    fn output(&self, _: Tensor<3>, y: Tensor<3>, _: &Found<'_>, pass: &Pass) -> Tensor<3> {
+        if self.on_input { y } else { y * self.factor(pass) }
+    }
+
+    fn merge(&self, weight: Tensor<2>, bias: Option<Tensor<1>>, pass: &Pass) -> (Tensor<2>, Option<Tensor<1>>) {
+        let factor: Tensor<1> = self.factor(pass).reshape([-1]);
+        match self.on_input {
+            true => (weight * factor.unsqueeze_dim(0), bias),
+            false => (weight * factor.clone().unsqueeze_dim(1), bias.map(|b| b * factor)),
+        }
+    }
+
+    fn penalty_gradients(&self, _: f32) -> Vec<(&'static str, Tensor<2>)> {
+        Vec::new()
+    }
+
+    fn left(&self) -> Left<'_> {
+        stays()
+    }
+
+    fn for_base_as_read(&mut self) {}
+
+    fn input(&self, x: Tensor<3>, pass: &Pass) -> Tensor<3> {
+        if self.on_input { x * self.factor(pass) } else { x }
+    }
+}

@@ -1,0 +1,47 @@
+//! Layer-norm tuning: only the gains of the norms train.
+
+use stratune_protocol::{ModelReport, Module, Role};
+
+use crate::method::{
+    Enters, Family, FromData, Keeps, Merges, Method, as_it_is, as_usual, beside_any, block_by_block, shares_nothing,
+};
+use crate::{MethodConfig, MethodKind};
+
+/// Layer-norm tuning.
+pub(super) static METHOD: Method = Method {
+    kind: MethodKind::LayerNorm,
+    name: "layer_norm",
+    title: "Layer-norm tuning",
+    sentence: "Only the gains of the norms train.",
+    trains: "norm gains",
+    family: Family::Selective,
+    settings: &[],
+    enters: Enters::Norm,
+    roles: &[],
+    merges: Merges::Weights,
+    per_layer: true,
+    has_layers: true,
+    unique: false,
+    needs_gradients: false,
+    from_data: FromData::Nothing,
+    few_bits: false,
+    usual_rate: 3.0,
+    keeps: Keeps::OUTSIDE,
+    trainable,
+    moving: block_by_block,
+    of_its_paper: as_usual,
+    fits: beside_any,
+    share: shares_nothing,
+    finalized: as_it_is,
+    for_base_as_read: as_it_is,
+    peft: Some("LN_TUNING"),
+};
+
+fn trainable(method: &MethodConfig, model: &ModelReport) -> u64 {
+    let enters = |norm: &&Module| match norm.block {
+        Some(block) => norm.role.is_block_norm() && method.enters_layer(block),
+        // The last norm belongs to no block: it trains where every block does.
+        None => norm.role == Role::FinalNorm && method.layers.is_empty(),
+    };
+    model.modules.iter().filter(enters).map(|norm| norm.count() as u64).sum()
+}

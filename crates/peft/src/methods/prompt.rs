@@ -1,0 +1,48 @@
+//! Prompt tuning: learned embeddings before the text, at the input only (Lester et al. 2021, arXiv 2104.08691).
+
+use stratune_protocol::ModelReport;
+
+use crate::method::{
+    Enters, Family, FromData, Keeps, Merges, Method, as_a_whole, as_it_is, beside_any, shares_nothing,
+};
+use crate::setting::LENGTH;
+use crate::{MethodConfig, MethodKind};
+
+/// Prompt tuning.
+pub(super) static METHOD: Method = Method {
+    kind: MethodKind::Prompt,
+    name: "prompt",
+    title: "Prompt tuning",
+    sentence: "Learned embeddings before the text, at the input only.",
+    trains: "the embeddings",
+    family: Family::Additive,
+    settings: &[LENGTH],
+    enters: Enters::Input,
+    roles: &[],
+    merges: Merges::No,
+    per_layer: false,
+    has_layers: false,
+    unique: true,
+    needs_gradients: false,
+    from_data: FromData::Nothing,
+    few_bits: false,
+    usual_rate: 10.0,
+    keeps: Keeps::OUTSIDE,
+    trainable,
+    moving: as_a_whole,
+    of_its_paper,
+    fits: beside_any,
+    share: shares_nothing,
+    finalized: as_it_is,
+    for_base_as_read: as_it_is,
+    peft: Some("PROMPT_TUNING"),
+};
+
+fn trainable(method: &MethodConfig, model: &ModelReport) -> u64 {
+    method.length.unwrap_or(0) as u64 * model.hidden_size as u64
+}
+
+/// Lester et al. 2021: a hundred positions.
+fn of_its_paper(usual: MethodConfig, _: &ModelReport) -> MethodConfig {
+    MethodConfig { length: Some(100), ..usual }
+}
