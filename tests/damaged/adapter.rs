@@ -4,11 +4,13 @@ use std::borrow::Cow;
 
 use burn::tensor::Device;
 use stratune_models::Model;
+use stratune_peft::MethodNames;
 use stratune_protocol::Problem;
 use stratune_runtime::block_on;
-use stratune_session::attach;
+use stratune_session::{adapter_of, attach};
 use stratune_store::{MemoryFolder, read_adapter};
-use stratune_tests::fixtures;
+use stratune_tests::{fixtures, runs};
+use stratune_train::RunConfig;
 
 use crate::damage::survives;
 
@@ -61,5 +63,20 @@ fn adapters_of_peft() {
         let folder = fixtures::folder(name);
         let file = |file: &str| (file.to_string(), block_on(folder.read(file, None)).unwrap());
         damaged(name, &vec![file(CONFIG), file(WEIGHTS)], &model);
+    }
+}
+
+#[test]
+fn adapters_of_our_own() {
+    let model = runs::small(2, &Device::flex());
+    let report = model.config.report("small", model.config.parameters());
+    for name in
+        ["lora,bitfit", "pfeiffer", "did", "said", "sparse_adapter", "diff_pruning", "compacter", "ladder", "unipelt"]
+    {
+        let methods = name.parse::<MethodNames>().unwrap().methods(&report);
+        let mut tuned = model.clone();
+        block_on(tuned.attach(&methods, 3)).unwrap();
+        let files = block_on(adapter_of(&tuned, &RunConfig { method: methods, ..RunConfig::default() })).unwrap();
+        damaged(name, &files, &model);
     }
 }

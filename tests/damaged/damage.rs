@@ -34,6 +34,15 @@ pub fn survives(name: &str, file: &[u8], count: u64, read: impl Fn(&[u8]) -> Res
     assert!(refused > 0, "{name}: nothing was refused");
 }
 
+/// The same with values that were bent, for what has a form of its own around them.
+pub fn survives_bent(name: &str, value: &Value, count: u64, read: impl Fn(Value) -> Result<(), Problem>) {
+    let read = |bytes: &[u8]| match serde_json::from_slice(bytes) {
+        Ok(value) => read(value),
+        Err(error) => Err(Problem::input(error.to_string())),
+    };
+    survives(name, value.to_string().as_bytes(), count, read);
+}
+
 /// Changes some bytes; says how.
 pub fn corrupt(file: &[u8], rng: &mut impl Rng) -> (String, Vec<u8>) {
     let mut bytes = file.to_vec();

@@ -9,4 +9,5 @@ mod adapter;
 mod damage;
 mod data;
 mod model;
+mod run;
 mod tokenizer;

@@ -1,6 +1,6 @@
 //! `tokenizer.json` of every kind, and `tokenizer_config.json` with its chat template.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use stratune_data::{Role, Row, Template, Tokenizer, Turn};
 use stratune_protocol::Problem;
 use stratune_runtime::block_on;
@@ -42,6 +42,120 @@ fn read(json: &[u8], config: Option<&[u8]>) -> Result<(), Problem> {
         tokenizer.decode(&ids)?;
     }
     Ok(())
+}
+
+fn added(id: u32, content: &str, spaces: bool) -> Value {
+    json!({"id": id, "content": content, "single_word": false, "lstrip": spaces, "rstrip": spaces, "normalized": !spaces,
+        "special": true})
+}
+
+/// Like Llama 2's: SentencePiece's spaces, bytes for what is unknown, and a decoder in parts.
+fn sentencepiece() -> Value {
+    let words = ["<unk>", "<s>", "</s>", "▁", "T", "h", "e", "▁T", "he", "▁The", "a", "b", "ab"];
+    let bytes = (0..=255_u8).map(|byte| format!("<0x{byte:02X}>"));
+    let vocab: serde_json::Map<String, Value> =
+        words.iter().map(ToString::to_string).chain(bytes).enumerate().map(|(id, word)| (word, id.into())).collect();
+    json!({
+        "version": "1.0", "truncation": {"max_length": 8, "strategy": "LongestFirst", "stride": 0, "direction": "Right"},
+        "padding": {"strategy": "BatchLongest", "direction": "Right", "pad_to_multiple_of": null, "pad_id": 0,
+            "pad_type_id": 0, "pad_token": "<unk>"},
+        "added_tokens": [added(0, "<unk>", false), added(1, "<s>", false), added(2, "</s>", true), added(269, "<pad>", true)],
+        "normalizer": {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"},
+            {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}, {"type": "NFKC"}, {"type": "Strip",
+            "strip_left": false, "strip_right": true}]},
+        "pre_tokenizer": null,
+        "post_processor": {"type": "TemplateProcessing",
+            "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+            "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+            "special_tokens": {"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]}}},
+        "decoder": {"type": "Sequence", "decoders": [{"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
+            {"type": "ByteFallback"}, {"type": "Fuse"}, {"type": "Strip", "content": " ", "start": 1, "stop": 0}]},
+        "model": {"type": "BPE", "dropout": null, "unk_token": "<unk>", "continuing_subword_prefix": null,
+            "end_of_word_suffix": null, "fuse_unk": true, "byte_fallback": true, "ignore_merges": false, "vocab": vocab,
+            "merges": [["▁", "T"], ["h", "e"], ["▁T", "he"], ["a", "b"]]},
+    })
+}
+
+/// Like T5's: pieces with scores, and a table of what is normalised to what.
+fn unigram() -> Value {
+    let words = ["<pad>", "</s>", "<unk>", "▁", "▁The", "a", "b", "ab", "e", "f", "r", "y", "▁l"];
+    let vocab: Vec<Value> = words.iter().enumerate().map(|(k, word)| json!([word, -(k as f64)])).collect();
+    // A trie without a way in, and no text.
+    let charsmap = format!("AAQAA{}=", "A".repeat(1366));
+    json!({
+        "version": "1.0", "truncation": null, "padding": null,
+        "added_tokens": [added(0, "<pad>", false), added(1, "</s>", false), added(2, "<unk>", false)],
+        "normalizer": {"type": "Precompiled", "precompiled_charsmap": charsmap},
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"},
+            {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true},
+            {"type": "Digits", "individual_digits": true}, {"type": "Punctuation", "behavior": "Isolated"}]},
+        "post_processor": {"type": "Sequence", "processors": [{"type": "ByteLevel", "add_prefix_space": true,
+            "trim_offsets": false, "use_regex": true}, {"type": "RobertaProcessing", "sep": ["</s>", 1], "cls": ["<pad>", 0],
+            "trim_offsets": true, "add_prefix_space": false}]},
+        "decoder": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true},
+        "model": {"type": "Unigram", "unk_id": 2, "vocab": vocab, "byte_fallback": false},
+    })
+}
+
+/// Like BERT's.
+fn wordpiece() -> Value {
+    let words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "un", "##aff", "##able", "the", "ferry", "."];
+    let vocab: serde_json::Map<String, Value> =
+        words.iter().enumerate().map(|(id, word)| ((*word).to_string(), id.into())).collect();
+    json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [added(1, "[UNK]", false)],
+        "normalizer": {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": null,
+            "lowercase": true},
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "post_processor": {"type": "BertProcessing", "sep": ["[SEP]", 3], "cls": ["[CLS]", 2]},
+        "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": true},
+        "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+            "max_input_chars_per_word": 100, "vocab": vocab},
+    })
+}
+
+/// Words, a regular expression, and the older decoders.
+fn words() -> Value {
+    json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [added(3, "\n\n", false)],
+        "normalizer": {"type": "Sequence", "normalizers": [{"type": "Lowercase"}, {"type": "StripAccents"}, {"type": "Nmt"},
+            {"type": "NFD"}, {"type": "Replace", "pattern": {"Regex": "(?<!a)b+"}, "content": "bb"}]},
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "Split", "pattern": {"Regex": "\\s?\\w+|."},
+            "behavior": "MergedWithPrevious", "invert": false}, {"type": "UnicodeScripts"},
+            {"type": "FixedLength", "length": 5}]},
+        "post_processor": null,
+        "decoder": {"type": "Sequence", "decoders": [{"type": "CTC", "pad_token": "?", "word_delimiter_token": "|",
+            "cleanup": true}, {"type": "BPEDecoder", "suffix": "</w>"}]},
+        "model": {"type": "WordLevel", "vocab": {"?": 0, "the": 1, "mill": 2}, "unk_token": "?"},
+    })
+}
+
+#[test]
+fn tokenizer_json() {
+    let config = file("tokenizer_config.json");
+    survives("byte-level", &file("tokenizer.json"), 600, |bytes| read(bytes, Some(&config)));
+    for (name, value) in
+        [("sentencepiece", sentencepiece()), ("unigram", unigram()), ("wordpiece", wordpiece()), ("words", words())]
+    {
+        survives(name, value.to_string().as_bytes(), 900, |bytes| read(bytes, None));
+    }
+}
+
+/// The decoder's section was where most of the panics came from: it is a small part of a file, so it is damaged alone.
+#[test]
+fn parts_of_tokenizer_json() {
+    for (name, value) in [("sentencepiece", sentencepiece()), ("unigram", unigram()), ("words", words())] {
+        for section in ["decoder", "normalizer", "pre_tokenizer", "post_processor", "added_tokens"] {
+            let whole = value.to_string();
+            let part = value[section].to_string();
+            survives(&format!("{name}, {section}"), part.as_bytes(), 300, |bytes| {
+                let mut file = whole.clone().into_bytes();
+                let at = whole.find(&part).unwrap();
+                file.splice(at..at + part.len(), bytes.iter().copied());
+                read(&file, None)
+            });
+        }
+    }
 }
 
 const TEMPLATE: &str = "{%- if messages[0]['role'] == 'system' %}{{ messages[0].content | trim }}{% endif %}\

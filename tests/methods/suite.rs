@@ -15,6 +15,7 @@ use stratune_protocol::{IstConfig, IstMode, OptimiserKind, draws};
 use stratune_runtime::read_f32;
 use stratune_session::{adapter_of, attach, hooks_for};
 use stratune_store::{MemoryFolder, read_adapter};
+use stratune_tests::checks::slopes_along_random_directions;
 use stratune_tests::fixtures::ids;
 use stratune_tests::runs::{Witness, counting, small};
 use stratune_tests::worst;
@@ -168,30 +169,8 @@ async fn gradients_are_slopes(name: &str, methods: &Methods, device: &Device) {
             .expect("a loss")
             .loss
     };
-    let values: BTreeMap<String, Tensor<1>> =
-        snapshot(&mut model.clone()).into_iter().map(|(path, (_, value))| (path, value)).collect();
-    for (path, gradient) in gradients.iter().step_by(if gradients.len() > 30 { 5 } else { 1 }) {
-        let largest = gradient.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
-        if largest < 1e-5 {
-            continue;
-        }
-        let step = 6e-4 / largest;
-        let there = read_f32(values[path].clone()).await.expect("a value");
-        let mut losses = Vec::new();
-        for sign in [1.0, -1.0] {
-            let nudged: Vec<f32> = there.iter().zip(gradient).map(|(v, g)| v + sign * step * g).collect();
-            let mut nudged_values = values.clone();
-            nudged_values.insert(path.clone(), Tensor::from_floats(nudged.as_slice(), device));
-            let mut nudged = model.clone();
-            restore(&mut nudged, &nudged_values).expect("the same parameters");
-            losses.push(loss(nudged).await);
-        }
-        let slope = (losses[0] - losses[1]) / f64::from(2.0 * step);
-        let ours: f64 = gradient.iter().map(|g| f64::from(*g) * f64::from(*g)).sum();
-        // Both are the gradient's squared length; in units of its largest entry the step was 6e-4.
-        let allowed = 0.03 * ours + 2e-3 * f64::from(largest);
-        assert!((slope - ours).abs() <= allowed, "{name}, {path}: {ours:e} by hand, {slope:e} by difference");
-    }
+    let agree = slopes_along_random_directions(&model, &gradients, loss).await;
+    agree.unwrap_or_else(|what| panic!("{name}: {what}"));
 }
 
 /// The lengths of the rows that DoRA divides by, which are constants of its backward pass (Liu et al. 2024, §4.3).

@@ -14,6 +14,7 @@ const SPACING: f64 = 0.0625;
 
 /// The probability of each block to be among the `count` that [`draw`](crate::draw) gives.
 pub fn inclusion(weights: &[f64], count: usize, floor: Option<Floor>) -> Vec<f64> {
+    let weights = &relative(weights)[..];
     let below = floor.map_or(0, |f| f.below.min(weights.len()));
     let most_low = most_low(weights.len() - below, count);
     let mut sums = vec![0.0; weights.len()];
@@ -44,6 +45,7 @@ pub fn inclusion(weights: &[f64], count: usize, floor: Option<Floor>) -> Vec<f64
 /// The probability of each block to be drawn when the lowest of the draw is block f with probability `floors[f]`, and
 /// `count − 1` more are drawn by weight among the blocks above it.
 pub fn inclusion_above(floors: &[f64], weights: &[f64], count: usize) -> Vec<f64> {
+    let weights = &relative(weights)[..];
     let more = count.saturating_sub(1);
     let mut sums = floors.to_vec();
     for (t, width) in times(weights) {
@@ -63,12 +65,17 @@ pub fn inclusion_above(floors: &[f64], weights: &[f64], count: usize) -> Vec<f64
     sums
 }
 
-/// Times t, and how much of the integral each stands for.
+/// The weights as shares of the largest, which is all that a draw depends on. Where none has a measure each is as likely.
+fn relative(weights: &[f64]) -> Vec<f64> {
+    let most = weights.iter().copied().fold(0.0, f64::max);
+    weights.iter().map(|w| if most.is_normal() { w / most } else { 1.0 }).collect()
+}
+
+/// Times t, and how much of the integral each stands for. The largest weight is 1.
 fn times(weights: &[f64]) -> impl Iterator<Item = (f64, f64)> {
-    let most = weights.iter().copied().fold(1e-300, f64::max);
-    let least = weights.iter().copied().fold(most, f64::min).max(most * 1e-12);
+    let least = weights.iter().copied().fold(1.0, f64::min).max(1e-12);
     // Before the first time none has rung, after the last one all have, to the last digit.
-    let (first, last) = (-3.6 - most.ln().max(0.0).ln_1p(), (45.0 / least).ln());
+    let (first, last) = (-3.6, (45.0_f64 / least).ln());
     let steps = ((last - first) / SPACING).ceil() as usize;
     (0..=steps).map(move |k| {
         let x = first + SPACING * k as f64;

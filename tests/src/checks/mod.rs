@@ -6,6 +6,7 @@ mod logits;
 mod methods;
 mod packing;
 mod pieces;
+mod slopes;
 mod stories;
 
 use burn::tensor::Device;
@@ -18,6 +19,7 @@ pub use logits::{adapters_agree_with_peft, logits_agree_with_transformers, mergi
 pub use methods::methods_learn;
 pub use packing::{examples, packed_is_apart, packing_changes_nothing};
 pub use pieces::pieces_are_the_whole;
+pub use slopes::slopes_along_random_directions;
 pub use stories::stories_are_told;
 
 /// All of them. Panics with the first that fails.
