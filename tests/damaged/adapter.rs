@@ -6,8 +6,8 @@ use burn::tensor::Device;
 use stratune_models::Model;
 use stratune_protocol::Problem;
 use stratune_runtime::block_on;
-use stratune_session::attach;
-use stratune_store::{MemoryFolder, read_adapter};
+use stratune_session::{attach, read_adapter};
+use stratune_store::MemoryFolder;
 use stratune_tests::fixtures;
 
 use crate::damage::survives;
