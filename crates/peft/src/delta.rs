@@ -121,7 +121,8 @@ impl dyn Delta {
 
     /// Whether another is of the same method's making.
     pub fn is_like(&self, other: &Self) -> bool {
-        self.type_id() == other.type_id()
+        let made_by = |delta: &Self| (delta as &dyn Any).type_id();
+        made_by(self) == made_by(other)
     }
 
     /// Whether it does something to the layer's input.
