@@ -7,8 +7,8 @@ use stratune_models::Model;
 use stratune_peft::MethodNames;
 use stratune_protocol::Problem;
 use stratune_runtime::block_on;
-use stratune_session::{adapter_of, attach};
-use stratune_store::{MemoryFolder, read_adapter};
+use stratune_session::{adapter_of, attach, read_adapter};
+use stratune_store::MemoryFolder;
 use stratune_tests::{fixtures, runs};
 use stratune_train::RunConfig;
 

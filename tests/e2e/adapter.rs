@@ -5,7 +5,8 @@ use std::io::{Cursor, Read};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use stratune_store::{MemoryFolder, read_adapter};
+use stratune_session::read_adapter;
+use stratune_store::MemoryFolder;
 use zip::ZipArchive;
 
 /// Waits for the zip that the browser puts into `folder`, and reads it.

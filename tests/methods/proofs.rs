@@ -7,13 +7,13 @@ use burn::tensor::{Device, Tensor};
 use stratune_data::{Dataset, Sequence};
 use stratune_models::{Model, ModelConfig, Stored, Weights};
 use stratune_peft::{
-    Dora, Gradients, Hiwi, Linear, Lora, MethodConfig, MethodKind, Methods, ModuleId, Param, Pass, Projection, Site,
-    TargetOverride, Values, collect_gradients, everything, snapshot, track,
+    Adapter, Dora, Gradients, Hiwi, Linear, Lora, MethodConfig, MethodKind, Methods, ModuleId, Param, Pass, Projection,
+    Site, TargetOverride, Values, collect_gradients, everything, snapshot, track,
 };
 use stratune_protocol::{Role, draws};
 use stratune_runtime::read_f32;
-use stratune_session::{adapter_of, attach, sliced};
-use stratune_store::{Adapter, MemoryFolder, read_adapter};
+use stratune_session::{adapter_of, attach, read_adapter, sliced};
+use stratune_store::MemoryFolder;
 use stratune_tests::fixtures::ids;
 use stratune_tests::runs::{Witness, counting, small, with_biases};
 use stratune_tests::worst;

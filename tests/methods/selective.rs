@@ -9,8 +9,8 @@ use stratune_models::Model;
 use stratune_peft::{Diff, Matrix, MethodConfig, MethodKind, ModuleId, Pass, Site, Sparse, everything, snapshot};
 use stratune_protocol::{Role, draws};
 use stratune_runtime::read_f32;
-use stratune_session::{adapter_of, attach, hooks_for};
-use stratune_store::{MemoryFolder, read_adapter};
+use stratune_session::{adapter_of, attach, hooks_for, read_adapter};
+use stratune_store::MemoryFolder;
 use stratune_tests::runs::{Witness, counting, small};
 use stratune_train::{AdamW, Demand, Event, Identity, Moment, NextToken, RunConfig, Trainer, Uploaded, sweep};
 

@@ -8,13 +8,13 @@ use rand::RngExt;
 use stratune_data::{Sequence, collate};
 use stratune_models::{Model, Sampling, generate};
 use stratune_peft::{
-    Dora, Ia3, Linear, Merges, MethodConfig, MethodKind, Methods, Param, Values, added, count_trainable, restore,
+    Dora, Form, Ia3, Linear, Merges, MethodConfig, MethodKind, Methods, Param, Values, added, count_trainable, restore,
     snapshot,
 };
 use stratune_protocol::{IstConfig, IstMode, OptimiserKind, draws};
 use stratune_runtime::read_f32;
-use stratune_session::{adapter_of, attach, hooks_for};
-use stratune_store::{MemoryFolder, read_adapter};
+use stratune_session::{adapter_of, attach, hooks_for, read_adapter};
+use stratune_store::MemoryFolder;
 use stratune_tests::checks::slopes_along_random_directions;
 use stratune_tests::fixtures::ids;
 use stratune_tests::runs::{Witness, counting, small};
@@ -234,12 +234,9 @@ async fn goes_through_a_folder(name: &str, methods: &Methods, device: &Device) {
     let files = adapter_of(&model, &config).await.expect("files");
     let text = String::from_utf8(files[0].1.clone()).expect("JSON");
     if let [method] = methods.as_slice() {
-        let peft = method.kind.method().peft.filter(|_| method.layers.is_empty());
-        let kind = match method.kind {
-            _ if method.gated == Some(true) => "STRATUNE",
-            MethodKind::Dora => "LORA",
-            _ => peft.unwrap_or("STRATUNE"),
-        };
+        let written = |_: &&Form| method.layers.is_empty() && method.gated != Some(true);
+        let form = method.kind.method().peft.filter(written);
+        let kind = form.map_or("STRATUNE", |form| form.peft_type);
         assert!(text.contains(&format!("\"peft_type\": \"{kind}\"")), "{name}: {text}");
     }
     let owned = files.into_iter().map(|(file, bytes)| (file, bytes.into())).collect();

@@ -7,8 +7,8 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use serde::Deserialize;
 use stratune_models::Model;
 use stratune_protocol::BaseDtype;
-use stratune_session::{attach, read_model};
-use stratune_store::{Folder, MemoryFolder, ModelFolder, read_adapter};
+use stratune_session::{attach, read_adapter, read_model};
+use stratune_store::{Folder, MemoryFolder, ModelFolder};
 
 macro_rules! folder {
     ($name:literal: $($file:literal),+) => {

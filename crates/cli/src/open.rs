@@ -6,8 +6,10 @@ use std::rc::Rc;
 use stratune_data::SourceFile;
 use stratune_protocol::{BaseDtype, DeviceChoice, ModelReport, Problem, ProblemKind};
 use stratune_runtime::Opened;
-use stratune_session::{Base, EXAMPLE, EXAMPLE_HELD_OUT, STARTER, attach, mix, model_config, open_device};
-use stratune_store::{DiskFolder, Folder, ModelFolder, read_adapter};
+use stratune_session::{
+    Base, EXAMPLE, EXAMPLE_HELD_OUT, STARTER, attach, mix, model_config, open_device, read_adapter,
+};
+use stratune_store::{DiskFolder, Folder, ModelFolder};
 use stratune_train::Event;
 
 /// Opens a device and says which it is and why.

@@ -71,10 +71,9 @@ impl Records {
             let at = self.out.join(METRICS);
             let fail = |e: Error| open::cannot_write(&at, &e);
             if lasting {
+                // A line is there before the checkpoint that comes after it: whoever goes on from that has them all.
                 writeln!(self.file, "{}", event.line()).map_err(fail)?;
-                if !matches!(event, Event::Step(s) if s.step % 10 != 0) {
-                    self.file.flush().map_err(fail)?;
-                }
+                self.file.flush().map_err(fail)?;
             }
             if let Some(config) = self.config.take_if(|_| saved) {
                 self.file.flush().map_err(fail)?;

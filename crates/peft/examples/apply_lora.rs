@@ -1,5 +1,6 @@
-//! LoRA on the activation side, as here, beside burn's own, which forms `W + s·AB` at every pass: speed and memory of some
-//! blocks, forward and backward, on the same numbers, in turns of one run. What is between the linear layers is ours in both.
+//! LoRA on the activation side, as here, beside burn's own, which forms `W + s·AB` at every pass: speed and memory of
+//! some blocks, forward and backward, on the same numbers, in turns of one run. What is between the linear layers is
+//! ours in both.
 //!
 //! `cargo run --release -p stratune-peft --example apply_lora`, for a GPU with
 //! `--features stratune-kernels/wgpu` and `-- wgpu`
@@ -126,8 +127,8 @@ fn burns(device: &Device) -> Vec<nn::Linear> {
     (0..BLOCKS).flat_map(|_| SHAPES).map(layer).collect()
 }
 
-/// Ours, of the same numbers. burn keeps weights and factors the other way round; here they are in order, as a model that was
-/// read has them, and not views of burn's.
+/// Ours, of the same numbers. burn keeps weights and factors the other way round; here they are in order, as a model
+/// that was read has them, and not views of burn's.
 fn ours(burns: &[nn::Linear]) -> Result<Vec<Linear>, Box<dyn Error>> {
     let turned = |x: Tensor<2>| {
         let x = x.inner().transpose();
@@ -251,8 +252,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Both kinds must do the same: the first layer's gradients agree to a thousandth of their greatest entry, f32 sums of up to
-/// 2048 rows through four blocks being added up in different orders.
+/// Both kinds must do the same: the first layer's gradients agree to a thousandth of their greatest entry, f32 sums of
+/// up to 2048 rows through four blocks being added up in different orders.
 fn agree(burn: &Taken, our: &Taken) -> Result<(), Box<dyn Error>> {
     for (theirs, ours) in burn.gradients.iter().flatten().zip(our.gradients.iter().flatten()) {
         let greatest = |x: Tensor<2>| block_on(read_f32(x.abs().max())).map(|v| v[0]);

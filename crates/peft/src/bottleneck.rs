@@ -4,7 +4,8 @@
 //!
 //! Where they are, and how D and U are written, is the method's.
 //!
-//! f is GELU where the matrices are Kronecker products, and ReLU elsewhere. Norms and head stay frozen here: list `layer_norm` beside it to train the norms too.
+//! f is GELU where the matrices are Kronecker products, and ReLU elsewhere. Norms and head stay frozen here: list
+//! `layer_norm` beside it to train the norms too.
 
 use burn::tensor::activation::{gelu_approximate, relu};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -200,8 +201,8 @@ impl Bottleneck {
         matches!(self.down, Matrix::Sparse { .. })
     }
 
-    /// SparseAdapter's matrices as they are scored, whole: D as it is drawn, U normal with a deviation of 0.01, because at
-    /// its zero start nothing could be told about D.
+    /// SparseAdapter's matrices as they are scored, whole: D as it is drawn, U normal with a deviation of 0.01, because
+    /// at its zero start nothing could be told about D.
     pub fn whole(&self, (seed, block): (u64, usize)) -> Self {
         let mut whole = self.clone();
         let [hidden, width] = [self.up_bias.value.dims()[0], self.down_bias.value.dims()[0]];

@@ -11,8 +11,8 @@ pub enum MethodPreset {
     Mam,
     /// UniPELT (Mao et al. 2022, arXiv 2110.07577): LoRA, prefix and Pfeiffer adapter, each behind a gate.
     Unipelt,
-    /// S4 (Chen et al. 2023, arXiv 2301.01821): four groups of layers, the middle ones wider, each with a mixture of its
-    /// own, and as many parameters in each layer.
+    /// S4 (Chen et al. 2023, arXiv 2301.01821): four groups of layers, the middle ones wider, each with a mixture of
+    /// its own, and as many parameters in each layer.
     S4,
     /// AdapterDrop (Rücklé et al. 2021, arXiv 2010.11918): no adapters in the lowest five of twelve layers.
     AdapterDrop,

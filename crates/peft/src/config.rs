@@ -223,8 +223,8 @@ impl MethodConfig {
         (0..layers).filter(|i| self.enters_layer(*i)).count()
     }
 
-    /// Rank and alpha at the layer with this path: of the overrides that name it and give the one or the other, the most
-    /// specific, which is the longest.
+    /// Rank and alpha at the layer with this path: of the overrides that name it and give the one or the other, the
+    /// most specific, which is the longest.
     pub fn at(&self, path: &str) -> (usize, f32) {
         let fitting = || self.overrides.iter().filter(|(key, _)| ends_with(path, key));
         let rank = fitting().filter_map(|(key, over)| Some((key.len(), over.rank?))).max_by_key(|(length, _)| *length);

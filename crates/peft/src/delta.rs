@@ -51,8 +51,8 @@ pub fn stays<'a>() -> Left<'a> {
     Box::pin(ready(Ok(None)))
 }
 
-/// What a method adds to a linear layer. Implemented in the method's file; whatever decides what is computed has to be said
-/// there, and what has a default is a way to compute the same faster.
+/// What a method adds to a linear layer. Implemented in the method's file; whatever decides what is computed has to be
+/// said there, and what has a default is a way to compute the same faster.
 pub trait Delta: Any + Debug {
     /// Its parameters by the ends of their paths, always in the same order.
     fn parameters(&mut self) -> Named<'_>;
@@ -69,8 +69,8 @@ pub trait Delta: Any + Debug {
     /// The layer's weight and bias as the method makes them at this pass, from those that it finds.
     fn merge(&self, weight: Tensor<2>, bias: Option<Tensor<1>>, pass: &Pass) -> (Tensor<2>, Option<Tensor<1>>);
 
-    /// What the method's penalty in the loss adds to the gradients, by the end of the parameter's path. `share` is one over
-    /// the layers that the method trains in, for a penalty that is their mean.
+    /// What the method's penalty in the loss adds to the gradients, by the end of the parameter's path. `share` is one
+    /// over the layers that the method trains in, for a penalty that is their mean.
     fn penalty_gradients(&self, share: f32) -> Vec<(&'static str, Tensor<2>)>;
 
     /// What is needed to compute the same on this base, without what only training needs.
@@ -80,13 +80,14 @@ pub trait Delta: Any + Debug {
     /// wherever the method has started.
     fn for_base_as_read(&mut self);
 
-    /// The layer's input as a method that [scales](Way::ScalesInput) it changes it: for the base, and for what methods before
-    /// this one have added.
+    /// The layer's input as a method that [scales](Way::ScalesInput) it changes it: for the base, and for what methods
+    /// before this one have added.
     fn input(&self, x: Tensor<3>, _: &Pass) -> Tensor<3> {
         x
     }
 
-    /// The dense matrix that is added to the layer's at this pass, `[out, in]`, if [that](Way::AddsMatrix) is what it does.
+    /// The dense matrix that is added to the layer's at this pass, `[out, in]`, if [that](Way::AddsMatrix) is what it
+    /// does.
     fn dense(&self, _: &Pass) -> Option<Tensor<2>> {
         None
     }
@@ -120,7 +121,8 @@ impl dyn Delta {
 
     /// Whether another is of the same method's making.
     pub fn is_like(&self, other: &Self) -> bool {
-        self.type_id() == other.type_id()
+        let made_by = |delta: &Self| (delta as &dyn Any).type_id();
+        made_by(self) == made_by(other)
     }
 
     /// Whether it does something to the layer's input.
@@ -144,8 +146,8 @@ impl dyn Delta {
         Ok(())
     }
 
-    /// The names that its parameters have, and those of what is left of it: no other method may have one of them at the same
-    /// layer.
+    /// The names that its parameters have, and those of what is left of it: no other method may have one of them at the
+    /// same layer.
     pub fn names(&mut self) -> BTreeSet<String> {
         let mut all = names(self);
         all.extend(self.nature().leaves.iter().map(|name| format!(".{name}")));

@@ -1,7 +1,8 @@
 //! What a method finds at a layer that other methods have entered before it.
 //!
-//! Methods enter in the order of the list, each on the layer as those before have made it, `y = x Wᵀ + b` with another W and
-//! b. So what is computed while training and what merging makes of the weights is the same, whatever goes together.
+//! Methods enter in the order of the list, each on the layer as those before have made it, `y = x Wᵀ + b` with another
+//! W and b. So what is computed while training and what merging makes of the weights is the same, whatever goes
+//! together.
 
 use burn::tensor::Tensor;
 
@@ -36,8 +37,9 @@ pub(crate) fn input(deltas: &[Box<dyn Delta>], x: Tensor<3>, pass: &Pass) -> Ten
     deltas.iter().fold(x, |x, delta| delta.input(x, pass))
 }
 
-/// The layer's output as its methods make it, from the output `y` that has the first `made` of them in it. Each finds what
-/// the ones before have made: one that scales the input scales theirs too, and what is added after it reads `x` as it is.
+/// The layer's output as its methods make it, from the output `y` that has the first `made` of them in it. Each finds
+/// what the ones before have made: one that scales the input scales theirs too, and what is added after it reads `x` as
+/// it is.
 pub(crate) fn output(
     deltas: &[Box<dyn Delta>],
     made: usize,

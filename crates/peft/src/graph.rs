@@ -12,9 +12,10 @@ pub fn blocks_that_fit(model: &ModelReport, methods: &[MethodConfig], positions:
     (fit as usize).min(model.layers)
 }
 
-/// Floats that the graph of one block holds, about: for each position the inputs of norms and gated activation, queries,
-/// keys, values and what attention makes of them; the inputs of matrices, where something that trains is multiplied by
-/// them and they are not made again; twice its rank for each low-rank update; and the matrices that a method makes dense.
+/// Floats that the graph of one block holds, about: for each position the inputs of norms and gated activation,
+/// queries, keys, values and what attention makes of them; the inputs of matrices, where something that trains is
+/// multiplied by them and they are not made again; twice its rank for each low-rank update; and the matrices that a
+/// method makes dense.
 pub fn graph(model: &ModelReport, methods: &[MethodConfig], positions: f64) -> f64 {
     let (d, q, m) = (model.hidden_size, model.query_size, model.intermediate_size);
     let mut floats = positions * (2 * d + 2 * q + 2 * model.key_value_size + 2 * m) as f64;
@@ -35,8 +36,8 @@ pub fn graph(model: &ModelReport, methods: &[MethodConfig], positions: f64) -> f
     floats
 }
 
-/// Whether what goes into `down_proj` is made again on the way down, because nothing is in the linear layers but one low-rank
-/// update, and biases.
+/// Whether what goes into `down_proj` is made again on the way down, because nothing is in the linear layers but one
+/// low-rank update, and biases.
 fn remakes_values(methods: &[MethodConfig]) -> bool {
     let within = |method: &MethodConfig| method.kind.method().keeps.within;
     let mut inside = methods.iter().filter(|method| within(method) != Within::Nothing);

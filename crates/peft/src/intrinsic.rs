@@ -1,7 +1,7 @@
 //! Intrinsic dimension: a few numbers steer all weights (Aghajanyan et al. 2021, arXiv 2012.13255, eqs. 1 and 2).
 //!
-//! DID: `W' = W + P v`. SAID: `W' = W + λ · P v` with one trainable λ a matrix, taken out of the dimension. v is shared by
-//! all matrices and starts at zero, λ at one; each matrix has a projection of its own, drawn from the seed.
+//! DID: `W' = W + P v`. SAID: `W' = W + λ · P v` with one trainable λ a matrix, taken out of the dimension. v is shared
+//! by all matrices and starts at zero, λ at one; each matrix has a projection of its own, drawn from the seed.
 
 use burn::tensor::Tensor;
 use stratune_kernels::linear;

@@ -2,17 +2,19 @@
 //!
 //! # In the code
 //!
-//! A method is one file. It enters at a slot: a [`Linear`] holds a frozen base and its [`Delta`]s, a block holds
-//! [`Bottleneck`]s, an attention a [`Prefix`], a norm its tuned gain, the model its prompt and what is [`Shared`]. There is
-//! one model code for every method; the compiler names each place that a new one must be handled. Parameter paths are
-//! Hugging Face's.
+//! A method is one file, in which a [`Method`] says all that the rest has to know; [`MethodKind`] lists them. It enters
+//! at a slot: a [`Linear`] holds a frozen base and its [`Delta`]s, a block holds [`Bottleneck`]s, an attention a
+//! [`Prefix`], a norm its tuned gain, the model its prompt and what is [`Shared`]. There is one model code for every
+//! method. Parameter paths are Hugging Face's.
 
+mod adapter;
 mod bottleneck;
 mod check;
 mod combination;
 mod config;
 mod delta;
 mod error;
+mod form;
 mod found;
 mod gate;
 mod graph;
@@ -36,11 +38,13 @@ mod svd;
 mod table;
 mod weight;
 
+pub use adapter::Adapter;
 pub use bottleneck::{Bottleneck, Matrix, Place, Written};
 pub use combination::{MethodNames, MethodPreset};
 pub use config::{MethodConfig, TargetOverride};
 pub use delta::{Delta, Left, Nature, Way};
 pub use error::PeftError;
+pub use form::{Form, Given, Read, prefix_part};
 pub use found::{Base, Found};
 pub use gate::Gate;
 pub use graph::{blocks_that_fit, graph};

@@ -73,8 +73,8 @@ impl Linear {
         })
     }
 
-    /// These layers, if nothing is to be done with any but what a low-rank update and biases add, so that they may be made
-    /// with others as one operation.
+    /// These layers, if nothing is to be done with any but what a low-rank update and biases add, so that they may be
+    /// made with others as one operation.
     pub fn plain<const N: usize>(several: [&Self; N], pass: &Pass) -> Option<[Layer; N]> {
         let layers = several.map(|linear| linear.layer(pass));
         let plain = |(linear, (_, made)): (&Self, &(Layer, usize))| !linear.moves() && linear.deltas.len() == *made;
@@ -189,8 +189,8 @@ mod tests {
         }
     }
 
-    /// What a low-rank method gives within the layer's product is what it gives beside it: values, and the gradients of all that
-    /// trains and of the input. Where dropout changes its input it is beside it.
+    /// What a low-rank method gives within the layer's product is what it gives beside it: values, and the gradients of
+    /// all that trains and of the input. Where dropout changes its input it is beside it.
     #[test]
     fn low_rank_updates_within_the_layer_are_those_beside_it() {
         let device = Device::flex();

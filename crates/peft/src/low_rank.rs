@@ -3,8 +3,8 @@
 //! `y = x Wᵀ + s · (x Aᵀ) Bᵀ`, on the activation side: `W + s·BA` is never formed while training, so a step costs 4N
 //! multiply-adds a token and not 6N, and no gradient as large as W exists.
 //!
-//! A is uniform within ±1/√in at the start (Kaiming with a = √5), B is zero. Gated (UniPELT, 2110.07577, §3.2), s is σ(w·x + b),
-//! learned, for each token.
+//! A is uniform within ±1/√in at the start (Kaiming with a = √5), B is zero. Gated (UniPELT, 2110.07577, §3.2), s is
+//! σ(w·x + b), learned, for each token.
 
 use burn::tensor::Tensor;
 use rand::RngExt;
@@ -201,8 +201,8 @@ impl Delta for Lora {
         stays()
     }
 
-    /// Makes PiSSA's or LoftQ's factors and their start one pair of twice the rank, which any reader of LoRA computes on
-    /// the base as its file has it: on the few bits that LoftQ has trained on, the start would be missing.
+    /// Makes PiSSA's or LoftQ's factors and their start one pair of twice the rank, which any reader of LoRA computes
+    /// on the base as its file has it: on the few bits that LoftQ has trained on, the start would be missing.
     fn for_base_as_read(&mut self) {
         if let Some((a, b)) = self.start.take() {
             self.a = Param::trainable(Tensor::cat(vec![self.a.value.clone(), a], 0));

@@ -5,6 +5,7 @@ use futures::future::LocalBoxFuture;
 use stratune_protocol::{IstMode, ModelReport, Problem, Role};
 
 use crate::bottleneck::{Place, Written};
+use crate::form::Form;
 use crate::setting::{Has, Setting};
 use crate::{Delta, MethodConfig, MethodKind, Methods, PeftError, Rule, Shared, Site};
 
@@ -43,7 +44,10 @@ pub struct Method {
     pub from_data: FromData,
     /// Whether its base is kept in few bits.
     pub few_bits: bool,
-    /// The learning rate that suits it, over LoRA's: methods of few numbers take larger steps, full tuning smaller ones.
+    /// Whether each rank up to its own is trained, so that any of them can be cut out afterwards.
+    pub nested_ranks: bool,
+    /// The learning rate that suits it, over LoRA's: methods of few numbers take larger steps, full tuning smaller
+    /// ones.
     pub usual_rate: f64,
     /// What it keeps of the forward pass for the way back.
     pub keeps: Keeps,
@@ -61,8 +65,8 @@ pub struct Method {
     pub finalized: fn(&MethodConfig) -> MethodConfig,
     /// What computes that on the base as its file has it.
     pub for_base_as_read: fn(&MethodConfig) -> MethodConfig,
-    /// Hugging Face PEFT's name for it, if PEFT has it.
-    pub peft: Option<&'static str>,
+    /// Its form in Hugging Face PEFT, if PEFT has it.
+    pub peft: Option<&'static Form>,
 }
 
 impl Method {
@@ -96,9 +100,6 @@ pub enum Family {
 }
 
 impl Family {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Reparameterised, Self::Additive, Self::Selective];
-
     /// Its name.
     pub fn name(self) -> &'static str {
         match self {
@@ -194,8 +195,8 @@ pub struct Keeps {
     pub within: Within,
     /// Whether it makes as many numbers of each position as its rank is, twice.
     pub ranks: bool,
-    /// Matrices as large as the layer's own: its sum with the update, the update where it is put together of few numbers, what
-    /// λ is multiplied by, magnitudes and switches.
+    /// Matrices as large as the layer's own: its sum with the update, the update where it is put together of few
+    /// numbers, what λ is multiplied by, magnitudes and switches.
     pub dense: f64,
 }
 
@@ -233,8 +234,8 @@ pub struct Moving {
     pub gradients: f64,
     /// Moments of AdamW.
     pub moments: f64,
-    /// With MeZO: the parameters of one block, moved, and the direction they are moved along; what lies outside of blocks is
-    /// moved as a whole.
+    /// With MeZO: the parameters of one block, moved, and the direction they are moved along; what lies outside of
+    /// blocks is moved as a whole.
     pub shifted: f64,
 }
 

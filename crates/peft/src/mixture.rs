@@ -1,7 +1,7 @@
 //! Several adapters at one layer: weighted together, or each for rows of its own in one batch.
 //!
-//! The base's product is computed once for the whole batch. Without rows of their own the adapters' changes are added up,
-//! `y + Σ wₖ (yₖ − y)`, yₖ what adapter k makes of y; with them each row gets its adapter's change alone.
+//! The base's product is computed once for the whole batch. Without rows of their own the adapters' changes are added
+//! up, `y + Σ wₖ (yₖ − y)`, yₖ what adapter k makes of y; with them each row gets its adapter's change alone.
 
 use std::rc::Rc;
 

@@ -1,7 +1,7 @@
 //! A few numbers spread over many, by a fixed random linear map (Li et al. 2018, arXiv 1804.08838).
 //!
-//! All three keep lengths on average, `E ‖P v‖² = ‖v‖²`, so that one learning rate suits them, and their backward is the exact
-//! adjoint.
+//! All three keep lengths on average, `E ‖P v‖² = ‖v‖²`, so that one learning rate suits them, and their backward is
+//! the exact adjoint.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rand::RngExt;

@@ -79,34 +79,6 @@ impl Setting {
             Self::Gated => "gated",
         }
     }
-
-    /// What it means, in a few words.
-    pub fn meaning(self) -> &'static str {
-        match self {
-            Self::Targets => "the linear layers it enters",
-            Self::Rank => "rank of the update",
-            Self::Alpha => "the update is scaled by alpha / rank (rsLoRA: alpha / √rank)",
-            Self::Dropout => "dropout on the update's input while training",
-            Self::Overrides => "another rank or alpha at layers whose path ends so",
-            Self::Ratio => "the learning rate of B is this many times that of A",
-            Self::Width => "width of the bottleneck; prefix: of the reparametrising layer, 0 for none",
-            Self::Scale => "what the adapter's output is multiplied by",
-            Self::Length => "positions put before the text",
-            Self::Share => "share of each matrix that trains; child_tuning: share of the gradient that a step keeps",
-            Self::Dimension => "numbers that steer all weights",
-            Self::Projection => "how they do: dense, sparse or fastfood",
-            Self::InitialRank => "rank that training starts with; the budget shrinks to `rank`",
-            Self::Penalty => "weight of the method's penalty in the loss",
-            Self::Samples => {
-                "rows that are looked at before training to choose what trains; lt_sft: 0 for as many batches as the run has"
-            }
-            Self::Interval => "steps between changes of what the method trains or projects on",
-            Self::Blocks => "blocks that train at a time",
-            Self::Bits => "bits of a base weight: 4 or 8",
-            Self::Reduction => "the side network is this many times narrower than the model",
-            Self::Gated => "a learned gate decides for each token how much the method adds",
-        }
-    }
 }
 
 /// A setting as a method has it.
@@ -331,7 +303,8 @@ pub enum Projection {
     Dense,
     /// A few signed entries a row.
     Sparse,
-    /// Products of diagonal, permutation and Walsh-Hadamard matrices (Le et al. 2013): memory of the size of the weights.
+    /// Products of diagonal, permutation and Walsh-Hadamard matrices (Le et al. 2013): memory of the size of the
+    /// weights.
     #[default]
     Fastfood,
 }

@@ -14,7 +14,8 @@
 //!
 //! Each matrix keeps the same share, where FISH and LT-SFT rank the weights of all matrices together: so each layer has
 //! something to train, and IST something to choose. Equal values are taken in the order of the matrix. PaFi's places
-//! follow from the base and are not stored, only two numbers that tell whether they are the same; the others are stored.
+//! follow from the base and are not stored, only two numbers that tell whether they are the same; the others are
+//! stored.
 
 use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData};
 use rand::RngExt;

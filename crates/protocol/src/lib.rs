@@ -1,8 +1,8 @@
 //! What a run is made of, as plain data.
 //!
-//! The command line, the page and the engine share these types and nothing else: a [`Command`] goes to an engine, [`Event`]s
-//! come back. No tensor, no file, no thread and no method is known here, so the page can hold the whole of it without holding
-//! an engine.
+//! The command line, the page and the engine share these types and nothing else: a [`Command`] goes to an engine,
+//! [`Event`]s come back. No tensor, no file, no thread and no method is known here, so the page can hold the whole of
+//! it without holding an engine.
 
 mod architecture;
 mod catalogue;

@@ -5,10 +5,10 @@ use std::collections::btree_map::Entry;
 
 use burn::tensor::{Tensor, TensorData};
 use stratune_models::{Model, ModelConfig};
-use stratune_peft::{MethodKind, Misfit, Values, added, everything, restore_added};
+use stratune_peft::{Adapter, Misfit, Values, Within, added, everything, prefix_part, restore_added};
 use stratune_protocol::Problem;
 use stratune_runtime::read_f32;
-use stratune_store::{Adapter, HostTensor, Tensors, adapter_files, prefix_part};
+use stratune_store::{AdapterFiles, Folder, HostTensor, Tensors};
 use stratune_train::RunConfig;
 
 /// The adapter folder of what a run has added to a model: Hugging Face PEFT's where PEFT has the method.
@@ -22,7 +22,15 @@ pub async fn adapter_of(model: &Model, config: &RunConfig) -> Result<Vec<(String
     let base = model.config.base_paths();
     let tensors = read(added(&mut model, &base)).await?;
     let report = model.config.report(&config.model, model.config.parameters());
-    adapter_files(&report, &kept, config.train.seed, tensors)
+    Adapter { base_model: None, methods: kept, seed: config.train.seed, tensors }.write(&report)
+}
+
+/// Reads the adapter in a folder.
+///
+/// # Errors
+/// A file is missing or damaged, or the adapter asks for something that is not computed here; names it.
+pub async fn read_adapter(folder: &dyn Folder) -> Result<Adapter, Problem> {
+    Adapter::read(AdapterFiles::read(folder).await?)
 }
 
 /// Puts an adapter into a model.
@@ -80,10 +88,9 @@ pub async fn attach(model: &mut Model, adapter: &Adapter) -> Result<(), Problem>
 /// # Errors
 /// It is no LoRA, or the rank is 0 or above its own.
 pub fn sliced(adapter: &Adapter, rank: usize) -> Result<Adapter, Problem> {
-    use MethodKind::{Dylora, Lora, LoraFa, LoraPlus, Rslora};
     let mut cut = adapter.clone();
     for method in &mut cut.methods.0 {
-        if !matches!(method.kind, Lora | Rslora | LoraPlus | LoraFa | Dylora) {
+        if method.kind.method().keeps.within != Within::LowRank {
             return Err(Problem::input(format!("{} has no ranks to leave out", method.kind))
                 .next("give an adapter that dylora has trained"));
         }

@@ -25,7 +25,7 @@ mod samples;
 mod starter;
 mod tuned;
 
-pub use adapter::{adapter_of, attach, merged_tensors, mix, sliced};
+pub use adapter::{adapter_of, attach, merged_tensors, mix, read_adapter, sliced};
 pub use answer::{answer, answer_each, prompt_tokens};
 pub use at_once::AtOnce;
 pub use base::{Base, model_config, read_model, read_tokenizer};

@@ -1,4 +1,4 @@
-//! Bytes in and out: model folders, adapters in PEFT's format, checkpoints; disk, memory and the browser's private files.
+//! Bytes in and out: model folders, adapter folders, checkpoints; disk, memory and the browser's private files.
 //!
 //! Nothing here knows a tensor library or a model: numbers come and go as [`HostTensor`]s, files as bytes.
 
@@ -19,7 +19,6 @@ mod model_folder;
 mod opfs;
 #[cfg(target_family = "wasm")]
 mod opfs_vault;
-mod peft;
 mod quantized;
 mod safetensors;
 #[cfg(any(target_family = "wasm", test))]
@@ -27,7 +26,7 @@ mod slot;
 mod tensor;
 mod vault;
 
-pub use adapter::{Adapter, adapter_files, read_adapter};
+pub use adapter::AdapterFiles;
 pub use archive::zip;
 #[cfg(target_family = "wasm")]
 pub use browser::BrowserFolder;
@@ -43,7 +42,6 @@ pub use model_folder::ModelFolder;
 pub use opfs::OpfsFiles;
 #[cfg(target_family = "wasm")]
 pub use opfs_vault::OpfsVault;
-pub use peft::prefix_part;
 pub use safetensors::{Tensors, read_safetensors, write_safetensors};
 pub use tensor::{HostTensor, Stored};
 pub use vault::{EventLog, MemoryVault, Vault};

@@ -89,7 +89,8 @@ impl RunConfig {
         self.ist.check()
     }
 
-    /// Refuses what cannot stand on such a base: a method that trains the base itself, or keeps it in few bits of its own accord.
+    /// Refuses what cannot stand on such a base: a method that trains the base itself, or keeps it in few bits of its
+    /// own accord.
     fn check_base(&self) -> Result<(), Problem> {
         let moves = |m: &&Method| m.in_place() || m.few_bits;
         let dtype = self.base_dtype;

@@ -1,4 +1,5 @@
-//! What holds of the files in the repository: none is large, the README is short, and links between pages lead somewhere.
+//! What holds of the files in the repository: none is large, the README is short, and links between pages lead
+//! somewhere.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -41,6 +42,37 @@ fn skipping_is_told_by_one_helper() {
     for name in tracked(&root).into_iter().filter(|name| name.extension().is_some_and(|e| e == "rs")) {
         let Ok(text) = fs::read_to_string(root.join(&name)) else { continue };
         assert!(!tells.iter().any(|tell| text.contains(tell)), "{name:?}: use tests/src/skipped.rs");
+    }
+}
+
+/// Where methods may be named beside their own files: what relatives share, lists, hooks of the loop that are one
+/// method's, and an experiment with three of them.
+const NAMES_METHODS: [&str; 11] = [
+    "crates/peft/src/methods/",
+    "crates/peft/src/combination.rs",
+    "crates/peft/src/form/lora.rs",
+    "crates/peft/src/low_rank.rs",
+    "crates/peft/src/sparse.rs",
+    "crates/peft/examples/",
+    "crates/train/src/budget.rs",
+    "crates/train/src/pruning.rs",
+    "crates/ist/src/lisa.rs",
+    "crates/cli/src/commands/intrinsic.rs",
+    "crates/xtask/",
+];
+
+/// What is known of a method is known in its file: a name elsewhere would be a place that a new method forgets.
+#[test]
+fn a_method_is_named_in_its_file_and_in_lists() {
+    let root = Places::find().unwrap().root;
+    let named = |rest: &str| rest.starts_with(|c: char| c.is_ascii_uppercase() || c == '{') && !rest.starts_with("ALL");
+    for name in tracked(&root).into_iter().filter(|name| name.extension().is_some_and(|e| e == "rs")) {
+        let elsewhere =
+            name.starts_with("tests") || NAMES_METHODS.iter().any(|at| name.to_string_lossy().starts_with(at));
+        let Ok(text) = fs::read_to_string(root.join(&name)) else { continue };
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let line = code.lines().position(|line| line.split("MethodKind::").skip(1).any(named));
+        assert!(elsewhere || line.is_none(), "{name:?}, line {}: make it a fact of the method", line.unwrap_or(0) + 1);
     }
 }
 

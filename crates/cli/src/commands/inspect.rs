@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use stratune_data::read_rows;
 use stratune_models::ModelConfig;
 use stratune_protocol::Problem;
-use stratune_session::{STARTER, saved_run};
-use stratune_store::{Checkpoint, DiskFolder, Folder, ModelFolder, read_adapter};
+use stratune_session::{STARTER, read_adapter, saved_run};
+use stratune_store::{Checkpoint, DiskFolder, Folder, ModelFolder};
 use stratune_train::RunConfig;
 
 use crate::arguments::RunFlags;

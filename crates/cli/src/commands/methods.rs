@@ -68,7 +68,8 @@ impl ListMethods {
             let family = if kinds.len() > 1 { "hybrid".to_string() } else { all(&|k| k.method().family.name()) };
             let settings: Vec<&str> =
                 kinds.iter().flat_map(|k| k.method().settings).map(|has| has.setting.name()).collect();
-            let peft = if kinds.len() == 1 { kinds[0].method().peft.unwrap_or("–") } else { "–" };
+            let form = kinds[0].method().peft.filter(|_| kinds.len() == 1);
+            let peft = form.map_or("–", |form| form.peft_type);
             let line = json!({
                 "name": name,
                 "title": title,

@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use stratune_peft::MethodKind;
 use stratune_protocol::{ModelReport, Problem};
-use stratune_session::sliced;
-use stratune_store::{DiskFolder, adapter_files, read_adapter, write_files};
+use stratune_session::{read_adapter, sliced};
+use stratune_store::{DiskFolder, write_files};
 use stratune_train::RunConfig;
 
 use crate::open;
@@ -37,7 +36,7 @@ impl Slice {
         if run.exists() {
             let text = String::from_utf8_lossy(&open::read(&run)?).into_owned();
             let methods = RunConfig::from_toml(&text)?.method;
-            if let Some(other) = methods.iter().find(|m| m.kind != MethodKind::Dylora) {
+            if let Some(other) = methods.iter().find(|m| !m.kind.method().nested_ranks) {
                 let what = format!("{} has trained this adapter at its own rank alone", other.kind);
                 return Err(Problem::input(what)
                     .at(run.display().to_string())
@@ -46,7 +45,7 @@ impl Slice {
         }
         let cut = sliced(&adapter, self.rank).map_err(|p| p.at("--rank"))?;
         let model = ModelReport { name: cut.base_model.clone().unwrap_or_default(), ..ModelReport::default() };
-        let files = adapter_files(&model, &cut.methods, cut.seed, cut.tensors)?;
+        let files = cut.write(&model)?;
         write_files(&self.out, &files, self.overwrite)?;
         eprintln!("adapter  {}", self.out.display());
         Ok(())

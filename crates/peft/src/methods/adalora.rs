@@ -3,13 +3,19 @@
 //! `ΔW = s · B diag(E) A` with E zero and A, B normal (standard deviation 0.02) at the start. s = α / r₀ with the rank r₀
 //! that training starts with, whatever the budget leaves (PEFT adds 1e-5 to r₀, and so does this). A penalty keeps the
 //! directions apart (eq. 4): γ times the mean of `‖AAᵀ − I‖` and `‖BᵀB − I‖`, Frobenius norms, over the factors of all
-//! matrices, as in the authors' and in PEFT's code. Which directions are switched off is decided in the training loop, from the importance of their numbers (eqs. 7 to 12).
+//! matrices, as in the authors' and in PEFT's code. Which directions are switched off is decided in the training loop,
+//! from the importance of their numbers (eqs. 7 to 12).
 
 use burn::tensor::{Tensor, TensorData};
+use serde_json::{Map, Value, json};
 use stratune_kernels::{Factors, linear};
+use stratune_protocol::Problem;
 use stratune_protocol::{ModelReport, normals};
+use stratune_store::{HostTensor, Tensors};
 
 use crate::delta::{Left, Nature, stays};
+use crate::form::lora::{check, factors};
+use crate::form::{Form, Given, Read, Sites, number, placed, prefixed, spread, unprefixed, with};
 use crate::found::Found;
 use crate::low_rank::check_rank;
 use crate::method::{
@@ -18,7 +24,7 @@ use crate::method::{
 };
 use crate::setting::{ALPHA, DROPOUT, INITIAL_RANK, INTERVAL, PENALTY, RANK, TARGETS};
 use crate::size::at_sites;
-use crate::{Delta, MethodConfig, MethodKind, Named, Param, Pass, PeftError, Site};
+use crate::{Delta, MethodConfig, MethodKind, Methods, Named, Param, Pass, PeftError, Site};
 
 /// AdaLoRA.
 pub(super) static METHOD: Method = Method {
@@ -38,6 +44,7 @@ pub(super) static METHOD: Method = Method {
     needs_gradients: true,
     from_data: FromData::Nothing,
     few_bits: false,
+    nested_ranks: false,
     usual_rate: 1.0,
     keeps: Keeps::INPUTS,
     trainable,
@@ -47,7 +54,7 @@ pub(super) static METHOD: Method = Method {
     share: shares_nothing,
     finalized: as_it_is,
     for_base_as_read: as_it_is,
-    peft: Some("ADALORA"),
+    peft: Some(&FORM),
 };
 
 fn build<'a>(config: &'a MethodConfig, site: &'a Site) -> Built<'a> {
@@ -158,8 +165,8 @@ impl Delta for Adalora {
         (weight + pass.damped(self.update()), bias)
     }
 
-    /// The penalty's gradients with respect to A and B: of `‖M‖` with `M = AAᵀ − I` it is `2 M A / ‖M‖`. `share` is one over
-    /// the matrices, each of which has two factors.
+    /// The penalty's gradients with respect to A and B: of `‖M‖` with `M = AAᵀ − I` it is `2 M A / ‖M‖`. `share` is one
+    /// over the matrices, each of which has two factors.
     fn penalty_gradients(&self, share: f32) -> Vec<(&'static str, Tensor<2>)> {
         let (rows, columns) = self.off_unit();
         let unit = |m: Tensor<2>| {
@@ -185,4 +192,82 @@ impl Delta for Adalora {
         let b = || self.b.value.clone() * self.e.value.clone().transpose();
         (!drops).then(|| Factors { a: self.a.value.clone(), b: b(), scale: self.scale * pass.damping })
     }
+}
+
+static FORM: Form = Form {
+    peft_type: "ADALORA",
+    read,
+    write: |model, method, tensors| Some((fields(model, method), prefixed(tensors.clone()))),
+    integers: &[],
+};
+
+/// Reads an AdaLoRA adapter as the LoRA that computes the same: `A' = E ⊙ A`, and alpha so that the scale is PEFT's
+/// `lora_alpha / (init_r + 1e-5)` whatever rank is left.
+fn read(given: Given<'_>) -> Read {
+    let Given { fields, tensors, config_at: at, .. } = given;
+    let keys = [
+        "r",
+        "lora_alpha",
+        "init_r",
+        "target_r",
+        "tinit",
+        "tfinal",
+        "deltaT",
+        "beta1",
+        "beta2",
+        "orth_reg_weight",
+        "total_step",
+        "rank_pattern",
+        "use_rslora",
+        "alpha_pattern",
+    ];
+    check(&fields, &keys).map_err(|p| p.at(at))?;
+    let positive = |key: &str| {
+        fields.get(key).and_then(Value::as_f64).filter(|v| *v > 0.0).ok_or_else(|| {
+            Problem::input(format!("{key} is missing or not a positive number")).at(at).next("export the adapter again")
+        })
+    };
+    let scale = positive("lora_alpha")? / (positive("init_r")? + 1e-5);
+    let tensors = unprefixed(tensors)?;
+    let (mut sites, mut kept) = (Sites::new(), Tensors::new());
+    for (path, [a, b]) in factors(&tensors, [".lora_A", ".lora_B"])? {
+        let rank = a.shape[0];
+        let gains = tensors.get(&format!("{path}.lora_E")).filter(|e| e.data.len() == rank).ok_or_else(|| {
+            Problem::input(format!("layer {path} has no lora_E of its rank {rank}")).next("export the adapter again")
+        })?;
+        // A layer that the budget has left nothing computes nothing.
+        if rank == 0 {
+            continue;
+        }
+        let width = a.data.len() / rank;
+        let data = a.data.chunks(width).zip(&gains.data).flat_map(|(row, e)| row.iter().map(move |v| v * e)).collect();
+        sites.insert(path.clone(), (rank, (scale * rank as f64) as f32));
+        kept.insert(format!("{path}.lora_A.weight"), HostTensor { shape: a.shape.clone(), data });
+        kept.insert(format!("{path}.lora_B.weight"), b.clone());
+    }
+    Ok((Methods(spread(&MethodConfig::new(MethodKind::Lora), &sites, &fields)?), kept))
+}
+
+/// What PEFT's configuration says when training is over. PEFT asks for a schedule, which no longer matters.
+fn fields(model: &ModelReport, method: &MethodConfig) -> Map<String, Value> {
+    with(
+        placed(model, method),
+        json!({
+            "beta1": 0.85,
+            "beta2": 0.85,
+            "bias": "none",
+            "deltaT": method.interval,
+            "fan_in_fan_out": false,
+            "init_r": method.initial_rank,
+            "lora_alpha": number(method.alpha.unwrap_or(1.0)),
+            "lora_dropout": number(method.dropout.unwrap_or(0.0)),
+            "orth_reg_weight": number(method.penalty.unwrap_or(0.0)),
+            "r": method.rank,
+            "rank_pattern": null,
+            "target_r": method.rank,
+            "tfinal": 0,
+            "tinit": 0,
+            "total_step": 1,
+        }),
+    )
 }

@@ -1,4 +1,5 @@
-//! Child-tuning F: full tuning in which each step drops most of the gradient at random (Xu et al. 2021, arXiv 2109.05687).
+//! Child-tuning F: full tuning in which each step drops most of the gradient at random (Xu et al. 2021, arXiv
+//! 2109.05687).
 
 use crate::method::{
     Enters, Family, FromData, Keeps, Merges, Method, as_it_is, as_usual, beside_any, block_by_block, shares_nothing,
@@ -25,6 +26,7 @@ pub(super) static METHOD: Method = Method {
     needs_gradients: true,
     from_data: FromData::Nothing,
     few_bits: false,
+    nested_ranks: false,
     usual_rate: 0.3,
     keeps: Keeps::INPUTS,
     trainable: matrices,

@@ -1,5 +1,5 @@
-//! Compacter: adapters as Houlsby's whose matrices are `Σᵢ Aᵢ ⊗ (sᵢ tᵢᵀ)`, four terms, the Aᵢ shared by all layers, with GELU
-//! between them (Karimi Mahabadi et al. 2021, arXiv 2106.04647, eq. 5).
+//! Compacter: adapters as Houlsby's whose matrices are `Σᵢ Aᵢ ⊗ (sᵢ tᵢᵀ)`, four terms, the Aᵢ shared by all layers,
+//! with GELU between them (Karimi Mahabadi et al. 2021, arXiv 2106.04647, eq. 5).
 
 use stratune_protocol::{ModelReport, Problem};
 
@@ -26,6 +26,7 @@ pub(super) static METHOD: Method = Method {
     needs_gradients: false,
     from_data: FromData::Nothing,
     few_bits: false,
+    nested_ranks: false,
     usual_rate: 3.0,
     keeps: Keeps::OUTSIDE,
     trainable,

@@ -1,4 +1,5 @@
-//! DID: a few numbers steer all weights, `W' = W + P v` (Aghajanyan et al. 2021, arXiv 2012.13255, eq. 1); see [`Intrinsic`].
+//! DID: a few numbers steer all weights, `W' = W + P v` (Aghajanyan et al. 2021, arXiv 2012.13255, eq. 1); see
+//! [`Intrinsic`].
 
 use stratune_protocol::Problem;
 
@@ -26,6 +27,7 @@ pub(super) static METHOD: Method = Method {
     needs_gradients: false,
     from_data: FromData::Nothing,
     few_bits: false,
+    nested_ranks: false,
     usual_rate: 10.0,
     keeps: Keeps::INPUTS.dense(1.0),
     trainable: intrinsic::numbers,

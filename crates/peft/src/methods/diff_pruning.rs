@@ -1,9 +1,9 @@
 //! Diff pruning: a difference for each weight, and a switch (Guo et al. 2021, arXiv 2012.07463).
 //!
 //! `W' = W + z ⊙ w`, w zero at the start. The switch z is a stretched concrete variable (Louizos et al. 2018): while
-//! training `z = clip(σ(log u − log(1 − u) + α)(ζ − γ) + γ, 0, 1)` with u drawn evenly and γ = −1.5, ζ = 1.5; afterwards
-//! without the draw. α starts at 5, nearly open. The penalty is what z is expected to leave open,
-//! `λ Σ σ(α − log(−γ/ζ))`. Then the largest share of `z ⊙ w` is kept and trains on alone (§3.2).
+//! training `z = clip(σ(log u − log(1 − u) + α)(ζ − γ) + γ, 0, 1)` with u drawn evenly and γ = −1.5, ζ = 1.5;
+//! afterwards without the draw. α starts at 5, nearly open. The penalty is what z is expected to leave open, `λ Σ σ(α −
+//! log(−γ/ζ))`. Then the largest share of `z ⊙ w` is kept and trains on alone (§3.2).
 
 use burn::tensor::activation::sigmoid;
 use burn::tensor::{Tensor, TensorData};
@@ -40,6 +40,7 @@ pub(super) static METHOD: Method = Method {
     needs_gradients: true,
     from_data: FromData::Nothing,
     few_bits: false,
+    nested_ranks: false,
     usual_rate: 0.3,
     keeps: Keeps::INPUTS.dense(3.0),
     trainable,

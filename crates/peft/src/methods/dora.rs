@@ -1,13 +1,14 @@
 //! DoRA: direction and magnitude apart (Liu et al. 2024, arXiv 2402.09353, eq. 5).
 //!
 //! `W' = m ⊙ (W + s·BA) / ‖W + s·BA‖`, the norm taken over each row of `[out, in]`. As in §4.3 of the paper the norm counts
-//! as a constant in the backward pass. On the activation side: `y' = m/‖W + s·BA‖ ⊙ (x Wᵀ + s·x Aᵀ Bᵀ) + b`, the bias b as it
-//! was. After other methods W and b are what these have made of the layer's.
+//! as a constant in the backward pass. On the activation side: `y' = m/‖W + s·BA‖ ⊙ (x Wᵀ + s·x Aᵀ Bᵀ) + b`, the bias b
+//! as it was. After other methods W and b are what these have made of the layer's.
 
 use burn::tensor::Tensor;
 use stratune_protocol::{ModelReport, Role, Targets};
 
 use crate::delta::{Left, Nature, stays};
+use crate::form::lora as lora_form;
 use crate::found::Found;
 use crate::method::{
     Built, Enters, Family, FromData, Keeps, Merges, Method, as_it_is, beside_any, block_by_block, shares_nothing,
@@ -34,6 +35,7 @@ pub(super) static METHOD: Method = Method {
     needs_gradients: false,
     from_data: FromData::Nothing,
     few_bits: false,
+    nested_ranks: false,
     usual_rate: 1.0,
     keeps: Keeps::INPUTS.dense(2.0),
     trainable,
@@ -43,7 +45,7 @@ pub(super) static METHOD: Method = Method {
     share: shares_nothing,
     finalized: as_it_is,
     for_base_as_read: as_it_is,
-    peft: Some("LORA"),
+    peft: Some(&lora_form::FORM),
 };
 
 fn build<'a>(config: &'a MethodConfig, site: &'a Site) -> Built<'a> {

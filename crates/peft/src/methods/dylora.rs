@@ -2,6 +2,7 @@
 //!
 //! While training, a rank b up to r is drawn for each batch: A's first b rows, B's first b columns, s = α/b.
 
+use crate::form::lora as lora_form;
 use crate::method::{
     Built, Enters, Family, FromData, Keeps, Merges, Method, as_it_is, beside_any, block_by_block, shares_nothing,
 };
@@ -26,6 +27,7 @@ pub(super) static METHOD: Method = Method {
     needs_gradients: false,
     from_data: FromData::Nothing,
     few_bits: false,
+    nested_ranks: true,
     usual_rate: 1.0,
     keeps: Keeps::LOW_RANK,
     trainable: low_rank::numbers,
@@ -35,7 +37,7 @@ pub(super) static METHOD: Method = Method {
     share: shares_nothing,
     finalized: as_it_is,
     for_base_as_read: as_it_is,
-    peft: Some("LORA"),
+    peft: Some(&lora_form::FORM),
 };
 
 fn build<'a>(config: &'a MethodConfig, site: &'a Site) -> Built<'a> {

@@ -26,6 +26,7 @@ pub(super) static METHOD: Method = Method {
     needs_gradients: false,
     from_data: FromData::Fisher,
     few_bits: false,
+    nested_ranks: false,
     usual_rate: 0.3,
     keeps: Keeps::INPUTS.dense(2.0),
     trainable: sparse::numbers,

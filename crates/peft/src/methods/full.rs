@@ -25,6 +25,7 @@ pub(super) static METHOD: Method = Method {
     needs_gradients: false,
     from_data: FromData::Nothing,
     few_bits: false,
+    nested_ranks: false,
     usual_rate: 0.3,
     keeps: Keeps::INPUTS,
     trainable: matrices,

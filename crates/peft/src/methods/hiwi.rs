@@ -1,4 +1,5 @@
-//! HiWi: a network on the biases, of which the biases that it makes are kept (Liao et al. 2023, arXiv 2305.16742, §3.2).
+//! HiWi: a network on the biases, of which the biases that it makes are kept (Liao et al. 2023, arXiv 2305.16742,
+//! §3.2).
 //!
 //! `y' = y + relu(b D) U`, b the layer's own bias, U zero at the start. Where a layer has no bias, or zeros, no gradient would
 //! ever reach D: there the network reads a fixed random vector c in its place.
@@ -39,6 +40,7 @@ pub(super) static METHOD: Method = Method {
     needs_gradients: false,
     from_data: FromData::Nothing,
     few_bits: false,
+    nested_ranks: false,
     usual_rate: 3.0,
     keeps: Keeps::BIAS,
     trainable,

@@ -2,10 +2,15 @@
 //!
 //! `y' = l ⊙ y`; at `down_proj` `y' = (l ⊙ x) Wᵀ`. l starts at 1.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use burn::tensor::Tensor;
+use serde_json::{Map, Value, json};
 use stratune_protocol::{ModelReport, Role};
+use stratune_store::Tensors;
 
 use crate::delta::{Left, Nature, Way, stays};
+use crate::form::{Form, Given, Read, Sites, placed_by_pattern, prefixed, refuse, spread, unprefixed, with};
 use crate::found::Found;
 use crate::method::{
     Built, Enters, Family, FromData, Keeps, Merges, Method, as_it_is, as_usual, beside_any, block_by_block,
@@ -13,7 +18,7 @@ use crate::method::{
 };
 use crate::setting::TARGETS;
 use crate::size::at_sites;
-use crate::{Delta, MethodConfig, MethodKind, Named, Param, Pass, Site};
+use crate::{Delta, MethodConfig, MethodKind, Methods, Named, Param, Pass, Site};
 
 /// (IA)³.
 pub(super) static METHOD: Method = Method {
@@ -33,6 +38,7 @@ pub(super) static METHOD: Method = Method {
     needs_gradients: false,
     from_data: FromData::Nothing,
     few_bits: false,
+    nested_ranks: false,
     usual_rate: 3.0,
     keeps: Keeps::INPUTS,
     trainable,
@@ -42,7 +48,7 @@ pub(super) static METHOD: Method = Method {
     share: shares_nothing,
     finalized: as_it_is,
     for_base_as_read: as_it_is,
-    peft: Some("IA3"),
+    peft: Some(&FORM),
 };
 
 fn build<'a>(_: &'a MethodConfig, site: &'a Site) -> Built<'a> {
@@ -117,4 +123,37 @@ impl Delta for Ia3 {
     fn input(&self, x: Tensor<3>, pass: &Pass) -> Tensor<3> {
         if self.on_input { x * self.factor(pass) } else { x }
     }
+}
+
+static FORM: Form = Form {
+    peft_type: "IA3",
+    read,
+    write: |model, method, tensors| Some((fields(model, method), prefixed(tensors.clone()))),
+    integers: &[],
+};
+
+const KEYS: [&str; 3] = ["feedforward_modules", "fan_in_fan_out", "init_ia3_weights"];
+
+fn read(given: Given<'_>) -> Read {
+    given.known(&KEYS)?;
+    let Given { fields, tensors, .. } = given;
+    let (mut sites, mut kept) = (Sites::new(), Tensors::new());
+    for (path, tensor) in unprefixed(tensors)? {
+        let Some(layer) = path.strip_suffix(".ia3_l") else {
+            return refuse(format!("tensor '{path}' is not part of an (IA)³ adapter"));
+        };
+        sites.insert(layer.to_string(), (0, 1.0));
+        kept.insert(path, tensor);
+    }
+    let methods = spread(&MethodConfig::new(MethodKind::Ia3), &sites, &fields)?;
+    // Without the ranks that only these need.
+    let plain = |method| MethodConfig { overrides: BTreeMap::new(), ..method };
+    Ok((Methods(methods.into_iter().map(plain).collect()), kept))
+}
+
+fn fields(model: &ModelReport, method: &MethodConfig) -> Map<String, Value> {
+    let sites = method.sites(model);
+    let down: BTreeSet<&str> = sites.iter().filter(|site| site.role == Role::Down).map(|site| site.name()).collect();
+    let fields = placed_by_pattern(model, method);
+    with(fields, json!({ "feedforward_modules": down, "fan_in_fan_out": false, "init_ia3_weights": true }))
 }

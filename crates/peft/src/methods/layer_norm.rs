@@ -1,7 +1,11 @@
 //! Layer-norm tuning: only the gains of the norms train.
 
+use std::collections::BTreeSet;
 use stratune_protocol::{ModelReport, Module, Role};
 
+use serde_json::{Map, Value, json};
+
+use crate::form::{Form, Given, Read, prefixed, refuse, unprefixed, with};
 use crate::method::{
     Enters, Family, FromData, Keeps, Merges, Method, as_it_is, as_usual, beside_any, block_by_block, shares_nothing,
 };
@@ -25,6 +29,7 @@ pub(super) static METHOD: Method = Method {
     needs_gradients: false,
     from_data: FromData::Nothing,
     few_bits: false,
+    nested_ranks: false,
     usual_rate: 3.0,
     keeps: Keeps::OUTSIDE,
     trainable,
@@ -34,7 +39,7 @@ pub(super) static METHOD: Method = Method {
     share: shares_nothing,
     finalized: as_it_is,
     for_base_as_read: as_it_is,
-    peft: Some("LN_TUNING"),
+    peft: Some(&FORM),
 };
 
 fn trainable(method: &MethodConfig, model: &ModelReport) -> u64 {
@@ -44,4 +49,27 @@ fn trainable(method: &MethodConfig, model: &ModelReport) -> u64 {
         None => norm.role == Role::FinalNorm && method.layers.is_empty(),
     };
     model.modules.iter().filter(enters).map(|norm| norm.count() as u64).sum()
+}
+
+static FORM: Form = Form {
+    peft_type: "LN_TUNING",
+    read,
+    // It has no list of layers.
+    write: |model, method, tensors| method.layers.is_empty().then(|| (fields(model), prefixed(tensors.clone()))),
+    integers: &[],
+};
+
+fn read(given: Given<'_>) -> Read {
+    given.known(&[])?;
+    let tensors = unprefixed(given.tensors)?;
+    if let Some(path) = tensors.keys().find(|path| !path.ends_with(".ln_tuning_layers.weight")) {
+        return refuse(format!("tensor '{path}' is not part of a layer-norm adapter"));
+    }
+    Ok((MethodKind::LayerNorm.into(), tensors))
+}
+
+fn fields(model: &ModelReport) -> Map<String, Value> {
+    let tuned = |module: &&Module| module.role.is_block_norm() || module.role == Role::FinalNorm;
+    let names: BTreeSet<&str> = model.modules.iter().filter(tuned).map(Module::name).collect();
+    with(Map::new(), json!({ "target_modules": names, "modules_to_save": null }))
 }

@@ -1,5 +1,5 @@
-//! LISA: a few whole layers at a time train, drawn anew at intervals, and embeddings and head always (Pan et al. 2024, arXiv
-//! 2403.17919). The draw is a hook of the loop.
+//! LISA: a few whole layers at a time train, drawn anew at intervals, and embeddings and head always (Pan et al. 2024,
+//! arXiv 2403.17919). The draw is a hook of the loop.
 
 use stratune_protocol::{IstMode, ModelReport, Problem};
 
@@ -25,6 +25,7 @@ pub(super) static METHOD: Method = Method {
     needs_gradients: false,
     from_data: FromData::Nothing,
     few_bits: false,
+    nested_ranks: false,
     usual_rate: 0.3,
     keeps: Keeps::INPUTS,
     trainable,

@@ -1,5 +1,6 @@
 //! LoftQ: QLoRA whose A and B start at what the few bits have lost (Li et al. 2023, arXiv 2310.08659).
 
+use crate::form::lora as lora_form;
 use crate::low_rank::base_bits;
 use crate::method::{
     Built, Enters, Family, FromData, Keeps, Merges, Method, as_it_is, as_usual, beside_any, block_by_block,
@@ -27,6 +28,7 @@ pub(super) static METHOD: Method = Method {
     needs_gradients: false,
     from_data: FromData::Nothing,
     few_bits: true,
+    nested_ranks: false,
     usual_rate: 1.0,
     keeps: Keeps::LOW_RANK,
     trainable: low_rank::numbers,
@@ -36,15 +38,15 @@ pub(super) static METHOD: Method = Method {
     share: shares_nothing,
     finalized: as_it_is,
     for_base_as_read: |method| low_rank::as_lora(method, 2),
-    peft: Some("LORA"),
+    peft: Some(&lora_form::ON_ITS_OWN_BASE),
 };
 
 fn build<'a>(config: &'a MethodConfig, site: &'a Site) -> Built<'a> {
     Box::pin(async move { Ok(Box::new(at_what_few_bits_lose(config, site).await?) as _) })
 }
 
-/// s·BA has the largest directions of W − Q, with Q the few bits of W, which is what the base holds (algorithm 1, one turn as
-/// in PEFT).
+/// s·BA has the largest directions of W − Q, with Q the few bits of W, which is what the base holds (algorithm 1, one
+/// turn as in PEFT).
 async fn at_what_few_bits_lose(config: &MethodConfig, site: &Site) -> Result<Lora, PeftError> {
     let (lora, bits) = (Lora::new(config, site)?, config.bits.unwrap_or(4));
     let kept = packed(site.weight.clone(), base_bits(bits)).await.map_err(|e| PeftError::Device(Box::new(e)))?;

@@ -2,13 +2,18 @@
 //! 2309.14859).
 //!
 //! `ΔW = α/r · W₁ ⊗ W₂`, with `W₂ = W₂ₐ W₂ᵦ` of rank r where that is smaller. W₁ starts at zero, the others
-//! Kaiming-uniform. The product is never formed: `x` seen as `[i₁, i₂]` goes through W₂ on one side and W₁ on the other.
+//! Kaiming-uniform. The product is never formed: `x` seen as `[i₁, i₂]` goes through W₂ on one side and W₁ on the
+//! other.
 
 use burn::tensor::Tensor;
+use serde_json::{Map, Value, json};
 use stratune_kernels::linear;
 use stratune_protocol::ModelReport;
+use stratune_protocol::Problem;
+use stratune_store::HostTensor;
 
 use crate::delta::{Left, Nature, stays};
+use crate::form::{Form, Given, Read, Sites, number, patterns, placed, prefixed, refuse, spread, unprefixed, with};
 use crate::found::Found;
 use crate::method::{
     Built, Enters, Family, FromData, Keeps, Merges, Method, as_it_is, as_usual, beside_any, block_by_block,
@@ -17,7 +22,7 @@ use crate::method::{
 use crate::setting::{ALPHA, RANK, TARGETS};
 use crate::site::{kaiming, uniform};
 use crate::size::at_sites;
-use crate::{Delta, MethodConfig, MethodKind, Named, Param, Pass, PeftError, Site};
+use crate::{Delta, MethodConfig, MethodKind, Methods, Named, Param, Pass, PeftError, Site};
 
 /// LoKr / KronA.
 pub(super) static METHOD: Method = Method {
@@ -37,6 +42,7 @@ pub(super) static METHOD: Method = Method {
     needs_gradients: false,
     from_data: FromData::Nothing,
     few_bits: false,
+    nested_ranks: false,
     usual_rate: 3.0,
     keeps: Keeps::INPUTS,
     trainable,
@@ -46,7 +52,7 @@ pub(super) static METHOD: Method = Method {
     share: shares_nothing,
     finalized: as_it_is,
     for_base_as_read: as_it_is,
-    peft: Some("LOKR"),
+    peft: Some(&FORM),
 };
 
 fn build<'a>(config: &'a MethodConfig, site: &'a Site) -> Built<'a> {
@@ -197,6 +203,106 @@ impl KroneckerShape {
         let Self { first: [o1, i1], second: [o2, i2], rank } = self;
         o1 * i1 + rank.map_or(o2 * i2, |r| r * (o2 + i2))
     }
+}
+
+static FORM: Form = Form {
+    peft_type: "LOKR",
+    read,
+    write: |model, method, tensors| Some((fields(model, method), prefixed(tensors.clone()))),
+    integers: &[],
+};
+
+const KEYS: [&str; 11] = [
+    "alpha",
+    "alpha_pattern",
+    "decompose_both",
+    "decompose_factor",
+    "init_weights",
+    "module_dropout",
+    "r",
+    "rank_dropout",
+    "rank_dropout_scale",
+    "rank_pattern",
+    "use_effective_conv2d",
+];
+
+fn read(given: Given<'_>) -> Read {
+    given.known(&KEYS)?;
+    let patterns = given.patterns()?;
+    for key in ["rank_dropout_scale", "use_effective_conv2d"] {
+        if given.is_true(key) {
+            return refuse(format!("{key} is true"));
+        }
+    }
+    let (Some(rank), Some(alpha)) =
+        (given.fields.get("r").and_then(Value::as_u64), given.fields.get("alpha").and_then(Value::as_f64))
+    else {
+        return refuse("r or alpha is missing");
+    };
+    let Given { fields, tensors, .. } = given;
+    let mut tensors = unprefixed(tensors)?;
+    // The first factor as a product is multiplied out: it is the smaller one.
+    let products: Vec<String> =
+        tensors.keys().filter_map(|k| k.strip_suffix(".lokr_w1_a").map(str::to_owned)).collect();
+    for layer in products {
+        let (Some(a), Some(b)) =
+            (tensors.remove(&format!("{layer}.lokr_w1_a")), tensors.remove(&format!("{layer}.lokr_w1_b")))
+        else {
+            return refuse(format!("layer {layer} has lokr_w1_a without lokr_w1_b"));
+        };
+        tensors.insert(format!("{layer}.lokr_w1"), product(&a, &b)?);
+    }
+    let mut sites = Sites::new();
+    for path in tensors.keys() {
+        let layer = [".lokr_w1", ".lokr_w2", ".lokr_w2_a", ".lokr_w2_b"].iter().find_map(|end| path.strip_suffix(end));
+        let Some(layer) = layer else { return refuse(format!("tensor '{path}' is not part of a LoKr adapter")) };
+        let shape =
+            (patterns.ranks.at(layer).unwrap_or(rank as usize), patterns.alphas.at(layer).unwrap_or(alpha as f32));
+        if shape.0 == 0 {
+            return refuse(format!("layer {layer} has the rank 0"));
+        }
+        sites.insert(layer.to_string(), shape);
+    }
+    let usual =
+        MethodConfig { rank: Some(rank as usize), alpha: Some(alpha as f32), ..MethodConfig::new(MethodKind::Lokr) };
+    Ok((Methods(spread(&usual, &sites, &fields)?), tensors))
+}
+
+fn product(a: &HostTensor, b: &HostTensor) -> Result<HostTensor, Problem> {
+    let ([rows, rank], [inner, columns]) = (shape(a)?, shape(b)?);
+    if rank != inner {
+        return refuse(format!("factors {:?} and {:?} do not fit", a.shape, b.shape));
+    }
+    let at = |i: usize, j: usize| (0..rank).map(|k| a.data[i * rank + k] * b.data[k * columns + j]).sum();
+    let data = (0..rows).flat_map(|i| (0..columns).map(move |j| (i, j))).map(|(i, j)| at(i, j)).collect();
+    Ok(HostTensor { shape: vec![rows, columns], data })
+}
+
+fn shape(of: &HostTensor) -> Result<[usize; 2], Problem> {
+    match of.shape[..] {
+        [rows, columns] => Ok([rows, columns]),
+        _ => refuse(format!("a factor has the shape {:?}", of.shape)),
+    }
+}
+
+fn fields(model: &ModelReport, method: &MethodConfig) -> Map<String, Value> {
+    let [ranks, alphas] = patterns(method, model);
+    with(
+        placed(model, method),
+        json!({
+            "alpha": number(method.alpha.unwrap_or(1.0)),
+            "alpha_pattern": alphas,
+            "decompose_both": false,
+            "decompose_factor": -1,
+            "init_weights": true,
+            "module_dropout": 0.0,
+            "r": method.rank,
+            "rank_dropout": 0.0,
+            "rank_dropout_scale": false,
+            "rank_pattern": ranks,
+            "use_effective_conv2d": false,
+        }),
+    )
 }
 
 #[cfg(test)]

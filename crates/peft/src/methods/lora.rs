@@ -1,5 +1,6 @@
 //! LoRA: a low-rank update beside each matrix (Hu et al. 2021, arXiv 2106.09685, eq. 3); see [`Lora`].
 
+use crate::form::lora as lora_form;
 use crate::method::{
     Built, Enters, Family, FromData, Keeps, Merges, Method, as_it_is, beside_any, block_by_block, shares_nothing,
 };
@@ -24,6 +25,7 @@ pub(super) static METHOD: Method = Method {
     needs_gradients: false,
     from_data: FromData::Nothing,
     few_bits: false,
+    nested_ranks: false,
     usual_rate: 1.0,
     keeps: Keeps::LOW_RANK,
     trainable: low_rank::numbers,
@@ -33,7 +35,7 @@ pub(super) static METHOD: Method = Method {
     share: shares_nothing,
     finalized: as_it_is,
     for_base_as_read: as_it_is,
-    peft: Some("LORA"),
+    peft: Some(&lora_form::FORM),
 };
 
 fn build<'a>(config: &'a MethodConfig, site: &'a Site) -> Built<'a> {

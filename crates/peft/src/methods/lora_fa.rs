@@ -2,6 +2,7 @@
 
 use stratune_protocol::ModelReport;
 
+use crate::form::lora as lora_form;
 use crate::method::{
     Built, Enters, Family, FromData, Keeps, Merges, Method, as_it_is, as_usual, beside_any, block_by_block,
     shares_nothing,
@@ -28,6 +29,7 @@ pub(super) static METHOD: Method = Method {
     needs_gradients: false,
     from_data: FromData::Nothing,
     few_bits: false,
+    nested_ranks: false,
     usual_rate: 1.0,
     keeps: Keeps { inputs: false, ..Keeps::LOW_RANK },
     trainable,
@@ -37,7 +39,7 @@ pub(super) static METHOD: Method = Method {
     share: shares_nothing,
     finalized: as_it_is,
     for_base_as_read: as_it_is,
-    peft: Some("LORA"),
+    peft: Some(&lora_form::FORM),
 };
 
 fn build<'a>(config: &'a MethodConfig, site: &'a Site) -> Built<'a> {

@@ -119,3 +119,70 @@ list! {
     Galore: galore,
     Full: full,
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::{Enters, Setting, Takes, Usual};
+
+    /// The rows of the README are what the list says; numbers and times depend on model and machine.
+    #[test]
+    fn each_has_its_row_in_the_readme() {
+        let rows: Vec<Vec<&str>> = include_str!("../../README.md")
+            .lines()
+            .filter(|line| line.starts_with("| `"))
+            .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+            .collect();
+        for (i, kind) in MethodKind::ALL.into_iter().enumerate() {
+            let method = kind.method();
+            let name = format!("`{}` {}", method.name, method.title);
+            let peft = method.peft.map_or("–", |form| form.peft_type);
+            let [its_name, family, trains, enters, _, _, merges, _, form] = rows[i][..] else { panic!("{name}") };
+            assert_eq!(
+                [its_name, family, trains, enters, merges, form],
+                [&name, method.family.name(), method.trains, method.enters.name(), method.merges.name(), peft],
+            );
+        }
+    }
+
+    #[test]
+    fn each_is_the_one_it_is_listed_as_and_its_facts_go_together() {
+        for kind in MethodKind::ALL {
+            let method = kind.method();
+            assert_eq!(method.kind, kind);
+            let settings: BTreeSet<Setting> = method.settings.iter().map(|has| has.setting).collect();
+            assert_eq!(settings.len(), method.settings.len(), "{kind}: a setting twice");
+            let within = matches!(method.enters, Enters::Linear(_) | Enters::InPlace(_));
+            assert_eq!(within, method.has(Setting::Targets).is_some() || !method.roles.is_empty(), "{kind}");
+            assert!(method.has_layers || !method.per_layer, "{kind}: blocks of its own, and none to choose");
+            for has in method.settings {
+                let fits = match (has.takes, has.usual) {
+                    (Takes::Targets, Usual::AllLinear | Usual::Listed(_)) => true,
+                    (Takes::Overrides, Usual::Empty) | (Takes::Flag, Usual::Off) => true,
+                    (Takes::Count(least), Usual::Count(count)) => count >= least,
+                    (Takes::Bits(bits), Usual::Count(count)) => bits.contains(&count),
+                    (Takes::Words(_), Usual::Projection(_)) => true,
+                    (Takes::Positive, Usual::Number(x)) => x > 0.0,
+                    (Takes::NotNegative, Usual::Number(x)) => x >= 0.0,
+                    (Takes::Share, Usual::Number(x)) => x > 0.0 && x <= 1.0,
+                    (Takes::Rest, Usual::Number(x)) => (0.0..1.0).contains(&x),
+                    _ => false,
+                };
+                assert!(fits, "{kind}: {has:?}");
+            }
+        }
+    }
+
+    /// A type of folder is read in one way, whichever method has written it.
+    #[test]
+    fn relatives_share_a_form() {
+        let forms: Vec<_> = MethodKind::ALL.into_iter().filter_map(|kind| kind.method().peft).collect();
+        for (one, other) in forms.iter().flat_map(|one| forms.iter().map(move |other| (one, other))) {
+            let same = std::ptr::fn_addr_eq(one.read, other.read);
+            assert!(same || one.peft_type != other.peft_type, "{}", one.peft_type);
+        }
+    }
+}

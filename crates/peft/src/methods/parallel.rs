@@ -1,5 +1,5 @@
-//! Parallel adapters: beside the feed-forward, whose input goes in and whose output gets `a` (He et al. 2022, arXiv 2110.04366,
-//! §3.3).
+//! Parallel adapters: beside the feed-forward, whose input goes in and whose output gets `a` (He et al. 2022, arXiv
+//! 2110.04366, §3.3).
 
 use stratune_protocol::ModelReport;
 
@@ -28,6 +28,7 @@ pub(super) static METHOD: Method = Method {
     needs_gradients: false,
     from_data: FromData::Nothing,
     few_bits: false,
+    nested_ranks: false,
     usual_rate: 1.0,
     keeps: Keeps::OUTSIDE,
     trainable: bottleneck::numbers,

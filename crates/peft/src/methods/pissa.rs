@@ -1,9 +1,10 @@
-//! PiSSA: LoRA that starts at the matrix's r largest directions, B₀A₀, which are taken off: s·(BA − B₀A₀) (Meng et al. 2024,
-//! arXiv 2404.02948).
+//! PiSSA: LoRA that starts at the matrix's r largest directions, B₀A₀, which are taken off: s·(BA − B₀A₀) (Meng et al.
+//! 2024, arXiv 2404.02948).
 //!
-//! The authors take B₀A₀ off the base weight. Here the base is never touched: the same sum, an exact identity at the start, at the
-//! price of one more low-rank product.
+//! The authors take B₀A₀ off the base weight. Here the base is never touched: the same sum, an exact identity at the
+//! start, at the price of one more low-rank product.
 
+use crate::form::lora as lora_form;
 use crate::method::{
     Built, Enters, Family, FromData, Keeps, Merges, Method, as_it_is, as_usual, beside_any, block_by_block,
     shares_nothing,
@@ -29,6 +30,7 @@ pub(super) static METHOD: Method = Method {
     needs_gradients: false,
     from_data: FromData::Nothing,
     few_bits: false,
+    nested_ranks: false,
     usual_rate: 1.0,
     keeps: Keeps::INPUTS,
     trainable: low_rank::numbers,
@@ -38,7 +40,7 @@ pub(super) static METHOD: Method = Method {
     share: shares_nothing,
     finalized: as_it_is,
     for_base_as_read: |method| low_rank::as_lora(method, 2),
-    peft: Some("LORA"),
+    peft: Some(&lora_form::ON_ITS_OWN_BASE),
 };
 
 fn build<'a>(config: &'a MethodConfig, site: &'a Site) -> Built<'a> {

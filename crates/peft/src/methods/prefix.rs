@@ -1,17 +1,21 @@
 //! Prefix tuning and P-tuning v2: learned keys and values before the text (Li and Liang 2021, arXiv 2101.00190; Liu et
 //! al. 2021, arXiv 2110.07602).
 //!
-//! Each block's attention sees `length` more positions. They start at the keys and values that the model itself has for the
-//! beginning of a row of the data, which learns far better than noise. With a `width` they are what a small network makes,
-//! `P = P₀ + U tanh(E Dᵀ + b)ᵀ`, whose E, D and b the blocks share; when training is over the network is ejected and P
-//! alone is left. Without one (P-tuning v2) P itself is the parameter. Gated, a token hears what it hears without the
-//! prefix and, as far as the gate is open, the difference that the prefix makes.
+//! Each block's attention sees `length` more positions. They start at the keys and values that the model itself has for
+//! the beginning of a row of the data, which learns far better than noise. With a `width` they are what a small network
+//! makes, `P = P₀ + U tanh(E Dᵀ + b)ᵀ`, whose E, D and b the blocks share; when training is over the network is ejected
+//! and P alone is left. Without one (P-tuning v2) P itself is the parameter. Gated, a token hears what it hears without
+//! the prefix and, as far as the gate is open, the difference that the prefix makes.
 
 use std::collections::BTreeSet;
 
 use burn::tensor::{Device, Tensor};
-use stratune_protocol::{IstMode, ModelReport, Problem, draws, normals};
+use serde_json::{Map, Value, json};
+use stratune_protocol::{IstMode, ModelReport, Problem, Role, draws, normals};
+use stratune_store::{HostTensor, Tensors};
 
+use crate::form::virtual_tokens::{KEYS, TENSOR, only, path};
+use crate::form::{Form, Given, Read, with};
 use crate::method::{Entered, Enters, Family, FromData, Keeps, Merges, Method, as_it_is, block_by_block};
 use crate::setting::{GATED, LENGTH, WIDTH};
 use crate::site::{kaiming, uniform};
@@ -41,6 +45,7 @@ pub(super) static METHOD: Method = Method {
     needs_gradients: false,
     from_data: FromData::Beginning,
     few_bits: false,
+    nested_ranks: false,
     usual_rate: 10.0,
     keeps: Keeps::OUTSIDE,
     trainable,
@@ -50,7 +55,7 @@ pub(super) static METHOD: Method = Method {
     share,
     finalized,
     for_base_as_read: as_it_is,
-    peft: Some("PREFIX_TUNING"),
+    peft: Some(&FORM),
 };
 
 fn trainable(method: &MethodConfig, model: &ModelReport) -> u64 {
@@ -188,4 +193,65 @@ impl Additions for Prefix {
             gate.each(&of.within("prefix"), visitor);
         }
     }
+}
+
+/// `[length, 2 · layers · kv_size]`: for each layer its keys, then its values. Keys are as they stand in a cache: no rotary
+/// position is applied to them, and the text begins at position `length`.
+static FORM: Form = Form {
+    peft_type: "PREFIX_TUNING",
+    read,
+    // It has no list of layers.
+    write: |model, method, tensors| {
+        method.layers.is_empty().then(|| Some((fields(model, method), write(model, tensors)?))).flatten()
+    },
+    integers: &[],
+};
+
+fn read(given: Given<'_>) -> Read {
+    given.known(&KEYS)?;
+    let Given { fields, tensors, .. } = given;
+    let (tensor, [length, width]) = only(&fields, tensors)?;
+    let size = fields.get("token_dim").and_then(Value::as_u64).unwrap_or(0) as usize;
+    if size == 0 || !width.is_multiple_of(2 * size) {
+        let what = format!("{TENSOR} has {width} columns, which is no multiple of 2 × token_dim {size}");
+        return Err(Problem::input(what).next("export the adapter again"));
+    }
+    let columns = |from: usize| HostTensor {
+        shape: vec![length, size],
+        data: tensor.data.chunks(width).flat_map(|row| &row[from..from + size]).copied().collect(),
+    };
+    let mut kept = Tensors::new();
+    for layer in 0..width / (2 * size) {
+        kept.insert(path(layer, "keys"), columns(2 * layer * size));
+        kept.insert(path(layer, "values"), columns((2 * layer + 1) * size));
+    }
+    let method = MethodConfig { length: Some(length), ..MethodConfig::new(MethodKind::Prefix) };
+    Ok((method.into(), kept))
+}
+
+/// None if a layer lacks its prefix.
+fn write(model: &ModelReport, tensors: &Tensors) -> Option<Tensors> {
+    let queries = model.modules.iter().filter(|module| module.role == Role::Query);
+    let parts = queries.flat_map(|q| ["keys", "values"].map(|part| format!("{}.prefix.{part}", q.parent())));
+    let parts: Vec<&HostTensor> = parts.map(|path| tensors.get(&path)).collect::<Option<_>>()?;
+    let [length, size] = [parts.first()?.shape[0], parts.first()?.shape[1]];
+    let row = |r: usize| parts.iter().flat_map(move |part| &part.data[r * size..(r + 1) * size]).copied();
+    let data = (0..length).flat_map(row).collect();
+    let tensor = HostTensor { shape: vec![length, parts.len() * size], data };
+    Some([(TENSOR.to_string(), tensor)].into())
+}
+
+fn fields(model: &ModelReport, method: &MethodConfig) -> Map<String, Value> {
+    with(
+        Map::new(),
+        json!({
+            "encoder_hidden_size": model.key_value_size,
+            "num_attention_heads": model.key_value_size / model.head_dim.max(1),
+            "num_layers": model.layers,
+            "num_transformer_submodules": 1,
+            "num_virtual_tokens": method.length,
+            "prefix_projection": false,
+            "token_dim": model.key_value_size,
+        }),
+    )
 }

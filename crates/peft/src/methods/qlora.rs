@@ -1,8 +1,9 @@
-//! QLoRA: LoRA on a base that is kept in few bits ([`Weight::pack`](crate::Weight::pack)), evenly spaced where NF4 follows the
-//! normal distribution (Dettmers et al. 2023, arXiv 2305.14314).
+//! QLoRA: LoRA on a base that is kept in few bits ([`Weight::pack`](crate::Weight::pack)), evenly spaced where NF4
+//! follows the normal distribution (Dettmers et al. 2023, arXiv 2305.14314).
 
 use stratune_protocol::ModelReport;
 
+use crate::form::lora as lora_form;
 use crate::method::{
     Built, Enters, Family, FromData, Keeps, Merges, Method, as_it_is, beside_any, block_by_block, shares_nothing,
 };
@@ -27,6 +28,7 @@ pub(super) static METHOD: Method = Method {
     needs_gradients: false,
     from_data: FromData::Nothing,
     few_bits: true,
+    nested_ranks: false,
     usual_rate: 1.0,
     keeps: Keeps::LOW_RANK,
     trainable: low_rank::numbers,
@@ -36,7 +38,7 @@ pub(super) static METHOD: Method = Method {
     share: shares_nothing,
     finalized: as_it_is,
     for_base_as_read: |method| low_rank::as_lora(method, 1),
-    peft: Some("LORA"),
+    peft: Some(&lora_form::ON_ITS_OWN_BASE),
 };
 
 fn build<'a>(config: &'a MethodConfig, site: &'a Site) -> Built<'a> {

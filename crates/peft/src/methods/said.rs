@@ -1,5 +1,5 @@
-//! SAID: DID with one trainable λ a matrix, taken out of the dimension: `W' = W + λ · P v`, λ one at the start (Aghajanyan et al.
-//! 2021, arXiv 2012.13255, eq. 2).
+//! SAID: DID with one trainable λ a matrix, taken out of the dimension: `W' = W + λ · P v`, λ one at the start
+//! (Aghajanyan et al. 2021, arXiv 2012.13255, eq. 2).
 
 use burn::tensor::Tensor;
 use stratune_protocol::{IstMode, Problem};
@@ -26,6 +26,7 @@ pub(super) static METHOD: Method = Method {
     needs_gradients: false,
     from_data: FromData::Nothing,
     few_bits: false,
+    nested_ranks: false,
     usual_rate: 10.0,
     keeps: Keeps::INPUTS.dense(2.0),
     trainable: intrinsic::numbers,

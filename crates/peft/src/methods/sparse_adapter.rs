@@ -1,5 +1,5 @@
-//! SparseAdapter: adapters as Pfeiffer's, of whose matrices a share is kept that rows of the data choose (He et al. 2022, arXiv
-//! 2210.04284).
+//! SparseAdapter: adapters as Pfeiffer's, of whose matrices a share is kept that rows of the data choose (He et al.
+//! 2022, arXiv 2210.04284).
 
 use stratune_protocol::ModelReport;
 
@@ -29,6 +29,7 @@ pub(super) static METHOD: Method = Method {
     needs_gradients: false,
     from_data: FromData::Saliency,
     few_bits: false,
+    nested_ranks: false,
     usual_rate: 1.0,
     keeps: Keeps::OUTSIDE,
     trainable,

@@ -33,6 +33,7 @@ pub(super) static METHOD: Method = Method {
     needs_gradients: false,
     from_data: FromData::Nothing,
     few_bits: false,
+    nested_ranks: false,
     usual_rate: 3.0,
     keeps: Keeps::INPUTS,
     trainable,

@@ -4,10 +4,13 @@
 //! trained. A layer takes the columns of A and the rows of B that it needs. λ_d starts at 0.1 and λ_b at zero.
 
 use burn::tensor::{Device, Tensor};
+use serde_json::{Map, Value, json};
 use stratune_kernels::{Factors, linear};
 use stratune_protocol::{ModelReport, Problem, draws};
+use stratune_store::Tensors;
 
 use crate::delta::{Left, Nature, stays};
+use crate::form::{Form, Given, Read, Sites, number, placed, prefixed, refuse, spread, unprefixed, with};
 use crate::found::Found;
 use crate::method::{
     Built, Entered, Enters, Family, FromData, Keeps, Merges, Method, as_it_is, beside_any, block_by_block,
@@ -15,7 +18,9 @@ use crate::method::{
 use crate::setting::{DROPOUT, RANK, TARGETS};
 use crate::site::uniform;
 use crate::size::at_sites;
-use crate::{Delta, MethodConfig, MethodKind, Named, Param, Pass, PeftError, Shared, Site, VeraMatrices, low_rank};
+use crate::{
+    Delta, MethodConfig, MethodKind, Methods, Named, Param, Pass, PeftError, Shared, Site, VeraMatrices, low_rank,
+};
 
 /// VeRA.
 pub(super) static METHOD: Method = Method {
@@ -35,6 +40,7 @@ pub(super) static METHOD: Method = Method {
     needs_gradients: false,
     from_data: FromData::Nothing,
     few_bits: false,
+    nested_ranks: false,
     usual_rate: 3.0,
     keeps: Keeps::INPUTS,
     trainable,
@@ -44,7 +50,7 @@ pub(super) static METHOD: Method = Method {
     share,
     finalized: as_it_is,
     for_base_as_read: as_it_is,
-    peft: Some("VERA"),
+    peft: Some(&FORM),
 };
 
 fn build<'a>(config: &'a MethodConfig, site: &'a Site) -> Built<'a> {
@@ -179,12 +185,90 @@ impl Delta for Vera {
 
     fn for_base_as_read(&mut self) {}
 
-    /// A and `diag(λ_b) B diag(λ_d)`, if nothing is dropped: a low-rank update, which is made where the layer's output is. Both
-    /// vectors are on one side, so that no gradient of the size of A is made.
+    /// A and `diag(λ_b) B diag(λ_d)`, if nothing is dropped: a low-rank update, which is made where the layer's output
+    /// is. Both vectors are on one side, so that no gradient of the size of A is made.
     fn factors(&self, pass: &Pass) -> Option<Factors> {
         let drops = self.dropout > 0.0 && pass.dropout.is_some();
         let (a, b) = self.slices(&pass.shared).filter(|_| !drops)?;
         let b = b * self.lambda_b.value.clone().unsqueeze_dim(1) * self.lambda_d.value.clone().unsqueeze();
         Some(Factors { a, b, scale: pass.damping })
     }
+}
+
+static FORM: Form = Form {
+    peft_type: "VERA",
+    read,
+    write: |model, method, tensors| Some((fields(model, method), write(tensors.clone()))),
+    integers: &[],
+};
+
+const KEYS: [&str; 8] = [
+    "bias",
+    "d_initial",
+    "fan_in_fan_out",
+    "init_weights",
+    "projection_prng_key",
+    "r",
+    "save_projection",
+    "vera_dropout",
+];
+
+const LAMBDA_B: &str = ".vera_lambda_b";
+const LAMBDA_D: &str = ".vera_lambda_d";
+/// The matrices that all layers share: PEFT's name, and the parameter's path.
+const SHARED: [(&str, &str); 2] = [("base_model.vera_A", "shared.vera_A"), ("base_model.vera_B", "shared.vera_B")];
+
+fn read(given: Given<'_>) -> Read {
+    given.known(&KEYS)?;
+    let fan_in = given.is_true("fan_in_fan_out");
+    let rank = given.count("r");
+    let Given { fields, mut tensors, .. } = given;
+    if fields.get("bias").is_some_and(|v| v != "none") || fan_in {
+        return refuse("the adapter trains biases or has fan_in_fan_out");
+    }
+    let mut kept = Tensors::new();
+    for (theirs, ours) in SHARED {
+        let Some(matrix) = tensors.remove(theirs) else {
+            return Err(Problem::input(format!(
+                "tensor '{theirs}' is missing: the adapter was saved without its matrices"
+            ))
+            .next("save it with save_projection=True"));
+        };
+        kept.insert(ours.into(), matrix);
+    }
+    let Some(rank) = rank else { return refuse("r is missing") };
+    let mut sites = Sites::new();
+    for (path, tensor) in unprefixed(tensors)? {
+        let Some(layer) = path.strip_suffix(LAMBDA_B).or_else(|| path.strip_suffix(LAMBDA_D)) else {
+            return refuse(format!("tensor '{path}' is not part of a VeRA adapter"));
+        };
+        sites.insert(layer.to_string(), (rank, 1.0));
+        kept.insert(path, tensor);
+    }
+    let usual = MethodConfig { rank: Some(rank), ..MethodConfig::new(MethodKind::Vera) };
+    Ok((Methods(spread(&usual, &sites, &fields)?), kept))
+}
+
+fn write(mut tensors: Tensors) -> Tensors {
+    let shared: Vec<_> =
+        SHARED.iter().filter_map(|(theirs, ours)| Some(((*theirs).to_string(), tensors.remove(*ours)?))).collect();
+    let mut written = prefixed(tensors);
+    written.extend(shared);
+    written
+}
+
+fn fields(model: &ModelReport, method: &MethodConfig) -> Map<String, Value> {
+    with(
+        placed(model, method),
+        json!({
+            "bias": "none",
+            "d_initial": 0.1,
+            "fan_in_fan_out": false,
+            "init_weights": true,
+            "projection_prng_key": 0,
+            "r": method.rank,
+            "save_projection": true,
+            "vera_dropout": number(method.dropout.unwrap_or(0.0)),
+        }),
+    )
 }

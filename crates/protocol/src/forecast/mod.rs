@@ -1,5 +1,5 @@
-//! What an engine says of a run before it begins, as plain data: whether it [fits](Verdict) a device's [`Limits`], what would
-//! [help](Remedy), and how long it takes: a [`Pace`].
+//! What an engine says of a run before it begins, as plain data: whether it [fits](Verdict) a device's [`Limits`], what
+//! would [help](Remedy), and how long it takes: a [`Pace`].
 
 mod bytes;
 mod loss;

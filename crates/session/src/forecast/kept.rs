@@ -52,8 +52,8 @@ impl Conditions<'_> {
         }
     }
 
-    /// A packed matrix of a block, and the output layer, as floats, where products do not read what is packed; in halves where
-    /// they multiply those. In floats' worth of memory.
+    /// A packed matrix of a block, and the output layer, as floats, where products do not read what is packed; in
+    /// halves where they multiply those. In floats' worth of memory.
     pub(super) fn unpacked(&self, config: &RunConfig) -> [f64; 2] {
         let model = self.model;
         let halves = config.compute_dtype != ComputeDtype::F32;

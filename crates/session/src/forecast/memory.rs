@@ -114,7 +114,8 @@ impl Conditions<'_> {
         let [unpacked, unpacked_head] = self.unpacked(config);
         let loss = logit_copies * logits + 4.0 * positions * d + unpacked_head;
         let work = (block + scores + unpacked).max(loss);
-        // A checkpoint's numbers are there as tensors and once more as the file's bytes. MeZO's values follow from its moves.
+        // A checkpoint's numbers are there as tensors and once more as the file's bytes. MeZO's values follow from its
+        // moves.
         let written = moments + (copies - 1.0) * trained + if descends { trained } else { 0.0 };
         let meanwhile = gradients + graphs + inputs + work;
         let checkpoint = if self.on_cpu() { (2.0 * written - meanwhile).max(0.0) } else { 0.0 };
@@ -137,7 +138,8 @@ impl Conditions<'_> {
         self.device.device == "cpu"
     }
 
-    /// Whether attention and loss are made without holding scores, and logits once: by the CPU's own code, and by shaders.
+    /// Whether attention and loss are made without holding scores, and logits once: by the CPU's own code, and by
+    /// shaders.
     pub(super) fn fuses(&self) -> bool {
         matches!(self.device.device.as_str(), "cpu" | "wgpu")
     }
@@ -185,8 +187,8 @@ pub(super) mod tests {
     use super::super::kept::table_of;
     use super::*;
 
-    /// 2 blocks: q and o of 4 × 4, k and v of 2 × 4, three of 4 × 8, which is 144 numbers, and two norms of 4; a table of
-    /// 10 × 4, and the last norm.
+    /// 2 blocks: q and o of 4 × 4, k and v of 2 × 4, three of 4 × 8, which is 144 numbers, and two norms of 4; a table
+    /// of 10 × 4, and the last norm.
     pub fn model() -> ModelReport {
         ModelReport {
             parameters: 2 * (144 + 8) + 40 + 4,
@@ -241,8 +243,8 @@ pub(super) mod tests {
             on.forecast(&mezo),
             Forecast { optimiser: 4 * 2 * 8, graphs: 0, work: 4 * n * (3 * 4 + 3 * 8), ..keeps }
         );
-        // Few bits: each of a block's 32 rows is one group of 20 bytes. Where there are no shaders one matrix is unpacked
-        // at a time, and the scores of 2 heads are held.
+        // Few bits: each of a block's 32 rows is one group of 20 bytes. Where there are no shaders one matrix is
+        // unpacked at a time, and the scores of 2 heads are held.
         let few = config(MethodConfig { kind: MethodKind::Qlora, bits: Some(4), ..lora.clone() });
         let on_cpu = on.forecast(&few);
         assert_eq!(on_cpu, Forecast { weights: want.weights + 2 * 32 * 20, ..want });
@@ -282,8 +284,8 @@ pub(super) mod tests {
         assert_eq!(of(galore), 4 * (2 * 32 + 2 * (2 * 8 + 4)));
     }
 
-    /// Full tuning on one token: a step takes 19 floats of inputs, 88 of a block and 288 of gradients, the checkpoint twice
-    /// two moments, values and the best values.
+    /// Full tuning on one token: a step takes 19 floats of inputs, 88 of a block and 288 of gradients, the checkpoint
+    /// twice two moments, values and the best values.
     #[test]
     fn a_checkpoint_may_be_the_peak() {
         let (model, cpu) = (model(), AdapterInfo { device: "cpu".into(), ..AdapterInfo::default() });

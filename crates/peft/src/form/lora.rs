@@ -1,18 +1,31 @@
-//! `peft_type` LORA, and AdaLoRA's folders, which are LoRA's with the third factor apart.
+//! `peft_type` LORA: the form of a low-rank update and of what differs from it in a line.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use stratune_peft::{MethodConfig, MethodKind, Methods};
 use stratune_protocol::{ModelReport, Problem};
+use stratune_store::{HostTensor, Tensors};
 
-use super::pattern::Patterns;
-use super::sites::{Sites, patterns, spread};
-use super::{COMMON, is_set, number, placed};
-use crate::adapter::unprefixed;
-use crate::safetensors::Tensors;
-use crate::tensor::HostTensor;
+use super::{
+    COMMON, Form, Patterns, Read, Sites, is_set, number, patterns, placed, prefixed, spread, unprefixed, with,
+};
+use crate::{MethodConfig, MethodKind, Methods};
+
+/// Of what is a LoRA to whoever reads it.
+pub(crate) static FORM: Form = Form {
+    peft_type: "LORA",
+    read: |given| {
+        let patterns = given.patterns()?;
+        read(&given.fields, &patterns, given.tensors, given.config_at)
+    },
+    write: |model, method, tensors| Some((fields(model, method), prefixed(tensors.clone()))),
+    integers: &[],
+};
+
+/// Of what is a LoRA only on a base that no file has: a folder has it as the LoRA that it is on the base as read.
+pub(crate) static ON_ITS_OWN_BASE: Form =
+    Form { peft_type: FORM.peft_type, read: FORM.read, write: |_, _, _| None, integers: FORM.integers };
 
 /// Settings that change the model beyond what is computed here. Unless null, false or empty, they are refused.
 const BEYOND: [&str; 16] = [
@@ -72,12 +85,7 @@ fn default_alpha() -> f32 {
 }
 
 /// Reads a LoRA adapter; `at` is the configuration's file.
-pub(super) fn read(
-    fields: &Map<String, Value>,
-    patterns: &Patterns,
-    tensors: Tensors,
-    at: &str,
-) -> Result<(Methods, Tensors), Problem> {
+fn read(fields: &Map<String, Value>, patterns: &Patterns, tensors: Tensors, at: &str) -> Read {
     let kind = check(fields, &["r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern"])
         .map_err(|p| p.at(at))?;
     let config: Config = serde_json::from_value(Value::Object(fields.clone())).map_err(|e| {
@@ -122,58 +130,8 @@ pub(super) fn read(
     Ok((Methods(spread(&usual, &sites, fields)?), tensors))
 }
 
-/// Reads an AdaLoRA adapter as the LoRA that computes the same: `A' = E ⊙ A`, and alpha so that the scale is PEFT's
-/// `lora_alpha / (init_r + 1e-5)` whatever rank is left.
-pub(super) fn read_adalora(
-    fields: &Map<String, Value>,
-    tensors: Tensors,
-    at: &str,
-) -> Result<(Methods, Tensors), Problem> {
-    let keys = [
-        "r",
-        "lora_alpha",
-        "init_r",
-        "target_r",
-        "tinit",
-        "tfinal",
-        "deltaT",
-        "beta1",
-        "beta2",
-        "orth_reg_weight",
-        "total_step",
-        "rank_pattern",
-        "use_rslora",
-        "alpha_pattern",
-    ];
-    check(fields, &keys).map_err(|p| p.at(at))?;
-    let number = |key: &str| {
-        fields.get(key).and_then(Value::as_f64).filter(|v| *v > 0.0).ok_or_else(|| {
-            Problem::input(format!("{key} is missing or not a positive number")).at(at).next("export the adapter again")
-        })
-    };
-    let scale = number("lora_alpha")? / (number("init_r")? + 1e-5);
-    let tensors = unprefixed(tensors)?;
-    let (mut sites, mut kept) = (Sites::new(), Tensors::new());
-    for (path, [a, b]) in factors(&tensors, [".lora_A", ".lora_B"])? {
-        let rank = a.shape[0];
-        let gains = tensors.get(&format!("{path}.lora_E")).filter(|e| e.data.len() == rank).ok_or_else(|| {
-            Problem::input(format!("layer {path} has no lora_E of its rank {rank}")).next("export the adapter again")
-        })?;
-        // A layer that the budget has left nothing computes nothing.
-        if rank == 0 {
-            continue;
-        }
-        let width = a.data.len() / rank;
-        let data = a.data.chunks(width).zip(&gains.data).flat_map(|(row, e)| row.iter().map(move |v| v * e)).collect();
-        sites.insert(path.clone(), (rank, (scale * rank as f64) as f32));
-        kept.insert(format!("{path}.lora_A.weight"), HostTensor { shape: a.shape.clone(), data });
-        kept.insert(format!("{path}.lora_B.weight"), b.clone());
-    }
-    Ok((Methods(spread(&MethodConfig::new(MethodKind::Lora), &sites, fields)?), kept))
-}
-
 /// The pairs of factors by the layer's path.
-fn factors<'a>(
+pub(crate) fn factors<'a>(
     tensors: &'a Tensors,
     [a_end, b_end]: [&str; 2],
 ) -> Result<BTreeMap<String, [&'a HostTensor; 2]>, Problem> {
@@ -195,7 +153,7 @@ fn factors<'a>(
 }
 
 /// Refuses what is not computed here, and says what the starting values ask for.
-fn check(fields: &Map<String, Value>, keys: &[&str]) -> Result<MethodKind, Problem> {
+pub(crate) fn check(fields: &Map<String, Value>, keys: &[&str]) -> Result<MethodKind, Problem> {
     if let Some(bias) = fields.get("bias").filter(|v| **v != "none" && !v.is_null()) {
         return Err(Problem::input(format!("bias is {bias}")).next("only adapters trained with bias \"none\" are read"));
     }
@@ -219,51 +177,23 @@ fn check(fields: &Map<String, Value>, keys: &[&str]) -> Result<MethodKind, Probl
 }
 
 /// What PEFT's configuration says of a LoRA trained with `method`.
-pub(super) fn fields(model: &ModelReport, method: &MethodConfig) -> Map<String, Value> {
-    let mut fields = placed(model, method);
+fn fields(model: &ModelReport, method: &MethodConfig) -> Map<String, Value> {
     let [ranks, alphas] = patterns(method, model);
-    let Value::Object(own) = json!({
-        "alpha_pattern": alphas,
-        "bias": "none",
-        "fan_in_fan_out": false,
-        "init_lora_weights": true,
-        "lora_alpha": number(method.alpha.unwrap_or(1.0)),
-        "lora_dropout": number(method.dropout.unwrap_or(0.0)),
-        "r": method.rank,
-        "rank_pattern": ranks,
-        "use_dora": method.kind == MethodKind::Dora,
-        "use_rslora": method.kind == MethodKind::Rslora,
-    }) else {
-        return fields;
-    };
-    fields.extend(own);
-    fields
-}
-
-/// What PEFT's configuration says of an AdaLoRA whose training is over. PEFT asks for a schedule, which no longer matters.
-pub(super) fn adalora_fields(model: &ModelReport, method: &MethodConfig) -> Map<String, Value> {
-    let mut fields = placed(model, method);
-    let Value::Object(own) = json!({
-        "beta1": 0.85,
-        "beta2": 0.85,
-        "bias": "none",
-        "deltaT": method.interval,
-        "fan_in_fan_out": false,
-        "init_r": method.initial_rank,
-        "lora_alpha": number(method.alpha.unwrap_or(1.0)),
-        "lora_dropout": number(method.dropout.unwrap_or(0.0)),
-        "orth_reg_weight": number(method.penalty.unwrap_or(0.0)),
-        "r": method.rank,
-        "rank_pattern": null,
-        "target_r": method.rank,
-        "tfinal": 0,
-        "tinit": 0,
-        "total_step": 1,
-    }) else {
-        return fields;
-    };
-    fields.extend(own);
-    fields
+    with(
+        placed(model, method),
+        json!({
+            "alpha_pattern": alphas,
+            "bias": "none",
+            "fan_in_fan_out": false,
+            "init_lora_weights": true,
+            "lora_alpha": number(method.alpha.unwrap_or(1.0)),
+            "lora_dropout": number(method.dropout.unwrap_or(0.0)),
+            "r": method.rank,
+            "rank_pattern": ranks,
+            "use_dora": method.kind == MethodKind::Dora,
+            "use_rslora": method.kind == MethodKind::Rslora,
+        }),
+    )
 }
 
 #[cfg(test)]

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
-use stratune_peft::{MethodConfig, TargetOverride};
 use stratune_protocol::{ModelReport, Module, Problem, Targets, ends_with};
 
 use super::number;
+use crate::{MethodConfig, TargetOverride};
 
 /// Rank and alpha of a layer.
 pub(crate) type Shape = (usize, f32);
@@ -79,8 +79,8 @@ pub(crate) fn spread(
     Ok(groups.into_iter().map(one).collect())
 }
 
-/// What PEFT's `target_modules` calls the layers that a method enters: by their names, or by their paths where a name is
-/// also that of a layer that it does not enter.
+/// What PEFT's `target_modules` calls the layers that a method enters: by their names, or by their paths where a name
+/// is also that of a layer that it does not enter.
 pub(crate) fn target_modules(method: &MethodConfig, model: &ModelReport) -> Vec<String> {
     let sites = method.sites(model);
     let names: BTreeSet<&str> = sites.iter().map(|site| site.name()).collect();

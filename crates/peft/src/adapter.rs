@@ -1,0 +1,97 @@
+//! Adapters: methods and their tensors, as folders say them.
+//!
+//! Where Hugging Face PEFT has the method, the folder is PEFT's, names and shapes and all. A method that PEFT lacks,
+//! and a combination of methods, is a folder of the same form whose `peft_type` is `STRATUNE`: the methods as a run's
+//! configuration has them, and every tensor under its parameter path.
+
+use serde_json::{Value, json};
+use stratune_protocol::{ModelReport, Problem};
+use stratune_store::{AdapterFiles, Stored, Tensors};
+
+use crate::Methods;
+use crate::form::{self, Given, is_set, prefixed, unprefixed};
+
+/// Our own `peft_type`.
+const OWN: &str = "STRATUNE";
+/// The keys of our own form.
+const OWN_KEYS: [&str; 6] = ["peft_type", "stratune_format", "base_model_name_or_path", "task_type", "methods", "seed"];
+
+/// An adapter: methods and their tensors.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Adapter {
+    /// The model it was trained on, as its author named it.
+    pub base_model: Option<String>,
+    /// What enters the model.
+    pub methods: Methods,
+    /// Seed of what is drawn and not stored, such as projections.
+    pub seed: u64,
+    /// Tensors by parameter path, such as `model.layers.0.self_attn.q_proj.lora_A.weight`.
+    pub tensors: Tensors,
+}
+
+impl Adapter {
+    /// What a folder's files say.
+    ///
+    /// # Errors
+    /// The adapter asks for something that is not computed here; names it.
+    pub fn read(files: AdapterFiles) -> Result<Self, Problem> {
+        let AdapterFiles { config, text, tensors, config_at, weights_at } = files;
+        let base_model = config["base_model_name_or_path"].as_str().map(str::to_owned);
+        let (methods, seed, tensors) = match config["peft_type"].as_str() {
+            Some(OWN) => own_form(&config, tensors).map_err(|p| p.at(&config_at))?,
+            kind => {
+                let fields = config.as_object().cloned().unwrap_or_default();
+                let given = Given { fields, text: &text, tensors, config_at: &config_at };
+                let (methods, tensors) = form::read(kind.unwrap_or("absent"), given, &weights_at)?;
+                (methods, 0, tensors)
+            }
+        };
+        if tensors.is_empty() {
+            return Err(Problem::input("the adapter holds no layer").at(weights_at).next("export the adapter again"));
+        }
+        Ok(Self { base_model, methods, seed, tensors })
+    }
+
+    /// The files of the folder of an adapter for this model: their names and bytes. The methods are what is kept after
+    /// training.
+    ///
+    /// # Errors
+    /// A tensor is not what its shape says.
+    pub fn write(self, model: &ModelReport) -> Result<Vec<(String, Vec<u8>)>, Problem> {
+        match form::write(model, &self.methods, &self.tensors) {
+            Some((config, tensors, form)) => {
+                let integers = |name: &str| form.integers.iter().any(|end| name.ends_with(end));
+                let stored = |name: &str| if integers(name) { Stored::I32 } else { Stored::F32 };
+                AdapterFiles::write(&config, &tensors, stored)
+            }
+            None => {
+                let config = json!({
+                    "peft_type": OWN,
+                    "stratune_format": 1,
+                    "base_model_name_or_path": model.name,
+                    "task_type": "CAUSAL_LM",
+                    "methods": self.methods,
+                    "seed": self.seed,
+                });
+                AdapterFiles::write(&config, &prefixed(self.tensors), |_| Stored::F32)
+            }
+        }
+    }
+}
+
+fn own_form(config: &Value, tensors: Tensors) -> Result<(Methods, u64, Tensors), Problem> {
+    let strange = |(key, value): &(&String, &Value)| !OWN_KEYS.contains(&key.as_str()) && is_set(value);
+    if let Some((key, _)) = config.as_object().into_iter().flatten().find(strange) {
+        return Err(Problem::input(format!("unknown key '{key}'")).next("leave it out, or update Stratune"));
+    }
+    if config["stratune_format"] != 1 {
+        let what = format!("the adapter's format is {}, and this version reads 1", config["stratune_format"]);
+        return Err(Problem::input(what).next("update Stratune"));
+    }
+    let methods = serde_json::from_value(config["methods"].clone())
+        .map_err(|e| Problem::input(format!("methods cannot be read: {e}")).next("export the adapter again"))?;
+    let Some(seed) = config["seed"].as_u64() else {
+        return Err(Problem::input("seed is missing").next("export the adapter again"));
+    };
+    Ok((methods, seed, unprefixed(tensors)?))
+}
