@@ -75,5 +75,6 @@ pub(crate) fn loss(model: &Model, batch: &Uploaded, damping: Option<&[f32]>, alt
     let [rows, width, hidden] = x.dims();
     let learned = x.reshape([rows * width, hidden]).select(0, batch.positions.clone());
     let normed = model.final_norm(learned.unsqueeze()).reshape([batch.learned, hidden]);
-    linear_cross_entropy(normed, &model.head().matrices(), batch.targets.clone(), 1.0, Wanted::Loss, model.compute).loss
+    let (head, cap) = (model.head().matrices(), model.config.final_logit_softcapping);
+    linear_cross_entropy(normed, &head, cap, batch.targets.clone(), 1.0, Wanted::Loss, model.compute).loss
 }

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use burn::tensor::{IndexingUpdateOp, Tensor};
 use stratune_kernels::backward_from;
 use stratune_kernels::cross_entropy::{Wanted, linear_cross_entropy};
-use stratune_models::nn::Positions;
+use stratune_models::nn::{Positions, scaled};
 use stratune_models::{Block, Ladder, Model};
 use stratune_peft::{Dropout, Gradients, ParamId, Pass, Shared, collect_gradients, track};
 
@@ -169,12 +169,13 @@ fn top(model: &Model, x: Tensor<3>, batch: &Uploaded, scale: f64, into: &mut Gra
     track(&mut norm);
     let learned = x.reshape([rows * width, hidden]).select(0, batch.positions.clone());
     let learned = learned.autodiff().require_grad();
-    let normed = norm.forward(learned.clone().unsqueeze(), &model.plain_pass(model.layers.len()));
+    let normed = model.final_norm_by(&norm, learned.clone().unsqueeze());
 
     let head = model.head();
     let wanted = if head.trains() { Wanted::HiddenAndHead } else { Wanted::Hidden };
     let rows_in = normed.clone().inner().reshape([batch.learned, hidden]);
-    let entropy = linear_cross_entropy(rows_in, &head.matrices(), batch.targets.clone(), scale, wanted, model.compute);
+    let (cap, targets) = (model.config.final_logit_softcapping, batch.targets.clone());
+    let entropy = linear_cross_entropy(rows_in, &head.matrices(), cap, targets, scale, wanted, model.compute);
     if let Some(d_head) = entropy.d_head {
         add(into, &head.id.param("weight"), d_head);
     }
@@ -203,12 +204,13 @@ fn below_prompt(model: &Model, dy: Tensor<3>) -> Tensor<3> {
 fn input_gradients(model: &Model, batch: &Uploaded, dy: Tensor<3>, into: &mut Gradients) {
     let length = model.prompt_length();
     if model.prompt.as_ref().is_some_and(|p| p.trainable) {
-        add(into, &Model::prompt_id(), dy.clone().narrow(1, 0, length).sum_dim(0).squeeze_dim(0));
+        let dy = dy.clone().narrow(1, 0, length).sum_dim(0).squeeze_dim(0);
+        add(into, &Model::prompt_id(), scaled(dy, model.config.prompt_multiplier()));
     }
     if !model.embed_tokens.trains() {
         return;
     }
-    let dy = model.text_of(dy);
+    let dy = scaled(model.text_of(dy), model.config.embedding_multiplier);
     let [rows, width, hidden] = dy.dims();
     let places = batch.tokens.clone().reshape([rows * width]);
     let table = Tensor::<2>::zeros(model.embed_tokens.dims(), &dy.device());

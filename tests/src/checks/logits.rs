@@ -18,8 +18,21 @@ async fn says(model: &Model, expected: &Logits, name: &str) {
 
 /// Models of each family, tied and untied, f32, f16 and bf16, whole and sharded, with and without stretched positions,
 /// biases, norms of heads and windows.
-const MODELS: [&str; 6] =
-    ["tiny-llama", "tiny-llama3", "tiny-llama-f16", "tiny-qwen2", "tiny-qwen2-yarn", "tiny-qwen3"];
+const MODELS: [&str; 13] = [
+    "tiny-llama",
+    "tiny-llama3",
+    "tiny-llama-f16",
+    "tiny-qwen2",
+    "tiny-qwen2-yarn",
+    "tiny-qwen3",
+    "tiny-gemma3",
+    "tiny-mistral",
+    "tiny-gemma2",
+    "tiny-gemma",
+    "tiny-smollm3",
+    "tiny-granite",
+    "tiny-olmo2",
+];
 
 /// Logits, and greedy text through the cache.
 pub async fn logits_agree_with_transformers(device: &Device) {
@@ -38,7 +51,7 @@ pub async fn logits_agree_with_transformers(device: &Device) {
 }
 
 /// Adapters written by PEFT, one folder for each of its methods that are read here.
-pub const PEFT_FOLDERS: [&str; 15] = [
+pub const PEFT_FOLDERS: [&str; 13] = [
     "peft-lora",
     "peft-rslora",
     "peft-dora",
@@ -52,13 +65,24 @@ pub const PEFT_FOLDERS: [&str; 15] = [
     "peft-ln",
     "peft-prefix",
     "peft-prompt",
+];
+
+/// LoRA on all linear layers of each family but the first, with gradients.
+pub const FAMILY_FOLDERS: [&str; 9] = [
     "peft-qwen2",
     "peft-qwen3",
+    "peft-gemma3",
+    "peft-mistral",
+    "peft-gemma2",
+    "peft-gemma",
+    "peft-smollm3",
+    "peft-granite",
+    "peft-olmo2",
 ];
 
 /// Adapters written by PEFT say the same here.
 pub async fn adapters_agree_with_peft(device: &Device) {
-    for name in PEFT_FOLDERS {
+    for name in PEFT_FOLDERS.into_iter().chain(FAMILY_FOLDERS) {
         let expected: Logits = json(name, "logits.json").await;
         says(&adapted(name, device).await, &expected, name).await;
     }
@@ -66,7 +90,7 @@ pub async fn adapters_agree_with_peft(device: &Device) {
 
 /// Merged and unmerged logits within 1e-5 of each other: one sum of f32 products in another order.
 pub async fn merging_changes_nothing(device: &Device) {
-    for name in ["peft-lora", "peft-rslora", "peft-all", "peft-qwen2", "peft-qwen3"] {
+    for name in ["peft-lora", "peft-rslora", "peft-all"].into_iter().chain(FAMILY_FOLDERS) {
         let mut model = adapted(name, device).await;
         let text: Vec<u32> = (1..25).collect();
         let before = read_f32(model.logits(ids(&text, device))).await.expect("logits");

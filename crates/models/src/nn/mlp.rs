@@ -1,10 +1,10 @@
 //! The gated feed-forward layer.
 
 use burn::tensor::Tensor;
-use stratune_kernels::{feed_forward, swiglu};
+use stratune_kernels::{Activation, activation, feed_forward, swiglu};
 use stratune_peft::{Linear, Parameters, Pass, Visitor};
 
-/// `down(silu(gate x) · up x)`.
+/// `down(f(gate x) · up x)`.
 #[derive(Clone, Debug)]
 pub struct Mlp {
     /// hidden → intermediate, gated.
@@ -13,6 +13,8 @@ pub struct Mlp {
     pub up_proj: Linear,
     /// intermediate → hidden.
     pub down_proj: Linear,
+    /// f.
+    pub activation: Activation,
 }
 
 impl Mlp {
@@ -21,14 +23,18 @@ impl Mlp {
     /// # Shapes
     /// - `x`, `onto`, output: `[batch, seq, hidden]`
     pub fn forward(&self, x: &Tensor<3>, onto: Option<Tensor<3>>, pass: &Pass) -> Tensor<3> {
-        let Self { gate_proj, up_proj, down_proj } = self;
-        match Linear::plain([gate_proj, up_proj, down_proj], pass) {
-            Some([gate, up, down]) => feed_forward(x.clone(), gate, up, down, onto),
-            None => {
-                let [gate, up] = Linear::forward_each([gate_proj, up_proj], x, pass);
-                down_proj.forward_onto(swiglu(gate, up), onto, pass)
-            }
+        let Self { gate_proj, up_proj, down_proj, .. } = self;
+        if self.activation == Activation::Silu
+            && let Some([gate, up, down]) = Linear::plain([gate_proj, up_proj, down_proj], pass)
+        {
+            return feed_forward(x.clone(), gate, up, down, onto);
         }
+        let [gate, up] = Linear::forward_each([gate_proj, up_proj], x, pass);
+        let gated = match self.activation {
+            Activation::Silu => swiglu(gate, up),
+            other => activation(gate, other) * up,
+        };
+        down_proj.forward_onto(gated, onto, pass)
     }
 
     /// Puts the weights that read the same input where one dispatch can read both.
