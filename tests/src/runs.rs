@@ -36,9 +36,10 @@ pub fn of_width(width: usize, layers: usize, dtype: BaseDtype, device: &Device) 
     Model::random_as(geometry(width, layers), dtype, 11, device).expect("a sound geometry")
 }
 
-/// Of blocks of this width, as Llama has them.
+/// Of blocks of this width, as Llama has them, or the family that `STRATUNE_FAMILY` names, with a window, a scale of its scores
+/// and a cap on its logits where it has such.
 pub fn geometry(width: usize, layers: usize) -> ModelConfig {
-    of_json(json!({
+    let mut json = json!({
         "model_type": "llama",
         "vocab_size": 32,
         "hidden_size": width,
@@ -50,7 +51,14 @@ pub fn geometry(width: usize, layers: usize) -> ModelConfig {
         "rms_norm_eps": 1e-5,
         "max_position_embeddings": 64,
         "tie_word_embeddings": true,
-    }))
+    });
+    if let Ok(family) = std::env::var("STRATUNE_FAMILY") {
+        json["model_type"] = family.into();
+        json["sliding_window"] = 5.into();
+        json["query_pre_attn_scalar"] = 20.into();
+        json["final_logit_softcapping"] = 4.0.into();
+    }
+    of_json(json)
 }
 
 /// What this `config.json` says.

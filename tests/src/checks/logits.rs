@@ -2,6 +2,7 @@
 
 use burn::tensor::Device;
 use stratune_models::{Model, Sampling, generate};
+use stratune_protocol::{MethodConfig, MethodKind, Targets};
 use stratune_runtime::read_f32;
 
 use super::worst;
@@ -47,6 +48,28 @@ pub async fn logits_agree_with_transformers(device: &Device) {
         };
         generate(&model, &expected.prompt, expected.greedy.len(), &Sampling::GREEDY, take).await.expect("a text");
         assert_eq!(told, expected.greedy, "{name}");
+    }
+}
+
+/// The layers of a model, each with a method behind it that changes nothing yet: no product can be made with another.
+pub(super) async fn apart(model: &mut Model) {
+    let ssf = MethodConfig { targets: Some(Targets::AllLinear), ..MethodConfig::new(MethodKind::Ssf) };
+    model.attach(&[ssf], 0).await.expect("SSF enters every linear layer");
+}
+
+/// What is made as one operation, where a family's switches allow that, is what its parts give one after another: 1e-5 of the
+/// largest, f32 sums in another order.
+pub async fn parts_are_the_whole(device: &Device) {
+    for name in MODELS {
+        let whole = model(name, device).await;
+        let Logits { ids: text, .. } = json(name, "logits.json").await;
+        let want = read_f32(whole.hidden(ids(&text, device), None)).await.expect("states");
+        let mut parts = whole;
+        apart(&mut parts).await;
+        let got = read_f32(parts.hidden(ids(&text, device), Some(&mut parts.caches()))).await.expect("states");
+        let largest = want.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+        let off = worst(&got, &want);
+        assert!(off <= 1e-5 * largest, "{name}: {off:e} of {largest}");
     }
 }
 

@@ -16,7 +16,9 @@ pub use curve::training_follows_pytorch;
 pub use gradients::{
     finite_differences, gradients_agree_with_burns_lora, gradients_agree_with_peft, keeping_graphs_changes_nothing,
 };
-pub use logits::{adapters_agree_with_peft, logits_agree_with_transformers, merging_changes_nothing};
+pub use logits::{
+    adapters_agree_with_peft, logits_agree_with_transformers, merging_changes_nothing, parts_are_the_whole,
+};
 pub use methods::methods_learn;
 pub use packing::{examples, packed_is_apart, packing_changes_nothing};
 pub use pieces::pieces_are_the_whole;
@@ -26,8 +28,9 @@ pub use stories::stories_are_told;
 pub async fn all(device: &Device) {
     assert_eq!(stratune_kernels::self_test(device, &stratune_kernels::Sizes::default()).await, Ok(()));
     // Each by itself: the frames of all of them together would fill the stack of a thread.
-    let checks: [Pin<Box<dyn Future<Output = ()> + '_>>; 11] = [
+    let checks: [Pin<Box<dyn Future<Output = ()> + '_>>; 12] = [
         Box::pin(logits_agree_with_transformers(device)),
+        Box::pin(parts_are_the_whole(device)),
         Box::pin(adapters_agree_with_peft(device)),
         Box::pin(merging_changes_nothing(device)),
         Box::pin(gradients_agree_with_peft(device)),
