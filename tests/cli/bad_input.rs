@@ -139,7 +139,6 @@ fn wrong_settings() {
         (vec!["--batch-size", "0"], "batch size"),
         (vec!["--epochs", "0"], "epochs"),
         (vec!["--ist=sometimes"], "sometimes"),
-        (vec!["--ist", "--validation-split", "0"], "held-out"),
         (vec!["--device", "abacus"], "abacus"),
         (vec!["--device", "cuda:0"], "cuda"),
         (vec!["--config", path(&config)], "lerning_rate"),

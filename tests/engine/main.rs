@@ -368,7 +368,7 @@ fn a_run_that_cannot_be_saved_goes_on_and_says_so_once() {
 fn a_run_is_replaced_when_another_is_safe_and_not_before() {
     let mut page = Page::ready();
     page.choose("model A", "rows A");
-    page.send(train(&config()));
+    page.send(train(&RunConfig { model: "model A".into(), ..config() }));
     let first = Some((2, "model A".to_string()));
     assert_eq!((page.saved(), page.copies()), (first.clone(), vec!["model A".into(), "rows A".into()]));
     let whole = RunConfig { model: "model B".into(), ..config() };

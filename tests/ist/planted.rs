@@ -1,5 +1,6 @@
 //! (b) A planted useless and a planted crucial block are told apart.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use burn::tensor::Device;
@@ -7,13 +8,13 @@ use rand::RngExt;
 use stratune_data::{Dataset, Sequence};
 use stratune_ist::Ist;
 use stratune_models::Model;
-use stratune_protocol::{Event, IstConfig, IstMode, MethodConfig, Targets, draws};
+use stratune_protocol::{Event, IstConfig, IstMode, MethodConfig, RunConfig, Targets, draws};
 use stratune_runtime::{block_on, read_f32};
 use stratune_session::attach;
 use stratune_store::{Adapter, HostTensor, Tensors};
 use stratune_tests::fixtures::ids;
 use stratune_tests::runs::small;
-use stratune_train::{Batching, Hook, Lab};
+use stratune_train::{AdamW, Hook, NextToken, Run};
 
 const LAYERS: usize = 6;
 const CRUCIAL: usize = 3;
@@ -79,7 +80,7 @@ fn rows(model: &Model, device: &Device) -> Vec<Sequence> {
 #[test]
 fn a_useless_block_is_ranked_last_and_a_crucial_one_first() {
     let device = Device::flex();
-    let model = teacher(&device);
+    let mut model = teacher(&device);
     let rows = rows(&model, &device);
     let dataset = Dataset { train: rows.clone(), importance: rows, ..Dataset::default() };
     for mode in [IstMode::Faithful, IstMode::Practical] {
@@ -87,22 +88,26 @@ fn a_useless_block_is_ranked_last_and_a_crucial_one_first() {
         let step_size = if mode == IstMode::Faithful { 10.0 } else { 0.2 };
         let config = IstConfig { step_size, interval: 1, ..IstConfig::preset(mode) };
         let mut hook = Ist::new(&config, LAYERS, 8, 17);
-        let lab = Lab::new(&model, &dataset, Batching::packed(16));
-        let mut probabilities = BTreeMap::new();
-        for step in 0..250 {
-            let selection = block_on(hook.before_step(step, &lab)).unwrap();
-            for event in selection.events {
-                if let Event::Importance { step, probabilities: p, .. } = event {
-                    probabilities.insert(step, p);
-                }
+        let probabilities = RefCell::new(BTreeMap::new());
+        let emit = |event| {
+            if let Event::Importance { step, probabilities: p, .. } = event {
+                probabilities.borrow_mut().insert(step, p);
             }
+        };
+        let (mut optimiser, mut whole) = (AdamW::new(0.0), RunConfig::default());
+        whole.train.batch_size = 16;
+        let mut run = Run::new(&mut model, &mut optimiser, (&dataset, &whole), &NextToken, 250);
+        run.emit = &emit;
+        for step in 0..250 {
+            run.step = step;
+            block_on(hook.before_step(&mut run)).unwrap();
         }
         let scores = &hook.scores().0;
         let mut ranked: Vec<usize> = (0..LAYERS).collect();
         ranked.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]));
         println!("{mode:?}: {scores:?}");
         assert_eq!((ranked[0], ranked[LAYERS - 1]), (CRUCIAL, USELESS), "{mode:?}: {scores:?}");
-        let last = &probabilities[&249];
+        let last = &probabilities.borrow()[&249];
         assert!(last[CRUCIAL] > 0.5 && last[USELESS] < 0.5, "{last:?}");
     }
 }

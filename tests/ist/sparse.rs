@@ -8,7 +8,7 @@ use stratune_peft::{Values, snapshot};
 use stratune_protocol::{Event, IstConfig, IstMode, OptimiserKind, RunConfig};
 use stratune_runtime::{block_on, peak_host_memory, read_f32, reset_peak_host_memory};
 use stratune_tests::runs::{Witness, counting, small, trainer};
-use stratune_train::{Demand, Uploaded, sweep};
+use stratune_train::{Demand, NextToken, Uploaded, sweep};
 
 const LAYERS: usize = 8;
 
@@ -128,7 +128,7 @@ fn backward_stops_below_the_lowest_sampled_block() {
     for keep_graphs in [0, 3, LAYERS] {
         for sampled in [vec![7], vec![5, 6], vec![2, 7], vec![0, 4]] {
             let active: Vec<bool> = (0..LAYERS).map(|i| sampled.contains(&i)).collect();
-            let demand = Demand { active: &active, dropout: None, keep_graphs, scale: 1.0 };
+            let demand = Demand { objective: &NextToken, active: &active, dropout: None, keep_graphs, scale: 1.0 };
             let swept = sweep(&model, &batch, &demand);
             let through: Vec<usize> = (sampled[0]..LAYERS).rev().collect();
             assert_eq!(swept.passed, through, "sampled {sampled:?}");
@@ -149,7 +149,7 @@ fn a_high_lowest_block_holds_less() {
     let batch = Uploaded::new(&collate(&rows.train.iter().collect::<Vec<_>>()), &device);
     let peak = |sampled: &[usize]| {
         let active: Vec<bool> = (0..LAYERS).map(|i| sampled.contains(&i)).collect();
-        let demand = Demand { active: &active, dropout: None, keep_graphs: LAYERS, scale: 1.0 };
+        let demand = Demand { objective: &NextToken, active: &active, dropout: None, keep_graphs: LAYERS, scale: 1.0 };
         // Once for what is set up on the first use.
         drop(sweep(&model, &batch, &demand));
         let before = stratune_runtime::memory_in_use(&device);

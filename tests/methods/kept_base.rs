@@ -10,7 +10,7 @@ use stratune_runtime::read_f32;
 use stratune_tests::checks::examples;
 use stratune_tests::runs::{small, small_as};
 use stratune_tests::worst;
-use stratune_train::{Batching, Demand, sweep};
+use stratune_train::{Batching, Demand, NextToken, sweep};
 
 use super::suite::{LAYERS, moved_on, says};
 
@@ -49,8 +49,12 @@ async fn gradients(model: &Model) -> BTreeMap<String, Vec<f32>> {
     let batch = Batching::packed(3).upload(model, &rows);
     let active = [true; LAYERS];
     let mut read = BTreeMap::new();
-    for (path, gradient) in
-        sweep(model, &batch, &Demand { active: &active, dropout: None, keep_graphs: 1, scale: 1.0 }).gradients
+    for (path, gradient) in sweep(
+        model,
+        &batch,
+        &Demand { objective: &NextToken, active: &active, dropout: None, keep_graphs: 1, scale: 1.0 },
+    )
+    .gradients
     {
         read.insert(path, read_f32(gradient).await.expect("a gradient"));
     }

@@ -16,7 +16,7 @@ use stratune_store::{Adapter, MemoryFolder, read_adapter};
 use stratune_tests::fixtures::ids;
 use stratune_tests::runs::{Witness, counting, small, with_biases};
 use stratune_tests::worst;
-use stratune_train::{Batching, Everything, Identity, Trainer, measure};
+use stratune_train::{Batching, Identity, NextToken, Trainer, measure};
 
 use super::suited;
 use crate::suite::{LAYERS, TEXT, fresh, moved, moved_on, says};
@@ -54,7 +54,7 @@ pub fn config(methods: impl Into<Methods>) -> RunConfig {
 /// A model after a run of `config`.
 async fn trained(config: RunConfig, model: Model) -> Model {
     let dataset = Rc::new(counting(40, 0));
-    let mut trainer = Trainer::new(config, model, dataset, Box::new(Everything), Identity::default()).expect("a run");
+    let mut trainer = Trainer::new(config, model, dataset, Vec::new(), Identity::default()).expect("a run");
     Witness::default().watch(&mut trainer).await.expect("a run to its end");
     trainer.model
 }
@@ -118,7 +118,7 @@ async fn lora_fa_leaves_a_as_drawn(device: &Device) {
 async fn every_rank_of_dylora_is_usable(device: &Device) {
     let rank = 4;
     let run = async |config: &RunConfig, model: Model, dataset: &Rc<Dataset>| {
-        let hook = Box::new(Everything);
+        let hook = Vec::new();
         let mut trainer =
             Trainer::new(config.clone(), model, dataset.clone(), hook, Identity::default()).expect("a run");
         Witness::default().watch(&mut trainer).await.expect("a run to its end");
@@ -148,7 +148,8 @@ async fn every_rank_of_dylora_is_usable(device: &Device) {
         run(&config, model, &down).await
     };
     let rows: Vec<_> = down.train.iter().collect();
-    let loss = async |model: &Model| measure(model, &rows, Batching::packed(8), None).await.expect("a loss").loss;
+    let loss =
+        async |model: &Model| measure(&NextToken, model, &rows, Batching::packed(8), None).await.expect("a loss").loss;
     let cut = |model: &Model, rank: usize| {
         let mut model = model.clone();
         for block in &mut model.layers {
@@ -318,9 +319,8 @@ async fn a_prefix_starts_at_the_beginning_of_a_row(device: &Device) {
     for width in [0, 6] {
         let config = config(MethodConfig { width: Some(width), ..suited(MethodKind::Prefix) });
         let model = fresh(&config.method, device).await;
-        let mut trainer =
-            Trainer::new(config, model, dataset.clone(), Box::new(Everything), Identity::default()).expect("a run");
-        trainer.choose(&mut Witness::default()).await.expect("a choice");
+        let mut trainer = Trainer::new(config, model, dataset.clone(), Vec::new(), Identity::default()).expect("a run");
+        trainer.prepare(&mut Witness::default()).await.expect("a choice");
         let said = says(&trainer.model).await;
         let mut offs = Vec::new();
         for row in &dataset.train {
@@ -436,7 +436,10 @@ async fn more_dimensions_steer_further(device: &Device) {
             config.train.weight_decay = 0.0;
             let model = fresh(&config.method, device).await;
             losses.push(
-                measure(&trained(config, model).await, &rows, Batching::packed(8), None).await.expect("a loss").loss,
+                measure(&NextToken, &trained(config, model).await, &rows, Batching::packed(8), None)
+                    .await
+                    .expect("a loss")
+                    .loss,
             );
         }
         assert!(losses.is_sorted_by(|a, b| a > b), "{kind}: {losses:?}");

@@ -9,7 +9,7 @@ use stratune_peft::{Gradients, Param, Place, VeraMatrices, snapshot};
 use stratune_protocol::{MethodConfig, MethodKind, Methods, Targets, draws, normals};
 use stratune_runtime::read_f32;
 use stratune_tests::worst;
-use stratune_train::Budget;
+use stratune_train::AdaLora;
 
 use super::suited;
 use crate::proofs::numbers;
@@ -121,9 +121,8 @@ async fn diff_prunings_penalty_is_its_formulas_slope(device: &Device) {
 async fn adalora_keeps_the_most_important_directions(device: &Device) {
     let method =
         MethodConfig { initial_rank: Some(5), rank: Some(2), interval: Some(3), ..suited(MethodKind::Adalora) };
-    let methods = Methods(vec![method]);
-    let mut model = moved(&methods, device).await;
-    let mut budget = Budget::of(&methods, 8).expect("a budget");
+    let mut budget = AdaLora::of(&method).expect("a budget");
+    let mut model = moved(&method.into(), device).await;
     let values = numbers(snapshot(&mut model)).await;
     let mut means: BTreeMap<String, Vec<[f64; 2]>> = BTreeMap::new();
     for step in 0..3 {
@@ -143,7 +142,7 @@ async fn adalora_keeps_the_most_important_directions(device: &Device) {
         }
         budget.watch(&mut model, &gradients);
     }
-    budget.allot(&mut model, 3).await.expect("an answer");
+    budget.allot(&mut model, 3, 8).await.expect("an answer");
     let score = |path: &str| -> Vec<f64> { means[path].iter().map(|[mean, spread]| mean * spread).collect() };
     let mut all: Vec<(f64, String, usize)> = Vec::new();
     for path in values.keys().filter_map(|path| path.strip_suffix(".lora_E")) {

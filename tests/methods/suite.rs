@@ -12,12 +12,12 @@ use stratune_protocol::{
     IstConfig, IstMode, Merges, MethodConfig, MethodKind, Methods, OptimiserKind, RunConfig, draws,
 };
 use stratune_runtime::read_f32;
-use stratune_session::{adapter_of, attach, hook_for};
+use stratune_session::{adapter_of, attach, hooks_for};
 use stratune_store::{MemoryFolder, read_adapter};
 use stratune_tests::fixtures::ids;
 use stratune_tests::runs::{Witness, counting, small};
 use stratune_tests::worst;
-use stratune_train::{Batching, Demand, Identity, Trainer, Uploaded, measure, prune, sweep};
+use stratune_train::{Batching, Demand, Identity, NextToken, Trainer, Uploaded, measure, prune, sweep};
 
 use super::suited;
 
@@ -142,7 +142,7 @@ async fn gradients(model: &Model) -> BTreeMap<String, Vec<f32>> {
     let batch = collate(&rows.iter().collect::<Vec<_>>());
     let active = vec![true; model.layers.len()];
     let scale = 1.0 / batch.targets.len() as f64;
-    let demand = Demand { active: &active, dropout: None, keep_graphs: 1, scale };
+    let demand = Demand { objective: &NextToken, active: &active, dropout: None, keep_graphs: 1, scale };
     let swept = sweep(model, &Uploaded::new(&batch, &model.device()), &demand);
     let mut gradients = BTreeMap::new();
     for (path, gradient) in swept.gradients {
@@ -162,7 +162,10 @@ async fn gradients_are_slopes(name: &str, methods: &Methods, device: &Device) {
     let rows: Vec<&Sequence> = rows.iter().collect();
     let loss = async |mut model: Model| {
         hold_lengths_of_dora(&mut model, &lengths);
-        measure(&model, &rows, Batching { size: rows.len(), packing: false }, None).await.expect("a loss").loss
+        measure(&NextToken, &model, &rows, Batching { size: rows.len(), packing: false }, None)
+            .await
+            .expect("a loss")
+            .loss
     };
     let values: BTreeMap<String, Tensor<1>> =
         snapshot(&mut model.clone()).into_iter().map(|(path, (_, value))| (path, value)).collect();
@@ -309,12 +312,10 @@ async fn learns(name: &str, methods: &Methods, device: &Device) {
     let dataset = Rc::new(counting(40, 12));
     let model = fresh(methods, device).await;
     let rows: Vec<&Sequence> = dataset.train.iter().collect();
-    let before = measure(&model, &rows, Batching::packed(8), None).await.expect("a loss").loss;
-    let mut trainer =
-        Trainer::new(config, model, dataset.clone(), Box::new(stratune_train::Everything), Identity::default())
-            .expect("a run");
+    let before = measure(&NextToken, &model, &rows, Batching::packed(8), None).await.expect("a loss").loss;
+    let mut trainer = Trainer::new(config, model, dataset.clone(), Vec::new(), Identity::default()).expect("a run");
     Witness::default().watch(&mut trainer).await.expect("a run to its end");
-    let after = measure(&trainer.model, &rows, Batching::packed(8), None).await.expect("a loss").loss;
+    let after = measure(&NextToken, &trainer.model, &rows, Batching::packed(8), None).await.expect("a loss").loss;
     assert!(after < before - 5e-4, "{name}: from {before} to {after}");
 }
 
@@ -336,8 +337,8 @@ async fn resumed_is_uninterrupted(name: &str, methods: &Methods, optimiser: Opti
     let dataset = Rc::new(counting(40, 0));
     let new = async || {
         let model = fresh(methods, device).await;
-        let hook = hook_for(&config, LAYERS);
-        Trainer::new(config.clone(), model, dataset.clone(), hook, Identity::default()).expect("a run")
+        let hooks = hooks_for(&config, LAYERS);
+        Trainer::new(config.clone(), model, dataset.clone(), hooks, Identity::default()).expect("a run")
     };
     let of = async |trainer: &mut Trainer| {
         let base = trainer.model.config.base_paths();
@@ -345,11 +346,8 @@ async fn resumed_is_uninterrupted(name: &str, methods: &Methods, optimiser: Opti
     };
     let mut whole = new().await;
     Witness::default().watch(&mut whole).await.expect("a run to its end");
-    for stop in [0, 3, 5] {
-        let mut first = Witness { stop_after: (stop > 0).then_some(stop), ..Witness::default() };
-        if stop == 0 {
-            first.control.stop();
-        }
+    for stop in [1, 3, 5] {
+        let mut first = Witness { stop_after: Some(stop), ..Witness::default() };
         first.watch(&mut new().await).await.expect("a run until it is stopped");
         let mut again = new().await;
         again.resume(first.last()).unwrap_or_else(|p| panic!("{name}: {p}"));
@@ -373,10 +371,10 @@ async fn obeys_ist(name: &str, methods: &Methods, device: &Device) {
     config.validate().unwrap_or_else(|p| panic!("{name}: {p}"));
     let model = fresh(methods, device).await;
     let dataset = Rc::new(counting(40, 12));
-    let hook = hook_for(&config, LAYERS);
+    let hooks = hooks_for(&config, LAYERS);
     config.train.steps = 4;
-    let mut trainer = Trainer::new(config.clone(), model, dataset.clone(), hook, Identity::default()).expect("a run");
-    trainer.choose(&mut Witness::default()).await.expect("a choice");
+    let mut trainer = Trainer::new(config.clone(), model, dataset.clone(), hooks, Identity::default()).expect("a run");
+    trainer.prepare(&mut Witness::default()).await.expect("a choice");
     let mut before = read(snapshot(&mut trainer.model)).await;
     for step in 0..4 {
         let mut witness = Witness::default();
@@ -403,13 +401,18 @@ async fn obeys_ist(name: &str, methods: &Methods, device: &Device) {
     }
     let model = moved(methods, device).await;
     let rows: Vec<&Sequence> = dataset.train.iter().take(6).collect();
-    let base = measure(&base_of(methods, device).await, &rows, Batching::packed(8), None).await.expect("a loss").loss;
-    let damped = measure(&model, &rows, Batching::packed(8), Some(&[0.0; LAYERS])).await.expect("a loss").loss;
+    let base = measure(&NextToken, &base_of(methods, device).await, &rows, Batching::packed(8), None)
+        .await
+        .expect("a loss")
+        .loss;
+    let damped =
+        measure(&NextToken, &model, &rows, Batching::packed(8), Some(&[0.0; LAYERS])).await.expect("a loss").loss;
     // The last norm belongs to no block and is not damped.
     let whole = methods.iter().all(|m| m.kind != MethodKind::LayerNorm);
     assert!(!whole || (damped - base).abs() < 1e-6 * base.abs(), "{name}: damped to nothing {damped}, base {base}");
-    let full = measure(&model, &rows, Batching::packed(8), Some(&[1.0; LAYERS])).await.expect("a loss").loss;
-    let plain = measure(&model, &rows, Batching::packed(8), None).await.expect("a loss").loss;
+    let full =
+        measure(&NextToken, &model, &rows, Batching::packed(8), Some(&[1.0; LAYERS])).await.expect("a loss").loss;
+    let plain = measure(&NextToken, &model, &rows, Batching::packed(8), None).await.expect("a loss").loss;
     assert_eq!(full, plain, "{name}: undamped is untouched");
     assert!(damped != plain, "{name}: damping does something");
 }

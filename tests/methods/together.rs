@@ -14,7 +14,7 @@ use stratune_runtime::read_f32;
 use stratune_tests::fixtures::ids;
 use stratune_tests::runs::{Witness, counting, small};
 use stratune_tests::worst;
-use stratune_train::{Budget, Demand, Everything, Identity, Trainer, Uploaded, sweep};
+use stratune_train::{AdaLora, Demand, Identity, NextToken, Trainer, Uploaded, sweep};
 
 use super::suited;
 use crate::proofs::{config, numbers};
@@ -117,7 +117,12 @@ async fn gates_depend_on_the_text(device: &Device) {
 fn passed(model: &Model, device: &Device) -> Vec<usize> {
     let rows = counting(3, 0).train;
     let batch = Uploaded::new(&collate(&rows.iter().collect::<Vec<_>>()), device);
-    sweep(model, &batch, &Demand { active: &[true; LAYERS], dropout: None, keep_graphs: 0, scale: 1.0 }).passed
+    sweep(
+        model,
+        &batch,
+        &Demand { objective: &NextToken, active: &[true; LAYERS], dropout: None, keep_graphs: 0, scale: 1.0 },
+    )
+    .passed
 }
 
 async fn dropped_adapters_need_no_backward_pass(device: &Device) {
@@ -207,7 +212,7 @@ async fn adalora_ends_in_its_budget_and_its_directions_part(device: &Device) {
         MethodConfig { initial_rank: Some(5), rank: Some(2), interval: Some(2), ..suited(MethodKind::Adalora) };
     let mut config = config(method.clone());
     config.train.steps = 60;
-    let budget = Budget::of(&config.method, 60).expect("a budget");
+    let budget = AdaLora::of(&method).expect("a budget");
     let model = fresh(&config.method, device).await;
     let disorder = async |model: &Model| {
         let (mut sum, mut model) = (0.0, model.clone());
@@ -223,7 +228,7 @@ async fn adalora_ends_in_its_budget_and_its_directions_part(device: &Device) {
     };
     let before = disorder(&model).await;
     let dataset = Rc::new(counting(40, 0));
-    let mut trainer = Trainer::new(config, model, dataset, Box::new(Everything), Identity::default()).expect("a run");
+    let mut trainer = Trainer::new(config, model, dataset, Vec::new(), Identity::default()).expect("a run");
     let matrices = LAYERS * 7;
     for step in 1..=60 {
         trainer.advance(&mut Witness::default()).await.expect("a step");
@@ -232,10 +237,10 @@ async fn adalora_ends_in_its_budget_and_its_directions_part(device: &Device) {
         let open = gains.filter(|e| **e != 0.0).count();
         // Between two decisions closed directions may come back; in the last three tenths none may.
         if step % 2 == 0 && step > 6 || step >= 42 {
-            assert_eq!(open, budget.directions(step, matrices), "step {step}");
+            assert_eq!(open, budget.directions(step, 60, matrices), "step {step}");
         }
     }
-    assert_eq!(budget.directions(60, matrices), 2 * matrices);
+    assert_eq!(budget.directions(60, 60, matrices), 2 * matrices);
     let after = disorder(&trainer.model).await;
     assert!(after < before, "the penalty falls: {before} to {after}");
     assert_eq!(count_trainable(&mut trainer.model), method.trainable(&small(LAYERS, device).config.report("", 0)));

@@ -9,7 +9,7 @@ use stratune_models::Model;
 use stratune_peft::snapshot;
 use stratune_protocol::{MethodConfig, MethodKind, Methods, OptimiserKind, RunConfig};
 use stratune_tests::runs::{Witness, counting};
-use stratune_train::{Demand, Direction, Everything, Identity, Move, Record, Trainer, Uploaded, sweep};
+use stratune_train::{Demand, Direction, Identity, Move, NextToken, Record, Trainer, Uploaded, sweep};
 
 use super::suited;
 use crate::proofs::{config, numbers};
@@ -42,7 +42,13 @@ fn dot(a: &Numbers, b: &Numbers) -> f64 {
 async fn estimates_come_nearer_the_gradient(device: &Device) {
     let model = moved(&MethodKind::LayerNorm.into(), device).await;
     let batch = batch(device);
-    let demand = Demand { active: &[true; LAYERS], dropout: None, keep_graphs: 0, scale: 1.0 / batch.learned as f64 };
+    let demand = Demand {
+        objective: &NextToken,
+        active: &[true; LAYERS],
+        dropout: None,
+        keep_graphs: 0,
+        scale: 1.0 / batch.learned as f64,
+    };
     let mut gradient = Numbers::new();
     for (path, value) in sweep(&model, &batch, &demand).gradients {
         gradient.insert(path, stratune_runtime::read_f32(value).await.expect("a gradient"));
@@ -53,7 +59,8 @@ async fn estimates_come_nearer_the_gradient(device: &Device) {
     let mut cosines = Vec::new();
     for step in 0..400 {
         let direction = Direction { seed: 2, step };
-        let felt = direction.slope(&model, std::slice::from_ref(&batch), &blocks, 1e-2).await.expect("a slope");
+        let felt =
+            direction.slope(&NextToken, &model, std::slice::from_ref(&batch), &blocks, 1e-2).await.expect("a slope");
         let mut shifted = model.clone();
         direction.take(&mut shifted, &Move { length: -1.0, blocks: blocks.clone(), rates: Vec::new() });
         for (path, value) in numbers(snapshot(&mut shifted)).await {
@@ -81,7 +88,7 @@ async fn a_parameters_rate_is_of_its_step_alone(device: &Device) {
     for ratio in [1.0, 16.0] {
         let model = moved(&MethodConfig { ratio: Some(ratio), ..suited(MethodKind::LoraPlus) }.into(), device).await;
         let batch = std::slice::from_ref(&batch);
-        slopes.push(direction.slope(&model, batch, &blocks, 1e-2).await.expect("a slope"));
+        slopes.push(direction.slope(&NextToken, &model, batch, &blocks, 1e-2).await.expect("a slope"));
         let mut stepped = model.clone();
         direction.take(&mut stepped, &Move { length: 1e-2, blocks: blocks.clone(), rates: Vec::new() });
         let (before, after) = (numbers(snapshot(&mut model.clone())).await, numbers(snapshot(&mut stepped)).await);
@@ -109,7 +116,7 @@ fn mezo() -> RunConfig {
 
 async fn run(model: Model, witness: &mut Witness) -> Trainer {
     let dataset = Rc::new(counting(40, 0));
-    let mut trainer = Trainer::new(mezo(), model, dataset, Box::new(Everything), Identity::default()).expect("a run");
+    let mut trainer = Trainer::new(mezo(), model, dataset, Vec::new(), Identity::default()).expect("a run");
     witness.watch(&mut trainer).await.expect("a run to its end");
     trainer
 }
@@ -158,7 +165,7 @@ async fn resumed_is_uninterrupted(device: &Device) {
     run(fresh(&methods, device).await, &mut first).await;
     let dataset = Rc::new(counting(40, 0));
     let model = fresh(&methods, device).await;
-    let mut second = Trainer::new(mezo(), model, dataset, Box::new(Everything), Identity::default()).expect("a run");
+    let mut second = Trainer::new(mezo(), model, dataset, Vec::new(), Identity::default()).expect("a run");
     second.resume(first.last()).expect("its own checkpoint");
     assert_eq!(second.progress().0, 5);
     Witness::default().watch(&mut second).await.expect("a run to its end");

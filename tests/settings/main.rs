@@ -98,7 +98,7 @@ fn turns() -> Vec<(&'static str, Change, Change)> {
         ("ist.damping", nothing, |c| c.ist.damping = 0.75),
         ("ist.step_size", nothing, |c| c.ist.step_size = 1.0),
         ("ist.interval", nothing, |c| c.ist.interval = 3),
-        ("ist.batch_size", nothing, |c| c.ist.batch_size = 7),
+        ("ist.batch_size", nothing, |c| c.ist.batch_size = 1),
         ("ist.importance_rows", nothing, |c| c.ist.importance_rows = 1),
         ("ist.redraw_every", nothing, |c| c.ist.redraw_every = 4),
         ("ist.score_limit", nothing, |c| c.ist.score_limit = 0.01),

@@ -11,7 +11,7 @@ use stratune_models::{Model, ModelConfig};
 use stratune_peft::Param;
 use stratune_protocol::{BaseDtype, Event, Problem, RunConfig, draws, normals};
 use stratune_runtime::Control;
-use stratune_session::{hook_for, set_apart};
+use stratune_session::{hooks_for, set_apart};
 use stratune_store::Checkpoint;
 use stratune_train::{Ended, Host, Identity, Trainer};
 
@@ -102,9 +102,9 @@ pub fn trainer_of(config: &RunConfig, mut model: Model) -> Trainer {
     // No method of these runs reads the device, so there is nothing to wait for.
     let attached = model.attach(&config.method, config.train.seed).now_or_never();
     attached.expect("an answer at once").expect("a method that fits");
-    let hook = hook_for(config, layers);
+    let hooks = hooks_for(config, layers);
     let dataset = set_apart(Rc::new(counting(40, 12)), config).expect("rows to spare");
-    Trainer::new(config.clone(), model, dataset, hook, Identity::default()).expect("a run")
+    Trainer::new(config.clone(), model, dataset, hooks, Identity::default()).expect("a run")
 }
 
 /// A host that remembers everything, and may stop the run after a step.

@@ -10,7 +10,7 @@ use stratune_data::{Dataset, Sequence};
 use stratune_models::Model;
 use stratune_protocol::{Event, MethodConfig, Problem, RunConfig, draws};
 use stratune_runtime::Stopwatch;
-use stratune_session::hook_for;
+use stratune_session::hooks_for;
 use stratune_store::Checkpoint;
 use stratune_train::{Host, Identity, Trainer};
 
@@ -62,8 +62,8 @@ pub async fn tokens_per_second(device: &Device, steps: usize) -> f64 {
     let mut model = Model::random(geometry, 0, device).expect("a sound geometry");
     let attached = model.attach(&config.method, 0).now_or_never();
     attached.expect("an answer at once").expect("a method that fits");
-    let hook = hook_for(&config, 5);
-    let mut trainer = Trainer::new(config, model, dataset, hook, Identity::default()).expect("a run");
+    let hooks = hooks_for(&config, 5);
+    let mut trainer = Trainer::new(config, model, dataset, hooks, Identity::default()).expect("a run");
     let mut seconds = Vec::new();
     for step in 0..steps + 2 {
         let clock = Stopwatch::start();

@@ -5,7 +5,7 @@ use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use stratune_protocol::{Candidate, Event, IstConfig, IstMode, Problem, ProblemKind, draws};
-use stratune_train::{Hook, Lab, Rows, Selection};
+use stratune_train::{Hook, HookState, Rows, Run, Saved, Selection};
 
 use crate::{DepthBudget, Floor, Reward, Scores, draw, inclusion};
 
@@ -26,7 +26,7 @@ pub struct Ist {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Saved {
+struct State {
     scores: Vec<f64>,
     active: Vec<usize>,
     #[serde(default)]
@@ -52,18 +52,19 @@ impl Ist {
     }
 
     /// The importance loop: damps a few sets of blocks in turn and moves the scores by what that does to the loss.
-    async fn learn(&mut self, step: usize, lab: &Lab<'_>) -> Result<Event, Problem> {
+    async fn learn(&mut self, step: usize, run: &Run<'_>) -> Result<Event, Problem> {
         let from = if self.config.mode.sets_apart() { Rows::Importance } else { Rows::Train };
-        if lab.count(from) == 0 {
+        let count = run.rows(from).len();
+        if count == 0 {
             return Err(Problem::new(ProblemKind::Internal, "no rows are set apart to learn the layers' scores on")
                 .at(format!("step {step}")));
         }
-        let rows = self.importance_rows(step, lab.count(from));
+        let rows = self.importance_rows(step, count);
         let mut candidates: Vec<Candidate> = Vec::new();
         for damped in self.damped_sets(step) {
             let mut damping = vec![1.0; self.scores.0.len()];
             damped.iter().for_each(|i| damping[*i] = self.config.damping);
-            let loss = lab.loss(from, &rows, &damping).await?;
+            let loss = run.loss(from, &rows, &damping).await?;
             candidates.push(Candidate { damped, loss });
         }
         let reward = match self.config.mode {
@@ -157,37 +158,30 @@ impl Ist {
         blocks.iter().map(|block| (1.0 / chances[*block]).clamp(1.0, limit)).collect()
     }
 
-    async fn select(&mut self, step: usize, lab: &Lab<'_>) -> Result<Selection, Problem> {
-        let mut events = Vec::new();
+    async fn select(&mut self, run: &Run<'_>) -> Result<Selection, Problem> {
+        let step = run.step;
         if self.config.mode.learns() && step > 0 && step.is_multiple_of(self.interval()) {
-            events.push(self.learn(step, lab).await?);
+            (run.emit)(self.learn(step, run).await?);
         }
         let every = if self.config.mode == IstMode::Practical { self.config.redraw_every } else { 1 };
         if self.active.is_empty() || step.is_multiple_of(every) {
             self.active = self.choose(step);
             self.rates = self.rates_of(&self.active.clone());
         }
-        let mut selection = Selection { events, ..Selection::of(vec![false; self.scores.0.len()]) };
+        let mut selection = Selection::of(vec![false; self.scores.0.len()]);
         for (block, rate) in self.active.iter().zip(&self.rates) {
             (selection.active[*block], selection.rates[*block]) = (true, *rate);
         }
         Ok(selection)
     }
-}
 
-impl Hook for Ist {
-    fn before_step<'a>(&'a mut self, step: usize, lab: &'a Lab<'a>) -> LocalBoxFuture<'a, Result<Selection, Problem>> {
-        Box::pin(self.select(step, lab))
-    }
-
-    fn save(&self) -> Value {
+    fn saved(&self) -> Value {
         let (scores, active, rates) = (self.scores.0.clone(), self.active.clone(), self.rates.clone());
-        let saved = Saved { scores, active, rates };
-        serde_json::to_value(saved).unwrap_or_default()
+        serde_json::to_value(State { scores, active, rates }).unwrap_or_default()
     }
 
-    fn load(&mut self, state: &Value) -> Result<(), Problem> {
-        let saved: Saved = serde_json::from_value(state.clone())
+    fn restore(&mut self, state: &Value) -> Result<(), Problem> {
+        let saved: State = serde_json::from_value(state.clone())
             .map_err(|e| Problem::new(ProblemKind::Input, format!("the checkpoint's IST state cannot be read: {e}")))?;
         let layers = self.scores.0.len();
         if saved.scores.len() != layers || saved.active.iter().any(|i| *i >= layers) {
@@ -205,6 +199,24 @@ impl Hook for Ist {
         self.rates = saved.rates;
         self.rates.resize(self.active.len(), 1.0);
         Ok(())
+    }
+}
+
+impl Hook for Ist {
+    fn name(&self) -> &'static str {
+        "ist"
+    }
+
+    fn before_step<'a>(&'a mut self, run: &'a mut Run<'_>) -> LocalBoxFuture<'a, Result<Option<Selection>, Problem>> {
+        Box::pin(async { self.select(run).await.map(Some) })
+    }
+
+    fn save(&self) -> LocalBoxFuture<'_, Result<HookState, Problem>> {
+        Box::pin(async { Ok(HookState { numbers: self.saved(), ..HookState::default() }) })
+    }
+
+    fn load(&mut self, saved: &Saved<'_>) -> Result<(), Problem> {
+        self.restore(saved.numbers)
     }
 }
 
@@ -253,13 +265,13 @@ mod tests {
         first.active = vec![1, 3];
         first.rates = vec![1.0 / 0.3, 8.0];
         let mut second = ist(IstMode::Practical, 4);
-        second.load(&first.save()).unwrap();
+        second.restore(&first.saved()).unwrap();
         assert_eq!((&second.scores, &second.active, &second.rates), (&first.scores, &first.active, &first.rates));
-        let mut earlier = first.save();
+        let mut earlier = first.saved();
         earlier.as_object_mut().unwrap().remove("rates");
-        second.load(&earlier).unwrap();
+        second.restore(&earlier).unwrap();
         assert_eq!(second.rates, [1.0, 1.0]);
-        assert!(ist(IstMode::Practical, 3).load(&first.save()).is_err());
+        assert!(ist(IstMode::Practical, 3).restore(&first.saved()).is_err());
     }
 
     /// Over many draws a block's rates add up to as many as there are draws, as if it had trained at each: but for blocks

@@ -5,9 +5,8 @@
 //! `blocks` blocks.
 
 use futures::future::LocalBoxFuture;
-use serde_json::Value;
 use stratune_protocol::{MethodConfig, MethodKind, Problem, draws};
-use stratune_train::{Hook, Lab, Selection};
+use stratune_train::{Hook, HookState, Run, Saved, Selection};
 
 use crate::draw;
 
@@ -34,7 +33,8 @@ impl Lisa {
         draw(&vec![0.5; self.layers], self.blocks, None, &mut rng)
     }
 
-    fn select(&self, step: usize) -> Selection {
+    /// What trains at a step, and the blocks that have left.
+    fn select(&self, step: usize) -> (Vec<bool>, Vec<usize>) {
         let now = self.at(step);
         let mut active = vec![false; self.layers];
         now.iter().for_each(|i| active[*i] = true);
@@ -42,20 +42,27 @@ impl Lisa {
             true => self.at(step - 1).into_iter().filter(|i| !now.contains(i)).collect(),
             false => Vec::new(),
         };
-        Selection { released, ..Selection::of(active) }
+        (active, released)
     }
 }
 
 impl Hook for Lisa {
-    fn before_step<'a>(&'a mut self, step: usize, _: &'a Lab<'a>) -> LocalBoxFuture<'a, Result<Selection, Problem>> {
-        Box::pin(async move { Ok(self.select(step)) })
+    fn name(&self) -> &'static str {
+        "lisa"
     }
 
-    fn save(&self) -> Value {
-        Value::Null
+    fn before_step<'a>(&'a mut self, run: &'a mut Run<'_>) -> LocalBoxFuture<'a, Result<Option<Selection>, Problem>> {
+        let (active, released) = self.select(run.step);
+        released.into_iter().for_each(|block| run.optimiser.release(&mut run.model.layers[block]));
+        Box::pin(async { Ok(Some(Selection::of(active))) })
     }
 
-    fn load(&mut self, _: &Value) -> Result<(), Problem> {
+    fn save(&self) -> LocalBoxFuture<'_, Result<HookState, Problem>> {
+        // What trains follows from seed and step.
+        Box::pin(async { Ok(HookState::default()) })
+    }
+
+    fn load(&mut self, _: &Saved<'_>) -> Result<(), Problem> {
         Ok(())
     }
 }
@@ -72,7 +79,7 @@ mod tests {
         let mut drawn = vec![0; 8];
         let mut held: Vec<usize> = Vec::new();
         for step in 0..2000 {
-            let Selection { active, released, .. } = lisa.select(step);
+            let (active, released) = lisa.select(step);
             let now: Vec<usize> = (0..8).filter(|i| active[*i]).collect();
             assert_eq!(now.len(), 2);
             assert!(step % 5 == 0 || now == held, "step {step}");

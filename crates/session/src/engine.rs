@@ -72,13 +72,14 @@ impl Engine {
         let done = match command {
             Command::Start { device } => self.start(device).await,
             Command::LoadModel { config, .. } => {
-                self.load_model(&config.model, config.base_dtype, Source::chosen(files)).await
+                Box::pin(self.load_model(&config.model, config.base_dtype, Source::chosen(files))).await
             }
             Command::LoadData { config, .. } => {
                 self.load_data(config.data, config.train.seed, Source::chosen(files)).await
             }
-            Command::Train { config } => self.train(*config).await,
-            Command::Estimate { config } => self.estimate(*config).await,
+            // In the heap, for a run's future is larger than a stack may be.
+            Command::Train { config } => Box::pin(self.train(*config)).await,
+            Command::Estimate { config } => Box::pin(self.estimate(*config)).await,
             Command::Catalogue { .. }
             | Command::Plan { .. }
             | Command::WriteConfig { .. }
@@ -89,7 +90,7 @@ impl Engine {
                 Ok(())
             }
             Command::FindSaved => self.find_saved().await,
-            Command::Continue => self.go_on().await,
+            Command::Continue => Box::pin(self.go_on()).await,
             Command::Discard => self.discard().await,
             Command::Generate(request) => self.generate(&request).await,
             Command::ExportAdapter => self.export_adapter().await,

@@ -3,7 +3,7 @@
 use stratune_data::{Role, Row, Sequence, Source, Template, Tokenizer};
 use stratune_models::Model;
 use stratune_protocol::{GenerateRequest, Problem, ProblemKind, SkippedRow};
-use stratune_train::{Batching, measure};
+use stratune_train::{Batching, NextToken, measure};
 
 use crate::answer;
 
@@ -92,7 +92,7 @@ impl Exam {
     pub async fn loss(&self, model: &Model, by: Batching) -> Result<f64, Problem> {
         let mut rows: Vec<&Sequence> = self.sequences.iter().collect();
         rows.sort_by_key(|r| r.tokens.len());
-        Ok(measure(model, &rows, by, None).await?.loss)
+        Ok(measure(&NextToken, model, &rows, by, None).await?.loss)
     }
 
     /// How many questions there are.
@@ -114,7 +114,7 @@ impl Exam {
     ) -> Result<Marks, Problem> {
         let mut rows: Vec<&Sequence> = self.sequences.iter().collect();
         rows.sort_by_key(|r| r.tokens.len());
-        let loss = measure(model, &rows, Batching::packed(16), None).await?.loss;
+        let loss = measure(&NextToken, model, &rows, Batching::packed(16), None).await?.loss;
         let (mut exact, mut questions, mut left_out) = (0, 0, self.left_out.clone());
         for Question { at, asked, right } in &self.questions {
             let given = match ask(model, tokenizer, template, asked, right).await {

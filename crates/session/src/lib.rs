@@ -37,7 +37,7 @@ pub use pace::pace;
 pub use plan::Known;
 pub use pretrain::{BitsPerByte, bits_per_byte, learn_tokenizer};
 pub use recorder::{Recorder, Saving};
-pub use run::{data_fingerprint, hook_for, prompts, saved_run, set_apart, trainer, watched_trainer};
+pub use run::{data_fingerprint, hooks_for, prompts, saved_run, set_apart, trainer, watched_trainer};
 pub use run_log::{RunLog, happened_by};
 pub use samples::Samples;
 #[cfg(feature = "starter")]

@@ -6,7 +6,7 @@ use stratune_data::Dataset;
 use stratune_ist::{Ist, Lisa};
 use stratune_protocol::{IstMode, Problem, RunConfig, SavedRun};
 use stratune_store::Checkpoint;
-use stratune_train::{Everything, Hook, Identity, Record, Trainer, Watch};
+use stratune_train::{Hook, Identity, Record, Trainer, Watch};
 
 use crate::Base;
 
@@ -75,9 +75,9 @@ pub async fn watched_trainer(
             .at("method.layers")
             .next("leave the layers out, or use --ist=all"));
     }
-    let hook = hook_for(&config, model.layers.len());
+    let hooks = hooks_for(&config, model.layers.len());
     let identity = Identity { model: base.fingerprint.clone(), data: data_fingerprint(&dataset) };
-    let mut trainer = Trainer::new(config, model, dataset, hook, identity)?;
+    let mut trainer = Trainer::new(config, model, dataset, hooks, identity)?;
     if let Some(checkpoint) = checkpoint {
         trainer.resume(checkpoint)?;
     }
@@ -103,18 +103,15 @@ pub fn set_apart(mut dataset: Rc<Dataset>, config: &RunConfig) -> Result<Rc<Data
     Ok(dataset)
 }
 
-/// The hook that the configuration names.
-pub fn hook_for(config: &RunConfig, layers: usize) -> Box<dyn Hook> {
-    if let Some(lisa) = Lisa::of(&config.method, layers, config.train.seed) {
-        return Box::new(lisa);
-    }
-    match config.ist.mode {
-        IstMode::All => Box::new(Everything),
-        _ => {
-            let rows = config.train.batch_size * config.train.accumulation;
-            Box::new(Ist::new(&config.ist, layers, rows, config.train.seed))
-        }
-    }
+/// The hooks that choose blocks as the configuration says; those of its methods are the trainer's own.
+pub fn hooks_for(config: &RunConfig, layers: usize) -> Vec<Box<dyn Hook>> {
+    let seed = config.train.seed;
+    let lisa = Lisa::of(&config.method, layers, seed).map(|hook| Box::new(hook) as Box<dyn Hook>);
+    let ist = (config.ist.mode != IstMode::All).then(|| {
+        let rows = config.train.batch_size * config.train.accumulation;
+        Box::new(Ist::new(&config.ist, layers, rows, seed)) as Box<dyn Hook>
+    });
+    lisa.into_iter().chain(ist).collect()
 }
 
 /// What tells these rows from others: the 64-bit FNV-1a hash over tokens and masks, in order.

@@ -2,13 +2,12 @@
 
 use burn::tensor::Tensor;
 use stratune_data::Sequence;
-use stratune_kernels::cross_entropy::{Wanted, linear_cross_entropy};
 use stratune_models::{Alter, Model, Walk};
 use stratune_peft::Pass;
 use stratune_protocol::Problem;
 use stratune_runtime::{read_scalars, yield_now};
 
-use crate::{Batching, Uploaded};
+use crate::{Batching, Objective, Uploaded};
 
 /// A mean loss.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -19,17 +18,18 @@ pub struct Measured {
     pub tokens: usize,
 }
 
-/// The mean loss of a learned token over `rows`, taken as `by` says; `damping` multiplies each block's update (none: all by one).
+/// The mean of `objective` over `rows`, taken as `by` says; `damping` multiplies each block's update (none: all by one).
 ///
 /// # Errors
 /// The device does not answer.
 pub async fn measure(
+    objective: &dyn Objective,
     model: &Model,
     rows: &[&Sequence],
     by: Batching,
     damping: Option<&[f32]>,
 ) -> Result<Measured, Problem> {
-    measure_telling(model, rows, by, damping, &mut |_| {}).await
+    measure_telling(objective, model, rows, by, damping, &mut |_| {}).await
 }
 
 /// Batches that a device is given before what it has done is waited for: it must not be far behind what is told, nor go on for
@@ -41,6 +41,7 @@ const AHEAD: usize = 8;
 /// # Errors
 /// The device does not answer.
 pub(crate) async fn measure_telling(
+    objective: &dyn Objective,
     model: &Model,
     rows: &[&Sequence],
     by: Batching,
@@ -54,7 +55,7 @@ pub(crate) async fn measure_telling(
         let batch = by.upload(model, chunk);
         tokens += batch.learned;
         done += chunk.len();
-        losses.push(loss(model, &batch, damping, None));
+        losses.push(loss(objective, model, &batch, damping, None));
         if losses.len() == AHEAD {
             read.extend(read_scalars(std::mem::take(&mut losses)).await?);
         }
@@ -67,14 +68,16 @@ pub(crate) async fn measure_telling(
 }
 
 /// Summed loss of one batch, `[1]`.
-pub(crate) fn loss(model: &Model, batch: &Uploaded, damping: Option<&[f32]>, alter: Option<Alter<'_>>) -> Tensor<1> {
+pub(crate) fn loss(
+    objective: &dyn Objective,
+    model: &Model,
+    batch: &Uploaded,
+    damping: Option<&[f32]>,
+    alter: Option<Alter<'_>>,
+) -> Tensor<1> {
     let at = batch.places(model);
     let damping = |i: usize| damping.and_then(|d| d.get(i).copied()).unwrap_or(1.0);
     let walk = Walk { pass: &|i| Pass { damping: damping(i), ..model.plain_pass(i) }, alter };
-    let x = model.text_of(model.through(model.begin(batch.tokens.clone()), &at, None, walk));
-    let [rows, width, hidden] = x.dims();
-    let learned = x.reshape([rows * width, hidden]).select(0, batch.positions.clone());
-    let normed = model.final_norm(learned.unsqueeze()).reshape([batch.learned, hidden]);
-    let (head, cap) = (model.head().matrices(), model.config.final_logit_softcapping);
-    linear_cross_entropy(normed, &head, cap, batch.targets.clone(), 1.0, Wanted::Loss, model.compute).loss
+    let x = model.through(model.begin(batch.tokens.clone()), &at, None, walk);
+    objective.loss(model, model.text_of(x), batch)
 }

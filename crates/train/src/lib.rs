@@ -1,23 +1,21 @@
 //! The training loop, and what it is made of.
 //!
-//! [`Trainer`] is the loop. [`sweep`](sweep()) is one batch up and down the model; [`AdamW`] moves the parameters, or
-//! [`Direction`] without a gradient (MeZO); [`learning_rate`] is the schedule; a [`Hook`] may narrow which layers train and
-//! watch what happens; a [`Host`] is the front end. The loop names no hook. What some methods need beside a gradient has a
-//! file each: [`scout`](scout()) lets them choose what trains, a [`Budget`] takes directions from AdaLoRA, [`Projectors`]
-//! narrow GaLore's gradients, [`prune`](prune()) keeps the largest differences of diff pruning.
+//! [`Trainer`] is the loop. [`sweep`](sweep()) is one batch up and down the model; an [`Objective`] is what is minimised;
+//! [`AdamW`] moves the parameters, or [`Direction`] without a gradient (MeZO); [`learning_rate`] is the schedule; a [`Hook`]
+//! acts before training, before a step, on its gradients and after it; a [`Host`] is the front end. The loop names no hook:
+//! methods that act while a run goes on have a file each in `hooks/`.
 
-mod budget;
 mod evaluate;
 mod hook;
+mod hooks;
 mod measuring;
 mod memory;
 mod mezo;
+mod objective;
 mod optimiser;
 mod pace;
 mod projected;
-mod pruning;
 mod schedule;
-mod scout;
 mod share;
 mod spacing;
 mod state;
@@ -28,15 +26,14 @@ mod trainer;
 mod upload;
 mod watch;
 
-pub use budget::Budget;
 pub use evaluate::{Measured, measure};
-pub use hook::{Everything, Hook, Lab, Rows, Selection};
+pub use hook::{Hook, HookState, Rows, Run, Saved, Selection, Tell};
+pub use hooks::{AdaLora, Pruned, hooks_of, prune};
 pub use mezo::{Direction, Move, Slope};
+pub use objective::{NextToken, Objective};
 pub use optimiser::{AdamW, Moment};
 pub use projected::Projectors;
-pub use pruning::{Pruned, prune};
 pub use schedule::learning_rate;
-pub use scout::scout;
 pub use state::{Identity, Record, TrainState};
 pub use sweep::{Demand, Swept, sweep};
 pub use trainer::{Ended, Host, Trainer};

@@ -39,7 +39,8 @@ impl Trainer {
         let (step, clock) = (self.state.step, Stopwatch::start());
         let watch = Watch::new(control, |event| host.emit(event));
         let mut tell = |done: usize| watch.tell("measuring held-out rows", done, rows.len());
-        let measuring = measure_telling(&self.model, &rows, (&self.config.train).into(), None, &mut tell);
+        let measuring =
+            measure_telling(&*self.objective, &self.model, &rows, (&self.config.train).into(), None, &mut tell);
         let measured = stoppable(control, measuring).await;
         let tokens: usize = rows.iter().map(|row| row.tokens.len()).sum();
         drop(watch);

@@ -11,8 +11,8 @@ use stratune_peft::{Param, ParamId, Parameters, Visitor};
 use stratune_protocol::{Problem, draws, normals};
 use stratune_runtime::read_scalars;
 
-use crate::Uploaded;
 use crate::evaluate::loss;
+use crate::{Objective, Uploaded};
 
 use burn::tensor::{Tensor, TensorData};
 
@@ -61,6 +61,7 @@ impl Direction {
     /// The device does not answer.
     pub async fn slope(
         self,
+        objective: &dyn Objective,
         model: &Model,
         batches: &[Uploaded],
         blocks: &[usize],
@@ -76,7 +77,7 @@ impl Direction {
                     self.shift(block, |_, _| Some(side));
                 }
             };
-            let losses = batches.iter().map(|batch| loss(&shifted, batch, None, Some(&alter))).collect();
+            let losses = batches.iter().map(|batch| loss(objective, &shifted, batch, None, Some(&alter))).collect();
             sums.push(read_scalars(losses).await?.iter().sum::<f64>());
         }
         let learned: usize = batches.iter().map(|b| b.learned).sum();

@@ -83,19 +83,15 @@ impl AdamW {
     /// Moves every parameter that has a gradient, each by its rule and at the learning rate that `rate` gives for its block,
     /// after scaling all gradients so that their global norm is at most `limit` (0: not at all). Gives the norm before, `[1]`,
     /// which is not read back.
-    ///
-    /// # Errors
-    /// The device does not answer when directions of gradients are chosen anew.
-    pub async fn step(
+    pub fn step(
         &mut self,
         of: &mut impl Parameters,
         gradients: Gradients,
         limit: f32,
         rate: impl Fn(Option<usize>) -> f64,
         at: Moment,
-    ) -> Result<Tensor<1>, Problem> {
+    ) -> Tensor<1> {
         let times = self.memory.times();
-        self.projectors.refresh(of, &gradients, |path| times.get(path).copied().unwrap_or(0)).await?;
         let (device, sets) = (Device::default(), BTreeMap::new());
         let mut movers = Movers { gradients, times, learning_rate: &rate, device, nothing: None, sets };
         of.each(&mut movers);
@@ -112,7 +108,16 @@ impl AdamW {
             values.extend(owners.into_iter().zip(moved).map(|((path, shape), value)| (path, (shape, value))));
         }
         of.each(&mut GivenBack(values));
-        Ok(norm)
+        norm
+    }
+
+    /// Chooses the directions of projected gradients that are due.
+    ///
+    /// # Errors
+    /// The device does not answer.
+    pub async fn choose_directions(&mut self, of: &mut impl Parameters, gradients: &Gradients) -> Result<(), Problem> {
+        let times = self.memory.times();
+        self.projectors.refresh(of, gradients, |path| times.get(path).copied().unwrap_or(0)).await
     }
 
     /// The values after the step of parameters that move together.

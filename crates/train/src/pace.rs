@@ -1,11 +1,13 @@
 //! How long a run takes: a few steps of it, timed and thrown away.
 
+use std::cell::Cell;
+
 use stratune_data::Sequence;
-use stratune_protocol::{Pace, Problem};
+use stratune_protocol::{Event, Pace, Problem};
 use stratune_runtime::{Stopwatch, yield_now};
 
 use crate::share::{Spent, ToCome, samples_from, validations};
-use crate::{Batching, Host, Lab, Trainer, measure};
+use crate::{Batching, Host, Trainer, measure};
 
 /// Steps that are timed, after one that is not: in the first one kernels are compiled, and methods that look at rows
 /// choose what trains.
@@ -53,11 +55,11 @@ impl Trainer {
 
     /// Seconds that the updates of the layers' scores take of an average step; 0 if the timed steps had them already.
     async fn scoring(&mut self) -> Result<f64, Problem> {
-        let mut last = None;
-        for step in self.state.step..self.state.step + LOOKED_AT {
-            let lab = Lab::new(&self.model, &self.dataset, (&self.config.train).into());
+        let (begun, mut last) = (self.state.step, None);
+        for step in begun..begun + LOOKED_AT {
+            self.state.step = step;
             let clock = Stopwatch::start();
-            if self.hook.before_step(step, &lab).await?.events.is_empty() {
+            if !self.moves_scores().await? {
                 continue;
             }
             match last {
@@ -67,6 +69,17 @@ impl Trainer {
             }
         }
         Ok(0.0)
+    }
+
+    /// Has the hooks choose the blocks of the step to come. Gives whether one has moved the layers' scores for that.
+    async fn moves_scores(&mut self) -> Result<bool, Problem> {
+        let moved = Cell::new(false);
+        let emit = |event| moved.set(moved.get() || matches!(event, Event::Importance { .. }));
+        let (mut run, hooks) = self.acted_on(&emit, &|_, _, _| {});
+        for hook in hooks {
+            hook.before_step(&mut run).await?;
+        }
+        Ok(moved.get())
     }
 
     /// Seconds of a validation, from one batch of middling length.
@@ -79,7 +92,7 @@ impl Trainer {
         let count = by.size.min(rows.len());
         let some = &rows[(rows.len() - count) / 2..][..count];
         let clock = Stopwatch::start();
-        measure(&self.model, some, by, None).await?;
+        measure(&*self.objective, &self.model, some, by, None).await?;
         Ok(clock.seconds() * tokens(&rows) as f64 / tokens(some).max(1) as f64)
     }
 }

@@ -10,7 +10,7 @@ use stratune_protocol::{OptimiserKind, Problem, ProblemKind, RunConfig};
 use stratune_runtime::{read_f32, unix_millis};
 use stratune_store::{Checkpoint, HostTensor};
 
-use crate::{AdamW, Budget, Direction, Hook, Move};
+use crate::{AdamW, Direction, Hook, HookState, Move, Saved};
 
 /// Values of the trainable parameters by path, flattened, on the device.
 pub type Flat = BTreeMap<String, Tensor<1>>;
@@ -22,6 +22,23 @@ pub struct Identity {
     pub model: String,
     /// Fingerprint of the tokenised rows.
     pub data: String,
+}
+
+impl Identity {
+    /// Checks that a checkpoint of this fits a run on `ours`.
+    ///
+    /// # Errors
+    /// It is of another model, or other data.
+    pub fn is_of(&self, ours: &Self) -> Result<(), Problem> {
+        for (what, theirs, ours) in [("model", &self.model, &ours.model), ("data", &self.data, &ours.data)] {
+            if theirs != ours {
+                return Err(Problem::input(format!("the checkpoint was made with another {what}"))
+                    .at("checkpoint.safetensors")
+                    .next(format!("use the {what} the run began with, or start anew in another folder")));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// How far a run has come, besides the model and the optimiser.
@@ -64,8 +81,12 @@ pub struct Record {
     pub moves: Vec<Move>,
     /// How often each parameter has moved.
     pub times: BTreeMap<String, usize>,
-    /// The hook's state.
-    pub hook: serde_json::Value,
+    /// What the hooks remember, by their names.
+    #[serde(default)]
+    pub hooks: BTreeMap<String, serde_json::Value>,
+    /// What earlier versions wrote of the one hook that they knew.
+    #[serde(default, skip_serializing)]
+    hook: serde_json::Value,
     /// When it was written: milliseconds since 1970.
     pub written: u64,
 }
@@ -96,14 +117,17 @@ fn replays(config: &RunConfig) -> bool {
 /// Everything a run has come to, as a checkpoint.
 pub(crate) async fn save(
     model: &mut Model,
-    (optimiser, budget): (&AdamW, Option<&Budget>),
+    optimiser: &AdamW,
     state: &TrainState,
-    hook: &dyn Hook,
+    hooks: &[Box<dyn Hook>],
     (config, identity, steps): (&RunConfig, &Identity, usize),
 ) -> Result<Checkpoint, Problem> {
     let (mut tensors, times) = optimiser.save().await?;
-    if let Some(budget) = budget {
-        tensors.extend(budget.save().await?);
+    let mut remembered = BTreeMap::new();
+    for hook in hooks {
+        let HookState { numbers, tensors: own } = hook.save().await?;
+        tensors.extend(own);
+        remembered.insert(hook.name().to_string(), numbers);
     }
     let replayed = if replays(config) { snapshot(model) } else { Values::new() };
     let base = model.config.base_paths();
@@ -124,7 +148,8 @@ pub(crate) async fn save(
         owes: state.owes,
         moves: state.moves.clone(),
         times,
-        hook: hook.save(),
+        hooks: remembered,
+        hook: serde_json::Value::Null,
         written: unix_millis(),
     };
     let run = serde_json::to_value(record)
@@ -134,22 +159,11 @@ pub(crate) async fn save(
 
 /// Takes all that back. `model` has its method attached already.
 pub(crate) fn load(
-    checkpoint: &Checkpoint,
+    (checkpoint, record): (&Checkpoint, Record),
     model: &mut Model,
-    (optimiser, budget): (&mut AdamW, Option<&mut Budget>),
-    hook: &mut dyn Hook,
-    identity: &Identity,
+    optimiser: &mut AdamW,
+    hooks: &mut [Box<dyn Hook>],
 ) -> Result<TrainState, Problem> {
-    let record = Record::of(checkpoint)?;
-    for (what, theirs, ours) in
-        [("model", &record.identity.model, &identity.model), ("data", &record.identity.data, &identity.data)]
-    {
-        if theirs != ours {
-            return Err(Problem::input(format!("the checkpoint was made with another {what}"))
-                .at("checkpoint.safetensors")
-                .next(format!("use the {what} the run began with, or start anew in another folder")));
-        }
-    }
     let device = model.device();
     model.check_places(|path| checkpoint.tensors.get(&format!("value/{path}")).map(|host| host.data.as_slice()))?;
     let mut values = shaped(checkpoint, "value/", &device);
@@ -172,10 +186,10 @@ pub(crate) fn load(
         Direction { seed: record.config.train.seed, step }.take(model, of);
     }
     optimiser.load(model, &checkpoint.tensors, &record.times, &device)?;
-    if let Some(budget) = budget {
-        budget.load(&checkpoint.tensors, &device);
+    for hook in hooks {
+        let numbers = record.hooks.get(hook.name()).unwrap_or(&record.hook);
+        hook.load(&Saved { numbers, tensors: &checkpoint.tensors, device: &device })?;
     }
-    hook.load(&record.hook)?;
     let flat = |values: Values| values.into_iter().map(|(path, (_, value))| (path, value)).collect();
     let best_values = record.best.is_some().then(|| flat(shaped(checkpoint, "best/", &device)));
     let Record { step, best, stale, owes, moves, .. } = record;

@@ -6,27 +6,16 @@ use stratune_protocol::{OptimiserKind, Problem, StepReport, blocks_that_fit};
 use stratune_runtime::{Control, memory_in_use, span};
 
 use crate::teller::Taken;
-use crate::watch::{Watch, stoppable};
-use crate::{Batching, Demand, Direction, Host, Lab, Moment, Move, Trainer, Uploaded, learning_rate, sweep};
+use crate::watch::Watch;
+use crate::{Batching, Demand, Direction, Host, Moment, Move, Selection, Trainer, Uploaded, learning_rate, sweep};
 
 impl Trainer {
     /// One optimiser step; its numbers stay on the device.
     pub(crate) async fn step(&mut self, host: &mut dyn Host, control: &Control) -> Result<Taken, Problem> {
-        self.choose_unless_stopped(host, control).await?;
+        self.prepare_unless_stopped(host, control).await?;
         let (step, accumulation) = (self.state.step, self.config.train.accumulation);
         let by = Batching::from(&self.config.train);
-        let selection = {
-            let watch = Watch::new(control, |event| host.emit(event));
-            let tell = |what: &str, done: usize, total: usize| watch.tell(what, done, total);
-            let lab = Lab::new(&self.model, &self.dataset, by).telling(&tell);
-            stoppable(control, self.hook.before_step(step, &lab)).await?
-        };
-        selection.events.into_iter().for_each(|e| host.emit(e));
-        // After the hook: a person may have had it stopped, and what is pruned is not of the step before.
-        self.prune(host).await?;
-        for block in &selection.released {
-            self.optimiser.release(&mut self.model.layers[*block]);
-        }
+        let selection = self.select(host, control).await?;
         let first = (step * accumulation) as u64;
         let cursor = first..first + accumulation as u64;
         let upload = |k| (k, by.upload(&self.model, &self.rows(&self.plan.batch(k))));
@@ -35,12 +24,11 @@ impl Trainer {
         let (learned, tokens, positions) = (sum(|b| b.learned), sum(|b| b.real_tokens), sum(Uploaded::size));
         let rate = learning_rate(&self.config.train, step, self.steps);
         let (loss, norm) = match self.config.train.optimiser {
-            OptimiserKind::Adamw => {
-                self.adamw_step(&batches, (&selection.active, &selection.rates), learned, rate).await?
-            }
-            OptimiserKind::Mezo => self.mezo_step(&batches, (&selection.active, &selection.rates), rate).await?,
+            OptimiserKind::Adamw => self.adamw_step(host, &batches, &selection, learned, rate).await?,
+            OptimiserKind::Mezo => self.mezo_step(&batches, &selection, rate).await?,
         };
         self.state.step += 1;
+        self.after_step(host).await?;
         let report = StepReport {
             step: self.state.step,
             learning_rate: rate,
@@ -56,19 +44,40 @@ impl Trainer {
     /// AdamW's step, down the gradient. Gives the summed loss and the gradient's norm.
     async fn adamw_step(
         &mut self,
+        host: &mut dyn Host,
         batches: &[(u64, Uploaded)],
-        (active, rates): (&[bool], &[f64]),
+        Selection { active, rates }: &Selection,
         learned: usize,
         rate: f64,
     ) -> Result<(Tensor<1>, Tensor<1>), Problem> {
+        let (loss, mut gradients) = self.gradients(batches, active, learned);
+        self.model.add_penalties(active, &mut gradients);
+        {
+            let watch = Watch::of(|event| host.emit(event));
+            let (emit, tell) = (|event| watch.emit(event), |what: &str, done, total| watch.tell(what, done, total));
+            let (mut run, hooks) = self.acted_on(&emit, &tell);
+            for hook in hooks {
+                hook.after_backward(&mut run, &mut gradients).await?;
+            }
+        }
+        let _span = span("optimiser");
         let train = &self.config.train;
-        let device = self.model.device();
+        let at = Moment { seed: train.seed, step: self.state.step };
+        let rate = |block: Option<usize>| rate * block.and_then(|block| rates.get(block)).copied().unwrap_or(1.0);
+        let norm = self.optimiser.step(&mut self.model, gradients, train.clip_norm, rate, at);
+        Ok((loss, norm))
+    }
+
+    /// The summed loss of the batches, and the gradients of its mean.
+    fn gradients(&self, batches: &[(u64, Uploaded)], active: &[bool], learned: usize) -> (Tensor<1>, Gradients) {
+        let train = &self.config.train;
         let report = self.report.get_or_init(|| self.model.config.report("", 0));
         let fits = |batch: &Uploaded| blocks_that_fit(report, &self.config.method, batch.size(), train.graph_memory);
         let mut gradients = Gradients::new();
-        let mut loss = Tensor::zeros([1], &device);
+        let mut loss = Tensor::zeros([1], &self.model.device());
         for (k, batch) in batches {
             let demand = Demand {
+                objective: &*self.objective,
                 active,
                 dropout: Some(Dropout { seed: train.seed, batch: *k }),
                 keep_graphs: train.keep_graphs.max(fits(batch)),
@@ -84,32 +93,32 @@ impl Trainer {
             }
             loss = loss + swept.loss;
         }
-        self.model.add_penalties(active, &mut gradients);
-        if let Some(budget) = &mut self.budget {
-            budget.watch(&mut self.model, &gradients);
+        (loss, gradients)
+    }
+
+    /// Has the hooks do what comes after a step.
+    async fn after_step(&mut self, host: &mut dyn Host) -> Result<(), Problem> {
+        let watch = Watch::of(|event| host.emit(event));
+        let (emit, tell) = (|event| watch.emit(event), |what: &str, done, total| watch.tell(what, done, total));
+        let (mut run, hooks) = self.acted_on(&emit, &tell);
+        for hook in hooks {
+            hook.after_step(&mut run).await?;
         }
-        let _span = span("optimiser");
-        let at = Moment { seed: train.seed, step: self.state.step };
-        let rate = |block: Option<usize>| rate * block.and_then(|block| rates.get(block)).copied().unwrap_or(1.0);
-        let norm = self.optimiser.step(&mut self.model, gradients, train.clip_norm, rate, at).await?;
-        if let Some(budget) = &mut self.budget {
-            budget.allot(&mut self.model, self.state.step + 1).await?;
-        }
-        Ok((loss, norm))
+        Ok(())
     }
 
     /// MeZO's step. Gives the summed loss and the slope along the direction.
     async fn mezo_step(
         &mut self,
         batches: &[(u64, Uploaded)],
-        (active, rates): (&[bool], &[f64]),
+        Selection { active, rates }: &Selection,
         rate: f64,
     ) -> Result<(Tensor<1>, Tensor<1>), Problem> {
         let train = &self.config.train;
         let direction = Direction { seed: train.seed, step: self.state.step };
         let batches: Vec<Uploaded> = batches.iter().map(|(_, batch)| batch.clone()).collect();
         let blocks: Vec<usize> = (0..active.len()).filter(|i| active[*i]).collect();
-        let felt = direction.slope(&self.model, &batches, &blocks, train.perturbation).await?;
+        let felt = direction.slope(&*self.objective, &self.model, &batches, &blocks, train.perturbation).await?;
         let rates = match rates.iter().all(|rate| *rate == 1.0) {
             true => Vec::new(),
             false => blocks.iter().map(|block| rates[*block]).collect(),

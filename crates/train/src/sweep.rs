@@ -9,16 +9,18 @@ use std::rc::Rc;
 
 use burn::tensor::{IndexingUpdateOp, Tensor};
 use stratune_kernels::backward_from;
-use stratune_kernels::cross_entropy::{Wanted, linear_cross_entropy};
 use stratune_models::nn::{Positions, scaled};
 use stratune_models::{Block, Ladder, Model};
-use stratune_peft::{Dropout, Gradients, ParamId, Pass, Shared, collect_gradients, track};
+use stratune_peft::{Dropout, Gradients, Pass, Shared, collect_gradients, track};
 
-use crate::Uploaded;
+use crate::objective::add;
+use crate::{Objective, Uploaded};
 
 /// What a sweep is asked for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Demand<'a> {
+    /// What is minimised.
+    pub objective: &'a dyn Objective,
     /// Which blocks train.
     pub active: &'a [bool],
     /// Key of dropout's draws, while training with dropout.
@@ -79,7 +81,7 @@ pub fn sweep(model: &Model, batch: &Uploaded, demand: &Demand<'_>) -> Swept {
         }
     }
 
-    let (loss, dy) = top(model, model.text_of(x), batch, demand.scale, &mut gradients);
+    let (loss, dy) = demand.objective.backward(model, model.text_of(x), batch, demand.scale, &mut gradients);
     let mut dy = below_prompt(model, dy);
     let mut passed = Vec::new();
     for i in (floor..layers).rev() {
@@ -116,7 +118,8 @@ fn beside(model: &Model, ladder: &Ladder, batch: &Uploaded, demand: &Demand<'_>)
         return Swept { loss: Tensor::zeros([1], &x.device()), gradients, passed: Vec::new() };
     };
     let side = ladder.forward(&states, at, None, &model.plain_pass(model.layers.len()));
-    let (loss, dy) = top(model, model.text_of(x + side.clone().inner()), batch, demand.scale, &mut gradients);
+    let x = model.text_of(x + side.clone().inner());
+    let (loss, dy) = demand.objective.backward(model, x, batch, demand.scale, &mut gradients);
     let mut tape = backward_from(side, below_prompt(model, dy));
     collect_gradients(&mut ladder, &mut tape, &mut gradients);
     Swept { loss, gradients, passed: Vec::new() }
@@ -162,35 +165,6 @@ impl Graph {
     }
 }
 
-/// Final norm, output layer and loss, at the learned positions alone. Gives the loss and its gradient with respect to `x`.
-fn top(model: &Model, x: Tensor<3>, batch: &Uploaded, scale: f64, into: &mut Gradients) -> (Tensor<1>, Tensor<3>) {
-    let [rows, width, hidden] = x.dims();
-    let mut norm = model.norm.clone();
-    track(&mut norm);
-    let learned = x.reshape([rows * width, hidden]).select(0, batch.positions.clone());
-    let learned = learned.autodiff().require_grad();
-    let normed = model.final_norm_by(&norm, learned.clone().unsqueeze());
-
-    let head = model.head();
-    let wanted = if head.trains() { Wanted::HiddenAndHead } else { Wanted::Hidden };
-    let rows_in = normed.clone().inner().reshape([batch.learned, hidden]);
-    let (cap, targets) = (model.config.final_logit_softcapping, batch.targets.clone());
-    let entropy = linear_cross_entropy(rows_in, &head.matrices(), cap, targets, scale, wanted, model.compute);
-    if let Some(d_head) = entropy.d_head {
-        add(into, &head.id.param("weight"), d_head);
-    }
-    let device = batch.tokens.device();
-    let mut dx = Tensor::<2>::zeros([rows * width, hidden], &device);
-    if let Some(d_normed) = entropy.d_hidden {
-        let mut tape = backward_from(normed, d_normed.unsqueeze());
-        collect_gradients(&mut norm, &mut tape, into);
-        if let Some(d_learned) = learned.grad_remove(&mut tape) {
-            dx = dx.select_assign(0, batch.positions.clone(), d_learned.inner(), IndexingUpdateOp::Add);
-        }
-    }
-    (entropy.loss, dx.reshape([rows, width, hidden]))
-}
-
 /// The gradient of the text's positions, with zeros at those of the prompt.
 fn below_prompt(model: &Model, dy: Tensor<3>) -> Tensor<3> {
     let [rows, _, hidden] = dy.dims();
@@ -216,14 +190,4 @@ fn input_gradients(model: &Model, batch: &Uploaded, dy: Tensor<3>, into: &mut Gr
     let table = Tensor::<2>::zeros(model.embed_tokens.dims(), &dy.device());
     let table = table.select_assign(0, places, dy.reshape([rows * width, hidden]), IndexingUpdateOp::Add);
     add(into, &model.embed_tokens.id.param("weight"), table);
-}
-
-fn add(into: &mut Gradients, ParamId { path, .. }: &ParamId, gradient: Tensor<2>) {
-    let count = gradient.shape().num_elements();
-    let flat = gradient.reshape([count]);
-    let sum = match into.remove(path) {
-        Some(there) => there + flat,
-        None => flat,
-    };
-    into.insert(path.clone(), sum);
 }

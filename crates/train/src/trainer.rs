@@ -12,13 +12,12 @@ use stratune_protocol::{EndReason, Event, ModelReport, Problem, ProblemKind, Run
 use stratune_runtime::{Control, Stopwatch, Wish, rest, yield_now};
 use stratune_store::Checkpoint;
 
-use crate::pruning::{make_room, prunes_at};
 use crate::share::{Spent, rows_to_measure};
 use crate::spacing::log_spaced;
 use crate::state::{self, Flat, Identity, TrainState};
 use crate::teller::Teller;
-use crate::watch::stoppable;
-use crate::{AdamW, Budget, Hook, Record, scout};
+use crate::watch::{Watch, stoppable};
+use crate::{AdamW, Hook, NextToken, Objective, Record, Run, Selection, Tell, hooks_of};
 
 /// The front end of a run.
 pub trait Host {
@@ -51,9 +50,9 @@ pub struct Trainer {
     pub model: Model,
     pub(crate) config: RunConfig,
     pub(crate) dataset: Rc<Dataset>,
-    pub(crate) hook: Box<dyn Hook>,
+    pub(crate) objective: Rc<dyn Objective>,
+    pub(crate) hooks: Vec<Box<dyn Hook>>,
     pub(crate) optimiser: AdamW,
-    pub(crate) budget: Option<Budget>,
     pub(crate) plan: Plan,
     identity: Identity,
     pub(crate) state: TrainState,
@@ -64,15 +63,15 @@ pub struct Trainer {
     pub(crate) spent: Spent,
     /// What the model is, once a step down the gradient has asked.
     pub(crate) report: OnceCell<ModelReport>,
-    /// Whether the methods that look at rows before they train have done so.
-    chosen: bool,
+    /// Whether the hooks have done what comes before training.
+    prepared: bool,
     pub(crate) steps: usize,
     /// The mean, of the rows that train.
     pub(crate) tokens_a_step: f64,
 }
 
 impl Trainer {
-    /// A run at its first step. `model` has its method attached.
+    /// A run at its first step. `model` has its method attached; `hooks` are those beside the methods' own, and come first.
     ///
     /// # Errors
     /// There is nothing to train on, or the device does not multiply as the configuration says.
@@ -80,7 +79,7 @@ impl Trainer {
         config: RunConfig,
         mut model: Model,
         dataset: Rc<Dataset>,
-        hook: Box<dyn Hook>,
+        mut hooks: Vec<Box<dyn Hook>>,
         identity: Identity,
     ) -> Result<Self, Problem> {
         if dataset.train.is_empty() {
@@ -100,15 +99,15 @@ impl Trainer {
         let tokens_a_step = tokens as f64 / plan.batches_per_epoch().max(1) as f64 * train.accumulation as f64;
         let measured = rows_to_measure(&dataset, train, steps, tokens_a_step);
         let optimiser = AdamW::new(train.weight_decay);
-        let budget = Budget::of(&config.method, steps);
+        hooks.extend(hooks_of(&config.method));
         let state = TrainState::default();
         Ok(Self {
             model,
             config,
             dataset,
-            hook,
+            objective: Rc::new(NextToken),
+            hooks,
             optimiser,
-            budget,
             plan,
             identity,
             state,
@@ -116,7 +115,7 @@ impl Trainer {
             measured,
             spent: Spent::default(),
             report: OnceCell::new(),
-            chosen: false,
+            prepared: false,
             steps,
             tokens_a_step,
         })
@@ -127,15 +126,12 @@ impl Trainer {
     /// # Errors
     /// The checkpoint belongs to another model, other data or another method.
     pub fn resume(&mut self, checkpoint: &Checkpoint) -> Result<(), Problem> {
-        if prunes_at(&self.config.method, self.steps)
-            .is_some_and(|at| Record::of(checkpoint).is_ok_and(|r| r.step > at))
-        {
-            make_room(&mut self.model);
-        }
-        let moved_by = (&mut self.optimiser, self.budget.as_mut());
-        self.state = state::load(checkpoint, &mut self.model, moved_by, self.hook.as_mut(), &self.identity)?;
-        // A run that was stopped before it measured anything has not chosen yet.
-        self.chosen = self.state.step > 0 || self.state.best.is_some();
+        let record = Record::of(checkpoint)?;
+        record.identity.is_of(&self.identity)?;
+        self.hooks.iter().for_each(|hook| hook.reshape(&mut self.model, &record));
+        self.state = state::load((checkpoint, record), &mut self.model, &mut self.optimiser, &mut self.hooks)?;
+        // A run that was stopped before it measured anything has not prepared yet.
+        self.prepared = self.state.step > 0 || self.state.best.is_some();
         Ok(())
     }
 
@@ -158,7 +154,7 @@ impl Trainer {
             trainable: count_trainable(&mut self.model),
         });
         self.say_what_is_measured(host);
-        let reason = match self.train(host, control).await {
+        let reason = match Box::pin(self.train(host, control)).await {
             Err(problem) if problem.kind == ProblemKind::Stopped => EndReason::Stopped,
             ended => ended?,
         };
@@ -178,7 +174,7 @@ impl Trainer {
     async fn train(&mut self, host: &mut dyn Host, control: &Control) -> Result<EndReason, Problem> {
         if self.state.step == 0 && self.state.best.is_none() {
             // What is measured and kept is of the parameters that the run begins with.
-            self.choose_unless_stopped(host, control).await?;
+            self.prepare_unless_stopped(host, control).await?;
             self.state.owes = true;
         }
         if self.state.owes {
@@ -204,7 +200,7 @@ impl Trainer {
                 clock = Stopwatch::start();
                 teller.restart();
             }
-            match self.step(host, control).await {
+            match Box::pin(self.step(host, control)).await {
                 Ok(taken) => teller.take(taken),
                 Err(problem) => {
                     // What was done before it is told, if the device still answers.
@@ -267,28 +263,64 @@ impl Trainer {
         teller.finish(host).await
     }
 
-    /// Lets the methods that look at rows before they train do so; once, before the first step.
+    /// Minimises another objective.
+    #[must_use]
+    pub fn with_objective(self, objective: Rc<dyn Objective>) -> Self {
+        Self { objective, ..self }
+    }
+
+    /// Has the hooks do what comes before training; once, before the first step.
     ///
     /// # Errors
     /// The device fails.
-    pub async fn choose(&mut self, host: &mut dyn Host) -> Result<(), Problem> {
-        self.choose_unless_stopped(host, &Control::default()).await
+    pub async fn prepare(&mut self, host: &mut dyn Host) -> Result<(), Problem> {
+        self.prepare_unless_stopped(host, &Control::default()).await
     }
 
-    pub(crate) async fn choose_unless_stopped(
+    pub(crate) async fn prepare_unless_stopped(
         &mut self,
         host: &mut dyn Host,
         control: &Control,
     ) -> Result<(), Problem> {
-        if self.chosen {
+        if self.prepared {
             return Ok(());
         }
-        let tell = &mut |event| host.emit(event);
-        let chosen = scout(&mut self.model, &self.config, &self.dataset, self.steps, tell);
-        let told = stoppable(control, chosen).await?;
-        self.chosen = true;
-        told.into_iter().for_each(|text| host.emit(Event::Notice { text }));
+        let watch = Watch::new(control, |event| host.emit(event));
+        let (emit, tell) = (|event| watch.emit(event), |what: &str, done, total| watch.tell(what, done, total));
+        let (mut run, hooks) = self.acted_on(&emit, &tell);
+        for hook in hooks {
+            stoppable(control, hook.before_training(&mut run)).await?;
+        }
+        self.prepared = true;
         Ok(())
+    }
+
+    /// The blocks that the hooks leave for the step to come.
+    pub(crate) async fn select(&mut self, host: &mut dyn Host, control: &Control) -> Result<Selection, Problem> {
+        let watch = Watch::new(control, |event| host.emit(event));
+        let (emit, tell) = (|event| watch.emit(event), |what: &str, done, total| watch.tell(what, done, total));
+        let (mut run, hooks) = self.acted_on(&emit, &tell);
+        let mut selection = Selection::of(vec![true; run.model.layers.len()]);
+        for hook in hooks {
+            if let Some(chosen) = stoppable(control, hook.before_step(&mut run)).await? {
+                selection = selection.and(&chosen);
+            }
+        }
+        if run.forgets_best {
+            (self.state.best, self.state.best_values, self.state.stale) = (None, None, 0);
+        }
+        Ok(selection)
+    }
+
+    /// The run as hooks see it, and the hooks.
+    pub(crate) fn acted_on<'a>(
+        &'a mut self,
+        emit: &'a dyn Fn(Event),
+        tell: Tell<'a>,
+    ) -> (Run<'a>, &'a mut [Box<dyn Hook>]) {
+        let Self { model, optimiser, dataset, config, objective, hooks, steps, state, .. } = self;
+        let run = Run::new(model, optimiser, (&**dataset, config), &**objective, *steps);
+        (Run { step: state.step, emit, tell, ..run }, hooks)
     }
 
     /// Halts. False if the run is to end.
@@ -312,8 +344,7 @@ impl Trainer {
             return Ok(());
         }
         let of = (&self.config, &self.identity, self.steps);
-        let moved_by = (&self.optimiser, self.budget.as_ref());
-        let checkpoint = state::save(&mut self.model, moved_by, &self.state, self.hook.as_ref(), of).await?;
+        let checkpoint = state::save(&mut self.model, &self.optimiser, &self.state, &self.hooks, of).await?;
         host.keep(checkpoint).await
     }
 

@@ -28,9 +28,14 @@ impl<'a> Watch<'a> {
         Self { control: control.clone(), emit: RefCell::new(Box::new(emit)), told: Cell::new(None) }
     }
 
+    /// Of phases that are not ended by a person.
+    pub fn of(emit: impl FnMut(Event) + 'a) -> Self {
+        Self::new(&Control::default(), emit)
+    }
+
     /// Nobody follows.
     pub fn nobody() -> Self {
-        Self::new(&Control::default(), |_| {})
+        Self::of(|_| {})
     }
 
     /// Says how far a phase is; the total is 0 if it is not known. The beginning and the end are always told, and what is
@@ -41,7 +46,12 @@ impl<'a> Watch<'a> {
             return;
         }
         self.told.set(Some(Stopwatch::start()));
-        (self.emit.borrow_mut())(Event::Progress { what: what.to_string(), done: done as u64, total: total as u64 });
+        self.emit(Event::Progress { what: what.to_string(), done: done as u64, total: total as u64 });
+    }
+
+    /// Passes an event on.
+    pub fn emit(&self, event: Event) {
+        (self.emit.borrow_mut())(event);
     }
 
     /// A phase that says nothing of itself but what it is.
@@ -62,7 +72,8 @@ pub(crate) async fn stoppable<T>(
     control: &Control,
     phase: impl Future<Output = Result<T, Problem>>,
 ) -> Result<T, Problem> {
-    until(phase, || control.wish() == Wish::Stop).await.unwrap_or_else(|| Err(Problem::stopped()))
+    // In the heap: these futures are large, and lie within one another.
+    until(Box::pin(phase), || control.wish() == Wish::Stop).await.unwrap_or_else(|| Err(Problem::stopped()))
 }
 
 #[cfg(test)]

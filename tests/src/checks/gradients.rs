@@ -12,7 +12,7 @@ use stratune_models::Model;
 use stratune_peft::{Delta, Gradients, Linear, Lora, ModuleId, Param, Pass, restore, snapshot};
 use stratune_protocol::draws;
 use stratune_runtime::{read_f32, read_scalars};
-use stratune_train::{Demand, Swept, Uploaded, sweep};
+use stratune_train::{Demand, NextToken, Swept, Uploaded, sweep};
 
 use super::logits::{FAMILY_FOLDERS, apart};
 use super::worst;
@@ -42,7 +42,8 @@ fn swept(model: &Model, rows: &[Sequence], keep_graphs: usize) -> (Swept, usize)
     let batch = collate(&rows.iter().collect::<Vec<_>>());
     let learned = batch.targets.len();
     let active = vec![true; model.layers.len()];
-    let demand = Demand { active: &active, dropout: None, keep_graphs, scale: 1.0 / learned as f64 };
+    let demand =
+        Demand { objective: &NextToken, active: &active, dropout: None, keep_graphs, scale: 1.0 / learned as f64 };
     (sweep(model, &Uploaded::new(&batch, &model.device()), &demand), learned)
 }
 

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use burn::tensor::Device;
 use stratune_data::Sequence;
 use stratune_protocol::{MethodConfig, MethodKind, RunConfig};
-use stratune_train::{Batching, Everything, Identity, Trainer, measure};
+use stratune_train::{Batching, Identity, NextToken, Trainer, measure};
 
 use crate::runs::{Witness, counting, small};
 
@@ -48,11 +48,11 @@ pub async fn methods_learn(device: &Device) {
         model.attach(&config.method, 3).await.expect("a method that fits");
         let dataset = Rc::new(counting(24, 0));
         let rows: Vec<&Sequence> = dataset.train.iter().collect();
-        let before = measure(&model, &rows, Batching::packed(24), None).await.expect("a loss").loss;
-        let mut trainer = Trainer::new(config, model, dataset.clone(), Box::new(Everything), Identity::default());
+        let before = measure(&NextToken, &model, &rows, Batching::packed(24), None).await.expect("a loss").loss;
+        let mut trainer = Trainer::new(config, model, dataset.clone(), Vec::new(), Identity::default());
         let trainer = trainer.as_mut().expect("a run");
         Witness::default().watch(trainer).await.expect("a run to its end");
-        let after = measure(&trainer.model, &rows, Batching::packed(24), None).await.expect("a loss").loss;
+        let after = measure(&NextToken, &trainer.model, &rows, Batching::packed(24), None).await.expect("a loss").loss;
         assert!(after < before - 1e-4, "{kind}: from {before} to {after}");
     }
 }

@@ -9,7 +9,7 @@ use stratune_models::Model;
 use stratune_peft::Dropout;
 use stratune_protocol::draws;
 use stratune_runtime::{read_f32, read_scalars};
-use stratune_train::{Batching, Demand, measure, sweep};
+use stratune_train::{Batching, Demand, NextToken, measure, sweep};
 
 use super::worst;
 use crate::fixtures::adapted;
@@ -39,13 +39,14 @@ pub async fn packed_is_apart(name: &str, model: &Model, allowed: f32) {
         let batch = by.upload(model, &examples);
         let scale = 1.0 / batch.learned as f64;
         let dropout = Some(Dropout { seed: 3, batch: 1 });
-        let swept = sweep(model, &batch, &Demand { active: &active, dropout, keep_graphs: 1, scale });
+        let swept =
+            sweep(model, &batch, &Demand { objective: &NextToken, active: &active, dropout, keep_graphs: 1, scale });
         let loss = read_scalars(vec![swept.loss]).await.expect("a loss")[0] * scale;
         let mut gradients = BTreeMap::new();
         for (path, gradient) in swept.gradients {
             gradients.insert(path, read_f32(gradient).await.expect("a gradient"));
         }
-        let measured = measure(model, &examples, by, None).await.expect("a loss").loss;
+        let measured = measure(&NextToken, model, &examples, by, None).await.expect("a loss").loss;
         found.push((batch.size(), loss, measured, gradients));
     }
     let (room, loss, measured, gradients) = &found[0];

@@ -11,7 +11,7 @@ use stratune_protocol::{BaseDtype, Keep, MethodConfig, MethodKind, RunConfig};
 use stratune_runtime::{read_f32, read_scalars};
 use stratune_session::{merged_tensors, model_config, read_model};
 use stratune_store::{ModelFolder, Stored, write_safetensors};
-use stratune_train::{Batching, Demand, Everything, Identity, Trainer, sweep};
+use stratune_train::{Batching, Demand, Identity, NextToken, Trainer, sweep};
 
 use super::{examples, worst};
 use crate::fixtures::{folder, ids};
@@ -90,7 +90,7 @@ async fn trained(base: &Model, dtype: BaseDtype) -> (Model, Vec<f64>) {
     let mut model = base.clone();
     model.attach(&config.method, 3).await.expect("a rank that fits");
     let dataset = Rc::new(counting(24, 4));
-    let mut trainer = Trainer::new(config, model, dataset, Box::new(Everything), Identity::default()).expect("a run");
+    let mut trainer = Trainer::new(config, model, dataset, Vec::new(), Identity::default()).expect("a run");
     let mut witness = Witness::default();
     witness.watch(&mut trainer).await.expect("a run to its end");
     (trainer.model, witness.losses())
@@ -116,7 +116,11 @@ impl Seen {
         let rows = examples(&[9, 14, 20], vocabulary);
         let batch = Batching::packed(3).upload(model, &rows.iter().collect::<Vec<&Sequence>>());
         let active = vec![true; model.layers.len()];
-        let swept = sweep(model, &batch, &Demand { active: &active, dropout: None, keep_graphs: 1, scale: 1.0 });
+        let swept = sweep(
+            model,
+            &batch,
+            &Demand { objective: &NextToken, active: &active, dropout: None, keep_graphs: 1, scale: 1.0 },
+        );
         let loss = read_scalars(vec![swept.loss]).await.expect("a loss")[0];
         let mut gradients = BTreeMap::new();
         for (path, gradient) in swept.gradients {

@@ -117,7 +117,7 @@ async fn start(config: &RunConfig, entry: &Entry, base: &Base, dataset: &Rc<Data
     config.method = entry.methods.clone();
     config.train.learning_rate *= entry.methods.iter().map(|m| m.kind.usual_rate()).fold(f64::MAX, f64::min);
     let mut trainer = trainer(config, base, dataset.clone(), None).await?;
-    trainer.choose(&mut Quiet::default()).await?;
+    trainer.prepare(&mut Quiet::default()).await?;
     Ok(trainer)
 }
 

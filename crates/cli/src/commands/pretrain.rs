@@ -13,7 +13,7 @@ use stratune_session::{
     test_compute,
 };
 use stratune_store::{Checkpoint, DiskVault, ModelFolder, Stored, Vault, model_files, write_files};
-use stratune_train::{Everything, Identity, Trainer};
+use stratune_train::{Identity, Trainer};
 
 use crate::report::{self, Bar};
 use crate::{interrupt, open};
@@ -106,7 +106,7 @@ impl Pretrain {
         };
         model.train_all()?;
         let identity = Identity { model: geometry.to_json().to_string(), data: data_fingerprint(&dataset) };
-        let mut trainer = Trainer::new(config, model, dataset.clone(), Box::new(Everything), identity)?;
+        let mut trainer = Trainer::new(config, model, dataset.clone(), Vec::new(), identity)?;
         if let Some(checkpoint) = &checkpoint {
             trainer.resume(checkpoint)?;
         }

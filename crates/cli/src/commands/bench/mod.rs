@@ -20,7 +20,7 @@ use stratune_data::{Dataset, Sequence};
 use stratune_models::{Model, ModelConfig};
 use stratune_protocol::{BaseDtype, ComputeDtype, DeviceChoice, IstConfig, IstMode, Problem, RunConfig, draws};
 use stratune_runtime::Opened;
-use stratune_session::{hook_for, test_compute};
+use stratune_session::{hooks_for, test_compute};
 use stratune_train::{Identity, Trainer};
 
 use growth::{Growth, Length};
@@ -253,10 +253,10 @@ impl Bench {
         config.validate()?;
         let mut model = base.clone();
         model.attach(&config.method, 0).await?;
-        let hook = hook_for(&config, model.layers.len());
+        let hooks = hooks_for(&config, model.layers.len());
         let methods = config.method.clone();
         let dataset = Rc::new(self.rows(seq, base.config.vocab_size));
-        let trainer = Trainer::new(config, model, dataset, hook, Identity::default())?;
+        let trainer = Trainer::new(config, model, dataset, hooks, Identity::default())?;
         Ok(Measured::new(mode, methods, trainer))
     }
 }

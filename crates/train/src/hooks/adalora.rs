@@ -8,12 +8,19 @@
 
 use std::collections::BTreeMap;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
+use futures::future::LocalBoxFuture;
 use stratune_models::Model;
 use stratune_peft::{Gradients, restore, snapshot};
 use stratune_protocol::{MethodConfig, MethodKind, Problem, ProblemKind};
 use stratune_runtime::read_f32;
 use stratune_store::HostTensor;
+
+use crate::{Hook, HookState, Run, Saved};
+
+pub(super) fn hook(method: &MethodConfig) -> Option<Box<dyn Hook>> {
+    AdaLora::of(method).map(|hook| Box::new(hook) as Box<dyn Hook>)
+}
 
 /// How slowly the means move.
 const SMOOTHING: f32 = 0.85;
@@ -22,11 +29,10 @@ const FACTORS: [&str; 3] = ["lora_E", "lora_A", "lora_B"];
 
 /// The directions' importance, and how many may stay.
 #[derive(Clone, Debug)]
-pub struct Budget {
+pub struct AdaLora {
     initial: usize,
     target: usize,
     interval: usize,
-    steps: usize,
     /// By the layer's path.
     layers: BTreeMap<String, Layer>,
 }
@@ -39,26 +45,21 @@ struct Layer {
     kept: Option<Vec<f32>>,
 }
 
-impl Budget {
-    /// For a run of so many steps, if AdaLoRA is among its methods.
-    pub fn of(methods: &[MethodConfig], steps: usize) -> Option<Self> {
-        let method = methods.iter().find(|m| m.kind == MethodKind::Adalora)?;
+impl AdaLora {
+    /// Of this method, if it is AdaLoRA.
+    pub fn of(method: &MethodConfig) -> Option<Self> {
         let [initial, target, interval] =
             [method.initial_rank, method.rank, method.interval].map(|n| n.unwrap_or(1).max(1));
-        Some(Self { initial, target, interval, steps, layers: BTreeMap::new() })
+        (method.kind == MethodKind::Adalora).then_some(Self { initial, target, interval, layers: BTreeMap::new() })
     }
 
-    /// Directions that `matrices` may have between them after `step` steps.
-    pub fn directions(&self, step: usize, matrices: usize) -> usize {
-        let (start, end) = (self.steps / 10, self.steps - self.steps * 3 / 10);
+    /// Directions that `matrices` may have between them after `step` of so many steps.
+    pub fn directions(&self, step: usize, steps: usize, matrices: usize) -> usize {
+        let (start, end) = (steps / 10, steps - steps * 3 / 10);
         let way = step.saturating_sub(start) as f64 / end.saturating_sub(start).max(1) as f64;
         let left = (1.0 - way.min(1.0)).powi(3);
         let rank = self.target as f64 + (self.initial - self.target) as f64 * left;
         (rank * matrices as f64).round() as usize
-    }
-
-    fn is_fixed(&self, step: usize) -> bool {
-        step >= self.steps - self.steps * 3 / 10
     }
 
     /// Takes notice of the gradients of a step, before it is taken.
@@ -79,17 +80,17 @@ impl Budget {
         }
     }
 
-    /// Sets the gains that are out of the budget to zero, after `step` steps.
+    /// Sets the gains that are out of the budget to zero, after `step` of so many steps.
     ///
     /// # Errors
     /// The device does not answer.
-    pub async fn allot(&mut self, model: &mut Model, step: usize) -> Result<(), Problem> {
-        let (fixed, due) = (self.is_fixed(step), step.is_multiple_of(self.interval));
+    pub async fn allot(&mut self, model: &mut Model, step: usize, steps: usize) -> Result<(), Problem> {
+        let (fixed, due) = (step >= steps - steps * 3 / 10, step.is_multiple_of(self.interval));
         let decided = self.layers.values().any(|layer| layer.kept.is_some());
         let masks = match (fixed, decided) {
             (true, true) => self.layers.iter().filter_map(|(p, l)| Some((p.clone(), l.kept.clone()?))).collect(),
-            (true, false) => self.rank_directions(step).await?,
-            (false, _) if due && step > self.steps / 10 => self.rank_directions(step).await?,
+            (true, false) => self.rank_directions(step, steps).await?,
+            (false, _) if due && step > steps / 10 => self.rank_directions(step, steps).await?,
             (false, _) => return Ok(()),
         };
         if fixed && !decided {
@@ -109,7 +110,7 @@ impl Budget {
     }
 
     /// One for the most important directions, zero for the others, by layer.
-    async fn rank_directions(&self, step: usize) -> Result<BTreeMap<String, Vec<f32>>, Problem> {
+    async fn rank_directions(&self, step: usize, steps: usize) -> Result<BTreeMap<String, Vec<f32>>, Problem> {
         let mut scores: BTreeMap<String, Vec<f32>> = BTreeMap::new();
         for (path, layer) in &self.layers {
             let product = |factor: &str| layer.means.get(factor).map(|[mean, spread]| mean.clone() * spread.clone());
@@ -123,7 +124,7 @@ impl Budget {
         let mut all: Vec<(f32, &String, usize)> =
             scores.iter().flat_map(|(path, s)| s.iter().enumerate().map(move |(k, s)| (*s, path, k))).collect();
         all.sort_by(|one, other| other.0.total_cmp(&one.0));
-        all.truncate(self.directions(step, scores.len()));
+        all.truncate(self.directions(step, steps, scores.len()));
         let mut masks: BTreeMap<String, Vec<f32>> =
             scores.iter().map(|(path, s)| (path.clone(), vec![0.0; s.len()])).collect();
         for (_, path, k) in all {
@@ -134,11 +135,8 @@ impl Budget {
         Ok(masks)
     }
 
-    /// The means and the fixed choice, for a checkpoint.
-    ///
-    /// # Errors
-    /// The device does not answer.
-    pub async fn save(&self) -> Result<BTreeMap<String, HostTensor>, Problem> {
+    /// The means and the fixed choice.
+    async fn tensors(&self) -> Result<BTreeMap<String, HostTensor>, Problem> {
         let mut tensors = BTreeMap::new();
         let mut put = |name: String, data: Vec<f32>| {
             tensors.insert(name, HostTensor { shape: vec![data.len()], data });
@@ -154,9 +152,32 @@ impl Budget {
         }
         Ok(tensors)
     }
+}
 
-    /// Takes them back.
-    pub fn load(&mut self, tensors: &BTreeMap<String, HostTensor>, device: &Device) {
+impl Hook for AdaLora {
+    fn name(&self) -> &'static str {
+        "adalora"
+    }
+
+    fn after_backward<'a>(
+        &'a mut self,
+        run: &'a mut Run<'_>,
+        gradients: &'a mut Gradients,
+    ) -> LocalBoxFuture<'a, Result<(), Problem>> {
+        self.watch(run.model, gradients);
+        Box::pin(async { Ok(()) })
+    }
+
+    fn after_step<'a>(&'a mut self, run: &'a mut Run<'_>) -> LocalBoxFuture<'a, Result<(), Problem>> {
+        Box::pin(self.allot(run.model, run.step, run.steps))
+    }
+
+    fn save(&self) -> LocalBoxFuture<'_, Result<HookState, Problem>> {
+        Box::pin(async { Ok(HookState { tensors: self.tensors().await?, ..HookState::default() }) })
+    }
+
+    fn load(&mut self, saved: &Saved<'_>) -> Result<(), Problem> {
+        let Saved { tensors, device, .. } = *saved;
         let tensor =
             |host: &HostTensor| Tensor::<1>::from_data(TensorData::new(host.data.clone(), [host.data.len()]), device);
         for (name, mean) in tensors {
@@ -172,6 +193,7 @@ impl Budget {
                 self.layers.entry(layer.to_string()).or_default().kept = Some(mean.data.clone());
             }
         }
+        Ok(())
     }
 }
 
@@ -183,11 +205,11 @@ mod tests {
     #[test]
     fn the_budget_falls_along_a_cubic() {
         let method = MethodConfig { initial_rank: Some(12), rank: Some(4), ..MethodConfig::new(MethodKind::Adalora) };
-        let budget = Budget::of(&[method], 100).unwrap();
+        let budget = AdaLora::of(&method).unwrap();
         // 4 + 8 · (1 − (t − 10) / 60)³, for ten matrices.
         for (step, want) in [(0, 120), (10, 120), (25, 74), (40, 50), (70, 40), (100, 40)] {
-            assert_eq!(budget.directions(step, 10), want, "step {step}");
+            assert_eq!(budget.directions(step, 100, 10), want, "step {step}");
         }
-        assert!(Budget::of(&[MethodConfig::default()], 100).is_none());
+        assert!(AdaLora::of(&MethodConfig::default()).is_none());
     }
 }

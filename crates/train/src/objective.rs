@@ -1,0 +1,92 @@
+//! What a run minimises.
+
+use burn::tensor::{IndexingUpdateOp, Tensor};
+use stratune_kernels::backward_from;
+use stratune_kernels::cross_entropy::{CrossEntropy, Wanted, linear_cross_entropy};
+use stratune_models::Model;
+use stratune_peft::{Gradients, ParamId, collect_gradients, track};
+
+use crate::Uploaded;
+
+/// A loss over what leaves a model's last block. Training, MeZO, evaluation, IST and the ladder ask it and nothing else.
+pub trait Objective {
+    /// The loss of a batch, summed over what it is a mean of, `[1]`; `x`: `[rows, width, hidden_size]`.
+    fn loss(&self, model: &Model, x: Tensor<3>, batch: &Uploaded) -> Tensor<1>;
+
+    /// The same, with the gradients of `scale` times it: those of what trains above the blocks are added to `into`, that with
+    /// respect to `x` is given.
+    fn backward(
+        &self,
+        model: &Model,
+        x: Tensor<3>,
+        batch: &Uploaded,
+        scale: f64,
+        into: &mut Gradients,
+    ) -> (Tensor<1>, Tensor<3>);
+}
+
+/// The next token: cross entropy at the positions whose next token is a label, and nowhere else.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NextToken;
+
+impl Objective for NextToken {
+    fn loss(&self, model: &Model, x: Tensor<3>, batch: &Uploaded) -> Tensor<1> {
+        let normed = model.final_norm(labelled(x, batch).unsqueeze());
+        entropy(model, normed, batch, 1.0, Wanted::Loss).loss
+    }
+
+    fn backward(
+        &self,
+        model: &Model,
+        x: Tensor<3>,
+        batch: &Uploaded,
+        scale: f64,
+        into: &mut Gradients,
+    ) -> (Tensor<1>, Tensor<3>) {
+        let [rows, width, hidden] = x.dims();
+        let mut norm = model.norm.clone();
+        track(&mut norm);
+        let states = labelled(x, batch).autodiff().require_grad();
+        let normed = model.final_norm_by(&norm, states.clone().unsqueeze());
+
+        let head = model.head();
+        let wanted = if head.trains() { Wanted::HiddenAndHead } else { Wanted::Hidden };
+        let CrossEntropy { loss, d_hidden, d_head } = entropy(model, normed.clone().inner(), batch, scale, wanted);
+        if let Some(d_head) = d_head {
+            add(into, &head.id.param("weight"), d_head);
+        }
+        let mut dx = Tensor::<2>::zeros([rows * width, hidden], &batch.tokens.device());
+        if let Some(d_normed) = d_hidden {
+            let mut tape = backward_from(normed, d_normed.unsqueeze());
+            collect_gradients(&mut norm, &mut tape, into);
+            if let Some(d_states) = states.grad_remove(&mut tape) {
+                dx = dx.select_assign(0, batch.positions.clone(), d_states.inner(), IndexingUpdateOp::Add);
+            }
+        }
+        (loss, dx.reshape([rows, width, hidden]))
+    }
+}
+
+/// What stands at the positions that predict a label, `[labels, hidden_size]`.
+fn labelled(x: Tensor<3>, batch: &Uploaded) -> Tensor<2> {
+    let [rows, width, hidden] = x.dims();
+    x.reshape([rows * width, hidden]).select(0, batch.positions.clone())
+}
+
+fn entropy(model: &Model, normed: Tensor<3>, batch: &Uploaded, scale: f64, wanted: Wanted) -> CrossEntropy {
+    let [_, labels, hidden] = normed.dims();
+    let normed = normed.reshape([labels, hidden]);
+    let (head, cap) = (model.head().matrices(), model.config.final_logit_softcapping);
+    linear_cross_entropy(normed, &head, cap, batch.targets.clone(), scale, wanted, model.compute)
+}
+
+/// Adds a gradient to what there is of its parameter.
+pub(crate) fn add(into: &mut Gradients, ParamId { path, .. }: &ParamId, gradient: Tensor<2>) {
+    let count = gradient.shape().num_elements();
+    let flat = gradient.reshape([count]);
+    let sum = match into.remove(path) {
+        Some(there) => there + flat,
+        None => flat,
+    };
+    into.insert(path.clone(), sum);
+}
