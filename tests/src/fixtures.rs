@@ -18,7 +18,7 @@ macro_rules! folder {
 
 type Files = &'static [(&'static str, &'static [u8])];
 
-const FOLDERS: [(&str, Files); 37] = [
+const FOLDERS: [(&str, Files); 39] = [
     folder!("tiny-llama": "config.json", "model.safetensors", "logits.json"),
     folder!("tiny-llama3": "config.json", "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors",
         "model.safetensors.index.json", "logits.json"),
@@ -33,6 +33,8 @@ const FOLDERS: [(&str, Files); 37] = [
     folder!("tiny-smollm3": "config.json", "model.safetensors", "logits.json"),
     folder!("tiny-granite": "config.json", "model.safetensors", "logits.json"),
     folder!("tiny-olmo2": "config.json", "model.safetensors", "logits.json"),
+    folder!("tiny-arcee": "config.json", "model.safetensors", "logits.json"),
+    folder!("peft-arcee": "adapter_config.json", "adapter_model.safetensors", "logits.json", "gradients.json"),
     folder!("peft-qwen2": "adapter_config.json", "adapter_model.safetensors", "logits.json", "gradients.json"),
     folder!("peft-qwen3": "adapter_config.json", "adapter_model.safetensors", "logits.json", "gradients.json"),
     folder!("peft-gemma3": "adapter_config.json", "adapter_model.safetensors", "logits.json", "gradients.json"),

@@ -54,6 +54,8 @@ pub fn geometry(width: usize, layers: usize) -> ModelConfig {
     });
     if let Ok(family) = std::env::var("STRATUNE_FAMILY") {
         json["model_type"] = family.into();
+        // Norms behind layers are steep where those give next to nothing, as they do with random weights.
+        json["rms_norm_eps"] = 1e-2.into();
         json["sliding_window"] = 5.into();
         json["query_pre_attn_scalar"] = 20.into();
         json["final_logit_softcapping"] = 4.0.into();

@@ -167,23 +167,26 @@ impl Block {
 
     /// Its linear layers, in the order of the forward pass.
     pub fn linears_mut(&mut self) -> impl Iterator<Item = &mut Linear> {
-        let Self { self_attn: attention, mlp, .. } = self;
-        [
-            &mut attention.q_proj,
-            &mut attention.k_proj,
-            &mut attention.v_proj,
-            &mut attention.o_proj,
-            &mut mlp.gate_proj,
-            &mut mlp.up_proj,
-            &mut mlp.down_proj,
-        ]
-        .into_iter()
+        self.linears_with_roles().map(|(_, linear)| linear)
     }
 
     /// The linear layer of this role, if it has one.
     pub fn linear_mut(&mut self, role: Role) -> Option<&mut Linear> {
-        let at = Role::LINEAR.iter().position(|linear| *linear == role)?;
-        self.linears_mut().nth(at)
+        self.linears_with_roles().find(|(of, _)| *of == role).map(|(_, linear)| linear)
+    }
+
+    fn linears_with_roles(&mut self) -> impl Iterator<Item = (Role, &mut Linear)> {
+        let Self { self_attn: attention, mlp, .. } = self;
+        let all = [
+            (Role::Query, Some(&mut attention.q_proj)),
+            (Role::Key, Some(&mut attention.k_proj)),
+            (Role::Value, Some(&mut attention.v_proj)),
+            (Role::Output, Some(&mut attention.o_proj)),
+            (Role::Gate, mlp.gate_proj.as_mut()),
+            (Role::Up, Some(&mut mlp.up_proj)),
+            (Role::Down, Some(&mut mlp.down_proj)),
+        ];
+        all.into_iter().filter_map(|(role, linear)| Some((role, linear?)))
     }
 }
 

@@ -109,7 +109,12 @@ impl Taker<'_> {
 
     fn mlp(&mut self, i: usize) -> Result<Mlp, Problem> {
         Ok(Mlp {
-            gate_proj: self.linear(i, Role::Gate)?,
+            gate_proj: self
+                .config
+                .module(Some(i), Role::Gate)
+                .is_some()
+                .then(|| self.linear(i, Role::Gate))
+                .transpose()?,
             up_proj: self.linear(i, Role::Up)?,
             down_proj: self.linear(i, Role::Down)?,
             activation: self.config.activation,

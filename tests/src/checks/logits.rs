@@ -19,7 +19,7 @@ async fn says(model: &Model, expected: &Logits, name: &str) {
 
 /// Models of each family, tied and untied, f32, f16 and bf16, whole and sharded, with and without stretched positions,
 /// biases, norms of heads and windows.
-const MODELS: [&str; 13] = [
+const MODELS: [&str; 14] = [
     "tiny-llama",
     "tiny-llama3",
     "tiny-llama-f16",
@@ -33,6 +33,7 @@ const MODELS: [&str; 13] = [
     "tiny-smollm3",
     "tiny-granite",
     "tiny-olmo2",
+    "tiny-arcee",
 ];
 
 /// Logits, and greedy text through the cache.
@@ -91,7 +92,7 @@ pub const PEFT_FOLDERS: [&str; 13] = [
 ];
 
 /// LoRA on all linear layers of each family but the first, with gradients.
-pub const FAMILY_FOLDERS: [&str; 9] = [
+pub const FAMILY_FOLDERS: [&str; 10] = [
     "peft-qwen2",
     "peft-qwen3",
     "peft-gemma3",
@@ -101,6 +102,7 @@ pub const FAMILY_FOLDERS: [&str; 9] = [
     "peft-smollm3",
     "peft-granite",
     "peft-olmo2",
+    "peft-arcee",
 ];
 
 /// Adapters written by PEFT say the same here.

@@ -31,6 +31,8 @@ pub(super) struct Decoder {
     pub tie_word_embeddings: bool,
     /// Linear layers with a bias that no key speaks of.
     pub biased: &'static [Role],
+    /// Whether the feed-forward is gated.
+    pub gated: bool,
     /// Where a block's norms are.
     pub norms: Norms,
     /// What queries and keys are normalised by.
@@ -69,6 +71,7 @@ pub(super) const LLAMA: Decoder = Decoder {
     activation: ("hidden_act", "silu"),
     tie_word_embeddings: false,
     biased: &[],
+    gated: true,
     norms: Norms::Pre,
     qk_norm: QkNorm::None,
 };
@@ -176,7 +179,9 @@ fn modules(config: &ModelConfig, of: &Decoder, biased: &[Role], tied: bool) -> V
         }
         norm(&mut add, attention_norms[1], Role::AttentionOutputNorm);
         norm(&mut add, mlp_norms[0], Role::MlpNorm);
-        add("mlp.gate_proj", Role::Gate, vec![m, d]);
+        if of.gated {
+            add("mlp.gate_proj", Role::Gate, vec![m, d]);
+        }
         add("mlp.up_proj", Role::Up, vec![m, d]);
         add("mlp.down_proj", Role::Down, vec![d, m]);
         norm(&mut add, mlp_norms[1], Role::MlpOutputNorm);

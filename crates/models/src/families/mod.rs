@@ -2,6 +2,7 @@
 //!
 //! A new one is a file with a [`Family`], its line in [`FAMILIES`], and a fixture (tests/fixtures/make_fixtures.py).
 
+mod arcee;
 mod common;
 mod fields;
 mod gemma;
@@ -37,7 +38,7 @@ pub struct Family {
 }
 
 /// All of them.
-pub const FAMILIES: [&Family; 10] = [
+pub const FAMILIES: [&Family; 11] = [
     &llama::FAMILY,
     &mistral::FAMILY,
     &qwen2::FAMILY,
@@ -48,4 +49,5 @@ pub const FAMILIES: [&Family; 10] = [
     &smollm3::FAMILY,
     &granite::FAMILY,
     &olmo2::FAMILY,
+    &arcee::FAMILY,
 ];
