@@ -1,7 +1,5 @@
 //! SmolLM 3: some blocks rotate no queries and keys.
 
-use serde_json::Value;
-
 use super::common::{self, ATTENTION_BIAS, Decoder, LLAMA, MLP_BIAS};
 use super::{Family, Fields};
 use crate::ModelConfig;
@@ -39,7 +37,8 @@ fn rotating_layers(fields: &Fields<'_>, layers: usize) -> Result<Vec<bool>, Stri
         let interval = fields.given_size("no_rope_layer_interval")?.or(4, 4);
         return Ok((1..=layers).map(|count| count % interval != 0).collect());
     };
-    let listed: Vec<bool> = listed.as_array().into_iter().flatten().map(|rotates| *rotates != Value::from(0)).collect();
+    let listed: Vec<bool> =
+        listed.as_array().into_iter().flatten().map(|rotates| rotates.as_u64() != Some(0)).collect();
     match listed.len() {
         many if many >= layers => Ok(listed[..layers].to_vec()),
         few => Err(format!("no_rope_layers names {few} layers where num_hidden_layers is {layers}")),
@@ -49,7 +48,7 @@ fn rotating_layers(fields: &Fields<'_>, layers: usize) -> Result<Vec<bool>, Stri
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
