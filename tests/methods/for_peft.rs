@@ -37,13 +37,19 @@ pub async fn all(device: &Device) {
     }
 }
 
-/// Name, base and methods of each folder: every method that PEFT has, on two families, and ranks and alphas that several
+/// Name, base and methods of each folder: every method that PEFT has, on two families, some on others, and ranks and alphas that several
 /// overrides give one layer.
 fn folders() -> Vec<(String, &'static str, Methods)> {
     let kinds = || MethodKind::ALL.into_iter().filter(|kind| kind.method().peft.is_some() && !kind.method().few_bits);
     let mut folders: Vec<_> =
         kinds().map(|kind| (kind.name().to_string(), "tiny-llama", suited(kind).into())).collect();
     folders.extend(kinds().map(|kind| (format!("{kind}-qwen3"), "tiny-qwen3", suited(kind).into())));
+    // Where norms are 1 + weight and stand behind layers too, and where a prompt is multiplied.
+    for kind in [MethodKind::Lora, MethodKind::LayerNorm, MethodKind::Prefix, MethodKind::Prompt] {
+        for base in ["tiny-gemma3", "tiny-granite"] {
+            folders.push((format!("{kind}-{base}"), base, suited(kind).into()));
+        }
+    }
     for kind in [MethodKind::Lora, MethodKind::Lokr] {
         let overrides = [
             ("q_proj", Some(2), Some(5.0)),

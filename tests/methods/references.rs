@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use stratune_models::Model;
-use stratune_models::nn::KvCache;
+use stratune_models::nn::{KvCache, RmsNorm};
 use stratune_peft::{
     Gradients, MethodConfig, MethodKind, Methods, Param, ParamId, Parameters, Place, Rule, VeraMatrices, Visitor,
     snapshot,
@@ -307,9 +307,10 @@ async fn houlsbys_adapters_come_after_attention_and_feed_forward(device: &Device
         let [adapter] = of[..] else { panic!("{} adapters there", of.len()) };
         h.clone() + adapter.forward(h, &pass)
     };
-    let h = block.self_attn.forward(block.input_layernorm.forward(x.clone(), &pass), None, &at, None, &pass);
+    let normed = |norm: &Option<RmsNorm>, x| norm.as_ref().expect("a norm before it").forward(x, &pass);
+    let h = block.self_attn.forward(normed(&block.attention_norm, x.clone()), None, &at, None, &pass);
     let middle = x.clone() + adapted(Place::AfterAttention, h);
-    let fed = block.mlp.forward(&block.post_attention_layernorm.forward(middle.clone(), &pass), None, &pass);
+    let fed = block.mlp.forward(&normed(&block.mlp_norm, middle.clone()), None, &pass);
     let want = read_f32(middle + adapted(Place::AfterMlp, fed)).await.expect("numbers");
     let got = read_f32(block.forward(x, &at, None, &pass)).await.expect("numbers");
     assert!(worst(&got, &want) < 1e-5, "{:e}", worst(&got, &want));

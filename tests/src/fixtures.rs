@@ -18,7 +18,7 @@ macro_rules! folder {
 
 type Files = &'static [(&'static str, &'static [u8])];
 
-const FOLDERS: [(&str, Files); 23] = [
+const FOLDERS: [(&str, Files); 39] = [
     folder!("tiny-llama": "config.json", "model.safetensors", "logits.json"),
     folder!("tiny-llama3": "config.json", "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors",
         "model.safetensors.index.json", "logits.json"),
@@ -26,8 +26,24 @@ const FOLDERS: [(&str, Files); 23] = [
     folder!("tiny-qwen2": "config.json", "model.safetensors", "logits.json"),
     folder!("tiny-qwen2-yarn": "config.json", "model.safetensors", "logits.json"),
     folder!("tiny-qwen3": "config.json", "model.safetensors", "logits.json"),
+    folder!("tiny-gemma3": "config.json", "model.safetensors", "logits.json"),
+    folder!("tiny-mistral": "config.json", "model.safetensors", "logits.json"),
+    folder!("tiny-gemma2": "config.json", "model.safetensors", "logits.json"),
+    folder!("tiny-gemma": "config.json", "model.safetensors", "logits.json"),
+    folder!("tiny-smollm3": "config.json", "model.safetensors", "logits.json"),
+    folder!("tiny-granite": "config.json", "model.safetensors", "logits.json"),
+    folder!("tiny-olmo2": "config.json", "model.safetensors", "logits.json"),
+    folder!("tiny-arcee": "config.json", "model.safetensors", "logits.json"),
+    folder!("peft-arcee": "adapter_config.json", "adapter_model.safetensors", "logits.json", "gradients.json"),
     folder!("peft-qwen2": "adapter_config.json", "adapter_model.safetensors", "logits.json", "gradients.json"),
     folder!("peft-qwen3": "adapter_config.json", "adapter_model.safetensors", "logits.json", "gradients.json"),
+    folder!("peft-gemma3": "adapter_config.json", "adapter_model.safetensors", "logits.json", "gradients.json"),
+    folder!("peft-mistral": "adapter_config.json", "adapter_model.safetensors", "logits.json", "gradients.json"),
+    folder!("peft-gemma2": "adapter_config.json", "adapter_model.safetensors", "logits.json", "gradients.json"),
+    folder!("peft-gemma": "adapter_config.json", "adapter_model.safetensors", "logits.json", "gradients.json"),
+    folder!("peft-smollm3": "adapter_config.json", "adapter_model.safetensors", "logits.json", "gradients.json"),
+    folder!("peft-granite": "adapter_config.json", "adapter_model.safetensors", "logits.json", "gradients.json"),
+    folder!("peft-olmo2": "adapter_config.json", "adapter_model.safetensors", "logits.json", "gradients.json"),
     folder!("peft-lora": "adapter_config.json", "adapter_model.safetensors", "logits.json"),
     folder!("peft-rslora": "adapter_config.json", "adapter_model.safetensors", "logits.json"),
     folder!("peft-all": "adapter_config.json", "adapter_model.safetensors"),

@@ -33,12 +33,26 @@ pub fn small_as(layers: usize, dtype: BaseDtype, device: &Device) -> Model {
 
 /// The same of blocks of this width.
 pub fn of_width(width: usize, layers: usize, dtype: BaseDtype, device: &Device) -> Model {
-    Model::random_as(geometry(width, layers), dtype, 11, device).expect("a sound geometry")
+    let mut model = Model::random_as(geometry(width, layers), dtype, 11, device).expect("a sound geometry");
+    if family().is_some() && dtype == BaseDtype::F32 {
+        // Norms behind layers are steep where those give next to nothing, as they do at the start of pretraining.
+        for linear in model.layers.iter_mut().flat_map(|block| block.linears_mut()) {
+            let weight = linear.weight.floats_mut();
+            weight.value = weight.value.clone().mul_scalar(8.0);
+        }
+    }
+    model
 }
 
-/// Of blocks of this width, as Llama has them.
+/// The family whose blocks the runs have, if it is another than Llama: `STRATUNE_FAMILY` names it.
+pub fn family() -> Option<String> {
+    std::env::var("STRATUNE_FAMILY").ok()
+}
+
+/// Of blocks of this width, as Llama has them, or [that family](family), with a window, a scale of its scores
+/// and a cap on its logits where it has such.
 pub fn geometry(width: usize, layers: usize) -> ModelConfig {
-    of_json(json!({
+    let mut json = json!({
         "model_type": "llama",
         "vocab_size": 32,
         "hidden_size": width,
@@ -50,7 +64,14 @@ pub fn geometry(width: usize, layers: usize) -> ModelConfig {
         "rms_norm_eps": 1e-5,
         "max_position_embeddings": 64,
         "tie_word_embeddings": true,
-    }))
+    });
+    if let Some(family) = family() {
+        json["model_type"] = family.into();
+        json["sliding_window"] = 5.into();
+        json["query_pre_attn_scalar"] = 20.into();
+        json["final_logit_softcapping"] = 4.0.into();
+    }
+    of_json(json)
 }
 
 /// What this `config.json` says.

@@ -3,6 +3,7 @@
 //! Each says its shapes and its formula; `reference` runs everywhere, `backward` is there where autodiff would keep or
 //! compute too much, and `launch` where a device has a kernel of ours. [`self_test`] compares them on the device in use.
 
+mod activation;
 mod adamw;
 pub mod attention;
 mod compute;
@@ -31,6 +32,7 @@ mod swiglu;
 #[allow(clippy::unwrap_used)]
 mod testing;
 
+pub use activation::{Activation, activation};
 pub use adamw::{AdamwStep, Moments, Moved, adamw};
 pub use attention::{Scores, Sight, causal_attention};
 pub use compute::{Compute, compute_dtypes};

@@ -11,7 +11,7 @@ use stratune_peft::{
 use stratune_protocol::{Module, Problem, Role, draws};
 
 use crate::ladder::train;
-use crate::nn::{KvCache, RmsNorm};
+use crate::nn::{KvCache, RmsNorm, scaled};
 use crate::{Block, Ladder, Model};
 
 impl Model {
@@ -182,7 +182,8 @@ impl Model {
         let tokens = self.random_tokens(method.length.unwrap_or(0), seed);
         let ids: Vec<i32> = tokens.iter().map(|id| *id as i32).collect();
         let ids = Tensor::from_data(TensorData::new(ids, [1, tokens.len()]), &self.device());
-        self.prompt = Some(Param::trainable(self.embed(ids).squeeze_dim(0)));
+        let embedded = self.embed(ids).squeeze_dim(0);
+        self.prompt = Some(Param::trainable(scaled(embedded, self.config.prompt_multiplier().recip())));
     }
 
     fn random_tokens(&self, length: usize, seed: u64) -> Vec<u32> {
@@ -253,7 +254,7 @@ impl Model {
         let shared = std::mem::take(&mut self.shared);
         for block in &mut self.layers {
             block.linears_mut().for_each(|linear| linear.merge(&shared));
-            block.norms_mut().into_iter().for_each(RmsNorm::merge);
+            block.norms_mut().for_each(RmsNorm::merge);
         }
         self.norm.merge();
         self.add_zero_biases();

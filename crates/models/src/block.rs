@@ -7,21 +7,27 @@ use stratune_peft::{
 };
 use stratune_protocol::Role;
 
-use crate::nn::{Attention, KvCache, Mlp, Positions, RmsNorm};
+use crate::nn::{Attention, KvCache, Mlp, Positions, RmsNorm, scaled};
 
-/// Attention and feed-forward, each after a norm and added to its input.
+/// Attention and feed-forward, each added to its input; norms before them, after them or both.
 #[derive(Clone, Debug)]
 pub struct Block {
     /// Which block it is.
     pub id: ModuleId,
-    /// Before the attention.
-    pub input_layernorm: RmsNorm,
+    /// Of what the attention reads.
+    pub attention_norm: Option<RmsNorm>,
     /// The attention.
     pub self_attn: Attention,
-    /// Before the feed-forward.
-    pub post_attention_layernorm: RmsNorm,
+    /// Of what the attention gives. Few models have it, so it is elsewhere, as is the other one.
+    pub attention_output_norm: Option<Box<RmsNorm>>,
+    /// Of what the feed-forward reads.
+    pub mlp_norm: Option<RmsNorm>,
     /// The feed-forward.
     pub mlp: Mlp,
+    /// Of what the feed-forward gives.
+    pub mlp_output_norm: Option<Box<RmsNorm>>,
+    /// What both are multiplied by before they are added.
+    pub residual_multiplier: f64,
     /// Small networks that methods put after or beside these.
     pub adapters: Vec<Bottleneck>,
 }
@@ -30,28 +36,36 @@ impl Block {
     /// # Shapes
     /// - `x`, output: `[batch, seq, hidden]`
     pub fn forward(&self, x: Tensor<3>, at: &Positions, cache: Option<&mut KvCache>, pass: &Pass) -> Tensor<3> {
-        let (x, inner) = self.input_layernorm.beside(x, pass);
-        let x = self.added(Place::AfterAttention, x, pass, |onto| self.self_attn.forward(inner, onto, at, cache, pass));
-        let (x, inner) = self.post_attention_layernorm.beside(x, pass);
-        self.added(Place::AfterMlp, x, pass, |onto| {
+        let (x, inner) = beside(self.attention_norm.as_ref(), x, pass);
+        let x = self.added(Place::AfterAttention, self.attention_output_norm.as_deref(), x, pass, |onto| {
+            self.self_attn.forward(inner, onto, at, cache, pass)
+        });
+        let (x, inner) = beside(self.mlp_norm.as_ref(), x, pass);
+        self.added(Place::AfterMlp, self.mlp_output_norm.as_deref(), x, pass, |onto| {
             let fed = self.mlp.forward(&inner, onto, pass);
             self.at(Place::BesideMlp).fold(fed, |fed, adapter| fed + adapter.forward(inner.clone(), pass))
         })
     }
 
-    /// `x` and a part of the block, which adds itself to it unless networks come after it.
+    /// `x` and a part of the block, which adds itself to it unless something comes after it: networks, which adapt what the
+    /// part itself gives, then a norm, then a multiplication.
     fn added(
         &self,
         place: Place,
+        norm: Option<&RmsNorm>,
         x: Tensor<3>,
         pass: &Pass,
         part: impl FnOnce(Option<Tensor<3>>) -> Tensor<3>,
     ) -> Tensor<3> {
-        if self.at(place).next().is_none() {
+        if self.at(place).next().is_none() && norm.is_none() && self.residual_multiplier == 1.0 {
             return part(Some(x));
         }
-        let h = part(None);
-        x + self.at(place).fold(h, |h, adapter| h.clone() + adapter.forward(h, pass))
+        let h = self.at(place).fold(part(None), |h, adapter| h.clone() + adapter.forward(h, pass));
+        let h = match norm {
+            None => h,
+            Some(norm) => norm.forward(h, pass),
+        };
+        x + scaled(h, self.residual_multiplier)
     }
 
     /// Whether anything in it trains, or reads something of `shared` that does.
@@ -109,9 +123,10 @@ impl Block {
         }
     }
 
-    /// Its two norms.
-    pub fn norms_mut(&mut self) -> [&mut RmsNorm; 2] {
-        [&mut self.input_layernorm, &mut self.post_attention_layernorm]
+    /// The norms of what its attention and feed-forward read and give.
+    pub fn norms_mut(&mut self) -> impl Iterator<Item = &mut RmsNorm> {
+        let attention = [self.attention_norm.as_mut(), self.attention_output_norm.as_deref_mut()];
+        attention.into_iter().chain([self.mlp_norm.as_mut(), self.mlp_output_norm.as_deref_mut()]).flatten()
     }
 
     /// Gives everything in it the place that `id` names: its paths begin so.
@@ -129,8 +144,7 @@ impl Block {
             renamed(&mut norm.q_norm.id);
             renamed(&mut norm.k_norm.id);
         }
-        renamed(&mut self.input_layernorm.id);
-        renamed(&mut self.post_attention_layernorm.id);
+        self.norms_mut().for_each(|norm| renamed(&mut norm.id));
     }
 
     fn at(&self, place: Place) -> impl Iterator<Item = &Bottleneck> {
@@ -139,32 +153,51 @@ impl Block {
 
     /// Its linear layers, in the order of the forward pass.
     pub fn linears_mut(&mut self) -> impl Iterator<Item = &mut Linear> {
-        let Self { self_attn: attention, mlp, .. } = self;
-        [
-            &mut attention.q_proj,
-            &mut attention.k_proj,
-            &mut attention.v_proj,
-            &mut attention.o_proj,
-            &mut mlp.gate_proj,
-            &mut mlp.up_proj,
-            &mut mlp.down_proj,
-        ]
-        .into_iter()
+        self.linears_with_roles().map(|(_, linear)| linear)
     }
 
     /// The linear layer of this role, if it has one.
     pub fn linear_mut(&mut self, role: Role) -> Option<&mut Linear> {
-        let at = Role::LINEAR.iter().position(|linear| *linear == role)?;
-        self.linears_mut().nth(at)
+        self.linears_with_roles().find(|(of, _)| *of == role).map(|(_, linear)| linear)
+    }
+
+    fn linears_with_roles(&mut self) -> impl Iterator<Item = (Role, &mut Linear)> {
+        let Self { self_attn: attention, mlp, .. } = self;
+        let all = [
+            (Role::Query, Some(&mut attention.q_proj)),
+            (Role::Key, Some(&mut attention.k_proj)),
+            (Role::Value, Some(&mut attention.v_proj)),
+            (Role::Output, Some(&mut attention.o_proj)),
+            (Role::Gate, mlp.gate_proj.as_mut()),
+            (Role::Up, Some(&mut mlp.up_proj)),
+            (Role::Down, Some(&mut mlp.down_proj)),
+        ];
+        all.into_iter().filter_map(|(role, linear)| Some((role, linear?)))
+    }
+}
+
+/// `x` as it is, and what a part of the block reads of it.
+fn beside(norm: Option<&RmsNorm>, x: Tensor<3>, pass: &Pass) -> (Tensor<3>, Tensor<3>) {
+    match norm {
+        None => (x.clone(), x),
+        Some(norm) => norm.beside(x, pass),
+    }
+}
+
+fn each_of(norm: Option<&mut RmsNorm>, visitor: &mut impl Visitor) {
+    if let Some(norm) = norm {
+        norm.each(visitor);
     }
 }
 
 impl Parameters for Block {
     fn each(&mut self, visitor: &mut impl Visitor) {
-        self.input_layernorm.each(visitor);
+        each_of(self.attention_norm.as_mut(), visitor);
         self.self_attn.each(visitor);
-        self.post_attention_layernorm.each(visitor);
+        each_of(self.attention_output_norm.as_deref_mut(), visitor);
+        each_of(self.mlp_norm.as_mut(), visitor);
         self.mlp.each(visitor);
+        each_of(self.mlp_output_norm.as_deref_mut(), visitor);
         for adapter in &mut self.adapters {
             adapter.each(&self.id, visitor);
         }

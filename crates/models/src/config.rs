@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
+use stratune_kernels::{Activation, Scores};
 use stratune_protocol::{ModelReport, Module, Problem, Role};
 
 use crate::families::{self, Family, Fields};
-use crate::nn::Rope;
+use crate::nn::AttentionKind;
 
 /// What a model is, read from its `config.json` by its family.
 #[derive(Clone, Debug)]
@@ -33,10 +34,24 @@ pub struct ModelConfig {
     pub rms_norm_eps: f64,
     /// Longest sequence it was made for.
     pub max_position_embeddings: usize,
-    /// Rotary positions.
-    pub rope: Rope,
-    /// Of each block: how many positions a query sees, its own among them; none where it sees all before it.
-    pub windows: Vec<Option<usize>>,
+    /// What each block's attention makes of positions.
+    pub attention: Vec<AttentionKind>,
+    /// How scores are made of queries and keys.
+    pub scores: Scores,
+    /// Of the feed-forward layers.
+    pub activation: Activation,
+    /// Whether the gain of a norm is 1 + weight.
+    pub zero_centered_norms: bool,
+    /// What embeddings of tokens are multiplied by.
+    pub embedding_multiplier: f64,
+    /// Whether that is done to all that enters the first block, and not in the embedding: a learned prompt is multiplied too.
+    pub multiplies_prompt: bool,
+    /// What attention and feed-forward are multiplied by before they are added to the residual stream.
+    pub residual_multiplier: f64,
+    /// What logits are divided by.
+    pub logits_scaling: f64,
+    /// What no logit goes beyond: c in `c tanh(logit / c)`.
+    pub final_logit_softcapping: Option<f64>,
     /// Its modules, in the order of the forward pass.
     pub modules: Vec<Module>,
 }
@@ -82,6 +97,13 @@ impl ModelConfig {
         let config = (family.read)(family, &Fields(json)).map_err(&bad)?;
         config.check().map_err(bad)?;
         Ok(config)
+    }
+
+    /// Gives each block its window.
+    pub(crate) fn slide(&mut self, windows: &[Option<usize>]) {
+        for (kind, window) in self.attention.iter_mut().zip(windows) {
+            kind.window = *window;
+        }
     }
 
     fn check(&self) -> Result<(), String> {
@@ -135,6 +157,11 @@ impl ModelConfig {
     /// The module of this role, in this block if it is of one.
     pub fn module(&self, block: Option<usize>, role: Role) -> Option<&Module> {
         self.modules.iter().find(|module| module.block == block && module.role == role)
+    }
+
+    /// What a learned prompt is multiplied by.
+    pub fn prompt_multiplier(&self) -> f64 {
+        if self.multiplies_prompt { self.embedding_multiplier } else { 1.0 }
     }
 
     /// Numbers in the model.
@@ -198,7 +225,12 @@ mod tests {
         for family in families::FAMILIES {
             let config = ModelConfig::from_json(&base(family), "config.json").unwrap();
             let again = ModelConfig::from_json(&config.to_json(), "").unwrap();
-            assert_eq!((&again.modules, &again.windows), (&config.modules, &config.windows), "{}", family.model_type);
+            assert_eq!(
+                (&again.modules, &again.attention),
+                (&config.modules, &config.attention),
+                "{}",
+                family.model_type
+            );
             assert!(config.to_json()["architectures"][0].as_str().unwrap().ends_with("ForCausalLM"));
         }
     }
@@ -209,7 +241,8 @@ mod tests {
             let config = ModelConfig::from_json(&base(family), "config.json").unwrap();
             for role in Role::LINEAR {
                 let known = family.bias_keys.iter().any(|(_, roles)| roles.contains(&role));
-                let has = config.module(Some(0), role).unwrap().bias;
+                let Some(module) = config.module(Some(0), role) else { continue };
+                let has = module.bias;
                 match config.with_biases(&[role]) {
                     Ok(with) => {
                         assert!(known || has, "{} {role:?}", family.model_type);
@@ -217,7 +250,7 @@ mod tests {
                     }
                     Err(problem) => {
                         assert!(!known && !has, "{problem}");
-                        assert!(problem.what.contains(config.module(Some(0), role).unwrap().name()), "{problem}");
+                        assert!(problem.what.contains(module.name()), "{problem}");
                     }
                 }
             }
@@ -238,6 +271,10 @@ mod tests {
                 ("head_dim", json!(7), "head_dim"),
             ] {
                 let mut json = base(family);
+                // Where some families have the activation.
+                if key == "hidden_act" {
+                    json["hidden_activation"] = value.clone();
+                }
                 json[key] = value;
                 let problem = ModelConfig::from_json(&json, "config.json").unwrap_err();
                 assert!(problem.what.contains(named), "{} {problem}", family.model_type);

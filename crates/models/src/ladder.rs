@@ -8,11 +8,11 @@
 use burn::tensor::activation::sigmoid;
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::RngExt;
-use stratune_kernels::{Rotary, linear};
+use stratune_kernels::{Scores, linear};
 use stratune_peft::{ModuleId, Param, ParamId, Parameters, Pass, SideShape, Visitor};
 use stratune_protocol::{Problem, draws};
 
-use crate::nn::{KvCache, Positions, Rope};
+use crate::nn::{AttentionKind, KvCache, Positions, Rope, Rotaries};
 use crate::{Block, Model, ModelConfig, families};
 
 /// What μ's parameter is divided by.
@@ -30,7 +30,7 @@ pub struct Ladder {
     /// The way back: `[hidden, side]`.
     pub up: Param<2>,
     /// Angles of the positions in its narrower heads.
-    pub rotary: Rotary,
+    pub rotaries: Rotaries,
 }
 
 impl Ladder {
@@ -45,14 +45,22 @@ impl Ladder {
                 .next("use a smaller reduction")
         })?;
         let side = shape.hidden_size;
+        let head_dim = side / shape.heads;
+        let unstretched = |kind: &AttentionKind| {
+            let rope = kind.rope.map(|rope| Rope { scaling: None, ..rope });
+            AttentionKind { rope, ..*kind }
+        };
         let mut config = ModelConfig {
             vocab_size: 1,
             hidden_size: side,
             intermediate_size: shape.intermediate_size,
             num_attention_heads: shape.heads,
             num_key_value_heads: shape.heads,
-            head_dim: side / shape.heads,
-            rope: Rope { scaling: None, ..model.rope },
+            head_dim,
+            attention: model.attention.iter().map(unstretched).collect(),
+            scores: Scores::of(head_dim),
+            zero_centered_norms: false,
+            residual_multiplier: 1.0,
             ..model.clone()
         };
         config.modules = families::plain_modules(&config);
@@ -72,7 +80,7 @@ impl Ladder {
             down: (0..=blocks.len()).map(down).collect(),
             mix: blocks.iter().map(|_| Param::trainable(Tensor::zeros([1], device))).collect(),
             up: Param::trainable(Tensor::zeros([model.hidden_size, side], device)),
-            rotary: small.rotary,
+            rotaries: small.rotaries,
             blocks,
         })
     }

@@ -30,6 +30,9 @@ impl Weights {
             for roles in Role::LINEAR.map(Role::siblings) {
                 let name = |role: &Role| config.module(Some(i), *role).map(|module| format!("{}.weight", module.path));
                 let names: Rc<[String]> = roles.iter().filter_map(name).collect();
+                if names.len() < 2 {
+                    continue;
+                }
                 siblings.extend(names.iter().map(|name| (name.clone(), names.clone())));
             }
         }

@@ -47,7 +47,7 @@ impl Model {
     fn enters_beyond_linear(&mut self) -> bool {
         let blocks = self.layers.iter_mut().any(|block| {
             let linear = block.linears_mut().any(|linear| linear.weight.trains());
-            let norms = block.norms_mut().into_iter().any(|norm| norm.tuned.is_some() || norm.weight.trainable);
+            let norms = block.norms_mut().any(|norm| norm.tuned.is_some() || norm.weight.trainable);
             linear || norms || !block.adapters.is_empty() || block.self_attn.prefix.is_some()
         });
         blocks || self.prompt.is_some() || self.ladder.is_some() || self.norm.tuned.is_some()

@@ -4,10 +4,10 @@ use std::iter;
 use std::rc::Rc;
 
 use burn::tensor::{Device, Int, Tensor};
-use stratune_kernels::{Compute, Rotary, linear_by_pieces};
+use stratune_kernels::{Compute, linear_by_pieces};
 use stratune_peft::{Param, ParamId, Parameters, Pass, Shared, Table, Visitor};
 
-use crate::nn::{KvCache, Positions, RmsNorm, Texts};
+use crate::nn::{KvCache, Positions, RmsNorm, Rotaries, Texts, scaled};
 use crate::{Block, Ladder, ModelConfig};
 
 /// A model. Its training loop takes it apart: [`embed`](Self::embed), the [`layers`](Self::layers) one by one,
@@ -25,7 +25,7 @@ pub struct Model {
     /// `[vocabulary, hidden]`; none if it is the embedding.
     pub lm_head: Option<Table>,
     /// Angles of every position of the context.
-    pub rotary: Rotary,
+    pub rotaries: Rotaries,
     /// Learned embeddings before the text, `[length, hidden]`.
     pub prompt: Option<Param<2>>,
     /// A small network beside the blocks.
@@ -62,22 +62,12 @@ impl Model {
         let (seq, past) = if past == 0 { (seq + self.prompt_length(), 0) } else { (seq, past + self.prompt_length()) };
         let prefixes = self.layers.iter().filter_map(|block| block.self_attn.prefix.as_ref());
         let pasts: Vec<usize> = prefixes.map(|prefix| past + prefix.length()).chain([past]).collect();
-        let windows = self.windows();
-        self.placed(|rotary| Positions::new(rotary, seq, &pasts, &windows, &self.device()))
+        self.placed(|rotaries| Positions::new(rotaries, seq, &pasts, &self.device()))
     }
 
     /// What the blocks need for rows of several texts from their beginning, if the model [packs](Self::packs) them.
     pub fn positions_among(&self, texts: &Texts) -> Positions {
-        let windows = self.windows();
-        self.placed(|rotary| Positions::among(rotary, texts, &windows))
-    }
-
-    /// How far back the queries of its blocks see, each distance once.
-    fn windows(&self) -> Vec<Option<usize>> {
-        let mut windows: Vec<_> = self.layers.iter().map(|block| block.self_attn.window).collect();
-        windows.sort_unstable();
-        windows.dedup();
-        windows
+        self.placed(|rotaries| Positions::among(rotaries, texts))
     }
 
     /// Whether a row of a batch may hold several texts: no method puts positions before a text, and no row has an adapter
@@ -87,9 +77,9 @@ impl Model {
     }
 
     /// The same positions in the heads of the model, and in those of the ladder beside it.
-    fn placed(&self, of: impl Fn(&Rotary) -> Positions) -> Positions {
-        let mut at = of(&self.rotary);
-        at.side = self.ladder.as_ref().map(|ladder| Box::new(of(&ladder.rotary)));
+    fn placed(&self, of: impl Fn(&Rotaries) -> Positions) -> Positions {
+        let mut at = of(&self.rotaries);
+        at.side = self.ladder.as_ref().map(|ladder| Box::new(of(&ladder.rotaries)));
         at
     }
 
@@ -115,7 +105,7 @@ impl Model {
     pub fn embed(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
         let [batch, seq] = tokens.dims();
         let rows = self.embed_tokens.rows(tokens.reshape([batch * seq]));
-        rows.reshape([batch, seq, self.config.hidden_size])
+        scaled(rows.reshape([batch, seq, self.config.hidden_size]), self.config.embedding_multiplier)
     }
 
     /// The embedded beginning of a text: its prompt, if the model has one, and the tokens.
@@ -130,7 +120,8 @@ impl Model {
             Some(prompt) => {
                 let [batch, _, hidden] = x.dims();
                 let length = self.prompt_length();
-                let before = prompt.value.clone().unsqueeze::<3>().expand([batch, length, hidden]);
+                let before = scaled(prompt.value.clone().unsqueeze::<3>(), self.config.prompt_multiplier());
+                let before = before.expand([batch, length, hidden]);
                 Tensor::cat(vec![before, x], 1)
             }
         }
@@ -224,9 +215,25 @@ impl Model {
         cache.len().saturating_sub(prefix + self.prompt_length())
     }
 
-    /// The norm before the output layer.
+    /// What the output layer reads.
     pub fn final_norm(&self, x: Tensor<3>) -> Tensor<3> {
-        self.norm.forward(x, &self.plain_pass(self.layers.len()))
+        self.final_norm_by(&self.norm, x)
+    }
+
+    /// The same with a norm in the place of the model's. The division of the logits is made here, where there are fewer
+    /// numbers than logits.
+    pub fn final_norm_by(&self, norm: &RmsNorm, x: Tensor<3>) -> Tensor<3> {
+        let normed = norm.forward(x, &self.plain_pass(self.layers.len()));
+        scaled(normed, self.config.logits_scaling.recip())
+    }
+
+    /// Logits of what [`final_norm`](Self::final_norm) gave.
+    fn logits_of(&self, normed: Tensor<3>) -> Tensor<3> {
+        let logits = linear_by_pieces(normed, &self.head().matrices(), self.compute);
+        match self.config.final_logit_softcapping {
+            None => logits,
+            Some(cap) => logits.div_scalar(cap).tanh().mul_scalar(cap),
+        }
     }
 
     /// Logits of every position of a text from its beginning.
@@ -235,7 +242,7 @@ impl Model {
     /// - `tokens`: `[batch, seq]`
     /// - output: `[batch, seq, vocabulary]`
     pub fn logits(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
-        linear_by_pieces(self.hidden(tokens, None), &self.head().matrices(), self.compute)
+        self.logits_of(self.hidden(tokens, None))
     }
 
     /// Logits of the token after the last of `tokens`, which follow what `caches` hold.
@@ -246,7 +253,7 @@ impl Model {
     pub fn next_logits(&self, tokens: Tensor<2, Int>, caches: &mut [KvCache]) -> Tensor<2> {
         let seq = tokens.dims()[1];
         let last = self.hidden(tokens, Some(caches)).narrow(1, seq - 1, 1);
-        linear_by_pieces(last, &self.head().matrices(), self.compute).squeeze_dim(1)
+        self.logits_of(last).squeeze_dim(1)
     }
 
     /// Fresh caches for a new text.

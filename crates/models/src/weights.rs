@@ -10,7 +10,7 @@ use stratune_protocol::{BaseDtype, Keep, Module, Problem, Role, draws, normals};
 
 use crate::config::Entry;
 use crate::load::{Arriving, Stored, Weights, pieces};
-use crate::nn::{Attention, Mlp, QkNorm, RmsNorm};
+use crate::nn::{Attention, Mlp, QkNorm, RmsNorm, Rotaries};
 use crate::{Block, Model, ModelConfig};
 
 /// Takes the modules of a model out of its weights.
@@ -74,16 +74,21 @@ impl Taker<'_> {
     fn norm(&mut self, block: Option<usize>, role: Role) -> Result<RmsNorm, Problem> {
         let module = self.module(block, role)?;
         let gain = self.vector(&format!("{}.weight", module.path), module.count())?;
-        Ok(RmsNorm::new(id(&module), gain, self.config.rms_norm_eps))
+        Ok(RmsNorm::new(id(&module), gain, self.config.zero_centered_norms, self.config.rms_norm_eps))
+    }
+
+    /// The norm of this role in a block, if the model has one.
+    fn norm_of(&mut self, i: usize, role: Role) -> Result<Option<RmsNorm>, Problem> {
+        if self.config.module(Some(i), role).is_none() {
+            return Ok(None);
+        }
+        self.norm(Some(i), role).map(Some)
     }
 
     /// The norms of queries and keys, if the model has them.
     fn qk_norm(&mut self, i: usize) -> Result<Option<Box<QkNorm>>, Problem> {
-        if self.config.module(Some(i), Role::QueryNorm).is_none() {
-            return Ok(None);
-        }
-        let (q_norm, k_norm) = (self.norm(Some(i), Role::QueryNorm)?, self.norm(Some(i), Role::KeyNorm)?);
-        Ok(Some(Box::new(QkNorm { q_norm, k_norm })))
+        let norms = self.norm_of(i, Role::QueryNorm)?.zip(self.norm_of(i, Role::KeyNorm)?);
+        Ok(norms.map(|(q_norm, k_norm)| Box::new(QkNorm { q_norm, k_norm })))
     }
 
     fn attention(&mut self, i: usize) -> Result<Attention, Problem> {
@@ -96,16 +101,23 @@ impl Taker<'_> {
             o_proj: self.linear(i, Role::Output)?,
             qk_norm: None,
             head_dim: self.config.head_dim,
-            window: self.config.windows[i],
+            kind: self.config.attention[i],
+            scores: self.config.scores,
             prefix: None,
         })
     }
 
     fn mlp(&mut self, i: usize) -> Result<Mlp, Problem> {
         Ok(Mlp {
-            gate_proj: self.linear(i, Role::Gate)?,
+            gate_proj: self
+                .config
+                .module(Some(i), Role::Gate)
+                .is_some()
+                .then(|| self.linear(i, Role::Gate))
+                .transpose()?,
             up_proj: self.linear(i, Role::Up)?,
             down_proj: self.linear(i, Role::Down)?,
+            activation: self.config.activation,
         })
     }
 }
@@ -142,23 +154,26 @@ impl Model {
             self_attn.qk_norm = taker.qk_norm(i)?;
             layers.push(Block {
                 id: above(&self_attn.id, 1),
-                input_layernorm: taker.norm(Some(i), Role::AttentionNorm)?,
+                attention_norm: taker.norm_of(i, Role::AttentionNorm)?,
                 self_attn,
-                post_attention_layernorm: taker.norm(Some(i), Role::MlpNorm)?,
+                attention_output_norm: taker.norm_of(i, Role::AttentionOutputNorm)?.map(Box::new),
+                mlp_norm: taker.norm_of(i, Role::MlpNorm)?,
                 mlp,
+                mlp_output_norm: taker.norm_of(i, Role::MlpOutputNorm)?.map(Box::new),
+                residual_multiplier: config.residual_multiplier,
                 adapters: Vec::new(),
             });
         }
         let norm = taker.norm(None, Role::FinalNorm)?;
-        let rotary = config.rope.rotary(config.head_dim, config.max_position_embeddings, device);
+        let rotaries = Rotaries::of(&config.attention, config.head_dim, config.max_position_embeddings, device);
         let shared = Shared::default();
         let config = Rc::new(config);
         let (prompt, ladder, rows, compute) = (None, None, None, Compute::default());
-        Ok(Self { config, embed_tokens, layers, norm, lm_head, rotary, prompt, ladder, shared, rows, compute })
+        Ok(Self { config, embed_tokens, layers, norm, lm_head, rotaries, prompt, ladder, shared, rows, compute })
     }
 
     /// A model with random weights, normal with standard deviation 0.02 (0.02/√(2·layers) where a block writes to the
-    /// residual stream), norms at one; the same numbers on every device.
+    /// residual stream), gains of norms at one; the same numbers on every device.
     ///
     /// # Errors
     /// None that a checked configuration can cause.
@@ -180,7 +195,7 @@ impl Model {
             let mut values: Vec<f32> = if name.ends_with(".bias") {
                 vec![0.0; count]
             } else if shape.len() == 1 {
-                vec![1.0; count]
+                vec![if config.zero_centered_norms { 0.0 } else { 1.0 }; count]
             } else {
                 let std = if matches!(role, Role::Output | Role::Down) { residual } else { 0.02 };
                 let mut rng = draws(seed, "weights", [i as u64, 0]);

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub enum Role {
     /// Tokens to vectors: `[vocab_size, hidden_size]`.
     Embedding,
-    /// The norm before the attention.
+    /// The norm of what the attention reads.
     AttentionNorm,
     /// Queries.
     Query,
@@ -16,13 +16,15 @@ pub enum Role {
     Key,
     /// Values.
     Value,
-    /// The norm of each head's queries.
+    /// The norm of queries, of each head or of all at once.
     QueryNorm,
-    /// The norm of each head's keys.
+    /// The norm of keys, of each head or of all at once.
     KeyNorm,
     /// Heads back to the residual stream.
     Output,
-    /// The norm before the feed-forward.
+    /// The norm of what the attention gives.
+    AttentionOutputNorm,
+    /// The norm of what the feed-forward reads.
     MlpNorm,
     /// The half of a gated feed-forward that goes through the activation.
     Gate,
@@ -30,6 +32,8 @@ pub enum Role {
     Up,
     /// Out of the feed-forward.
     Down,
+    /// The norm of what the feed-forward gives.
+    MlpOutputNorm,
     /// The norm before the output layer.
     FinalNorm,
     /// Vectors to logits: `[vocab_size, hidden_size]`; absent where it is the embedding.
@@ -51,10 +55,12 @@ impl Role {
             Self::QueryNorm => "query_norm",
             Self::KeyNorm => "key_norm",
             Self::Output => "output",
+            Self::AttentionOutputNorm => "attention_output_norm",
             Self::MlpNorm => "mlp_norm",
             Self::Gate => "gate",
             Self::Up => "up",
             Self::Down => "down",
+            Self::MlpOutputNorm => "mlp_output_norm",
             Self::FinalNorm => "final_norm",
             Self::Head => "head",
         }
@@ -65,9 +71,9 @@ impl Role {
         Self::LINEAR.contains(&self)
     }
 
-    /// Whether it is a norm of the residual stream in a block.
+    /// Whether it is a norm of a block's width: of what its attention or feed-forward reads or gives.
     pub fn is_block_norm(self) -> bool {
-        matches!(self, Self::AttentionNorm | Self::MlpNorm)
+        matches!(self, Self::AttentionNorm | Self::AttentionOutputNorm | Self::MlpNorm | Self::MlpOutputNorm)
     }
 
     /// The part of the block that a linear layer belongs to: `attention` or `mlp`.

@@ -47,7 +47,7 @@ impl Objective for NextToken {
         let mut norm = model.norm.clone();
         track(&mut norm);
         let states = labelled(x, batch).autodiff().require_grad();
-        let normed = norm.forward(states.clone().unsqueeze(), &model.plain_pass(model.layers.len()));
+        let normed = model.final_norm_by(&norm, states.clone().unsqueeze());
 
         let head = model.head();
         let wanted = if head.trains() { Wanted::HiddenAndHead } else { Wanted::Hidden };
@@ -76,7 +76,8 @@ fn labelled(x: Tensor<3>, batch: &Uploaded) -> Tensor<2> {
 fn entropy(model: &Model, normed: Tensor<3>, batch: &Uploaded, scale: f64, wanted: Wanted) -> CrossEntropy {
     let [_, labels, hidden] = normed.dims();
     let normed = normed.reshape([labels, hidden]);
-    linear_cross_entropy(normed, &model.head().matrices(), batch.targets.clone(), scale, wanted, model.compute)
+    let (head, cap) = (model.head().matrices(), model.config.final_logit_softcapping);
+    linear_cross_entropy(normed, &head, cap, batch.targets.clone(), scale, wanted, model.compute)
 }
 
 /// Adds a gradient to what there is of its parameter.

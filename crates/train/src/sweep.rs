@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use burn::tensor::{IndexingUpdateOp, Tensor};
 use stratune_kernels::backward_from;
-use stratune_models::nn::Positions;
+use stratune_models::nn::{Positions, scaled};
 use stratune_models::{Block, Ladder, Model};
 use stratune_peft::{Dropout, Gradients, Pass, Shared, collect_gradients, track};
 
@@ -178,12 +178,13 @@ fn below_prompt(model: &Model, dy: Tensor<3>) -> Tensor<3> {
 fn input_gradients(model: &Model, batch: &Uploaded, dy: Tensor<3>, into: &mut Gradients) {
     let length = model.prompt_length();
     if model.prompt.as_ref().is_some_and(|p| p.trainable) {
-        add(into, &Model::prompt_id(), dy.clone().narrow(1, 0, length).sum_dim(0).squeeze_dim(0));
+        let dy = dy.clone().narrow(1, 0, length).sum_dim(0).squeeze_dim(0);
+        add(into, &Model::prompt_id(), scaled(dy, model.config.prompt_multiplier()));
     }
     if !model.embed_tokens.trains() {
         return;
     }
-    let dy = model.text_of(dy);
+    let dy = scaled(model.text_of(dy), model.config.embedding_multiplier);
     let [rows, width, hidden] = dy.dims();
     let places = batch.tokens.clone().reshape([rows * width]);
     let table = Tensor::<2>::zeros(model.embed_tokens.dims(), &dy.device());

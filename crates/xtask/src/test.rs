@@ -140,7 +140,7 @@ fn native(places: &Places, name: &str, extra: &[&str], record: &mut Record) -> R
 fn workspace(places: &Places) -> Command {
     let mut cargo = linted(places);
     cargo.args(["--workspace", "--exclude", "stratune-app", "--exclude", "stratune-worker"]);
-    cargo.env_remove("STRATUNE_DIST").env_remove("STRATUNE_METHODS");
+    cargo.env_remove("STRATUNE_DIST").env_remove("STRATUNE_METHODS").env_remove("STRATUNE_FAMILY");
     cargo
 }
 

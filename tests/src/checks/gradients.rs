@@ -14,6 +14,7 @@ use stratune_protocol::draws;
 use stratune_runtime::{read_f32, read_scalars};
 use stratune_train::{Demand, NextToken, Swept, Uploaded, sweep};
 
+use super::logits::{FAMILY_FOLDERS, apart};
 use super::worst;
 use crate::fixtures::{GRADIENTS, adapted, json};
 use crate::runs::rows;
@@ -54,29 +55,39 @@ async fn read(gradients: Gradients) -> BTreeMap<String, Vec<f32>> {
     values
 }
 
-/// Loss and LoRA gradients of one masked batch, against transformers and PEFT, for each family.
+/// Loss and LoRA gradients of one masked batch, against transformers and PEFT, for each family: as one operation where its
+/// switches allow that, and of the parts.
 pub async fn gradients_agree_with_peft(device: &Device) {
     agree(expected(), device).await;
-    for name in ["peft-qwen2", "peft-qwen3"] {
+    for name in FAMILY_FOLDERS {
         agree(json(name, "gradients.json").await, device).await;
     }
 }
 
 /// Within 1e-4, both in f32.
 async fn agree(expected: Expected, device: &Device) {
-    let model = adapted(&expected.adapter, device).await;
+    let whole = adapted(&expected.adapter, device).await;
+    let mut parts = whole.clone();
+    apart(&mut parts).await;
+    agrees(&expected, &whole).await;
+    agrees(&expected, &parts).await;
+}
+
+async fn agrees(expected: &Expected, model: &Model) {
     let rows = rows(&expected.ids, &expected.labels);
-    let (swept, learned) = swept(&model, &rows, 0);
+    let (swept, learned) = swept(model, &rows, 0);
     let loss = read_scalars(vec![swept.loss]).await.expect("a loss")[0] / learned as f64;
-    assert!((loss - expected.loss).abs() <= 1e-4, "loss {loss}, PEFT's {}", expected.loss);
+    let of = &expected.adapter;
+    assert!((loss - expected.loss).abs() <= 1e-4, "{of}: loss {loss}, PEFT's {}", expected.loss);
     let ours = read(swept.gradients).await;
-    assert_eq!(expected.gradients.len(), ours.len(), "every factor has a gradient");
+    let factors = ours.keys().filter(|path| path.contains(".lora_")).count();
+    assert_eq!(expected.gradients.len(), factors, "{of}: every factor has a gradient");
     for (name, gradient) in &expected.gradients {
         let path = name.trim_start_matches("base_model.model.");
         let ours = ours.get(path).unwrap_or_else(|| panic!("no gradient of {path}"));
         let scale = gradient.values.iter().fold(1.0_f32, |m, v| m.max(v.abs()));
         let off = worst(ours, &gradient.values);
-        assert!(off <= 1e-4 * scale, "{path}: off by {off:e} where the largest is {scale}");
+        assert!(off <= 1e-4 * scale, "{of}, {path}: off by {off:e} where the largest is {scale}");
     }
 }
 

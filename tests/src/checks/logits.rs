@@ -2,6 +2,8 @@
 
 use burn::tensor::Device;
 use stratune_models::{Model, Sampling, generate};
+use stratune_peft::{MethodConfig, MethodKind};
+use stratune_protocol::Targets;
 use stratune_runtime::read_f32;
 
 use super::worst;
@@ -18,8 +20,22 @@ async fn says(model: &Model, expected: &Logits, name: &str) {
 
 /// Models of each family, tied and untied, f32, f16 and bf16, whole and sharded, with and without stretched positions,
 /// biases, norms of heads and windows.
-const MODELS: [&str; 6] =
-    ["tiny-llama", "tiny-llama3", "tiny-llama-f16", "tiny-qwen2", "tiny-qwen2-yarn", "tiny-qwen3"];
+const MODELS: [&str; 14] = [
+    "tiny-llama",
+    "tiny-llama3",
+    "tiny-llama-f16",
+    "tiny-qwen2",
+    "tiny-qwen2-yarn",
+    "tiny-qwen3",
+    "tiny-gemma3",
+    "tiny-mistral",
+    "tiny-gemma2",
+    "tiny-gemma",
+    "tiny-smollm3",
+    "tiny-granite",
+    "tiny-olmo2",
+    "tiny-arcee",
+];
 
 /// Logits, and greedy text through the cache.
 pub async fn logits_agree_with_transformers(device: &Device) {
@@ -37,8 +53,30 @@ pub async fn logits_agree_with_transformers(device: &Device) {
     }
 }
 
+/// The layers of a model, each with a method behind it that changes nothing yet: no product can be made with another.
+pub(super) async fn apart(model: &mut Model) {
+    let ssf = MethodConfig { targets: Some(Targets::AllLinear), ..MethodConfig::new(MethodKind::Ssf) };
+    model.attach(&[ssf], 0).await.expect("SSF enters every linear layer");
+}
+
+/// What is made as one operation, where a family's switches allow that, is what its parts give one after another: 1e-5 of the
+/// largest, f32 sums in another order.
+pub async fn parts_are_the_whole(device: &Device) {
+    for name in MODELS {
+        let whole = model(name, device).await;
+        let Logits { ids: text, .. } = json(name, "logits.json").await;
+        let want = read_f32(whole.hidden(ids(&text, device), None)).await.expect("states");
+        let mut parts = whole;
+        apart(&mut parts).await;
+        let got = read_f32(parts.hidden(ids(&text, device), Some(&mut parts.caches()))).await.expect("states");
+        let largest = want.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+        let off = worst(&got, &want);
+        assert!(off <= 1e-5 * largest, "{name}: {off:e} of {largest}");
+    }
+}
+
 /// Adapters written by PEFT, one folder for each of its methods that are read here.
-pub const PEFT_FOLDERS: [&str; 15] = [
+pub const PEFT_FOLDERS: [&str; 13] = [
     "peft-lora",
     "peft-rslora",
     "peft-dora",
@@ -52,13 +90,25 @@ pub const PEFT_FOLDERS: [&str; 15] = [
     "peft-ln",
     "peft-prefix",
     "peft-prompt",
+];
+
+/// LoRA on all linear layers of each family but the first, with gradients.
+pub const FAMILY_FOLDERS: [&str; 10] = [
     "peft-qwen2",
     "peft-qwen3",
+    "peft-gemma3",
+    "peft-mistral",
+    "peft-gemma2",
+    "peft-gemma",
+    "peft-smollm3",
+    "peft-granite",
+    "peft-olmo2",
+    "peft-arcee",
 ];
 
 /// Adapters written by PEFT say the same here.
 pub async fn adapters_agree_with_peft(device: &Device) {
-    for name in PEFT_FOLDERS {
+    for name in PEFT_FOLDERS.into_iter().chain(FAMILY_FOLDERS) {
         let expected: Logits = json(name, "logits.json").await;
         says(&adapted(name, device).await, &expected, name).await;
     }
@@ -66,7 +116,7 @@ pub async fn adapters_agree_with_peft(device: &Device) {
 
 /// Merged and unmerged logits within 1e-5 of each other: one sum of f32 products in another order.
 pub async fn merging_changes_nothing(device: &Device) {
-    for name in ["peft-lora", "peft-rslora", "peft-all", "peft-qwen2", "peft-qwen3"] {
+    for name in ["peft-lora", "peft-rslora", "peft-all"].into_iter().chain(FAMILY_FOLDERS) {
         let mut model = adapted(name, device).await;
         let text: Vec<u32> = (1..25).collect();
         let before = read_f32(model.logits(ids(&text, device))).await.expect("logits");

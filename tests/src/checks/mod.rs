@@ -9,13 +9,17 @@ mod pieces;
 mod slopes;
 mod stories;
 
+use std::pin::Pin;
+
 use burn::tensor::Device;
 
 pub use curve::training_follows_pytorch;
 pub use gradients::{
     finite_differences, gradients_agree_with_burns_lora, gradients_agree_with_peft, keeping_graphs_changes_nothing,
 };
-pub use logits::{adapters_agree_with_peft, logits_agree_with_transformers, merging_changes_nothing};
+pub use logits::{
+    adapters_agree_with_peft, logits_agree_with_transformers, merging_changes_nothing, parts_are_the_whole,
+};
 pub use methods::methods_learn;
 pub use packing::{examples, packed_is_apart, packing_changes_nothing};
 pub use pieces::pieces_are_the_whole;
@@ -25,17 +29,24 @@ pub use stories::stories_are_told;
 /// All of them. Panics with the first that fails.
 pub async fn all(device: &Device) {
     assert_eq!(stratune_kernels::self_test(device, &stratune_kernels::Sizes::default()).await, Ok(()));
-    logits_agree_with_transformers(device).await;
-    adapters_agree_with_peft(device).await;
-    merging_changes_nothing(device).await;
-    gradients_agree_with_peft(device).await;
-    gradients_agree_with_burns_lora(device).await;
-    keeping_graphs_changes_nothing(device).await;
-    packing_changes_nothing(device).await;
-    pieces_are_the_whole(device).await;
-    finite_differences(device).await;
-    training_follows_pytorch(device).await;
-    methods_learn(device).await;
+    // Each by itself: the frames of all of them together would fill the stack of a thread.
+    let checks: [Pin<Box<dyn Future<Output = ()> + '_>>; 12] = [
+        Box::pin(logits_agree_with_transformers(device)),
+        Box::pin(parts_are_the_whole(device)),
+        Box::pin(adapters_agree_with_peft(device)),
+        Box::pin(merging_changes_nothing(device)),
+        Box::pin(gradients_agree_with_peft(device)),
+        Box::pin(gradients_agree_with_burns_lora(device)),
+        Box::pin(keeping_graphs_changes_nothing(device)),
+        Box::pin(packing_changes_nothing(device)),
+        Box::pin(pieces_are_the_whole(device)),
+        Box::pin(finite_differences(device)),
+        Box::pin(training_follows_pytorch(device)),
+        Box::pin(methods_learn(device)),
+    ];
+    for check in checks {
+        check.await;
+    }
 }
 
 /// The largest difference between two lists of the same length.

@@ -45,7 +45,8 @@ pub enum Wanted {
 /// Cross-entropy of `softmax(hidden headᵀ)` against `targets`, summed over the rows.
 ///
 /// With p = softmax(logits): d logits = (p − onehot(target)) · scale, d hidden = d logits · head,
-/// d head = d logitsᵀ · hidden. Products with the head multiply in what `compute` says.
+/// d head = d logitsᵀ · hidden. With a soft cap c, logits l are `c tanh(l / c)` instead, and d logits has the factor
+/// `1 − tanh²`. Products with the head multiply in what `compute` says.
 ///
 /// # Shapes
 /// - `hidden`: `[rows, hidden]`, `head`: `[vocabulary, hidden]` in pieces of rows, `targets`: `[rows]`; `rows` is at
@@ -53,6 +54,7 @@ pub enum Wanted {
 pub fn linear_cross_entropy(
     hidden: Tensor<2>,
     head: &[Matrix],
+    cap: Option<f64>,
     targets: Tensor<1, Int>,
     scale: f64,
     wanted: Wanted,
@@ -70,8 +72,15 @@ pub fn linear_cross_entropy(
         let hidden = hidden.clone().narrow(0, start, count);
         let targets = targets.clone().narrow(0, start, count).into_dispatch();
         let logits = products(&hidden, head, compute);
+        let bent = cap.map(|cap| (cap, logits.clone().div_scalar(cap).tanh()));
+        let logits = bent.clone().map_or(logits, |(cap, bent)| bent.mul_scalar(cap));
         let (losses, d_logits) = Dispatch::cross_entropy(logits.into_dispatch(), targets, scale as f32);
         let d_logits = Tensor::from_dispatch(d_logits);
+        let d_logits = match bent {
+            None => d_logits,
+            Some((_, bent)) if wanted != Wanted::Loss => d_logits * (bent.clone() * bent).neg().add_scalar(1.0),
+            Some(_) => d_logits,
+        };
         let chunk_loss = Tensor::<1>::from_dispatch(losses).sum();
         loss = Some(loss.map_or(chunk_loss.clone(), |sum| sum + chunk_loss));
         if wanted != Wanted::Loss {
@@ -113,32 +122,40 @@ mod tests {
         let targets = Tensor::<1, Int>::from_data(TensorData::new(ids, [rows]), &device);
 
         let scale = 1.0 / rows as f64;
-        let h = hidden.clone().autodiff().require_grad();
-        let w = head.clone().autodiff().require_grad();
-        let log_p = log_softmax(h.clone().matmul(w.clone().transpose()), 1);
-        let loss = log_p.gather(1, targets.clone().autodiff().reshape([rows, 1])).sum().neg();
-        let grads = loss.clone().mul_scalar(scale).backward();
+        for cap in [None, Some(2.0)] {
+            let h = hidden.clone().autodiff().require_grad();
+            let w = head.clone().autodiff().require_grad();
+            let logits = h.clone().matmul(w.clone().transpose());
+            let logits = match cap {
+                None => logits,
+                Some(cap) => logits.div_scalar(cap).tanh().mul_scalar(cap),
+            };
+            let log_p = log_softmax(logits, 1);
+            let loss = log_p.gather(1, targets.clone().autodiff().reshape([rows, 1])).sum().neg();
+            let grads = loss.clone().mul_scalar(scale).backward();
 
-        let close = |a: Vec<f32>, b: Vec<f32>| {
-            // Sums of 29 products in f32 in another order.
-            assert!(a.iter().zip(&b).all(|(x, y)| (x - y).abs() < 1e-5), "{:?} {:?}", &a[..4], &b[..4]);
-        };
-        let values = |t: Tensor<2>| t.into_data().iter::<f32>().collect::<Vec<_>>();
-        let theirs = loss.inner().into_scalar::<f32>();
-        for pieces in [vec![29], vec![12, 1, 16]] {
-            let pieces = Tensor::split_with_sizes(head.clone(), pieces, 0);
-            let pieces: Vec<Matrix> = pieces.into_iter().map(Matrix::from).collect();
-            let ours = linear_cross_entropy(
-                hidden.clone(),
-                &pieces,
-                targets.clone(),
-                scale,
-                Wanted::HiddenAndHead,
-                Compute::default(),
-            );
-            assert!((ours.loss.into_scalar::<f32>() - theirs).abs() < 1e-3 * theirs);
-            close(values(ours.d_hidden.unwrap()), values(h.grad(&grads).unwrap()));
-            close(values(ours.d_head.unwrap()), values(w.grad(&grads).unwrap()));
+            let close = |a: Vec<f32>, b: Vec<f32>| {
+                // Sums of 29 products in f32 in another order.
+                assert!(a.iter().zip(&b).all(|(x, y)| (x - y).abs() < 1e-5), "{:?} {:?}", &a[..4], &b[..4]);
+            };
+            let values = |t: Tensor<2>| t.into_data().iter::<f32>().collect::<Vec<_>>();
+            let theirs = loss.inner().into_scalar::<f32>();
+            for pieces in [vec![29], vec![12, 1, 16]] {
+                let pieces = Tensor::split_with_sizes(head.clone(), pieces, 0);
+                let pieces: Vec<Matrix> = pieces.into_iter().map(Matrix::from).collect();
+                let ours = linear_cross_entropy(
+                    hidden.clone(),
+                    &pieces,
+                    cap,
+                    targets.clone(),
+                    scale,
+                    Wanted::HiddenAndHead,
+                    Compute::default(),
+                );
+                assert!((ours.loss.into_scalar::<f32>() - theirs).abs() < 1e-3 * theirs);
+                close(values(ours.d_hidden.unwrap()), values(h.grad(&grads).unwrap()));
+                close(values(ours.d_head.unwrap()), values(w.grad(&grads).unwrap()));
+            }
         }
     }
 }

@@ -44,6 +44,11 @@ impl Rotary {
         Self { cos: table(f64::cos), sin: table(f64::sin) }
     }
 
+    /// Tables of heads that are not turned, wherever they stand: of one position.
+    pub fn none(head_dim: usize, device: &Device) -> Self {
+        Self::of(&vec![0.0; head_dim / 2], 1.0, 1, device)
+    }
+
     /// How many positions there are.
     pub fn positions(&self) -> usize {
         self.cos.dims()[2]
@@ -144,6 +149,15 @@ mod tests {
         // Two turns in f32.
         assert!((score(3, 1) - score(12, 10)).abs() < 1e-5);
         assert!((score(3, 1) - score(3, 2)).abs() > 1e-3);
+    }
+
+    /// Far beyond the one position that its tables have.
+    #[test]
+    fn none_leaves_heads_as_they_are() {
+        let device = Device::flex();
+        let values = (0..24).map(|i| (i as f32).sin()).collect();
+        let x = Tensor::<4>::from_data(TensorData::new(values, [1, 1, 3, 8]), &device);
+        assert_eq!(turn(&Rotary::none(8, &device).angles_after(50, 3), x.clone()).into_data(), x.into_data());
     }
 
     /// Rows are padded to more than the context holds.

@@ -29,7 +29,7 @@ pub async fn loss_is_right(device: &Device, vocabulary: usize) -> Result<(), Fau
     let targets: Vec<i32> = (0..rows).map(|row| target(row) as i32).collect();
     let targets = Tensor::from_data(TensorData::new(targets, [rows]), device);
     let entropy =
-        linear_cross_entropy(matrix(h), &[matrix(w).into()], targets, 0.5, Wanted::Hidden, Compute::default());
+        linear_cross_entropy(matrix(h), &[matrix(w).into()], None, targets, 0.5, Wanted::Hidden, Compute::default());
     let name = format!("cross-entropy of {vocabulary}");
     check(&name, entropy.loss.unsqueeze(), &[loss as f32]).await?;
     let gradient = entropy.d_hidden.ok_or_else(|| Fault::Wrong(format!("{name} gives no gradient")))?;

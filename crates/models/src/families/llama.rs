@@ -1,36 +1,15 @@
 //! Llama 1 to 3, and the many models of its shape (SmolLM 2, TinyLlama, …).
 
-use stratune_protocol::Role;
-
-use super::common::{self, Defaults, Switches};
+use super::common::{self, ATTENTION_BIAS, LLAMA, MLP_BIAS};
 use super::{Family, Fields};
 use crate::ModelConfig;
 
-const ATTENTION: &[Role] = &[Role::Query, Role::Key, Role::Value, Role::Output];
-const MLP: &[Role] = &[Role::Gate, Role::Up, Role::Down];
-
 /// Biases where `attention_bias` and `mlp_bias` say so.
-pub const FAMILY: Family = Family {
-    model_type: "llama",
-    class: "LlamaForCausalLM",
-    read,
-    bias_keys: &[("attention_bias", ATTENTION), ("mlp_bias", MLP)],
-};
+pub const FAMILY: Family =
+    Family { model_type: "llama", class: "LlamaForCausalLM", read, bias_keys: &[ATTENTION_BIAS, MLP_BIAS] };
 
 fn read(family: &'static Family, fields: &Fields<'_>) -> Result<ModelConfig, String> {
-    let defaults = Defaults {
-        num_key_value_heads: |heads| heads,
-        head_dim: |hidden, heads| hidden / heads,
-        rms_norm_eps: 1e-6,
-        rope_theta: 1e4,
-        max_position_embeddings: 2048,
-    };
-    let mut config = common::decoder(family, fields, &defaults)?;
-    let (attention, mlp) = (fields.flag_or("attention_bias", false)?, fields.flag_or("mlp_bias", false)?);
-    let bias = |role: Role| if ATTENTION.contains(&role) { attention } else { mlp };
-    let tied = fields.flag_or("tie_word_embeddings", false)?;
-    config.modules = common::modules(&config, &Switches { bias: &bias, qk_norm: false, tied });
-    Ok(config)
+    common::read(family, fields, &LLAMA)
 }
 
 #[cfg(test)]
@@ -53,7 +32,10 @@ mod tests {
                 json["num_key_value_heads"] = value;
             }
             let config = ModelConfig::from_json(&json, "config.json").unwrap();
-            assert_eq!((config.num_key_value_heads, config.head_dim, config.rope.theta), (4, 8, 1e4));
+            assert_eq!(
+                (config.num_key_value_heads, config.head_dim, config.attention[0].rope.unwrap().theta),
+                (4, 8, 1e4)
+            );
         }
     }
 

@@ -2,16 +2,25 @@
 //!
 //! A new one is a file with a [`Family`], its line in [`FAMILIES`], and a fixture (tests/fixtures/make_fixtures.py).
 
+mod arcee;
 mod common;
 mod fields;
+mod gemma;
+mod gemma2;
+mod gemma3;
+mod granite;
 mod llama;
+mod mistral;
+mod olmo2;
 mod qwen2;
 mod qwen3;
 mod rope;
+mod smollm3;
 
+pub(crate) use common::plain_modules;
 pub use fields::{Fields, Given};
 
-use stratune_protocol::{Module, Role};
+use stratune_protocol::Role;
 
 use crate::ModelConfig;
 
@@ -28,10 +37,17 @@ pub struct Family {
     pub bias_keys: &'static [(&'static str, &'static [Role])],
 }
 
-/// The modules of a model without biases, norms of heads and an output layer.
-pub(crate) fn plain_modules(config: &ModelConfig) -> Vec<Module> {
-    common::modules(config, &common::Switches { bias: &|_| false, qk_norm: false, tied: true })
-}
-
 /// All of them.
-pub const FAMILIES: [&Family; 3] = [&llama::FAMILY, &qwen2::FAMILY, &qwen3::FAMILY];
+pub const FAMILIES: [&Family; 11] = [
+    &llama::FAMILY,
+    &mistral::FAMILY,
+    &qwen2::FAMILY,
+    &qwen3::FAMILY,
+    &gemma::FAMILY,
+    &gemma2::FAMILY,
+    &gemma3::FAMILY,
+    &smollm3::FAMILY,
+    &granite::FAMILY,
+    &olmo2::FAMILY,
+    &arcee::FAMILY,
+];

@@ -1,50 +1,39 @@
 //! Qwen 2 and 2.5: biases at queries, keys and values, which no key says.
 
+use serde_json::Value;
 use stratune_protocol::Role;
 
-use super::common::{self, Defaults, Switches};
-use super::{Family, Fields, Given};
+use super::common::{self, Decoder, LLAMA};
+use super::{Family, Fields};
 use crate::ModelConfig;
 
 /// No key gives other layers biases.
 pub const FAMILY: Family = Family { model_type: "qwen2", class: "Qwen2ForCausalLM", read, bias_keys: &[] };
 
 fn read(family: &'static Family, fields: &Fields<'_>) -> Result<ModelConfig, String> {
-    let defaults = Defaults {
+    let qwen2 = Decoder {
         num_key_value_heads: |_| 32,
-        head_dim: |hidden, heads| hidden / heads,
-        rms_norm_eps: 1e-6,
-        rope_theta: 1e4,
         max_position_embeddings: 32_768,
+        biased: &[Role::Query, Role::Key, Role::Value],
+        ..LLAMA
     };
-    let mut config = common::decoder(family, fields, &defaults)?;
-    config.windows = windows(fields, config.num_hidden_layers)?;
-    let bias = |role: Role| matches!(role, Role::Query | Role::Key | Role::Value);
-    let tied = fields.flag_or("tie_word_embeddings", false)?;
-    config.modules = common::modules(&config, &Switches { bias: &bias, qk_norm: false, tied });
+    let mut config = common::read(family, fields, &qwen2)?;
+    config.slide(&windows(fields, config.num_hidden_layers)?);
     Ok(config)
 }
 
 /// Of each block. `sliding_window` alone means nothing: `layer_types` or `use_sliding_window` make a block slide, the
 /// latter from block `max_window_layers` upwards.
 pub(super) fn windows(fields: &Fields<'_>, layers: usize) -> Result<Vec<Option<usize>>, String> {
-    let window = match fields.given_size("sliding_window")? {
-        Given::Absent => Some(4096),
-        Given::Null => None,
-        Given::Value(window) => Some(window),
-    };
     let slides = match common::sliding_layers(fields, layers)? {
         Some(types) => types,
         None if fields.flag_or("use_sliding_window", false)? => {
-            let first = match fields.given("max_window_layers", "number of layers", serde_json::Value::as_u64)? {
-                Given::Value(first) => first as usize,
-                Given::Absent | Given::Null => 28,
-            };
-            (0..layers).map(|i| i >= first).collect()
+            let first = fields.given("max_window_layers", "number of layers", Value::as_u64)?.or(28, 28);
+            (0..layers as u64).map(|i| i >= first).collect()
         }
         None => vec![false; layers],
     };
-    Ok(slides.into_iter().map(|slides| window.filter(|_| slides)).collect())
+    common::windows(fields, &slides, Some(4096))
 }
 
 #[cfg(test)]

@@ -11,11 +11,16 @@ pub(super) fn read(fields: &Fields<'_>, default_theta: f64, context: usize) -> R
     let old = fields.within("rope_scaling");
     let inner =
         if old.0.as_object().is_some_and(|keys| !keys.is_empty()) { old } else { fields.within("rope_parameters") };
-    let theta = inner.number_or("rope_theta", fields.number_or("rope_theta", default_theta)?)?;
+    of(&inner, fields, fields.number_or("rope_theta", default_theta)?, context)
+}
+
+/// What `inner` says, in a `config.json` of these fields.
+pub(super) fn of(inner: &Fields<'_>, fields: &Fields<'_>, theta: f64, context: usize) -> Result<Rope, String> {
+    let theta = inner.number_or("rope_theta", theta)?;
     let kind = inner.word_or("rope_type", inner.word_or("type", "default")?)?;
     let original = || -> Result<f64, String> {
         let of = |fields: &Fields<'_>| fields.get("original_max_position_embeddings").and_then(Value::as_f64);
-        Ok(of(fields).or_else(|| of(&inner)).unwrap_or(context as f64))
+        Ok(of(fields).or_else(|| of(inner)).unwrap_or(context as f64))
     };
     let needed = |key: &str| -> Result<f64, String> {
         match inner.get(key).and_then(Value::as_f64).filter(|x| x.is_finite() && *x > 0.0) {

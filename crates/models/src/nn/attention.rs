@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 use stratune_kernels::{Scores, causal_attention, self_attention};
 use stratune_peft::{Additions, Linear, ModuleId, Parameters, Pass, Prefix, Visitor};
 
-use super::{KvCache, Positions, RmsNorm, Standing};
+use super::{AttentionKind, KvCache, Positions, RmsNorm, Standing};
 
 /// Self-attention.
 #[derive(Clone, Debug)]
@@ -23,18 +23,20 @@ pub struct Attention {
     pub qk_norm: Option<Box<QkNorm>>,
     /// Width of a head.
     pub head_dim: usize,
-    /// How many positions a query sees, its own among them; none: all before it.
-    pub window: Option<usize>,
+    /// What it makes of positions.
+    pub kind: AttentionKind,
+    /// How scores are made of queries and keys.
+    pub scores: Scores,
     /// Learned keys and values before the text.
     pub prefix: Option<Prefix>,
 }
 
-/// Norms of the queries and of the keys of each head.
+/// Norms of queries and keys: of each head, if they are as wide as one, or of all heads at once.
 #[derive(Clone, Debug)]
 pub struct QkNorm {
-    /// Of queries, `[head_dim]`.
+    /// Of queries, `[head_dim]` or `[heads · head_dim]`.
     pub q_norm: RmsNorm,
-    /// Of keys, `[head_dim]`.
+    /// Of keys, `[head_dim]` or `[kv_heads · head_dim]`.
     pub k_norm: RmsNorm,
 }
 
@@ -56,7 +58,7 @@ impl Attention {
         let prefix = self.prefix.as_ref();
         let cached = cache.as_ref().map_or(0, |c| c.len());
         let offset = if cached > 0 { cached } else { prefix.map_or(0, Prefix::length) };
-        let standing = at.after(offset, self.window);
+        let standing = at.after(offset, self.kind);
         if prefix.is_none()
             && cache.is_none()
             && let Some(mixed) = self.of_the_text_alone(&x, standing, pass)
@@ -67,7 +69,7 @@ impl Attention {
         let [q, k, v] = projections;
         let [q, k] = match &self.qk_norm {
             None => [q, k],
-            Some(norm) => [(q, &norm.q_norm), (k, &norm.k_norm)].map(|(t, norm)| self.normed(t, norm, pass)),
+            Some(norm) => [(q, &norm.q_norm), (k, &norm.k_norm)].map(|(t, norm)| normed(t, norm, pass)),
         };
         let [q, k, v] = [q, k, v].map(|t| self.split(t));
         let [q, k, v] = standing.angles.turn_beside(q, k, v);
@@ -92,7 +94,7 @@ impl Attention {
             Some(prefix) => {
                 let text = k.dims()[2] - prefix.length();
                 let of_text = |t: Tensor<4>| t.narrow(2, prefix.length(), text);
-                let without = self.mixed(q, of_text(k), of_text(v), at.after(text - seq, self.window));
+                let without = self.mixed(q, of_text(k), of_text(v), at.after(text - seq, self.kind));
                 prefix.admit(x, without, mixed, pass)
             }
         };
@@ -107,27 +109,19 @@ impl Attention {
             return None;
         }
         let layers = Linear::plain([&self.q_proj, &self.k_proj, &self.v_proj], pass)?;
-        let scores = Scores::of(self.head_dim);
-        Some(self_attention(x.clone(), &layers, self.head_dim, &standing.angles, &standing.sight, scores))
+        Some(self_attention(x.clone(), &layers, self.head_dim, &standing.angles, &standing.sight, self.scores))
     }
 
     /// What each query makes of the values that it sees.
     fn mixed(&self, q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, standing: &Standing) -> Tensor<4> {
         let (seq, keys) = (q.dims()[2], k.dims()[2]);
         // A query that is alone sees all the keys there are: it is given those of its window.
-        let seen = match self.window {
+        let seen = match self.kind.window {
             Some(window) if seq == 1 => keys.min(window),
             _ => keys,
         };
         let [k, v] = [k, v].map(|t| if seen == keys { t } else { t.narrow(2, keys - seen, seen) });
-        causal_attention(q, k, v, &standing.sight, Scores::of(self.head_dim))
-    }
-
-    /// Each head normalised.
-    fn normed(&self, t: Tensor<3>, norm: &RmsNorm, pass: &Pass) -> Tensor<3> {
-        let [batch, seq, width] = t.dims();
-        let heads = t.reshape([batch, seq * width / self.head_dim, self.head_dim]);
-        norm.forward(heads, pass).reshape([batch, seq, width])
+        causal_attention(q, k, v, &standing.sight, self.scores)
     }
 
     /// Puts the weights that read the same input where one dispatch can read all of them.
@@ -140,6 +134,13 @@ impl Attention {
         let [batch, seq, width] = t.dims();
         t.reshape([batch, seq, width / self.head_dim, self.head_dim]).swap_dims(1, 2)
     }
+}
+
+/// Each part of a row that is as wide as the norm, normalised.
+fn normed(t: Tensor<3>, norm: &RmsNorm, pass: &Pass) -> Tensor<3> {
+    let [batch, seq, width] = t.dims();
+    let parts = t.reshape([batch, seq * width / norm.width(), norm.width()]);
+    norm.forward(parts, pass).reshape([batch, seq, width])
 }
 
 impl Parameters for Attention {

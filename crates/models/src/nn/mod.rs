@@ -7,9 +7,16 @@ mod norm;
 mod positions;
 mod rope;
 
+use burn::tensor::Tensor;
+
 pub use attention::{Attention, QkNorm};
 pub use cache::KvCache;
 pub use mlp::Mlp;
 pub use norm::RmsNorm;
-pub use positions::{Positions, Standing, Texts};
+pub use positions::{AttentionKind, Positions, Rotaries, Standing, Texts};
 pub use rope::{Rope, RopeScaling, Yarn};
+
+/// `factor x`: no work where the factor is one, as it is in most families.
+pub fn scaled<const D: usize>(x: Tensor<D>, factor: f64) -> Tensor<D> {
+    if factor == 1.0 { x } else { x.mul_scalar(factor) }
+}

@@ -11,6 +11,8 @@ pub struct RmsNorm {
     pub id: ModuleId,
     /// Gain, `[width]`.
     pub weight: Param<1>,
+    /// Whether the gain is 1 + weight.
+    pub zero_centered: bool,
     /// The gain that layer-norm tuning trains in its place, `[width]`.
     pub tuned: Option<Param<1>>,
     /// Added to the mean square.
@@ -19,8 +21,13 @@ pub struct RmsNorm {
 
 impl RmsNorm {
     /// A norm that no method enters.
-    pub fn new(id: ModuleId, weight: Tensor<1>, eps: f64) -> Self {
-        Self { id, weight: Param::frozen(weight), tuned: None, eps }
+    pub fn new(id: ModuleId, weight: Tensor<1>, zero_centered: bool, eps: f64) -> Self {
+        Self { id, weight: Param::frozen(weight), zero_centered, tuned: None, eps }
+    }
+
+    /// How many numbers it normalises at once.
+    pub fn width(&self) -> usize {
+        self.weight.value.dims()[0]
     }
 
     /// # Shapes
@@ -39,10 +46,11 @@ impl RmsNorm {
 
     fn gain(&self, pass: &Pass) -> Tensor<1> {
         let weight = self.weight.value.clone();
-        match &self.tuned {
+        let weight = match &self.tuned {
             None => weight,
             Some(tuned) => pass.damp(weight, tuned.value.clone()),
-        }
+        };
+        if self.zero_centered { weight.add_scalar(1.0) } else { weight }
     }
 
     /// Puts the tuned gain in the place of the gain.

@@ -1,0 +1,85 @@
+//! Gemma 3, of text: as Gemma 2, but that queries and keys of each head are normalised, scores have no cap, most blocks see
+//! a window, and those have a base of their own for their rotary positions.
+
+use super::common::{self, ATTENTION_BIAS, Decoder, QkNorm};
+use super::{Family, Fields, gemma, gemma2, rope};
+use crate::ModelConfig;
+use crate::nn::Rope;
+
+/// Biases where `attention_bias` says so.
+pub const FAMILY: Family =
+    Family { model_type: "gemma3_text", class: "Gemma3ForCausalLM", read, bias_keys: &[ATTENTION_BIAS] };
+
+const GEMMA3: Decoder = Decoder { max_position_embeddings: 131_072, qk_norm: QkNorm::Head, ..gemma2::GEMMA2 };
+
+/// `attn_logit_softcapping` is a key of the configuration that no model of the family applies.
+fn read(family: &'static Family, fields: &Fields<'_>) -> Result<ModelConfig, String> {
+    let mut config = gemma::decoder(family, fields, &GEMMA3)?;
+    config.scores.scale = gemma::query_scale(fields)?;
+    config.final_logit_softcapping = gemma::cap(fields, "final_logit_softcapping", None)?;
+    let layers = config.num_hidden_layers;
+    let slides = match common::sliding_layers(fields, layers)? {
+        Some(types) => types,
+        None => {
+            let pattern = fields.given_size("sliding_window_pattern")?.or(6, 6);
+            (1..=layers).map(|count| count % pattern != 0).collect()
+        }
+    };
+    config.slide(&common::windows(fields, &slides, Some(4096))?);
+    let [full, sliding] = ropes(fields, config.max_position_embeddings)?;
+    for (kind, slides) in config.attention.iter_mut().zip(slides) {
+        kind.rope = Some(if slides { sliding } else { full });
+    }
+    Ok(config)
+}
+
+/// Of the blocks that see everything, and of those that see a window. Old files have the scaling and the base of the former
+/// where other families have theirs.
+fn ropes(fields: &Fields<'_>, context: usize) -> Result<[Rope; 2], String> {
+    let new = fields.within("rope_parameters");
+    let [full, sliding] = ["full_attention", "sliding_attention"].map(|kind| new.within(kind));
+    let base = full.number_or("rope_theta", fields.number_or("rope_theta", 1e6)?)?;
+    let full = if fields.get("rope_scaling").is_some() { fields.within("rope_scaling") } else { full };
+    let local = fields.number_or("rope_local_base_freq", 1e4)?;
+    Ok([rope::of(&full, fields, base, context)?, rope::of(&sliding, fields, local, context)?])
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn read(more: Value) -> ModelConfig {
+        let mut json = json!({"model_type": "gemma3_text", "vocab_size": 96, "hidden_size": 32, "intermediate_size": 48,
+                              "num_hidden_layers": 3, "num_attention_heads": 4});
+        json.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        ModelConfig::from_json(&json, "config.json").unwrap()
+    }
+
+    #[test]
+    fn old_and_new_spellings_of_positions_say_the_same() {
+        let linear = json!({"rope_type": "linear", "factor": 8.0});
+        let old = read(json!({"rope_scaling": linear, "rope_theta": 5e5, "rope_local_base_freq": 2e4,
+                              "sliding_window": 7, "sliding_window_pattern": 3}));
+        let full = json!({"rope_type": "linear", "factor": 8.0, "rope_theta": 5e5});
+        let sliding = json!({"rope_type": "default", "rope_theta": 2e4});
+        let types = json!(["sliding_attention", "sliding_attention", "full_attention"]);
+        let new = read(json!({"rope_parameters": {"full_attention": full, "sliding_attention": sliding},
+                              "layer_types": types, "sliding_window": 7}));
+        assert_eq!(old.attention, new.attention);
+        assert_eq!(old.attention[0].rope.unwrap(), Rope { theta: 2e4, scaling: None });
+        assert!(old.attention[2].rope.unwrap().scaling.is_some() && old.attention[2].window.is_none());
+    }
+
+    #[test]
+    fn what_is_absent_has_the_defaults_of_the_family() {
+        let config = read(json!({}));
+        assert!(config.attention.iter().all(|kind| kind.window == Some(4096) && kind.rope.unwrap().theta == 1e4));
+        assert_eq!((config.head_dim, config.scores.scale, config.scores.cap), (256, 0.0625, None));
+        assert_eq!(config.final_logit_softcapping, None);
+        let full = read(json!({"sliding_window_pattern": 1})).attention[0];
+        assert_eq!((full.window, full.rope.unwrap().theta), (None, 1e6));
+    }
+}
