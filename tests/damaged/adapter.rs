@@ -12,7 +12,7 @@ use stratune_store::MemoryFolder;
 use stratune_tests::{fixtures, runs};
 use stratune_train::RunConfig;
 
-use crate::damage::survives;
+use crate::damage::{small_sizes, survives};
 
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
@@ -73,7 +73,7 @@ fn adapters_of_our_own() {
     for name in
         ["lora,bitfit", "pfeiffer", "did", "said", "sparse_adapter", "diff_pruning", "compacter", "ladder", "unipelt"]
     {
-        let methods = name.parse::<MethodNames>().unwrap().methods(&report);
+        let methods = small_sizes(name.parse::<MethodNames>().unwrap().methods(&report));
         let mut tuned = model.clone();
         block_on(tuned.attach(&methods, 3)).unwrap();
         let files = block_on(adapter_of(&tuned, &RunConfig { method: methods, ..RunConfig::default() })).unwrap();

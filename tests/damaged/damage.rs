@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rand::{Rng, RngExt};
 use serde_json::{Value, json};
+use stratune_peft::Methods;
 use stratune_protocol::{Problem, draws};
 
 /// Reads `count` damaged copies of a file, the same ones each time, and requires of each that it is read or refused with
@@ -41,6 +42,17 @@ pub fn survives_bent(name: &str, value: &Value, count: u64, read: impl Fn(Value)
         Err(error) => Err(Problem::input(error.to_string())),
     };
     survives(name, value.to_string().as_bytes(), count, read);
+}
+
+/// The methods with sizes that fit a model of 16 numbers a position.
+pub fn small_sizes(mut methods: Methods) -> Methods {
+    methods.set(Some(2), |m| &mut m.rank);
+    methods.set(Some(4), |m| &mut m.initial_rank);
+    methods.set(Some(4), |m| &mut m.width);
+    methods.set(Some(4), |m| &mut m.length);
+    methods.set(Some(60), |m| &mut m.dimension);
+    methods.set(Some(2), |m| &mut m.reduction);
+    methods
 }
 
 /// Changes some bytes; says how.

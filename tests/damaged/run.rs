@@ -12,7 +12,7 @@ use stratune_store::{Checkpoint, Tensors};
 use stratune_tests::runs::{Witness, counting, small, trainer};
 use stratune_train::{Identity, RunConfig, Trainer};
 
-use crate::damage::{survives, survives_bent};
+use crate::damage::{small_sizes, survives, survives_bent};
 
 const LAYERS: usize = 2;
 
@@ -20,7 +20,8 @@ fn configs() -> Vec<RunConfig> {
     let report = small(LAYERS, &Device::flex()).config.report("small", 0);
     ["lora", "adalora", "galore", "did", "lisa", "lt_sft", "prefix", "compacter", "qlora", "ladder", "mam"]
         .iter()
-        .map(|name| RunConfig { method: name.parse::<MethodNames>().unwrap().methods(&report), ..RunConfig::default() })
+        .map(|name| small_sizes(name.parse::<MethodNames>().unwrap().methods(&report)))
+        .map(|method| RunConfig { method, ..RunConfig::default() })
         .collect()
 }
 
@@ -58,7 +59,7 @@ fn resume(config: &RunConfig, checkpoint: &Checkpoint) -> Result<(), Problem> {
 fn checkpoints() {
     for name in ["lora", "adalora", "galore", "lisa"] {
         let report = small(LAYERS, &Device::flex()).config.report("small", 0);
-        let method = name.parse::<MethodNames>().unwrap().methods(&report);
+        let method = small_sizes(name.parse::<MethodNames>().unwrap().methods(&report));
         let mut config = RunConfig { method, ..RunConfig::default() };
         (config.train.steps, config.train.batch_size) = (3, 2);
         let mut witness = Witness::default();

@@ -124,8 +124,8 @@ fn words() -> Value {
             "behavior": "MergedWithPrevious", "invert": false}, {"type": "UnicodeScripts"},
             {"type": "FixedLength", "length": 5}]},
         "post_processor": null,
-        "decoder": {"type": "Sequence", "decoders": [{"type": "CTC", "pad_token": "?", "word_delimiter_token": "|",
-            "cleanup": true}, {"type": "BPEDecoder", "suffix": "</w>"}]},
+        "decoder": {"type": "Sequence", "decoders": [{"type": "BPEDecoder", "suffix": "</w>"}, {"type": "CTC", "pad_token": "?",
+            "word_delimiter_token": "|", "cleanup": true}]},
         "model": {"type": "WordLevel", "vocab": {"?": 0, "the": 1, "mill": 2}, "unk_token": "?"},
     })
 }

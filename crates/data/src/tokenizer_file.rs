@@ -26,10 +26,16 @@ pub(crate) fn read(bytes: &[u8]) -> Result<(tokenizers::Tokenizer, usize), Strin
         Some(0) => Err("its pre_tokenizer cuts text into pieces of length 0".into()),
         _ => Ok(()),
     })?;
-    check_section(&file["decoder"], &mut |part| match part["stop"].as_u64() {
-        None | Some(0) => Ok(()),
-        Some(stop) => {
+    let mut leaves_out = false;
+    check_section(&file["decoder"], &mut |part| match (part["type"].as_str(), part["stop"].as_u64()) {
+        (_, Some(stop)) if stop > 0 => {
             Err(format!("its decoder strips {stop} characters from the end of a token, which is not done here"))
+        }
+        // It counts back from the last token, and there may be none left.
+        (Some("BPEDecoder"), _) if leaves_out => Err("its decoder has a BPEDecoder after CTC".into()),
+        (kind, _) => {
+            leaves_out |= kind == Some("CTC");
+            Ok(())
         }
     })?;
     let mut templates = 0;
@@ -149,6 +155,12 @@ mod tests {
             ),
             (none(), json!({"pre_tokenizer": {"type": "FixedLength", "length": 0}}), "length 0"),
             (none(), json!({"decoder": {"type": "Strip", "content": " ", "start": 0, "stop": 1}}), "strips 1"),
+            (
+                none(),
+                json!({"decoder": {"type": "Sequence", "decoders": [{"type": "CTC", "pad_token": "?",
+                    "word_delimiter_token": "|", "cleanup": true}, {"type": "BPEDecoder", "suffix": "</w>"}]}}),
+                "after CTC",
+            ),
             (none(), json!({"post_processor": template("B", "<s>")}), "second text"),
             (none(), json!({"post_processor": template("A", "</s>")}), "names '<s>'"),
             (
