@@ -7,7 +7,7 @@
 //   2  v        likewise
 //   3  first    (batch or 1) × seq: whole numbers that do not fall along a row
 //   4  y        batch × seq × heads × width, written whole, never read
-//   5  kept     batch × heads × seq: (log-sum-exp of the scores, first, room for the backward pass, 0), written whole
+//   5  saved    batch × heads × seq: (log-sum-exp of the scores, first, room for the backward pass, 0), written whole
 //   6  numbers  (heads, groups, seq, keys), (numbers between rows of `first`, bits of scale, 0, 0),
 //               three times (vectors between rows of the batch, heads, positions, 0) of q, k, v
 // f32 in any order of the first three dimensions; a width of $c vectors of four, each a line below.
@@ -23,7 +23,7 @@ const WIDTH = {{ vectors }}u;
 @group(0) @binding(2) var<storage, {{ input_access }}> v: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, {{ input_access }}> first: array<f32>;
 @group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;
-@group(0) @binding(5) var<storage, read_write> kept: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> saved: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read> numbers: array<vec4<u32>, 5>;
 
 @compute @workgroup_size(64)
@@ -69,5 +69,5 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     }
     let to = ((row * size.z + query) * size.x + head) * WIDTH;
     y[to + $c] = y$c / sum;
-    kept[(row * size.x + head) * size.z + query] = vec4<f32>(most + log(sum), since, 0.0, 0.0);
+    saved[(row * size.x + head) * size.z + query] = vec4<f32>(most + log(sum), since, 0.0, 0.0);
 }

@@ -1,11 +1,12 @@
-// The gradients of attention whose queries and keys were turned by the angles of their positions, with respect to what these
-// were before: what `attention_dq.wgsl` and `attention_dkv.wgsl` make, in one dispatch, and turned back where it is made.
+// The gradients of attention whose queries and keys were rotated by the angles of their positions, with respect to what
+// these were before: what `attention_dq.wgsl` and `attention_dkv.wgsl` make, in one dispatch, and rotated back where it
+// is made.
 //
 // Bindings
 //   0  qkv      q: batch × heads × seq × width, k and v: batch × (heads / groups) × seq × width, each at its place
 //   1  y        batch × heads × seq × width
 //   2  dy       likewise
-//   3  kept     batch × heads × seq: (log-sum-exp of the scores, first, 0, 0), as `attention.wgsl` has left it
+//   3  saved    batch × heads × seq: (log-sum-exp of the scores, first, 0, 0), as `attention.wgsl` has left it
 //   4  back     batch × seq × heads × width of q, likewise of k and v, each at its place; written whole, never read
 //   5  angles   cosines and sines, each period × width / 2 at its place, the period seq or batch × seq
 //   6  numbers  (heads, groups, seq, period), (bits of scale, 0, 0, 0), (q, k, v, cosines) and (dq, dk, dv, sines), where
@@ -22,7 +23,7 @@ const HALF = WIDTH / 2u;
 @group(0) @binding(0) var<storage, {{ input_access }}> qkv: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, {{ input_access }}> y: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, {{ input_access }}> dy: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, {{ input_access }}> kept: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, {{ input_access }}> saved: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> back: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, {{ input_access }}> angles: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read> numbers: array<vec4<u32>, 9>;
@@ -31,7 +32,7 @@ const HALF = WIDTH / 2u;
 var<workgroup> of_queries: array<vec4<f32>, 64>;
 var<workgroup> beyond: u32;
 
-// A gradient in its place, turned back by the angles of its position.
+// A gradient in its place, rotated back by the angles of its position.
 fn store_turned(to: u32, row: u32, position: u32, gradient: array<vec4<f32>, WIDTH>) {
     let size = numbers[0];
     let at = (row * size.z + position) % size.w * HALF;
@@ -60,7 +61,7 @@ fn of_a_query(group: u32, head: u32, row: u32, i: u32) {
     let y_at = dot(numbers[7].xyz, place);
     let dy_at = dot(numbers[8].xyz, place);
     let keeps = (row * size.x + head) * size.z;
-    let of_query = kept[keeps + query];
+    let of_query = saved[keeps + query];
     let last = min(group * 64u + 63u, size.z - 1u);
 
     let q$c = scale * qkv[q_at + $c];
@@ -68,7 +69,7 @@ fn of_a_query(group: u32, head: u32, row: u32, i: u32) {
     var dq$c = vec4<f32>();
     var delta = 0.0;
     delta += dot(dy$c, y[y_at + $c]);
-    for (var key = u32(kept[keeps + group * 64u].y); key <= last; key++) {
+    for (var key = u32(saved[keeps + group * 64u].y); key <= last; key++) {
         if key < u32(of_query.y) || key > query {
             continue;
         }
@@ -111,7 +112,7 @@ fn of_a_key(group: u32, of_head: u32, row: u32, i: u32) {
         // 64 queries at a time, of which every invocation looks at one for all.
         for (var some = group * 64u; some < size.z; some += 64u) {
             let mine = min(some + i, size.z - 1u);
-            var of_mine = kept[keeps + mine];
+            var of_mine = saved[keeps + mine];
             of_mine.z = 0.0;
             of_mine.z += dot(dy[dy_at + mine * numbers[8].z + $c], y[y_at + mine * numbers[7].z + $c]);
             of_queries[i] = of_mine;

@@ -6,7 +6,7 @@
 //   1  k        batch × (heads / groups) × keys × width
 //   2  v        likewise
 //   3  dy       batch × heads × seq × width
-//   4  kept     batch × heads × seq: (log-sum-exp, first, delta, 0), as `attention_dq.wgsl` has left it
+//   4  saved    batch × heads × seq: (log-sum-exp, first, delta, 0), as `attention_dq.wgsl` has left it
 //   5  dk       batch × keys × (heads / groups) × width, written whole, never read
 //   6  dv       likewise
 //   7  numbers  (heads, groups, seq, keys), (0, bits of scale, 0, 0), four times (vectors between rows of the batch,
@@ -22,7 +22,7 @@ const WIDTH = {{ vectors }}u;
 @group(0) @binding(1) var<storage, {{ input_access }}> k: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, {{ input_access }}> v: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, {{ input_access }}> dy: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, {{ input_access }}> kept: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, {{ input_access }}> saved: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> dk: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read_write> dv: array<vec4<f32>>;
 @group(0) @binding(7) var<storage, read> numbers: array<vec4<u32>, 6>;
@@ -53,7 +53,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         let dy_at = dot(numbers[5].xy, vec2<u32>(row, head));
         let keeps = (row * size.x + head) * size.z;
         for (var query = begin; query < size.z; query++) {
-            let of_query = kept[keeps + query];
+            let of_query = saved[keeps + query];
             let since = u32(of_query.y);
             if since > last {
                 break;

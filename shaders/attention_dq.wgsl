@@ -7,7 +7,7 @@
 //   2  v        likewise
 //   3  y        batch × heads × seq × width
 //   4  dy       likewise
-//   5  kept     batch × heads × seq: what `attention.wgsl` has left; delta is written to its third place
+//   5  saved    batch × heads × seq: what `attention.wgsl` has left; delta is written to its third place
 //   6  dq       batch × seq × heads × width, written whole, never read
 //   7  numbers  (heads, groups, seq, keys), (0, bits of scale, 0, 0), five times (vectors between rows of the batch,
 //               heads, positions, 0) of q, k, v, y, dy
@@ -23,7 +23,7 @@ const WIDTH = {{ vectors }}u;
 @group(0) @binding(2) var<storage, {{ input_access }}> v: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, {{ input_access }}> y: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, {{ input_access }}> dy: array<vec4<f32>>;
-@group(0) @binding(5) var<storage, read_write> kept: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> saved: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read_write> dq: array<vec4<f32>>;
 @group(0) @binding(7) var<storage, read> numbers: array<vec4<u32>, 7>;
 
@@ -44,7 +44,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let y_at = dot(numbers[5].xyz, place);
     let dy_at = dot(numbers[6].xyz, place);
     let keeps = (row * size.x + head) * size.z;
-    let of_query = kept[keeps + query];
+    let of_query = saved[keeps + query];
     let past = size.w - size.z;
     let own = past + query;
     let last = min(past + workgroup.x * 64u + 63u, size.w - 1u);
@@ -54,7 +54,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     var dq$c = vec4<f32>();
     var delta = 0.0;
     delta += dot(dy$c, y[y_at + $c]);
-    for (var key = u32(kept[keeps + workgroup.x * 64u].y); key <= last; key++) {
+    for (var key = u32(saved[keeps + workgroup.x * 64u].y); key <= last; key++) {
         if key < u32(of_query.y) || key > own {
             continue;
         }
@@ -69,5 +69,5 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     }
     let to = ((row * size.z + query) * size.x + head) * WIDTH;
     dq[to + $c] = dq$c;
-    kept[keeps + query].z = delta;
+    saved[keeps + query].z = delta;
 }

@@ -15,7 +15,7 @@ const QUERIES = {{ each }}u;
 @group(0) @binding(2) var<storage, {{ input_access }}> v: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, {{ input_access }}> y: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, {{ input_access }}> dy: array<vec4<f32>>;
-@group(0) @binding(5) var<storage, read_write> kept: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> saved: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read_write> dq: array<vec4<f32>>;
 @group(0) @binding(7) var<storage, read> numbers: array<vec4<u32>, 7>;
 
@@ -39,7 +39,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let end = past + min(query + QUERIES, size.z);
 
     let query$e = min(query + $e, size.z - 1u);
-    let of_query$e = kept[keeps + query$e];
+    let of_query$e = saved[keeps + query$e];
     let since$e = u32(of_query$e.y);
     let own$e = past + query$e;
     let q$c_$e = scale * q[q_at + query$e * numbers[2].z + $c];
@@ -62,5 +62,5 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     }
     let to = ((row * size.z + query) * size.x + head) * WIDTH;
     if query + $e < size.z { dq[to + $e * size.x * WIDTH + $c] = dq$c_$e; }
-    if query + $e < size.z { kept[keeps + query + $e].z = delta$e; }
+    if query + $e < size.z { saved[keeps + query + $e].z = delta$e; }
 }

@@ -19,7 +19,7 @@ const UNSEEN = -3e38;
 @group(0) @binding(2) var<storage, {{ input_access }}> v: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, {{ input_access }}> first: array<f32>;
 @group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;
-@group(0) @binding(5) var<storage, read_write> kept: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> saved: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read> numbers: array<vec4<u32>, 5>;
 
 @compute @workgroup_size(64)
@@ -65,5 +65,5 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let to = ((row * size.z + query) * size.x + head) * WIDTH;
     let keep = (row * size.x + head) * size.z + query;
     if query + $e < size.z { y[to + $e * size.x * WIDTH + $c] = y$c_$e / sum$e; }
-    if query + $e < size.z { kept[keep + $e] = vec4<f32>(most$e + log(sum$e), f32(since$e), 0.0, 0.0); }
+    if query + $e < size.z { saved[keep + $e] = vec4<f32>(most$e + log(sum$e), f32(since$e), 0.0, 0.0); }
 }

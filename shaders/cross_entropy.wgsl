@@ -42,7 +42,7 @@ fn main(
         most = max(most, v);
     }
     let own = most;
-    most = most_of_lanes(i, own);
+    most = max_of_lanes(i, own);
     sum = sum_of_lanes(i, vec2<f32>(sum * exp(own - most), 0.0)).x;
     if lane == 0u && width > 0u {
         losses[row] = most + log(sum) - logits[target_place];

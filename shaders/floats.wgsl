@@ -1,4 +1,4 @@
-// Reading a matrix of floats four at a time; `packed.wgsl` is the same for fewer bits.
+// Reading a matrix of floats four at a time; `quantized.wgsl` is the same for fewer bits.
 //
 // Bindings
 //   1  rhs  lines × length, the length a multiple of 4

@@ -1,6 +1,6 @@
 // Tensors laid side by side, and the sums of their squares: 64 numbers that add up to Σ x², at a place among others.
 //
-// Bindings, of N memories
+// Bindings, of N buffers
 //   0 .. N − 1  one with some of the parts each
 //   N           joined  `from .. to` is written, the rest stays
 //   N + 1       sums    `at .. at + 64` are written, the others stay

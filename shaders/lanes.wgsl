@@ -20,7 +20,7 @@ fn sum_of_lanes(i: u32, own: vec2<f32>) -> vec2<f32> {
     return sum;
 }
 
-fn most_of_lanes(i: u32, own: f32) -> f32 {
+fn max_of_lanes(i: u32, own: f32) -> f32 {
     if LANES == 1u {
         return own;
     }

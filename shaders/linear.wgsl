@@ -2,28 +2,28 @@ enable f16; // $in_f16
 // Matrix products, out = scale · lhs' rhs' + update + bias, where ' is a transposition or nothing, in the three orientations that a
 // linear layer and its backward pass need: several in one dispatch, each with an out of its own or all summed into one, and
 // perhaps an epilogue where an output is made. This is what all of them share; appended are
-// `linear_tiled.wgsl`, `linear_direct.wgsl` or `linear_split.wgsl`, which bring `main`; `floats.wgsl` or `packed.wgsl`, which
-// bring rhs, `fours_of_line` and `stored_four`; `linear_update.wgsl` or `linear_alone.wgsl`, which bring `update` and its
-// blocks; and what these name.
+// `linear_tiled.wgsl`, `linear_direct.wgsl` or `linear_split.wgsl`, which bring `main`; `floats.wgsl` or
+// `quantized.wgsl`, which bring rhs, `fours_of_line` and `stored_four`; `linear_update.wgsl` or `linear_alone.wgsl`,
+// which bring `update` and its blocks; and what these name.
 //
 // Bindings
 //   0  lhs   rows × depth if LHS_DEPTH_LAST, else depth × rows
-//   1  rhs   columns × depth if RHS_DEPTH_LAST, else depth × columns, in floats or packed
+//   1  rhs   columns × depth if RHS_DEPTH_LAST, else depth × columns, in floats or quantized
 //   2  out   rows × columns, written whole; read, by who has written it, if it is a gate
 //   then those of the update
 //   then that of the epilogue:
-//     a residual: onto, rows × columns, which is added to out
+//     a residual: rows × columns, which is added to out
 //     SwiGLU of two products, the gate and what it gates: values, out of the second times the opened gate, written whole
 //     its gradient: gates, what such values were made of. Out is the gradient of the gate then, and beside it are that of what
 //       was gated and the values
 //     rotary embedding: that of `linear_rotary.wgsl`
 //   then, if there are some, biases: a number for each column of a product
-//   then, if the operands lie in two memories, the other lhs and the other rhs
+//   then, if the operands lie in two buffers, the other lhs and the other rhs
 //   then the products; those that are summed have the same rows and columns, and a scale of 1
-// Each binding has operands of several products, each at its own place. All matrices but a packed rhs are contiguous,
-// row-major f32, read and written four at a time, and the last dimension of each is a multiple of 4. Nothing else is asked
-// of the sizes, which are at least 1: beyond the edge the last rows and columns are read and nothing is written, and a step
-// beyond the depth adds nothing to finite numbers.
+// Each binding has operands of several products, each at its own place. All matrices but a quantized rhs are
+// contiguous, row-major f32, read and written four at a time, and the last dimension of each is a multiple of 4.
+// Nothing else is asked of the sizes, which are at least 1: beyond the edge the last rows and columns are read and
+// nothing is written, and a step beyond the depth adds nothing to finite numbers.
 //
 // Launch
 //   for each out ⌈columns / 64⌉ ⌈rows / 64⌉ workgroups, in rows of any length, each for 64 × 64 of it, unless `main` says
@@ -39,7 +39,7 @@ struct Product {
     depth: u32,
     // Of the update.
     rank: u32,
-    // Where the operands begin, in fours of numbers, which those that fill up a packed line are among.
+    // Where the operands begin, in fours of numbers, which those that fill up a quantized line are among.
     lhs: u32,
     rhs: u32,
     low: u32,
@@ -83,7 +83,7 @@ const JOINED = {{ joined }};
 
 @group(0) @binding(0) var<storage, {{ input_access }}> lhs: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> out: array<vec4<f32>>;
-@group(0) @binding({{ epilogue_binding }}) var<storage, {{ input_access }}> onto: array<vec4<f32>>; // $with_residual
+@group(0) @binding({{ epilogue_binding }}) var<storage, {{ input_access }}> resid: array<vec4<f32>>; // $with_residual
 @group(0) @binding({{ epilogue_binding }}) var<storage, read_write> values: array<vec4<f32>>; // $with_swiglu
 @group(0) @binding({{ epilogue_binding }}) var<storage, {{ input_access }}> gates: array<vec4<f32>>; // $with_d_swiglu
 @group(0) @binding({{ bias_binding }}) var<storage, {{ input_access }}> biases: array<vec4<f32>>; // $with_bias
@@ -198,7 +198,7 @@ fn store_row(p: Product, row: u32, column: u32, sums: vec4<f32>) {
     if row < p.rows && column < p.columns {
         let i = (row * p.columns + column) / 4u;
         var whole = sums;
-        whole += onto[p.out + i]; // $with_residual
+        whole += resid[p.out + i]; // $with_residual
         if p.gate != p.out { values[i] = out[p.gate + i] * gate_is_open(out[p.gate + i]) * whole; } // $with_swiglu
         let gate = gates[p.gate + i]; // $with_d_swiglu
         let up = gates[p.gated + i]; // $with_d_swiglu

@@ -17,7 +17,7 @@ fn times(a: mat4x4<f32>, b: mat4x4<f32>) -> mat4x4<f32> {
     return mat4x4<f32>(a[0] * b[0], a[1] * b[1], a[2] * b[2], a[3] * b[3]);
 }
 
-fn angles_at(at: vec4<u32>) -> mat4x4<f32> {
+fn cos_sin_at(at: vec4<u32>) -> mat4x4<f32> {
     return mat4x4<f32>(angles[at.x], angles[at.y], angles[at.z], angles[at.w]);
 }
 
@@ -27,7 +27,7 @@ fn rotated(p: Product, row: u32, pair: u32, left: mat4x4<f32>, right: mat4x4<f32
         return Pair(left, right);
     }
     let at = min(row + LINES, vec4<u32>(p.rows - 1u)) % p.period * p.half + pair % p.half;
-    let c = angles_at(p.cosines + at);
-    let s = angles_at(p.sines + at);
+    let c = cos_sin_at(p.cosines + at);
+    let s = cos_sin_at(p.sines + at);
     return Pair(times(left, c) - times(right, s), times(right, c) + times(left, s));
 }

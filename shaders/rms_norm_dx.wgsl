@@ -5,7 +5,7 @@
 //   1  weight  width
 //   2  dy      rows × width
 //   3  dx      rows × width, written whole, never read
-//   then, if dx is added to something, onto: rows × width
+//   then, if dx is added to something, residual: rows × width
 //   then size  (rows, width / 4, bits of eps, 0)
 // Contiguous f32, four at a time: the width is a multiple of 4.
 //
@@ -19,7 +19,7 @@ const LANES = {{ lanes }}u;
 @group(0) @binding(1) var<storage, {{ input_access }}> weight: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, {{ input_access }}> dy: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> dx: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, {{ input_access }}> onto: array<vec4<f32>>; // $onto
+@group(0) @binding(4) var<storage, {{ input_access }}> residual: array<vec4<f32>>; // $with_residual
 @group(0) @binding({{ size_binding }}) var<storage, read> size: vec4<u32>;
 
 @compute @workgroup_size(64)
@@ -44,7 +44,7 @@ fn main(
     let pull = r * r * mean.y;
     for (var c = lane; c < width; c += LANES) {
         var whole = r * (dy[start + c] * weight[c] - x[start + c] * pull);
-        whole += onto[start + c]; // $onto
+        whole += residual[start + c]; // $with_residual
         dx[start + c] = whole;
     }
 }

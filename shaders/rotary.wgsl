@@ -1,5 +1,5 @@
-// Rotary positions: turns each pair (x[k], x[k + half]) of each head by the angle of its position. One tensor, or several in
-// one memory, of which some are to come along as they are.
+// Rotary positions: rotates each pair (x[k], x[k + half]) of each head by the angle of its position. One tensor, or
+// several in one buffer, of which some are to come along as they are.
 //
 // Bindings
 //   0  x        each part batch × heads × seq × 2 half, in any order of the first three
@@ -18,8 +18,8 @@ struct Part {
     // The number of its first pair.
     first: u32,
     heads: u32,
-    // 1 if it turns.
-    turns: u32,
+    // 1 if it is rotated.
+    rotated: u32,
     // Between rows of the batch of x, heads, positions.
     @align(16) strides: vec3<u32>,
     // Where it begins in x and in y.
@@ -66,8 +66,8 @@ fn main(
     let row = pair / (half * part.heads * numbers.seq);
     let start = part.begins.x + row * part.strides.x + head * part.strides.y + position * part.strides.z + k;
     let angle = (row * numbers.each_row * numbers.seq + position) * half + k;
-    let cosine = select(Of(1.0), cosines[angle], part.turns == 1u);
-    let sine = select(Of(0.0), sines[angle] * numbers.sign, part.turns == 1u);
+    let cosine = select(Of(1.0), cosines[angle], part.rotated == 1u);
+    let sine = select(Of(0.0), sines[angle] * numbers.sign, part.rotated == 1u);
     let one = x[start];
     let other = x[start + half];
     let to = part.begins.y + pair / half * 2u * half + k;

@@ -9,8 +9,8 @@ use std::rc::Rc;
 use burn::tensor::Device;
 use serde_json::json;
 use stratune_protocol::{IstConfig, IstMode};
-use stratune_store::{Checkpoint, EventLog, Folder, HostTensor, OpfsFiles, OpfsVault, Vault};
-use stratune_tests::runs::{Witness, trainer};
+use stratune_store::{Checkpoint, CheckpointStore, EventLog, Folder, HostTensor, OpfsCheckpoints, OpfsFiles};
+use stratune_tests::runs::{RecordingCallback, trainer};
 use stratune_tests::{checks, fixtures, skipped};
 use stratune_train::RunConfig;
 use wasm_bindgen_test::{console_log, wasm_bindgen_test, wasm_bindgen_test_configure};
@@ -42,47 +42,47 @@ async fn a_run_learns_and_goes_on_from_the_browsers_storage() {
     config.method[0].rank = Some(4);
     config.train.steps = 30;
     config.train.learning_rate = 1e-2;
-    let mut whole = Witness::default();
+    let mut whole = RecordingCallback::default();
     whole.watch(&mut trainer(&config, 4, &device)).await.unwrap();
     let losses = whole.losses();
     let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
     assert!(mean(&losses[25..]) < mean(&losses[..5]) - 0.02, "{losses:?}");
 
-    let mut first = Witness { stop_after: Some(13), ..Witness::default() };
+    let mut first = RecordingCallback { stop_after: Some(13), ..RecordingCallback::default() };
     first.watch(&mut trainer(&config, 4, &device)).await.unwrap();
-    let vault = OpfsVault::open("test-run").await.unwrap();
-    vault.save(first.last()).await.unwrap();
-    let kept = OpfsVault::open("test-run").await.unwrap().load().await.unwrap().unwrap();
+    let checkpoints = OpfsCheckpoints::open("test-run").await.unwrap();
+    checkpoints.save(first.last()).await.unwrap();
+    let kept = OpfsCheckpoints::open("test-run").await.unwrap().load().await.unwrap().unwrap();
     let mut again = trainer(&config, 4, &device);
     again.resume(&kept).unwrap();
-    let mut second = Witness::default();
+    let mut second = RecordingCallback::default();
     second.watch(&mut again).await.unwrap();
     assert_eq!(second.losses(), losses[13..]);
     assert_eq!(second.last().tensors, whole.last().tensors);
-    vault.clear().await.unwrap();
-    assert!(vault.load().await.unwrap().is_none());
+    checkpoints.clear().await.unwrap();
+    assert!(checkpoints.load().await.unwrap().is_none());
 }
 
 #[wasm_bindgen_test]
 async fn storage_keeps_the_newest_checkpoint_and_files_of_a_run() {
     common::start();
-    let vault = OpfsVault::open("test-vault").await.unwrap();
-    vault.clear().await.unwrap();
+    let checkpoints = OpfsCheckpoints::open("test-vault").await.unwrap();
+    checkpoints.clear().await.unwrap();
     for step in 0..3 {
         let tensors =
             BTreeMap::from([("value/x".to_string(), HostTensor { shape: vec![2], data: vec![step as f32; 2] })]);
         let checkpoint = Checkpoint { tensors, meta: json!({ "step": step }) };
-        vault.save(&checkpoint).await.unwrap();
-        assert_eq!(vault.load().await.unwrap(), Some(checkpoint));
+        checkpoints.save(&checkpoint).await.unwrap();
+        assert_eq!(checkpoints.load().await.unwrap(), Some(checkpoint));
     }
-    vault.clear().await.unwrap();
-    vault.erase("test-events").await.unwrap();
+    checkpoints.clear().await.unwrap();
+    checkpoints.erase("test-events").await.unwrap();
     for line in ["1\n", "2\n", "3"] {
-        vault.append("test-events", line).await.unwrap();
+        checkpoints.append("test-events", line).await.unwrap();
     }
-    assert_eq!(vault.lines("test-events").await.unwrap(), "1\n2\n", "a line that was cut off is left out");
-    vault.erase("test-events").await.unwrap();
-    assert_eq!(vault.lines("test-events").await.unwrap(), "");
+    assert_eq!(checkpoints.lines("test-events").await.unwrap(), "1\n2\n", "a line that was cut off is left out");
+    checkpoints.erase("test-events").await.unwrap();
+    assert_eq!(checkpoints.lines("test-events").await.unwrap(), "");
 
     let files = OpfsFiles::open("test-files").await.unwrap();
     let source: Rc<dyn Folder> = fixtures::folder("tokenizer");

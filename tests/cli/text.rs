@@ -65,7 +65,8 @@ fn a_merged_folder_holds_what_its_model_did() {
     assert_eq!(say(&merged, &[]), say(&model, &["--adapter", path(&out)]));
 }
 
-/// A row whose prompt fills the context is left out and told, wherever rows are read; the others are measured and learned.
+/// A row whose prompt fills the context is left out and told, wherever rows are read; the others are evaluated and
+/// trained on.
 #[test]
 fn a_row_that_cannot_be_used_does_not_end_the_work() {
     let dir = tempfile::tempdir().unwrap();

@@ -9,7 +9,7 @@ use stratune_protocol::Problem;
 use stratune_runtime::block_on;
 use stratune_session::{hooks_for, saved_run};
 use stratune_store::{Checkpoint, Tensors};
-use stratune_tests::runs::{Witness, counting, small, trainer};
+use stratune_tests::runs::{RecordingCallback, counting, small, trainer};
 use stratune_train::{Identity, RunConfig, Trainer};
 
 use crate::damage::{small_sizes, survives, survives_bent};
@@ -62,9 +62,9 @@ fn checkpoints() {
         let method = small_sizes(name.parse::<MethodNames>().unwrap().methods(&report));
         let mut config = RunConfig { method, ..RunConfig::default() };
         (config.train.steps, config.train.batch_size) = (3, 2);
-        let mut witness = Witness::default();
-        block_on(witness.watch(&mut trainer(&config, LAYERS, &Device::flex()))).unwrap();
-        let whole = witness.last();
+        let mut recording = RecordingCallback::default();
+        block_on(recording.watch(&mut trainer(&config, LAYERS, &Device::flex()))).unwrap();
+        let whole = recording.last();
         survives(&format!("{name}, a checkpoint"), &whole.to_bytes().unwrap(), 150, |bytes| {
             resume(&config, &Checkpoint::from_bytes(bytes, "checkpoint")?)
         });

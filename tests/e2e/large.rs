@@ -1,4 +1,4 @@
-//! What a large model costs the page in memory while it is packed and goes to the device.
+//! What a large model costs the page in memory while it is quantized and goes to the device.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::page::Page;
 use crate::server::Site;
 
 /// MiB that the page and its workers may hold, beside the device's memory.
-const MOST: u64 = 300;
+const MAX: u64 = 300;
 
 /// A measurement: a model of gigabytes is read into 4 bits and trains, and what the page holds meanwhile is told. Needs
 /// `STRATUNE_LARGE_MODEL`, a folder in Hugging Face form, and Linux, whose `/proc` tells the memory of each process.
@@ -52,7 +52,7 @@ async fn the_page_beside_a_large_model() {
     page.until("it has trained", 3600, |seen| seen.state == "done").await;
     let peak = mebibytes(watch.peak());
     println!("at most {peak} MiB after a step");
-    assert!(peak <= MOST, "the page held {peak} MiB, and should hold {MOST}");
+    assert!(peak <= MAX, "the page held {peak} MiB, and should hold {MAX}");
 }
 
 /// The most that pages hold while it lives.

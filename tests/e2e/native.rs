@@ -6,7 +6,7 @@ use stratune_data::{SourceFile, load};
 use stratune_protocol::{BaseDtype, DeviceChoice, IstConfig, IstMode};
 use stratune_session::{Base, open_device, trainer};
 use stratune_store::DiskFolder;
-use stratune_tests::runs::Witness;
+use stratune_tests::runs::RecordingCallback;
 use stratune_train::{Event, RunConfig};
 
 const STARTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/session/assets/starter");
@@ -25,9 +25,9 @@ pub async fn validation_loss(rows: &str, steps: usize, interval: usize, base_dty
     let file = SourceFile { name: "rows.jsonl".into(), bytes: rows.as_bytes().to_vec() };
     let dataset = load(&[file], &config.data, &base.tokenizer, base.context(), config.train.seed).unwrap();
     let mut run = trainer(config, &base, Rc::new(dataset), None).await.unwrap();
-    let mut witness = Witness::default();
-    witness.watch(&mut run).await.unwrap();
-    let mut validations = witness.events.iter().filter_map(|e| match e {
+    let mut recording = RecordingCallback::default();
+    recording.watch(&mut run).await.unwrap();
+    let mut validations = recording.events.iter().filter_map(|e| match e {
         Event::Validation { loss, .. } => Some(*loss),
         _ => None,
     });

@@ -8,10 +8,10 @@ use std::rc::Rc;
 
 use futures::future::LocalBoxFuture;
 use serde_json::json;
-use stratune_protocol::{DeviceChoice, EndReason, GenerateRequest, Problem, ProblemKind, Verdict, Voice};
+use stratune_protocol::{DeviceChoice, EndReason, GenerateRequest, ModelVariant, Problem, ProblemKind, Verdict};
 use stratune_runtime::{Control, block_on};
-use stratune_session::{Assets, AtOnce, Engine, Outbox};
-use stratune_store::{Checkpoint, DiskFolder, EventLog, Folder, MemoryFolder, MemoryVault, Vault};
+use stratune_session::{Assets, Engine, ImmediateCommands, Outbox};
+use stratune_store::{Checkpoint, CheckpointStore, DiskFolder, EventLog, Folder, MemoryCheckpoints, MemoryFolder};
 use stratune_train::{Command, Event, RunConfig};
 
 const STARTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/session/assets/starter");
@@ -29,7 +29,7 @@ impl Outbox for Heard {
 /// Storage that may be full.
 #[derive(Default)]
 struct Storage {
-    vault: MemoryVault,
+    checkpoints: MemoryCheckpoints,
     takes_no_checkpoint: Cell<bool>,
     takes_no_copy: Cell<bool>,
     finds_nan: Cell<bool>,
@@ -46,23 +46,23 @@ impl Storage {
     }
 }
 
-impl Vault for Storage {
+impl CheckpointStore for Storage {
     fn save<'a>(&'a self, checkpoint: &'a Checkpoint) -> LocalBoxFuture<'a, Result<(), Problem>> {
         Box::pin(async move {
             self.refuse(&self.takes_no_checkpoint)?;
             if self.finds_nan.get() {
                 return Err(Problem::new(ProblemKind::Numeric, "a tensor holds NaN"));
             }
-            self.vault.save(checkpoint).await
+            self.checkpoints.save(checkpoint).await
         })
     }
 
     fn load<'a>(&'a self) -> LocalBoxFuture<'a, Result<Option<Checkpoint>, Problem>> {
-        self.vault.load()
+        self.checkpoints.load()
     }
 
     fn clear<'a>(&'a self) -> LocalBoxFuture<'a, Result<(), Problem>> {
-        self.vault.clear()
+        self.checkpoints.clear()
     }
 }
 
@@ -70,16 +70,16 @@ impl EventLog for Storage {
     fn append<'a>(&'a self, log: &'a str, lines: &'a str) -> LocalBoxFuture<'a, Result<(), Problem>> {
         Box::pin(async move {
             self.refuse(&self.takes_no_checkpoint)?;
-            self.vault.append(log, lines).await
+            self.checkpoints.append(log, lines).await
         })
     }
 
     fn lines<'a>(&'a self, log: &'a str) -> LocalBoxFuture<'a, Result<String, Problem>> {
-        self.vault.lines(log)
+        self.checkpoints.lines(log)
     }
 
     fn erase<'a>(&'a self, log: &'a str) -> LocalBoxFuture<'a, Result<(), Problem>> {
-        self.vault.erase(log)
+        self.checkpoints.erase(log)
     }
 }
 
@@ -128,7 +128,7 @@ fn chosen(label: &str) -> Rc<dyn Folder> {
 struct Page {
     heard: Rc<Heard>,
     storage: Rc<Storage>,
-    at_once: AtOnce,
+    immediate: ImmediateCommands,
     engine: Engine,
 }
 
@@ -136,9 +136,9 @@ impl Page {
     /// One that has done nothing.
     fn new() -> Self {
         let (heard, storage) = (Rc::new(Heard::default()), Rc::new(Storage::default()));
-        let at_once = AtOnce::new(heard.clone(), Control::default());
-        let engine = Engine::new(at_once.clone(), storage.clone(), storage.clone());
-        Self { heard, storage, at_once, engine }
+        let immediate = ImmediateCommands::new(heard.clone(), Control::default());
+        let engine = Engine::new(immediate.clone(), storage.clone(), storage.clone());
+        Self { heard, storage, immediate, engine }
     }
 
     /// One with the starter and the example loaded.
@@ -152,7 +152,7 @@ impl Page {
 
     /// Sends a command as a worker does: what is answered at once is, and the rest is done.
     fn send(&mut self, command: Command) {
-        if !self.at_once.hear(&command) {
+        if !self.immediate.handle(&command) {
             block_on(self.engine.handle(command, None));
         }
     }
@@ -296,7 +296,8 @@ fn a_model_whose_numbers_went_wrong_is_not_the_tuned_one() {
     let events = page.events();
     assert_eq!(problem(&events).unwrap().kind, ProblemKind::Numeric, "{events:?}");
     assert_eq!(tuned(&events), [Some(1)]);
-    let request = GenerateRequest { prompt: "one".into(), voice: Voice::Tuned, max_tokens: 1, ..Default::default() };
+    let request =
+        GenerateRequest { prompt: "one".into(), variant: ModelVariant::Tuned, max_tokens: 1, ..Default::default() };
     page.send(Command::Generate(request));
     assert_eq!(problem(&page.events()), None);
 }
@@ -324,9 +325,9 @@ fn stop_holds_while_a_run_starts_and_not_for_the_next() {
     for (presses_stop, ended) in [(true, (EndReason::Stopped, 0)), (false, (EndReason::Steps, 2))] {
         // The worker hears of everything as it comes, and the run begins later.
         let command = train(&config());
-        assert!(!page.at_once.hear(&command));
+        assert!(!page.immediate.handle(&command));
         if presses_stop {
-            assert!(page.at_once.hear(&Command::Stop));
+            assert!(page.immediate.handle(&Command::Stop));
         }
         block_on(page.engine.handle(command, None));
         assert_eq!(ending(&page.events()), Some(ended));
@@ -388,7 +389,7 @@ fn a_run_is_replaced_when_another_is_safe_and_not_before() {
     assert_eq!(problem(&page.events()).unwrap().kind, ProblemKind::Numeric);
     assert_eq!(page.saved(), first);
     let stopped = train(&whole);
-    assert!(!page.at_once.hear(&stopped) && page.at_once.hear(&Command::Stop));
+    assert!(!page.immediate.handle(&stopped) && page.immediate.handle(&Command::Stop));
     block_on(page.engine.handle(stopped, None));
     assert_eq!((ending(&page.events()), page.saved()), (Some((EndReason::Stopped, 0)), first.clone()));
     for full in [&page.storage.takes_no_copy, &page.storage.takes_no_checkpoint] {
@@ -430,11 +431,11 @@ fn events_are_kept_beside_the_checkpoint() {
         events.iter().filter_map(|e| if let Event::Step(step) = e { Some(step.step) } else { None }).collect()
     };
     assert_eq!(steps(&page.events()), [1, 2]);
-    let checkpoint = block_on(page.storage.vault.load()).unwrap().unwrap();
+    let checkpoint = block_on(page.storage.checkpoints.load()).unwrap().unwrap();
     let text = checkpoint.meta.to_string();
     assert!(!text.contains("tokens_per_second") && text.len() < 10_000, "{text}");
     let mut reloaded = Page { storage: page.storage.clone(), ..Page::new() };
-    reloaded.engine = Engine::new(reloaded.at_once.clone(), page.storage.clone(), page.storage.clone());
+    reloaded.engine = Engine::new(reloaded.immediate.clone(), page.storage.clone(), page.storage.clone());
     reloaded.send(Command::Start { device: DeviceChoice::Cpu });
     for _ in 0..2 {
         reloaded.send(Command::Continue);

@@ -17,7 +17,7 @@ use stratune_peft::MethodKind;
 use stratune_protocol::{AdapterInfo, BaseDtype, IstConfig, IstMode, OptimiserKind, Pace, Problem, ProblemKind, draws};
 use stratune_runtime::{block_on, memory_in_use, peak_host_memory, reset_peak_host_memory};
 use stratune_session::{Conditions, hooks_for, set_apart};
-use stratune_tests::runs::{Witness, counting, of_json, small, trainer};
+use stratune_tests::runs::{RecordingCallback, counting, of_json, small, trainer};
 use stratune_train::{Event, Hook, HookState, Identity, Run, RunConfig, Saved, Selection, Trainer};
 
 /// Memory is counted for the whole process: these tests take turns.
@@ -43,12 +43,12 @@ fn model(dtype: BaseDtype, device: &Device) -> Model {
     Model::random_as(config, dtype, 3, device).unwrap()
 }
 
-/// Rows of 128 tokens, of which half are learned.
+/// Rows of 128 tokens, of which half are labels.
 fn rows(count: usize) -> Vec<Sequence> {
     let row = |i: usize| {
         let mut rng = draws(1, "forecast", [i as u64, 0]);
         let tokens = (0..128).map(|_| rng.random_range(0..1024_u32)).collect();
-        Sequence { tokens, learned: (0..128).map(|t| t >= 64).collect() }
+        Sequence { tokens, loss_mask: (0..128).map(|t| t >= 64).collect() }
     };
     (0..count).map(row).collect()
 }
@@ -65,19 +65,19 @@ fn measured(config: &RunConfig) -> u64 {
     let mut trainer = Trainer::new(config.clone(), tuned, Rc::new(dataset), hooks, Identity::default()).unwrap();
     reset_peak_host_memory();
     // A witness would hold the checkpoints that it is given.
-    let mut host = Forgetful;
+    let mut host = NoOutput;
     block_on(trainer.run(&mut host, &Default::default())).unwrap();
     let peak = peak_host_memory() - before;
     drop(base);
     peak
 }
 
-struct Forgetful;
+struct NoOutput;
 
-impl stratune_train::Host for Forgetful {
+impl stratune_train::TrainerCallback for NoOutput {
     fn emit(&mut self, _: Event) {}
 
-    fn keep(&mut self, checkpoint: stratune_store::Checkpoint) -> LocalBoxFuture<'_, Result<(), Problem>> {
+    fn save_checkpoint(&mut self, checkpoint: stratune_store::Checkpoint) -> LocalBoxFuture<'_, Result<(), Problem>> {
         Box::pin(async move { checkpoint.to_bytes().map(drop) })
     }
 
@@ -140,9 +140,9 @@ fn the_forecast_is_near_what_is_held() {
 }
 
 /// What a run did, without the clock.
-fn done(trainer: &mut Trainer) -> (Vec<Value>, Vec<Value>, Witness) {
-    let mut witness = Witness::default();
-    block_on(witness.watch(trainer)).unwrap();
+fn done(trainer: &mut Trainer) -> (Vec<Value>, Vec<Value>, RecordingCallback) {
+    let mut recording = RecordingCallback::default();
+    block_on(recording.watch(trainer)).unwrap();
     let timeless = |event: &Event| {
         let mut event: Value = serde_json::from_str(&event.line()).unwrap();
         for clock in ["tokens_per_second", "seconds_left", "seconds", "memory_bytes"] {
@@ -151,7 +151,7 @@ fn done(trainer: &mut Trainer) -> (Vec<Value>, Vec<Value>, Witness) {
         event
     };
     // How often a phase says how far it is depends on the clock.
-    let told = witness.events.iter().filter(|e| !matches!(e, Event::Progress { .. }));
+    let told = recording.events.iter().filter(|e| !matches!(e, Event::Progress { .. }));
     let events = told.map(timeless).collect();
     let bits = |c: &stratune_store::Checkpoint| {
         c.tensors
@@ -159,7 +159,7 @@ fn done(trainer: &mut Trainer) -> (Vec<Value>, Vec<Value>, Witness) {
             .map(|(n, t)| Value::from(format!("{n} {:?}", t.data.iter().map(|x| x.to_bits()).collect::<Vec<_>>())))
             .collect::<Vec<_>>()
     };
-    (events, witness.checkpoints.iter().flat_map(bits).collect(), witness)
+    (events, recording.checkpoints.iter().flat_map(bits).collect(), recording)
 }
 
 /// Steps that are timed and thrown away change nothing of a run on the same weights, bit for bit; and the pace knows how
@@ -186,7 +186,7 @@ fn a_pace_leaves_the_run_untouched() {
             Trainer::new(config.clone(), model, dataset.clone(), hooks_for(&config, 8), Identity::default()).unwrap()
         };
         let before = done(&mut new());
-        let pace: Pace = block_on(new().pace(&mut Witness::default())).unwrap();
+        let pace: Pace = block_on(new().pace(&mut RecordingCallback::default())).unwrap();
         let after = done(&mut new());
         assert!(before.0 == after.0 && before.1 == after.1, "{kind} {optimiser:?}");
         let validations = after.2.events.iter().filter(|e| matches!(e, Event::Validation { .. })).count();
@@ -196,7 +196,7 @@ fn a_pace_leaves_the_run_untouched() {
     // A run of one step has nothing but its first to go by.
     let mut config = RunConfig::default();
     config.train.steps = 1;
-    let pace = block_on(trainer(&config, 2, &device).pace(&mut Witness::default())).unwrap();
+    let pace = block_on(trainer(&config, 2, &device).pace(&mut RecordingCallback::default())).unwrap();
     assert!((pace.steps, pace.validations, pace.samples) == (1, 2, 2) && pace.step > 0.0, "{pace:?}");
 }
 
@@ -237,12 +237,12 @@ fn exhausted_memory_leaves_the_checkpoint_intact() {
         Trainer::new(config.clone(), model, dataset.clone(), hooks, Identity::default()).unwrap()
     };
     let whole = done(&mut new(Vec::new())).2;
-    let mut witness = Witness::default();
-    let problem = block_on(witness.watch(&mut new(vec![Box::new(Exhausted(5))]))).unwrap_err();
+    let mut recording = RecordingCallback::default();
+    let problem = block_on(recording.watch(&mut new(vec![Box::new(Exhausted(5))]))).unwrap_err();
     assert_eq!(problem.kind, ProblemKind::Memory);
-    assert_eq!(witness.checkpoints.len(), 2, "after steps 2 and 4");
+    assert_eq!(recording.checkpoints.len(), 2, "after steps 2 and 4");
     let mut again = new(Vec::new());
-    again.resume(witness.last()).unwrap();
+    again.resume(recording.last()).unwrap();
     assert_eq!(again.progress(), (4, 8));
     let resumed = done(&mut again).2;
     assert_eq!(resumed.last().tensors, whole.last().tensors);

@@ -10,7 +10,7 @@ use stratune_peft::{Gradients, Param, ParamId, Parameters, Visitor, snapshot};
 use stratune_protocol::Problem;
 use stratune_runtime::{block_on, read_f32};
 use stratune_store::HostTensor;
-use stratune_tests::runs::{Witness, counting, small};
+use stratune_tests::runs::{RecordingCallback, counting, small};
 use stratune_train::{Hook, HookState, Identity, Run, RunConfig, Saved, Trainer};
 
 const LAYERS: usize = 4;
@@ -100,19 +100,21 @@ fn a_hook_acts_and_remembers() {
     };
     let mut whole = new(vec![Box::new(Meddler::default())]);
     let before = snapshot(&mut whole.model);
-    let mut witness = Witness::default();
-    block_on(witness.watch(&mut whole)).unwrap();
-    let last = witness.last();
+    let mut recording = RecordingCallback::default();
+    block_on(recording.watch(&mut whole)).unwrap();
+    let last = recording.last();
     let hook = &last.meta["run"]["hooks"]["meddler"];
     assert_eq!(*hook, json!({ "steps": 6, "prepared": 1 }));
     let seen = &last.tensors["meddler/seen"].data;
     assert!(seen.len() == 6 && seen.iter().all(|sum| *sum > 0.0), "{seen:?}");
 
     // What has no gradient stays, weight decay or not; the others go. What is halved is half of what AdamW has made of it.
-    let (plain, meddled) = (Witness::default(), witness);
+    let (plain, meddled) = (RecordingCallback::default(), recording);
     let mut plain = plain;
     block_on(plain.watch(&mut new(Vec::new()))).unwrap();
-    let value = |witness: &Witness, path: &str| witness.checkpoints[0].tensors[&format!("value/{path}")].data.clone();
+    let value = |recording: &RecordingCallback, path: &str| {
+        recording.checkpoints[0].tensors[&format!("value/{path}")].data.clone()
+    };
     for (path, (_, value_before)) in before {
         let (with, without) = (value(&meddled, &path), value(&plain, &path));
         let value_before = block_on(read_f32(value_before)).unwrap();
@@ -127,11 +129,11 @@ fn a_hook_acts_and_remembers() {
     }
 
     // Stopped and resumed it is the same run, and what comes before training does not come again.
-    let mut first = Witness { stop_after: Some(3), ..Witness::default() };
+    let mut first = RecordingCallback { stop_after: Some(3), ..RecordingCallback::default() };
     block_on(first.watch(&mut new(vec![Box::new(Meddler::default())]))).unwrap();
     let mut again = new(vec![Box::new(Meddler::default())]);
     again.resume(first.last()).unwrap();
-    let mut second = Witness::default();
+    let mut second = RecordingCallback::default();
     block_on(second.watch(&mut again)).unwrap();
     assert_eq!(second.last().tensors, meddled.last().tensors);
     assert_eq!(second.last().meta["run"]["hooks"], meddled.last().meta["run"]["hooks"]);

@@ -7,14 +7,14 @@ use stratune_models::Model;
 use stratune_peft::{Gradients, MethodConfig, MethodKind};
 use stratune_protocol::{IstConfig, IstMode, OptimiserKind};
 use stratune_runtime::block_on;
-use stratune_tests::runs::{Witness, trainer};
-use stratune_train::{Event, NextToken, Objective, RunConfig, Uploaded};
+use stratune_tests::runs::{RecordingCallback, trainer};
+use stratune_train::{DeviceBatch, Event, NextToken, Objective, RunConfig};
 
 /// So many times the loss of the next token.
 struct Times(f64);
 
 impl Objective for Times {
-    fn loss(&self, model: &Model, x: Tensor<3>, batch: &Uploaded) -> Tensor<1> {
+    fn loss(&self, model: &Model, x: Tensor<3>, batch: &DeviceBatch) -> Tensor<1> {
         NextToken.loss(model, x, batch).mul_scalar(self.0)
     }
 
@@ -22,7 +22,7 @@ impl Objective for Times {
         &self,
         model: &Model,
         x: Tensor<3>,
-        batch: &Uploaded,
+        batch: &DeviceBatch,
         scale: f64,
         into: &mut Gradients,
     ) -> (Tensor<1>, Tensor<3>) {
@@ -33,11 +33,11 @@ impl Objective for Times {
 
 /// What a step, a validation and a score update say of the loss, and the norm of the gradient or slope of each step.
 fn losses(config: &RunConfig, objective: impl Objective + 'static) -> [Vec<f64>; 4] {
-    let mut witness = Witness::default();
+    let mut recording = RecordingCallback::default();
     let mut trainer = trainer(config, 4, &Device::flex()).with_objective(Rc::new(objective));
-    block_on(witness.watch(&mut trainer)).unwrap();
+    block_on(recording.watch(&mut trainer)).unwrap();
     let mut all = [const { Vec::new() }; 4];
-    for event in witness.events {
+    for event in recording.events {
         match event {
             Event::Step(step) => (all[0].push(step.loss), all[1].push(step.gradient_norm)),
             Event::Validation { loss, .. } => (all[2].push(loss), ()),

@@ -26,7 +26,7 @@ const USELESS: usize = 4;
 fn teacher(device: &Device) -> Model {
     let mut model = small(LAYERS, device);
     // Random embeddings say next to nothing; larger ones make the answers sure enough to be hurt.
-    let table = model.embed_tokens.whole_mut().expect("one piece").floats_mut();
+    let table = model.embed_tokens.single_piece_mut().expect("one piece").floats_mut();
     table.value = table.value.clone().mul_scalar(20.0);
     let mut tensors = Tensors::new();
     for layer in 0..LAYERS {
@@ -73,7 +73,7 @@ fn rows(model: &Model, device: &Device) -> Vec<Sequence> {
             });
             tokens.push(next.unwrap_or(31) as u32);
         }
-        Sequence { learned: (0..16).map(|t| t > 1).collect(), tokens }
+        Sequence { loss_mask: (0..16).map(|t| t > 1).collect(), tokens }
     };
     (0..48).map(row).collect()
 }

@@ -4,7 +4,7 @@ use burn::tensor::Device;
 use stratune_protocol::{EndReason, IstConfig, IstMode};
 use stratune_runtime::block_on;
 use stratune_store::Checkpoint;
-use stratune_tests::runs::{Witness, trainer};
+use stratune_tests::runs::{RecordingCallback, trainer};
 use stratune_train::{Event, RunConfig};
 
 const LAYERS: usize = 4;
@@ -38,15 +38,15 @@ fn resumed_is_uninterrupted() {
     let device = Device::flex();
     for mode in [IstMode::All, IstMode::Random, IstMode::Faithful, IstMode::Practical, IstMode::CostAware] {
         let config = config(mode);
-        let mut whole = Witness::default();
+        let mut whole = RecordingCallback::default();
         block_on(whole.watch(&mut trainer(&config, LAYERS, &device))).unwrap();
         for stop in [1, 7, 10, 16] {
-            let mut first = Witness { stop_after: Some(stop), ..Witness::default() };
+            let mut first = RecordingCallback { stop_after: Some(stop), ..RecordingCallback::default() };
             block_on(first.watch(&mut trainer(&config, LAYERS, &device))).unwrap();
             let mut again = trainer(&config, LAYERS, &device);
             again.resume(first.last()).unwrap();
             assert_eq!(again.progress(), (stop, STEPS));
-            let mut second = Witness::default();
+            let mut second = RecordingCallback::default();
             block_on(second.watch(&mut again)).unwrap();
 
             assert_eq!([first.losses(), second.losses()].concat(), whole.losses(), "{mode:?}, stopped after {stop}");
@@ -57,9 +57,9 @@ fn resumed_is_uninterrupted() {
 }
 
 /// Held-out losses, step by step.
-fn validations(witness: &Witness) -> Vec<(usize, f64)> {
+fn validations(recording: &RecordingCallback) -> Vec<(usize, f64)> {
     let of = |event: &Event| if let Event::Validation { step, loss, .. } = event { Some((*step, *loss)) } else { None };
-    witness.events.iter().filter_map(of).collect()
+    recording.events.iter().filter_map(of).collect()
 }
 
 /// Stopped in the middle of a phase that takes long, a run ends there and then, and goes on to the same end: what was cut off
@@ -68,7 +68,7 @@ fn validations(witness: &Witness) -> Vec<(usize, f64)> {
 fn stopped_within_a_phase_is_resumed_too() {
     let device = Device::flex();
     let config = config(IstMode::Practical);
-    let mut whole = Witness::default();
+    let mut whole = RecordingCallback::default();
     block_on(whole.watch(&mut trainer(&config, LAYERS, &device))).unwrap();
     // Validations are before the first step and after 5, 10, 15 and 17, scores move before 4, 8, 12 and 16, by three sets each.
     let measuring = "measuring held-out rows";
@@ -78,7 +78,7 @@ fn stopped_within_a_phase_is_resumed_too() {
         ("learning which layers matter", 0, 4),
         ("learning which layers matter", 4, 8),
     ] {
-        let mut first = Witness { stop_in: Some((phase, others)), ..Witness::default() };
+        let mut first = RecordingCallback { stop_in: Some((phase, others)), ..RecordingCallback::default() };
         let ended = block_on(first.watch(&mut trainer(&config, LAYERS, &device))).unwrap();
         assert_eq!((ended.reason, ended.step), (EndReason::Stopped, stopped), "{phase}");
         // Stopped within a validation there is none; after another phase there is the one that a stopped run ends with.
@@ -86,16 +86,17 @@ fn stopped_within_a_phase_is_resumed_too() {
         assert_eq!(validations(&first).last().map(|v| v.0), Some(last), "{phase}");
         let mut again = trainer(&config, LAYERS, &device);
         again.resume(first.last()).unwrap();
-        let mut second = Witness::default();
+        let mut second = RecordingCallback::default();
         block_on(second.watch(&mut again)).unwrap();
         assert_eq!([first.losses(), second.losses()].concat(), whole.losses(), "{phase}");
         assert_eq!(contents(second.last()), contents(whole.last()), "{phase}");
-        let due =
-            |of: &Witness| validations(of).into_iter().filter(|v| v.0 % 5 == 0 || v.0 == STEPS).collect::<Vec<_>>();
+        let due = |of: &RecordingCallback| {
+            validations(of).into_iter().filter(|v| v.0 % 5 == 0 || v.0 == STEPS).collect::<Vec<_>>()
+        };
         assert_eq!([due(&first), due(&second)].concat(), due(&whole), "{phase}");
     }
     // Before the first step there is nothing to go on with, and nothing that might take the place of another run.
-    let mut none = Witness { stop_in: Some((measuring, 0)), ..Witness::default() };
+    let mut none = RecordingCallback { stop_in: Some((measuring, 0)), ..RecordingCallback::default() };
     let ended = block_on(none.watch(&mut trainer(&config, LAYERS, &device))).unwrap();
     assert_eq!((ended.reason, ended.step, none.checkpoints.len()), (EndReason::Stopped, 0, 0));
 }
@@ -110,15 +111,15 @@ fn a_loss_that_is_not_finite_stops_the_run_and_spares_the_checkpoint() {
     config.train.checkpoint_every = 1;
     config.train.eval_every = 0;
     config.train.log_every = 100;
-    let mut witness = Witness::default();
-    let problem = block_on(witness.watch(&mut trainer(&config, LAYERS, &Device::flex()))).unwrap_err();
+    let mut recording = RecordingCallback::default();
+    let problem = block_on(recording.watch(&mut trainer(&config, LAYERS, &Device::flex()))).unwrap_err();
     assert_eq!(problem.kind.exit_code(), 3);
     assert!(problem.what.contains("loss") && problem.at.starts_with("step "), "{problem:?}");
-    for checkpoint in &witness.checkpoints {
+    for checkpoint in &recording.checkpoints {
         let values = checkpoint.tensors.iter().filter(|(name, _)| name.starts_with("value/"));
         assert!(values.flat_map(|(_, t)| &t.data).all(|v| v.is_finite()));
     }
-    assert!(!witness.events.iter().any(|e| matches!(e, Event::Ended { .. })));
+    assert!(!recording.events.iter().any(|e| matches!(e, Event::Ended { .. })));
 }
 
 /// A checkpoint of another run is refused, and says why.
@@ -126,18 +127,18 @@ fn a_loss_that_is_not_finite_stops_the_run_and_spares_the_checkpoint() {
 fn another_runs_checkpoint_is_refused() {
     let device = Device::flex();
     let config = config(IstMode::Practical);
-    let mut witness = Witness { stop_after: Some(2), ..Witness::default() };
-    block_on(witness.watch(&mut trainer(&config, LAYERS, &device))).unwrap();
+    let mut recording = RecordingCallback { stop_after: Some(2), ..RecordingCallback::default() };
+    block_on(recording.watch(&mut trainer(&config, LAYERS, &device))).unwrap();
     let mut smaller = config.clone();
     smaller.method[0].rank = Some(1);
     for (mut other, about) in
         [(trainer(&config, LAYERS + 1, &device), "layers"), (trainer(&smaller, LAYERS, &device), "layers")]
     {
-        let problem = other.resume(witness.last()).unwrap_err();
+        let problem = other.resume(recording.last()).unwrap_err();
         assert!(problem.what.contains(about), "{problem:?}");
         assert_eq!(problem.kind.exit_code(), 2);
     }
-    let mut checkpoint = witness.last().clone();
+    let mut checkpoint = recording.last().clone();
     checkpoint.meta["run"]["identity"]["model"] = "another".into();
     let problem = trainer(&config, LAYERS, &device).resume(&checkpoint).unwrap_err();
     assert!(problem.what.contains("another model"), "{problem:?}");

@@ -7,8 +7,8 @@ use stratune_data::collate;
 use stratune_peft::{Values, snapshot};
 use stratune_protocol::{IstConfig, IstMode, OptimiserKind};
 use stratune_runtime::{block_on, peak_host_memory, read_f32, reset_peak_host_memory};
-use stratune_tests::runs::{Witness, counting, small, trainer};
-use stratune_train::{Demand, Event, NextToken, RunConfig, Uploaded, sweep};
+use stratune_tests::runs::{RecordingCallback, counting, small, trainer};
+use stratune_train::{DeviceBatch, Event, NextToken, RunConfig, SweepOptions, sweep};
 
 const LAYERS: usize = 8;
 
@@ -36,11 +36,11 @@ fn numbers(values: Values) -> BTreeMap<String, Vec<f32>> {
 #[test]
 fn exactly_the_sampled_blocks_change() {
     for mode in [IstMode::Faithful, IstMode::Practical, IstMode::CostAware, IstMode::Random] {
-        let mut witness = Witness::default();
-        block_on(witness.watch(&mut trainer(&config(mode, 12), LAYERS, &Device::flex()))).unwrap();
-        let sampled = witness.sampled();
+        let mut recording = RecordingCallback::default();
+        block_on(recording.watch(&mut trainer(&config(mode, 12), LAYERS, &Device::flex()))).unwrap();
+        let sampled = recording.sampled();
         assert_eq!(sampled.len(), 12);
-        for (step, pair) in witness.checkpoints.windows(2).enumerate() {
+        for (step, pair) in recording.checkpoints.windows(2).enumerate() {
             let mut changed = BTreeSet::new();
             for (name, after) in &pair[1].tensors {
                 let Some(block) = block_of(name).filter(|_| !name.starts_with("best/")) else { continue };
@@ -65,9 +65,9 @@ fn without_a_step_size_it_is_random_sparse_tuning() {
         let mut config = config(mode, 20);
         config.ist.step_size = 0.0;
         config.ist.rate_limit = 1.0;
-        let mut witness = Witness::default();
-        block_on(witness.watch(&mut trainer(&config, LAYERS, &Device::flex()))).unwrap();
-        witness
+        let mut recording = RecordingCallback::default();
+        block_on(recording.watch(&mut trainer(&config, LAYERS, &Device::flex()))).unwrap();
+        recording
     };
     let (faithful, random) = (run(IstMode::Faithful), run(IstMode::Random));
     let updates = faithful.events.iter().filter(|e| matches!(e, Event::Importance { .. })).count();
@@ -86,10 +86,10 @@ fn a_block_that_is_drawn_by_a_quarter_moves_four_times_as_far() {
         (config.train.optimiser, config.train.keep_graphs) = (optimiser, keep_graphs);
         (config.train.weight_decay, config.train.graph_memory, config.train.warmup_steps) = (0.0, 0, 0);
         let mut trainer = trainer(&config, LAYERS, &Device::flex());
-        let mut witness = Witness::default();
+        let mut recording = RecordingCallback::default();
         let start = numbers(snapshot(&mut trainer.model));
-        block_on(trainer.advance(&mut witness)).unwrap();
-        (witness.sampled().remove(0), start, numbers(snapshot(&mut trainer.model)))
+        block_on(trainer.advance(&mut recording)).unwrap();
+        (recording.sampled().remove(0), start, numbers(snapshot(&mut trainer.model)))
     };
     for of in [(OptimiserKind::Adamw, 0), (OptimiserKind::Adamw, LAYERS), (OptimiserKind::Mezo, 0)] {
         assert_eq!(step(IstMode::Random, 1.0, 8.0, of), step(IstMode::All, 0.25, 8.0, of), "{of:?}");
@@ -112,9 +112,9 @@ fn a_block_that_is_drawn_by_a_quarter_moves_four_times_as_far() {
 /// `all` trains every block at every step.
 #[test]
 fn all_is_all() {
-    let mut witness = Witness::default();
-    block_on(witness.watch(&mut trainer(&config(IstMode::All, 2), LAYERS, &Device::flex()))).unwrap();
-    assert_eq!(witness.sampled(), vec![(0..LAYERS).collect::<Vec<_>>(); 2]);
+    let mut recording = RecordingCallback::default();
+    block_on(recording.watch(&mut trainer(&config(IstMode::All, 2), LAYERS, &Device::flex()))).unwrap();
+    assert_eq!(recording.sampled(), vec![(0..LAYERS).collect::<Vec<_>>(); 2]);
 }
 
 /// The backward pass goes through the blocks from the top down to the lowest sampled one, and through no other.
@@ -124,12 +124,13 @@ fn backward_stops_below_the_lowest_sampled_block() {
     let mut model = small(LAYERS, &device);
     block_on(model.attach(&config(IstMode::All, 1).method, 0)).unwrap();
     let rows = counting(4, 0);
-    let batch = Uploaded::new(&collate(&rows.train.iter().collect::<Vec<_>>()), &device);
+    let batch = DeviceBatch::new(&collate(&rows.train.iter().collect::<Vec<_>>()), &device);
     for keep_graphs in [0, 3, LAYERS] {
         for sampled in [vec![7], vec![5, 6], vec![2, 7], vec![0, 4]] {
             let active: Vec<bool> = (0..LAYERS).map(|i| sampled.contains(&i)).collect();
-            let demand = Demand { objective: &NextToken, active: &active, dropout: None, keep_graphs, scale: 1.0 };
-            let swept = sweep(&model, &batch, &demand);
+            let options =
+                SweepOptions { objective: &NextToken, active: &active, dropout: None, keep_graphs, scale: 1.0 };
+            let swept = sweep(&model, &batch, &options);
             let through: Vec<usize> = (sampled[0]..LAYERS).rev().collect();
             assert_eq!(swept.passed, through, "sampled {sampled:?}");
             let blocks: BTreeSet<usize> = swept.gradients.keys().filter_map(|name| block_of(name)).collect();
@@ -146,15 +147,16 @@ fn a_high_lowest_block_holds_less() {
     let mut model = small(LAYERS, &device);
     block_on(model.attach(&config(IstMode::All, 1).method, 0)).unwrap();
     let rows = counting(32, 0);
-    let batch = Uploaded::new(&collate(&rows.train.iter().collect::<Vec<_>>()), &device);
+    let batch = DeviceBatch::new(&collate(&rows.train.iter().collect::<Vec<_>>()), &device);
     let peak = |sampled: &[usize]| {
         let active: Vec<bool> = (0..LAYERS).map(|i| sampled.contains(&i)).collect();
-        let demand = Demand { objective: &NextToken, active: &active, dropout: None, keep_graphs: LAYERS, scale: 1.0 };
+        let options =
+            SweepOptions { objective: &NextToken, active: &active, dropout: None, keep_graphs: LAYERS, scale: 1.0 };
         // Once for what is set up on the first use.
-        drop(sweep(&model, &batch, &demand));
+        drop(sweep(&model, &batch, &options));
         let before = stratune_runtime::memory_in_use(&device);
         reset_peak_host_memory();
-        drop(sweep(&model, &batch, &demand));
+        drop(sweep(&model, &batch, &options));
         peak_host_memory() - before
     };
     // Other tests of this process allocate too; the least of a few is the sweep's own.

@@ -11,12 +11,12 @@ use stratune_runtime::read_f32;
 use stratune_tests::checks::examples;
 use stratune_tests::runs::{small, small_as};
 use stratune_tests::worst;
-use stratune_train::{Batching, Demand, NextToken, RunConfig, sweep};
+use stratune_train::{Batching, NextToken, RunConfig, SweepOptions, sweep};
 
 use super::suite::{LAYERS, moved_on, says};
 
-/// What a method says and learns on a packed base, and on floats of the same numbers: the same sums, of which the CPU's
-/// product may make a row in another order, within 2e-5 of the largest. A method that moves the base is refused.
+/// What a method says and learns on a quantized base, and on floats of the same numbers: the same sums, of which the
+/// CPU's product may make a row in another order, within 2e-5 of the largest. A method that moves the base is refused.
 pub async fn is_its_numbers(name: &str, methods: &Methods, device: &Device) {
     for base_dtype in BaseDtype::ALL {
         let config = RunConfig { method: methods.clone(), base_dtype, ..RunConfig::default() };
@@ -25,16 +25,16 @@ pub async fn is_its_numbers(name: &str, methods: &Methods, device: &Device) {
             assert!(problem.at == "base_dtype" && moves, "{name}: {problem}");
             continue;
         }
-        let packed = small_as(LAYERS, base_dtype, device);
-        let mut floats = packed.clone();
-        floats.unpack();
-        let packed = moved_on(packed, methods).await;
+        let quantized = small_as(LAYERS, base_dtype, device);
+        let mut floats = quantized.clone();
+        floats.dequantize();
+        let quantized = moved_on(quantized, methods).await;
         let floats = moved_on(floats, methods).await;
-        let (said, expected) = (says(&packed).await, says(&floats).await);
+        let (said, expected) = (says(&quantized).await, says(&floats).await);
         let largest = expected.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
         let off = worst(&said, &expected);
         assert!(off <= 2e-5 * largest, "{name} on {base_dtype}: off by {off:e} of {largest}");
-        let (learned, expected) = (gradients(&packed).await, gradients(&floats).await);
+        let (learned, expected) = (gradients(&quantized).await, gradients(&floats).await);
         assert!(learned.keys().eq(expected.keys()) && !learned.is_empty(), "{name} on {base_dtype}");
         let largest = expected.values().flatten().fold(0.0_f32, |m, v| m.max(v.abs()));
         for (path, gradient) in &expected {
@@ -47,13 +47,13 @@ pub async fn is_its_numbers(name: &str, methods: &Methods, device: &Device) {
 async fn gradients(model: &Model) -> BTreeMap<String, Vec<f32>> {
     let rows = examples(&[9, 14, 20], model.config.vocab_size as u32);
     let rows: Vec<&Sequence> = rows.iter().collect();
-    let batch = Batching::packed(3).upload(model, &rows);
+    let batch = Batching::packed(3).to_device(model, &rows);
     let active = [true; LAYERS];
     let mut read = BTreeMap::new();
     for (path, gradient) in sweep(
         model,
         &batch,
-        &Demand { objective: &NextToken, active: &active, dropout: None, keep_graphs: 1, scale: 1.0 },
+        &SweepOptions { objective: &NextToken, active: &active, dropout: None, keep_graphs: 1, scale: 1.0 },
     )
     .gradients
     {
@@ -70,7 +70,7 @@ pub async fn fewer_bits_are_less_exact(device: &Device) {
     for dtype in BaseDtype::ALL {
         offs.push(worst(&says(&small_as(LAYERS, dtype, device)).await, &expected) / largest);
     }
-    // A half has 11 bits, an integer of 8 bits is half of a 127th of its block's largest off, and one of 4 a 14th.
+    // f16 has 11 bits, an integer of 8 bits is half of a 127th of its block's largest off, and one of 4 a 14th.
     assert_eq!(offs[0], 0.0);
     for (off, most) in offs[1..].iter().zip([2e-3, 2e-2, 0.3]) {
         assert!(*off > 0.0 && *off < most, "{offs:?}");

@@ -2,12 +2,12 @@
 
 use burn::tensor::Device;
 use stratune_data::{Sequence, pack};
-use stratune_models::{Model, Walk};
+use stratune_models::{ForwardOptions, Model};
 use stratune_peft::{MethodKind, Methods};
 use stratune_runtime::read_f32;
 use stratune_tests::checks::{examples, packed_is_apart};
-use stratune_tests::runs::{Witness, trainer};
-use stratune_train::{Batching, Event, RunConfig, Uploaded};
+use stratune_tests::runs::{RecordingCallback, trainer};
+use stratune_train::{Batching, DeviceBatch, Event, RunConfig};
 
 use super::suite::moved;
 use super::suited;
@@ -18,7 +18,7 @@ pub async fn same_loss_and_gradients(name: &str, mut methods: Methods, device: &
     methods.set(Some(0.3), |m| &mut m.dropout);
     let model = moved(&methods, device).await;
     let before_text = methods.iter().any(|m| matches!(m.kind, MethodKind::Prefix | MethodKind::Prompt));
-    assert_eq!(model.packs(), !before_text, "{name}");
+    assert_eq!(model.can_pack(), !before_text, "{name}");
     packed_is_apart(name, &model, 2e-5).await;
 }
 
@@ -31,10 +31,15 @@ pub async fn all(device: &Device) {
 }
 
 async fn states(model: &Model, rows: &[Sequence]) -> Vec<f32> {
-    let batch = Uploaded::new(&pack(&rows.iter().collect::<Vec<_>>()), &model.device());
+    let batch = DeviceBatch::new(&pack(&rows.iter().collect::<Vec<_>>()), &model.device());
     assert_eq!(batch.tokens.dims(), [1, 32], "they share a row");
-    let walk = Walk { pass: &|i| model.plain_pass(i), alter: None };
-    let x = model.through(model.begin(batch.tokens.clone()), &batch.places(model), None, walk);
+    let options = ForwardOptions { context: &|i| model.inference_context(i), alter: None };
+    let x = model.forward_blocks(
+        model.embed_with_prompt(batch.tokens.clone()),
+        &batch.model_positions(model),
+        None,
+        options,
+    );
     read_f32(x).await.expect("states")
 }
 
@@ -64,11 +69,11 @@ async fn runs_stay_the_same(device: &Device) {
     let mut runs = Vec::new();
     for packing in [false, true] {
         config.train.packing = packing;
-        let mut witness = Witness::default();
-        witness.watch(&mut trainer(&config, 3, device)).await.expect("a run to its end");
-        runs.push(witness);
+        let mut recording = RecordingCallback::default();
+        recording.watch(&mut trainer(&config, 3, device)).await.expect("a run to its end");
+        runs.push(recording);
     }
-    let told = |run: &Witness| {
+    let told = |run: &RecordingCallback| {
         let of = |event: &Event| match event {
             Event::Step(step) => Some((step.loss, step.tokens, step.positions)),
             Event::Validation { loss, .. } => Some((*loss, 0, 0)),
@@ -90,7 +95,7 @@ async fn runs_stay_the_same(device: &Device) {
 /// A model that gives each row an adapter cannot let two examples share one.
 async fn rows_with_adapters_of_their_own_stay_apart(device: &Device) {
     let model = moved(&suited(MethodKind::Lora).into(), device).await;
-    assert!(model.packs() && !model.for_rows(&[0, 1]).packs());
+    assert!(model.can_pack() && !model.for_rows(&[0, 1]).can_pack());
 }
 
 /// What graphs need room for is counted of the packed batch.
@@ -99,6 +104,6 @@ async fn a_packed_batch_is_smaller(device: &Device) {
     let model = moved(&methods, device).await;
     let rows = examples(&[10; 6], 32);
     let rows: Vec<&Sequence> = rows.iter().collect();
-    let [apart, packed] = [false, true].map(|packing| Batching { size: 6, packing }.upload(&model, &rows).size());
+    let [apart, packed] = [false, true].map(|packing| Batching { size: 6, packing }.to_device(&model, &rows).size());
     assert_eq!((apart, packed), (6 * 32, 2 * 32));
 }

@@ -5,19 +5,19 @@ use std::rc::Rc;
 
 use burn::tensor::{Device, Tensor};
 use stratune_data::{Dataset, Sequence};
-use stratune_models::{Model, ModelConfig, Stored, Weights};
+use stratune_models::{LoadedTensor, Model, ModelConfig, Weights};
 use stratune_peft::{
-    Adapter, Dora, Gradients, Hiwi, Linear, Lora, MethodConfig, MethodKind, Methods, ModuleId, Param, Pass, Projection,
-    Site, TargetOverride, Values, collect_gradients, everything, snapshot, track,
+    Adapter, Dora, ForwardContext, Gradients, Hiwi, Linear, Lora, MethodConfig, MethodKind, Methods, ModuleId, Param,
+    Projection, Site, TargetOverride, Values, collect_gradients, named_parameters, require_grad, snapshot,
 };
 use stratune_protocol::{Role, draws};
 use stratune_runtime::read_f32;
 use stratune_session::{adapter_of, attach, read_adapter, sliced};
 use stratune_store::MemoryFolder;
 use stratune_tests::fixtures::ids;
-use stratune_tests::runs::{Witness, counting, small, with_biases};
+use stratune_tests::runs::{RecordingCallback, counting, small, with_biases};
 use stratune_tests::worst;
-use stratune_train::{Batching, Identity, NextToken, RunConfig, Trainer, measure};
+use stratune_train::{Batching, Identity, NextToken, RunConfig, Trainer, evaluate};
 
 use super::suited;
 use crate::suite::{LAYERS, TEXT, fresh, moved, moved_on, says};
@@ -56,7 +56,7 @@ pub fn config(methods: impl Into<Methods>) -> RunConfig {
 async fn trained(config: RunConfig, model: Model) -> Model {
     let dataset = Rc::new(counting(40, 0));
     let mut trainer = Trainer::new(config, model, dataset, Vec::new(), Identity::default()).expect("a run");
-    Witness::default().watch(&mut trainer).await.expect("a run to its end");
+    RecordingCallback::default().watch(&mut trainer).await.expect("a run to its end");
     trainer.model
 }
 
@@ -107,7 +107,7 @@ async fn lora_plus_moves_b_faster(device: &Device) {
 async fn lora_fa_leaves_a_as_drawn(device: &Device) {
     let method = suited(MethodKind::LoraFa);
     let model = fresh(&method.clone().into(), device).await;
-    let factors = |model: &Model| everything(&mut model.clone());
+    let factors = |model: &Model| named_parameters(&mut model.clone());
     let before = numbers(factors(&model)).await;
     let after = numbers(factors(&trained(config(method), model).await)).await;
     for (path, value) in &before {
@@ -123,7 +123,7 @@ async fn every_rank_of_dylora_is_usable(device: &Device) {
         let hook = Vec::new();
         let mut trainer =
             Trainer::new(config.clone(), model, dataset.clone(), hook, Identity::default()).expect("a run");
-        Witness::default().watch(&mut trainer).await.expect("a run to its end");
+        RecordingCallback::default().watch(&mut trainer).await.expect("a run to its end");
         trainer.model
     };
     let up = Rc::new(counting(40, 0));
@@ -137,11 +137,11 @@ async fn every_rank_of_dylora_is_usable(device: &Device) {
         config
     };
     let mut base = small(LAYERS, device);
-    base.train_all().expect("tables in one piece");
+    base.train_all().expect("embeddings in one piece");
     let base = run(&of(MethodKind::Lora, 1, 200), base, &up).await;
     let mut weights = Weights::of(&base.config);
-    let tensors = everything(&mut base.clone()).into_iter();
-    weights.extend(tensors.map(|(path, (_, value))| (path, vec![Stored::Floats(value)])));
+    let tensors = named_parameters(&mut base.clone()).into_iter();
+    weights.extend(tensors.map(|(path, (_, value))| (path, vec![LoadedTensor::Floats(value)])));
     let base = Model::from_weights((*base.config).clone(), weights, device).expect("the same tensors");
     let trained_at = async |kind: MethodKind, rank: usize| {
         let config = of(kind, rank, 200);
@@ -151,7 +151,7 @@ async fn every_rank_of_dylora_is_usable(device: &Device) {
     };
     let rows: Vec<_> = down.train.iter().collect();
     let loss =
-        async |model: &Model| measure(&NextToken, model, &rows, Batching::packed(8), None).await.expect("a loss").loss;
+        async |model: &Model| evaluate(&NextToken, model, &rows, Batching::packed(8), None).await.expect("a loss").loss;
     let cut = |model: &Model, rank: usize| {
         let mut model = model.clone();
         for block in &mut model.layers {
@@ -179,7 +179,7 @@ async fn dora_rows_have_the_length_of_their_magnitude(device: &Device) {
     let magnitudes = numbers(snapshot(&mut model)).await;
     model.merge().expect("DoRA merges");
     for (path, magnitude) in magnitudes.iter().filter(|(path, _)| path.ends_with("lora_magnitude_vector")) {
-        let weight = everything(&mut model)[&path.replace("lora_magnitude_vector", "weight")].clone();
+        let weight = named_parameters(&mut model)[&path.replace("lora_magnitude_vector", "weight")].clone();
         let width = weight.0[1];
         let rows = read_f32(weight.1).await.expect("a weight");
         for (row, m) in rows.chunks(width).zip(magnitude) {
@@ -218,8 +218,8 @@ async fn dora_takes_the_rows_length_for_a_constant(device: &Device) {
 
     let mut layer = Linear::new(id, weight);
     layer.deltas.push(Box::new(dora));
-    track(&mut layer);
-    let y = layer.forward(x.unsqueeze(), &Pass::plain(0, Rc::default()));
+    require_grad(&mut layer);
+    let y = layer.forward(x.unsqueeze(), &ForwardContext::inference(0, Rc::default()));
     let mut tape = (y * dy.unsqueeze()).sum().backward();
     let mut gradients = Gradients::new();
     collect_gradients(&mut layer, &mut tape, &mut gradients);
@@ -282,8 +282,8 @@ async fn hiwi_leaves_biases_whose_number_does_not_depend_on_the_rank(device: &De
         // As a model folder that knows of biases.
         let config = ModelConfig::from_json(&model.config.to_json(), "config.json").expect("a sound config.json");
         let mut weights = Weights::of(&config);
-        let tensors = everything(&mut model).into_iter();
-        weights.extend(tensors.map(|(path, (_, value))| (path, vec![Stored::Floats(value)])));
+        let tensors = named_parameters(&mut model).into_iter();
+        weights.extend(tensors.map(|(path, (_, value))| (path, vec![LoadedTensor::Floats(value)])));
         let again = Model::from_weights(config, weights, device).expect("every tensor of the layout");
         assert_eq!(says(&again).await, says(&model).await);
     }
@@ -322,7 +322,7 @@ async fn a_prefix_starts_at_the_beginning_of_a_row(device: &Device) {
         let config = config(MethodConfig { width: Some(width), ..suited(MethodKind::Prefix) });
         let model = fresh(&config.method, device).await;
         let mut trainer = Trainer::new(config, model, dataset.clone(), Vec::new(), Identity::default()).expect("a run");
-        trainer.prepare(&mut Witness::default()).await.expect("a choice");
+        trainer.prepare(&mut RecordingCallback::default()).await.expect("a choice");
         let said = says(&trainer.model).await;
         let mut offs = Vec::new();
         for row in &dataset.train {
@@ -399,7 +399,7 @@ async fn serial_adapters_read_the_output_and_parallel_ones_the_input(device: &De
 
 async fn pafi_takes_the_same_smallest_weights_and_moves_nothing_else(device: &Device) {
     let method = suited(MethodKind::Pafi);
-    let base = numbers(everything(&mut small(LAYERS, device))).await;
+    let base = numbers(named_parameters(&mut small(LAYERS, device))).await;
     let mut places: Vec<BTreeMap<String, Vec<usize>>> = Vec::new();
     for seed in [1, 2] {
         let mut model = small(LAYERS, device);
@@ -408,7 +408,7 @@ async fn pafi_takes_the_same_smallest_weights_and_moves_nothing_else(device: &De
         config.train.seed = seed;
         let mut model = trained(config, model).await;
         model.merge().expect("PaFi merges");
-        let after = numbers(everything(&mut model)).await;
+        let after = numbers(named_parameters(&mut model)).await;
         let mut moved = BTreeMap::new();
         for (path, weights) in base.iter().filter(|(path, _)| path.ends_with("_proj.weight")) {
             let kept = (weights.len() as f64 * 0.1).round() as usize;
@@ -438,7 +438,7 @@ async fn more_dimensions_steer_further(device: &Device) {
             config.train.weight_decay = 0.0;
             let model = fresh(&config.method, device).await;
             losses.push(
-                measure(&NextToken, &trained(config, model).await, &rows, Batching::packed(8), None)
+                evaluate(&NextToken, &trained(config, model).await, &rows, Batching::packed(8), None)
                     .await
                     .expect("a loss")
                     .loss,
@@ -454,8 +454,8 @@ async fn nothing_but_training_in_place_touches_the_base(device: &Device) {
     for kind in MethodKind::ALL {
         let method = suited(kind);
         let model = fresh(&method.clone().into(), device).await;
-        let before = numbers(everything(&mut model.clone())).await;
-        let after = numbers(everything(&mut trained(config(method), model).await)).await;
+        let before = numbers(named_parameters(&mut model.clone())).await;
+        let after = numbers(named_parameters(&mut trained(config(method), model).await)).await;
         let touched =
             before.iter().filter(|(path, _)| paths.contains(*path)).any(|(path, value)| after[path] != *value);
         assert_eq!(touched, kind.method().in_place(), "{kind}");

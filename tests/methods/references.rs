@@ -6,13 +6,13 @@ use burn::tensor::{Device, Tensor, TensorData};
 use stratune_models::Model;
 use stratune_models::nn::{KvCache, RmsNorm};
 use stratune_peft::{
-    Gradients, MethodConfig, MethodKind, Methods, Param, ParamId, Parameters, Place, Rule, VeraMatrices, Visitor,
-    snapshot,
+    AdapterPlacement, Gradients, MethodConfig, MethodKind, Methods, Param, ParamId, Parameters, UpdateRule,
+    VeraMatrices, Visitor, snapshot,
 };
 use stratune_protocol::{Targets, draws, normals};
 use stratune_runtime::read_f32;
 use stratune_tests::worst;
-use stratune_train::{AdaLora, AdamW, Moment};
+use stratune_train::{AdaLora, AdamW, StepKey};
 
 use super::suited;
 use crate::proofs::numbers;
@@ -35,7 +35,7 @@ fn grid(values: &[f32], columns: usize) -> Grid {
 }
 
 /// `‖M Mᵀ − I‖` of rows, in f64.
-fn off_unit(rows: &Grid) -> f64 {
+fn orthogonal_residual(rows: &Grid) -> f64 {
     let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f64>();
     let entry = |i: usize, j: usize| dot(&rows[i], &rows[j]) - f64::from(u8::from(i == j));
     (0..rows.len())
@@ -80,7 +80,7 @@ async fn adaloras_penalty_is_its_formulas_slope(device: &Device) {
         let penalty = |values: &[f64]| {
             let rows: Grid = values.chunks(shapes[path]).map(<[f64]>::to_vec).collect();
             let rows = if path.ends_with("lora_A") { rows } else { transposed(&rows) };
-            0.3 * off_unit(&rows) / count as f64
+            0.3 * orthogonal_residual(&rows) / count as f64
         };
         let exact: Vec<f64> = grid(value, shapes[path]).concat();
         for i in (0..exact.len()).step_by(7) {
@@ -125,7 +125,7 @@ async fn diff_prunings_penalty_is_its_formulas_slope(device: &Device) {
 async fn adalora_keeps_the_most_important_directions(device: &Device) {
     let method =
         MethodConfig { initial_rank: Some(5), rank: Some(2), interval: Some(3), ..suited(MethodKind::Adalora) };
-    let mut budget = AdaLora::of(&method).expect("a budget");
+    let mut rank_allocator = AdaLora::of(&method).expect("a budget");
     let mut model = moved(&method.into(), device).await;
     let values = numbers(snapshot(&mut model)).await;
     let mut means: BTreeMap<String, Vec<[f64; 2]>> = BTreeMap::new();
@@ -144,9 +144,9 @@ async fn adalora_keeps_the_most_important_directions(device: &Device) {
             }
             gradients.insert(path.clone(), Tensor::from_floats(gradient.as_slice(), device));
         }
-        budget.watch(&mut model, &gradients);
+        rank_allocator.update_importance(&mut model, &gradients);
     }
-    budget.allot(&mut model, 3, 8).await.expect("an answer");
+    rank_allocator.allocate(&mut model, 3, 8).await.expect("an answer");
     let score = |path: &str| -> Vec<f64> { means[path].iter().map(|[mean, spread]| mean * spread).collect() };
     let mut all: Vec<(f64, String, usize)> = Vec::new();
     for path in values.keys().filter_map(|path| path.strip_suffix(".lora_E")) {
@@ -240,14 +240,14 @@ async fn galore_steps_in_the_gradients_directions(device: &Device) {
         }
 
         let mut param = Param::trainable(Tensor::from_data(TensorData::new(weight, [rows, columns]), device));
-        param.rule = Rule::Projected { rank, interval: 100, scale: scale as f32 };
+        param.rule = UpdateRule::Projected { rank, interval: 100, scale: scale as f32 };
         let mut alone = Alone(param);
         let mut adam = AdamW::new(decay as f32);
         for gradient in [first, second] {
             let gradient: Vec<f32> = gradient.iter().map(|g| *g as f32).collect();
             let gradients = [("w".to_string(), Tensor::from_floats(gradient.as_slice(), device))].into();
             adam.choose_directions(&mut alone, &gradients).await.expect("directions");
-            adam.step(&mut alone, gradients, 0.0, |_| rate, Moment::default());
+            adam.step(&mut alone, gradients, 0.0, |_| rate, StepKey::default());
         }
         let got = read_f32(alone.0.value).await.expect("numbers");
         let want: Vec<f32> = want.iter().map(|w| *w as f32).collect();
@@ -273,7 +273,7 @@ async fn a_ladder_mixes_what_is_below_and_beside(device: &Device) {
         .collect();
     let at = model.positions(6, 0);
     let side = at.side.as_ref().expect("positions in its heads");
-    let pass = model.plain_pass(LAYERS);
+    let context = model.inference_context(LAYERS);
     let narrow = |x: &Tensor<3>, down: &Param<2>| x.clone().matmul(down.value.clone().transpose().unsqueeze());
     let mut h = narrow(&states[0], &ladder.down[0]);
     let mut mixes = Vec::new();
@@ -283,12 +283,12 @@ async fn a_ladder_mixes_what_is_below_and_beside(device: &Device) {
         mixes.push(mix);
         let beside = narrow(&states[i + 1], &ladder.down[i + 1]);
         let mixed = h.mul_scalar(mix) + beside.mul_scalar(1.0 - mix);
-        h = block.forward(mixed, side, None::<&mut KvCache>, &pass);
+        h = block.forward(mixed, side, None::<&mut KvCache>, &context);
     }
     assert!(mixes.iter().all(|mix| (mix - 0.5).abs() > 0.03), "{mixes:?}");
     let want = h.matmul(ladder.up.value.clone().transpose().unsqueeze());
     let (got, want) = (
-        read_f32(ladder.forward(&states, side, None, &pass)).await.expect("numbers"),
+        read_f32(ladder.forward(&states, side, None, &context)).await.expect("numbers"),
         read_f32(want).await.expect("numbers"),
     );
     let largest = want.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
@@ -299,20 +299,20 @@ async fn a_ladder_mixes_what_is_below_and_beside(device: &Device) {
 /// (Houlsby et al. 2019, §2.1).
 async fn houlsbys_adapters_come_after_attention_and_feed_forward(device: &Device) {
     let model = moved(&suited(MethodKind::Houlsby).into(), device).await;
-    let (block, pass, at) = (&model.layers[1], model.plain_pass(1), model.positions(7, 0));
+    let (block, context, at) = (&model.layers[1], model.inference_context(1), model.positions(7, 0));
     let values = normals(&mut draws(9, "x", [0, 0]), 7 * 16, 1.0);
     let x = Tensor::<3>::from_data(TensorData::new(values, [1, 7, 16]), device);
-    let adapted = |place: Place, h: Tensor<3>| {
+    let adapted = |place: AdapterPlacement, h: Tensor<3>| {
         let of: Vec<_> = block.adapters.iter().filter(|adapter| adapter.place == place).collect();
         let [adapter] = of[..] else { panic!("{} adapters there", of.len()) };
-        h.clone() + adapter.forward(h, &pass)
+        h.clone() + adapter.forward(h, &context)
     };
-    let normed = |norm: &Option<RmsNorm>, x| norm.as_ref().expect("a norm before it").forward(x, &pass);
-    let h = block.self_attn.forward(normed(&block.attention_norm, x.clone()), None, &at, None, &pass);
-    let middle = x.clone() + adapted(Place::AfterAttention, h);
-    let fed = block.mlp.forward(&normed(&block.mlp_norm, middle.clone()), None, &pass);
-    let want = read_f32(middle + adapted(Place::AfterMlp, fed)).await.expect("numbers");
-    let got = read_f32(block.forward(x, &at, None, &pass)).await.expect("numbers");
+    let normed = |norm: &Option<RmsNorm>, x| norm.as_ref().expect("a norm before it").forward(x, &context);
+    let h = block.self_attn.forward(normed(&block.attention_norm, x.clone()), None, &at, None, &context);
+    let middle = x.clone() + adapted(AdapterPlacement::AfterAttention, h);
+    let fed = block.mlp.forward(&normed(&block.mlp_norm, middle.clone()), None, &context);
+    let want = read_f32(middle + adapted(AdapterPlacement::AfterMlp, fed)).await.expect("numbers");
+    let got = read_f32(block.forward(x, &at, None, &context)).await.expect("numbers");
     assert!(worst(&got, &want) < 1e-5, "{:e}", worst(&got, &want));
 }
 

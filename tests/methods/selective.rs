@@ -6,13 +6,17 @@ use std::rc::Rc;
 use burn::tensor::{Device, Tensor};
 use stratune_data::{Sequence, collate};
 use stratune_models::Model;
-use stratune_peft::{Diff, Matrix, MethodConfig, MethodKind, ModuleId, Pass, Site, Sparse, everything, snapshot};
+use stratune_peft::{
+    Diff, ForwardContext, Matrix, MethodConfig, MethodKind, ModuleId, Site, Sparse, named_parameters, snapshot,
+};
 use stratune_protocol::{Role, draws};
 use stratune_runtime::read_f32;
 use stratune_session::{adapter_of, attach, hooks_for, read_adapter};
 use stratune_store::MemoryFolder;
-use stratune_tests::runs::{Witness, counting, small};
-use stratune_train::{AdamW, Demand, Event, Identity, Moment, NextToken, RunConfig, Trainer, Uploaded, sweep};
+use stratune_tests::runs::{RecordingCallback, counting, small};
+use stratune_train::{
+    AdamW, DeviceBatch, Event, Identity, NextToken, RunConfig, StepKey, SweepOptions, Trainer, sweep,
+};
 
 use super::suited;
 use crate::proofs::{config, numbers};
@@ -38,18 +42,18 @@ async fn chosen(config: &RunConfig, device: &Device) -> Trainer {
     let hooks = hooks_for(config, LAYERS);
     let dataset = Rc::new(counting(40, 0));
     let mut trainer = Trainer::new(config.clone(), model, dataset, hooks, Identity::default()).expect("a run");
-    trainer.prepare(&mut Witness::default()).await.expect("a choice");
+    trainer.prepare(&mut RecordingCallback::default()).await.expect("a choice");
     trainer
 }
 
-/// The places of every sparse matrix, by its path.
-async fn places(model: &mut Model) -> BTreeMap<String, BTreeSet<usize>> {
+/// The indices of every sparse matrix, by its path.
+async fn indices(model: &mut Model) -> BTreeMap<String, BTreeSet<usize>> {
     let mut found = BTreeMap::new();
     for block in &mut model.layers {
         for linear in block.linears_mut() {
             for delta in &linear.deltas {
                 let Some(sparse) = delta.of::<Sparse>() else { continue };
-                let flat = read_f32(sparse.flat().float()).await.expect("places");
+                let flat = read_f32(sparse.flat().float()).await.expect("indices");
                 let path = linear.id.param("weight").path;
                 found.insert(path, flat.iter().map(|p| *p as usize).collect());
             }
@@ -58,7 +62,7 @@ async fn places(model: &mut Model) -> BTreeMap<String, BTreeSet<usize>> {
     found
 }
 
-/// The places of the `count` largest.
+/// The indices of the `count` largest.
 fn top(values: &[f32], count: usize) -> BTreeSet<usize> {
     let mut order: Vec<usize> = (0..values.len()).collect();
     order.sort_by(|a, b| values[*b].total_cmp(&values[*a]));
@@ -67,12 +71,12 @@ fn top(values: &[f32], count: usize) -> BTreeSet<usize> {
 
 /// The base with its matrices trainable, and the gradients of some rows.
 async fn whole_gradients(model: &Model, rows: &[&Sequence]) -> BTreeMap<String, Vec<f32>> {
-    let batch = Uploaded::new(&collate(rows), &model.device());
+    let batch = DeviceBatch::new(&collate(rows), &model.device());
     let active = vec![true; model.layers.len()];
-    let scale = 1.0 / batch.learned as f64;
-    let demand = Demand { objective: &NextToken, active: &active, dropout: None, keep_graphs: 0, scale };
+    let scale = 1.0 / batch.labelled as f64;
+    let options = SweepOptions { objective: &NextToken, active: &active, dropout: None, keep_graphs: 0, scale };
     let mut read = BTreeMap::new();
-    for (path, gradient) in sweep(model, &batch, &demand).gradients {
+    for (path, gradient) in sweep(model, &batch, &options).gradients {
         read.insert(path, read_f32(gradient).await.expect("a gradient"));
     }
     read
@@ -90,7 +94,7 @@ async fn fish_takes_the_largest_squared_gradients(device: &Device) {
             sum.iter_mut().zip(gradient).for_each(|(s, g)| *s += g * g);
         }
     }
-    for (path, found) in places(&mut trainer.model).await {
+    for (path, found) in indices(&mut trainer.model).await {
         let want = top(&sums[&path], found.len());
         // The sums are taken in another order: near ties may fall either way.
         let off = found.difference(&want).count();
@@ -102,7 +106,7 @@ async fn lottery_tickets_are_what_moved_most_and_start_where_they_were(device: &
     let method = MethodConfig { samples: Some(8), ..suited(MethodKind::LtSft) };
     let config = config(method);
     let mut trainer = chosen(&config, device).await;
-    let found = places(&mut trainer.model).await;
+    let found = indices(&mut trainer.model).await;
     for (path, value) in numbers(snapshot(&mut trainer.model)).await {
         assert!(value.iter().all(|v| *v == 0.0), "{path}: the second phase starts where the first one did");
     }
@@ -111,14 +115,14 @@ async fn lottery_tickets_are_what_moved_most_and_start_where_they_were(device: &
     rand::seq::SliceRandom::shuffle(rows.as_mut_slice(), &mut draws(config.train.seed, "scout_rows", [0, 0]));
     let rows: Vec<&Sequence> = rows.iter().take(8).collect();
     let mut model = fresh(&MethodKind::Full.into(), device).await;
-    let before = numbers(everything(&mut model.clone())).await;
-    let batch = Uploaded::new(&collate(&rows), device);
-    let scale = 1.0 / batch.learned as f64;
-    let demand = Demand { objective: &NextToken, active: &[true; LAYERS], dropout: None, keep_graphs: 0, scale };
-    let whole = sweep(&model, &batch, &demand).gradients;
+    let before = numbers(named_parameters(&mut model.clone())).await;
+    let batch = DeviceBatch::new(&collate(&rows), device);
+    let scale = 1.0 / batch.labelled as f64;
+    let options = SweepOptions { objective: &NextToken, active: &[true; LAYERS], dropout: None, keep_graphs: 0, scale };
+    let whole = sweep(&model, &batch, &options).gradients;
     let mut adam = AdamW::new(config.train.weight_decay);
-    adam.step(&mut model, whole, 0.0, |_| config.train.learning_rate, Moment::default());
-    let after = numbers(everything(&mut model)).await;
+    adam.step(&mut model, whole, 0.0, |_| config.train.learning_rate, StepKey::default());
+    let after = numbers(named_parameters(&mut model)).await;
     for (path, found) in found {
         let moves: Vec<f32> = before[&path].iter().zip(&after[&path]).map(|(a, b)| (a - b).abs()).collect();
         let least = top(&moves, found.len()).iter().map(|i| moves[*i]).fold(f32::MAX, f32::min);
@@ -135,14 +139,14 @@ async fn lottery_tickets_may_be_drawn_from_a_whole_run(device: &Device) {
         let dataset = Rc::new(counting(40, 0));
         let hooks = hooks_for(&config, LAYERS);
         let mut trainer = Trainer::new(config, model, dataset, hooks, Identity::default()).expect("a run");
-        let mut witness = Witness::default();
-        trainer.prepare(&mut witness).await.expect("a choice");
-        let told = witness
+        let mut recording = RecordingCallback::default();
+        trainer.prepare(&mut recording).await.expect("a choice");
+        let told = recording
             .events
             .iter()
             .any(|e| matches!(e, Event::Notice { text } if text.contains(&format!("on {rows} rows"))));
-        assert!(told, "{:?}", witness.events);
-        let progress = witness.events.iter().filter_map(|e| match e {
+        assert!(told, "{:?}", recording.events);
+        let progress = recording.events.iter().filter_map(|e| match e {
             Event::Progress { done, total, .. } => Some((*done, *total)),
             _ => None,
         });
@@ -167,7 +171,7 @@ async fn diff_pruning_trains_on_what_it_keeps(device: &Device) {
     let mut trainer = Trainer::new(config.clone(), model, dataset, hooks, Identity::default()).expect("a run");
     let mut there = BTreeMap::new();
     for step in 0..6 {
-        trainer.advance(&mut Witness::default()).await.expect("a step");
+        trainer.advance(&mut RecordingCallback::default()).await.expect("a step");
         let now = numbers(snapshot(&mut trainer.model)).await;
         let ends = |path: &String| path.rsplit('.').next().unwrap_or_default().to_string();
         let kinds: BTreeSet<String> = now.keys().map(ends).collect();
@@ -185,7 +189,7 @@ async fn diff_pruning_trains_on_what_it_keeps(device: &Device) {
     let dataset = Rc::new(counting(40, 12));
     let hooks = hooks_for(&config, LAYERS);
     let mut trainer = Trainer::new(config, model, dataset, hooks, Identity::default()).expect("a run");
-    let ended = Witness::default().watch(&mut trainer).await.expect("a run to its end");
+    let ended = RecordingCallback::default().watch(&mut trainer).await.expect("a run to its end");
     assert!(ended.best.is_some_and(|(step, _)| step > 3), "{ended:?}");
 }
 
@@ -209,8 +213,8 @@ async fn diff_pruning_opens_what_it_expects_and_keeps_its_largest(device: &Devic
     let mut open = 0;
     for batch in 0..400 {
         let dropout = Some(stratune_peft::Dropout { seed: 3, batch });
-        let pass = Pass { dropout, ..Pass::plain(0, Rc::default()) };
-        let drawn = read_f32(linear.forward(unit.clone(), &pass)).await.expect("switches");
+        let context = ForwardContext { dropout, ..ForwardContext::inference(0, Rc::default()) };
+        let drawn = read_f32(linear.forward(unit.clone(), &context)).await.expect("switches");
         open += drawn.iter().filter(|z| **z > 0.0).count();
     }
     let (mean, chance) = (open as f64 / 400.0, expected / 384.0);
@@ -224,8 +228,9 @@ async fn diff_pruning_opens_what_it_expects_and_keeps_its_largest(device: &Devic
     assert_eq!(kept[0].kind, MethodKind::RandomMask);
     let mut dense = dense;
     dense.merge().expect("it merges");
-    let (base, dense) = (numbers(everything(&mut small(LAYERS, device))).await, numbers(everything(&mut dense)).await);
-    for (path, found) in places(&mut model).await {
+    let (base, dense) =
+        (numbers(named_parameters(&mut small(LAYERS, device))).await, numbers(named_parameters(&mut dense)).await);
+    for (path, found) in indices(&mut model).await {
         let update: Vec<f32> = base[&path].iter().zip(&dense[&path]).map(|(a, b)| (a - b).abs()).collect();
         assert_eq!(found.len(), (update.len() as f64 * 0.1).round() as usize, "{path}");
         let least = top(&update, found.len()).iter().map(|i| update[*i]).fold(f32::MAX, f32::min);
@@ -241,7 +246,7 @@ async fn child_tuning_drops_most_of_the_gradient(device: &Device) {
     config.train.weight_decay = 0.0;
     let mut trainer = chosen(&config, device).await;
     let before = numbers(snapshot(&mut trainer.model)).await;
-    trainer.advance(&mut Witness::default()).await.expect("a step");
+    trainer.advance(&mut RecordingCallback::default()).await.expect("a step");
     let after = numbers(snapshot(&mut trainer.model)).await;
     let (mut moved, mut all) = (0, 0);
     for (path, value) in &before {
@@ -260,8 +265,8 @@ async fn sparse_adapters_keep_what_matters_most(device: &Device) {
     let mut trainer = chosen(&config, device).await;
     for block in &trainer.model.layers {
         for (matrix, count) in [(&block.adapters[0].down, 8), (&block.adapters[0].up, 8)] {
-            let Matrix::Sparse { places, values, .. } = matrix else { panic!("a sparse matrix") };
-            let stratune_peft::Places::Stored { rows, columns } = places else { panic!("stored places") };
+            let Matrix::Sparse { indices, values, .. } = matrix else { panic!("a sparse matrix") };
+            let stratune_peft::Indices::Stored { rows, columns } = indices else { panic!("stored indices") };
             assert_eq!([&rows.value, &columns.value, &values.value].map(|t| t.dims()), [[count]; 3]);
         }
     }
@@ -279,8 +284,8 @@ async fn sparse_adapters_keep_what_matters_most(device: &Device) {
             sum.iter_mut().zip(gradient).for_each(|(s, g)| *s += g);
         }
     }
-    let values = numbers(everything(&mut whole)).await;
-    let there = numbers(everything(&mut trainer.model)).await;
+    let values = numbers(named_parameters(&mut whole)).await;
+    let there = numbers(named_parameters(&mut trainer.model)).await;
     for i in 0..LAYERS {
         for (matrix, width) in [("down", 16), ("up", 5)] {
             let path = format!("{}.adapters.after_mlp.{matrix}", whole.layers[i].id.path);
@@ -325,15 +330,15 @@ async fn places_outside_of_the_matrix_are_refused(device: &Device) {
             MemoryFolder::new("adapter", files.into_iter().map(|(name, bytes)| (name, bytes.into())).collect());
         let sound = read_adapter(&folder).await.expect("an adapter");
         let mut trainer = chosen(&config, device).await;
-        let mut witness = Witness::default();
-        witness.watch(&mut trainer).await.expect("a run to its end");
+        let mut recording = RecordingCallback::default();
+        recording.watch(&mut trainer).await.expect("a run to its end");
         for wrong in [-1.0, 24.0, 0.5] {
             let mut adapter = sound.clone();
-            adapter.tensors.get_mut(&path).expect("places").data[0] = wrong;
+            adapter.tensors.get_mut(&path).expect("indices").data[0] = wrong;
             let problem = attach(&mut small(LAYERS, device), &adapter).await.expect_err("no such place");
             assert!(problem.at == path && problem.what.contains(&wrong.to_string()), "{kind}: {problem}");
-            let mut checkpoint = witness.last().clone();
-            checkpoint.tensors.get_mut(&format!("value/{path}")).expect("places").data[0] = wrong;
+            let mut checkpoint = recording.last().clone();
+            checkpoint.tensors.get_mut(&format!("value/{path}")).expect("indices").data[0] = wrong;
             let problem = chosen(&config, device).await.resume(&checkpoint).expect_err("no such place");
             assert_eq!(problem.at, path, "{kind}");
         }
@@ -350,9 +355,9 @@ async fn lisa_trains_a_few_blocks_and_keeps_their_state_alone(device: &Device) {
     let rest = before.iter().filter(|(path, _)| of_block(path).is_none()).map(|(_, v)| v.len()).sum::<usize>();
     let mut drawn = BTreeSet::new();
     for step in 0..8 {
-        let mut witness = Witness::default();
-        trainer.advance(&mut witness).await.expect("a step");
-        let sampled = witness.sampled().pop().expect("a report");
+        let mut recording = RecordingCallback::default();
+        trainer.advance(&mut recording).await.expect("a step");
+        let sampled = recording.sampled().pop().expect("a report");
         assert_eq!(sampled.len(), 1);
         let after = numbers(snapshot(&mut trainer.model)).await;
         for (path, value) in &after {
@@ -374,9 +379,9 @@ async fn galore_moves_a_whole_matrix_with_a_small_state(device: &Device) {
     config.train.weight_decay = 0.0;
     let mut trainer = chosen(&config, device).await;
     let before = numbers(snapshot(&mut trainer.model)).await;
-    let mut witness = Witness::default();
-    witness.watch(&mut trainer).await.expect("a run to its end");
-    assert!(witness.events.iter().any(|e| matches!(e, Event::Ended { .. })));
+    let mut recording = RecordingCallback::default();
+    recording.watch(&mut trainer).await.expect("a run to its end");
+    assert!(recording.events.iter().any(|e| matches!(e, Event::Ended { .. })));
     // Per block: q and o are 16 × 16, k and v 8 × 16, the feed-forward's 24 × 16.
     let longer = [16, 16, 16, 16, 24, 24, 24].iter().sum::<usize>();
     assert_eq!(trainer.optimiser_state(), LAYERS * 2 * 2 * longer, "two moments of rank 2");

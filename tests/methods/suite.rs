@@ -8,8 +8,8 @@ use rand::RngExt;
 use stratune_data::{Sequence, collate};
 use stratune_models::{Model, Sampling, generate};
 use stratune_peft::{
-    Dora, Form, Ia3, Linear, Merges, MethodConfig, MethodKind, Methods, Param, Values, added, count_trainable, restore,
-    snapshot,
+    Dora, Form, Ia3, Linear, Merges, MethodConfig, MethodKind, Methods, Param, Values, adapter_values, count_trainable,
+    restore, snapshot,
 };
 use stratune_protocol::{IstConfig, IstMode, OptimiserKind, draws};
 use stratune_runtime::read_f32;
@@ -17,9 +17,11 @@ use stratune_session::{adapter_of, attach, hooks_for, read_adapter};
 use stratune_store::MemoryFolder;
 use stratune_tests::checks::slopes_along_random_directions;
 use stratune_tests::fixtures::ids;
-use stratune_tests::runs::{Witness, counting, family, small};
+use stratune_tests::runs::{RecordingCallback, counting, family, small};
 use stratune_tests::worst;
-use stratune_train::{Batching, Demand, Identity, NextToken, RunConfig, Trainer, Uploaded, measure, prune, sweep};
+use stratune_train::{
+    Batching, DeviceBatch, Identity, NextToken, RunConfig, SweepOptions, Trainer, evaluate, prune, sweep,
+};
 
 use super::suited;
 
@@ -34,7 +36,7 @@ pub const TEXT: [u32; 12] = [1, 9, 17, 4, 30, 2, 2, 8, 11, 25, 3, 19];
 pub async fn all(name: &str, methods: &Methods, device: &Device) {
     starts_as_the_base(name, methods, device).await;
     counts_as_its_formula(name, methods, device).await;
-    gradients_are_slopes(name, methods, device).await;
+    gradients_are_finite_differences(name, methods, device).await;
     merges_or_says_no(name, methods, device).await;
     goes_through_a_folder(name, methods, device).await;
     says_the_same_through_the_cache(name, methods, device).await;
@@ -142,7 +144,7 @@ async fn counts_as_its_formula(name: &str, methods: &Methods, device: &Device) {
     assert_eq!(count_trainable(&mut model), methods.trainable(&report), "{name}: numbers that train");
 }
 
-/// Rows for a gradient: of different lengths, with unlearned tokens.
+/// Rows for a gradient: of different lengths, with tokens that are no labels.
 fn some_rows() -> Vec<Sequence> {
     counting(3, 0).train
 }
@@ -152,8 +154,8 @@ async fn gradients(model: &Model) -> BTreeMap<String, Vec<f32>> {
     let batch = collate(&rows.iter().collect::<Vec<_>>());
     let active = vec![true; model.layers.len()];
     let scale = 1.0 / batch.targets.len() as f64;
-    let demand = Demand { objective: &NextToken, active: &active, dropout: None, keep_graphs: 1, scale };
-    let swept = sweep(model, &Uploaded::new(&batch, &model.device()), &demand);
+    let options = SweepOptions { objective: &NextToken, active: &active, dropout: None, keep_graphs: 1, scale };
+    let swept = sweep(model, &DeviceBatch::new(&batch, &model.device()), &options);
     let mut gradients = BTreeMap::new();
     for (path, gradient) in swept.gradients {
         gradients.insert(path, read_f32(gradient).await.expect("a gradient"));
@@ -162,7 +164,7 @@ async fn gradients(model: &Model) -> BTreeMap<String, Vec<f32>> {
 }
 
 /// Every gradient that there is to be is there, and is the slope of the loss.
-async fn gradients_are_slopes(name: &str, methods: &Methods, device: &Device) {
+async fn gradients_are_finite_differences(name: &str, methods: &Methods, device: &Device) {
     let mut model = moved(methods, device).await;
     let gradients = gradients(&model).await;
     let trained = snapshot(&mut model).into_keys();
@@ -172,7 +174,7 @@ async fn gradients_are_slopes(name: &str, methods: &Methods, device: &Device) {
     let rows: Vec<&Sequence> = rows.iter().collect();
     let loss = async |mut model: Model| {
         hold_lengths_of_dora(&mut model, &lengths);
-        measure(&NextToken, &model, &rows, Batching { size: rows.len(), packing: false }, None)
+        evaluate(&NextToken, &model, &rows, Batching { size: rows.len(), packing: false }, None)
             .await
             .expect("a loss")
             .loss
@@ -220,7 +222,7 @@ async fn merges_or_says_no(name: &str, methods: &Methods, device: &Device) {
             let scale = before.iter().fold(1.0_f32, |m, v| m.max(v.abs()));
             let off = worst(&after, &before);
             assert!(off <= 1e-5 * scale, "{name}: merging moves logits of up to {scale} by {off:e}");
-            let mut left = added(&mut model.clone(), &model.config.base_paths());
+            let mut left = adapter_values(&mut model.clone(), &model.config.base_paths());
             left.retain(|path, _| !path.starts_with("shared.") && !in_place(methods) && !path.is_empty());
             assert!(left.is_empty(), "{name} leaves {:?}", left.keys());
         }
@@ -304,10 +306,10 @@ async fn learns(name: &str, methods: &Methods, device: &Device) {
     let dataset = Rc::new(counting(40, 12));
     let model = fresh(methods, device).await;
     let rows: Vec<&Sequence> = dataset.train.iter().collect();
-    let before = measure(&NextToken, &model, &rows, Batching::packed(8), None).await.expect("a loss").loss;
+    let before = evaluate(&NextToken, &model, &rows, Batching::packed(8), None).await.expect("a loss").loss;
     let mut trainer = Trainer::new(config, model, dataset.clone(), Vec::new(), Identity::default()).expect("a run");
-    Witness::default().watch(&mut trainer).await.expect("a run to its end");
-    let after = measure(&NextToken, &trainer.model, &rows, Batching::packed(8), None).await.expect("a loss").loss;
+    RecordingCallback::default().watch(&mut trainer).await.expect("a run to its end");
+    let after = evaluate(&NextToken, &trainer.model, &rows, Batching::packed(8), None).await.expect("a loss").loss;
     assert!(after < before - 5e-4, "{name}: from {before} to {after}");
 }
 
@@ -334,17 +336,17 @@ async fn resumed_is_uninterrupted(name: &str, methods: &Methods, optimiser: Opti
     };
     let of = async |trainer: &mut Trainer| {
         let base = trainer.model.config.base_paths();
-        read(added(&mut trainer.model, &base)).await
+        read(adapter_values(&mut trainer.model, &base)).await
     };
     let mut whole = new().await;
-    Witness::default().watch(&mut whole).await.expect("a run to its end");
+    RecordingCallback::default().watch(&mut whole).await.expect("a run to its end");
     for stop in [1, 3, 5] {
-        let mut first = Witness { stop_after: Some(stop), ..Witness::default() };
+        let mut first = RecordingCallback { stop_after: Some(stop), ..RecordingCallback::default() };
         first.watch(&mut new().await).await.expect("a run until it is stopped");
         let mut again = new().await;
         again.resume(first.last()).unwrap_or_else(|p| panic!("{name}: {p}"));
         assert_eq!(again.progress(), (stop, 7), "{name}");
-        Witness::default().watch(&mut again).await.expect("a run to its end");
+        RecordingCallback::default().watch(&mut again).await.expect("a run to its end");
         let same = of(&mut again).await == of(&mut whole).await;
         assert!(same, "{name} with {optimiser:?}: stopped after {stop}, it is another run");
     }
@@ -366,12 +368,12 @@ async fn obeys_ist(name: &str, methods: &Methods, device: &Device) {
     let hooks = hooks_for(&config, LAYERS);
     config.train.steps = 4;
     let mut trainer = Trainer::new(config.clone(), model, dataset.clone(), hooks, Identity::default()).expect("a run");
-    trainer.prepare(&mut Witness::default()).await.expect("a choice");
+    trainer.prepare(&mut RecordingCallback::default()).await.expect("a choice");
     let mut before = read(snapshot(&mut trainer.model)).await;
     for step in 0..4 {
-        let mut witness = Witness::default();
-        trainer.advance(&mut witness).await.expect("a step");
-        let sampled = witness.sampled().pop().expect("a step's report");
+        let mut recording = RecordingCallback::default();
+        trainer.advance(&mut recording).await.expect("a step");
+        let sampled = recording.sampled().pop().expect("a step's report");
         let after = read(snapshot(&mut trainer.model)).await;
         for (path, value) in &after {
             let block = path.strip_prefix("model.layers.").and_then(|rest| rest.split('.').next()?.parse().ok());
@@ -393,18 +395,18 @@ async fn obeys_ist(name: &str, methods: &Methods, device: &Device) {
     }
     let model = moved(methods, device).await;
     let rows: Vec<&Sequence> = dataset.train.iter().take(6).collect();
-    let base = measure(&NextToken, &base_of(methods, device).await, &rows, Batching::packed(8), None)
+    let base = evaluate(&NextToken, &base_of(methods, device).await, &rows, Batching::packed(8), None)
         .await
         .expect("a loss")
         .loss;
     let damped =
-        measure(&NextToken, &model, &rows, Batching::packed(8), Some(&[0.0; LAYERS])).await.expect("a loss").loss;
+        evaluate(&NextToken, &model, &rows, Batching::packed(8), Some(&[0.0; LAYERS])).await.expect("a loss").loss;
     // The last norm belongs to no block and is not damped.
     let whole = methods.iter().all(|m| m.kind != MethodKind::LayerNorm);
     assert!(!whole || (damped - base).abs() < 1e-6 * base.abs(), "{name}: damped to nothing {damped}, base {base}");
     let full =
-        measure(&NextToken, &model, &rows, Batching::packed(8), Some(&[1.0; LAYERS])).await.expect("a loss").loss;
-    let plain = measure(&NextToken, &model, &rows, Batching::packed(8), None).await.expect("a loss").loss;
+        evaluate(&NextToken, &model, &rows, Batching::packed(8), Some(&[1.0; LAYERS])).await.expect("a loss").loss;
+    let plain = evaluate(&NextToken, &model, &rows, Batching::packed(8), None).await.expect("a loss").loss;
     assert_eq!(full, plain, "{name}: undamped is untouched");
     assert!(damped != plain, "{name}: damping does something");
 }

@@ -7,14 +7,14 @@ use burn::tensor::{Device, Tensor};
 use stratune_data::collate;
 use stratune_models::Model;
 use stratune_peft::{
-    Adalora, Enters, Gate, Matrix, MethodConfig, MethodKind, MethodPreset, Methods, Param, ParamId, Parameters, Pass,
-    Visitor, count_trainable, everything, restore, snapshot,
+    Adalora, Enters, ForwardContext, Gate, Matrix, MethodConfig, MethodKind, MethodPreset, Methods, Param, ParamId,
+    Parameters, Visitor, count_trainable, named_parameters, restore, snapshot,
 };
 use stratune_runtime::read_f32;
 use stratune_tests::fixtures::ids;
-use stratune_tests::runs::{Witness, counting, small};
+use stratune_tests::runs::{RecordingCallback, counting, small};
 use stratune_tests::worst;
-use stratune_train::{AdaLora, Demand, Identity, NextToken, Trainer, Uploaded, sweep};
+use stratune_train::{AdaLora, DeviceBatch, Identity, NextToken, SweepOptions, Trainer, sweep};
 
 use super::suited;
 use crate::proofs::{config, numbers};
@@ -54,7 +54,7 @@ async fn mam_is_a_prefix_and_a_scaled_bottleneck(device: &Device) {
     let narrow: Vec<f32> = d.chunks(16).zip(&b).map(|(row, b)| (dot(row, &x) + b).max(0.0)).collect();
     let want: Vec<f32> = u.chunks(5).zip(&c).map(|(row, c)| 4.0 * (dot(row, &narrow) + c)).collect();
     let input = Tensor::<1>::from_floats(x.as_slice(), device).reshape([1, 1, 16]);
-    let got = read_f32(adapter.forward(input, &Pass::plain(1, Rc::default()))).await.expect("numbers");
+    let got = read_f32(adapter.forward(input, &ForwardContext::inference(1, Rc::default()))).await.expect("numbers");
     assert!(worst(&got, &want) < 1e-5, "{got:?} {want:?}");
 
     for block in &mut model.layers {
@@ -116,11 +116,11 @@ async fn gates_depend_on_the_text(device: &Device) {
 
 fn passed(model: &Model, device: &Device) -> Vec<usize> {
     let rows = counting(3, 0).train;
-    let batch = Uploaded::new(&collate(&rows.iter().collect::<Vec<_>>()), device);
+    let batch = DeviceBatch::new(&collate(&rows.iter().collect::<Vec<_>>()), device);
     sweep(
         model,
         &batch,
-        &Demand { objective: &NextToken, active: &[true; LAYERS], dropout: None, keep_graphs: 0, scale: 1.0 },
+        &SweepOptions { objective: &NextToken, active: &[true; LAYERS], dropout: None, keep_graphs: 0, scale: 1.0 },
     )
     .passed
 }
@@ -189,15 +189,15 @@ async fn weighted_adapters_add_up_and_merge(device: &Device) {
 /// ‖W − Q − s·BA‖ < ‖W − Q‖ for every matrix, and training leaves Q as it is (with the base's other tensors).
 async fn loftq_loses_less_than_the_few_bits(device: &Device) {
     let length = |v: &[f32]| v.iter().map(|x| x * x).sum::<f32>().sqrt();
-    let whole = numbers(everything(&mut small(LAYERS, device))).await;
+    let whole = numbers(named_parameters(&mut small(LAYERS, device))).await;
     for kind in [MethodKind::Qlora, MethodKind::Loftq] {
         let method = MethodConfig { bits: Some(4), ..suited(kind) };
         let mut model = fresh(&method.into(), device).await;
         let mut few = model.clone();
-        few.unpack();
-        let few = numbers(everything(&mut few)).await;
+        few.dequantize();
+        let few = numbers(named_parameters(&mut few)).await;
         model.merge().expect("LoRA merges");
-        let merged = numbers(everything(&mut model)).await;
+        let merged = numbers(named_parameters(&mut model)).await;
         for (path, weight) in whole.iter().filter(|(path, _)| path.ends_with("_proj.weight")) {
             let lost: Vec<f32> = weight.iter().zip(&few[path]).map(|(a, b)| a - b).collect();
             let left: Vec<f32> = weight.iter().zip(&merged[path]).map(|(a, b)| a - b).collect();
@@ -212,36 +212,36 @@ async fn adalora_ends_in_its_budget_and_its_directions_part(device: &Device) {
         MethodConfig { initial_rank: Some(5), rank: Some(2), interval: Some(2), ..suited(MethodKind::Adalora) };
     let mut config = config(method.clone());
     config.train.steps = 60;
-    let budget = AdaLora::of(&method).expect("a budget");
+    let rank_allocator = AdaLora::of(&method).expect("a budget");
     let model = fresh(&config.method, device).await;
-    let disorder = async |model: &Model| {
+    let orthogonal_penalty = async |model: &Model| {
         let (mut sum, mut model) = (0.0, model.clone());
         for block in &mut model.layers {
             for linear in block.linears_mut() {
                 for delta in &linear.deltas {
                     let Some(adalora) = delta.of::<Adalora>() else { continue };
-                    sum += read_f32(adalora.disorder()).await.expect("a number")[0];
+                    sum += read_f32(adalora.orthogonal_penalty()).await.expect("a number")[0];
                 }
             }
         }
         sum
     };
-    let before = disorder(&model).await;
+    let before = orthogonal_penalty(&model).await;
     let dataset = Rc::new(counting(40, 0));
     let mut trainer = Trainer::new(config, model, dataset, Vec::new(), Identity::default()).expect("a run");
     let matrices = LAYERS * 7;
     for step in 1..=60 {
-        trainer.advance(&mut Witness::default()).await.expect("a step");
+        trainer.advance(&mut RecordingCallback::default()).await.expect("a step");
         let values = numbers(snapshot(&mut trainer.model)).await;
         let gains = values.iter().filter(|(path, _)| path.ends_with("lora_E")).flat_map(|(_, v)| v);
         let open = gains.filter(|e| **e != 0.0).count();
         // Between two decisions closed directions may come back; in the last three tenths none may.
         if step % 2 == 0 && step > 6 || step >= 42 {
-            assert_eq!(open, budget.directions(step, 60, matrices), "step {step}");
+            assert_eq!(open, rank_allocator.rank_budget(step, 60, matrices), "step {step}");
         }
     }
-    assert_eq!(budget.directions(60, 60, matrices), 2 * matrices);
-    let after = disorder(&trainer.model).await;
+    assert_eq!(rank_allocator.rank_budget(60, 60, matrices), 2 * matrices);
+    let after = orthogonal_penalty(&trainer.model).await;
     assert!(after < before, "the penalty falls: {before} to {after}");
     assert_eq!(count_trainable(&mut trainer.model), method.trainable(&small(LAYERS, device).config.report("", 0)));
 }

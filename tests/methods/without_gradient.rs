@@ -8,8 +8,10 @@ use stratune_data::{Sequence, collate};
 use stratune_models::Model;
 use stratune_peft::{MethodConfig, MethodKind, Methods, snapshot};
 use stratune_protocol::OptimiserKind;
-use stratune_tests::runs::{Witness, counting};
-use stratune_train::{Demand, Direction, Identity, Move, NextToken, Record, RunConfig, Trainer, Uploaded, sweep};
+use stratune_tests::runs::{RecordingCallback, counting};
+use stratune_train::{
+    DeviceBatch, Identity, MezoStep, NextToken, Perturbation, Record, RunConfig, SweepOptions, Trainer, sweep,
+};
 
 use super::suited;
 use crate::proofs::{config, numbers};
@@ -27,8 +29,8 @@ fn rows() -> Vec<Sequence> {
     counting(8, 0).train
 }
 
-fn batch(device: &Device) -> Uploaded {
-    Uploaded::new(&collate(&rows().iter().collect::<Vec<_>>()), device)
+fn batch(device: &Device) -> DeviceBatch {
+    DeviceBatch::new(&collate(&rows().iter().collect::<Vec<_>>()), device)
 }
 
 type Numbers = BTreeMap<String, Vec<f32>>;
@@ -42,15 +44,15 @@ fn dot(a: &Numbers, b: &Numbers) -> f64 {
 async fn estimates_come_nearer_the_gradient(device: &Device) {
     let model = moved(&MethodKind::LayerNorm.into(), device).await;
     let batch = batch(device);
-    let demand = Demand {
+    let options = SweepOptions {
         objective: &NextToken,
         active: &[true; LAYERS],
         dropout: None,
         keep_graphs: 0,
-        scale: 1.0 / batch.learned as f64,
+        scale: 1.0 / batch.labelled as f64,
     };
     let mut gradient = Numbers::new();
-    for (path, value) in sweep(&model, &batch, &demand).gradients {
+    for (path, value) in sweep(&model, &batch, &options).gradients {
         gradient.insert(path, stratune_runtime::read_f32(value).await.expect("a gradient"));
     }
     let start = numbers(snapshot(&mut model.clone())).await;
@@ -58,15 +60,17 @@ async fn estimates_come_nearer_the_gradient(device: &Device) {
     let blocks: Vec<usize> = (0..LAYERS).collect();
     let mut cosines = Vec::new();
     for step in 0..400 {
-        let direction = Direction { seed: 2, step };
-        let felt =
-            direction.slope(&NextToken, &model, std::slice::from_ref(&batch), &blocks, 1e-2).await.expect("a slope");
+        let perturbation = Perturbation { seed: 2, step };
+        let estimate = perturbation
+            .projected_gradient(&NextToken, &model, std::slice::from_ref(&batch), &blocks, 1e-2)
+            .await
+            .expect("a slope");
         let mut shifted = model.clone();
-        direction.take(&mut shifted, &Move { length: -1.0, blocks: blocks.clone(), rates: Vec::new() });
+        perturbation.apply(&mut shifted, &MezoStep { length: -1.0, blocks: blocks.clone(), rates: Vec::new() });
         for (path, value) in numbers(snapshot(&mut shifted)).await {
             let z = value.iter().zip(&start[&path]).map(|(a, b)| a - b);
             let along = sum.get_mut(&path).expect("a parameter");
-            along.iter_mut().zip(z).for_each(|(s, z)| *s += felt.slope as f32 * z);
+            along.iter_mut().zip(z).for_each(|(s, z)| *s += estimate.projected_grad as f32 * z);
         }
         if step + 1 == 25 || step + 1 == 400 {
             cosines.push(dot(&sum, &gradient) / (dot(&sum, &sum) * dot(&gradient, &gradient)).sqrt());
@@ -83,14 +87,14 @@ async fn estimates_come_nearer_the_gradient(device: &Device) {
 /// LoRA+ with a ratio of 16 feels the same slope as without, and moves B 16 times as far.
 async fn a_parameters_rate_is_of_its_step_alone(device: &Device) {
     let (batch, blocks) = (batch(device), (0..LAYERS).collect::<Vec<_>>());
-    let direction = Direction { seed: 2, step: 0 };
+    let perturbation = Perturbation { seed: 2, step: 0 };
     let (mut slopes, mut moves) = (Vec::new(), Vec::new());
     for ratio in [1.0, 16.0] {
         let model = moved(&MethodConfig { ratio: Some(ratio), ..suited(MethodKind::LoraPlus) }.into(), device).await;
         let batch = std::slice::from_ref(&batch);
-        slopes.push(direction.slope(&NextToken, &model, batch, &blocks, 1e-2).await.expect("a slope"));
+        slopes.push(perturbation.projected_gradient(&NextToken, &model, batch, &blocks, 1e-2).await.expect("a slope"));
         let mut stepped = model.clone();
-        direction.take(&mut stepped, &Move { length: 1e-2, blocks: blocks.clone(), rates: Vec::new() });
+        perturbation.apply(&mut stepped, &MezoStep { length: 1e-2, blocks: blocks.clone(), rates: Vec::new() });
         let (before, after) = (numbers(snapshot(&mut model.clone())).await, numbers(snapshot(&mut stepped)).await);
         let length = |end: &str| {
             let of = before.iter().filter(|(path, _)| path.ends_with(end));
@@ -114,24 +118,24 @@ fn mezo() -> RunConfig {
     config
 }
 
-async fn run(model: Model, witness: &mut Witness) -> Trainer {
+async fn run(model: Model, recording: &mut RecordingCallback) -> Trainer {
     let dataset = Rc::new(counting(40, 0));
     let mut trainer = Trainer::new(mezo(), model, dataset, Vec::new(), Identity::default()).expect("a run");
-    witness.watch(&mut trainer).await.expect("a run to its end");
+    recording.watch(&mut trainer).await.expect("a run to its end");
     trainer
 }
 
 async fn a_run_is_its_start_and_its_moves(device: &Device) {
     let methods: Methods = MethodKind::Lora.into();
-    let mut witness = Witness::default();
-    let mut trainer = run(fresh(&methods, device).await, &mut witness).await;
-    let checkpoint = witness.last();
+    let mut recording = RecordingCallback::default();
+    let mut trainer = run(fresh(&methods, device).await, &mut recording).await;
+    let checkpoint = recording.last();
     assert!(checkpoint.tensors.is_empty(), "no tensor is stored: {:?}", checkpoint.tensors.keys());
     let record = Record::of(checkpoint).expect("a record");
-    assert_eq!(record.moves.len(), 12);
+    assert_eq!(record.mezo_steps.len(), 12);
     let mut again = fresh(&methods, device).await;
-    for (step, of) in record.moves.iter().enumerate() {
-        Direction { seed: 0, step }.take(&mut again, of);
+    for (step, of) in record.mezo_steps.iter().enumerate() {
+        Perturbation { seed: 0, step }.apply(&mut again, of);
     }
     let (there, here) = (numbers(snapshot(&mut trainer.model)).await, numbers(snapshot(&mut again)).await);
     assert_eq!(there, here, "bit for bit");
@@ -142,11 +146,11 @@ async fn a_run_is_its_start_and_its_moves(device: &Device) {
 async fn a_block_goes_as_far_as_its_rate_says(device: &Device) {
     let model = fresh(&MethodKind::LayerNorm.into(), device).await;
     let start = numbers(snapshot(&mut model.clone())).await;
-    let direction = Direction { seed: 0, step: 3 };
+    let perturbation = Perturbation { seed: 0, step: 3 };
     let mut ends = Vec::new();
     for rates in [Vec::new(), vec![1.0, 4.0]] {
         let mut moved = model.clone();
-        direction.take(&mut moved, &Move { length: -0.5, blocks: vec![0, 1], rates });
+        perturbation.apply(&mut moved, &MezoStep { length: -0.5, blocks: vec![0, 1], rates });
         ends.push(numbers(snapshot(&mut moved)).await);
     }
     for (path, start) in &start {
@@ -160,14 +164,14 @@ async fn a_block_goes_as_far_as_its_rate_says(device: &Device) {
 
 async fn resumed_is_uninterrupted(device: &Device) {
     let methods: Methods = MethodKind::Lora.into();
-    let mut whole = run(fresh(&methods, device).await, &mut Witness::default()).await;
-    let mut first = Witness { stop_after: Some(5), ..Witness::default() };
+    let mut whole = run(fresh(&methods, device).await, &mut RecordingCallback::default()).await;
+    let mut first = RecordingCallback { stop_after: Some(5), ..RecordingCallback::default() };
     run(fresh(&methods, device).await, &mut first).await;
     let dataset = Rc::new(counting(40, 0));
     let model = fresh(&methods, device).await;
     let mut second = Trainer::new(mezo(), model, dataset, Vec::new(), Identity::default()).expect("a run");
     second.resume(first.last()).expect("its own checkpoint");
     assert_eq!(second.progress().0, 5);
-    Witness::default().watch(&mut second).await.expect("a run to its end");
+    RecordingCallback::default().watch(&mut second).await.expect("a run to its end");
     assert_eq!(numbers(snapshot(&mut whole.model)).await, numbers(snapshot(&mut second.model)).await);
 }

@@ -9,9 +9,9 @@ use stratune_kernels::{Sizes, compute_dtypes, self_test};
 use stratune_peft::{MethodConfig, MethodKind, Param, ParamId, Parameters, Visitor};
 use stratune_protocol::{BaseDtype, ComputeDtype, TrainConfig};
 use stratune_runtime::{block_on, open_wgpu};
-use stratune_tests::runs::{Witness, of_width, trainer, trainer_of};
+use stratune_tests::runs::{RecordingCallback, of_width, trainer, trainer_of};
 use stratune_tests::{checks, fixtures, skipped};
-use stratune_train::{AdamW, Moment, RunConfig, Trainer};
+use stratune_train::{AdamW, RunConfig, StepKey, Trainer};
 
 #[test]
 fn on_the_cpu() {
@@ -88,9 +88,9 @@ fn fifty_steps_in_f16_are_those_in_f32() {
             TrainConfig { steps: 50, batch_size: 4, learning_rate: 2e-3, log_every: 1, ..TrainConfig::default() };
         for base_dtype in [BaseDtype::F32, BaseDtype::Int4] {
             let [f16, f32] = [ComputeDtype::F16, ComputeDtype::F32].map(|compute| {
-                let mut witness = Witness::default();
-                block_on(witness.watch(&mut run_in(base_dtype, compute, &train, device))).unwrap();
-                witness.losses()
+                let mut recording = RecordingCallback::default();
+                block_on(recording.watch(&mut run_in(base_dtype, compute, &train, device))).unwrap();
+                recording.losses()
             });
             assert_eq!((f16.len(), f32.len()), (50, 50));
             assert_ne!(f16, f32, "this is no f16");
@@ -111,12 +111,12 @@ fn runs_beside_each_other_are_as_alone() {
     let compared = |device: &Device| {
         let of = |batch_size, compute| {
             let train = TrainConfig { steps: 6, batch_size, log_every: 1, ..TrainConfig::default() };
-            (run_in(BaseDtype::F32, compute, &train, device), Witness::default())
+            (run_in(BaseDtype::F32, compute, &train, device), RecordingCallback::default())
         };
         let runs = || [of(1, ComputeDtype::F16), of(8, ComputeDtype::F16), of(1, ComputeDtype::F32)];
-        let alone = runs().map(|(mut trainer, mut witness)| {
-            block_on(witness.watch(&mut trainer)).unwrap();
-            witness.losses()
+        let alone = runs().map(|(mut trainer, mut recording)| {
+            block_on(recording.watch(&mut trainer)).unwrap();
+            recording.losses()
         });
         let [(mut a, mut of_a), (mut b, mut of_b), (mut c, mut of_c)] = runs();
         let all = futures::future::join3(of_a.watch(&mut a), of_b.watch(&mut b), of_c.watch(&mut c));
@@ -124,7 +124,7 @@ fn runs_beside_each_other_are_as_alone() {
         for ended in [a, b, c] {
             ended.unwrap();
         }
-        assert_eq!([of_a, of_b, of_c].map(|witness| witness.losses()), alone);
+        assert_eq!([of_a, of_b, of_c].map(|recording| recording.losses()), alone);
     };
     with_f16(compared, "beside_each_other");
 }
@@ -146,9 +146,9 @@ fn fifty_steps_on_wgpu_are_those_on_the_cpu() {
         };
         let run = |device: &Device| {
             let mut trainer = trainer(&config, 3, device);
-            let mut witness = Witness::default();
-            block_on(witness.watch(&mut trainer)).unwrap();
-            (witness.losses(), witness.last().tensors.clone())
+            let mut recording = RecordingCallback::default();
+            block_on(recording.watch(&mut trainer)).unwrap();
+            (recording.losses(), recording.last().tensors.clone())
         };
         let (losses, tensors) = run(&opened.device);
         let (cpu_losses, cpu_tensors) = run(&Device::flex());
@@ -197,7 +197,7 @@ fn adamw_is_pytorchs() {
     let mut adam = AdamW::with_betas(steps.weight_decay, steps.betas.0, steps.betas.1);
     for (gradient, after) in steps.gradients.iter().zip(&steps.after) {
         let gradients = [("one".to_string(), tensor(gradient))].into();
-        adam.step(&mut one, gradients, 0.0, |_| steps.learning_rate, Moment::default());
+        adam.step(&mut one, gradients, 0.0, |_| steps.learning_rate, StepKey::default());
         let ours: Vec<f32> = one.0.value.to_data().iter::<f32>().collect();
         assert!(ours.iter().zip(after).all(|(a, b)| (a - b).abs() <= 1e-6), "{ours:?} {after:?}");
     }

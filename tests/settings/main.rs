@@ -6,12 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use burn::tensor::Device;
 use serde_json::Value;
 use stratune_data::{SourceFile, Tokenizer, load};
-use stratune_peft::{MethodConfig, MethodKind, Projection, Setting, TargetOverride, added};
+use stratune_peft::{MethodConfig, MethodKind, Projection, Setting, TargetOverride, adapter_values};
 use stratune_protocol::{BaseDtype, DataFormat, IstConfig, IstMode, OptimiserKind, Schedule, Targets};
 use stratune_runtime::{block_on, peak_host_memory, read_f32, reset_peak_host_memory};
 use stratune_store::HostTensor;
 use stratune_tests::fixtures;
-use stratune_tests::runs::{Witness, trainer};
+use stratune_tests::runs::{RecordingCallback, trainer};
 use stratune_train::{Event, RunConfig};
 
 type Change = fn(&mut RunConfig);
@@ -134,14 +134,15 @@ struct Seen {
 }
 
 fn seen(config: &RunConfig) -> Seen {
-    let mut witness = Witness::default();
+    let mut recording = RecordingCallback::default();
     let mut trainer = trainer(config, 8, &Device::flex());
-    block_on(witness.watch(&mut trainer)).unwrap();
+    block_on(recording.watch(&mut trainer)).unwrap();
     block_on(trainer.model.finalize(&config.method)).unwrap();
     let base = trainer.model.config.base_paths();
-    let kept =
-        added(&mut trainer.model, &base).into_iter().map(|(path, (_, v))| (path, block_on(read_f32(v)).unwrap()));
-    let lasting = witness.events.iter().filter(|e| !matches!(e, Event::Begun { .. } | Event::Progress { .. }));
+    let kept = adapter_values(&mut trainer.model, &base)
+        .into_iter()
+        .map(|(path, (_, v))| (path, block_on(read_f32(v)).unwrap()));
+    let lasting = recording.events.iter().filter(|e| !matches!(e, Event::Begun { .. } | Event::Progress { .. }));
     let events = lasting
         .map(|event| {
             let mut event: Value = serde_json::from_str(&event.line()).unwrap();
@@ -151,7 +152,7 @@ fn seen(config: &RunConfig) -> Seen {
             event
         })
         .collect();
-    Seen { kept: kept.collect(), events, checkpoints: witness.checkpoints.into_iter().map(|c| c.tensors).collect() }
+    Seen { kept: kept.collect(), events, checkpoints: recording.checkpoints.into_iter().map(|c| c.tensors).collect() }
 }
 
 /// One test, so that nothing else allocates while memory is counted.
@@ -175,7 +176,7 @@ fn every_setting_has_an_effect() {
     keep_graphs_holds_more();
     frugal_methods_hold_less();
     proven.extend(["train.keep_graphs", "train.graph_memory"]);
-    // Proven in tests/parity, on what has halves.
+    // Proven in tests/parity, on what has f16.
     proven.extend(["compute_dtype"]);
     // Proven in tests/cli: the model, the device, the files and the prompts are what the command line gives.
     proven.extend(["model", "device", "data.files", "train.sample_prompts"]);

@@ -13,12 +13,12 @@ use stratune_protocol::{BaseDtype, Problem, draws, normals};
 use stratune_runtime::Control;
 use stratune_session::{hooks_for, set_apart};
 use stratune_store::Checkpoint;
-use stratune_train::{Ended, Event, Host, Identity, RunConfig, Trainer};
+use stratune_train::{Event, Identity, RunConfig, TrainOutput, Trainer, TrainerCallback};
 
 /// Rows from Hugging Face's ids and labels.
 pub fn rows(ids: &[Vec<u32>], labels: &[Vec<i64>]) -> Vec<Sequence> {
-    let learned = labels.iter().map(|row| row.iter().enumerate().map(|(t, l)| t > 0 && *l >= 0).collect());
-    ids.iter().zip(learned).map(|(tokens, learned)| Sequence { tokens: tokens.clone(), learned }).collect()
+    let loss_mask = labels.iter().map(|row| row.iter().enumerate().map(|(t, l)| t > 0 && *l >= 0).collect());
+    ids.iter().zip(loss_mask).map(|(tokens, loss_mask)| Sequence { tokens: tokens.clone(), loss_mask }).collect()
 }
 
 /// A model of `layers` blocks of 16, with random weights.
@@ -97,7 +97,7 @@ pub fn counting(train: usize, validation: usize) -> Dataset {
         let mut rng = draws(5, "counting", [i as u64, 0]);
         let (start, step, length) = (rng.random_range(0..32_u32), rng.random_range(1..4_u32), rng.random_range(8..20));
         let tokens = (0..length).map(|t| (start + t * step) % 32).collect();
-        Sequence { tokens, learned: (0..length).map(|t| t > 2).collect() }
+        Sequence { tokens, loss_mask: (0..length).map(|t| t > 2).collect() }
     };
     let all: Vec<Sequence> = (0..train + validation).map(row).collect();
     let (train, validation) = all.split_at(train);
@@ -122,7 +122,7 @@ pub fn trainer_of(config: &RunConfig, mut model: Model) -> Trainer {
 
 /// A host that remembers everything, and may stop the run after a step.
 #[derive(Default)]
-pub struct Witness {
+pub struct RecordingCallback {
     /// What was told.
     pub events: Vec<Event>,
     /// What was kept.
@@ -137,9 +137,9 @@ pub struct Witness {
     pub control: Control,
 }
 
-impl Witness {
+impl RecordingCallback {
     /// Runs `trainer` to its end.
-    pub async fn watch(&mut self, trainer: &mut Trainer) -> Result<Ended, Problem> {
+    pub async fn watch(&mut self, trainer: &mut Trainer) -> Result<TrainOutput, Problem> {
         let control = self.control.clone();
         trainer.run(self, &control).await
     }
@@ -160,7 +160,7 @@ impl Witness {
     }
 }
 
-impl Host for Witness {
+impl TrainerCallback for RecordingCallback {
     fn emit(&mut self, event: Event) {
         if let Event::Step(step) = &event
             && self.stop_after == Some(step.step)
@@ -178,7 +178,7 @@ impl Host for Witness {
         self.events.push(event);
     }
 
-    fn keep(&mut self, checkpoint: Checkpoint) -> LocalBoxFuture<'_, Result<(), Problem>> {
+    fn save_checkpoint(&mut self, checkpoint: Checkpoint) -> LocalBoxFuture<'_, Result<(), Problem>> {
         // Through bytes and back, as a real one goes.
         let bytes = checkpoint.to_bytes();
         self.checkpoints.push(bytes.and_then(|b| Checkpoint::from_bytes(&b, "memory")).expect("a sound checkpoint"));

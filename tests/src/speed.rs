@@ -13,7 +13,7 @@ use stratune_protocol::{Problem, draws};
 use stratune_runtime::Stopwatch;
 use stratune_session::hooks_for;
 use stratune_store::Checkpoint;
-use stratune_train::{Event, Host, Identity, RunConfig, Trainer};
+use stratune_train::{Event, Identity, RunConfig, Trainer, TrainerCallback};
 
 use crate::runs::of_json;
 
@@ -21,12 +21,12 @@ use crate::runs::of_json;
 const BATCH: [usize; 2] = [8, 256];
 
 /// Hears nothing and keeps nothing.
-struct Deaf;
+struct NoOutput;
 
-impl Host for Deaf {
+impl TrainerCallback for NoOutput {
     fn emit(&mut self, _: Event) {}
 
-    fn keep(&mut self, _: Checkpoint) -> LocalBoxFuture<'_, Result<(), Problem>> {
+    fn save_checkpoint(&mut self, _: Checkpoint) -> LocalBoxFuture<'_, Result<(), Problem>> {
         Box::pin(async { Ok(()) })
     }
 
@@ -57,7 +57,7 @@ pub async fn tokens_per_second(device: &Device, steps: usize) -> f64 {
     let row = |i: usize| {
         let mut rng = draws(0, "speed", [i as u64, 0]);
         let tokens = (0..length).map(|_| rng.random_range(0..512)).collect();
-        Sequence { tokens, learned: (0..length).map(|t| t > 0).collect() }
+        Sequence { tokens, loss_mask: (0..length).map(|t| t > 0).collect() }
     };
     let dataset = Rc::new(Dataset { train: (0..4 * rows).map(row).collect(), ..Dataset::default() });
     let mut model = Model::random(geometry, 0, device).expect("a sound geometry");
@@ -68,7 +68,7 @@ pub async fn tokens_per_second(device: &Device, steps: usize) -> f64 {
     let mut seconds = Vec::new();
     for step in 0..steps + 2 {
         let clock = Stopwatch::start();
-        trainer.advance(&mut Deaf).await.expect("a step");
+        trainer.advance(&mut NoOutput).await.expect("a step");
         if step >= 2 {
             seconds.push(clock.seconds());
         }

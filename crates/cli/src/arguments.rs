@@ -53,7 +53,7 @@ pub struct DataFlags {
     /// CSV and TSV: the column that is the prompt
     #[arg(long)]
     pub prompt_column: Option<String>,
-    /// CSV and TSV: the column that is learned
+    /// CSV and TSV: the column of the completions
     #[arg(long)]
     pub completion_column: Option<String>,
     /// Longest sequence in tokens; longer rows are cut, and counted [default: 512]
@@ -99,7 +99,7 @@ pub struct MethodFlags {
     /// parallel: what the adapter's output is multiplied by; galore: the step [default: 4; galore 0.25]
     #[arg(long)]
     scale: Option<f32>,
-    /// prefix, prompt: positions put before the text [default: 10; prompt 20]
+    /// prefix, prompt: virtual tokens before the text [default: 10; prompt 20]
     #[arg(long)]
     length: Option<usize>,
     /// pafi, random_mask, fish, lt_sft, diff_pruning, sparse_adapter: share of each matrix that trains [default: 0.005;
@@ -184,16 +184,16 @@ struct TrainFlags {
     /// Rows in a batch [default: 8]
     #[arg(long)]
     batch_size: Option<usize>,
-    /// Batches added up to one step [default: 1]
+    /// Gradient accumulation: batches to a step [default: 1]
     #[arg(long)]
     accumulation: Option<usize>,
     /// Whether short rows share a row of the batch [default: true]
     #[arg(long, value_name = "true|false")]
     packing: Option<bool>,
     /// adamw, or mezo, which needs no backward pass [default: adamw]
-    #[arg(long)]
+    #[arg(long, visible_alias = "optimizer")]
     optimiser: Option<OptimiserKind>,
-    /// mezo: how far either side of the parameters the loss is taken [default: 1e-3]
+    /// mezo: ε, how far either side of the parameters the loss is taken [default: 1e-3]
     #[arg(long)]
     perturbation: Option<f32>,
     /// Peak learning rate [default: 1e-3]
@@ -208,16 +208,16 @@ struct TrainFlags {
     /// Decoupled weight decay [default: 0]
     #[arg(long)]
     weight_decay: Option<f32>,
-    /// Largest global norm of the gradient; 0 leaves it alone [default: 1]
+    /// Gradient clipping: the largest global norm; 0: not clipped [default: 1]
     #[arg(long)]
     clip_norm: Option<f32>,
     /// Seed of every random draw [default: 0]
     #[arg(long)]
     seed: Option<u64>,
-    /// Top blocks that keep their graphs: faster, more memory [default: 0]
+    /// Top blocks without gradient checkpointing: faster, more memory [default: 0]
     #[arg(long)]
     keep_graphs: Option<usize>,
-    /// MiB that graphs may hold: as many top blocks keep theirs as fit [default: 512]
+    /// MiB for graphs that are kept: as many top blocks as fit run without gradient checkpointing [default: 512]
     #[arg(long)]
     graph_memory: Option<usize>,
     /// Steps between readings of the loss [default: 1]

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use serde_json::{Value, json};
 use stratune_data::load;
 use stratune_protocol::{Bytes, Pace, Problem};
-use stratune_session::{Base, Conditions, Outlook, model_config, open_device, pace, read_tokenizer};
+use stratune_session::{Base, Conditions, MemoryReport, model_config, open_device, pace, read_tokenizer};
 use stratune_store::ModelFolder;
 use stratune_train::RunConfig;
 
@@ -17,7 +17,7 @@ pub struct Forecast {
     config: RunConfig,
     device: String,
     width: usize,
-    outlook: Outlook,
+    memory_report: MemoryReport,
     pace: Option<Pace>,
 }
 
@@ -40,7 +40,7 @@ impl Forecast {
         };
         let width = dataset.as_ref().map(|data| data.report.width);
         let conditions = Conditions { model: &model, device: &opened.info, width };
-        let outlook = conditions.outlook(&config);
+        let memory_report = conditions.memory_report(&config);
         let pace = match (trial, dataset) {
             (false, _) => None,
             (true, None) => {
@@ -50,30 +50,30 @@ impl Forecast {
             }
             (true, Some(dataset)) => {
                 let folder = open::folder(&config.model)?;
-                let keep = opened.info.keeps(config.base_dtype);
-                let base = Base::load(folder, &config.model, keep, &opened.device, &mut |_| {}).await?;
+                let storage = opened.info.weight_storage(config.base_dtype);
+                let base = Base::load(folder, &config.model, storage, &opened.device, &mut |_| {}).await?;
                 let timed = pace(config.clone(), &base, dataset).await;
                 Some(timed.map_err(|problem| conditions.explain(&config, problem))?)
             }
         };
         let width = width.unwrap_or(config.data.max_length.min(model.context));
         let device = format!("{} · {}", opened.info.device, opened.info.name);
-        Ok(Self { config, device, width, outlook, pace })
+        Ok(Self { config, device, width, memory_report, pace })
     }
 
     /// All of it.
     pub fn to_json(&self) -> Value {
-        let outlook = &self.outlook;
+        let memory_report = &self.memory_report;
         json!({
             "method": self.config.method.title(),
             "device": self.device,
             "rows": self.config.train.batch_size,
             "positions": self.width,
-            "parts": outlook.forecast,
-            "bytes": outlook.forecast.bytes(),
-            "limits": outlook.limits,
-            "verdict": outlook.verdict,
-            "remedies": outlook.remedies,
+            "parts": memory_report.forecast,
+            "bytes": memory_report.forecast.bytes(),
+            "limits": memory_report.limits,
+            "verdict": memory_report.verdict,
+            "remedies": memory_report.remedies,
             "pace": self.pace,
             "seconds": self.pace.map(|pace| pace.seconds()),
         })
@@ -84,11 +84,11 @@ impl Forecast {
         let (rows, width) = (self.config.train.batch_size, self.width);
         let title = self.config.method.title();
         println!("\nA run of {title} on {}, batches of {rows} rows of at most {width} positions:", self.device);
-        for (name, bytes) in self.outlook.forecast.parts() {
+        for (name, bytes) in self.memory_report.forecast.parts() {
             println!("  {name:24}{:>10}", Bytes(bytes).to_string());
         }
-        println!("{}", self.outlook.sentence());
-        for remedy in &self.outlook.remedies {
+        println!("{}", self.memory_report.sentence());
+        for remedy in &self.memory_report.remedies {
             println!("  with {}: {}", remedy.settings, Bytes(remedy.bytes));
         }
         if let Some(pace) = self.pace {

@@ -4,10 +4,10 @@ mod arguments;
 mod commands;
 #[cfg(test)]
 mod documented;
-mod exhausted;
 mod forecast;
 mod interrupt;
 mod open;
+mod out_of_memory;
 mod records;
 mod report;
 mod trial;
@@ -22,14 +22,14 @@ use stratune_protocol::Problem;
 #[command(name = "stratune", version, propagate_version = true)]
 struct Cli {
     #[command(subcommand)]
-    verb: Verb,
+    command: CliCommand,
     /// Print events as JSON, one a line, on standard output.
     #[arg(long, global = true)]
     json: bool,
 }
 
 #[derive(Subcommand)]
-enum Verb {
+enum CliCommand {
     /// Fine-tune a model; the result is an adapter that Hugging Face PEFT reads.
     Train(Box<commands::train::Train>),
     /// Continue a prompt.
@@ -58,9 +58,9 @@ fn main() -> ExitCode {
     // SAFETY: there is no other thread yet.
     unsafe { stratune_runtime::without_displays() };
     stratune_runtime::keep_heap();
-    let Cli { verb, json } = Cli::parse();
-    exhausted::watch(json);
-    let done = stratune_runtime::block_on(run(verb, json));
+    let Cli { command, json } = Cli::parse();
+    out_of_memory::watch(json);
+    let done = stratune_runtime::block_on(run(command, json));
     match done {
         Ok(code) => ExitCode::from(code),
         Err(problem) => {
@@ -71,19 +71,19 @@ fn main() -> ExitCode {
 }
 
 /// Exit code 130 is that of an interrupted run; its checkpoint is written.
-async fn run(verb: Verb, json: bool) -> Result<u8, Problem> {
-    match verb {
-        Verb::Train(train) => train.run(json).await,
-        Verb::Generate(generate) => generate.run(json).await.map(|()| 0),
-        Verb::Eval(eval) => eval.run(json).await.map(|()| 0),
-        Verb::Merge(merge) => merge.run().await.map(|()| 0),
-        Verb::Slice(slice) => slice.run().await.map(|()| 0),
-        Verb::Methods(methods) => methods.run(json).await.map(|()| 0),
-        Verb::Pretrain(pretrain) => pretrain.run(json).await,
-        Verb::Inspect(inspect) => inspect.run(json).await.map(|()| 0),
-        Verb::Bench(bench) => bench.run(json).await.map(|()| 0),
-        Verb::Compare(compare) => compare.run(json).await.map(|()| 0),
-        Verb::Intrinsic(intrinsic) => intrinsic.run(json).await.map(|()| 0),
+async fn run(command: CliCommand, json: bool) -> Result<u8, Problem> {
+    match command {
+        CliCommand::Train(train) => train.run(json).await,
+        CliCommand::Generate(generate) => generate.run(json).await.map(|()| 0),
+        CliCommand::Eval(eval) => eval.run(json).await.map(|()| 0),
+        CliCommand::Merge(merge) => merge.run().await.map(|()| 0),
+        CliCommand::Slice(slice) => slice.run().await.map(|()| 0),
+        CliCommand::Methods(methods) => methods.run(json).await.map(|()| 0),
+        CliCommand::Pretrain(pretrain) => pretrain.run(json).await,
+        CliCommand::Inspect(inspect) => inspect.run(json).await.map(|()| 0),
+        CliCommand::Bench(bench) => bench.run(json).await.map(|()| 0),
+        CliCommand::Compare(compare) => compare.run(json).await.map(|()| 0),
+        CliCommand::Intrinsic(intrinsic) => intrinsic.run(json).await.map(|()| 0),
     }
 }
 

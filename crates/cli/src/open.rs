@@ -27,7 +27,8 @@ pub async fn device(choice: DeviceChoice, json: bool) -> Result<Opened, Problem>
 
 /// Loads `starter` or a folder, its matrices kept as `dtype`.
 pub async fn base(model: &str, dtype: BaseDtype, opened: &Opened, json: bool) -> Result<Base, Problem> {
-    let base = Base::load(folder(model)?, model, opened.info.keeps(dtype), &opened.device, &mut |_| {}).await?;
+    let base =
+        Base::load(folder(model)?, model, opened.info.weight_storage(dtype), &opened.device, &mut |_| {}).await?;
     let report = base.report();
     if json {
         crate::report::event(&Event::Model(report));

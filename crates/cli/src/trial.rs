@@ -5,7 +5,7 @@ use std::rc::Rc;
 use stratune_data::{Dataset, SourceFile, load, read_rows};
 use stratune_protocol::{DeviceChoice, Problem};
 use stratune_runtime::Opened;
-use stratune_session::{Base, Exam};
+use stratune_session::{Base, EvalSet};
 use stratune_train::RunConfig;
 
 use crate::open;
@@ -17,7 +17,7 @@ pub struct Trial {
     /// The model.
     pub base: Base,
     /// The rows that no run trains on.
-    pub exam: Exam,
+    pub eval_set: EvalSet,
     /// Held-out loss of the model as it is.
     pub before: f64,
     files: Vec<SourceFile>,
@@ -42,9 +42,9 @@ impl Trial {
         let files = open::files(&config.data.files)?;
         let held_out = read_rows(&open::files(&[held_out.to_string()])?, &config.data)?;
         let max_length = config.data.max_length.min(base.context());
-        let exam = Exam::new(&held_out, &base.tokenizer, &base.template, max_length)?;
-        let before = exam.loss(&base.model, (&config.train).into()).await?;
-        Ok(Self { opened, base, exam, before, files })
+        let eval_set = EvalSet::new(&held_out, &base.tokenizer, &base.template, max_length)?;
+        let before = eval_set.loss(&base.model, (&config.train).into()).await?;
+        Ok(Self { opened, base, eval_set, before, files })
     }
 
     /// The rows to train on, split with the run's seed.

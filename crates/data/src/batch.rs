@@ -14,25 +14,25 @@ pub struct Batch {
     pub rows: usize,
     /// How many tokens a row has, padding included.
     pub width: usize,
-    /// Where each learned token is predicted from: index r × width + t − 1 for the token at t in row r, ascending.
+    /// Where each label is predicted from: index r × width + t − 1 for the token at t in row r, ascending.
     pub positions: Vec<u32>,
-    /// The learned token at each of these positions.
+    /// The label at each of these positions.
     pub targets: Vec<u32>,
     /// Tokens, padding left out.
     pub real_tokens: usize,
     /// How the examples lie, if some share a row.
-    pub shared: Option<SharedRows>,
+    pub shared: Option<PackedRows>,
 }
 
 /// What tells the examples of a row from each other. Each token of padding counts as an example of its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SharedRows {
-    /// rows × width: the place of each token within its example.
-    pub places: Vec<u32>,
-    /// rows × width: the place in the row where its example begins.
-    pub begins: Vec<u32>,
+pub struct PackedRows {
+    /// rows × width: the position of each token within its example.
+    pub position_ids: Vec<u32>,
+    /// rows × width: the position in the row where its example begins.
+    pub starts: Vec<u32>,
     /// rows × width: the index that it would have in a batch of one example a row; 0 of padding.
-    pub apart: Vec<u32>,
+    pub unpacked_index: Vec<u32>,
 }
 
 /// The width that a row of `length` tokens is padded to.
@@ -77,8 +77,8 @@ fn laid(examples: &[&Sequence], layout: &Layout) -> Batch {
         let example = examples[example];
         batch.tokens[start..start + example.tokens.len()].copy_from_slice(&example.tokens);
         batch.real_tokens += example.tokens.len();
-        for (t, (&token, &learned)) in example.tokens.iter().zip(&example.learned).enumerate().skip(1) {
-            if learned {
+        for (t, (&token, &is_label)) in example.tokens.iter().zip(&example.loss_mask).enumerate().skip(1) {
+            if is_label {
                 batch.positions.push((start + t - 1) as u32);
                 batch.targets.push(token);
             }
@@ -87,18 +87,18 @@ fn laid(examples: &[&Sequence], layout: &Layout) -> Batch {
     batch
 }
 
-fn shared_rows(lengths: &[usize], layout: &Layout, width_apart: usize) -> SharedRows {
+fn shared_rows(lengths: &[usize], layout: &Layout, width_apart: usize) -> PackedRows {
     let (count, width) = (layout.rows.len() * layout.width, layout.width);
-    let mut shared = SharedRows {
-        places: vec![0; count],
-        begins: (0..count).map(|i| (i % width) as u32).collect(),
-        apart: vec![0; count],
+    let mut shared = PackedRows {
+        position_ids: vec![0; count],
+        starts: (0..count).map(|i| (i % width) as u32).collect(),
+        unpacked_index: vec![0; count],
     };
     for (example, start) in starts(lengths, layout) {
         for t in 0..lengths[example] {
-            shared.places[start + t] = t as u32;
-            shared.begins[start + t] = (start % width) as u32;
-            shared.apart[start + t] = (example * width_apart + t) as u32;
+            shared.position_ids[start + t] = t as u32;
+            shared.starts[start + t] = (start % width) as u32;
+            shared.unpacked_index[start + t] = (example * width_apart + t) as u32;
         }
     }
     shared
@@ -108,8 +108,8 @@ fn shared_rows(lengths: &[usize], layout: &Layout, width_apart: usize) -> Shared
 mod tests {
     use super::*;
 
-    fn row(tokens: &[u32], learned: &[usize]) -> Sequence {
-        Sequence { tokens: tokens.to_vec(), learned: (0..tokens.len()).map(|t| learned.contains(&t)).collect() }
+    fn row(tokens: &[u32], labels: &[usize]) -> Sequence {
+        Sequence { tokens: tokens.to_vec(), loss_mask: (0..tokens.len()).map(|t| labels.contains(&t)).collect() }
     }
 
     #[test]
@@ -141,11 +141,11 @@ mod tests {
         assert_eq!(batch.tokens[32..63], long);
         assert_eq!((batch.positions, batch.targets), (vec![1, 3, 32 + 29], vec![3, 5, 130]));
         let shared = batch.shared.unwrap_or_default();
-        assert_eq!(shared.places[..7], [0, 1, 2, 0, 1, 0, 0]);
-        assert_eq!(shared.begins[..7], [0, 0, 0, 3, 3, 5, 6]);
-        assert_eq!(shared.apart[..6], [0, 1, 2, 64, 65, 0]);
-        assert_eq!((shared.places[62], shared.begins[62], shared.apart[62]), (30, 0, 62));
-        assert_eq!((shared.places[63], shared.begins[63], shared.apart[63]), (0, 31, 0));
+        assert_eq!(shared.position_ids[..7], [0, 1, 2, 0, 1, 0, 0]);
+        assert_eq!(shared.starts[..7], [0, 0, 0, 3, 3, 5, 6]);
+        assert_eq!(shared.unpacked_index[..6], [0, 1, 2, 64, 65, 0]);
+        assert_eq!((shared.position_ids[62], shared.starts[62], shared.unpacked_index[62]), (30, 0, 62));
+        assert_eq!((shared.position_ids[63], shared.starts[63], shared.unpacked_index[63]), (0, 31, 0));
     }
 
     #[test]

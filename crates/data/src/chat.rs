@@ -94,14 +94,14 @@ impl Chat {
             let eos = self.special.get("eos_token").map_or("", String::as_str);
             let then_eos = t + 1 == turns.len() && !self.end().is_some_and(ended) && !ended(eos);
             let whole = format!("{asked}{answer}");
-            let segment = Segment::answer(answer, turn.learned, then_eos);
+            let segment = Segment::answer(answer, turn.is_label, then_eos);
             match (sequences.last_mut(), asked.strip_prefix(done.as_str())) {
                 (Some(last), Some(new)) => last.extend([Segment::context(new.into()), segment]),
                 _ => sequences.push(vec![Segment::context(asked), segment]),
             }
             done = whole;
         }
-        sequences.retain(|segments| segments.iter().any(|segment| segment.learned));
+        sequences.retain(|segments| segments.iter().any(|segment| segment.is_label));
         Ok(sequences)
     }
 
@@ -243,9 +243,9 @@ mod tests {
         turns(&[(Role::User, " q<1>"), (Role::Assistant, "a")])
     }
 
-    /// Sequences as text, learned stretches in brackets, `|` where the end token is added.
+    /// Sequences as text, labels in brackets, `|` where the end token is added.
     fn shown(source: &str, turns: &[Turn]) -> Vec<String> {
-        let show = |segment: &Segment| match segment.learned {
+        let show = |segment: &Segment| match segment.is_label {
             true => format!("[{}{}]", segment.text, if segment.then_eos { "|" } else { "" }),
             false => segment.text.clone(),
         };
@@ -293,14 +293,14 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_the_end_of_an_answer_is_not_learned() {
+    fn what_follows_the_end_of_an_answer_is_no_label() {
         use Role::{Assistant as A, User as U};
         let mut talk = turns(&[(U, "a"), (A, "b<|im_end|>"), (U, "c"), (A, "d")]);
         let (start, end) = ("<|im_start|>", "<|im_end|>");
         let first = format!("{start}user\na{end}\n{start}assistant\n");
         let second = format!("\n{start}user\nc{end}\n{start}assistant\n[d{end}]");
         assert_eq!(shown(CHATML, &talk), [format!("{first}[b{end}{end}]{second}")]);
-        talk[1].learned = false;
+        talk[1].is_label = false;
         assert_eq!(shown(CHATML, &talk), [format!("{first}b{end}{end}{second}")]);
         assert_eq!((chat(CHATML).end(), chat("{{ messages }}").end()), (Some(end), None));
     }
@@ -325,9 +325,9 @@ mod tests {
             shown(source, &turns(&[(U, "a"), (A, "t</think>b")])),
             ["user:a<|im_end|>\nassistant:[<think>t</think>b<|im_end|>]"]
         );
-        let mut unlearned = turns(&[(U, "a"), (A, "b"), (U, "c"), (A, "d")]);
-        unlearned[1].learned = false;
-        assert_eq!(shown(source, &unlearned).len(), 1);
+        let mut unlabelled = turns(&[(U, "a"), (A, "b"), (U, "c"), (A, "d")]);
+        unlabelled[1].is_label = false;
+        assert_eq!(shown(source, &unlabelled).len(), 1);
     }
 
     /// As Mistral Nemo's template: the system text is there only while the user has the last word.

@@ -71,7 +71,7 @@ pub fn load(
         truncated: encoded.truncated,
         skipped_rows: encoded.skipped.len(),
         tokens: count(&encoded.rows),
-        learned_tokens: encoded.rows.iter().map(|row| row.learned_count() as u64).sum(),
+        label_tokens: encoded.rows.iter().map(|row| row.label_count() as u64).sum(),
         lengths: summary::histogram(&encoded.rows),
         width: padded(encoded.rows.iter().map(|row| row.tokens.len()).max().unwrap_or(0)),
         preview: summary::preview(&encoded.rows, tokenizer),
@@ -126,7 +126,7 @@ impl Encoded {
         }
         let mut cut = false;
         sequences.iter_mut().for_each(|sequence| cut |= sequence.cut(limit));
-        sequences.retain(|sequence| sequence.learned_count() > 0);
+        sequences.retain(|sequence| sequence.label_count() > 0);
         if sequences.is_empty() {
             return self.skip(at, format!("nothing is left to learn after the cut at {limit} tokens"));
         }
@@ -144,7 +144,7 @@ impl Encoded {
 }
 
 /// A text in pieces of at most `limit` tokens. Each begins with `bos`, or else with the last token of the piece before,
-/// so that every token is learned once.
+/// so that every token is a label once.
 fn pieces(text: &Sequence, limit: usize, bos: Option<u32>) -> Vec<Sequence> {
     let Some((&first, rest)) = text.tokens.split_first() else { return Vec::new() };
     let mut lead = first;
@@ -215,7 +215,7 @@ mod tests {
         assert_eq!((report.format.as_str(), report.files[0].as_str()), ("prompt_completion", "a.jsonl"));
         let all = || dataset.train.iter().chain(&dataset.validation);
         assert_eq!(report.tokens, all().map(|row| row.tokens.len() as u64).sum::<u64>());
-        assert_eq!(report.learned_tokens, all().map(|row| row.learned_count() as u64).sum::<u64>());
+        assert_eq!(report.label_tokens, all().map(|row| row.label_count() as u64).sum::<u64>());
         assert_eq!((&report.lengths[..], report.width), (&[(32, 20)][..], 32));
         assert_eq!(report.preview.len(), 5);
         let text: String = report.preview[0].tokens.iter().map(|token| token.text.as_str()).collect();
@@ -240,17 +240,17 @@ mod tests {
     }
 
     #[test]
-    fn every_token_of_a_text_is_learned_once() {
+    fn every_token_of_a_text_is_a_label_once() {
         let text = "The ferry leaves at seven. ".repeat(9);
         for (tokenizer, limit) in [(fixture(&[]), 16), (fixture_with_bos(), 16), (fixture(&[]), 2), (fixture(&[]), 500)]
         {
             let dataset = load(&file("a.txt", &text), &config(limit, 0.0), &tokenizer, 512, 0).unwrap();
             let (ids, eos) = (tokenizer.encode(&text).unwrap(), tokenizer.eos());
-            let learned = dataset.train.iter().flat_map(|row| row.tokens.iter().zip(&row.learned));
-            let learned: Vec<u32> = learned.filter(|(_, learned)| **learned).map(|(&token, _)| token).collect();
+            let labelled = dataset.train.iter().flat_map(|row| row.tokens.iter().zip(&row.loss_mask));
+            let labelled: Vec<u32> = labelled.filter(|(_, labelled)| **labelled).map(|(&token, _)| token).collect();
             // Without a first token of its own, the first of the text has nothing to be predicted from.
             let whole: Vec<u32> = ids.into_iter().chain(eos).skip(usize::from(tokenizer.bos().is_none())).collect();
-            assert_eq!(learned, whole);
+            assert_eq!(labelled, whole);
             assert!(dataset.train.iter().all(|row| (2..=limit).contains(&row.tokens.len())));
             assert!(dataset.prompts.is_empty());
         }

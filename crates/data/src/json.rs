@@ -102,7 +102,7 @@ fn row(fields: &Map<String, Value>, shape: &Shape, unread: &mut dyn FnMut(&str))
             match fields.get(prompt) {
                 Some(asked) if is_conversation(asked) => {
                     let asked = conversation(asked, prompt, unread)?;
-                    turns.extend(asked.into_iter().map(|turn| Turn { learned: false, ..turn }));
+                    turns.extend(asked.into_iter().map(|turn| Turn { is_label: false, ..turn }));
                 }
                 _ => {
                     let input = input.as_deref().filter(|name| is_there(name));
@@ -237,11 +237,11 @@ mod tests {
     }
 
     #[test]
-    fn answers_within_a_prompt_are_not_learned() {
+    fn answers_within_a_prompt_are_no_labels() {
         let text = r#"{"prompt":[{"role":"user","content":"q"},{"role":"assistant","content":"r"},{"role":"user","content":"u"}],"completion":"a"}"#;
         let source = read("a.jsonl", text, DataFormat::Auto).unwrap();
         let Row::Turns(turns) = &source.rows[0].1 else { panic!("{source:?}") };
-        assert_eq!(turns.iter().map(|turn| turn.learned).collect::<Vec<_>>(), [false, false, false, true]);
+        assert_eq!(turns.iter().map(|turn| turn.is_label).collect::<Vec<_>>(), [false, false, false, true]);
     }
 
     #[test]

@@ -27,7 +27,7 @@ mod template;
 mod tokenizer;
 mod tokenizer_file;
 
-pub use batch::{Batch, SharedRows, collate, pack};
+pub use batch::{Batch, PackedRows, collate, pack};
 pub use dataset::{Dataset, load};
 pub use plan::Plan;
 pub use row::{Role, Row, Turn};

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::{Role, Turn};
 
-/// The fields of who speaks, of what is said, and of whether it is learned.
+/// The fields of who speaks, of what is said, and of whether it is in the loss.
 const ROLES: [&str; 2] = ["role", "from"];
 const CONTENTS: [&str; 2] = ["content", "value"];
 const WEIGHTS: [&str; 2] = ["weight", "train"];
@@ -32,7 +32,7 @@ pub(crate) fn turn(entry: &Value, unread: &mut dyn FnMut(&str)) -> Result<Turn, 
     let mut turn = Turn::new(role, field(fields, content)?);
     let weight = first(WEIGHTS);
     if let Some(weight) = weight {
-        turn.learned &= learned(&fields[weight]).ok_or_else(|| format!("the field '{weight}' is neither 0 nor 1"))?;
+        turn.is_label &= is_label(&fields[weight]).ok_or_else(|| format!("the field '{weight}' is neither 0 nor 1"))?;
     }
     for (name, _) in fields.iter().filter(|(_, value)| is_set(value)) {
         if ![role_field, content].contains(&name.as_str()) && Some(name.as_str()) != weight {
@@ -42,8 +42,8 @@ pub(crate) fn turn(entry: &Value, unread: &mut dyn FnMut(&str)) -> Result<Turn, 
     Ok(turn)
 }
 
-/// Whether the weight of an answer lets it be learned.
-fn learned(weight: &Value) -> Option<bool> {
+/// Whether the weight of an answer puts it in the loss.
+fn is_label(weight: &Value) -> Option<bool> {
     match weight {
         Value::Null => Some(true),
         Value::Bool(flag) => Some(*flag),
@@ -159,14 +159,14 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_may_be_there_and_not_be_learned() {
-        for (weight, learned) in [("0", false), ("1", true), ("1.0", true), ("false", false), ("null", true)] {
+    fn an_answer_may_be_there_and_be_no_label() {
+        for (weight, is_label) in [("0", false), ("1", true), ("1.0", true), ("false", false), ("null", true)] {
             for field in WEIGHTS {
                 let (turn, unread) = read(&format!(r#"{{"role":"assistant","content":"a","{field}":{weight}}}"#));
-                assert_eq!((turn.unwrap().learned, unread.len()), (learned, 0), "{field} {weight}");
+                assert_eq!((turn.unwrap().is_label, unread.len()), (is_label, 0), "{field} {weight}");
             }
         }
-        assert!(!read(r#"{"role":"user","content":"a","weight":1}"#).0.unwrap().learned);
+        assert!(!read(r#"{"role":"user","content":"a","weight":1}"#).0.unwrap().is_label);
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub(crate) fn segments(turns: &[Turn]) -> Vec<Segment> {
         let system: String =
             turns.iter().filter(|turn| turn.role == Role::System).map(|turn| format!("{}\n\n", turn.content)).collect();
         let context = format!("{system}{prompt}{}", separator(prompt, &answer.content));
-        return vec![Segment::context(context), Segment::answer(answer.content.clone(), answer.learned, true)];
+        return vec![Segment::context(context), Segment::answer(answer.content.clone(), answer.is_label, true)];
     }
     let mut segments = Vec::new();
     let mut context = String::new();
@@ -32,7 +32,7 @@ pub(crate) fn segments(turns: &[Turn]) -> Vec<Segment> {
             Role::Assistant => {
                 segments.push(Segment::context(context + "Assistant:"));
                 // The space belongs to the answer: that is how tokenizers join it to the first word.
-                segments.push(Segment::answer(format!(" {}", turn.content), turn.learned, true));
+                segments.push(Segment::answer(format!(" {}", turn.content), turn.is_label, true));
                 context = "\n".into();
             }
         }
@@ -54,7 +54,7 @@ mod tests {
     /// Answers in brackets, `|` where the end token goes.
     fn shown(turns: &[(Role, &str)]) -> String {
         let turns: Vec<_> = turns.iter().map(|&(role, content)| Turn::new(role, content)).collect();
-        let show = |segment: Segment| match (segment.learned, segment.then_eos) {
+        let show = |segment: Segment| match (segment.is_label, segment.then_eos) {
             (true, eos) => format!("[{}{}]", segment.text, if eos { "|" } else { "" }),
             (false, _) => segment.text,
         };
@@ -79,8 +79,8 @@ mod tests {
             assert_eq!(shown(turns), text);
         }
         let mut turns = [(U, "a"), (A, "b"), (U, "c"), (A, "d")].map(|(role, text)| Turn::new(role, text));
-        turns[1].learned = false;
-        let ends: Vec<_> = segments(&turns).iter().map(|segment| (segment.learned, segment.then_eos)).collect();
+        turns[1].is_label = false;
+        let ends: Vec<_> = segments(&turns).iter().map(|segment| (segment.is_label, segment.then_eos)).collect();
         assert_eq!(ends, [(false, false), (false, true), (false, false), (true, true)]);
     }
 

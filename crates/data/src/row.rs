@@ -5,9 +5,9 @@ use std::borrow::Cow;
 /// One row of the data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Row {
-    /// A conversation; what the assistant says is learned.
+    /// A conversation; the labels are what the assistant says.
     Turns(Vec<Turn>),
-    /// Plain text, all of it learned.
+    /// Plain text, every token a label.
     Text(String),
 }
 
@@ -18,14 +18,14 @@ pub struct Turn {
     pub role: Role,
     /// What.
     pub content: String,
-    /// Whether it is learned. Never so of a turn that is not the assistant's.
-    pub learned: bool,
+    /// Whether its tokens are labels. Never so of a turn that is not the assistant's.
+    pub is_label: bool,
 }
 
 impl Turn {
-    /// What `role` says; learned if that is the assistant.
+    /// What `role` says; a label if that is the assistant.
     pub fn new(role: Role, content: impl Into<String>) -> Self {
-        Self { role, content: content.into(), learned: role == Role::Assistant }
+        Self { role, content: content.into(), is_label: role == Role::Assistant }
     }
 
     /// An instruction with optional input below it.
@@ -68,7 +68,7 @@ impl Role {
 }
 
 impl Row {
-    /// The same row with `\n` at the end of each line: a carriage return is no token to be learned.
+    /// The same row with `\n` at the end of each line: a carriage return is no label.
     pub(crate) fn with_line_feeds(mut self) -> Self {
         let mend = |text: &mut String| {
             if let Cow::Owned(mended) = line_feeds(text) {
@@ -92,11 +92,11 @@ impl Row {
         match self {
             Self::Text(text) => text.trim().is_empty().then_some("the text is empty"),
             Self::Turns(turns) => {
-                let mut answers = turns.iter().filter(|turn| turn.learned).peekable();
+                let mut answers = turns.iter().filter(|turn| turn.is_label).peekable();
                 if answers.peek().is_none() {
                     return Some("there is no assistant turn to learn from");
                 }
-                answers.all(|turn| turn.content.trim().is_empty()).then_some("what is to be learned is empty")
+                answers.all(|turn| turn.content.trim().is_empty()).then_some("the answer is empty")
             }
         }
     }

@@ -1,20 +1,20 @@
-//! A row as the model sees it: tokens, and which of them are learned.
+//! A row as the model sees it: tokens, and which of them are labels.
 
 /// A row as the model sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sequence {
     /// Its tokens in order.
     pub tokens: Vec<u32>,
-    /// Whether each token is learned, that is, predicted from those before it. Never so for the first.
-    pub learned: Vec<bool>,
+    /// The loss mask: whether each token is a label, predicted from those before it. Never so for the first.
+    pub loss_mask: Vec<bool>,
 }
 
 impl Sequence {
-    /// Appends tokens, all of them learned or none.
-    pub(crate) fn extend(&mut self, tokens: impl IntoIterator<Item = u32>, learned: bool) {
+    /// Appends tokens, all of them labels or none.
+    pub(crate) fn extend(&mut self, tokens: impl IntoIterator<Item = u32>, is_label: bool) {
         for token in tokens {
             // The first token has nothing before it to be predicted from.
-            self.learned.push(learned && !self.tokens.is_empty());
+            self.loss_mask.push(is_label && !self.tokens.is_empty());
             self.tokens.push(token);
         }
     }
@@ -23,13 +23,13 @@ impl Sequence {
     pub fn cut(&mut self, limit: usize) -> bool {
         let cut = self.tokens.len() > limit;
         self.tokens.truncate(limit);
-        self.learned.truncate(limit);
+        self.loss_mask.truncate(limit);
         cut
     }
 
-    /// How many tokens are learned.
-    pub fn learned_count(&self) -> usize {
-        self.learned.iter().filter(|&&learned| learned).count()
+    /// How many tokens are labels.
+    pub fn label_count(&self) -> usize {
+        self.loss_mask.iter().filter(|&&is_label| is_label).count()
     }
 }
 
@@ -38,14 +38,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_token_is_never_learned_and_a_cut_keeps_the_left() {
+    fn the_first_token_is_never_a_label_and_a_cut_keeps_the_left() {
         let mut sequence = Sequence::default();
         sequence.extend([5, 6], true);
         sequence.extend([7], false);
         sequence.extend([8], true);
-        assert_eq!(sequence.learned, [false, true, false, true]);
+        assert_eq!(sequence.loss_mask, [false, true, false, true]);
         assert!(!sequence.cut(4));
         assert!(sequence.cut(3));
-        assert_eq!((sequence.tokens.as_slice(), sequence.learned_count()), ([5, 6, 7].as_slice(), 1));
+        assert_eq!((sequence.tokens.as_slice(), sequence.label_count()), ([5, 6, 7].as_slice(), 1));
     }
 }

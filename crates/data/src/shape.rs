@@ -1,8 +1,8 @@
-//! Which fields of a row are the prompt and which are learned.
+//! Which fields of a row are the prompt and which are the completion.
 
 use stratune_protocol::DataFormat;
 
-/// Which fields of a row are the prompt and which are learned.
+/// Which fields of a row are the prompt and which are the completion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Shape {
     /// A prompt, optional input below it, and its completion.

@@ -32,9 +32,9 @@ pub(crate) fn histogram(rows: &[Sequence]) -> Vec<(usize, usize)> {
 
 /// The first rows, token by token.
 pub(crate) fn preview(rows: &[Sequence], tokenizer: &Tokenizer) -> Vec<PreviewRow> {
-    let token = |(&token, &learned): (&u32, &bool)| PreviewToken { text: tokenizer.token_text(token), learned };
+    let token = |(&token, &is_label): (&u32, &bool)| PreviewToken { text: tokenizer.token_text(token), is_label };
     let row = |row: &Sequence| PreviewRow {
-        tokens: row.tokens.iter().zip(&row.learned).take(PREVIEW_TOKENS).map(token).collect(),
+        tokens: row.tokens.iter().zip(&row.loss_mask).take(PREVIEW_TOKENS).map(token).collect(),
     };
     rows.iter().take(PREVIEW_ROWS).map(row).collect()
 }
@@ -46,7 +46,7 @@ mod tests {
     #[test]
     fn lengths_fall_into_bins_that_double_beyond_512() {
         let rows = |lengths: &[usize]| -> Vec<Sequence> {
-            lengths.iter().map(|&n| Sequence { tokens: vec![0; n], learned: vec![false; n] }).collect()
+            lengths.iter().map(|&n| Sequence { tokens: vec![0; n], loss_mask: vec![false; n] }).collect()
         };
         assert_eq!(histogram(&[]), []);
         assert_eq!(histogram(&rows(&[2, 32, 33, 70])), [(32, 2), (64, 1), (96, 1)]);

@@ -94,7 +94,7 @@ fn shape(name: &str, columns: &[String], config: &DataConfig) -> Result<Shape, P
         },
         _ => {}
     }
-    Err(Problem::input(format!("which column is the prompt and which is learned is not clear; {}", listed()))
+    Err(Problem::input(format!("which column is the prompt and which is the completion is not clear; {}", listed()))
         .at(name)
         .next(
             "set data.prompt_column and data.completion_column, and check that commas (tabs in TSV) part the columns",
@@ -177,7 +177,7 @@ mod tests {
         let skipped: Vec<_> = source.skipped.iter().map(|row| (row.at.as_str(), row.why.as_str())).collect();
         let expected = [
             ("a.csv, line 4", "it has 1 fields where the header has 2"),
-            ("a.csv, line 7", "what is to be learned is empty"),
+            ("a.csv, line 7", "the answer is empty"),
             ("a.csv, line 8", "a quote that opens here is never closed"),
         ];
         assert_eq!(skipped, expected);

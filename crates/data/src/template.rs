@@ -4,24 +4,24 @@ use stratune_protocol::Problem;
 
 use crate::{Role, Row, Sequence, Tokenizer, Turn, chat::Chat, plain, row::line_feeds};
 
-/// A part of a row's text, learned or not.
+/// A part of a row's text, in the loss or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Segment {
     pub(crate) text: String,
-    pub(crate) learned: bool,
-    /// Whether the end token follows; it is learned with the text.
+    pub(crate) is_label: bool,
+    /// Whether the end token follows; it is a label if the text is.
     pub(crate) then_eos: bool,
 }
 
 impl Segment {
     /// Text that an answer depends on.
     pub(crate) fn context(text: String) -> Self {
-        Self { text, learned: false, then_eos: false }
+        Self { text, is_label: false, then_eos: false }
     }
 
     /// An answer, and whether the end token follows.
-    pub(crate) fn answer(text: String, learned: bool, then_eos: bool) -> Self {
-        Self { text, learned, then_eos }
+    pub(crate) fn answer(text: String, is_label: bool, then_eos: bool) -> Self {
+        Self { text, is_label, then_eos }
     }
 }
 
@@ -63,7 +63,7 @@ impl Template {
         Ok(self.tokens(tokenizer, &[Segment::context(text)])?.tokens)
     }
 
-    /// The row's tokens, and which of them are learned. The parts are tokenised apart, so the mask is exact. It is one
+    /// The row's tokens, and which of them are labels. The parts are tokenised apart, so the mask is exact. It is one
     /// sequence, unless a chat template rewrites earlier turns when later ones come: then it is one for each answer.
     ///
     /// # Errors
@@ -97,18 +97,18 @@ impl Template {
         }
         for (s, segment) in segments.iter().enumerate() {
             let tokens = if s == 0 { tokenizer.encode(&segment.text) } else { tokenizer.encode_after(&segment.text) };
-            sequence.extend(tokens?, segment.learned);
+            sequence.extend(tokens?, segment.is_label);
             if segment.then_eos {
-                sequence.extend(tokenizer.eos(), segment.learned);
+                sequence.extend(tokenizer.eos(), segment.is_label);
             }
         }
         Ok(sequence)
     }
 }
 
-/// The turns up to the last that is learned: nothing after it matters.
+/// The turns up to the last that is in the loss: nothing after it matters.
 fn answered(turns: &[Turn]) -> &[Turn] {
-    let end = turns.iter().rposition(|turn| turn.learned).map_or(0, |last| last + 1);
+    let end = turns.iter().rposition(|turn| turn.is_label).map_or(0, |last| last + 1);
     &turns[..end]
 }
 
@@ -137,14 +137,14 @@ mod tests {
     const CHAT: &str = "{% for m in messages %}{{ m.role }}> {{ m.content }}{{ eos_token }}\n{% endfor %}\
         {% if add_generation_prompt %}assistant> {% endif %}";
 
-    /// The row as text, learned stretches in brackets.
+    /// The row as text, labels in brackets.
     fn shown(tokenizer: &Tokenizer, sequence: &Sequence) -> String {
         let mut text = String::new();
         let mut inside = false;
-        for (&token, &learned) in sequence.tokens.iter().zip(&sequence.learned) {
-            if learned != inside {
-                text.push(if learned { '[' } else { ']' });
-                inside = learned;
+        for (&token, &is_label) in sequence.tokens.iter().zip(&sequence.loss_mask) {
+            if is_label != inside {
+                text.push(if is_label { '[' } else { ']' });
+                inside = is_label;
             }
             text += &tokenizer.token_text(token);
         }
@@ -182,7 +182,7 @@ mod tests {
 
     /// A template that ends turns in a token of its own, which is not the tokenizer's end of a text.
     #[test]
-    fn the_end_of_a_turn_is_learned_once_and_ends_an_answer() {
+    fn the_end_of_a_turn_is_a_label_once_and_ends_an_answer() {
         let source = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}\
             {% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
         let tokenizer = fixture_with_turns(source);
@@ -195,10 +195,10 @@ mod tests {
             Turn::new(Role::Assistant, "d"),
         ]);
         let sequences = template.encode(&tokenizer, &row).unwrap();
-        let learned: Vec<u32> =
-            sequences[0].tokens.iter().zip(&sequences[0].learned).filter(|(_, l)| **l).map(|(t, _)| *t).collect();
+        let labels: Vec<u32> =
+            sequences[0].tokens.iter().zip(&sequences[0].loss_mask).filter(|(_, l)| **l).map(|(t, _)| *t).collect();
         let id = |text: &str| tokenizer.encode(text).unwrap()[0];
-        assert_eq!(learned, [id("b"), end, id("d"), end]);
+        assert_eq!(labels, [id("b"), end, id("d"), end]);
         let eos = tokenizer.eos().unwrap();
         assert_eq!([end, eos, id("b")].map(|token| template.ends(&tokenizer, token)), [true, true, false]);
         assert!(!Template::of(&fixture(&[])).unwrap().ends(&tokenizer, end));
@@ -211,7 +211,7 @@ mod tests {
             let row = template.encode(&tokenizer, &Row::pair("Where\nis it?", "", "Here.")).unwrap().remove(0);
             let prompt = template.prompt(&tokenizer, "Where\r\nis it?").unwrap();
             assert!(row.tokens.starts_with(&prompt));
-            assert_eq!(row.learned.iter().position(|&learned| learned), Some(prompt.len()));
+            assert_eq!(row.loss_mask.iter().position(|&is_label| is_label), Some(prompt.len()));
         }
     }
 }

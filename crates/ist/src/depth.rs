@@ -16,7 +16,7 @@ use crate::draw;
 use crate::inclusion::inclusion_above;
 
 /// Every block's least probability of training, times the number of blocks.
-const LEAST: f64 = 0.25;
+const MIN: f64 = 0.25;
 
 /// A share of the budget that the importance loop may take at most.
 const LOOP: f64 = 0.2;
@@ -42,13 +42,13 @@ impl DepthBudget {
         let interval = ((one_update / (LOOP * budget)).ceil() as usize).max(interval);
         let depth = budget - one_update / interval as f64;
         // No budget can ask for less than the top block, and what every block's least probability costs.
-        let least = LEAST * (layers as f64 + 1.0) / 2.0 + (1.0 - LEAST);
+        let least = MIN * (layers as f64 + 1.0) / 2.0 + (1.0 - MIN);
         Self { layers, depth: depth.max(least), interval }
     }
 
     /// Every block's least probability of training at a step.
     pub fn least(&self) -> f64 {
-        LEAST / self.layers as f64
+        MIN / self.layers as f64
     }
 
     /// The probability of each block to be the floor.
@@ -59,7 +59,7 @@ impl DepthBudget {
             let tilted: Vec<f64> =
                 weights.iter().enumerate().map(|(i, w)| w * (tilt * (i as f64 - top)).exp()).collect();
             let sum: f64 = tilted.iter().sum();
-            tilted.iter().map(|t| self.least() + (1.0 - LEAST) * t / sum).collect()
+            tilted.iter().map(|t| self.least() + (1.0 - MIN) * t / sum).collect()
         };
         if self.expected(&probabilities(0.0)) <= self.depth {
             return probabilities(0.0);

@@ -1,4 +1,4 @@
-//! How fast a linear layer is on the graphics adapter: the engine's own matmul, and ours, in one run; in half precision too,
+//! How fast a linear layer is on the graphics adapter: burn's own matmul, and ours, in one run; in half precision too,
 //! where the adapter has it.
 //!
 //! `cargo run --release -p stratune-kernels --features cpu,wgpu --example linear`

@@ -7,7 +7,7 @@ use stratune_protocol::ComputeDtype;
 
 /// f16 loses digits below 2⁻¹⁴, and ends at 2¹⁶. The gradient of a token's own loss times this is meant to lie between: of its
 /// entries those from 1e-6 to 500 keep all digits.
-const MIDDLE: f32 = 64.0;
+const LOSS_SCALE: f32 = 64.0;
 
 /// What products of linear layers multiply in, forward and for the gradient of their input. A run's own: its model and its passes
 /// carry it, so that runs beside each other in one process may differ.
@@ -29,14 +29,14 @@ impl Default for Compute {
 impl Compute {
     /// Of losses that are summed over tokens.
     pub fn new(dtype: ComputeDtype) -> Self {
-        Self { dtype, loss_scale: MIDDLE }
+        Self { dtype, loss_scale: LOSS_SCALE }
     }
 
     /// The same where gradients are those of a token's own loss times `scale`, as one over the tokens of a mean is: so small that
     /// f16 would lose them, were they not multiplied by the loss scale.
     pub fn of_mean(self, scale: f64) -> Self {
         let power = scale.log2().floor().clamp(-100.0, 0.0).exp2() as f32;
-        Self { loss_scale: MIDDLE / power, ..self }
+        Self { loss_scale: LOSS_SCALE / power, ..self }
     }
 
     /// What is not f32, forward or backward.

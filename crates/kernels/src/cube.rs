@@ -1,6 +1,6 @@
-//! What the kernels of `src/<op>/cube.rs` share. They are written in the engine's language, which compiles it for each of
+//! What the kernels of `src/<op>/cube.rs` share. They are written in CubeCL, which compiles them for each of
 //! its devices, and are taken where a shader of `shaders/` cannot be: on CUDA, on wgpu devices that compile another
-//! language than WGSL, and for lengths that a shader does not take. Numbers are f32, or halves of one kind; what is
+//! language than WGSL, and for lengths that a shader does not take. Numbers are f32, or f16, or bf16; what is
 //! computed of them is computed in f32.
 
 use burn::backend::{DType, TensorMetadata};
@@ -14,7 +14,7 @@ use half::{bf16, f16};
 use crate::shader::{countable, grid};
 
 /// Most units of a cube: beyond that they wait for each other longer than they would read.
-const MOST: u32 = 1024;
+const MAX: u32 = 1024;
 
 /// Numbers of a row that a unit reads one after the other, if there are as many.
 const EACH: usize = 4;
@@ -32,7 +32,7 @@ pub fn floats<const N: usize>(tensors: [&CubeTensor; N]) -> Option<ElemType> {
 }
 
 /// Room for as many numbers of the same kind.
-pub fn room(like: &CubeTensor) -> CubeTensor {
+pub fn empty(like: &CubeTensor) -> CubeTensor {
     empty_device_contiguous_dtype(like.client.clone(), like.device.clone(), like.shape(), like.dtype)
 }
 
@@ -55,7 +55,7 @@ pub fn cube_for_each(rows: usize) -> CubeCount {
 
 /// How many units share a row of so many items: a power of two.
 pub fn sharing(items: usize, like: &CubeTensor) -> u32 {
-    let most = like.client.properties().hardware.max_units_per_cube.min(MOST);
+    let most = like.client.properties().hardware.max_units_per_cube.min(MAX);
     let units = u32::try_from(items.div_ceil(EACH)).unwrap_or(most);
     1 << units.clamp(32.min(most), most).ilog2()
 }
@@ -81,7 +81,7 @@ pub fn sum_of_cube(own: f32, #[comptime] units: usize) -> f32 {
 
 /// The largest of what each of a cube's `units` has, for all of them. All must come here.
 #[cube]
-pub fn most_of_cube(own: f32, #[comptime] units: usize) -> f32 {
+pub fn max_of_cube(own: f32, #[comptime] units: usize) -> f32 {
     let mut parts = Shared::<[f32]>::new_slice(units);
     let unit = UNIT_POS as usize;
     parts[unit] = own;

@@ -14,37 +14,37 @@ pub mod cross_entropy;
 mod cube;
 mod fastfood;
 mod feed_forward;
+mod grad_norm;
 pub mod linear;
-mod packed;
+mod quantized;
 mod rms_norm;
 mod rotary;
 mod seed;
 mod self_attention;
 mod self_test;
-mod several;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 mod shader;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 mod sharing;
-mod squares;
 mod swiglu;
+mod tensor_list;
 #[cfg(all(test, any(feature = "cpu", feature = "wgpu")))]
 #[allow(clippy::unwrap_used)]
 mod testing;
 
 pub use activation::{Activation, activation};
-pub use adamw::{AdamwStep, Moments, Moved, adamw};
-pub use attention::{Scores, Sight, causal_attention};
+pub use adamw::{AdamwOutput, AdamwStep, Moments, adamw};
+pub use attention::{AttentionMask, Scores, causal_attention};
 pub use compute::{Compute, compute_dtypes};
 pub use cross_entropy::{CrossEntropy, linear_cross_entropy};
 pub use fastfood::Fastfood;
 pub use feed_forward::feed_forward;
-pub use linear::{Factors, Layer, Matrix, lay_together, layers, linear, linear_by_pieces};
-pub use packed::{Packed, PackedDtype, Packer};
-pub use rms_norm::{rms_norm, rms_norm_beside};
-pub use rotary::{Angles, Rotary};
+pub use grad_norm::{GroupedGradients, group_gradients};
+pub use linear::{Factors, Layer, Matrix, group_weights, grouped_linear, linear, linear_by_pieces};
+pub use quantized::{Quantized, QuantizedDtype, Quantizer};
+pub use rms_norm::{rms_norm, rms_norm_residual};
+pub use rotary::{CosSin, Rotary};
 pub use seed::backward_from;
 pub use self_attention::self_attention;
 pub use self_test::{Fault, Sizes, self_test};
-pub use squares::{Gathered, gather};
 pub use swiglu::swiglu;

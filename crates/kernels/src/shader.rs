@@ -45,7 +45,7 @@ pub fn is_software(tensor: &CubeTensor) -> bool {
 }
 
 /// Room for an output, where `like` is.
-pub fn room(like: &CubeTensor, shape: impl Into<Shape>) -> CubeTensor {
+pub fn empty(like: &CubeTensor, shape: impl Into<Shape>) -> CubeTensor {
     empty_device_contiguous_dtype(like.client.clone(), like.device.clone(), shape.into(), DType::F32)
 }
 
@@ -150,7 +150,7 @@ impl KernelSource for Shader {
         }
         let whole = SourceTemplate::new(lines.join("\n"));
         // Natively tensors share buffers, and a buffer cannot be bound for reading and for writing at once. In a browser
-        // only parts of one memory do, and nothing that is read lies in one memory with what is written; one that is
+        // only parts of one buffer do, and nothing that is read lies in one buffer with what is written; one that is
         // bound twice, as in `x xᵀ`, may not be bound for writing.
         let input_access = if cfg!(target_family = "wasm") { "read" } else { "read_write" };
         let whole = whole.register("input_access", input_access);

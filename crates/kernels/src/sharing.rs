@@ -21,7 +21,7 @@ pub fn ways(items: u32) -> [u32; 2] {
 }
 
 impl Shader {
-    /// With `sum_of_lanes` and `most_of_lanes`.
+    /// With `sum_of_lanes` and `max_of_lanes`.
     pub fn shared_by(self, lanes: u32) -> Self {
         self.and(include_str!("../../../shaders/lanes.wgsl")).with("lanes", lanes)
     }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use burn::tensor::{Tensor, TensorData};
 use rand::RngExt;
 use stratune_peft::{
-    Bottleneck, Entered, Enters, Gate, Gradients, Linear, MethodConfig, MethodKind, Methods, Param, PeftError, Place,
-    Prefix, Site, Table, Written, base_bits,
+    AdapterPlacement, Bottleneck, Embedding, Entered, Enters, Gate, Gradients, Linear, MethodConfig, MethodKind,
+    Methods, Param, PeftError, Prefix, Site, Written, base_bits,
 };
 use stratune_protocol::{Module, Problem, Role, draws};
 
@@ -22,7 +22,7 @@ impl Model {
     /// A method does not fit the model; names the layer.
     pub async fn attach(&mut self, methods: &[MethodConfig], seed: u64) -> Result<(), Problem> {
         let report = self.config.report("", 0);
-        let mut owners = Owners::new();
+        let mut owners = ParamOwners::new();
         for method in methods {
             method.check_on(&report)?;
             let sites = method.sites(&report);
@@ -58,7 +58,7 @@ impl Model {
                 Enters::Whole => self.train_all().map_err(|problem| problem.at(format!("method {}", method.kind)))?,
             }
         }
-        self.layers.iter_mut().for_each(Block::lay_factors_and_biases);
+        self.layers.iter_mut().for_each(Block::group_factors_and_biases);
         Ok(())
     }
 
@@ -72,7 +72,7 @@ impl Model {
         method: &MethodConfig,
         sites: &[&Module],
         seed: u64,
-        owners: &mut Owners,
+        owners: &mut ParamOwners,
     ) -> Result<(), Problem> {
         for module in sites {
             let path = &module.path;
@@ -83,16 +83,16 @@ impl Model {
             let bias = linear.bias.as_ref().map(|bias| bias.value.clone());
             let site = Site { id, role: module.role, index, weight, bias, sites: sites.len(), seed };
             let Some(mut delta) = method.delta_at(&site).await.map_err(fits)? else { continue };
-            take(owners, method.kind, path, delta.names())?;
+            claim(owners, method.kind, path, delta.names())?;
             linear.deltas.push(delta);
         }
         if let Some(bits) = method.bits.filter(|_| method.kind.method().few_bits) {
             // All matrices of the blocks, whichever of them train.
             for block in &mut self.layers {
                 for linear in block.linears_mut() {
-                    linear.weight.pack(base_bits(bits)).await?;
+                    linear.weight.quantize(base_bits(bits)).await?;
                 }
-                block.lay_together();
+                block.group_weights();
             }
         }
         Ok(())
@@ -101,14 +101,14 @@ impl Model {
     fn attach_bottlenecks(
         &mut self,
         method: &MethodConfig,
-        (places, written): (&[Place], Written),
+        (places, written): (&[AdapterPlacement], Written),
         seed: u64,
-        owners: &mut Owners,
+        owners: &mut ParamOwners,
     ) -> Result<(), Problem> {
         let (device, hidden) = (self.device(), self.config.hidden_size);
         for (i, block) in self.layers.iter_mut().enumerate().filter(|(i, _)| method.enters_layer(*i)) {
             for &place in places {
-                take(owners, method.kind, &block.id.path, [format!(".adapters.{}", place.name())])?;
+                claim(owners, method.kind, &block.id.path, [format!(".adapters.{}", place.name())])?;
                 let adapter = Bottleneck::new(method, (place, written), hidden, (seed, i), &device);
                 block.adapters.push(adapter.map_err(|e| e.at(&block.id.path))?);
             }
@@ -116,10 +116,10 @@ impl Model {
         Ok(())
     }
 
-    fn attach_norms(&mut self, method: &MethodConfig, owners: &mut Owners) -> Result<(), Problem> {
+    fn attach_norms(&mut self, method: &MethodConfig, owners: &mut ParamOwners) -> Result<(), Problem> {
         for (_, block) in self.layers.iter_mut().enumerate().filter(|(i, _)| method.enters_layer(*i)) {
             for norm in block.norms_mut() {
-                take(owners, method.kind, &norm.id.path, [".ln_tuning_layers".to_string()])?;
+                claim(owners, method.kind, &norm.id.path, [".ln_tuning_layers".to_string()])?;
                 norm.tuned = Some(Param::trainable(norm.weight.value.clone()));
             }
         }
@@ -150,7 +150,7 @@ impl Model {
 
     /// Starts the prefixes of a method at the keys and values that the model without any has for these tokens, one a
     /// position.
-    pub fn start_prefixes_at(&mut self, method: &MethodConfig, tokens: &[u32]) {
+    pub fn init_prefixes_from(&mut self, method: &MethodConfig, tokens: &[u32]) {
         let mut bare = self.clone();
         bare.prompt = None;
         bare.layers.iter_mut().for_each(|block| block.self_attn.prefix = None);
@@ -168,7 +168,7 @@ impl Model {
         let ids: Vec<i32> = tokens.iter().map(|id| *id as i32).collect();
         let ids = Tensor::from_data(TensorData::new(ids, [1, tokens.len()]), &self.device());
         let mut caches = self.caches();
-        self.hidden(ids, Some(&mut caches));
+        self.hidden_states(ids, Some(&mut caches));
         let flat = |t: Tensor<4>| {
             let [_, heads, seq, head_dim] = t.dims();
             t.narrow(2, seq - tokens.len(), tokens.len()).swap_dims(1, 2).reshape([tokens.len(), heads * head_dim])
@@ -203,7 +203,7 @@ impl Model {
                 delta.finalize().await?;
             }
             if let Some(prefix) = &mut block.self_attn.prefix {
-                prefix.eject(&shared);
+                prefix.finalize(&shared);
             }
         }
         self.shared.prefix = None;
@@ -218,9 +218,9 @@ impl Model {
     pub async fn finalize_for_base_as_read(&mut self, methods: &Methods) -> Result<Methods, Problem> {
         let finalized = self.finalize(methods).await?;
         for linear in self.layers.iter_mut().flat_map(Block::linears_mut) {
-            linear.deltas.iter_mut().for_each(|delta| delta.for_base_as_read());
+            linear.deltas.iter_mut().for_each(|delta| delta.for_original_base());
         }
-        Ok(Methods(finalized.iter().map(|m| (m.kind.method().for_base_as_read)(m)).collect()))
+        Ok(Methods(finalized.iter().map(|m| (m.kind.method().for_original_base)(m)).collect()))
     }
 
     /// Moves every addition that can be into the base weights, and makes the matrices of the blocks floats.
@@ -245,7 +245,7 @@ impl Model {
             return refuse("a ladder");
         }
         let gated =
-            |b: &mut Block| b.linears_mut().any(|linear| linear.deltas.iter().any(|delta| delta.nature().gated));
+            |b: &mut Block| b.linears_mut().any(|linear| linear.deltas.iter().any(|delta| delta.properties().gated));
         if self.layers.iter_mut().any(gated) {
             return refuse("an update behind a gate");
         }
@@ -258,20 +258,20 @@ impl Model {
         }
         self.norm.merge();
         self.add_zero_biases();
-        self.unpack_blocks();
+        self.dequantize_blocks();
         Ok(())
     }
 
-    /// Makes every matrix floats, with the numbers it is packed as. A table in pieces stays as it is: as floats its pieces
+    /// Dequantizes every matrix. An embedding in pieces stays as it is: as floats its pieces
     /// would be too large.
-    pub fn unpack(&mut self) {
-        for table in self.tables_mut().filter_map(Table::whole_mut) {
-            table.floats_mut();
+    pub fn dequantize(&mut self) {
+        for embedding in self.embeddings_mut().filter_map(Embedding::single_piece_mut) {
+            embedding.floats_mut();
         }
-        self.unpack_blocks();
+        self.dequantize_blocks();
     }
 
-    fn unpack_blocks(&mut self) {
+    fn dequantize_blocks(&mut self) {
         for block in &mut self.layers {
             for linear in block.linears_mut() {
                 linear.weight.floats_mut();
@@ -282,7 +282,7 @@ impl Model {
     /// What linear layers have a bias, or get one when what methods add is merged.
     fn biased_roles(&mut self) -> Vec<Role> {
         let biased =
-            |linear: &Linear| linear.bias.is_some() || linear.deltas.iter().any(|delta| delta.nature().makes_bias);
+            |linear: &Linear| linear.bias.is_some() || linear.deltas.iter().any(|delta| delta.properties().makes_bias);
         let mut of = |role: Role| self.layers.iter_mut().any(|block| block.linear_mut(role).is_some_and(|l| biased(l)));
         Role::LINEAR.into_iter().filter(|role| of(*role)).collect()
     }
@@ -304,15 +304,15 @@ impl Model {
     /// # Errors
     /// The embedding or the output layer is in pieces.
     pub fn train_all(&mut self) -> Result<(), Problem> {
-        if let Some(table) = self.tables().find(|table| table.pieces().count() > 1) {
-            let path = table.id.param("weight").path;
-            let pieces = table.pieces().count();
+        if let Some(embedding) = self.embeddings().find(|embedding| embedding.pieces().count() > 1) {
+            let path = embedding.id.param("weight").path;
+            let pieces = embedding.pieces().count();
             let what = format!(
                 "{path} would train, and this device has it in {pieces} pieces, as no buffer takes it or no launch reaches it"
             );
             return Err(Problem::input(what).next("use a method that trains the blocks alone, or the CPU"));
         }
-        self.unpack();
+        self.dequantize();
         let own = self.config.base_paths();
         train(self, |path| own.contains(path));
         Ok(())
@@ -339,11 +339,11 @@ impl Model {
 }
 
 /// Which method has a parameter, by its path.
-type Owners = BTreeMap<String, MethodKind>;
+type ParamOwners = BTreeMap<String, MethodKind>;
 
 /// Gives the parameters of these names at `path` to a method.
-fn take(
-    owners: &mut Owners,
+fn claim(
+    owners: &mut ParamOwners,
     method: MethodKind,
     path: &str,
     names: impl IntoIterator<Item = String>,

@@ -1,9 +1,10 @@
 //! One block of the residual stream.
 
 use burn::tensor::Tensor;
-use stratune_kernels::{Matrix, lay_together};
+use stratune_kernels::{Matrix, group_weights};
 use stratune_peft::{
-    Additions, Bottleneck, Linear, ModuleId, Param, ParamMut, Parameters, Pass, Place, Shared, Visitor, count_trainable,
+    AdapterPlacement, Additions, Bottleneck, ForwardContext, Linear, ModuleId, Param, ParamMut, Parameters, Shared,
+    Visitor, count_trainable,
 };
 use stratune_protocol::Role;
 
@@ -35,15 +36,25 @@ pub struct Block {
 impl Block {
     /// # Shapes
     /// - `x`, output: `[batch, seq, hidden]`
-    pub fn forward(&self, x: Tensor<3>, at: &Positions, cache: Option<&mut KvCache>, pass: &Pass) -> Tensor<3> {
-        let (x, inner) = beside(self.attention_norm.as_ref(), x, pass);
-        let x = self.added(Place::AfterAttention, self.attention_output_norm.as_deref(), x, pass, |onto| {
-            self.self_attn.forward(inner, onto, at, cache, pass)
-        });
-        let (x, inner) = beside(self.mlp_norm.as_ref(), x, pass);
-        self.added(Place::AfterMlp, self.mlp_output_norm.as_deref(), x, pass, |onto| {
-            let fed = self.mlp.forward(&inner, onto, pass);
-            self.at(Place::BesideMlp).fold(fed, |fed, adapter| fed + adapter.forward(inner.clone(), pass))
+    pub fn forward(
+        &self,
+        x: Tensor<3>,
+        at: &Positions,
+        cache: Option<&mut KvCache>,
+        context: &ForwardContext,
+    ) -> Tensor<3> {
+        let (x, inner) = beside(self.attention_norm.as_ref(), x, context);
+        let x = self.added(
+            AdapterPlacement::AfterAttention,
+            self.attention_output_norm.as_deref(),
+            x,
+            context,
+            |residual| self.self_attn.forward(inner, residual, at, cache, context),
+        );
+        let (x, inner) = beside(self.mlp_norm.as_ref(), x, context);
+        self.added(AdapterPlacement::AfterMlp, self.mlp_output_norm.as_deref(), x, context, |residual| {
+            let fed = self.mlp.forward(&inner, residual, context);
+            self.at(AdapterPlacement::BesideMlp).fold(fed, |fed, adapter| fed + adapter.forward(inner.clone(), context))
         })
     }
 
@@ -51,19 +62,19 @@ impl Block {
     /// part itself gives, then a norm, then a multiplication.
     fn added(
         &self,
-        place: Place,
+        place: AdapterPlacement,
         norm: Option<&RmsNorm>,
         x: Tensor<3>,
-        pass: &Pass,
+        context: &ForwardContext,
         part: impl FnOnce(Option<Tensor<3>>) -> Tensor<3>,
     ) -> Tensor<3> {
         if self.at(place).next().is_none() && norm.is_none() && self.residual_multiplier == 1.0 {
             return part(Some(x));
         }
-        let h = self.at(place).fold(part(None), |h, adapter| h.clone() + adapter.forward(h, pass));
+        let h = self.at(place).fold(part(None), |h, adapter| h.clone() + adapter.forward(h, context));
         let h = match norm {
             None => h,
-            Some(norm) => norm.forward(h, pass),
+            Some(norm) => norm.forward(h, context),
         };
         x + scaled(h, self.residual_multiplier)
     }
@@ -72,29 +83,29 @@ impl Block {
     pub fn trains(&self, shared: &Shared) -> bool {
         let vector = shared.vector.as_ref().is_some_and(|v| v.trainable);
         let mut block = self.clone();
-        let moves = |linear: &mut Linear| linear.deltas.iter().any(|delta| delta.nature().steered);
+        let moves = |linear: &mut Linear| linear.deltas.iter().any(|delta| delta.properties().steered);
         let steered = vector && block.linears_mut().any(moves);
         steered || count_trainable(&mut block) > 0
     }
 
     /// Puts the weights that read the same input where one dispatch can read all of them.
-    pub fn lay_together(&mut self) {
-        self.self_attn.lay_together();
-        self.mlp.lay_together();
+    pub fn group_weights(&mut self) {
+        self.self_attn.group_weights();
+        self.mlp.group_weights();
         // Where they were is not to be held until those of the next block are there too.
         self.self_attn.q_proj.weight.device().memory_cleanup();
     }
 
     /// Puts the factors of low-rank updates, and biases, where one dispatch can read those of several layers. The optimiser
-    /// leaves those that train so, in a memory of its own: what stays is elsewhere, so as not to keep where they were.
-    pub fn lay_factors_and_biases(&mut self) {
+    /// leaves those that train so, in a buffer of its own: what stays is elsewhere, so as not to keep where they were.
+    pub fn group_factors_and_biases(&mut self) {
         for trains in [true, false] {
             let mut all = Vec::new();
             self.each_factor_and_bias(trains, |value| {
                 all.push(value.clone().into());
                 value
             });
-            let mut laid = lay_together(all).into_iter();
+            let mut laid = group_weights(all).into_iter();
             self.each_factor_and_bias(trains, |value| match laid.next() {
                 Some(Matrix::Floats(value)) => value,
                 _ => value,
@@ -147,7 +158,7 @@ impl Block {
         self.norms_mut().for_each(|norm| renamed(&mut norm.id));
     }
 
-    fn at(&self, place: Place) -> impl Iterator<Item = &Bottleneck> {
+    fn at(&self, place: AdapterPlacement) -> impl Iterator<Item = &Bottleneck> {
         self.adapters.iter().filter(move |adapter| adapter.place == place)
     }
 
@@ -177,10 +188,10 @@ impl Block {
 }
 
 /// `x` as it is, and what a part of the block reads of it.
-fn beside(norm: Option<&RmsNorm>, x: Tensor<3>, pass: &Pass) -> (Tensor<3>, Tensor<3>) {
+fn beside(norm: Option<&RmsNorm>, x: Tensor<3>, context: &ForwardContext) -> (Tensor<3>, Tensor<3>) {
     match norm {
         None => (x.clone(), x),
-        Some(norm) => norm.beside(x, pass),
+        Some(norm) => norm.forward_residual(x, context),
     }
 }
 

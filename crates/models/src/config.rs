@@ -76,7 +76,7 @@ pub struct Entry {
 
 impl Entry {
     /// Whether it has a row for each token.
-    pub(crate) fn is_table(&self) -> bool {
+    pub(crate) fn is_embedding(&self) -> bool {
         matches!(self.role, Role::Embedding | Role::Head)
     }
 }

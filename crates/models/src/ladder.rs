@@ -9,7 +9,7 @@ use burn::tensor::activation::sigmoid;
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::RngExt;
 use stratune_kernels::{Scores, linear};
-use stratune_peft::{ModuleId, Param, ParamId, Parameters, Pass, SideShape, Visitor};
+use stratune_peft::{ForwardContext, ModuleId, Param, ParamId, Parameters, SideShape, Visitor};
 use stratune_protocol::{Problem, draws};
 
 use crate::nn::{AttentionKind, KvCache, Positions, Rope, Rotaries};
@@ -29,7 +29,7 @@ pub struct Ladder {
     pub mix: Vec<Param<1>>,
     /// The way back: `[hidden, side]`.
     pub up: Param<2>,
-    /// Angles of the positions in its narrower heads.
+    /// Cosines and sines of the positions in its narrower heads.
     pub rotaries: Rotaries,
 }
 
@@ -94,7 +94,7 @@ impl Ladder {
         states: &[Tensor<3>],
         at: &Positions,
         caches: Option<&mut [KvCache]>,
-        pass: &Pass,
+        context: &ForwardContext,
     ) -> Tensor<3> {
         let mut caches = caches.map(|c| c.iter_mut());
         let mut said = states.iter().zip(&self.down).map(|(x, down)| linear(x.clone(), down.value.clone()));
@@ -102,7 +102,7 @@ impl Ladder {
         for ((block, mix), model_says) in self.blocks.iter().zip(&self.mix).zip(said) {
             let mix = sigmoid(mix.value.clone().div_scalar(TEMPERATURE)).unsqueeze();
             let x = model_says.clone() + (h - model_says) * mix;
-            h = block.forward(x, at, caches.as_mut().and_then(Iterator::next), pass);
+            h = block.forward(x, at, caches.as_mut().and_then(Iterator::next), context);
         }
         linear(h, self.up.value.clone())
     }

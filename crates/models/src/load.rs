@@ -5,10 +5,10 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use burn::tensor::{Device, Float, Tensor};
-use stratune_kernels::{Matrix, Packed, PackedDtype, Packer, lay_together};
+use stratune_kernels::{Matrix, Quantized, QuantizedDtype, Quantizer, group_weights};
 use stratune_peft::Weight;
-use stratune_protocol::{BaseDtype, Keep, Role};
-use stratune_runtime::Filling;
+use stratune_protocol::{BaseDtype, Role, WeightStorage};
+use stratune_runtime::TensorBuilder;
 
 use crate::ModelConfig;
 use crate::config::Entry;
@@ -17,7 +17,7 @@ use crate::config::Entry;
 /// where one dispatch can read all of them as soon as they are there: those of one block at a time are held twice.
 #[derive(Debug)]
 pub struct Weights {
-    tensors: BTreeMap<String, Vec<Stored>>,
+    tensors: BTreeMap<String, Vec<LoadedTensor>>,
     /// The matrices that read the same input, by the name of each.
     siblings: BTreeMap<String, Rc<[String]>>,
 }
@@ -40,103 +40,103 @@ impl Weights {
     }
 
     /// One more.
-    pub fn insert(&mut self, name: String, stored: Vec<Stored>) {
+    pub fn insert(&mut self, name: String, loaded: Vec<LoadedTensor>) {
         let names = self.siblings.get(&name).cloned();
-        self.tensors.insert(name, stored);
+        self.tensors.insert(name, loaded);
         if let Some(names) = names {
-            self.lay_together(&names);
+            self.group_weights(&names);
         }
     }
 
     /// If all of them are there.
-    fn lay_together(&mut self, names: &[String]) {
+    fn group_weights(&mut self, names: &[String]) {
         let matrix = |name: &String| match self.tensors.get(name).map(Vec::as_slice) {
-            Some([Stored::Floats(floats)]) => Some(floats.clone().unsqueeze::<2>().into()),
-            Some([Stored::Packed(packed)]) => Some(Matrix::Packed(packed.clone())),
+            Some([LoadedTensor::Floats(floats)]) => Some(floats.clone().unsqueeze::<2>().into()),
+            Some([LoadedTensor::Quantized(quantized)]) => Some(Matrix::Quantized(quantized.clone())),
             _ => None,
         };
         let Some(matrices) = names.iter().map(matrix).collect::<Option<Vec<_>>>() else { return };
-        for (name, matrix) in names.iter().zip(lay_together(matrices)) {
-            let stored = match matrix {
-                Matrix::Floats(floats) => Stored::Floats(floats.flatten(0, 1)),
-                Matrix::Packed(packed) => Stored::Packed(packed),
+        for (name, matrix) in names.iter().zip(group_weights(matrices)) {
+            let loaded = match matrix {
+                Matrix::Floats(floats) => LoadedTensor::Floats(floats.flatten(0, 1)),
+                Matrix::Quantized(quantized) => LoadedTensor::Quantized(quantized),
             };
-            self.tensors.insert(name.clone(), vec![stored]);
+            self.tensors.insert(name.clone(), vec![loaded]);
         }
     }
 
     /// Takes one out.
-    pub(crate) fn take(&mut self, name: &str) -> Option<Vec<Stored>> {
+    pub(crate) fn take(&mut self, name: &str) -> Option<Vec<LoadedTensor>> {
         self.tensors.remove(name)
     }
 }
 
-impl Extend<(String, Vec<Stored>)> for Weights {
-    fn extend<I: IntoIterator<Item = (String, Vec<Stored>)>>(&mut self, more: I) {
-        more.into_iter().for_each(|(name, stored)| self.insert(name, stored));
+impl Extend<(String, Vec<LoadedTensor>)> for Weights {
+    fn extend<I: IntoIterator<Item = (String, Vec<LoadedTensor>)>>(&mut self, more: I) {
+        more.into_iter().for_each(|(name, loaded)| self.insert(name, loaded));
     }
 }
 
 /// A piece of a tensor of the checkpoint on the device.
 #[derive(Clone, Debug)]
-pub enum Stored {
+pub enum LoadedTensor {
     /// Floats, flattened.
     Floats(Tensor<1>),
     /// A matrix in fewer bits.
-    Packed(Packed),
+    Quantized(Quantized),
 }
 
 /// A piece of a tensor of the checkpoint on its way to the device.
 #[derive(Debug)]
-pub enum Arriving {
+pub enum TensorLoader {
     /// As floats.
-    Floats(Filling<Float>),
-    /// To be packed.
-    Packed(Packer),
+    Floats(TensorBuilder<Float>),
+    /// To be quantized.
+    Quantized(Quantizer),
 }
 
 /// How a kernel knows what matrices are kept as; none is floats.
-pub fn packed_as(dtype: BaseDtype) -> Option<PackedDtype> {
+pub fn quantized_dtype(dtype: BaseDtype) -> Option<QuantizedDtype> {
     match dtype {
         BaseDtype::F32 => None,
-        BaseDtype::F16 => Some(PackedDtype::F16),
-        BaseDtype::Int8 => Some(PackedDtype::Int8),
-        BaseDtype::Int4 => Some(PackedDtype::Int4),
+        BaseDtype::F16 => Some(QuantizedDtype::F16),
+        BaseDtype::Int8 => Some(QuantizedDtype::Int8),
+        BaseDtype::Int4 => Some(QuantizedDtype::Int4),
     }
 }
 
-impl Arriving {
+impl TensorLoader {
     /// A piece, of this shape, of which nothing has come yet: matrices as `dtype` has them, vectors as floats.
     pub fn new(role: Role, shape: &[usize], dtype: BaseDtype, device: &Device) -> Self {
-        let dtype = if matches!(role, Role::Embedding | Role::Head) { dtype.of_tables() } else { dtype };
-        match (shape, packed_as(dtype)) {
-            (&[rows, columns], Some(dtype)) => Self::Packed(Packer::new([rows, columns], dtype, device)),
-            _ => Self::Floats(Filling::new(shape.iter().product(), device)),
+        let dtype = if matches!(role, Role::Embedding | Role::Head) { dtype.of_embeddings() } else { dtype };
+        match (shape, quantized_dtype(dtype)) {
+            (&[rows, columns], Some(dtype)) => Self::Quantized(Quantizer::new([rows, columns], dtype, device)),
+            _ => Self::Floats(TensorBuilder::new(shape.iter().product(), device)),
         }
     }
 
     /// The next of its numbers, whole rows of a matrix.
     pub fn add(&mut self, values: Vec<f32>) {
         match self {
-            Self::Floats(filling) => filling.add(values),
-            Self::Packed(packer) => packer.add(&values),
+            Self::Floats(builder) => builder.add(values),
+            Self::Quantized(quantizer) => quantizer.add(&values),
         }
     }
 
     /// What has come.
-    pub fn finish(self) -> Stored {
+    pub fn finish(self) -> LoadedTensor {
         match self {
-            Self::Floats(filling) => Stored::Floats(filling.finish()),
-            Self::Packed(packer) => Stored::Packed(packer.finish()),
+            Self::Floats(builder) => LoadedTensor::Floats(builder.finish()),
+            Self::Quantized(quantizer) => LoadedTensor::Quantized(quantizer.finish()),
         }
     }
 }
 
-impl Stored {
+impl LoadedTensor {
     pub(crate) fn count(&self) -> usize {
         match self {
             Self::Floats(tensor) => tensor.dims()[0],
-            Self::Packed(packed) => packed.dims().iter().product(),
+            Self::Quantized(quantized) => quantized.dims().iter().product(),
         }
     }
 
@@ -147,18 +147,18 @@ impl Stored {
                 let rows = tensor.dims()[0] / columns.max(1);
                 tensor.reshape([rows, columns]).into()
             }
-            Self::Packed(packed) => Weight::Packed(packed),
+            Self::Quantized(quantized) => Weight::Quantized(quantized),
         }
     }
 }
 
 /// The pieces in which a tensor of the checkpoint is kept, the embedding and the output layer in as many as it takes: which
 /// of its numbers each has, and its shape.
-pub fn pieces(entry: &Entry, keep: Keep) -> Vec<(Range<usize>, Vec<usize>)> {
+pub fn pieces(entry: &Entry, storage: WeightStorage) -> Vec<(Range<usize>, Vec<usize>)> {
     let shape = &entry.shape;
     match shape[..] {
-        [rows, columns] if entry.is_table() => {
-            let most = keep.rows_of_a_piece([rows, columns]);
+        [rows, columns] if entry.is_embedding() => {
+            let most = storage.rows_of_a_piece([rows, columns]);
             // The rows that are left over from fours make a piece of their own.
             let count =
                 |left: usize| if left <= most && most < rows && left > 4 { left / 4 * 4 } else { most.min(left) };

@@ -40,7 +40,7 @@ impl Model {
 
     /// The same model, in which row i of a batch gets adapter `rows[i]` alone: 1 is the first, 0 none.
     pub fn for_rows(&self, rows: &[usize]) -> Self {
-        Self { rows: Some(rows.into()), ..self.clone() }
+        Self { row_adapters: Some(rows.into()), ..self.clone() }
     }
 
     /// Whether methods are anywhere but in the linear layers' additions.

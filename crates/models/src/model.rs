@@ -5,9 +5,9 @@ use std::rc::Rc;
 
 use burn::tensor::{Device, Int, Tensor};
 use stratune_kernels::{Compute, linear_by_pieces};
-use stratune_peft::{Param, ParamId, Parameters, Pass, Shared, Table, Visitor};
+use stratune_peft::{Embedding, ForwardContext, Param, ParamId, Parameters, Shared, Visitor};
 
-use crate::nn::{KvCache, Positions, RmsNorm, Rotaries, Texts, scaled};
+use crate::nn::{KvCache, PackedTexts, Positions, RmsNorm, Rotaries, scaled};
 use crate::{Block, Ladder, ModelConfig};
 
 /// A model. Its training loop takes it apart: [`embed`](Self::embed), the [`layers`](Self::layers) one by one,
@@ -17,14 +17,14 @@ pub struct Model {
     /// What it is. Copies of a model share it.
     pub config: Rc<ModelConfig>,
     /// `[vocabulary, hidden]`.
-    pub embed_tokens: Table,
+    pub embed_tokens: Embedding,
     /// From the input upwards.
     pub layers: Vec<Block>,
     /// Before the output layer.
     pub norm: RmsNorm,
     /// `[vocabulary, hidden]`; none if it is the embedding.
-    pub lm_head: Option<Table>,
-    /// Angles of every position of the context.
+    pub lm_head: Option<Embedding>,
+    /// Cosines and sines of every position of the context.
     pub rotaries: Rotaries,
     /// Learned embeddings before the text, `[length, hidden]`.
     pub prompt: Option<Param<2>>,
@@ -33,16 +33,16 @@ pub struct Model {
     /// What the methods of all blocks read.
     pub shared: Shared,
     /// Which adapter each row of a batch gets, if the model holds several.
-    pub rows: Option<Rc<[usize]>>,
+    pub row_adapters: Option<Rc<[usize]>>,
     /// What its products multiply in: a run's choice.
     pub compute: Compute,
 }
 
-/// A way through the blocks other than the plain one.
+/// Options of a forward pass through the blocks.
 #[derive(Clone, Copy)]
-pub struct Walk<'a> {
-    /// What block i's pass depends on.
-    pub pass: &'a dyn Fn(usize) -> Pass,
+pub struct ForwardOptions<'a> {
+    /// The context of block i.
+    pub context: &'a dyn Fn(usize) -> ForwardContext,
     /// Changes a copy of block i before it runs.
     pub alter: Option<Alter<'a>>,
 }
@@ -62,22 +62,23 @@ impl Model {
         let (seq, past) = if past == 0 { (seq + self.prompt_length(), 0) } else { (seq, past + self.prompt_length()) };
         let prefixes = self.layers.iter().filter_map(|block| block.self_attn.prefix.as_ref());
         let pasts: Vec<usize> = prefixes.map(|prefix| past + prefix.length()).chain([past]).collect();
-        self.placed(|rotaries| Positions::new(rotaries, seq, &pasts, &self.device()))
+        self.with_ladder(|rotaries| Positions::new(rotaries, seq, &pasts, &self.device()))
     }
 
-    /// What the blocks need for rows of several texts from their beginning, if the model [packs](Self::packs) them.
-    pub fn positions_among(&self, texts: &Texts) -> Positions {
-        self.placed(|rotaries| Positions::among(rotaries, texts))
+    /// What the blocks need for rows of several texts from their beginning, if the model [can_pack](Self::can_pack)
+    /// them.
+    pub fn packed_positions(&self, texts: &PackedTexts) -> Positions {
+        self.with_ladder(|rotaries| Positions::of_packed(rotaries, texts))
     }
 
     /// Whether a row of a batch may hold several texts: no method puts positions before a text, and no row has an adapter
     /// of its own.
-    pub fn packs(&self) -> bool {
-        self.taken_positions() == 0 && self.rows.is_none()
+    pub fn can_pack(&self) -> bool {
+        self.virtual_tokens() == 0 && self.row_adapters.is_none()
     }
 
     /// The same positions in the heads of the model, and in those of the ladder beside it.
-    fn placed(&self, of: impl Fn(&Rotaries) -> Positions) -> Positions {
+    fn with_ladder(&self, of: impl Fn(&Rotaries) -> Positions) -> Positions {
         let mut at = of(&self.rotaries);
         at.side = self.ladder.as_ref().map(|ladder| Box::new(of(&ladder.rotaries)));
         at
@@ -93,8 +94,8 @@ impl Model {
         self.prompt.as_ref().map_or(0, |prompt| prompt.value.dims()[0])
     }
 
-    /// Positions of the context that methods take from the text.
-    pub fn taken_positions(&self) -> usize {
+    /// Virtual tokens: positions of the context that methods take from the text.
+    pub fn virtual_tokens(&self) -> usize {
         let prefix = |block: &Block| block.self_attn.prefix.as_ref().map_or(0, |p| p.length());
         self.prompt_length() + self.layers.iter().map(prefix).max().unwrap_or(0)
     }
@@ -113,7 +114,7 @@ impl Model {
     /// # Shapes
     /// - `tokens`: `[batch, seq]`
     /// - output: `[batch, prompt + seq, hidden]`
-    pub fn begin(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
+    pub fn embed_with_prompt(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
         let x = self.embed(tokens);
         match &self.prompt {
             None => x,
@@ -128,7 +129,7 @@ impl Model {
     }
 
     /// `x` without the positions of the prompt.
-    pub fn text_of(&self, x: Tensor<3>) -> Tensor<3> {
+    pub fn without_prompt(&self, x: Tensor<3>) -> Tensor<3> {
         match self.prompt_length() {
             0 => x,
             length => {
@@ -138,16 +139,26 @@ impl Model {
         }
     }
 
-    /// The pass of evaluation and generation through block `i`.
-    pub fn plain_pass(&self, i: usize) -> Pass {
-        Pass { rows: self.rows.clone(), compute: self.compute, ..Pass::plain(i, Rc::new(self.shared.clone())) }
+    /// The context of evaluation and generation through block `i`.
+    pub fn inference_context(&self, i: usize) -> ForwardContext {
+        ForwardContext {
+            row_adapters: self.row_adapters.clone(),
+            compute: self.compute,
+            ..ForwardContext::inference(i, Rc::new(self.shared.clone()))
+        }
     }
 
     /// Through all blocks, and the ladder beside them; `caches` are those of [`caches`](Self::caches).
     ///
     /// # Shapes
     /// - `x`, output: `[batch, seq, hidden]`
-    pub fn through(&self, x: Tensor<3>, at: &Positions, caches: Option<&mut [KvCache]>, walk: Walk<'_>) -> Tensor<3> {
+    pub fn forward_blocks(
+        &self,
+        x: Tensor<3>,
+        at: &Positions,
+        caches: Option<&mut [KvCache]>,
+        options: ForwardOptions<'_>,
+    ) -> Tensor<3> {
         let (mut own, side) = match caches.map(|c| c.split_at_mut(self.layers.len())) {
             None => (None, None),
             Some((own, side)) => (Some(own.iter_mut()), Some(side)),
@@ -156,13 +167,13 @@ impl Model {
         let mut states = vec![x.clone()];
         for (i, block) in self.layers.iter().enumerate() {
             let cache = own.as_mut().and_then(Iterator::next);
-            let pass = (walk.pass)(i);
-            x = match walk.alter {
-                None => block.forward(x, at, cache, &pass),
+            let context = (options.context)(i);
+            x = match options.alter {
+                None => block.forward(x, at, cache, &context),
                 Some(alter) => {
                     let mut block = block.clone();
                     alter(i, &mut block);
-                    block.forward(x, at, cache, &pass)
+                    block.forward(x, at, cache, &context)
                 }
             };
             if self.ladder.is_some() {
@@ -171,22 +182,22 @@ impl Model {
         }
         match self.ladder.as_ref().zip(at.side.as_ref()) {
             None => x,
-            Some((ladder, at)) => x + ladder.forward(&states, at, side, &(walk.pass)(self.layers.len())),
+            Some((ladder, at)) => x + ladder.forward(&states, at, side, &(options.context)(self.layers.len())),
         }
     }
 
     /// The output layer's matrix, `[vocabulary, hidden]`.
-    pub fn head(&self) -> &Table {
+    pub fn head(&self) -> &Embedding {
         self.lm_head.as_ref().unwrap_or(&self.embed_tokens)
     }
 
     /// The embedding and the output layer, if that is another matrix.
-    pub fn tables(&self) -> impl Iterator<Item = &Table> {
+    pub fn embeddings(&self) -> impl Iterator<Item = &Embedding> {
         iter::once(&self.embed_tokens).chain(&self.lm_head)
     }
 
     /// The same, to be changed.
-    pub fn tables_mut(&mut self) -> impl Iterator<Item = &mut Table> {
+    pub fn embeddings_mut(&mut self) -> impl Iterator<Item = &mut Embedding> {
         iter::once(&mut self.embed_tokens).chain(&mut self.lm_head)
     }
 
@@ -195,15 +206,20 @@ impl Model {
     /// # Shapes
     /// - `tokens`: `[batch, seq]`
     /// - output: `[batch, seq, hidden]`
-    pub fn hidden(&self, tokens: Tensor<2, Int>, caches: Option<&mut [KvCache]>) -> Tensor<3> {
+    pub fn hidden_states(&self, tokens: Tensor<2, Int>, caches: Option<&mut [KvCache]>) -> Tensor<3> {
         let seq = tokens.dims()[1];
         let past = caches.as_ref().map_or(0, |c| self.text_length(c));
         let at = self.positions(seq, past);
         let begins = past == 0;
-        let x = if begins { self.begin(tokens) } else { self.embed(tokens) };
-        let mut x = self.through(x, &at, caches, Walk { pass: &|i| self.plain_pass(i), alter: None });
+        let x = if begins { self.embed_with_prompt(tokens) } else { self.embed(tokens) };
+        let mut x = self.forward_blocks(
+            x,
+            &at,
+            caches,
+            ForwardOptions { context: &|i| self.inference_context(i), alter: None },
+        );
         if begins {
-            x = self.text_of(x);
+            x = self.without_prompt(x);
         }
         self.final_norm(x)
     }
@@ -223,7 +239,7 @@ impl Model {
     /// The same with a norm in the place of the model's. The division of the logits is made here, where there are fewer
     /// numbers than logits.
     pub fn final_norm_by(&self, norm: &RmsNorm, x: Tensor<3>) -> Tensor<3> {
-        let normed = norm.forward(x, &self.plain_pass(self.layers.len()));
+        let normed = norm.forward(x, &self.inference_context(self.layers.len()));
         scaled(normed, self.config.logits_scaling.recip())
     }
 
@@ -232,7 +248,7 @@ impl Model {
         let logits = linear_by_pieces(normed, &self.head().matrices(), self.compute);
         match self.config.final_logit_softcapping {
             None => logits,
-            Some(cap) => logits.div_scalar(cap).tanh().mul_scalar(cap),
+            Some(softcap) => logits.div_scalar(softcap).tanh().mul_scalar(softcap),
         }
     }
 
@@ -242,7 +258,7 @@ impl Model {
     /// - `tokens`: `[batch, seq]`
     /// - output: `[batch, seq, vocabulary]`
     pub fn logits(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
-        self.logits_of(self.hidden(tokens, None))
+        self.logits_of(self.hidden_states(tokens, None))
     }
 
     /// Logits of the token after the last of `tokens`, which follow what `caches` hold.
@@ -252,7 +268,7 @@ impl Model {
     /// - output: `[batch, vocabulary]`
     pub fn next_logits(&self, tokens: Tensor<2, Int>, caches: &mut [KvCache]) -> Tensor<2> {
         let seq = tokens.dims()[1];
-        let last = self.hidden(tokens, Some(caches)).narrow(1, seq - 1, 1);
+        let last = self.hidden_states(tokens, Some(caches)).narrow(1, seq - 1, 1);
         self.logits_of(last).squeeze_dim(1)
     }
 

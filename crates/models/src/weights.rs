@@ -5,21 +5,21 @@ use std::rc::Rc;
 
 use burn::tensor::{Device, Tensor};
 use stratune_kernels::Compute;
-use stratune_peft::{Linear, ModuleId, Param, Shared, Table};
-use stratune_protocol::{BaseDtype, Keep, Module, Problem, Role, draws, normals};
+use stratune_peft::{Embedding, Linear, ModuleId, Param, Shared};
+use stratune_protocol::{BaseDtype, Module, Problem, Role, WeightStorage, draws, normals};
 
 use crate::config::Entry;
-use crate::load::{Arriving, Stored, Weights, pieces};
+use crate::load::{LoadedTensor, TensorLoader, Weights, pieces};
 use crate::nn::{Attention, Mlp, QkNorm, RmsNorm, Rotaries};
 use crate::{Block, Model, ModelConfig};
 
 /// Takes the modules of a model out of its weights.
-struct Taker<'a> {
+struct WeightReader<'a> {
     config: &'a ModelConfig,
     weights: Weights,
 }
 
-impl Taker<'_> {
+impl WeightReader<'_> {
     /// The module of this role.
     fn module(&self, block: Option<usize>, role: Role) -> Result<Module, Problem> {
         self.config.module(block, role).cloned().ok_or_else(|| {
@@ -28,18 +28,18 @@ impl Taker<'_> {
         })
     }
 
-    fn pieces(&mut self, name: &str, shape: &[usize]) -> Result<Vec<Stored>, Problem> {
-        let stored = self.weights.take(name).ok_or_else(|| missing(name))?;
-        let (got, want) = (stored.iter().map(Stored::count).sum::<usize>(), shape.iter().product::<usize>());
+    fn pieces(&mut self, name: &str, shape: &[usize]) -> Result<Vec<LoadedTensor>, Problem> {
+        let loaded = self.weights.take(name).ok_or_else(|| missing(name))?;
+        let (got, want) = (loaded.iter().map(LoadedTensor::count).sum::<usize>(), shape.iter().product::<usize>());
         if got != want {
             return Err(Problem::input(format!("{name} has {got} numbers where config.json says {want}"))
                 .next("use a config.json that belongs to these weights"));
         }
-        Ok(stored)
+        Ok(loaded)
     }
 
-    fn whole(&mut self, name: &str, shape: &[usize]) -> Result<Stored, Problem> {
-        let [whole] = <[Stored; 1]>::try_from(self.pieces(name, shape)?).map_err(|pieces| {
+    fn whole(&mut self, name: &str, shape: &[usize]) -> Result<LoadedTensor, Problem> {
+        let [whole] = <[LoadedTensor; 1]>::try_from(self.pieces(name, shape)?).map_err(|pieces| {
             Problem::input(format!("{name} came in {} pieces", pieces.len())).next("pass it as a whole")
         })?;
         Ok(whole)
@@ -47,17 +47,17 @@ impl Taker<'_> {
 
     fn vector(&mut self, name: &str, size: usize) -> Result<Tensor<1>, Problem> {
         Ok(match self.whole(name, &[size])? {
-            Stored::Floats(tensor) => tensor,
-            Stored::Packed(packed) => packed.dense().reshape([-1]),
+            LoadedTensor::Floats(tensor) => tensor,
+            LoadedTensor::Quantized(quantized) => quantized.dense().reshape([-1]),
         })
     }
 
-    fn table(&mut self, role: Role) -> Result<Table, Problem> {
+    fn embedding(&mut self, role: Role) -> Result<Embedding, Problem> {
         let module = self.module(None, role)?;
         let name = format!("{}.weight", module.path);
         let [_, columns] = module.sides();
-        let pieces = self.pieces(&name, &module.shape)?.into_iter().map(|stored| stored.matrix(columns));
-        Table::of(id(&module), pieces).ok_or_else(|| missing(&name))
+        let pieces = self.pieces(&name, &module.shape)?.into_iter().map(|loaded| loaded.matrix(columns));
+        Embedding::of(id(&module), pieces).ok_or_else(|| missing(&name))
     }
 
     fn linear(&mut self, block: usize, role: Role) -> Result<Linear, Problem> {
@@ -142,34 +142,46 @@ impl Model {
     /// # Errors
     /// Names the tensor that is missing or has another size.
     pub fn from_weights(config: ModelConfig, weights: Weights, device: &Device) -> Result<Self, Problem> {
-        let mut taker = Taker { config: &config, weights };
-        let embed_tokens = taker.table(Role::Embedding)?;
+        let mut reader = WeightReader { config: &config, weights };
+        let embed_tokens = reader.embedding(Role::Embedding)?;
         let tied = config.module(None, Role::Head).is_none();
-        let lm_head = if tied { None } else { Some(taker.table(Role::Head)?) };
+        let lm_head = if tied { None } else { Some(reader.embedding(Role::Head)?) };
         // Matrices before vectors: what was read for them makes room before anything small is put there.
-        let parts = (0..config.num_hidden_layers).map(|i| Ok((taker.attention(i)?, taker.mlp(i)?)));
+        let parts = (0..config.num_hidden_layers).map(|i| Ok((reader.attention(i)?, reader.mlp(i)?)));
         let parts = parts.collect::<Result<Vec<_>, Problem>>()?;
         let mut layers = Vec::with_capacity(parts.len());
         for (i, (mut self_attn, mlp)) in parts.into_iter().enumerate() {
-            self_attn.qk_norm = taker.qk_norm(i)?;
+            self_attn.qk_norm = reader.qk_norm(i)?;
             layers.push(Block {
                 id: above(&self_attn.id, 1),
-                attention_norm: taker.norm_of(i, Role::AttentionNorm)?,
+                attention_norm: reader.norm_of(i, Role::AttentionNorm)?,
                 self_attn,
-                attention_output_norm: taker.norm_of(i, Role::AttentionOutputNorm)?.map(Box::new),
-                mlp_norm: taker.norm_of(i, Role::MlpNorm)?,
+                attention_output_norm: reader.norm_of(i, Role::AttentionOutputNorm)?.map(Box::new),
+                mlp_norm: reader.norm_of(i, Role::MlpNorm)?,
                 mlp,
-                mlp_output_norm: taker.norm_of(i, Role::MlpOutputNorm)?.map(Box::new),
+                mlp_output_norm: reader.norm_of(i, Role::MlpOutputNorm)?.map(Box::new),
                 residual_multiplier: config.residual_multiplier,
                 adapters: Vec::new(),
             });
         }
-        let norm = taker.norm(None, Role::FinalNorm)?;
+        let norm = reader.norm(None, Role::FinalNorm)?;
         let rotaries = Rotaries::of(&config.attention, config.head_dim, config.max_position_embeddings, device);
         let shared = Shared::default();
         let config = Rc::new(config);
-        let (prompt, ladder, rows, compute) = (None, None, None, Compute::default());
-        Ok(Self { config, embed_tokens, layers, norm, lm_head, rotaries, prompt, ladder, shared, rows, compute })
+        let (prompt, ladder, row_adapters, compute) = (None, None, None, Compute::default());
+        Ok(Self {
+            config,
+            embed_tokens,
+            layers,
+            norm,
+            lm_head,
+            rotaries,
+            prompt,
+            ladder,
+            shared,
+            row_adapters,
+            compute,
+        })
     }
 
     /// A model with random weights, normal with standard deviation 0.02 (0.02/√(2·layers) where a block writes to the
@@ -185,8 +197,13 @@ impl Model {
     ///
     /// # Errors
     /// None that a checked configuration can cause.
-    pub fn random_as(config: ModelConfig, keep: impl Into<Keep>, seed: u64, device: &Device) -> Result<Self, Problem> {
-        let keep = keep.into();
+    pub fn random_as(
+        config: ModelConfig,
+        storage: impl Into<WeightStorage>,
+        seed: u64,
+        device: &Device,
+    ) -> Result<Self, Problem> {
+        let storage = storage.into();
         let residual = 0.02 / (2.0 * config.num_hidden_layers as f32).sqrt();
         let mut weights = Weights::of(&config);
         for (i, entry) in config.layout().into_iter().enumerate() {
@@ -202,13 +219,13 @@ impl Model {
                 normals(&mut rng, count, std)
             };
             let of_piece = |(range, shape): (Range<usize>, Vec<usize>)| {
-                let mut arriving = Arriving::new(*role, &shape, keep.dtype, device);
+                let mut loader = TensorLoader::new(*role, &shape, storage.dtype, device);
                 let others = values.split_off(range.len());
-                arriving.add(std::mem::replace(&mut values, others));
-                arriving.finish()
+                loader.add(std::mem::replace(&mut values, others));
+                loader.finish()
             };
-            let stored = pieces(&entry, keep).into_iter().map(of_piece).collect();
-            weights.insert(name.clone(), stored);
+            let loaded = pieces(&entry, storage).into_iter().map(of_piece).collect();
+            weights.insert(name.clone(), loaded);
         }
         Self::from_weights(config, weights, device)
     }

@@ -11,8 +11,10 @@ use std::rc::Rc;
 use burn::module::{Lora as BurnLora, Module};
 use burn::nn;
 use burn::tensor::{Device, Distribution, Gradients, Tensor};
-use stratune_kernels::{Angles, Rotary, Scores, Sight, causal_attention, feed_forward, self_attention, swiglu};
-use stratune_peft::{Linear, Lora, ModuleId, Param, ParamId, Parameters, Pass, Shared, Visitor, track};
+use stratune_kernels::{AttentionMask, CosSin, Rotary, Scores, causal_attention, feed_forward, self_attention, swiglu};
+use stratune_peft::{
+    ForwardContext, Linear, Lora, ModuleId, Param, ParamId, Parameters, Shared, Visitor, require_grad,
+};
 use stratune_runtime::{
     Opened, Stopwatch, block_on, keep_heap, memory_in_use, open_cpu, open_wgpu, peak_host_memory, read_f32,
     reset_peak_host_memory,
@@ -35,7 +37,7 @@ const STEPS: [usize; 2] = [2, 10];
 /// Linear layers of either kind, each the way a model uses it.
 trait Layer: Sized {
     /// The output, added to a residual stream.
-    fn onto(&self, x: Tensor<3>, stream: Tensor<3>) -> Tensor<3>;
+    fn residual(&self, x: Tensor<3>, stream: Tensor<3>) -> Tensor<3>;
 
     /// What the heads of q, k and v give over `x`.
     fn attended(layers: [&Self; 3], x: Tensor<3>, at: &Places) -> Tensor<3>;
@@ -46,12 +48,12 @@ trait Layer: Sized {
 
 /// Where the tokens are.
 struct Places {
-    angles: Angles,
-    sight: Sight,
+    cos_sin: CosSin,
+    mask: AttentionMask,
 }
 
 impl Layer for nn::Linear {
-    fn onto(&self, x: Tensor<3>, stream: Tensor<3>) -> Tensor<3> {
+    fn residual(&self, x: Tensor<3>, stream: Tensor<3>) -> Tensor<3> {
         stream + self.forward(x)
     }
 
@@ -61,33 +63,33 @@ impl Layer for nn::Linear {
             let [_, width] = layer.weight.dims();
             layer.forward(x.clone()).reshape([batch, seq, width / HEAD, HEAD]).swap_dims(1, 2)
         });
-        let [q, k, v] = at.angles.turn_beside(q, k, v);
-        causal_attention(q, k, v, &at.sight, Scores::of(HEAD)).swap_dims(1, 2).reshape([batch, seq, HIDDEN])
+        let [q, k, v] = at.cos_sin.apply_rotary(q, k, v);
+        causal_attention(q, k, v, &at.mask, Scores::of(HEAD)).swap_dims(1, 2).reshape([batch, seq, HIDDEN])
     }
 
     fn fed([gate, up, down]: [&Self; 3], x: Tensor<3>) -> Tensor<3> {
-        down.onto(swiglu(gate.forward(x.clone()), up.forward(x.clone())), x)
+        down.residual(swiglu(gate.forward(x.clone()), up.forward(x.clone())), x)
     }
 }
 
-fn pass() -> Pass {
-    Pass::plain(0, Rc::new(Shared::default()))
+fn context() -> ForwardContext {
+    ForwardContext::inference(0, Rc::new(Shared::default()))
 }
 
 impl Layer for Linear {
-    fn onto(&self, x: Tensor<3>, stream: Tensor<3>) -> Tensor<3> {
-        self.forward_onto(x, Some(stream), &pass())
+    fn residual(&self, x: Tensor<3>, stream: Tensor<3>) -> Tensor<3> {
+        self.forward_residual(x, Some(stream), &context())
     }
 
     fn attended(layers: [&Self; 3], x: Tensor<3>, at: &Places) -> Tensor<3> {
-        match Self::plain(layers, &pass()) {
-            Some(layers) => self_attention(x, &layers, HEAD, &at.angles, &at.sight, Scores::of(HEAD)),
+        match Self::plain(layers, &context()) {
+            Some(layers) => self_attention(x, &layers, HEAD, &at.cos_sin, &at.mask, Scores::of(HEAD)),
             None => unreachable!("they have a low-rank update and nothing else"),
         }
     }
 
     fn fed(layers: [&Self; 3], x: Tensor<3>) -> Tensor<3> {
-        match Self::plain(layers, &pass()) {
+        match Self::plain(layers, &context()) {
             Some([gate, up, down]) => feed_forward(x.clone(), gate, up, down, Some(x)),
             None => unreachable!("they have a low-rank update and nothing else"),
         }
@@ -108,7 +110,7 @@ const SHAPES: [[usize; 2]; 7] = [
 /// A block that has no norms.
 fn block<L: Layer>(layers: &[L], x: Tensor<3>, at: &Places) -> Tensor<3> {
     let [q, k, v, o, gate, up, down] = [0, 1, 2, 3, 4, 5, 6].map(|i: usize| &layers[i]);
-    let x = o.onto(L::attended([q, k, v], x.clone(), at), x);
+    let x = o.residual(L::attended([q, k, v], x.clone(), at), x);
     L::fed([gate, up, down], x)
 }
 
@@ -130,7 +132,7 @@ fn burns(device: &Device) -> Vec<nn::Linear> {
 /// Ours, of the same numbers. burn keeps weights and factors the other way round; here they are in order, as a model
 /// that was read has them, and not views of burn's.
 fn ours(burns: &[nn::Linear]) -> Result<Vec<Linear>, Box<dyn Error>> {
-    let turned = |x: Tensor<2>| {
+    let transposed = |x: Tensor<2>| {
         let x = x.inner().transpose();
         Tensor::from_data(x.to_data(), &x.device())
     };
@@ -138,8 +140,8 @@ fn ours(burns: &[nn::Linear]) -> Result<Vec<Linear>, Box<dyn Error>> {
     for theirs in burns {
         let adapter = theirs.weight.adapter().ok_or("burn has added nothing")?;
         let lora = Lora {
-            a: Param::trainable(turned(adapter.a.val())),
-            b: Param::trainable(turned(adapter.b.val())),
+            a: Param::trainable(transposed(adapter.a.val())),
+            b: Param::trainable(transposed(adapter.b.val())),
             start: None,
             start_in_base: false,
             gate: None,
@@ -148,9 +150,9 @@ fn ours(burns: &[nn::Linear]) -> Result<Vec<Linear>, Box<dyn Error>> {
             dropout: 0.0,
             site: 0,
         };
-        let mut layer = Linear::new(ModuleId::new(None, "layer"), turned(theirs.weight.base()));
+        let mut layer = Linear::new(ModuleId::new(None, "layer"), transposed(theirs.weight.base()));
         layer.deltas.push(Box::new(lora));
-        track(&mut layer);
+        require_grad(&mut layer);
         all.push(layer);
     }
     Ok(all)
@@ -231,8 +233,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("rows × tokens   tokens/s, burn's → ours     ×   MiB held for the backward pass     ×   peak MiB     ×");
     for [rows, seq] in BATCHES {
         let x = Tensor::<3>::random([rows, seq, HIDDEN], Distribution::Normal(0.0, 1.0), &opened.device);
-        let angles = Rotary::new(HEAD, seq, 10_000.0, &opened.device).angles_after(0, seq);
-        let at = Places { angles, sight: Sight::whole(seq, &opened.device) };
+        let cos_sin = Rotary::new(HEAD, seq, 10_000.0, &opened.device).cos_sin_after(0, seq);
+        let at = Places { cos_sin, mask: AttentionMask::causal(seq, &opened.device) };
         let (mut burn, mut our) = (Taken::default(), Taken::default());
         for _ in 0..STEPS[0] + STEPS[1] {
             burn.step(&opened, &theirs, (&x, &at), burns_gradients)?;

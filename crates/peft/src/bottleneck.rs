@@ -14,12 +14,12 @@ use stratune_kernels::linear;
 use stratune_protocol::{ModelReport, draws, normals};
 
 use crate::site::{kaiming, uniform};
-use crate::sparse::{Places, check_share, largest, stored_on};
-use crate::{Additions, Gate, MethodConfig, ModuleId, Param, Pass, PeftError, Shared, Visitor, gate};
+use crate::sparse::{Indices, check_share, largest, stored_on};
+use crate::{Additions, ForwardContext, Gate, MethodConfig, ModuleId, Param, PeftError, Shared, Visitor, gate};
 
 /// Where in its block a bottleneck is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
+pub enum AdapterPlacement {
     /// After the attention.
     AfterAttention,
     /// After the feed-forward.
@@ -28,7 +28,7 @@ pub enum Place {
     BesideMlp,
 }
 
-impl Place {
+impl AdapterPlacement {
     /// Its name, in paths.
     pub fn name(self) -> &'static str {
         match self {
@@ -64,7 +64,7 @@ pub(crate) fn numbers(method: &MethodConfig, model: &ModelReport) -> u64 {
 #[derive(Clone, Debug)]
 pub struct Bottleneck {
     /// Where.
-    pub place: Place,
+    pub place: AdapterPlacement,
     /// D, `[width, hidden]`.
     pub down: Matrix,
     /// `[width]`.
@@ -93,10 +93,10 @@ pub enum Matrix {
         /// t, `[n, in / n]`.
         right: Param<2>,
     },
-    /// Zero but at the kept places.
+    /// Zero but at the kept indices.
     Sparse {
         /// Where, `[kept]`.
-        places: Places,
+        indices: Indices,
         /// What is there, `[kept]`.
         values: Param<1>,
         /// `[out, in]`.
@@ -122,10 +122,10 @@ impl Matrix {
                 let sum = rules.matmul(outer.reshape([n, rows * columns]));
                 sum.reshape([n, n, rows, columns]).swap_dims(1, 2).reshape([n * rows, n * columns])
             }
-            Self::Sparse { places, values, shape } => {
+            Self::Sparse { indices, values, shape } => {
                 let [rows, columns] = *shape;
                 let flat = Tensor::<1>::zeros([rows * columns], &values.value.device());
-                let at = places.flat(columns);
+                let at = indices.flat(columns);
                 flat.select_assign(0, at, values.value.clone(), burn::tensor::IndexingUpdateOp::Add)
                     .reshape([rows, columns])
             }
@@ -140,7 +140,7 @@ impl Bottleneck {
     /// The width does not fit.
     pub fn new(
         config: &MethodConfig,
-        (place, written): (Place, Written),
+        (place, written): (AdapterPlacement, Written),
         hidden: usize,
         (seed, block): (u64, usize),
         device: &Device,
@@ -181,15 +181,15 @@ impl Bottleneck {
     ///
     /// # Shapes
     /// - `h`, output: `[batch, seq, hidden]`
-    pub fn forward(&self, h: Tensor<3>, pass: &Pass) -> Tensor<3> {
+    pub fn forward(&self, h: Tensor<3>, context: &ForwardContext) -> Tensor<3> {
         let open = self.gate.as_ref().map(|gate| gate.open(h.clone()));
-        let narrow = linear(h, self.down.value(&pass.shared)) + self.down_bias.value.clone().unsqueeze();
+        let narrow = linear(h, self.down.value(&context.shared)) + self.down_bias.value.clone().unsqueeze();
         let narrow = match self.down {
             Matrix::Kronecker { .. } => gelu_approximate(narrow),
             Matrix::Dense(_) | Matrix::Sparse { .. } => relu(narrow),
         };
-        let wide = linear(narrow, self.up.value(&pass.shared)) + self.up_bias.value.clone().unsqueeze();
-        let wide = wide.mul_scalar(self.scale * pass.damping);
+        let wide = linear(narrow, self.up.value(&context.shared)) + self.up_bias.value.clone().unsqueeze();
+        let wide = wide.mul_scalar(self.scale * context.damping);
         match open {
             None => wide,
             Some(open) => wide * open,
@@ -214,14 +214,14 @@ impl Bottleneck {
         whole
     }
 
-    /// Keeps of `whole` the places with the highest scores, one score a weight of D and of U; U starts at zero there.
+    /// Keeps of `whole` the indices with the highest scores, one score a weight of D and of U; U starts at zero there.
     pub fn choose(&mut self, down: (&[f32], &[f32]), up: &[f32]) {
         for (matrix, scores, start) in [(&mut self.down, down.1, Some(down.0)), (&mut self.up, up, None)] {
-            let Matrix::Sparse { places, values, shape } = matrix else { continue };
+            let Matrix::Sparse { indices, values, shape } = matrix else { continue };
             let device = values.value.device();
             let flat = largest(scores, values.value.dims()[0]);
             let kept: Vec<f32> = flat.iter().map(|i| start.map_or(0.0, |s| s[*i as usize])).collect();
-            *places = stored_on(&flat, *shape, &device);
+            *indices = stored_on(&flat, *shape, &device);
             values.value = Tensor::from_floats(kept.as_slice(), &device);
         }
     }
@@ -262,7 +262,7 @@ fn sparse(start: Tensor<2>, share: f32) -> Result<Matrix, PeftError> {
     let count = check_share(share, shape)?;
     let flat: Vec<i32> = (0..count as i32).collect();
     let values = start.reshape([shape[0] * shape[1]]).narrow(0, 0, count);
-    Ok(Matrix::Sparse { places: stored_on(&flat, shape, &device), values: Param::trainable(values), shape })
+    Ok(Matrix::Sparse { indices: stored_on(&flat, shape, &device), values: Param::trainable(values), shape })
 }
 
 impl Matrix {
@@ -273,8 +273,8 @@ impl Matrix {
                 visitor.visit(&of.param("left"), left);
                 visitor.visit(&of.param("right"), right);
             }
-            Self::Sparse { places, values, .. } => {
-                places.each(of, visitor);
+            Self::Sparse { indices, values, .. } => {
+                indices.each(of, visitor);
                 visitor.visit(&of.param("sparse_values"), values);
             }
         }

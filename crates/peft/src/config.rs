@@ -96,7 +96,7 @@ pub struct TargetOverride {
 
 impl MethodConfig {
     /// What the matrices of the blocks are kept as, if the method keeps them in few bits.
-    pub fn packed_as(&self) -> Option<BaseDtype> {
+    pub fn quantized_dtype(&self) -> Option<BaseDtype> {
         let dtype = if self.bits == Some(8) { BaseDtype::Int8 } else { BaseDtype::Int4 };
         self.kind.method().few_bits.then_some(dtype)
     }

@@ -9,12 +9,12 @@ use futures::future::{LocalBoxFuture, ready};
 use stratune_kernels::Factors;
 use stratune_protocol::Problem;
 
-use crate::found::Found;
-use crate::{Additions, ModuleId, Named, Pass, Visitor, names, show};
+use crate::base_layer::AdaptedLayer;
+use crate::{Additions, ForwardContext, ModuleId, Named, Visitor, names, show};
 
 /// How an addition enters its layer, as far as the layer has to know before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum Effect {
     /// It scales the layer's input: [`Delta::input`].
     ScalesInput,
     /// It adds a matrix as large as the layer's: [`Delta::dense`].
@@ -25,29 +25,30 @@ pub enum Way {
 
 /// What of an addition does not depend on its numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Nature {
+pub struct DeltaProperties {
     /// How it enters.
-    pub way: Way,
+    pub effect: Effect,
     /// Whether the layer has a bias once it is merged, if it had none.
     pub makes_bias: bool,
     /// Whether what it adds depends on the text through a gate, so that no weight computes the same.
     pub gated: bool,
     /// Whether the vector that all layers [share](crate::Shared::vector) moves it.
     pub steered: bool,
-    /// The names that the parameters of what is [`left`](Delta::left) of it have beside its own.
+    /// The names that the parameters of what is [`finalized`](Delta::finalized) of it have beside its own.
     pub leaves: &'static [&'static str],
 }
 
-impl Nature {
+impl DeltaProperties {
     /// Of what does something to the output, and nothing more is to be known of.
-    pub const PLAIN: Self = Self { way: Way::OnOutput, makes_bias: false, gated: false, steered: false, leaves: &[] };
+    pub const PLAIN: Self =
+        Self { effect: Effect::OnOutput, makes_bias: false, gated: false, steered: false, leaves: &[] };
 }
 
 /// What is left of an addition when training is over; none if it stays as it is.
-pub type Left<'a> = LocalBoxFuture<'a, Result<Option<Box<dyn Delta>>, Problem>>;
+pub type Finalized<'a> = LocalBoxFuture<'a, Result<Option<Box<dyn Delta>>, Problem>>;
 
 /// An addition that stays as it is when training is over.
-pub fn stays<'a>() -> Left<'a> {
+pub fn stays<'a>() -> Finalized<'a> {
     Box::pin(ready(Ok(None)))
 }
 
@@ -61,44 +62,49 @@ pub trait Delta: Any + Debug {
     fn cloned(&self) -> Box<dyn Delta>;
 
     /// What of it does not depend on its numbers.
-    fn nature(&self) -> Nature;
+    fn properties(&self) -> DeltaProperties;
 
     /// The layer's output as the method makes it, from the output `y` that it finds; `x` is what it reads.
-    fn output(&self, x: Tensor<3>, y: Tensor<3>, found: &Found<'_>, pass: &Pass) -> Tensor<3>;
+    fn output(&self, x: Tensor<3>, y: Tensor<3>, layer: &AdaptedLayer<'_>, context: &ForwardContext) -> Tensor<3>;
 
     /// The layer's weight and bias as the method makes them at this pass, from those that it finds.
-    fn merge(&self, weight: Tensor<2>, bias: Option<Tensor<1>>, pass: &Pass) -> (Tensor<2>, Option<Tensor<1>>);
+    fn merge(
+        &self,
+        weight: Tensor<2>,
+        bias: Option<Tensor<1>>,
+        context: &ForwardContext,
+    ) -> (Tensor<2>, Option<Tensor<1>>);
 
     /// What the method's penalty in the loss adds to the gradients, by the end of the parameter's path. `share` is one
     /// over the layers that the method trains in, for a penalty that is their mean.
     fn penalty_gradients(&self, share: f32) -> Vec<(&'static str, Tensor<2>)>;
 
     /// What is needed to compute the same on this base, without what only training needs.
-    fn left(&self) -> Left<'_>;
+    fn finalized(&self) -> Finalized<'_>;
 
     /// Makes of it what any reader computes on the base as its file has it, whatever the run has kept the base as and
     /// wherever the method has started.
-    fn for_base_as_read(&mut self);
+    fn for_original_base(&mut self);
 
-    /// The layer's input as a method that [scales](Way::ScalesInput) it changes it: for the base, and for what methods
-    /// before this one have added.
-    fn input(&self, x: Tensor<3>, _: &Pass) -> Tensor<3> {
+    /// The layer's input as a method that [scales](Effect::ScalesInput) it changes it: for the base, and for what
+    /// methods before this one have added.
+    fn input(&self, x: Tensor<3>, _: &ForwardContext) -> Tensor<3> {
         x
     }
 
-    /// The dense matrix that is added to the layer's at this pass, `[out, in]`, if [that](Way::AddsMatrix) is what it
-    /// does.
-    fn dense(&self, _: &Pass) -> Option<Tensor<2>> {
+    /// The dense matrix that is added to the layer's at this pass, `[out, in]`, if [that](Effect::AddsMatrix) is what
+    /// it does.
+    fn dense(&self, _: &ForwardContext) -> Option<Tensor<2>> {
         None
     }
 
     /// The two matrices, if what it adds is their product and nothing else.
-    fn factors(&self, _: &Pass) -> Option<Factors> {
+    fn factors(&self, _: &ForwardContext) -> Option<Factors> {
         None
     }
 
     /// `[out]`, if what it adds is that for every position and nothing else.
-    fn bias(&self, _: &Pass) -> Option<Tensor<1>> {
+    fn bias(&self, _: &ForwardContext) -> Option<Tensor<1>> {
         None
     }
 
@@ -127,12 +133,12 @@ impl dyn Delta {
 
     /// Whether it does something to the layer's input.
     pub(crate) fn changes_input(&self) -> bool {
-        self.nature().way == Way::ScalesInput
+        self.properties().effect == Effect::ScalesInput
     }
 
     /// Whether it has a [`dense`](Self::dense) matrix.
     pub(crate) fn is_dense(&self) -> bool {
-        self.nature().way == Way::AddsMatrix
+        self.properties().effect == Effect::AddsMatrix
     }
 
     /// Keeps what is needed to compute the same on this base and throws away what only training needs.
@@ -140,7 +146,7 @@ impl dyn Delta {
     /// # Errors
     /// The device does not answer.
     pub async fn finalize(self: &mut Box<Self>) -> Result<(), Problem> {
-        if let Some(left) = self.left().await? {
+        if let Some(left) = self.finalized().await? {
             *self = left;
         }
         Ok(())
@@ -150,7 +156,7 @@ impl dyn Delta {
     /// same layer.
     pub fn names(&mut self) -> BTreeSet<String> {
         let mut all = names(self);
-        all.extend(self.nature().leaves.iter().map(|name| format!(".{name}")));
+        all.extend(self.properties().leaves.iter().map(|name| format!(".{name}")));
         all
     }
 }

@@ -1,8 +1,8 @@
 //! Gates: how much a method adds, for each token (UniPELT: Mao et al. 2022, arXiv 2110.07577, §3.2).
 //!
 //! `g = σ(w·x + b)`. The authors average g over the tokens of an example; in a model that reads from left to right a
-//! token would then hear of those after it, so here each token has a gate of its own. At 0 the method adds nothing, at
-//! 1 what it would without a gate.
+//! token would then depend on those after it, so here each token has a gate of its own. At 0 the method adds nothing,
+//! at 1 what it would without a gate.
 
 use burn::tensor::activation::sigmoid;
 use burn::tensor::{Device, Tensor};

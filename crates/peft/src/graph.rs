@@ -19,14 +19,14 @@ pub fn blocks_that_fit(model: &ModelReport, methods: &[MethodConfig], positions:
 pub fn graph(model: &ModelReport, methods: &[MethodConfig], positions: f64) -> f64 {
     let (d, q, m) = (model.hidden_size, model.query_size, model.intermediate_size);
     let mut floats = positions * (2 * d + 2 * q + 2 * model.key_value_size + 2 * m) as f64;
-    if methods.iter().any(|method| method.kind.method().keeps.inputs) {
+    if methods.iter().any(|method| method.kind.method().saved_activations.inputs) {
         floats += positions * (2 * d + q + if remakes_values(methods) { 0 } else { m }) as f64;
     }
     for method in methods {
         // Of one block that it enters.
         let sites = method.sites(model);
         let blocks = method.layer_count(model.layers).max(1) as f64;
-        let keeps = method.kind.method().keeps;
+        let keeps = method.kind.method().saved_activations;
         if keeps.ranks {
             let rank = method.rank.max(method.initial_rank).unwrap_or(0);
             floats += positions * 2.0 * rank as f64 * sites.len() as f64 / blocks;
@@ -39,7 +39,7 @@ pub fn graph(model: &ModelReport, methods: &[MethodConfig], positions: f64) -> f
 /// Whether what goes into `down_proj` is made again on the way down, because nothing is in the linear layers but one
 /// low-rank update, and biases.
 fn remakes_values(methods: &[MethodConfig]) -> bool {
-    let within = |method: &MethodConfig| method.kind.method().keeps.within;
+    let within = |method: &MethodConfig| method.kind.method().saved_activations.within;
     let mut inside = methods.iter().filter(|method| within(method) != Within::Nothing);
     let low_rank = |method: &MethodConfig| {
         within(method) == Within::LowRank && method.dropout.unwrap_or(0.0) == 0.0 && method.gated != Some(true)

@@ -7,10 +7,10 @@ use burn::tensor::Tensor;
 use stratune_kernels::linear;
 use stratune_protocol::ModelReport;
 
-use crate::delta::{Left, Nature, Way, stays};
-use crate::found::Found;
+use crate::base_layer::AdaptedLayer;
+use crate::delta::{DeltaProperties, Effect, Finalized, stays};
 use crate::method::Entered;
-use crate::{Delta, MethodConfig, Named, Param, Pass, PeftError, Projector, Shared, Site};
+use crate::{Delta, ForwardContext, MethodConfig, Named, Param, PeftError, Projector, Shared, Site};
 
 /// Numbers that train.
 pub(crate) fn numbers(method: &MethodConfig, _: &ModelReport) -> u64 {
@@ -72,29 +72,34 @@ impl Delta for Intrinsic {
         Box::new(self.clone())
     }
 
-    fn nature(&self) -> Nature {
-        Nature { way: Way::AddsMatrix, steered: true, ..Nature::PLAIN }
+    fn properties(&self) -> DeltaProperties {
+        DeltaProperties { effect: Effect::AddsMatrix, steered: true, ..DeltaProperties::PLAIN }
     }
 
-    fn output(&self, x: Tensor<3>, y: Tensor<3>, _: &Found<'_>, pass: &Pass) -> Tensor<3> {
-        y + linear(x, pass.damped(self.update(&pass.shared)))
+    fn output(&self, x: Tensor<3>, y: Tensor<3>, _: &AdaptedLayer<'_>, context: &ForwardContext) -> Tensor<3> {
+        y + linear(x, context.damped(self.update(&context.shared)))
     }
 
-    fn merge(&self, weight: Tensor<2>, bias: Option<Tensor<1>>, pass: &Pass) -> (Tensor<2>, Option<Tensor<1>>) {
-        (weight + pass.damped(self.update(&pass.shared)), bias)
+    fn merge(
+        &self,
+        weight: Tensor<2>,
+        bias: Option<Tensor<1>>,
+        context: &ForwardContext,
+    ) -> (Tensor<2>, Option<Tensor<1>>) {
+        (weight + context.damped(self.update(&context.shared)), bias)
     }
 
     fn penalty_gradients(&self, _: f32) -> Vec<(&'static str, Tensor<2>)> {
         Vec::new()
     }
 
-    fn left(&self) -> Left<'_> {
+    fn finalized(&self) -> Finalized<'_> {
         stays()
     }
 
-    fn for_base_as_read(&mut self) {}
+    fn for_original_base(&mut self) {}
 
-    fn dense(&self, pass: &Pass) -> Option<Tensor<2>> {
-        Some(pass.damped(self.update(&pass.shared)))
+    fn dense(&self, context: &ForwardContext) -> Option<Tensor<2>> {
+        Some(context.damped(self.update(&context.shared)))
     }
 }

@@ -8,14 +8,16 @@
 //! method. Parameter paths are Hugging Face's.
 
 mod adapter;
+mod base_layer;
 mod bottleneck;
 mod check;
 mod combination;
 mod config;
 mod delta;
+mod embedding;
 mod error;
 mod form;
-mod found;
+mod forward_context;
 mod gate;
 mod graph;
 mod intrinsic;
@@ -27,7 +29,6 @@ mod method;
 mod methods;
 mod mixture;
 mod param;
-mod pass;
 mod projection;
 mod setting;
 mod shared;
@@ -35,36 +36,36 @@ mod site;
 mod size;
 mod sparse;
 mod svd;
-mod table;
 mod weight;
 
 pub use adapter::Adapter;
-pub use bottleneck::{Bottleneck, Matrix, Place, Written};
+pub use base_layer::{AdaptedLayer, BaseLayer};
+pub use bottleneck::{AdapterPlacement, Bottleneck, Matrix, Written};
 pub use combination::{MethodNames, MethodPreset};
 pub use config::{MethodConfig, TargetOverride};
-pub use delta::{Delta, Left, Nature, Way};
+pub use delta::{Delta, DeltaProperties, Effect, Finalized};
+pub use embedding::Embedding;
 pub use error::PeftError;
 pub use form::{Form, Given, Read, prefix_part};
-pub use found::{Base, Found};
+pub use forward_context::{Dropout, ForwardContext};
 pub use gate::Gate;
 pub use graph::{blocks_that_fit, graph};
 pub use intrinsic::Intrinsic;
 pub use linear::Linear;
 pub use list::Methods;
 pub use low_rank::{Lora, base_bits};
-pub use method::{Built, Entered, Enters, Family, FromData, Keeps, Merges, Method, Moving, Within};
+pub use method::{Built, Entered, Enters, Family, FromData, Merges, Method, Moving, SavedActivations, Within};
 pub use methods::{Adalora, Bias, Diff, Dora, Hiwi, Ia3, Kronecker, MethodKind, Prefix, Second, SideShape, Ssf, Vera};
 pub use mixture::{Mixture, Part};
 pub use param::{
-    Additions, Gradients, Misfit, ModuleId, Named, Param, ParamId, ParamMut, Parameters, Rule, Values, Visitor, added,
-    collect_gradients, count_trainable, everything, names, restore, restore_added, show, snapshot, track,
+    Additions, Gradients, ModuleId, Named, Param, ParamId, ParamMut, Parameters, StateMismatch, UpdateRule, Values,
+    Visitor, adapter_values, collect_gradients, count_trainable, named_parameters, names, require_grad, restore,
+    restore_adapter, show, snapshot,
 };
-pub use pass::{Dropout, Pass};
 pub use projection::Projector;
 pub use setting::{Has, Projection, Setting, Takes, Usual};
 pub use shared::{PrefixEncoder, Shared, VeraMatrices};
 pub use site::Site;
-pub use sparse::{Places, Sparse};
-pub use svd::directions;
-pub use table::Table;
+pub use sparse::{Indices, Sparse};
+pub use svd::singular_vectors;
 pub use weight::Weight;

@@ -3,10 +3,10 @@
 use std::rc::Rc;
 
 use burn::tensor::Tensor;
-use stratune_kernels::{Layer, lay_together, layers, linear_by_pieces};
+use stratune_kernels::{Layer, group_weights, grouped_linear, linear_by_pieces};
 
-use crate::found::{Base, input, output};
-use crate::{Additions, Delta, ModuleId, Param, Parameters, Pass, Shared, Visitor, Weight};
+use crate::base_layer::{BaseLayer, input, output};
+use crate::{Additions, Delta, ForwardContext, ModuleId, Param, Parameters, Shared, Visitor, Weight};
 
 /// `x Wᵀ + b`, and what methods make of it.
 #[derive(Clone, Debug)]
@@ -35,83 +35,89 @@ impl Linear {
     /// # Shapes
     /// - `x`: `[batch, seq, in]`
     /// - output: `[batch, seq, out]`
-    pub fn forward(&self, x: Tensor<3>, pass: &Pass) -> Tensor<3> {
-        self.forward_onto(x, None, pass)
+    pub fn forward(&self, x: Tensor<3>, context: &ForwardContext) -> Tensor<3> {
+        self.forward_residual(x, None, context)
     }
 
-    /// The same, added to `onto`, if that is given.
-    pub fn forward_onto(&self, x: Tensor<3>, onto: Option<Tensor<3>>, pass: &Pass) -> Tensor<3> {
+    /// The same, added to `residual`, if that is given.
+    pub fn forward_residual(&self, x: Tensor<3>, residual: Option<Tensor<3>>, context: &ForwardContext) -> Tensor<3> {
         // What is made at once has no method in it that changes the input, so that all of it reads what the base reads.
-        let read = input(&self.deltas, x.clone(), pass);
-        if let Some((weight, made)) = self.moved(pass) {
-            let y = linear_by_pieces(read, &[weight.into()], pass.compute);
+        let read = input(&self.deltas, x.clone(), context);
+        if let Some((weight, made)) = self.changed_weight(context) {
+            let y = linear_by_pieces(read, &[weight.into()], context.compute);
             let y = match &self.bias {
                 None => y,
                 Some(bias) => y + bias.value.clone().unsqueeze(),
             };
-            return plus(self.after(y, &x, made, pass), onto);
+            return plus(self.after(y, &x, made, context), residual);
         }
-        let (layer, made) = self.layer(pass);
+        let (layer, made) = self.layer(context);
         // What comes after the layer is made of its output alone.
-        let (within, behind) = if self.deltas.len() == made { (onto, None) } else { (None, onto) };
-        let [y] = layers(read, [layer], within);
-        plus(self.after(y, &x, made, pass), behind)
+        let (within, behind) = if self.deltas.len() == made { (residual, None) } else { (None, residual) };
+        let [y] = grouped_linear(read, [layer], within);
+        plus(self.after(y, &x, made, context), behind)
     }
 
     /// The outputs of layers that read the same input, made together where no method changes it and no weight moves.
-    pub fn forward_each<const N: usize>(several: [&Self; N], x: &Tensor<3>, pass: &Pass) -> [Tensor<3>; N] {
-        let apart = |linear: &Self| linear.moves() || linear.deltas.iter().any(|delta| delta.changes_input());
-        if several.into_iter().any(apart) {
-            return several.map(|linear| linear.forward(x.clone(), pass));
+    pub fn forward_each<const N: usize>(
+        linears: [&Self; N],
+        x: &Tensor<3>,
+        context: &ForwardContext,
+    ) -> [Tensor<3>; N] {
+        let apart = |linear: &Self| linear.weight_changes() || linear.deltas.iter().any(|delta| delta.changes_input());
+        if linears.into_iter().any(apart) {
+            return linears.map(|linear| linear.forward(x.clone(), context));
         }
-        let layers = several.map(|linear| linear.layer(pass));
+        let layers = linears.map(|linear| linear.layer(context));
         let made = layers.each_ref().map(|(_, made)| *made);
-        let mut made = made.into_iter().zip(several);
-        stratune_kernels::layers(x.clone(), layers.map(|(layer, _)| layer), None).map(|y| match made.next() {
-            Some((made, linear)) => linear.after(y, x, made, pass),
+        let mut made = made.into_iter().zip(linears);
+        stratune_kernels::grouped_linear(x.clone(), layers.map(|(layer, _)| layer), None).map(|y| match made.next() {
+            Some((made, linear)) => linear.after(y, x, made, context),
             None => y,
         })
     }
 
     /// These layers, if nothing is to be done with any but what a low-rank update and biases add, so that they may be
     /// made with others as one operation.
-    pub fn plain<const N: usize>(several: [&Self; N], pass: &Pass) -> Option<[Layer; N]> {
-        let layers = several.map(|linear| linear.layer(pass));
-        let plain = |(linear, (_, made)): (&Self, &(Layer, usize))| !linear.moves() && linear.deltas.len() == *made;
-        several.into_iter().zip(&layers).all(plain).then(|| layers.map(|(layer, _)| layer))
+    pub fn plain<const N: usize>(linears: [&Self; N], context: &ForwardContext) -> Option<[Layer; N]> {
+        let layers = linears.map(|linear| linear.layer(context));
+        let plain =
+            |(linear, (_, made)): (&Self, &(Layer, usize))| !linear.weight_changes() && linear.deltas.len() == *made;
+        linears.into_iter().zip(&layers).all(plain).then(|| layers.map(|(layer, _)| layer))
     }
 
     /// Puts the weights of layers that read the same input where one dispatch can read all of them.
-    pub fn lay_together<const N: usize>(several: [&mut Self; N]) {
-        let matrices = several.iter().map(|linear| linear.weight.matrix()).collect();
-        for (linear, matrix) in several.into_iter().zip(lay_together(matrices)) {
+    pub fn group_weights<const N: usize>(linears: [&mut Self; N]) {
+        let matrices = linears.iter().map(|linear| linear.weight.matrix()).collect();
+        for (linear, matrix) in linears.into_iter().zip(group_weights(matrices)) {
             linear.weight.put(matrix);
         }
     }
 
     /// Whether the weight trains, or the first method adds to it what is as large.
-    fn moves(&self) -> bool {
+    fn weight_changes(&self) -> bool {
         let moved = self.deltas.first().is_some_and(|delta| delta.is_dense());
         self.weight.trains() || moved && matches!(self.weight, Weight::Floats(_))
     }
 
     /// The weight, if it moves, with what the first additions are, and how many those are: one product instead of two.
-    fn moved(&self, pass: &Pass) -> Option<(Tensor<2>, usize)> {
+    fn changed_weight(&self, context: &ForwardContext) -> Option<(Tensor<2>, usize)> {
         let Weight::Floats(weight) = &self.weight else { return None };
-        let updates = self.deltas.iter().map_while(|delta| delta.dense(pass));
-        self.moves().then(|| updates.fold((weight.value.clone(), 0), |(sum, made), update| (sum + update, made + 1)))
+        let updates = self.deltas.iter().map_while(|delta| delta.dense(context));
+        self.weight_changes()
+            .then(|| updates.fold((weight.value.clone(), 0), |(sum, made), update| (sum + update, made + 1)))
     }
 
     /// What is made at once, and how many of the first additions that has in it: one low-rank update, and biases.
-    fn layer(&self, pass: &Pass) -> (Layer, usize) {
+    fn layer(&self, context: &ForwardContext) -> (Layer, usize) {
         let bias = self.bias.as_ref().map(|bias| bias.value.clone());
-        let mut layer = Layer { weight: self.weight.matrix(), update: None, bias, compute: pass.compute };
+        let mut layer = Layer { weight: self.weight.matrix(), update: None, bias, compute: context.compute };
         let mut made = 0;
         for delta in &self.deltas {
-            if let Some(more) = delta.bias(pass) {
+            if let Some(more) = delta.bias(context) {
                 layer.bias = Some(layer.bias.map_or(more.clone(), |bias| bias + more));
             } else if layer.update.is_none()
-                && let Some(update) = delta.factors(pass)
+                && let Some(update) = delta.factors(context)
             {
                 layer.update = Some(update);
             } else {
@@ -123,27 +129,27 @@ impl Linear {
     }
 
     /// The output, from that of the layer with its bias and the first `made` additions.
-    fn after(&self, y: Tensor<3>, x: &Tensor<3>, made: usize, pass: &Pass) -> Tensor<3> {
-        let base = Base { weight: &self.weight, bias: self.bias.as_ref().map(|bias| &bias.value) };
-        output(&self.deltas, made, (x, y), base, pass)
+    fn after(&self, y: Tensor<3>, x: &Tensor<3>, made: usize, context: &ForwardContext) -> Tensor<3> {
+        let base = BaseLayer { weight: &self.weight, bias: self.bias.as_ref().map(|bias| &bias.value) };
+        output(&self.deltas, made, (x, y), base, context)
     }
 
     /// Moves the additions into weight and bias.
     pub fn merge(&mut self, shared: &Shared) {
-        let pass = Pass::plain(0, Rc::new(shared.clone()));
+        let context = ForwardContext::inference(0, Rc::new(shared.clone()));
         for delta in std::mem::take(&mut self.deltas) {
             let bias = self.bias.take().map(|b| b.value);
-            let (weight, bias) = delta.merge(self.weight.dense(), bias, &pass);
+            let (weight, bias) = delta.merge(self.weight.dense(), bias, &context);
             self.weight = weight.into();
             self.bias = bias.map(Param::frozen);
         }
     }
 }
 
-fn plus(y: Tensor<3>, onto: Option<Tensor<3>>) -> Tensor<3> {
-    match onto {
+fn plus(y: Tensor<3>, residual: Option<Tensor<3>>) -> Tensor<3> {
+    match residual {
         None => y,
-        Some(onto) => onto + y,
+        Some(residual) => residual + y,
     }
 }
 
@@ -171,7 +177,9 @@ mod tests {
     use stratune_runtime::block_on;
 
     use super::*;
-    use crate::{Dropout, Gradients, MethodConfig, MethodKind, ParamId, Site, VeraMatrices, collect_gradients, track};
+    use crate::{
+        Dropout, Gradients, MethodConfig, MethodKind, ParamId, Site, VeraMatrices, collect_gradients, require_grad,
+    };
 
     fn wave<const D: usize>(shape: [usize; D], step: f32) -> Tensor<D> {
         let numbers = (0..shape.iter().product()).map(|i: usize| ((i as f32 + 1.0) * step).sin()).collect::<Vec<_>>();
@@ -209,18 +217,19 @@ mod tests {
             delta.each(&of, &mut Moved(0.5));
             let shared = Shared { vera: Some(VeraMatrices::new(3, [12, 8], 7, &device)), ..Shared::default() };
             let dropout_key = Some(Dropout { seed: 3, batch: 1 });
-            let pass = Pass { damping: 0.6, dropout: dropout_key, ..Pass::plain(0, Rc::new(shared)) };
-            assert_eq!(delta.factors(&pass).is_some(), dropout == 0.0, "{kind:?}");
+            let context =
+                ForwardContext { damping: 0.6, dropout: dropout_key, ..ForwardContext::inference(0, Rc::new(shared)) };
+            assert_eq!(delta.factors(&context).is_some(), dropout == 0.0, "{kind:?}");
             let made = |within: bool| {
                 let mut layer = Linear { deltas: vec![delta.clone()], ..Linear::new(of.clone(), weight.clone()) };
-                track(&mut layer);
+                require_grad(&mut layer);
                 let x = x.clone().autodiff().require_grad();
                 let y = match within {
-                    true => layer.forward(x.clone(), &pass),
+                    true => layer.forward(x.clone(), &context),
                     false => {
                         let y = linear(x.clone(), weight.clone());
-                        let base = Base { weight: &layer.weight, bias: None };
-                        output(&layer.deltas, 0, (&x, y), base, &pass)
+                        let base = BaseLayer { weight: &layer.weight, bias: None };
+                        output(&layer.deltas, 0, (&x, y), base, &context)
                     }
                 };
                 let mut tape = (y.clone() * dy.clone().autodiff()).sum().backward();

@@ -87,7 +87,7 @@ impl Methods {
     }
 
     /// Positions of the context that the methods take from the text.
-    pub fn taken_positions(&self) -> usize {
+    pub fn virtual_tokens(&self) -> usize {
         let taken = |m: &MethodConfig| m.length.unwrap_or(0);
         let enters = |m: &&MethodConfig, input: bool| match m.kind.method().enters {
             Enters::Input => input,

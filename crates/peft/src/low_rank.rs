@@ -8,14 +8,16 @@
 
 use burn::tensor::Tensor;
 use rand::RngExt;
-use stratune_kernels::{Factors, PackedDtype, linear};
+use stratune_kernels::{Factors, QuantizedDtype, linear};
 use stratune_protocol::{ModelReport, Role, Targets, draws};
 
-use crate::delta::{Left, Nature, stays};
-use crate::found::Found;
+use crate::base_layer::AdaptedLayer;
+use crate::delta::{DeltaProperties, Finalized, stays};
 use crate::site::{kaiming, uniform};
 use crate::size::at_sites;
-use crate::{Delta, Gate, MethodConfig, MethodKind, Named, Param, Pass, PeftError, Site, TargetOverride, gate};
+use crate::{
+    Delta, ForwardContext, Gate, MethodConfig, MethodKind, Named, Param, PeftError, Site, TargetOverride, gate,
+};
 
 /// The two factors of an update.
 #[derive(Clone, Debug)]
@@ -77,26 +79,26 @@ impl Lora {
     /// # Shapes
     /// - `x`: `[batch, seq, in]`
     /// - output: `[batch, seq, out]`
-    pub fn forward(&self, x: Tensor<3>, pass: &Pass) -> Tensor<3> {
-        let x = match pass.dropout_mask(self.dropout, self.site, x.dims(), &x.device().inner()) {
+    pub fn forward(&self, x: Tensor<3>, context: &ForwardContext) -> Tensor<3> {
+        let x = match context.dropout_mask(self.dropout, self.site, x.dims(), &x.device().inner()) {
             Some(mask) => x * mask,
             None => x,
         };
-        let Factors { a, b, scale } = self.scaled(pass);
+        let Factors { a, b, scale } = self.scaled(context);
         if let Some(gate) = &self.gate {
             let open = gate.open(x.clone());
-            return linear(linear(x, a).mul_scalar(pass.damping), b) * open;
+            return linear(linear(x, a).mul_scalar(context.damping), b) * open;
         }
         let y = linear(linear(x.clone(), a).mul_scalar(scale), b);
         match self.start.as_ref().filter(|_| self.start_in_base) {
             None => y,
-            Some((a, b)) => y - linear(linear(x, a.clone()).mul_scalar(self.scale * pass.damping), b.clone()),
+            Some((a, b)) => y - linear(linear(x, a.clone()).mul_scalar(self.scale * context.damping), b.clone()),
         }
     }
 
     /// The two matrices at this pass, and what their product is multiplied by.
-    fn scaled(&self, pass: &Pass) -> Factors {
-        let (a, b, scale) = match self.dynamic.zip(pass.dropout) {
+    fn scaled(&self, context: &ForwardContext) -> Factors {
+        let (a, b, scale) = match self.dynamic.zip(context.dropout) {
             None => (self.a.value.clone(), self.b.value.clone(), self.scale),
             Some((alpha, key)) => {
                 // One rank for all layers of a batch, as its paper has it.
@@ -105,7 +107,7 @@ impl Lora {
                 (a, b, alpha / rank as f32)
             }
         };
-        Factors { a, b, scale: scale * pass.damping }
+        Factors { a, b, scale: scale * context.damping }
     }
 
     /// A's first rows and B's first columns.
@@ -155,9 +157,9 @@ pub(crate) fn as_lora(method: &MethodConfig, times: usize) -> MethodConfig {
     }
 }
 
-/// What so many bits of a base weight, 4 or 8, are packed as.
-pub fn base_bits(bits: usize) -> PackedDtype {
-    if bits == 8 { PackedDtype::Int8 } else { PackedDtype::Int4 }
+/// What so many bits of a base weight, 4 or 8, are quantized to.
+pub fn base_bits(bits: usize) -> QuantizedDtype {
+    if bits == 8 { QuantizedDtype::Int8 } else { QuantizedDtype::Int4 }
 }
 
 /// Refuses a rank that trains nothing or adds parameters and no freedom.
@@ -181,29 +183,34 @@ impl Delta for Lora {
         Box::new(self.clone())
     }
 
-    fn nature(&self) -> Nature {
-        Nature { gated: self.gate.is_some(), ..Nature::PLAIN }
+    fn properties(&self) -> DeltaProperties {
+        DeltaProperties { gated: self.gate.is_some(), ..DeltaProperties::PLAIN }
     }
 
-    fn output(&self, x: Tensor<3>, y: Tensor<3>, _: &Found<'_>, pass: &Pass) -> Tensor<3> {
-        y + self.forward(x, pass)
+    fn output(&self, x: Tensor<3>, y: Tensor<3>, _: &AdaptedLayer<'_>, context: &ForwardContext) -> Tensor<3> {
+        y + self.forward(x, context)
     }
 
-    fn merge(&self, weight: Tensor<2>, bias: Option<Tensor<1>>, pass: &Pass) -> (Tensor<2>, Option<Tensor<1>>) {
-        (weight + pass.damped(self.update()), bias)
+    fn merge(
+        &self,
+        weight: Tensor<2>,
+        bias: Option<Tensor<1>>,
+        context: &ForwardContext,
+    ) -> (Tensor<2>, Option<Tensor<1>>) {
+        (weight + context.damped(self.update()), bias)
     }
 
     fn penalty_gradients(&self, _: f32) -> Vec<(&'static str, Tensor<2>)> {
         Vec::new()
     }
 
-    fn left(&self) -> Left<'_> {
+    fn finalized(&self) -> Finalized<'_> {
         stays()
     }
 
     /// Makes PiSSA's or LoftQ's factors and their start one pair of twice the rank, which any reader of LoRA computes
     /// on the base as its file has it: on the few bits that LoftQ has trained on, the start would be missing.
-    fn for_base_as_read(&mut self) {
+    fn for_original_base(&mut self) {
         if let Some((a, b)) = self.start.take() {
             self.a = Param::trainable(Tensor::cat(vec![self.a.value.clone(), a], 0));
             self.b = Param::trainable(Tensor::cat(vec![self.b.value.clone(), b.neg()], 1));
@@ -211,10 +218,10 @@ impl Delta for Lora {
     }
 
     /// The two matrices, if what it adds to the input as it is is their product and nothing else.
-    fn factors(&self, pass: &Pass) -> Option<Factors> {
-        let drops = self.dropout > 0.0 && pass.dropout.is_some();
+    fn factors(&self, context: &ForwardContext) -> Option<Factors> {
+        let drops = self.dropout > 0.0 && context.dropout.is_some();
         let alone = self.gate.is_none() && !(self.start_in_base && self.start.is_some());
-        (alone && !drops).then(|| self.scaled(pass))
+        (alone && !drops).then(|| self.scaled(context))
     }
 
     fn operands(&mut self) -> Named<'_> {

@@ -4,10 +4,10 @@ use burn::tensor::Device;
 use futures::future::LocalBoxFuture;
 use stratune_protocol::{IstMode, ModelReport, Problem, Role};
 
-use crate::bottleneck::{Place, Written};
+use crate::bottleneck::{AdapterPlacement, Written};
 use crate::form::Form;
 use crate::setting::{Has, Setting};
-use crate::{Delta, MethodConfig, MethodKind, Methods, PeftError, Rule, Shared, Site};
+use crate::{Delta, MethodConfig, MethodKind, Methods, PeftError, Shared, Site, UpdateRule};
 
 /// All that has to be known of a method. A field that a new one forgets is a compiler's error.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ pub struct Method {
     /// ones.
     pub usual_rate: f64,
     /// What it keeps of the forward pass for the way back.
-    pub keeps: Keeps,
+    pub saved_activations: SavedActivations,
     /// Numbers that train in a model.
     pub trainable: fn(&MethodConfig, &ModelReport) -> u64,
     /// What the optimiser holds of them at once.
@@ -64,7 +64,7 @@ pub struct Method {
     /// What computes the same on this base, without what only training needs.
     pub finalized: fn(&MethodConfig) -> MethodConfig,
     /// What computes that on the base as its file has it.
-    pub for_base_as_read: fn(&MethodConfig) -> MethodConfig,
+    pub for_original_base: fn(&MethodConfig) -> MethodConfig,
     /// Its form in Hugging Face PEFT, if PEFT has it.
     pub peft: Option<&'static Form>,
 }
@@ -119,9 +119,9 @@ pub enum Enters {
     /// The linear layers of the blocks: it adds to them what this makes, drawn from the site's seed.
     Linear(for<'a> fn(&'a MethodConfig, &'a Site) -> Built<'a>),
     /// The same, whose `[out, in]` matrices it trains in place by this rule.
-    InPlace(fn(&MethodConfig, [usize; 2]) -> Result<Rule, PeftError>),
+    InPlace(fn(&MethodConfig, [usize; 2]) -> Result<UpdateRule, PeftError>),
     /// A block: bottlenecks at these places, their matrices written so.
-    Block(&'static [Place], Written),
+    Block(&'static [AdapterPlacement], Written),
     /// The keys and values of the attention.
     Attention,
     /// The norms of the blocks.
@@ -188,7 +188,7 @@ pub enum FromData {
 
 /// What a method keeps of the forward pass for the way back.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Keeps {
+pub struct SavedActivations {
     /// Whether its gradients need what the matrices are multiplied by.
     pub inputs: bool,
     /// What it does within the linear layers.
@@ -211,7 +211,7 @@ pub enum Within {
     Other,
 }
 
-impl Keeps {
+impl SavedActivations {
     /// Of what is outside of the linear layers.
     pub const OUTSIDE: Self = Self { inputs: false, within: Within::Nothing, ranks: false, dense: 0.0 };
     /// Of what adds a bias.

@@ -8,9 +8,9 @@ use std::rc::Rc;
 use burn::tensor::Tensor;
 use stratune_kernels::linear;
 
-use crate::delta::{Left, Nature, stays};
-use crate::found::{Base, Found, input, output};
-use crate::{Delta, Named, Pass, Shared};
+use crate::base_layer::{AdaptedLayer, BaseLayer, input, output};
+use crate::delta::{DeltaProperties, Finalized, stays};
+use crate::{Delta, ForwardContext, Named, Shared};
 
 /// Several adapters at one layer.
 #[derive(Clone, Debug)]
@@ -34,13 +34,13 @@ pub struct Part {
 
 impl Part {
     /// What the adapter makes of `y = x Wᵀ + b`.
-    fn output(&self, x: Tensor<3>, y: Tensor<3>, base: Base<'_>, pass: &Pass) -> Tensor<3> {
-        let pass = Pass { shared: self.shared.clone(), ..pass.clone() };
+    fn output(&self, x: Tensor<3>, y: Tensor<3>, base: BaseLayer<'_>, context: &ForwardContext) -> Tensor<3> {
+        let context = ForwardContext { shared: self.shared.clone(), ..context.clone() };
         let y = match self.deltas.iter().any(|delta| delta.changes_input()) {
             false => y,
-            true => y + linear(input(&self.deltas, x.clone(), &pass) - x.clone(), base.weight.matrix()),
+            true => y + linear(input(&self.deltas, x.clone(), &context) - x.clone(), base.weight.matrix()),
         };
-        output(&self.deltas, 0, (&x, y), base, &pass)
+        output(&self.deltas, 0, (&x, y), base, &context)
     }
 }
 
@@ -61,16 +61,16 @@ impl Delta for Mixture {
         Box::new(self.clone())
     }
 
-    fn nature(&self) -> Nature {
-        let any = |of: fn(&Nature) -> bool| self.deltas().any(|delta| of(&delta.nature()));
-        Nature { makes_bias: any(|n| n.makes_bias), gated: any(|n| n.gated), ..Nature::PLAIN }
+    fn properties(&self) -> DeltaProperties {
+        let any = |of: fn(&DeltaProperties) -> bool| self.deltas().any(|delta| of(&delta.properties()));
+        DeltaProperties { makes_bias: any(|n| n.makes_bias), gated: any(|n| n.gated), ..DeltaProperties::PLAIN }
     }
 
-    fn output(&self, x: Tensor<3>, y: Tensor<3>, found: &Found<'_>, pass: &Pass) -> Tensor<3> {
-        let base = found.base;
-        let Some(rows) = &pass.rows else {
+    fn output(&self, x: Tensor<3>, y: Tensor<3>, layer: &AdaptedLayer<'_>, context: &ForwardContext) -> Tensor<3> {
+        let base = layer.base;
+        let Some(rows) = &context.row_adapters else {
             let change =
-                |part: &Part| (part.output(x.clone(), y.clone(), base, pass) - y.clone()).mul_scalar(part.weight);
+                |part: &Part| (part.output(x.clone(), y.clone(), base, context) - y.clone()).mul_scalar(part.weight);
             return self.parts.iter().fold(y.clone(), |sum, part| sum + change(part));
         };
         let mut pieces = Vec::new();
@@ -79,7 +79,7 @@ impl Delta for Mixture {
             let of = |t: &Tensor<3>| t.clone().narrow(0, start, run.len());
             let piece = match self.parts.iter().find(|part| part.adapter == run[0]) {
                 None => of(&y),
-                Some(part) => part.output(of(&x), of(&y), base, pass),
+                Some(part) => part.output(of(&x), of(&y), base, context),
             };
             pieces.push(piece);
             start += run.len();
@@ -87,10 +87,15 @@ impl Delta for Mixture {
         Tensor::cat(pieces, 0)
     }
 
-    fn merge(&self, weight: Tensor<2>, bias: Option<Tensor<1>>, pass: &Pass) -> (Tensor<2>, Option<Tensor<1>>) {
+    fn merge(
+        &self,
+        weight: Tensor<2>,
+        bias: Option<Tensor<1>>,
+        context: &ForwardContext,
+    ) -> (Tensor<2>, Option<Tensor<1>>) {
         let plain = |part: &Part| {
-            let pass = Pass { shared: part.shared.clone(), ..pass.clone() };
-            part.deltas.iter().fold((weight.clone(), bias.clone()), |(w, b), delta| delta.merge(w, b, &pass))
+            let context = ForwardContext { shared: part.shared.clone(), ..context.clone() };
+            part.deltas.iter().fold((weight.clone(), bias.clone()), |(w, b), delta| delta.merge(w, b, &context))
         };
         let (mut sum, mut shift) = (weight.clone(), bias.clone());
         for part in &self.parts {
@@ -108,9 +113,9 @@ impl Delta for Mixture {
         Vec::new()
     }
 
-    fn left(&self) -> Left<'_> {
+    fn finalized(&self) -> Finalized<'_> {
         stays()
     }
 
-    fn for_base_as_read(&mut self) {}
+    fn for_original_base(&mut self) {}
 }

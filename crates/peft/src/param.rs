@@ -15,17 +15,17 @@ pub struct Param<const D: usize> {
     /// Its learning rate is this many times the run's.
     pub rate: f64,
     /// What the optimiser does with its gradient.
-    pub rule: Rule,
+    pub rule: UpdateRule,
 }
 
 /// What the optimiser does with a parameter's gradient.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub enum Rule {
+pub enum UpdateRule {
     /// Takes it as it is.
     #[default]
     Plain,
     /// Keeps a random share of its entries at each step, over that share (child-tuning F).
-    Thinned {
+    Masked {
         /// The share.
         share: f32,
     },
@@ -41,9 +41,9 @@ pub enum Rule {
 }
 
 impl<const D: usize> Param<D> {
-    /// A tensor that stays as it is.
+    /// A frozen tensor.
     pub fn frozen(value: Tensor<D>) -> Self {
-        Self { value, trainable: false, rate: 1.0, rule: Rule::Plain }
+        Self { value, trainable: false, rate: 1.0, rule: UpdateRule::Plain }
     }
 
     /// The same with another learning rate: `rate` times the run's.
@@ -53,7 +53,7 @@ impl<const D: usize> Param<D> {
 
     /// A tensor that the method trains.
     pub fn trainable(value: Tensor<D>) -> Self {
-        Self { value, trainable: true, rate: 1.0, rule: Rule::Plain }
+        Self { value, trainable: true, rate: 1.0, rule: UpdateRule::Plain }
     }
 }
 
@@ -150,17 +150,17 @@ pub type Values = BTreeMap<String, (Vec<usize>, Tensor<1>)>;
 /// Gradients by parameter path, flattened.
 pub type Gradients = BTreeMap<String, Tensor<1>>;
 
-/// Puts the trainable parameters on an autodiff graph. Use it on a clone: tensors are shared, so a clone is cheap.
-pub fn track(of: &mut impl Parameters) {
-    struct Track;
-    impl Visitor for Track {
+/// Makes the trainable parameters require a gradient. Use it on a clone: tensors are shared, so a clone is cheap.
+pub fn require_grad(of: &mut impl Parameters) {
+    struct RequireGrad;
+    impl Visitor for RequireGrad {
         fn visit<const D: usize>(&mut self, _: &ParamId, param: &mut Param<D>) {
             if param.trainable {
                 param.value = param.value.clone().autodiff().require_grad();
             }
         }
     }
-    of.each(&mut Track);
+    of.each(&mut RequireGrad);
 }
 
 /// Takes the gradients of the tracked parameters off the tape and adds them to `into`.
@@ -224,12 +224,12 @@ pub fn names(of: &mut (impl Additions + ?Sized)) -> BTreeSet<String> {
 }
 
 /// All parameters by path, with their shapes. Tensors are shared, not copied.
-pub fn everything(of: &mut impl Parameters) -> Values {
+pub fn named_parameters(of: &mut impl Parameters) -> Values {
     gather(of, |_, _| true)
 }
 
 /// What methods have added to or train in a model whose own parameters are `base`: what an adapter holds.
-pub fn added(of: &mut impl Parameters, base: &BTreeSet<String>) -> Values {
+pub fn adapter_values(of: &mut impl Parameters, base: &BTreeSet<String>) -> Values {
     gather(of, |path, trainable| trainable || !base.contains(path))
 }
 
@@ -247,18 +247,18 @@ fn gather(of: &mut impl Parameters, wanted: impl Fn(&str, bool) -> bool) -> Valu
             }
         }
     }
-    let mut pass = Gather { wanted, taken: Values::new() };
-    of.each(&mut pass);
-    pass.taken
+    let mut visitor = Gather { wanted, taken: Values::new() };
+    of.each(&mut visitor);
+    visitor.taken
 }
 
 /// Why values do not fit.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Misfit {
+pub enum StateMismatch {
     /// There is none for this parameter.
     Missing(String),
     /// There is no parameter for this one.
-    Extra(String),
+    Unexpected(String),
     /// The parameter's shape is the second one.
     Shape(String, Vec<usize>, Vec<usize>),
 }
@@ -267,24 +267,28 @@ pub enum Misfit {
 ///
 /// # Errors
 /// Names the first that does not fit.
-pub fn restore_added(of: &mut impl Parameters, base: &BTreeSet<String>, values: &Values) -> Result<(), Misfit> {
+pub fn restore_adapter(
+    of: &mut impl Parameters,
+    base: &BTreeSet<String>,
+    values: &Values,
+) -> Result<(), StateMismatch> {
     struct Restore<'a> {
         base: &'a BTreeSet<String>,
         values: &'a Values,
         used: BTreeSet<String>,
-        misfit: Option<Misfit>,
+        mismatch: Option<StateMismatch>,
     }
     impl Visitor for Restore<'_> {
         fn visit<const D: usize>(&mut self, ParamId { path, .. }: &ParamId, param: &mut Param<D>) {
             let held = param.trainable || !self.base.contains(path);
-            if self.misfit.is_some() || !held {
+            if self.mismatch.is_some() || !held {
                 return;
             }
             let want = param.value.dims().to_vec();
             match self.values.get(path) {
-                None => self.misfit = Some(Misfit::Missing(path.into())),
+                None => self.mismatch = Some(StateMismatch::Missing(path.into())),
                 Some((shape, _)) if *shape != want && !is_flat(shape, &want) => {
-                    self.misfit = Some(Misfit::Shape(path.into(), shape.clone(), want));
+                    self.mismatch = Some(StateMismatch::Shape(path.into(), shape.clone(), want));
                 }
                 Some((_, value)) => {
                     param.value = value.clone().reshape(param.value.shape());
@@ -293,10 +297,11 @@ pub fn restore_added(of: &mut impl Parameters, base: &BTreeSet<String>, values: 
             }
         }
     }
-    let mut pass = Restore { base, values, used: BTreeSet::new(), misfit: None };
-    of.each(&mut pass);
-    let extra = || values.keys().find(|path| !pass.used.contains(*path)).map(|path| Misfit::Extra(path.clone()));
-    pass.misfit.clone().or_else(extra).map_or(Ok(()), Err)
+    let mut visitor = Restore { base, values, used: BTreeSet::new(), mismatch: None };
+    of.each(&mut visitor);
+    let extra =
+        || values.keys().find(|path| !visitor.used.contains(*path)).map(|path| StateMismatch::Unexpected(path.clone()));
+    visitor.mismatch.clone().or_else(extra).map_or(Ok(()), Err)
 }
 
 /// Whether a shape is another without its sides of one, as vectors were once written.
@@ -322,7 +327,7 @@ pub fn restore(of: &mut impl Parameters, values: &BTreeMap<String, Tensor<1>>) -
             }
         }
     }
-    let mut pass = Restore(values, None);
-    of.each(&mut pass);
-    pass.1.map_or(Ok(()), Err)
+    let mut visitor = Restore(values, None);
+    of.each(&mut visitor);
+    visitor.1.map_or(Ok(()), Err)
 }

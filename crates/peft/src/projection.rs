@@ -25,7 +25,7 @@ pub enum Projector {
     /// A few signed entries in each row.
     Sparse {
         /// Which numbers a row reads: `[count · nonzero]`.
-        places: Tensor<1, Int>,
+        indices: Tensor<1, Int>,
         /// With which sign and weight: `[count, nonzero]`.
         signs: Tensor<2>,
     },
@@ -59,13 +59,13 @@ impl Projector {
                 Self::Dense(Tensor::from_data(TensorData::new(values, [count, dimension]), device))
             }
             Projection::Sparse => {
-                let places: Vec<i32> = (0..count * NONZERO).map(|_| rng.random_range(0..dimension as i32)).collect();
+                let indices: Vec<i32> = (0..count * NONZERO).map(|_| rng.random_range(0..dimension as i32)).collect();
                 // Each of the count·k entries is ±w, so E‖Pv‖² = count·k·w²·‖v‖²/dimension.
                 let weight = (dimension as f32 / (count * NONZERO) as f32).sqrt();
                 let signs = (0..count * NONZERO).map(|_| if rng.random::<bool>() { weight } else { -weight });
                 let signs: Vec<f32> = signs.collect();
                 Self::Sparse {
-                    places: Tensor::from_data(TensorData::new(places, [count * NONZERO]), device),
+                    indices: Tensor::from_data(TensorData::new(indices, [count * NONZERO]), device),
                     signs: Tensor::from_data(TensorData::new(signs, [count, NONZERO]), device),
                 }
             }
@@ -104,8 +104,8 @@ impl Projector {
     pub fn apply(&self, v: Tensor<1>) -> Tensor<1> {
         match self {
             Self::Dense(matrix) => matrix.clone().matmul(v.unsqueeze_dim(1)).squeeze_dim(1),
-            Self::Sparse { places, signs } => {
-                let picked = v.select(0, places.clone()).reshape(signs.dims());
+            Self::Sparse { indices, signs } => {
+                let picked = v.select(0, indices.clone()).reshape(signs.dims());
                 (picked * signs.clone()).sum_dim(1).squeeze_dim(1)
             }
             Self::Fastfood { map, count } => map.spread(v, *count),

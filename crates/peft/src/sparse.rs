@@ -1,10 +1,10 @@
 //! A few of a matrix's own weights train.
 //!
-//! `W' = W + δ`, δ zero but at the chosen places, where it is the parameter. So nothing outside the places can move,
-//! whatever the optimiser does; moments exist for the places alone, and weight decay draws δ to zero, that is, the
+//! `W' = W + δ`, δ zero but at the chosen indices, where it is the parameter. So nothing outside the indices can move,
+//! whatever the optimiser does; moments exist for the indices alone, and weight decay draws δ to zero, that is, the
 //! weights to where they were.
 //!
-//! | method | the places |
+//! | method | the indices |
 //! |---|---|
 //! | PaFi (Liao et al. 2023, arXiv 2305.16742, §3.1) | of least magnitude: no data, no gradient, one choice for all tasks |
 //! | random mask | drawn from the seed |
@@ -13,7 +13,7 @@
 //! | LT-SFT (Ansell et al. 2022, arXiv 2110.07560) | of the largest moves in a first training of everything |
 //!
 //! Each matrix keeps the same share, where FISH and LT-SFT rank the weights of all matrices together: so each layer has
-//! something to train, and IST something to choose. Equal values are taken in the order of the matrix. PaFi's places
+//! something to train, and IST something to choose. Equal values are taken in the order of the matrix. PaFi's indices
 //! follow from the base and are not stored, only two numbers that tell whether they are the same; the others are
 //! stored.
 
@@ -23,26 +23,28 @@ use stratune_kernels::linear;
 use stratune_protocol::ModelReport;
 use stratune_runtime::read_f32;
 
-use crate::delta::{Left, Nature, Way, stays};
-use crate::found::Found;
+use crate::base_layer::AdaptedLayer;
+use crate::delta::{DeltaProperties, Effect, Finalized, stays};
 use crate::size::at_sites;
-use crate::{Additions, Delta, MethodConfig, MethodKind, ModuleId, Named, Param, Pass, PeftError, Site, Visitor, show};
+use crate::{
+    Additions, Delta, ForwardContext, MethodConfig, MethodKind, ModuleId, Named, Param, PeftError, Site, Visitor, show,
+};
 
-/// The chosen places of a matrix, and what is added there.
+/// The chosen indices of a matrix, and what is added there.
 #[derive(Clone, Debug)]
 pub struct Sparse {
     /// Which method chooses.
     pub kind: MethodKind,
-    /// The places, as they are kept in files.
-    pub places: Places,
+    /// The indices, as they are kept in files.
+    pub indices: Indices,
     /// δ there: `[kept]`.
     pub values: Param<1>,
     shape: [usize; 2],
 }
 
-/// Places in a matrix, rising.
+/// Indices of a matrix, rising.
 #[derive(Clone, Debug)]
-pub enum Places {
+pub enum Indices {
     /// They follow from the base.
     Known {
         /// In the flattened matrix, `[kept]`.
@@ -59,7 +61,7 @@ pub enum Places {
     },
 }
 
-impl Places {
+impl Indices {
     /// Places in the flattened matrix with so many columns.
     pub(crate) fn flat(&self, width: usize) -> Tensor<1, Int> {
         match self {
@@ -72,10 +74,10 @@ impl Places {
 }
 
 impl Sparse {
-    /// What its parameters are called where its places are stored.
+    /// What its parameters are called where its indices are stored.
     pub(crate) const STORED: [&'static str; 3] = ["sparse_rows", "sparse_columns", "sparse_values"];
 
-    /// The first places, nothing added there, until data [`choose`](Self::choose).
+    /// The first indices, nothing added there, until data [`choose`](Self::choose).
     ///
     /// # Errors
     /// The share is less than one weight.
@@ -84,7 +86,7 @@ impl Sparse {
         Ok(Self::first(config.kind, check_share(share, shape)?, shape, &site.device()))
     }
 
-    /// SHiRA's: places drawn from the site's seed, as many as a LoRA of the rank has numbers.
+    /// SHiRA's: indices drawn from the site's seed, as many as a LoRA of the rank has numbers.
     ///
     /// # Errors
     /// The rank is 0, or the matrix has fewer weights.
@@ -99,21 +101,21 @@ impl Sparse {
         }
     }
 
-    /// PaFi's: the places of the smallest weights.
+    /// PaFi's: the indices of the smallest weights.
     ///
     /// # Errors
     /// The device does not answer.
-    pub(crate) async fn at_the_smallest(self, site: &Site) -> Result<Self, PeftError> {
+    pub(crate) async fn at_smallest_magnitudes(self, site: &Site) -> Result<Self, PeftError> {
         let (count, device) = (self.values.value.dims()[0], site.device());
         let weights = read_f32(site.weight.clone()).await.map_err(|e| PeftError::Device(Box::new(e)))?;
         let sizes: Vec<f32> = weights.iter().map(|w| -w.abs()).collect();
         let flat = largest(&sizes, count);
         let check = Param::frozen(Tensor::from_floats(fingerprint(&flat), &device));
         let flat = Tensor::from_data(TensorData::new(flat, [count]), &device);
-        Ok(Self { places: Places::Known { flat, check }, ..self })
+        Ok(Self { indices: Indices::Known { flat, check }, ..self })
     }
 
-    /// The random mask's: places drawn from the site's seed.
+    /// The random mask's: indices drawn from the site's seed.
     pub(crate) fn at_random(mut self, site: &Site) -> Self {
         let mut rng = site.draws("random_mask");
         let lots: Vec<f32> = (0..self.shape[0] * self.shape[1]).map(|_| rng.random()).collect();
@@ -121,11 +123,11 @@ impl Sparse {
         self
     }
 
-    /// The first `count` places, and nothing added there.
+    /// The first `count` indices, and nothing added there.
     pub(crate) fn first(kind: MethodKind, count: usize, shape: [usize; 2], on: &Device) -> Self {
         let flat: Vec<i32> = (0..count as i32).collect();
         let values = Param::trainable(Tensor::zeros([count], on));
-        Self { kind, places: stored_on(&flat, shape, on), values, shape }
+        Self { kind, indices: stored_on(&flat, shape, on), values, shape }
     }
 
     /// What is largest of a dense update, as the share of it that is kept.
@@ -135,22 +137,22 @@ impl Sparse {
         let values: Vec<f32> = flat.iter().map(|i| update[*i as usize]).collect();
         Self {
             kind: MethodKind::RandomMask,
-            places: stored_on(&flat, shape, on),
+            indices: stored_on(&flat, shape, on),
             values: Param::trainable(Tensor::from_floats(values.as_slice(), on)),
             shape,
         }
     }
 
-    /// Takes the places with the highest scores, one score a weight.
+    /// Takes the indices with the highest scores, one score a weight.
     pub fn choose(&mut self, scores: &[f32]) {
         let count = self.values.value.dims()[0];
         let device = self.values.value.device();
-        self.places = stored_on(&largest(scores, count), self.shape, &device);
+        self.indices = stored_on(&largest(scores, count), self.shape, &device);
     }
 
     /// Places in the flattened matrix, `[kept]`.
     pub fn flat(&self) -> Tensor<1, Int> {
-        self.places.flat(self.shape[1])
+        self.indices.flat(self.shape[1])
     }
 
     /// The dense update, `[out, in]`.
@@ -172,7 +174,8 @@ pub(crate) fn numbers(method: &MethodConfig, model: &ModelReport) -> u64 {
     at_sites(method, model, |_, shape| kept(method.share.unwrap_or(0.0), shape))
 }
 
-/// What is left of a method whose places data or training have chosen: the same share, at places that are written down.
+/// What is left of a method whose indices data or training have chosen: the same share, at indices that are written
+/// down.
 pub(crate) fn written_down(method: &MethodConfig) -> MethodConfig {
     MethodConfig {
         layers: method.layers.clone(),
@@ -193,13 +196,13 @@ pub(crate) fn check_share(share: f32, shape: [usize; 2]) -> Result<usize, PeftEr
     }
 }
 
-pub(crate) fn stored_on(flat: &[i32], [_, columns]: [usize; 2], on: &Device) -> Places {
+pub(crate) fn stored_on(flat: &[i32], [_, columns]: [usize; 2], on: &Device) -> Indices {
     let part = |of: &dyn Fn(i32) -> i32| {
         let values: Vec<f32> = flat.iter().map(|i| of(*i) as f32).collect();
         Param::frozen(Tensor::from_data(TensorData::new(values, [flat.len()]), on))
     };
     let columns = columns as i32;
-    Places::Stored { rows: part(&|i| i / columns), columns: part(&|i| i % columns) }
+    Indices::Stored { rows: part(&|i| i / columns), columns: part(&|i| i % columns) }
 }
 
 /// Two numbers below 2²⁴, which floats hold exactly: halves of an FNV-1a hash.
@@ -211,7 +214,7 @@ fn fingerprint(flat: &[i32]) -> [f32; 2] {
     [(hash & 0xff_ffff) as f32, (hash >> 24 & 0xff_ffff) as f32]
 }
 
-/// The places of the `count` largest values, rising.
+/// The indices of the `count` largest values, rising.
 pub(crate) fn largest(values: &[f32], count: usize) -> Vec<i32> {
     let mut order: Vec<i32> = (0..values.len() as i32).collect();
     let value = |i: &i32| values[*i as usize];
@@ -221,7 +224,7 @@ pub(crate) fn largest(values: &[f32], count: usize) -> Vec<i32> {
     order
 }
 
-impl Places {
+impl Indices {
     /// Its parameters by the ends of their paths.
     fn parameters(&mut self) -> Named<'_> {
         match self {
@@ -231,7 +234,7 @@ impl Places {
     }
 }
 
-impl Additions for Places {
+impl Additions for Indices {
     fn each(&mut self, of: &ModuleId, visitor: &mut impl Visitor) {
         show(self.parameters(), of, visitor);
     }
@@ -239,7 +242,7 @@ impl Additions for Places {
 
 impl Delta for Sparse {
     fn parameters(&mut self) -> Named<'_> {
-        let mut all = self.places.parameters();
+        let mut all = self.indices.parameters();
         all.push(("sparse_values", (&mut self.values).into()));
         all
     }
@@ -248,30 +251,35 @@ impl Delta for Sparse {
         Box::new(self.clone())
     }
 
-    fn nature(&self) -> Nature {
-        Nature { way: Way::AddsMatrix, ..Nature::PLAIN }
+    fn properties(&self) -> DeltaProperties {
+        DeltaProperties { effect: Effect::AddsMatrix, ..DeltaProperties::PLAIN }
     }
 
-    fn output(&self, x: Tensor<3>, y: Tensor<3>, _: &Found<'_>, pass: &Pass) -> Tensor<3> {
-        y + linear(x, pass.damped(self.update()))
+    fn output(&self, x: Tensor<3>, y: Tensor<3>, _: &AdaptedLayer<'_>, context: &ForwardContext) -> Tensor<3> {
+        y + linear(x, context.damped(self.update()))
     }
 
-    fn merge(&self, weight: Tensor<2>, bias: Option<Tensor<1>>, pass: &Pass) -> (Tensor<2>, Option<Tensor<1>>) {
-        (weight + pass.damped(self.update()), bias)
+    fn merge(
+        &self,
+        weight: Tensor<2>,
+        bias: Option<Tensor<1>>,
+        context: &ForwardContext,
+    ) -> (Tensor<2>, Option<Tensor<1>>) {
+        (weight + context.damped(self.update()), bias)
     }
 
     fn penalty_gradients(&self, _: f32) -> Vec<(&'static str, Tensor<2>)> {
         Vec::new()
     }
 
-    fn left(&self) -> Left<'_> {
+    fn finalized(&self) -> Finalized<'_> {
         stays()
     }
 
-    fn for_base_as_read(&mut self) {}
+    fn for_original_base(&mut self) {}
 
-    fn dense(&self, pass: &Pass) -> Option<Tensor<2>> {
-        Some(pass.damped(self.update()))
+    fn dense(&self, context: &ForwardContext) -> Option<Tensor<2>> {
+        Some(context.damped(self.update()))
     }
 }
 

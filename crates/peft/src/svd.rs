@@ -40,7 +40,7 @@ pub(crate) async fn factors(weight: &Tensor<2>, rank: usize, scale: f32) -> Resu
 ///
 /// # Errors
 /// The device does not answer.
-pub async fn directions(matrix: &Tensor<2>, rank: usize) -> Result<Tensor<2>, Problem> {
+pub async fn singular_vectors(matrix: &Tensor<2>, rank: usize) -> Result<Tensor<2>, Problem> {
     let ([rows, columns], device) = (matrix.dims(), matrix.device());
     let host = read_f32(matrix.clone()).await?;
     let host = DMatrix::from_row_iterator(rows, columns, host.into_iter().map(f64::from));

@@ -1,7 +1,7 @@
 //! The matrix of a layer.
 
 use burn::tensor::{Device, Int, Tensor};
-use stratune_kernels::{Matrix, Packed, PackedDtype};
+use stratune_kernels::{Matrix, Quantized, QuantizedDtype};
 use stratune_protocol::Problem;
 use stratune_runtime::read_f32;
 
@@ -13,7 +13,7 @@ pub enum Weight {
     /// A parameter.
     Floats(Param<2>),
     /// No parameter: nothing can move it.
-    Packed(Packed),
+    Quantized(Quantized),
 }
 
 /// Floats that stay as they are.
@@ -28,7 +28,7 @@ impl Weight {
     pub fn dims(&self) -> [usize; 2] {
         match self {
             Self::Floats(param) => param.value.dims(),
-            Self::Packed(packed) => packed.dims(),
+            Self::Quantized(quantized) => quantized.dims(),
         }
     }
 
@@ -36,7 +36,7 @@ impl Weight {
     pub fn device(&self) -> Device {
         match self {
             Self::Floats(param) => param.value.device(),
-            Self::Packed(packed) => packed.device(),
+            Self::Quantized(quantized) => quantized.device(),
         }
     }
 
@@ -49,7 +49,7 @@ impl Weight {
     pub fn matrix(&self) -> Matrix {
         match self {
             Self::Floats(param) => param.value.clone().into(),
-            Self::Packed(packed) => Matrix::Packed(packed.clone()),
+            Self::Quantized(quantized) => Matrix::Quantized(quantized.clone()),
         }
     }
 
@@ -58,27 +58,27 @@ impl Weight {
         match (&mut *self, matrix) {
             (Self::Floats(param), Matrix::Floats(value)) => param.value = value,
             (_, Matrix::Floats(value)) => *self = value.into(),
-            (_, Matrix::Packed(packed)) => *self = Self::Packed(packed),
+            (_, Matrix::Quantized(quantized)) => *self = Self::Quantized(quantized),
         }
     }
 
-    /// Its numbers as floats. What is packed is unpacked for this one use.
+    /// Its numbers as floats. What is quantized is dequantized for this one use.
     pub fn dense(&self) -> Tensor<2> {
         match self {
             Self::Floats(param) => param.value.clone(),
-            Self::Packed(packed) => packed.dense(),
+            Self::Quantized(quantized) => quantized.dense(),
         }
     }
 
     /// Some of its rows as floats.
     ///
     /// # Shapes
-    /// - `places`: `[n]`
+    /// - `ids`: `[n]`
     /// - output: `[n, columns]`
-    pub fn rows(&self, places: Tensor<1, Int>) -> Tensor<2> {
+    pub fn rows(&self, ids: Tensor<1, Int>) -> Tensor<2> {
         match self {
-            Self::Floats(param) => param.value.clone().select(0, places),
-            Self::Packed(packed) => packed.select(places).dense(),
+            Self::Floats(param) => param.value.clone().select(0, ids),
+            Self::Quantized(quantized) => quantized.select(ids).dense(),
         }
     }
 
@@ -89,33 +89,33 @@ impl Weight {
     pub async fn read(&self) -> Result<Vec<f32>, Problem> {
         match self {
             Self::Floats(param) => read_f32(param.value.clone()).await,
-            Self::Packed(packed) => packed.clone().read().await,
+            Self::Quantized(quantized) => quantized.clone().read().await,
         }
     }
 
-    /// The parameter; what is packed becomes one first.
+    /// The parameter; what is quantized becomes one first.
     pub fn floats_mut(&mut self) -> &mut Param<2> {
-        if let Self::Packed(packed) = self {
-            *self = packed.dense().into();
+        if let Self::Quantized(quantized) = self {
+            *self = quantized.dense().into();
         }
-        let Self::Floats(param) = self else { unreachable!("packed ones were made floats above") };
+        let Self::Floats(param) = self else { unreachable!("quantized ones were made floats above") };
         param
     }
 
-    /// Packs it, through the host.
+    /// Quantizes it, through the host.
     ///
     /// # Errors
     /// The device does not answer.
-    pub async fn pack(&mut self, dtype: PackedDtype) -> Result<(), Problem> {
-        *self = Self::Packed(packed(self.dense(), dtype).await?);
+    pub async fn quantize(&mut self, dtype: QuantizedDtype) -> Result<(), Problem> {
+        *self = Self::Quantized(quantized(self.dense(), dtype).await?);
         Ok(())
     }
 }
 
-/// A tensor's numbers, packed.
-pub(crate) async fn packed(weight: Tensor<2>, dtype: PackedDtype) -> Result<Packed, Problem> {
+/// A tensor's numbers, quantized.
+pub(crate) async fn quantized(weight: Tensor<2>, dtype: QuantizedDtype) -> Result<Quantized, Problem> {
     let (shape, device) = (weight.dims(), weight.device());
-    Ok(Packed::new(&read_f32(weight).await?, shape, dtype, &device))
+    Ok(Quantized::new(&read_f32(weight).await?, shape, dtype, &device))
 }
 
 impl Additions for Weight {

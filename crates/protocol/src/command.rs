@@ -90,7 +90,7 @@ pub struct Asset {
 /// Which model answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Voice {
+pub enum ModelVariant {
     /// The model as it came.
     Base,
     /// The model with the trained adapter.
@@ -106,7 +106,8 @@ pub struct GenerateRequest {
     /// Put the prompt in the model's instruction form first, as the training rows were.
     pub as_instruction: bool,
     /// Who answers.
-    pub voice: Voice,
+    #[serde(alias = "voice")]
+    pub variant: ModelVariant,
     /// Most new tokens.
     pub max_tokens: usize,
     /// 0 takes the likeliest token each time.
@@ -126,7 +127,7 @@ impl Default for GenerateRequest {
         Self {
             prompt: String::new(),
             as_instruction: false,
-            voice: Voice::Tuned,
+            variant: ModelVariant::Tuned,
             max_tokens: 128,
             temperature: 0.0,
             top_k: 0,

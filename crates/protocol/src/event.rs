@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::{Catalogue, Choices, ComputeDtype, Limits, Module, Pace, Plan, Problem, Voice};
+use crate::{Catalogue, Choices, ComputeDtype, Limits, ModelVariant, Module, Pace, Plan, Problem};
 
 /// What an engine tells a front end. Over a worker's port and in checkpoints its JSON is `{"step": {…}}`: with the name
 /// among the fields, reading it back would take a twentieth of the page's code. For people it is [`line`](Self::line).
@@ -70,7 +70,7 @@ pub enum Event<C> {
     Validation {
         /// Steps done.
         step: usize,
-        /// Mean loss of a learned token, in nats.
+        /// Mean loss of a label, in nats.
         loss: f64,
         /// exp(loss).
         perplexity: f64,
@@ -109,7 +109,7 @@ pub enum Event<C> {
         step: usize,
         /// Lowest validation loss, and its step.
         best: Option<(usize, f64)>,
-        /// Seconds of training in this sitting.
+        /// Seconds of training since the run was started or resumed.
         seconds: f64,
     },
     /// Which tuned model there is to try and to take.
@@ -120,7 +120,8 @@ pub enum Event<C> {
     /// A piece of an answer.
     Token {
         /// Who answers.
-        voice: Voice,
+        #[serde(alias = "voice")]
+        variant: ModelVariant,
         /// The next piece of text.
         text: String,
         /// Whether the answer is complete.
@@ -263,8 +264,9 @@ pub struct DataReport {
     pub skipped: Vec<SkippedRow>,
     /// Tokens over all rows.
     pub tokens: u64,
-    /// Of these, tokens that are learned.
-    pub learned_tokens: u64,
+    /// Of these, labels: the tokens in the loss.
+    #[serde(alias = "learned_tokens")]
+    pub label_tokens: u64,
     /// Rows by length: (upper bound in tokens, rows).
     pub lengths: Vec<(usize, usize)>,
     /// Positions of the longest row in a batch, padding included.
@@ -294,8 +296,9 @@ pub struct PreviewRow {
 pub struct PreviewToken {
     /// Its text.
     pub text: String,
-    /// Whether it is learned.
-    pub learned: bool,
+    /// Whether it is a label.
+    #[serde(alias = "learned")]
+    pub is_label: bool,
 }
 
 /// What one step did.
@@ -303,7 +306,7 @@ pub struct PreviewToken {
 pub struct StepReport {
     /// Steps done, this one included.
     pub step: usize,
-    /// Mean loss of a learned token, in nats.
+    /// Mean loss of a label, in nats.
     pub loss: f64,
     /// Learning rate it used.
     pub learning_rate: f64,

@@ -11,15 +11,15 @@ mod config;
 mod draw;
 mod event;
 mod forecast;
-mod keep;
 mod plan;
 mod problem;
+mod storage;
 
 #[doc(hidden)]
 pub use architecture::testing;
 pub use architecture::{Module, Role, ends_with};
 pub use catalogue::{Catalogue, Choices, Field, FieldKind, MethodEntry, Mode, Preset, Range, Values};
-pub use command::{Asset, Command, GenerateRequest, Voice};
+pub use command::{Asset, Command, GenerateRequest, ModelVariant};
 pub use config::{
     BaseDtype, ComputeDtype, DataConfig, DataFormat, DeviceChoice, IstConfig, IstMode, OptimiserKind, Schedule,
     Targets, TrainConfig, command_line, whole,
@@ -30,6 +30,6 @@ pub use event::{
     StepReport, TunedRun,
 };
 pub use forecast::{Bytes, Limits, Pace, Remedy, Verdict, advice, loss_rows, scaled};
-pub use keep::Keep;
 pub use plan::{MemoryPlan, Plan, RunSize};
 pub use problem::{Problem, ProblemKind};
+pub use storage::WeightStorage;

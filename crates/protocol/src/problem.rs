@@ -51,7 +51,7 @@ pub struct Problem {
 }
 
 /// What drivers and browsers say when they cannot allocate: cubecl, CUDA, Vulkan and WebGPU; JavaScript.
-const EXHAUSTED: [&str; 6] = [
+const OUT_OF_MEMORY: [&str; 6] = [
     "out of memory",
     "out of device memory",
     "outofmemory",
@@ -83,13 +83,13 @@ impl Problem {
     /// What the words of a device, a driver or a browser come to: its memory is exhausted, or it is gone.
     pub fn of_device(words: &str) -> Self {
         let plain = words.to_lowercase().replace(['_', '-'], " ");
-        if !EXHAUSTED.iter().any(|sign| plain.contains(sign)) {
+        if !OUT_OF_MEMORY.iter().any(|sign| plain.contains(sign)) {
             return Self::new(ProblemKind::Device, format!("the device stopped answering: {words}"))
                 .next("start again from the last checkpoint");
         }
         let first = words.lines().map(str::trim).find(|line| {
             let plain = line.to_lowercase().replace(['_', '-'], " ");
-            EXHAUSTED.iter().any(|sign| plain.contains(sign))
+            OUT_OF_MEMORY.iter().any(|sign| plain.contains(sign))
         });
         Self::new(ProblemKind::Memory, format!("the device's memory is exhausted: {}", first.unwrap_or(words)))
             .next("the last checkpoint stands; start anew with a smaller batch_size, max_length or graph_memory")

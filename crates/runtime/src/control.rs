@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// What the front end wants of the run, looked at between steps.
+/// What the front end has asked of the run, looked at between steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wish {
+pub enum RunRequest {
     /// Go on.
     Run,
-    /// Halt until another wish comes.
+    /// Halt until another request comes.
     Pause,
     /// Write a checkpoint and end.
     Stop,
@@ -34,12 +34,12 @@ impl Control {
         self.0.store(2, Ordering::Relaxed);
     }
 
-    /// The latest wish.
-    pub fn wish(&self) -> Wish {
+    /// The latest request.
+    pub fn request(&self) -> RunRequest {
         match self.0.load(Ordering::Relaxed) {
-            0 => Wish::Run,
-            1 => Wish::Pause,
-            _ => Wish::Stop,
+            0 => RunRequest::Run,
+            1 => RunRequest::Pause,
+            _ => RunRequest::Stop,
         }
     }
 }

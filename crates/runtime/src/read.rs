@@ -33,12 +33,12 @@ pub async fn read_scalars(tensors: Vec<Tensor<1>>) -> Result<Vec<f64>, Problem> 
     Ok(read_f32(joined).await?.into_iter().map(f64::from).collect())
 }
 
-/// Waits until a device has done all that it was asked to do. Until then there may be copies on the host of what was sent
-/// to it.
+/// Synchronizes: waits until a device has done all that it was asked to do. Until then there may be copies on the host
+/// of what was sent to it.
 ///
 /// # Errors
 /// The device is lost, or out of memory.
-pub async fn settle(device: &Device) -> Result<(), Problem> {
+pub async fn synchronize(device: &Device) -> Result<(), Problem> {
     // What is read is the last thing that was asked for.
     read_i32(Tensor::<1, Int>::zeros([1], device)).await.map(drop)
 }

@@ -61,7 +61,7 @@ pub async fn until<T>(future: impl Future<Output = T>, mut over: impl FnMut() ->
 }
 
 /// Waits a little, while there is nothing to do.
-pub async fn rest() {
+pub async fn sleep_briefly() {
     #[cfg(target_family = "wasm")]
     browser::pause().await;
     #[cfg(not(target_family = "wasm"))]

@@ -15,12 +15,12 @@ use stratune_protocol::{BaseDtype, Problem};
 use stratune_runtime::{Control, block_on};
 use stratune_session::{Base, adapter_of, trainer};
 use stratune_store::{Checkpoint, DiskFolder, write_files};
-use stratune_train::{Event, Host, RunConfig};
+use stratune_train::{Event, RunConfig, TrainerCallback};
 
 /// Where a run speaks to: here to the terminal. It keeps no checkpoint and continues no prompt on the way.
 struct Terminal;
 
-impl Host for Terminal {
+impl TrainerCallback for Terminal {
     fn emit(&mut self, event: Event) {
         match event {
             Event::Step(step) => println!("step {:4}  loss {:.4}", step.step, step.loss),
@@ -29,7 +29,7 @@ impl Host for Terminal {
         }
     }
 
-    fn keep(&mut self, _: Checkpoint) -> LocalBoxFuture<'_, Result<(), Problem>> {
+    fn save_checkpoint(&mut self, _: Checkpoint) -> LocalBoxFuture<'_, Result<(), Problem>> {
         Box::pin(async { Ok(()) })
     }
 

@@ -5,7 +5,9 @@ use std::collections::btree_map::Entry;
 
 use burn::tensor::{Tensor, TensorData};
 use stratune_models::{Model, ModelConfig};
-use stratune_peft::{Adapter, Misfit, Values, Within, added, everything, prefix_part, restore_added};
+use stratune_peft::{
+    Adapter, StateMismatch, Values, Within, adapter_values, named_parameters, prefix_part, restore_adapter,
+};
 use stratune_protocol::Problem;
 use stratune_runtime::read_f32;
 use stratune_store::{AdapterFiles, Folder, HostTensor, Tensors};
@@ -20,7 +22,7 @@ pub async fn adapter_of(model: &Model, config: &RunConfig) -> Result<Vec<(String
     let mut model = model.clone();
     let kept = model.finalize_for_base_as_read(&config.method).await?;
     let base = model.config.base_paths();
-    let tensors = read(added(&mut model, &base)).await?;
+    let tensors = read(adapter_values(&mut model, &base)).await?;
     let report = model.config.report(&config.model, model.config.parameters());
     Adapter { base_model: None, methods: kept, seed: config.train.seed, tensors }.write(&report)
 }
@@ -49,7 +51,7 @@ pub async fn attach(model: &mut Model, adapter: &Adapter) -> Result<(), Problem>
         return Err(Problem::input(what).next(next));
     }
     model.attach(&adapter.methods, adapter.seed).await.map_err(|p| p.or_next(next))?;
-    model.check_places(|path| adapter.tensors.get(path).map(|host| host.data.as_slice()))?;
+    model.check_indices(|path| adapter.tensors.get(path).map(|host| host.data.as_slice()))?;
     let device = model.device();
     let attentions: Vec<_> = model.layers.iter().map(|block| block.self_attn.id.clone()).collect();
     let on_device = |(path, host): (&String, &HostTensor)| {
@@ -63,18 +65,20 @@ pub async fn attach(model: &mut Model, adapter: &Adapter) -> Result<(), Problem>
     };
     let values: Values = adapter.tensors.iter().map(on_device).collect();
     let base = model.config.base_paths();
-    for (path, (_, ours)) in everything(model).into_iter().filter(|(path, _)| path.ends_with(".sparse_check")) {
+    for (path, (_, ours)) in named_parameters(model).into_iter().filter(|(path, _)| path.ends_with(".sparse_check")) {
         let Some(theirs) = adapter.tensors.get(&path) else { continue };
         if theirs.data != read_f32(ours).await? {
             let what = "the adapter moves the smallest weights of a base, and on this model these are others";
             return Err(Problem::input(what).at(path).next(next));
         }
     }
-    restore_added(model, &base, &values).map_err(|misfit| {
-        let (what, at) = match misfit {
-            Misfit::Missing(path) => ("the adapter lacks this tensor".to_string(), path),
-            Misfit::Extra(path) => ("the adapter has a tensor that its method does not have".to_string(), path),
-            Misfit::Shape(path, there, want) => {
+    restore_adapter(model, &base, &values).map_err(|mismatch| {
+        let (what, at) = match mismatch {
+            StateMismatch::Missing(path) => ("the adapter lacks this tensor".to_string(), path),
+            StateMismatch::Unexpected(path) => {
+                ("the adapter has a tensor that its method does not have".to_string(), path)
+            }
+            StateMismatch::Shape(path, there, want) => {
                 (format!("the adapter has {there:?} where this model takes {want:?}"), path)
             }
         };
@@ -90,7 +94,7 @@ pub async fn attach(model: &mut Model, adapter: &Adapter) -> Result<(), Problem>
 pub fn sliced(adapter: &Adapter, rank: usize) -> Result<Adapter, Problem> {
     let mut cut = adapter.clone();
     for method in &mut cut.methods.0 {
-        if method.kind.method().keeps.within != Within::LowRank {
+        if method.kind.method().saved_activations.within != Within::LowRank {
             return Err(Problem::input(format!("{} has no ranks to leave out", method.kind))
                 .next("give an adapter that dylora has trained"));
         }
@@ -137,9 +141,9 @@ pub async fn mix(base: &Model, adapters: &[(Adapter, f32)]) -> Result<Model, Pro
 /// An addition cannot be merged, or the device does not answer.
 pub async fn merged_tensors(mut model: Model) -> Result<(ModelConfig, Tensors), Problem> {
     model.merge()?;
-    let mut tensors = read(everything(&mut model)).await?;
-    for table in model.tables() {
-        // What is packed or in pieces is no parameter.
+    let mut tensors = read(named_parameters(&mut model)).await?;
+    for table in model.embeddings() {
+        // What is quantized or in pieces is no parameter.
         let path = table.id.param("weight").path;
         if let Entry::Vacant(place) = tensors.entry(path) {
             place.insert(HostTensor { shape: table.dims().to_vec(), data: table.read().await? });

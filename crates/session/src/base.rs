@@ -6,9 +6,9 @@ use std::rc::Rc;
 use burn::tensor::Device;
 use stratune_data::{Template, Tokenizer};
 use stratune_kernels::{Sizes, self_test};
-use stratune_models::{Arriving, Entry, Model, ModelConfig, Weights, packed_as, pieces};
-use stratune_protocol::{BaseDtype, ComputeDtype, Keep, ModelReport, Problem};
-use stratune_runtime::{at_once, settle};
+use stratune_models::{Entry, Model, ModelConfig, TensorLoader, Weights, pieces, quantized_dtype};
+use stratune_protocol::{BaseDtype, ComputeDtype, ModelReport, Problem, WeightStorage};
+use stratune_runtime::{chunk_length, synchronize};
 use stratune_store::{Folder, ModelFolder};
 use stratune_train::Event;
 
@@ -32,14 +32,14 @@ pub struct Base {
 }
 
 impl Base {
-    /// Loads a Hugging Face folder, a tensor at a time, its matrices kept as `keep` says.
+    /// Loads a Hugging Face folder, a tensor at a time, its matrices kept as `storage` says.
     ///
     /// # Errors
     /// A file is missing or damaged, the architecture is unknown, or tokenizer and model do not belong together.
     pub async fn load(
         folder: Rc<dyn Folder>,
         name: &str,
-        keep: Keep,
+        storage: WeightStorage,
         device: &Device,
         emit: &mut dyn FnMut(Event),
     ) -> Result<Self, Problem> {
@@ -47,10 +47,10 @@ impl Base {
         let config = model_config(&files)?;
         let tokenizer = read_tokenizer(&files, &config).await?;
         let template = Template::of(&tokenizer)?;
-        let model = read_model(&files, keep, device, emit).await?;
+        let model = read_model(&files, storage, device, emit).await?;
         let fingerprint = files.fingerprint().await?;
         let (name, tested) = (name.to_string(), RefCell::new(None));
-        Ok(Self { model, tokenizer, template, fingerprint, name, dtype: keep.dtype, tested })
+        Ok(Self { model, tokenizer, template, fingerprint, name, dtype: storage.dtype, tested })
     }
 
     /// Tests the arithmetic of the device at the sizes of this model, and of batches of `rows` examples of `seq` tokens, with
@@ -69,7 +69,7 @@ impl Base {
             vocabulary: config.vocab_size,
             seq: seq.max(2),
             positions: (rows * seq).max(1),
-            dtype: packed_as(self.dtype),
+            dtype: quantized_dtype(self.dtype),
             compute,
         };
         if self.tested.borrow().as_ref() == Some(&sizes) {
@@ -89,7 +89,7 @@ impl Base {
 
     /// Longest sequence it was made for, less what an adapter takes of it.
     pub fn context(&self) -> usize {
-        self.model.config.max_position_embeddings.saturating_sub(self.model.taken_positions())
+        self.model.config.max_position_embeddings.saturating_sub(self.model.virtual_tokens())
     }
 }
 
@@ -136,7 +136,7 @@ fn name_in_files(files: &ModelFolder, Entry { name, shape, .. }: &Entry) -> Resu
 /// A tensor is missing, damaged, or of another shape than `config.json` says.
 pub async fn read_model(
     files: &ModelFolder,
-    keep: Keep,
+    storage: WeightStorage,
     device: &Device,
     emit: &mut dyn FnMut(Event),
 ) -> Result<Model, Problem> {
@@ -149,22 +149,22 @@ pub async fn read_model(
     let mut on_the_way = 0;
     for (done, entry) in layout.into_iter().enumerate() {
         let name = name_in_files(files, &entry)?;
-        let mut stored = Vec::new();
-        for (range, shape) in pieces(&entry, keep) {
-            let mut arriving = Arriving::new(entry.role, &shape, keep.dtype, device);
-            let most = at_once(if let [_, columns] = shape[..] { columns } else { 1 });
+        let mut loaded = Vec::new();
+        for (range, shape) in pieces(&entry, storage) {
+            let mut loader = TensorLoader::new(entry.role, &shape, storage.dtype, device);
+            let most = chunk_length(if let [_, columns] = shape[..] { columns } else { 1 });
             for from in range.clone().step_by(most) {
                 let to = range.end.min(from + most);
-                arriving.add(files.numbers(&name, from..to).await?);
+                loader.add(files.numbers(&name, from..to).await?);
                 on_the_way += to - from;
-                if on_the_way >= at_once(1) {
-                    settle(device).await?;
+                if on_the_way >= chunk_length(1) {
+                    synchronize(device).await?;
                     on_the_way = 0;
                 }
             }
-            stored.push(arriving.finish());
+            loaded.push(loader.finish());
         }
-        weights.insert(entry.name, stored);
+        weights.insert(entry.name, loaded);
         emit(Event::Progress { what: format!("reading {}", files.label()), done: done as u64 + 1, total });
     }
     // What tensors have left on their way.

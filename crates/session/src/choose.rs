@@ -33,7 +33,7 @@ pub async fn open_device(choice: DeviceChoice) -> Result<Opened, Problem> {
 /// Refuses what the device does not multiply in, and tests it otherwise, for a run whose sizes are not tested.
 ///
 /// # Errors
-/// The device has not these halves, or computes wrongly in them.
+/// The device does not have this dtype, or computes wrongly in it.
 pub async fn test_compute(opened: &Opened, compute: ComputeDtype) -> Result<(), Problem> {
     compute.check(&opened.info.compute)?;
     if compute == ComputeDtype::F32 {

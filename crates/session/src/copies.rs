@@ -77,14 +77,14 @@ fn second(first: &str) -> String {
 pub(crate) struct Copies {
     assets: Rc<dyn Assets>,
     /// Checkpoints and logs.
-    pub vault: Rc<dyn EventLog>,
+    pub checkpoints: Rc<dyn EventLog>,
     /// Where the run is that is saved, if there is one; unknown until somebody has looked.
     saved: Option<Option<Place>>,
 }
 
 impl Copies {
-    pub fn new(assets: Rc<dyn Assets>, vault: Rc<dyn EventLog>) -> Self {
-        Self { assets, vault, saved: None }
+    pub fn new(assets: Rc<dyn Assets>, checkpoints: Rc<dyn EventLog>) -> Self {
+        Self { assets, checkpoints, saved: None }
     }
 
     /// The checkpoint of the run that is saved.
@@ -92,7 +92,7 @@ impl Copies {
     /// # Errors
     /// It is damaged, or the storage fails.
     pub async fn checkpoint(&mut self) -> Result<Option<(Checkpoint, Place)>, Problem> {
-        let found = self.vault.load().await?.map(|checkpoint| {
+        let found = self.checkpoints.load().await?.map(|checkpoint| {
             let place = Place::of(&checkpoint);
             (checkpoint, place)
         });
@@ -150,14 +150,14 @@ impl Copies {
         };
         let copies = [gone(|place| place.model.as_deref()), gone(|place| place.data.as_deref())];
         let log = gone(|place| Some(place.events.as_str()));
-        let (assets, vault) = (self.assets.clone(), self.vault.clone());
+        let (assets, checkpoints) = (self.assets.clone(), self.checkpoints.clone());
         Box::pin(async move {
             // What cannot be dropped now is dropped when its name is needed.
             for name in copies.into_iter().flatten() {
                 let _ = assets.forget(&name).await;
             }
             if let Some(log) = log {
-                let _ = vault.erase(&log).await;
+                let _ = checkpoints.erase(&log).await;
             }
         })
     }
@@ -172,7 +172,7 @@ impl Copies {
     /// # Errors
     /// The storage fails.
     pub async fn discard(&mut self, model: Option<&mut Source>, data: Option<&mut Source>) -> Result<(), Problem> {
-        self.vault.clear().await?;
+        self.checkpoints.clear().await?;
         self.saved = Some(None);
         let used = [Source::in_use(model.as_deref()), Source::in_use(data.as_deref())].map(|u| u.map(str::to_string));
         for name in [MODEL, DATA].into_iter().flat_map(|first| [first.to_string(), second(first)]) {
@@ -184,7 +184,7 @@ impl Copies {
             source.copy = None;
         }
         for log in [EVENTS.to_string(), second(EVENTS)] {
-            self.vault.erase(&log).await?;
+            self.checkpoints.erase(&log).await?;
         }
         Ok(())
     }

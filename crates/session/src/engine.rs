@@ -5,10 +5,12 @@ use std::rc::Rc;
 use futures::future::LocalBoxFuture;
 use serde_json::Value;
 use stratune_data::{Dataset, SourceFile, load};
-use stratune_protocol::{BaseDtype, DataConfig, DeviceChoice, EndReason, GenerateRequest, Problem, ProblemKind, Voice};
+use stratune_protocol::{
+    BaseDtype, DataConfig, DeviceChoice, EndReason, GenerateRequest, ModelVariant, Problem, ProblemKind,
+};
 use stratune_runtime::{Control, Opened};
 use stratune_store::{Checkpoint, EventLog, Folder, zip};
-use stratune_train::{Command, Event, RunConfig, Trainer, Watch};
+use stratune_train::{Command, Event, ProgressReporter, RunConfig, Trainer};
 
 use crate::catalogue::choices;
 use crate::copies::{Copies, Place, Source};
@@ -16,7 +18,7 @@ use crate::recorder::{Saving, unsaved};
 use crate::run::{prompts, saved_run, watched_trainer};
 use crate::starter::{EXAMPLE, STARTER};
 use crate::tuned::Tuned;
-use crate::{AtOnce, Base, Conditions, Recorder, RunLog, Samples, adapter_of, answer, open_device, pace};
+use crate::{Base, Conditions, ImmediateCommands, Recorder, RunLog, Samples, adapter_of, answer, open_device, pace};
 
 /// Where an engine's events go.
 pub trait Outbox {
@@ -36,9 +38,9 @@ pub trait Assets {
     fn forget<'a>(&'a self, name: &'a str) -> LocalBoxFuture<'a, Result<(), Problem>>;
 }
 
-/// Does what commands say, one after the other. What is heard [at once](AtOnce) reaches it while it trains.
+/// Does what commands say, one after the other. What is heard [at once](ImmediateCommands) reaches it while it trains.
 pub struct Engine {
-    at_once: AtOnce,
+    immediate: ImmediateCommands,
     out: Rc<dyn Outbox>,
     assets: Rc<dyn Assets>,
     copies: Copies,
@@ -57,10 +59,10 @@ struct Loaded<T> {
 
 impl Engine {
     /// An engine that has done nothing yet.
-    pub fn new(at_once: AtOnce, assets: Rc<dyn Assets>, vault: Rc<dyn EventLog>) -> Self {
-        let (out, control) = (at_once.out.clone(), at_once.control.clone());
-        let copies = Copies::new(assets.clone(), vault);
-        Self { at_once, out, assets, copies, control, opened: None, base: None, data: None, tuned: None }
+    pub fn new(immediate: ImmediateCommands, assets: Rc<dyn Assets>, checkpoints: Rc<dyn EventLog>) -> Self {
+        let (out, control) = (immediate.out.clone(), immediate.control.clone());
+        let copies = Copies::new(assets.clone(), checkpoints);
+        Self { immediate, out, assets, copies, control, opened: None, base: None, data: None, tuned: None }
     }
 
     /// Does one command; `files` are what travelled beside it. What goes wrong is sent as an event.
@@ -83,7 +85,7 @@ impl Engine {
             | Command::Pause
             | Command::Resume
             | Command::Stop => {
-                self.at_once.hear(&command);
+                self.immediate.handle(&command);
                 Ok(())
             }
             Command::FindSaved => self.find_saved().await,
@@ -99,7 +101,7 @@ impl Engine {
 
     async fn start(&mut self, device: DeviceChoice) -> Result<(), Problem> {
         let opened = open_device(device).await?;
-        self.at_once.known.borrow_mut().device = Some(opened.info.clone());
+        self.immediate.known.borrow_mut().device = Some(opened.info.clone());
         self.out.send(&Event::Ready(opened.info.clone()), None);
         self.opened = Some(opened);
         Ok(())
@@ -109,14 +111,14 @@ impl Engine {
         self.data = None;
         self.keep_tuned(None);
         {
-            let mut known = self.at_once.known.borrow_mut();
+            let mut known = self.immediate.known.borrow_mut();
             (known.model, known.data) = (None, None);
         }
         self.read_base(name, dtype, files).await?;
         if let Some(base) = &self.base {
             let report = base.value.report();
             let choices = choices(&report);
-            self.at_once.known.borrow_mut().model = Some(report.clone());
+            self.immediate.known.borrow_mut().model = Some(report.clone());
             self.out.send(&Event::Model(report), None);
             self.out.send(&Event::Choices(choices), None);
         }
@@ -136,9 +138,10 @@ impl Engine {
             }
         };
         let out = self.out.clone();
-        let base =
-            Base::load(folder, name, opened.info.keeps(dtype), &opened.device, &mut |event| out.send(&event, None))
-                .await?;
+        let base = Base::load(folder, name, opened.info.weight_storage(dtype), &opened.device, &mut |event| {
+            out.send(&event, None)
+        })
+        .await?;
         self.base = Some(Loaded { value: base, files });
         Ok(())
     }
@@ -157,7 +160,7 @@ impl Engine {
             }
         }
         let dataset = load(&sources, &config, &base.tokenizer, base.context(), seed)?;
-        self.at_once.known.borrow_mut().data = Some(dataset.report.clone());
+        self.immediate.known.borrow_mut().data = Some(dataset.report.clone());
         self.out.send(&Event::Data(dataset.report.clone()), None);
         for text in &dataset.notices {
             self.out.send(&Event::Notice { text: text.clone() }, None);
@@ -229,7 +232,7 @@ impl Engine {
     async fn ready(&self, config: &RunConfig, checkpoint: Option<&Checkpoint>) -> Result<Option<Trainer>, Problem> {
         let base = &self.base.as_ref().ok_or_else(no_model)?.value;
         let dataset = self.data.as_ref().ok_or_else(no_data)?.0.value.clone();
-        let watch = Watch::new(&self.control, |event| self.out.send(&event, None));
+        let watch = ProgressReporter::new(&self.control, |event| self.out.send(&event, None));
         match watched_trainer(config.clone(), base, dataset, checkpoint, &watch).await {
             Err(problem) if problem.kind == ProblemKind::Stopped => {
                 self.control.resume();
@@ -247,7 +250,7 @@ impl Engine {
         let model = self.base.as_mut().and_then(|base| base.files.as_mut());
         let data = self.data.as_mut().and_then(|(data, ..)| data.files.as_mut());
         let place = self.copies.make(model, data).await?;
-        let log = RunLog::begin(self.copies.vault.clone(), &place.events).await?;
+        let log = RunLog::begin(self.copies.checkpoints.clone(), &place.events).await?;
         Ok((place, log))
     }
 
@@ -274,8 +277,8 @@ impl Engine {
         };
         self.load_data(config.data.clone(), config.train.seed, data_files).await?;
         let Some(trainer) = self.ready(&config, Some(&checkpoint)).await? else { return Ok(()) };
-        let vault = self.copies.vault.clone();
-        let log = RunLog::resume(vault, &place.events, &checkpoint, trainer.progress().0).await?;
+        let checkpoints = self.copies.checkpoints.clone();
+        let log = RunLog::resume(checkpoints, &place.events, &checkpoint, trainer.progress().0).await?;
         self.run(config, trainer, Some((place, log))).await
     }
 
@@ -294,7 +297,7 @@ impl Engine {
         let out = self.out.clone();
         let mut recorder = Recorder {
             emit: &mut |event| out.send(event, None),
-            vault: self.copies.vault.clone(),
+            checkpoints: self.copies.checkpoints.clone(),
             samples,
             log,
             beside: place.as_ref().map_or(Value::Null, Place::in_checkpoint),
@@ -341,13 +344,13 @@ impl Engine {
 
     async fn generate(&self, request: &GenerateRequest) -> Result<(), Problem> {
         let base = &self.base.as_ref().ok_or_else(no_model)?.value;
-        let voice = request.voice;
-        let model = match voice {
-            Voice::Base => &base.model,
-            Voice::Tuned => &self.tuned.as_ref().ok_or_else(no_run)?.model,
+        let variant = request.variant;
+        let model = match variant {
+            ModelVariant::Base => &base.model,
+            ModelVariant::Tuned => &self.tuned.as_ref().ok_or_else(no_run)?.model,
         };
         let out = self.out.clone();
-        let told = |text: &str, done| out.send(&Event::Token { voice, text: text.to_string(), done }, None);
+        let told = |text: &str, done| out.send(&Event::Token { variant, text: text.to_string(), done }, None);
         let given = answer(model, &base.tokenizer, &base.template, request, &mut |text| told(text, false)).await;
         told("", true);
         given.map(|_| ())

@@ -6,14 +6,14 @@
 
 mod adapter;
 mod answer;
-mod at_once;
 mod base;
 mod catalogue;
 mod choose;
 mod copies;
 mod engine;
-mod exam;
+mod eval_set;
 mod forecast;
+mod immediate;
 mod link;
 mod pace;
 mod plan;
@@ -27,13 +27,13 @@ mod tuned;
 
 pub use adapter::{adapter_of, attach, merged_tensors, mix, read_adapter, sliced};
 pub use answer::{answer, answer_each, prompt_tokens};
-pub use at_once::AtOnce;
 pub use base::{Base, model_config, read_model, read_tokenizer};
 pub use catalogue::{catalogue, choices, page_default};
 pub use choose::{open_device, test_compute};
 pub use engine::{Assets, Engine, Outbox};
-pub use exam::{Exam, Marks};
-pub use forecast::{Conditions, Forecast, Outlook};
+pub use eval_set::{EvalMetrics, EvalSet};
+pub use forecast::{Conditions, Forecast, MemoryReport};
+pub use immediate::ImmediateCommands;
 pub use link::{from_link, to_link};
 pub use pace::pace;
 pub use plan::Known;

@@ -7,7 +7,7 @@ use stratune_data::Dataset;
 use stratune_models::Model;
 use stratune_protocol::{Pace, Problem};
 use stratune_store::Checkpoint;
-use stratune_train::{Event, Host, RunConfig};
+use stratune_train::{Event, RunConfig, TrainerCallback};
 
 use crate::run::{prompts, trainer};
 use crate::{Base, Samples};
@@ -17,17 +17,17 @@ use crate::{Base, Samples};
 /// # Errors
 /// Those of [`trainer`], and those of its steps.
 pub async fn pace(config: RunConfig, base: &Base, dataset: Rc<Dataset>) -> Result<Pace, Problem> {
-    let mut host = Unheard(Samples::new(prompts(&config, &dataset), &base.tokenizer, &base.template));
-    trainer(config, base, dataset, None).await?.pace(&mut host).await
+    let mut callback = NoOutput(Samples::new(prompts(&config, &dataset), &base.tokenizer, &base.template));
+    trainer(config, base, dataset, None).await?.pace(&mut callback).await
 }
 
 /// The host of steps that nobody follows: it continues prompts, which takes its time.
-struct Unheard<'a>(Samples<'a>);
+struct NoOutput<'a>(Samples<'a>);
 
-impl Host for Unheard<'_> {
+impl TrainerCallback for NoOutput<'_> {
     fn emit(&mut self, _: Event) {}
 
-    fn keep(&mut self, _: Checkpoint) -> LocalBoxFuture<'_, Result<(), Problem>> {
+    fn save_checkpoint(&mut self, _: Checkpoint) -> LocalBoxFuture<'_, Result<(), Problem>> {
         Box::pin(async { Ok(()) })
     }
 

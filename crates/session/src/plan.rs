@@ -61,13 +61,13 @@ impl Known {
                 steps(config, rows - config.ist.rows_apart(rows))
             }),
             size: model.map(|model| size(&config.method, model)),
-            memory: self.outlook(config).map(Into::into),
+            memory: self.memory_report(config).map(Into::into),
         }
     }
 
-    fn outlook(&self, config: &RunConfig) -> Option<crate::Outlook> {
+    fn memory_report(&self, config: &RunConfig) -> Option<crate::MemoryReport> {
         let (model, device, data) = (self.model.as_ref()?, self.device.as_ref()?, self.data.as_ref()?);
-        Some(Conditions { model, device, width: Some(data.width) }.outlook(config))
+        Some(Conditions { model, device, width: Some(data.width) }.memory_report(config))
     }
 }
 

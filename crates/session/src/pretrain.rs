@@ -64,9 +64,9 @@ pub struct BitsPerByte {
 pub fn bits_per_byte(dataset: &Dataset, tokenizer: &Tokenizer, loss: f64) -> Result<BitsPerByte, Problem> {
     let (mut bytes, mut tokens) = (0, 0);
     for row in &dataset.validation {
-        let learned: Vec<u32> = row.tokens.iter().zip(&row.learned).filter(|(_, l)| **l).map(|(t, _)| *t).collect();
-        tokens += learned.len();
-        bytes += tokenizer.decode(&learned)?.len();
+        let labels: Vec<u32> = row.tokens.iter().zip(&row.loss_mask).filter(|(_, l)| **l).map(|(t, _)| *t).collect();
+        tokens += labels.len();
+        bytes += tokenizer.decode(&labels)?.len();
     }
     let bits_per_byte = loss * tokens as f64 / (bytes.max(1) as f64 * std::f64::consts::LN_2);
     Ok(BitsPerByte { bits_per_byte, bytes })

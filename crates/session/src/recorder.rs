@@ -6,8 +6,8 @@ use futures::future::LocalBoxFuture;
 use serde_json::Value;
 use stratune_models::Model;
 use stratune_protocol::{Problem, ProblemKind};
-use stratune_store::{Checkpoint, Vault};
-use stratune_train::{Event, Host, SavedRun};
+use stratune_store::{Checkpoint, CheckpointStore};
+use stratune_train::{Event, SavedRun, TrainerCallback};
 
 use crate::run::saved_run;
 use crate::{RunLog, Samples};
@@ -42,7 +42,7 @@ pub struct Recorder<'a> {
     /// Where events go.
     pub emit: &'a mut dyn FnMut(&Event),
     /// Where checkpoints go.
-    pub vault: Rc<dyn Vault>,
+    pub checkpoints: Rc<dyn CheckpointStore>,
     /// Prompts that are continued at log-spaced steps.
     pub samples: Samples<'a>,
     /// What was told so far; none where a front end keeps it elsewhere.
@@ -55,7 +55,7 @@ pub struct Recorder<'a> {
     pub once_saved: Option<LocalBoxFuture<'static, ()>>,
 }
 
-impl Host for Recorder<'_> {
+impl TrainerCallback for Recorder<'_> {
     fn emit(&mut self, event: Event) {
         (self.emit)(&event);
         let Some(log) = &mut self.log else { return };
@@ -66,7 +66,7 @@ impl Host for Recorder<'_> {
         log.push(&event);
     }
 
-    fn keep(&mut self, mut checkpoint: Checkpoint) -> LocalBoxFuture<'_, Result<(), Problem>> {
+    fn save_checkpoint(&mut self, mut checkpoint: Checkpoint) -> LocalBoxFuture<'_, Result<(), Problem>> {
         Box::pin(async move {
             if self.saving == Saving::Off {
                 return Ok(());
@@ -80,7 +80,7 @@ impl Host for Recorder<'_> {
                 None => Ok(()),
             };
             let saved = match written {
-                Ok(()) => self.vault.save(&checkpoint).await,
+                Ok(()) => self.checkpoints.save(&checkpoint).await,
                 problem => problem,
             };
             match (saved, self.saving) {

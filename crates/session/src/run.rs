@@ -6,7 +6,7 @@ use stratune_data::Dataset;
 use stratune_ist::{Ist, Lisa};
 use stratune_protocol::{IstMode, Problem};
 use stratune_store::Checkpoint;
-use stratune_train::{Hook, Identity, Record, RunConfig, SavedRun, Trainer, Watch};
+use stratune_train::{Hook, Identity, ProgressReporter, Record, RunConfig, SavedRun, Trainer};
 
 use crate::Base;
 
@@ -33,7 +33,7 @@ pub async fn trainer(
     dataset: Rc<Dataset>,
     checkpoint: Option<&Checkpoint>,
 ) -> Result<Trainer, Problem> {
-    watched_trainer(config, base, dataset, checkpoint, &Watch::nobody()).await
+    watched_trainer(config, base, dataset, checkpoint, &ProgressReporter::silent()).await
 }
 
 /// The same; what takes long in it is told to `watch`, and ends when a person does not wait for it.
@@ -45,13 +45,13 @@ pub async fn watched_trainer(
     base: &Base,
     dataset: Rc<Dataset>,
     checkpoint: Option<&Checkpoint>,
-    watch: &Watch<'_>,
+    watch: &ProgressReporter<'_>,
 ) -> Result<Trainer, Problem> {
     config.validate()?;
     let dataset = set_apart(dataset, &config)?;
     let rows = dataset.train.iter().chain(&dataset.validation).chain(&dataset.importance);
     let longest = rows.map(|row| row.tokens.len()).max().unwrap_or(0);
-    let room = base.context().saturating_sub(config.method.taken_positions());
+    let room = base.context().saturating_sub(config.method.virtual_tokens());
     if longest > room {
         let what = format!(
             "{} leaves {room} positions of the context to a row, and a row has {longest}",
@@ -64,7 +64,7 @@ pub async fn watched_trainer(
     let (batch_size, compute) = (config.train.batch_size, config.compute_dtype);
     let mut model = base.model.clone();
     let what = match config.method.iter().any(|method| method.kind.method().few_bits) {
-        true => format!("packing the model's matrices and attaching {}", config.method.title()),
+        true => format!("quantizing the model's matrices and attaching {}", config.method.title()),
         false => format!("attaching {}", config.method.title()),
     };
     watch.during(&what, model.attach(&config.method, config.train.seed)).await?;
@@ -122,7 +122,7 @@ pub fn data_fingerprint(dataset: &Dataset) -> String {
     for rows in [&dataset.train, &dataset.validation].into_iter().chain(apart) {
         for row in rows {
             row.tokens.iter().flat_map(|t| t.to_le_bytes()).for_each(&mut eat);
-            row.learned.iter().for_each(|l| eat(u8::from(*l)));
+            row.loss_mask.iter().for_each(|l| eat(u8::from(*l)));
             eat(0xff);
         }
         eat(0xfe);

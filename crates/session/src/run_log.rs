@@ -1,4 +1,4 @@
-//! What a run has told, kept beside its checkpoints, so that a page that was reloaded can show the whole run.
+//! The events of a run, kept beside its checkpoints, so that a page that was reloaded can show the whole run.
 
 use std::rc::Rc;
 
@@ -10,7 +10,7 @@ use stratune_train::Event;
 pub struct RunLog {
     store: Rc<dyn EventLog>,
     name: String,
-    /// What was told in earlier sittings, to be told again when the run goes on.
+    /// Events from before the run was resumed, to be told again when the run goes on.
     earlier: Vec<Event>,
     /// Lines that are not in the log yet.
     lines: String,
@@ -50,7 +50,7 @@ impl RunLog {
         Ok(Self { store, name: name.to_string(), earlier, lines: String::new() })
     }
 
-    /// What was told in earlier sittings; once.
+    /// Events from before the run was resumed; once.
     pub(crate) fn take_earlier(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.earlier)
     }
@@ -100,7 +100,7 @@ mod tests {
     use serde_json::json;
     use stratune_protocol::StepReport;
     use stratune_runtime::block_on;
-    use stratune_store::MemoryVault;
+    use stratune_store::MemoryCheckpoints;
 
     use super::*;
 
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn a_run_that_goes_on_has_told_each_step_once() {
-        let store = Rc::new(MemoryVault::new());
+        let store = Rc::new(MemoryCheckpoints::new());
         let mut log = block_on(RunLog::begin(store.clone(), "events")).unwrap();
         for n in 1..=3 {
             log.push(&step(n));
@@ -136,13 +136,13 @@ mod tests {
 
     #[test]
     fn events_within_an_earlier_versions_checkpoint_are_read() {
-        let store = Rc::new(MemoryVault::new());
+        let store = Rc::new(MemoryCheckpoints::new());
         let earlier = checkpoint(json!({ "history": [step(1), step(2), step(3)] }));
         let mut log = block_on(RunLog::resume(store.clone(), "events", &earlier, 2)).unwrap();
         assert_eq!(log.take_earlier(), [step(1), step(2)]);
         assert_eq!(block_on(store.lines("events")).unwrap().lines().count(), 2);
         for unreadable in [json!({}), json!({ "history": "nonsense" })] {
-            let store = Rc::new(MemoryVault::new());
+            let store = Rc::new(MemoryCheckpoints::new());
             let mut log = block_on(RunLog::resume(store, "events", &checkpoint(unreadable), 2)).unwrap();
             assert!(log.take_earlier().is_empty());
         }

@@ -8,7 +8,7 @@ use stratune_runtime::{Stopwatch, until};
 use crate::answer;
 
 /// Most new tokens of a sample.
-const MOST: usize = 64;
+const MAX: usize = 64;
 
 /// Fewer pieces of text say nothing: rather than these, the next sample is longer.
 const FEW: usize = 8;
@@ -72,7 +72,7 @@ impl<'a> Samples<'a> {
         let request = GenerateRequest {
             prompt: prompt.to_string(),
             as_instruction: true,
-            max_tokens: MOST,
+            max_tokens: MAX,
             ..GenerateRequest::default()
         };
         let clock = Stopwatch::start();

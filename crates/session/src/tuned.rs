@@ -2,7 +2,7 @@
 
 use stratune_models::Model;
 use stratune_protocol::{Problem, ProblemKind};
-use stratune_train::{Ended, RunConfig, Trainer, TunedRun};
+use stratune_train::{RunConfig, TrainOutput, Trainer, TunedRun};
 
 /// A tuned model, without what only training needs.
 pub(crate) struct Tuned {
@@ -21,7 +21,7 @@ impl Tuned {
     /// The device does not answer.
     pub async fn of(
         mut trainer: Trainer,
-        ended: &Result<Ended, Problem>,
+        ended: &Result<TrainOutput, Problem>,
         config: RunConfig,
     ) -> Result<Option<Self>, Problem> {
         let step = match ended {

@@ -38,7 +38,7 @@ impl Entry {
 }
 
 impl Entry {
-    /// The same, or integers: the places that an adapter names.
+    /// The same, or integers: the indices that an adapter names.
     pub(crate) fn stored_or_integers(&self, name: &str, at: &str) -> Result<Stored, Problem> {
         if self.dtype == Stored::I32.dtype() { Ok(Stored::I32) } else { self.stored(name, at) }
     }

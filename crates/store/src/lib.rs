@@ -7,10 +7,11 @@ mod archive;
 #[cfg(target_family = "wasm")]
 mod browser;
 mod checkpoint;
+mod checkpoint_store;
 #[cfg(not(target_family = "wasm"))]
 mod disk;
 #[cfg(not(target_family = "wasm"))]
-mod disk_vault;
+mod disk_checkpoints;
 mod folder;
 mod header;
 mod model_files;
@@ -18,30 +19,29 @@ mod model_folder;
 #[cfg(target_family = "wasm")]
 mod opfs;
 #[cfg(target_family = "wasm")]
-mod opfs_vault;
+mod opfs_checkpoints;
 mod quantized;
 mod safetensors;
 #[cfg(any(target_family = "wasm", test))]
 mod slot;
 mod tensor;
-mod vault;
 
 pub use adapter::AdapterFiles;
 pub use archive::zip;
 #[cfg(target_family = "wasm")]
 pub use browser::BrowserFolder;
 pub use checkpoint::Checkpoint;
+pub use checkpoint_store::{CheckpointStore, EventLog, MemoryCheckpoints};
 #[cfg(not(target_family = "wasm"))]
 pub use disk::{DiskFolder, write_files};
 #[cfg(not(target_family = "wasm"))]
-pub use disk_vault::DiskVault;
+pub use disk_checkpoints::DiskCheckpoints;
 pub use folder::{Folder, MemoryFolder};
 pub use model_files::{changed_config, model_files};
 pub use model_folder::ModelFolder;
 #[cfg(target_family = "wasm")]
 pub use opfs::OpfsFiles;
 #[cfg(target_family = "wasm")]
-pub use opfs_vault::OpfsVault;
+pub use opfs_checkpoints::OpfsCheckpoints;
 pub use safetensors::{Tensors, read_safetensors, write_safetensors};
 pub use tensor::{HostTensor, Stored};
-pub use vault::{EventLog, MemoryVault, Vault};

@@ -118,7 +118,7 @@ mod tests {
             let problem = write_safetensors(&places(vec![part]), Stored::I32, &BTreeMap::new()).unwrap_err();
             assert!(problem.what.contains("int32 cannot hold"), "{problem}");
         }
-        // What a float cannot hold exactly would be another place.
+        // What a float cannot hold exactly would be another index.
         let mut large = bytes.clone();
         let end = large.len() - 16;
         large[end..end + 4].copy_from_slice(&16_777_217_i32.to_le_bytes());

@@ -21,7 +21,7 @@ pub enum Stored {
     F16,
     /// The upper half of an f32.
     BF16,
-    /// 32-bit integers: places, not weights. Those that a float holds exactly, up to 2²⁴.
+    /// 32-bit integers: indices, not weights. Those that a float holds exactly, up to 2²⁴.
     I32,
 }
 

@@ -2,17 +2,17 @@
 
 use burn::tensor::Tensor;
 use stratune_data::Sequence;
-use stratune_models::{Alter, Model, Walk};
-use stratune_peft::Pass;
+use stratune_models::{Alter, ForwardOptions, Model};
+use stratune_peft::ForwardContext;
 use stratune_protocol::Problem;
 use stratune_runtime::{read_scalars, yield_now};
 
-use crate::{Batching, Objective, Uploaded};
+use crate::{Batching, DeviceBatch, Objective};
 
 /// A mean loss.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Measured {
-    /// Mean over the learned tokens, in nats.
+pub struct Evaluation {
+    /// Mean over the labels, in nats.
     pub loss: f64,
     /// Learned tokens.
     pub tokens: usize,
@@ -22,14 +22,14 @@ pub struct Measured {
 ///
 /// # Errors
 /// The device does not answer.
-pub async fn measure(
+pub async fn evaluate(
     objective: &dyn Objective,
     model: &Model,
     rows: &[&Sequence],
     by: Batching,
     damping: Option<&[f32]>,
-) -> Result<Measured, Problem> {
-    measure_telling(objective, model, rows, by, damping, &mut |_| {}).await
+) -> Result<Evaluation, Problem> {
+    evaluate_with_progress(objective, model, rows, by, damping, &mut |_| {}).await
 }
 
 /// Batches that a device is given before what it has done is waited for: it must not be far behind what is told, nor go on for
@@ -40,20 +40,20 @@ const AHEAD: usize = 8;
 ///
 /// # Errors
 /// The device does not answer.
-pub(crate) async fn measure_telling(
+pub(crate) async fn evaluate_with_progress(
     objective: &dyn Objective,
     model: &Model,
     rows: &[&Sequence],
     by: Batching,
     damping: Option<&[f32]>,
     tell: &mut dyn FnMut(usize),
-) -> Result<Measured, Problem> {
+) -> Result<Evaluation, Problem> {
     let (mut losses, mut read) = (Vec::new(), Vec::new());
     let (mut tokens, mut done) = (0, 0);
     tell(0);
     for chunk in rows.chunks(by.size.max(1)) {
-        let batch = by.upload(model, chunk);
-        tokens += batch.learned;
+        let batch = by.to_device(model, chunk);
+        tokens += batch.labelled;
         done += chunk.len();
         losses.push(loss(objective, model, &batch, damping, None));
         if losses.len() == AHEAD {
@@ -64,20 +64,21 @@ pub(crate) async fn measure_telling(
     }
     read.extend(read_scalars(losses).await?);
     let sum: f64 = read.iter().sum();
-    Ok(Measured { loss: sum / tokens.max(1) as f64, tokens })
+    Ok(Evaluation { loss: sum / tokens.max(1) as f64, tokens })
 }
 
 /// Summed loss of one batch, `[1]`.
 pub(crate) fn loss(
     objective: &dyn Objective,
     model: &Model,
-    batch: &Uploaded,
+    batch: &DeviceBatch,
     damping: Option<&[f32]>,
     alter: Option<Alter<'_>>,
 ) -> Tensor<1> {
-    let at = batch.places(model);
+    let at = batch.model_positions(model);
     let damping = |i: usize| damping.and_then(|d| d.get(i).copied()).unwrap_or(1.0);
-    let walk = Walk { pass: &|i| Pass { damping: damping(i), ..model.plain_pass(i) }, alter };
-    let x = model.through(model.begin(batch.tokens.clone()), &at, None, walk);
-    objective.loss(model, model.text_of(x), batch)
+    let options =
+        ForwardOptions { context: &|i| ForwardContext { damping: damping(i), ..model.inference_context(i) }, alter };
+    let x = model.forward_blocks(model.embed_with_prompt(batch.tokens.clone()), &at, None, options);
+    objective.loss(model, model.without_prompt(x), batch)
 }

@@ -11,9 +11,9 @@ use stratune_peft::{Gradients, Parameters};
 use stratune_protocol::{Problem, ProblemKind};
 use stratune_store::HostTensor;
 
-use crate::evaluate::measure_telling;
-use crate::teller::ADVICE;
-use crate::{AdamW, Batching, Demand, Event, Objective, Record, RunConfig, sweep};
+use crate::evaluate::evaluate_with_progress;
+use crate::metrics_logger::ADVICE;
+use crate::{AdamW, Batching, Event, Objective, Record, RunConfig, SweepOptions, sweep};
 
 /// Which blocks train at a step.
 #[derive(Clone, Debug, PartialEq)]
@@ -177,7 +177,8 @@ impl<'a> Run<'a> {
         let rows: Vec<&Sequence> = rows.iter().filter_map(|i| all.get(*i)).collect();
         let mut tell = |done: usize| (self.tell)("learning which layers matter", done, rows.len());
         let measured =
-            measure_telling(self.objective, self.model, &rows, self.batching(), Some(damping), &mut tell).await?;
+            evaluate_with_progress(self.objective, self.model, &rows, self.batching(), Some(damping), &mut tell)
+                .await?;
         if !measured.loss.is_finite() {
             let what = format!(
                 "the loss of the importance batch is {} and the run stops; the last checkpoint stands",
@@ -190,11 +191,11 @@ impl<'a> Run<'a> {
 
     /// The gradients of the mean loss on some rows with respect to all that trains in `model`, without dropout: one batch.
     pub fn gradients(&self, model: &Model, rows: &[&Sequence], by: Batching) -> Gradients {
-        let batch = by.upload(model, rows);
+        let batch = by.to_device(model, rows);
         let active = vec![true; model.layers.len()];
-        let scale = 1.0 / batch.learned.max(1) as f64;
-        let demand = Demand { objective: self.objective, active: &active, dropout: None, keep_graphs: 0, scale };
-        sweep(model, &batch, &demand).gradients
+        let scale = 1.0 / batch.labelled.max(1) as f64;
+        let options = SweepOptions { objective: self.objective, active: &active, dropout: None, keep_graphs: 0, scale };
+        sweep(model, &batch, &options).gradients
     }
 
     /// Gives up the optimiser's state of these parameters.

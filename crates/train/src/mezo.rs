@@ -3,7 +3,7 @@
 //! A direction z is drawn, normal; the loss is taken at θ + εz and θ − εz; `g = (L₊ − L₋) / 2ε` says how the loss changes
 //! along z, and `θ ← θ − η g z`, where a parameter's η may be a multiple of the run's (LoRA+). z is drawn again wherever it is needed, from the seed, the step and the parameter's path,
 //! and a block's shifted parameters live while that block runs: memory is that of inference. θ itself is not touched
-//! by the two passes, so nothing has to be put back. A run is its start and the list of its moves.
+//! by the two passes, so nothing has to be put back. A run is its start and the list of its steps.
 
 use serde::{Deserialize, Serialize};
 use stratune_models::Model;
@@ -12,13 +12,13 @@ use stratune_protocol::{Problem, draws, normals};
 use stratune_runtime::read_scalars;
 
 use crate::evaluate::loss;
-use crate::{Objective, Uploaded};
+use crate::{DeviceBatch, Objective};
 
 use burn::tensor::{Tensor, TensorData};
 
-/// What a step has done: with the seed, all that is needed to do it again.
+/// MeZO's step: with the seed, all that is needed to do it again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Move {
+pub struct MezoStep {
     /// η g.
     pub length: f64,
     /// The blocks that took part.
@@ -28,76 +28,76 @@ pub struct Move {
     pub rates: Vec<f64>,
 }
 
-impl Move {
-    /// How far the parameters of a block have gone, or those that are in none.
+impl MezoStep {
+    /// The step size of the parameters of a block, or of those that are in none.
     fn length_in(&self, block: Option<usize>) -> f64 {
         let place = block.and_then(|block| self.blocks.iter().position(|b| *b == block));
         self.length * place.and_then(|place| self.rates.get(place)).copied().unwrap_or(1.0)
     }
 }
 
-/// One step's direction.
+/// One step's perturbation z.
 #[derive(Clone, Copy, Debug)]
-pub struct Direction {
+pub struct Perturbation {
     /// Seed of the run.
     pub seed: u64,
     /// Step of the run.
     pub step: usize,
 }
 
-/// What the two losses say.
+/// The projected gradient, from two losses.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Slope {
-    /// Mean of the two, summed over the learned tokens.
+pub struct ProjectedGradient {
+    /// Mean of the two, summed over the labels.
     pub loss: f64,
-    /// g, of the mean loss of a learned token.
-    pub slope: f64,
+    /// g, of the mean loss of a label.
+    pub projected_grad: f64,
 }
 
-impl Direction {
-    /// The slope of the loss along the direction, at the distance ε on either side.
+impl Perturbation {
+    /// The projected gradient: the slope of the loss along z, from the distance ε on either side.
     ///
     /// # Errors
     /// The device does not answer.
-    pub async fn slope(
+    pub async fn projected_gradient(
         self,
         objective: &dyn Objective,
         model: &Model,
-        batches: &[Uploaded],
+        batches: &[DeviceBatch],
         blocks: &[usize],
         epsilon: f32,
-    ) -> Result<Slope, Problem> {
+    ) -> Result<ProjectedGradient, Problem> {
         let mut sums = Vec::new();
         for side in [epsilon, -epsilon] {
             let mut shifted = model.clone();
             let side = f64::from(side);
-            self.shift(&mut shifted, |block, _| block.is_none().then_some(side));
+            self.perturb(&mut shifted, |block, _| block.is_none().then_some(side));
             let alter = |i: usize, block: &mut _| {
                 if blocks.contains(&i) {
-                    self.shift(block, |_, _| Some(side));
+                    self.perturb(block, |_, _| Some(side));
                 }
             };
             let losses = batches.iter().map(|batch| loss(objective, &shifted, batch, None, Some(&alter))).collect();
             sums.push(read_scalars(losses).await?.iter().sum::<f64>());
         }
-        let learned: usize = batches.iter().map(|b| b.learned).sum();
-        let slope = (sums[0] - sums[1]) / (2.0 * f64::from(epsilon) * learned.max(1) as f64);
-        Ok(Slope { loss: (sums[0] + sums[1]) / 2.0, slope })
+        let labelled: usize = batches.iter().map(|b| b.labelled).sum();
+        let projected_grad = (sums[0] - sums[1]) / (2.0 * f64::from(epsilon) * labelled.max(1) as f64);
+        Ok(ProjectedGradient { loss: (sums[0] + sums[1]) / 2.0, projected_grad })
     }
 
-    /// Moves what trains, in these blocks and outside of blocks, by `−length` times the direction, and as many times as far
-    /// as a parameter's share of the learning rate says.
-    pub fn take(self, model: &mut Model, of: &Move) {
-        self.shift(model, |block, rate| {
+    /// Moves what trains, in these blocks and outside of blocks, by `−length` times the perturbation, and as many times
+    /// as far as a parameter's share of the learning rate says.
+    pub fn apply(self, model: &mut Model, of: &MezoStep) {
+        self.perturb(model, |block, rate| {
             block.is_none_or(|block| of.blocks.contains(&block)).then(|| -of.length_in(block) * rate)
         });
     }
 
-    /// Adds the direction, so many times: what is given for a block, or for what is outside of blocks, and a parameter's share
-    /// of the learning rate. Where nothing is given, nothing moves.
-    fn shift(self, of: &mut impl Parameters, by: impl Fn(Option<usize>, f64) -> Option<f64>) {
-        struct Shift<F>(Direction, F);
-        impl<F: Fn(Option<usize>, f64) -> Option<f64>> Visitor for Shift<F> {
+    /// Adds the perturbation, so many times: what is given for a block, or for what is outside of blocks, and a
+    /// parameter's share of the learning rate. Where nothing is given, nothing moves.
+    fn perturb(self, of: &mut impl Parameters, by: impl Fn(Option<usize>, f64) -> Option<f64>) {
+        struct Perturb<F>(Perturbation, F);
+        impl<F: Fn(Option<usize>, f64) -> Option<f64>> Visitor for Perturb<F> {
             fn visit<const D: usize>(&mut self, ParamId { block, path }: &ParamId, param: &mut Param<D>) {
                 if let Some(by) = (self.1)(*block, param.rate).filter(|_| param.trainable) {
                     let by = by as f32;
@@ -105,10 +105,10 @@ impl Direction {
                 }
             }
         }
-        of.each(&mut Shift(self, by));
+        of.each(&mut Perturb(self, by));
     }
 
-    /// The direction's part for one parameter.
+    /// The perturbation of one parameter.
     fn part<const D: usize>(self, path: &str, like: &Tensor<D>) -> Tensor<D> {
         let shape = like.dims();
         let mut rng = draws(self.seed, path, [self.step as u64, u64::from_le_bytes(*b"mezo z  ")]);

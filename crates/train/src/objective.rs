@@ -2,16 +2,16 @@
 
 use burn::tensor::{IndexingUpdateOp, Tensor};
 use stratune_kernels::backward_from;
-use stratune_kernels::cross_entropy::{CrossEntropy, Wanted, linear_cross_entropy};
+use stratune_kernels::cross_entropy::{CrossEntropy, NeedsGrad, linear_cross_entropy};
 use stratune_models::Model;
-use stratune_peft::{Gradients, ParamId, collect_gradients, track};
+use stratune_peft::{Gradients, ParamId, collect_gradients, require_grad};
 
-use crate::Uploaded;
+use crate::DeviceBatch;
 
 /// A loss over what leaves a model's last block. Training, MeZO, evaluation, IST and the ladder ask it and nothing else.
 pub trait Objective {
     /// The loss of a batch, summed over what it is a mean of, `[1]`; `x`: `[rows, width, hidden_size]`.
-    fn loss(&self, model: &Model, x: Tensor<3>, batch: &Uploaded) -> Tensor<1>;
+    fn loss(&self, model: &Model, x: Tensor<3>, batch: &DeviceBatch) -> Tensor<1>;
 
     /// The same, with the gradients of `scale` times it: those of what trains above the blocks are added to `into`, that with
     /// respect to `x` is given.
@@ -19,7 +19,7 @@ pub trait Objective {
         &self,
         model: &Model,
         x: Tensor<3>,
-        batch: &Uploaded,
+        batch: &DeviceBatch,
         scale: f64,
         into: &mut Gradients,
     ) -> (Tensor<1>, Tensor<3>);
@@ -30,28 +30,28 @@ pub trait Objective {
 pub struct NextToken;
 
 impl Objective for NextToken {
-    fn loss(&self, model: &Model, x: Tensor<3>, batch: &Uploaded) -> Tensor<1> {
+    fn loss(&self, model: &Model, x: Tensor<3>, batch: &DeviceBatch) -> Tensor<1> {
         let normed = model.final_norm(labelled(x, batch).unsqueeze());
-        entropy(model, normed, batch, 1.0, Wanted::Loss).loss
+        entropy(model, normed, batch, 1.0, NeedsGrad::None).loss
     }
 
     fn backward(
         &self,
         model: &Model,
         x: Tensor<3>,
-        batch: &Uploaded,
+        batch: &DeviceBatch,
         scale: f64,
         into: &mut Gradients,
     ) -> (Tensor<1>, Tensor<3>) {
         let [rows, width, hidden] = x.dims();
         let mut norm = model.norm.clone();
-        track(&mut norm);
+        require_grad(&mut norm);
         let states = labelled(x, batch).autodiff().require_grad();
         let normed = model.final_norm_by(&norm, states.clone().unsqueeze());
 
         let head = model.head();
-        let wanted = if head.trains() { Wanted::HiddenAndHead } else { Wanted::Hidden };
-        let CrossEntropy { loss, d_hidden, d_head } = entropy(model, normed.clone().inner(), batch, scale, wanted);
+        let needs_grad = if head.trains() { NeedsGrad::HiddenAndHead } else { NeedsGrad::Hidden };
+        let CrossEntropy { loss, d_hidden, d_head } = entropy(model, normed.clone().inner(), batch, scale, needs_grad);
         if let Some(d_head) = d_head {
             add(into, &head.id.param("weight"), d_head);
         }
@@ -68,16 +68,16 @@ impl Objective for NextToken {
 }
 
 /// What stands at the positions that predict a label, `[labels, hidden_size]`.
-fn labelled(x: Tensor<3>, batch: &Uploaded) -> Tensor<2> {
+fn labelled(x: Tensor<3>, batch: &DeviceBatch) -> Tensor<2> {
     let [rows, width, hidden] = x.dims();
     x.reshape([rows * width, hidden]).select(0, batch.positions.clone())
 }
 
-fn entropy(model: &Model, normed: Tensor<3>, batch: &Uploaded, scale: f64, wanted: Wanted) -> CrossEntropy {
+fn entropy(model: &Model, normed: Tensor<3>, batch: &DeviceBatch, scale: f64, needs_grad: NeedsGrad) -> CrossEntropy {
     let [_, labels, hidden] = normed.dims();
     let normed = normed.reshape([labels, hidden]);
     let (head, cap) = (model.head().matrices(), model.config.final_logit_softcapping);
-    linear_cross_entropy(normed, &head, cap, batch.targets.clone(), scale, wanted, model.compute)
+    linear_cross_entropy(normed, &head, cap, batch.targets.clone(), scale, needs_grad, model.compute)
 }
 
 /// Adds a gradient to what there is of its parameter.

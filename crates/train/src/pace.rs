@@ -6,8 +6,8 @@ use stratune_data::Sequence;
 use stratune_protocol::{Pace, Problem};
 use stratune_runtime::{Stopwatch, yield_now};
 
-use crate::share::{Spent, ToCome, samples_from, validations};
-use crate::{Batching, Event, Host, Trainer, measure};
+use crate::evaluation_share::{Remaining, TimeSpent, samples_from, validations};
+use crate::{Batching, Event, Trainer, TrainerCallback, evaluate};
 
 /// Steps that are timed, after one that is not: in the first one kernels are compiled, and methods that look at rows
 /// choose what trains.
@@ -18,16 +18,17 @@ const LOOKED_AT: usize = 1000;
 
 impl Trainer {
     /// Times steps, a score update, a validation and the samples, and says what that makes of the whole run. It gives
-    /// itself up: nothing that these steps have changed lives on. `host` hears of them and continues its prompts once.
+    /// itself up: nothing that these steps have changed lives on. `callback` hears of them and continues its prompts
+    /// once.
     ///
     /// # Errors
     /// The device fails, or the loss is not finite.
-    pub async fn pace(mut self, host: &mut dyn Host) -> Result<Pace, Problem> {
+    pub async fn pace(mut self, callback: &mut dyn TrainerCallback) -> Result<Pace, Problem> {
         let mut seconds_a_token = Vec::new();
         for step in 0..(TIMED + 1).min(self.steps) {
             let tokens = self.tokens_of(step);
             let clock = Stopwatch::start();
-            self.advance(host).await?;
+            self.advance(callback).await?;
             seconds_a_token.push(clock.seconds() / tokens.max(1) as f64);
             yield_now().await;
         }
@@ -37,11 +38,11 @@ impl Trainer {
         let (steps, every) = (self.steps, self.config.train.eval_every);
         let (validations, samples) = (validations(steps, every), samples_from(0, steps));
         // What they may take at most, once the whole run is trained and measured.
-        let spent = Spent { a_step: step, validation, ..Spent::default() };
+        let spent = TimeSpent { a_step: step, validation, ..TimeSpent::default() };
         let share = f64::from(self.config.train.evaluation_share);
-        let seconds = spent.for_a_sample(share, ToCome { steps, validations, samples });
+        let seconds = spent.for_a_sample(share, Remaining { steps, validations, samples });
         let clock = Stopwatch::start();
-        host.sample(&self.model, self.state.step, seconds).await?;
+        callback.sample(&self.model, self.state.step, seconds).await?;
         let sample = clock.seconds();
         Ok(Pace { steps, step, validation, validations, sample, samples })
     }
@@ -92,7 +93,7 @@ impl Trainer {
         let count = by.size.min(rows.len());
         let some = &rows[(rows.len() - count) / 2..][..count];
         let clock = Stopwatch::start();
-        measure(&*self.objective, &self.model, some, by, None).await?;
+        evaluate(&*self.objective, &self.model, some, by, None).await?;
         Ok(clock.seconds() * tokens(&rows) as f64 / tokens(some).max(1) as f64)
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use burn::tensor::{Device, Tensor, TensorData};
-use stratune_peft::{Gradients, Param, ParamId, Parameters, Rule, Visitor, directions};
+use stratune_peft::{Gradients, Param, ParamId, Parameters, UpdateRule, Visitor, singular_vectors};
 use stratune_protocol::Problem;
 use stratune_runtime::read_f32;
 use stratune_store::HostTensor;
@@ -18,7 +18,7 @@ pub struct Projectors(BTreeMap<String, Tensor<2>>);
 
 impl Projectors {
     /// Chooses the directions that are due: of matrices without any, and of those that have moved a multiple of their
-    /// interval; `times` says how often each has.
+    /// interval; `step_counts` says how often each has.
     ///
     /// # Errors
     /// The device does not answer.
@@ -26,12 +26,12 @@ impl Projectors {
         &mut self,
         of: &mut impl Parameters,
         gradients: &Gradients,
-        times: impl Fn(&str) -> usize,
+        step_counts: impl Fn(&str) -> usize,
     ) -> Result<(), Problem> {
         struct Wanted(Vec<(String, [usize; 2], usize, usize)>);
         impl Visitor for Wanted {
             fn visit<const D: usize>(&mut self, id: &ParamId, param: &mut Param<D>) {
-                if let (true, Rule::Projected { rank, interval, .. }, [rows, columns]) =
+                if let (true, UpdateRule::Projected { rank, interval, .. }, [rows, columns]) =
                     (param.trainable, param.rule, param.value.dims().as_slice())
                 {
                     self.0.push((id.path.clone(), [*rows, *columns], rank, interval));
@@ -42,8 +42,8 @@ impl Projectors {
         of.each(&mut wanted);
         for (path, shape, rank, interval) in wanted.0 {
             let Some(gradient) = gradients.get(&path) else { continue };
-            if !self.0.contains_key(&path) || times(&path).is_multiple_of(interval) {
-                let chosen = directions(&gradient.clone().reshape(shape), rank).await?;
+            if !self.0.contains_key(&path) || step_counts(&path).is_multiple_of(interval) {
+                let chosen = singular_vectors(&gradient.clone().reshape(shape), rank).await?;
                 self.0.insert(path, chosen);
             }
         }
@@ -51,7 +51,7 @@ impl Projectors {
     }
 
     /// The gradient in the directions, flattened; none if the matrix has none.
-    pub fn narrow(&self, path: &str, gradient: &Tensor<1>, [rows, columns]: [usize; 2]) -> Option<Tensor<1>> {
+    pub fn project(&self, path: &str, gradient: &Tensor<1>, [rows, columns]: [usize; 2]) -> Option<Tensor<1>> {
         let p = self.0.get(path)?.clone();
         let gradient = gradient.clone().reshape([rows, columns]);
         let narrow = if rows >= columns { gradient.matmul(p.transpose()) } else { p.matmul(gradient) };
@@ -60,7 +60,7 @@ impl Projectors {
     }
 
     /// Back to the whole matrix, flattened.
-    pub fn widen(&self, path: &str, narrow: Tensor<1>, [rows, columns]: [usize; 2]) -> Option<Tensor<1>> {
+    pub fn project_back(&self, path: &str, narrow: Tensor<1>, [rows, columns]: [usize; 2]) -> Option<Tensor<1>> {
         let p = self.0.get(path)?.clone();
         let rank = p.dims()[0];
         let wide = match rows >= columns {

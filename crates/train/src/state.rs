@@ -1,16 +1,16 @@
-//! What a run has come to, and its way into a checkpoint and back.
+//! The state of a run, and its way into a checkpoint and back.
 
 use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 use stratune_models::Model;
-use stratune_peft::{FromData, Misfit, Values, added, restore_added, snapshot};
+use stratune_peft::{FromData, StateMismatch, Values, adapter_values, restore_adapter, snapshot};
 use stratune_protocol::{OptimiserKind, Problem, ProblemKind};
 use stratune_runtime::{read_f32, unix_millis};
 use stratune_store::{Checkpoint, HostTensor};
 
-use crate::{AdamW, Direction, Hook, HookState, Move, RunConfig, Saved};
+use crate::{AdamW, Hook, HookState, MezoStep, Perturbation, RunConfig, Saved};
 
 /// Values of the trainable parameters by path, flattened, on the device.
 pub type Flat = BTreeMap<String, Tensor<1>>;
@@ -53,9 +53,9 @@ pub struct TrainState {
     /// Validations since then.
     pub stale: usize,
     /// Whether a person did not wait for the validation that is due.
-    pub owes: bool,
-    /// MeZO's moves, which with the start are the parameters.
-    pub moves: Vec<Move>,
+    pub validation_due: bool,
+    /// MeZO's steps, which with the start are the parameters.
+    pub mezo_steps: Vec<MezoStep>,
 }
 
 /// The part of a checkpoint that is not tensors.
@@ -74,13 +74,14 @@ pub struct Record {
     /// Validations since then.
     pub stale: usize,
     /// Whether a validation is due before the next step.
-    #[serde(default)]
-    pub owes: bool,
-    /// MeZO's moves.
-    #[serde(default)]
-    pub moves: Vec<Move>,
-    /// How often each parameter has moved.
-    pub times: BTreeMap<String, usize>,
+    #[serde(default, alias = "owes")]
+    pub validation_due: bool,
+    /// MeZO's steps.
+    #[serde(default, alias = "moves")]
+    pub mezo_steps: Vec<MezoStep>,
+    /// Steps of each parameter so far.
+    #[serde(alias = "times")]
+    pub step_counts: BTreeMap<String, usize>,
     /// What the hooks remember, by their names.
     #[serde(default)]
     pub hooks: BTreeMap<String, serde_json::Value>,
@@ -105,8 +106,8 @@ impl Record {
     }
 }
 
-/// Whether the parameters follow from where methods start and MeZO's moves, so that they need not be written. They do not
-/// where data have chosen the start.
+/// Whether the parameters follow from where methods start and MeZO's steps, so that they need not be written. They do
+/// not where data have chosen the start.
 fn replays(config: &RunConfig) -> bool {
     match config.train.optimiser {
         OptimiserKind::Adamw => false,
@@ -122,7 +123,7 @@ pub(crate) async fn save(
     hooks: &[Box<dyn Hook>],
     (config, identity, steps): (&RunConfig, &Identity, usize),
 ) -> Result<Checkpoint, Problem> {
-    let (mut tensors, times) = optimiser.save().await?;
+    let (mut tensors, step_counts) = optimiser.save().await?;
     let mut remembered = BTreeMap::new();
     for hook in hooks {
         let HookState { numbers, tensors: own } = hook.save().await?;
@@ -131,7 +132,9 @@ pub(crate) async fn save(
     }
     let replayed = if replays(config) { snapshot(model) } else { Values::new() };
     let base = model.config.base_paths();
-    for (path, (shape, value)) in added(model, &base).into_iter().filter(|(path, _)| !replayed.contains_key(path)) {
+    for (path, (shape, value)) in
+        adapter_values(model, &base).into_iter().filter(|(path, _)| !replayed.contains_key(path))
+    {
         tensors.insert(format!("value/{path}"), HostTensor { shape, data: read_f32(value).await? });
     }
     for (path, value) in state.best_values.iter().flatten() {
@@ -145,9 +148,9 @@ pub(crate) async fn save(
         steps,
         best: state.best,
         stale: state.stale,
-        owes: state.owes,
-        moves: state.moves.clone(),
-        times,
+        validation_due: state.validation_due,
+        mezo_steps: state.mezo_steps.clone(),
+        step_counts,
         hooks: remembered,
         hook: serde_json::Value::Null,
         written: unix_millis(),
@@ -165,35 +168,35 @@ pub(crate) fn load(
     hooks: &mut [Box<dyn Hook>],
 ) -> Result<TrainState, Problem> {
     let device = model.device();
-    model.check_places(|path| checkpoint.tensors.get(&format!("value/{path}")).map(|host| host.data.as_slice()))?;
+    model.check_indices(|path| checkpoint.tensors.get(&format!("value/{path}")).map(|host| host.data.as_slice()))?;
     let mut values = shaped(checkpoint, "value/", &device);
     let start = snapshot(model);
-    // Checkpoints of earlier versions have the moves alone whatever the method.
-    let moved = start.keys().any(|path| !values.contains_key(path)) && !record.moves.is_empty();
+    // Checkpoints of earlier versions have the steps alone whatever the method.
+    let moved = start.keys().any(|path| !values.contains_key(path)) && !record.mezo_steps.is_empty();
     if record.config.train.optimiser == OptimiserKind::Mezo {
         start.into_iter().for_each(|(path, value)| _ = values.entry(path).or_insert(value));
     }
     let base = model.config.base_paths();
-    restore_added(model, &base, &values).map_err(|misfit| {
-        let path = match misfit {
-            Misfit::Missing(path) | Misfit::Extra(path) | Misfit::Shape(path, ..) => path,
+    restore_adapter(model, &base, &values).map_err(|mismatch| {
+        let path = match mismatch {
+            StateMismatch::Missing(path) | StateMismatch::Unexpected(path) | StateMismatch::Shape(path, ..) => path,
         };
         Problem::input(format!("the checkpoint does not fit: {path} is missing, too many or of another size"))
             .at("checkpoint.safetensors")
             .next("use the model and the method the run began with")
     })?;
-    for (step, of) in record.moves.iter().enumerate().filter(|_| moved) {
-        Direction { seed: record.config.train.seed, step }.take(model, of);
+    for (step, of) in record.mezo_steps.iter().enumerate().filter(|_| moved) {
+        Perturbation { seed: record.config.train.seed, step }.apply(model, of);
     }
-    optimiser.load(model, &checkpoint.tensors, &record.times, &device)?;
+    optimiser.load(model, &checkpoint.tensors, &record.step_counts, &device)?;
     for hook in hooks {
         let numbers = record.hooks.get(hook.name()).unwrap_or(&record.hook);
         hook.load(&Saved { numbers, tensors: &checkpoint.tensors, device: &device })?;
     }
     let flat = |values: Values| values.into_iter().map(|(path, (_, value))| (path, value)).collect();
     let best_values = record.best.is_some().then(|| flat(shaped(checkpoint, "best/", &device)));
-    let Record { step, best, stale, owes, moves, .. } = record;
-    Ok(TrainState { step, best, best_values, stale, owes, moves })
+    let Record { step, best, stale, validation_due, mezo_steps, .. } = record;
+    Ok(TrainState { step, best, best_values, stale, validation_due, mezo_steps })
 }
 
 fn shaped(checkpoint: &Checkpoint, prefix: &str, device: &Device) -> Values {

@@ -1,9 +1,9 @@
-//! One batch up and down the model.
+//! Loss and gradients of one batch, with gradient checkpointing block by block.
 //!
-//! On the way up only each block's input is kept, without an autodiff graph. On the way down a block runs again with one,
+//! Forward, only each block's input is kept, without an autodiff graph. Backward, a block runs again with one,
 //! is seeded with the gradient that comes from above, gives its parameters' and its input's gradient, and is dropped. So
-//! memory is one block, whatever the method, and the way down ends at the lowest block that trains. The top `keep_graphs`
-//! blocks keep their graphs from the way up instead, which saves running them twice.
+//! memory is one block, whatever the method, and the backward pass ends at the lowest block that trains. The top
+//! `keep_graphs` blocks keep their graphs from the forward pass instead, which saves running them twice.
 
 use std::rc::Rc;
 
@@ -11,14 +11,14 @@ use burn::tensor::{IndexingUpdateOp, Tensor};
 use stratune_kernels::backward_from;
 use stratune_models::nn::{Positions, scaled};
 use stratune_models::{Block, Ladder, Model};
-use stratune_peft::{Dropout, Gradients, Pass, Shared, collect_gradients, track};
+use stratune_peft::{Dropout, ForwardContext, Gradients, Shared, collect_gradients, require_grad};
 
 use crate::objective::add;
-use crate::{Objective, Uploaded};
+use crate::{DeviceBatch, Objective};
 
-/// What a sweep is asked for.
+/// Options of a sweep.
 #[derive(Clone, Copy)]
-pub struct Demand<'a> {
+pub struct SweepOptions<'a> {
     /// What is minimised.
     pub objective: &'a dyn Objective,
     /// Which blocks train.
@@ -27,14 +27,14 @@ pub struct Demand<'a> {
     pub dropout: Option<Dropout>,
     /// Top blocks that keep their graphs.
     pub keep_graphs: usize,
-    /// What the gradients are multiplied by: one over the learned tokens of the step.
+    /// What the gradients are multiplied by: one over the labels of the step.
     pub scale: f64,
 }
 
 /// What a sweep gives.
 #[derive(Debug)]
-pub struct Swept {
-    /// Loss summed over the learned tokens, `[1]`, still on the device.
+pub struct SweepOutput {
+    /// Loss summed over the labels, `[1]`, still on the device.
     pub loss: Tensor<1>,
     /// Gradients of what trains.
     pub gradients: Gradients,
@@ -43,92 +43,97 @@ pub struct Swept {
 }
 
 /// Loss and gradients of one batch.
-pub fn sweep(model: &Model, batch: &Uploaded, demand: &Demand<'_>) -> Swept {
+pub fn sweep(model: &Model, batch: &DeviceBatch, options: &SweepOptions<'_>) -> SweepOutput {
     if let Some(ladder) = &model.ladder {
-        return beside(model, ladder, batch, demand);
+        return sweep_ladder(model, ladder, batch, options);
     }
     let layers = model.layers.len();
     let trains_input = model.embed_tokens.trains() || model.prompt.as_ref().is_some_and(|p| p.trainable);
     // A block that is to train and in which no method trains anything has nothing to give.
-    let blocks = model.layers.iter().zip(demand.active);
+    let blocks = model.layers.iter().zip(options.active);
     let active: Vec<bool> = blocks.map(|(block, active)| *active && block.trains(&model.shared)).collect();
     let lowest = active.iter().position(|a| *a).unwrap_or(layers);
     let floor = if trains_input { 0 } else { lowest };
-    let at = batch.places(model);
+    let at = batch.model_positions(model);
     let mut gradients = Gradients::new();
     let shared = Rc::new(model.shared.clone());
 
-    let pass = |i: usize| {
-        let (apart, compute) = (batch.apart.clone(), model.compute.of_mean(demand.scale));
-        Pass { dropout: demand.dropout, apart, compute, ..Pass::plain(i, shared.clone()) }
+    let context = |i: usize| {
+        let (unpacked_index, compute) = (batch.unpacked_index.clone(), model.compute.of_mean(options.scale));
+        ForwardContext {
+            dropout: options.dropout,
+            unpacked_index,
+            compute,
+            ..ForwardContext::inference(i, shared.clone())
+        }
     };
     let run = |i: usize, x: Tensor<3>| {
         let needs_input = trains_input || i > floor;
-        Graph::of(&model.layers[i], x, &at, pass(i), active[i], needs_input)
+        Graph::of(&model.layers[i], x, &at, context(i), active[i], needs_input)
     };
-    let mut x = model.begin(batch.tokens.clone());
-    let mut kept = Vec::with_capacity(layers - floor);
+    let mut x = model.embed_with_prompt(batch.tokens.clone());
+    let mut saved = Vec::with_capacity(layers - floor);
     for i in 0..layers {
-        if i >= floor && i + demand.keep_graphs >= layers {
+        if i >= floor && i + options.keep_graphs >= layers {
             let graph = run(i, x);
             x = graph.output.clone().inner();
-            kept.push(Kept::Graph(graph));
+            saved.push(Saved::Graph(graph));
         } else {
             if i >= floor {
-                kept.push(Kept::Input(x.clone()));
+                saved.push(Saved::Input(x.clone()));
             }
-            x = model.layers[i].forward(x, &at, None, &pass(i));
+            x = model.layers[i].forward(x, &at, None, &context(i));
         }
     }
 
-    let (loss, dy) = demand.objective.backward(model, model.text_of(x), batch, demand.scale, &mut gradients);
+    let (loss, dy) = options.objective.backward(model, model.without_prompt(x), batch, options.scale, &mut gradients);
     let mut dy = below_prompt(model, dy);
     let mut passed = Vec::new();
     for i in (floor..layers).rev() {
-        let graph = match kept.pop() {
-            Some(Kept::Graph(graph)) => graph,
-            Some(Kept::Input(x)) => run(i, x),
+        let graph = match saved.pop() {
+            Some(Saved::Graph(graph)) => graph,
+            Some(Saved::Input(x)) => run(i, x),
             None => break,
         };
         passed.push(i);
         match graph.backward(dy, &mut gradients) {
             Some(dx) => dy = dx,
-            None => return Swept { loss, gradients, passed },
+            None => return SweepOutput { loss, gradients, passed },
         }
     }
     if trains_input {
         input_gradients(model, batch, dy, &mut gradients);
     }
-    Swept { loss, gradients, passed }
+    SweepOutput { loss, gradients, passed }
 }
 
 /// Loss and gradients of one batch for a ladder: the model runs without a graph, and the ladder alone with one.
-fn beside(model: &Model, ladder: &Ladder, batch: &Uploaded, demand: &Demand<'_>) -> Swept {
-    let at = batch.places(model);
-    let mut x = model.begin(batch.tokens.clone());
+fn sweep_ladder(model: &Model, ladder: &Ladder, batch: &DeviceBatch, options: &SweepOptions<'_>) -> SweepOutput {
+    let at = batch.model_positions(model);
+    let mut x = model.embed_with_prompt(batch.tokens.clone());
     let mut states = vec![x.clone()];
     for (i, block) in model.layers.iter().enumerate() {
-        x = block.forward(x, &at, None, &model.plain_pass(i));
+        x = block.forward(x, &at, None, &model.inference_context(i));
         states.push(x.clone());
     }
     let mut gradients = Gradients::new();
     let mut ladder = ladder.clone();
-    track(&mut ladder);
+    require_grad(&mut ladder);
     let Some(at) = &at.side else {
-        return Swept { loss: Tensor::zeros([1], &x.device()), gradients, passed: Vec::new() };
+        return SweepOutput { loss: Tensor::zeros([1], &x.device()), gradients, passed: Vec::new() };
     };
-    let side = ladder.forward(&states, at, None, &model.plain_pass(model.layers.len()));
-    let x = model.text_of(x + side.clone().inner());
-    let (loss, dy) = demand.objective.backward(model, x, batch, demand.scale, &mut gradients);
+    let side = ladder.forward(&states, at, None, &model.inference_context(model.layers.len()));
+    let x = model.without_prompt(x + side.clone().inner());
+    let (loss, dy) = options.objective.backward(model, x, batch, options.scale, &mut gradients);
     let mut tape = backward_from(side, below_prompt(model, dy));
     collect_gradients(&mut ladder, &mut tape, &mut gradients);
-    Swept { loss, gradients, passed: Vec::new() }
+    SweepOutput { loss, gradients, passed: Vec::new() }
 }
 
-/// What is kept of a block on the way up.
+/// What is kept of a block in the forward pass.
 // There is one a block: their size on the stack does not matter.
 #[allow(clippy::large_enum_variant)]
-enum Kept {
+enum Saved {
     Input(Tensor<3>),
     Graph(Graph),
 }
@@ -141,16 +146,23 @@ struct Graph {
 }
 
 impl Graph {
-    fn of(block: &Block, x: Tensor<3>, at: &Positions, mut pass: Pass, trains: bool, needs_input: bool) -> Self {
+    fn of(
+        block: &Block,
+        x: Tensor<3>,
+        at: &Positions,
+        mut context: ForwardContext,
+        trains: bool,
+        needs_input: bool,
+    ) -> Self {
         let input = needs_input.then(|| x.clone().autodiff().require_grad());
         let mut block = block.clone();
-        let mut shared = (*pass.shared).clone();
+        let mut shared = (*context.shared).clone();
         if trains {
-            track(&mut block);
-            track(&mut shared);
-            pass.shared = Rc::new(shared.clone());
+            require_grad(&mut block);
+            require_grad(&mut shared);
+            context.shared = Rc::new(shared.clone());
         }
-        let output = block.forward(input.clone().unwrap_or(x), at, None, &pass);
+        let output = block.forward(input.clone().unwrap_or(x), at, None, &context);
         Self { trained: trains.then_some((block, shared)), input, output }
     }
 
@@ -174,8 +186,9 @@ fn below_prompt(model: &Model, dy: Tensor<3>) -> Tensor<3> {
     }
 }
 
-/// The prompt gets the gradient of its positions, each token's row of the embedding that of the places where it stands.
-fn input_gradients(model: &Model, batch: &Uploaded, dy: Tensor<3>, into: &mut Gradients) {
+/// The prompt gets the gradient of its positions, each token's row of the embedding that of the positions where it
+/// stands.
+fn input_gradients(model: &Model, batch: &DeviceBatch, dy: Tensor<3>, into: &mut Gradients) {
     let length = model.prompt_length();
     if model.prompt.as_ref().is_some_and(|p| p.trainable) {
         let dy = dy.clone().narrow(1, 0, length).sum_dim(0).squeeze_dim(0);
@@ -184,10 +197,10 @@ fn input_gradients(model: &Model, batch: &Uploaded, dy: Tensor<3>, into: &mut Gr
     if !model.embed_tokens.trains() {
         return;
     }
-    let dy = scaled(model.text_of(dy), model.config.embedding_multiplier);
+    let dy = scaled(model.without_prompt(dy), model.config.embedding_multiplier);
     let [rows, width, hidden] = dy.dims();
-    let places = batch.tokens.clone().reshape([rows * width]);
-    let table = Tensor::<2>::zeros(model.embed_tokens.dims(), &dy.device());
-    let table = table.select_assign(0, places, dy.reshape([rows * width, hidden]), IndexingUpdateOp::Add);
-    add(into, &model.embed_tokens.id.param("weight"), table);
+    let ids = batch.tokens.clone().reshape([rows * width]);
+    let embedding = Tensor::<2>::zeros(model.embed_tokens.dims(), &dy.device());
+    let embedding = embedding.select_assign(0, ids, dy.reshape([rows * width, hidden]), IndexingUpdateOp::Add);
+    add(into, &model.embed_tokens.id.param("weight"), embedding);
 }

@@ -9,23 +9,23 @@ use stratune_kernels::{Compute, compute_dtypes};
 use stratune_models::Model;
 use stratune_peft::{count_trainable, restore, snapshot};
 use stratune_protocol::{EndReason, ModelReport, Problem, ProblemKind};
-use stratune_runtime::{Control, Stopwatch, Wish, rest, yield_now};
+use stratune_runtime::{Control, RunRequest, Stopwatch, sleep_briefly, yield_now};
 use stratune_store::Checkpoint;
 
-use crate::share::{Spent, rows_to_measure};
-use crate::spacing::log_spaced;
+use crate::evaluation_share::{TimeSpent, rows_to_measure};
+use crate::log_spaced::log_spaced;
+use crate::metrics_logger::MetricsLogger;
+use crate::progress::{ProgressReporter, unless_stopped};
 use crate::state::{self, Flat, Identity, TrainState};
-use crate::teller::Teller;
-use crate::watch::{Watch, stoppable};
 use crate::{AdamW, Event, Hook, NextToken, Objective, Record, Run, RunConfig, Selection, Tell, hooks_of};
 
-/// The front end of a run.
-pub trait Host {
+/// Callbacks of a run: its front end.
+pub trait TrainerCallback {
     /// Takes notice of an event.
     fn emit(&mut self, event: Event);
 
     /// Makes a checkpoint safe before it returns.
-    fn keep(&mut self, checkpoint: Checkpoint) -> LocalBoxFuture<'_, Result<(), Problem>>;
+    fn save_checkpoint(&mut self, checkpoint: Checkpoint) -> LocalBoxFuture<'_, Result<(), Problem>>;
 
     /// Continues its prompts with the model as it stands, as far as so many seconds go; called at log-spaced steps. It is
     /// dropped where it waits when a person wants the run to end.
@@ -35,7 +35,7 @@ pub trait Host {
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Ended {
+pub struct TrainOutput {
     /// Why.
     pub reason: EndReason,
     /// Steps done.
@@ -60,7 +60,7 @@ pub struct Trainer {
     pub(crate) validated: Option<usize>,
     /// The held-out rows that validations measure.
     pub(crate) measured: Vec<usize>,
-    pub(crate) spent: Spent,
+    pub(crate) spent: TimeSpent,
     /// What the model is, once a step down the gradient has asked.
     pub(crate) report: OnceCell<ModelReport>,
     /// Whether the hooks have done what comes before training.
@@ -113,7 +113,7 @@ impl Trainer {
             state,
             validated: None,
             measured,
-            spent: Spent::default(),
+            spent: TimeSpent::default(),
             report: OnceCell::new(),
             prepared: false,
             steps,
@@ -144,45 +144,45 @@ impl Trainer {
     ///
     /// # Errors
     /// The device fails, a checkpoint cannot be written, or the loss is not finite; then the last checkpoint stands.
-    pub async fn run(&mut self, host: &mut dyn Host, control: &Control) -> Result<Ended, Problem> {
-        let sitting = Stopwatch::start();
-        host.emit(Event::Begun {
+    pub async fn run(&mut self, callback: &mut dyn TrainerCallback, control: &Control) -> Result<TrainOutput, Problem> {
+        let clock = Stopwatch::start();
+        callback.emit(Event::Begun {
             config: Box::new(self.config.clone()),
             step: self.state.step,
             steps: self.steps,
             layers: self.model.layers.len(),
             trainable: count_trainable(&mut self.model),
         });
-        self.say_what_is_measured(host);
-        let reason = match Box::pin(self.train(host, control)).await {
+        self.say_what_is_measured(callback);
+        let reason = match Box::pin(self.train(callback, control)).await {
             Err(problem) if problem.kind == ProblemKind::Stopped => EndReason::Stopped,
             ended => ended?,
         };
-        self.keep(host).await?;
+        self.save_checkpoint(callback).await?;
         if reason == EndReason::Stopped && self.state.step > 0 && self.validated != Some(self.state.step) {
             // After the checkpoint: a run that goes on must not remember a validation that the uninterrupted one lacks.
-            self.validate(host, &Control::default()).await?;
+            self.validate(callback, &Control::default()).await?;
         }
         self.restore_best()?;
-        let ended = Ended { reason, step: self.state.step, best: self.state.best };
+        let ended = TrainOutput { reason, step: self.state.step, best: self.state.best };
         let (step, best) = (ended.step, ended.best);
-        host.emit(Event::Ended { reason, step, best, seconds: sitting.seconds() });
+        callback.emit(Event::Ended { reason, step, best, seconds: clock.seconds() });
         Ok(ended)
     }
 
     /// The steps that are left, with what is between them. A stop within a long phase is an error of its own kind.
-    async fn train(&mut self, host: &mut dyn Host, control: &Control) -> Result<EndReason, Problem> {
+    async fn train(&mut self, callback: &mut dyn TrainerCallback, control: &Control) -> Result<EndReason, Problem> {
         if self.state.step == 0 && self.state.best.is_none() {
             // What is measured and kept is of the parameters that the run begins with.
-            self.prepare_unless_stopped(host, control).await?;
-            self.state.owes = true;
+            self.prepare_unless_stopped(callback, control).await?;
+            self.state.validation_due = true;
         }
-        if self.state.owes {
-            self.validate(host, control).await?;
-            self.state.owes = false;
-            self.sample(host, control).await?;
+        if self.state.validation_due {
+            self.validate(callback, control).await?;
+            self.state.validation_due = false;
+            self.sample(callback, control).await?;
         }
-        let mut teller = Teller::new(self.steps);
+        let mut logger = MetricsLogger::new(self.steps);
         let train = self.config.train.clone();
         let due = |every: usize, step: usize| every > 0 && step.is_multiple_of(every);
         let begun = self.state.step;
@@ -191,20 +191,20 @@ impl Trainer {
             if train.patience > 0 && self.state.stale >= train.patience {
                 return Ok(EndReason::EarlyStop);
             }
-            if control.wish() != Wish::Run {
-                teller.finish(host).await?;
+            if control.request() != RunRequest::Run {
+                logger.finish(callback).await?;
                 self.spent.training += clock.seconds();
-                if !self.wait(host, control).await? {
+                if !self.wait(callback, control).await? {
                     return Ok(EndReason::Stopped);
                 }
                 clock = Stopwatch::start();
-                teller.restart();
+                logger.restart();
             }
-            match Box::pin(self.step(host, control)).await {
-                Ok(taken) => teller.take(taken),
+            match Box::pin(self.step(callback, control)).await {
+                Ok(taken) => logger.push(taken),
                 Err(problem) => {
                     // What was done before it is told, if the device still answers.
-                    let _ = teller.finish(host).await;
+                    let _ = logger.finish(callback).await;
                     return Err(problem);
                 }
             }
@@ -213,22 +213,22 @@ impl Trainer {
             let (validates, keeps) = (due(train.eval_every, step) || last, due(train.checkpoint_every, step));
             let samples = log_spaced(step) || last;
             if validates || keeps || samples {
-                teller.finish(host).await?;
+                logger.finish(callback).await?;
                 self.spent.training += clock.seconds();
                 self.spent.done = step - begun;
                 if validates {
-                    self.validate(host, control).await?;
+                    self.validate(callback, control).await?;
                 }
                 if samples {
-                    self.sample(host, control).await?;
+                    self.sample(callback, control).await?;
                 }
                 if keeps && !last {
-                    self.keep(host).await?;
+                    self.save_checkpoint(callback).await?;
                 }
                 clock = Stopwatch::start();
-                teller.restart();
-            } else if due(train.log_every, step) || teller.is_full() {
-                teller.tell(host).await?;
+                logger.restart();
+            } else if due(train.log_every, step) || logger.is_full() {
+                logger.log(callback).await?;
             }
             yield_now().await;
         }
@@ -257,10 +257,10 @@ impl Trainer {
     ///
     /// # Errors
     /// The device fails, or the loss is not finite.
-    pub async fn advance(&mut self, host: &mut dyn Host) -> Result<(), Problem> {
-        let mut teller = Teller::new(self.steps);
-        teller.take(self.step(host, &Control::default()).await?);
-        teller.finish(host).await
+    pub async fn advance(&mut self, callback: &mut dyn TrainerCallback) -> Result<(), Problem> {
+        let mut logger = MetricsLogger::new(self.steps);
+        logger.push(self.step(callback, &Control::default()).await?);
+        logger.finish(callback).await
     }
 
     /// Minimises another objective.
@@ -273,36 +273,40 @@ impl Trainer {
     ///
     /// # Errors
     /// The device fails.
-    pub async fn prepare(&mut self, host: &mut dyn Host) -> Result<(), Problem> {
-        self.prepare_unless_stopped(host, &Control::default()).await
+    pub async fn prepare(&mut self, callback: &mut dyn TrainerCallback) -> Result<(), Problem> {
+        self.prepare_unless_stopped(callback, &Control::default()).await
     }
 
     pub(crate) async fn prepare_unless_stopped(
         &mut self,
-        host: &mut dyn Host,
+        callback: &mut dyn TrainerCallback,
         control: &Control,
     ) -> Result<(), Problem> {
         if self.prepared {
             return Ok(());
         }
-        let watch = Watch::new(control, |event| host.emit(event));
+        let watch = ProgressReporter::new(control, |event| callback.emit(event));
         let (emit, tell) = (|event| watch.emit(event), |what: &str, done, total| watch.tell(what, done, total));
         let (mut run, hooks) = self.acted_on(&emit, &tell);
         for hook in hooks {
-            stoppable(control, hook.before_training(&mut run)).await?;
+            unless_stopped(control, hook.before_training(&mut run)).await?;
         }
         self.prepared = true;
         Ok(())
     }
 
     /// The blocks that the hooks leave for the step to come.
-    pub(crate) async fn select(&mut self, host: &mut dyn Host, control: &Control) -> Result<Selection, Problem> {
-        let watch = Watch::new(control, |event| host.emit(event));
+    pub(crate) async fn select(
+        &mut self,
+        callback: &mut dyn TrainerCallback,
+        control: &Control,
+    ) -> Result<Selection, Problem> {
+        let watch = ProgressReporter::new(control, |event| callback.emit(event));
         let (emit, tell) = (|event| watch.emit(event), |what: &str, done, total| watch.tell(what, done, total));
         let (mut run, hooks) = self.acted_on(&emit, &tell);
         let mut selection = Selection::of(vec![true; run.model.layers.len()]);
         for hook in hooks {
-            if let Some(chosen) = stoppable(control, hook.before_step(&mut run)).await? {
+            if let Some(chosen) = unless_stopped(control, hook.before_step(&mut run)).await? {
                 selection = selection.and(&chosen);
             }
         }
@@ -324,28 +328,28 @@ impl Trainer {
     }
 
     /// Halts. False if the run is to end.
-    async fn wait(&mut self, host: &mut dyn Host, control: &Control) -> Result<bool, Problem> {
-        if control.wish() == Wish::Pause {
-            self.keep(host).await?;
-            host.emit(Event::Paused { step: self.state.step });
-            while control.wish() == Wish::Pause {
-                rest().await;
+    async fn wait(&mut self, callback: &mut dyn TrainerCallback, control: &Control) -> Result<bool, Problem> {
+        if control.request() == RunRequest::Pause {
+            self.save_checkpoint(callback).await?;
+            callback.emit(Event::Paused { step: self.state.step });
+            while control.request() == RunRequest::Pause {
+                sleep_briefly().await;
             }
-            if control.wish() == Wish::Run {
-                host.emit(Event::Resumed { step: self.state.step });
+            if control.request() == RunRequest::Run {
+                callback.emit(Event::Resumed { step: self.state.step });
             }
         }
-        Ok(control.wish() == Wish::Run)
+        Ok(control.request() == RunRequest::Run)
     }
 
     /// Has the host keep a checkpoint. A run without a step has nothing to keep, and must not take the place of another.
-    async fn keep(&mut self, host: &mut dyn Host) -> Result<(), Problem> {
+    async fn save_checkpoint(&mut self, callback: &mut dyn TrainerCallback) -> Result<(), Problem> {
         if self.state.step == 0 {
             return Ok(());
         }
         let of = (&self.config, &self.identity, self.steps);
         let checkpoint = state::save(&mut self.model, &self.optimiser, &self.state, &self.hooks, of).await?;
-        host.keep(checkpoint).await
+        callback.save_checkpoint(checkpoint).await
     }
 
     pub(crate) fn values(&mut self) -> Flat {

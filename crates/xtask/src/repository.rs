@@ -54,7 +54,7 @@ const NAMES_METHODS: [&str; 11] = [
     "crates/peft/src/low_rank.rs",
     "crates/peft/src/sparse.rs",
     "crates/peft/examples/",
-    "crates/train/src/budget.rs",
+    "crates/train/src/rank_allocator.rs",
     "crates/train/src/pruning.rs",
     "crates/ist/src/lisa.rs",
     "crates/cli/src/commands/intrinsic.rs",

@@ -4,7 +4,7 @@ use burn::tensor::Device;
 use serde::Deserialize;
 use stratune_data::collate;
 use stratune_runtime::read_scalars;
-use stratune_train::{AdamW, Demand, Moment, NextToken, Uploaded, sweep};
+use stratune_train::{AdamW, DeviceBatch, NextToken, StepKey, SweepOptions, sweep};
 
 use crate::fixtures::{TRAINING, adapted};
 use crate::runs::rows;
@@ -43,14 +43,19 @@ pub async fn training_follows_pytorch(device: &Device) {
         let batch = &expected.batches[k % expected.batches.len()];
         let rows = rows(&batch.ids, &batch.labels);
         let batch = collate(&rows.iter().collect::<Vec<_>>());
-        let learned = batch.targets.len() as f64;
-        let demand =
-            Demand { objective: &NextToken, active: &active, dropout: None, keep_graphs: 0, scale: 1.0 / learned };
-        let swept = sweep(&model, &Uploaded::new(&batch, device), &demand);
-        let moment = Moment { seed: 0, step: k };
-        let norm = adam.step(&mut model, swept.gradients, expected.clip, |_| expected.learning_rate, moment);
+        let labelled = batch.targets.len() as f64;
+        let options = SweepOptions {
+            objective: &NextToken,
+            active: &active,
+            dropout: None,
+            keep_graphs: 0,
+            scale: 1.0 / labelled,
+        };
+        let swept = sweep(&model, &DeviceBatch::new(&batch, device), &options);
+        let step_key = StepKey { seed: 0, step: k };
+        let norm = adam.step(&mut model, swept.gradients, expected.clip, |_| expected.learning_rate, step_key);
         let read = read_scalars(vec![swept.loss, norm]).await.expect("a loss");
-        let loss = read[0] / learned;
+        let loss = read[0] / labelled;
         assert!((loss - step.loss).abs() <= 1e-3, "step {k}: loss {loss}, PyTorch's {}", step.loss);
         let off = (read[1] - step.gradient_norm).abs() / step.gradient_norm;
         assert!(off <= 1e-3, "step {k}: norm {}, PyTorch's {}", read[1], step.gradient_norm);

@@ -9,10 +9,10 @@ use rand::RngExt;
 use serde::Deserialize;
 use stratune_data::{Sequence, collate};
 use stratune_models::Model;
-use stratune_peft::{Gradients, Linear, Lora, ModuleId, Param, Pass, restore, snapshot};
+use stratune_peft::{ForwardContext, Gradients, Linear, Lora, ModuleId, Param, restore, snapshot};
 use stratune_protocol::draws;
 use stratune_runtime::{read_f32, read_scalars};
-use stratune_train::{Demand, NextToken, Swept, Uploaded, sweep};
+use stratune_train::{DeviceBatch, NextToken, SweepOptions, SweepOutput, sweep};
 
 use super::logits::{FAMILY_FOLDERS, apart};
 use super::worst;
@@ -38,13 +38,18 @@ fn expected() -> Expected {
 }
 
 /// One sweep over all blocks of `model`.
-fn swept(model: &Model, rows: &[Sequence], keep_graphs: usize) -> (Swept, usize) {
+fn swept(model: &Model, rows: &[Sequence], keep_graphs: usize) -> (SweepOutput, usize) {
     let batch = collate(&rows.iter().collect::<Vec<_>>());
-    let learned = batch.targets.len();
+    let labelled = batch.targets.len();
     let active = vec![true; model.layers.len()];
-    let demand =
-        Demand { objective: &NextToken, active: &active, dropout: None, keep_graphs, scale: 1.0 / learned as f64 };
-    (sweep(model, &Uploaded::new(&batch, &model.device()), &demand), learned)
+    let options = SweepOptions {
+        objective: &NextToken,
+        active: &active,
+        dropout: None,
+        keep_graphs,
+        scale: 1.0 / labelled as f64,
+    };
+    (sweep(model, &DeviceBatch::new(&batch, &model.device()), &options), labelled)
 }
 
 async fn read(gradients: Gradients) -> BTreeMap<String, Vec<f32>> {
@@ -75,8 +80,8 @@ async fn agree(expected: Expected, device: &Device) {
 
 async fn agrees(expected: &Expected, model: &Model) {
     let rows = rows(&expected.ids, &expected.labels);
-    let (swept, learned) = swept(model, &rows, 0);
-    let loss = read_scalars(vec![swept.loss]).await.expect("a loss")[0] / learned as f64;
+    let (swept, labelled) = swept(model, &rows, 0);
+    let loss = read_scalars(vec![swept.loss]).await.expect("a loss")[0] / labelled as f64;
     let of = &expected.adapter;
     assert!((loss - expected.loss).abs() <= 1e-4, "{of}: loss {loss}, PEFT's {}", expected.loss);
     let ours = read(swept.gradients).await;
@@ -156,7 +161,7 @@ pub async fn gradients_agree_with_burns_lora(device: &Device) {
         site: 0,
     }));
     let our_x = leaf(x);
-    let y = layer.forward(our_x.clone().unsqueeze(), &Pass::plain(0, Rc::default()));
+    let y = layer.forward(our_x.clone().unsqueeze(), &ForwardContext::inference(0, Rc::default()));
     let mut tape = (y * dy.unsqueeze()).sum().backward();
     let Some(lora) = layer.deltas[0].of::<Lora>().cloned() else { panic!("a LoRA") };
     let ours = [taken(lora.a.value, &mut tape), taken(lora.b.value, &mut tape), taken(our_x, &mut tape)];
@@ -191,8 +196,8 @@ pub async fn finite_differences(device: &Device) {
             values.insert(path.clone(), Tensor::from_floats(nudged.as_slice(), device));
             let mut moved = model.clone();
             restore(&mut moved, &values).expect("the same factors");
-            let (swept, learned) = swept(&moved, &rows, 0);
-            losses.push(read_scalars(vec![swept.loss]).await.expect("a loss")[0] / learned as f64);
+            let (swept, labelled) = swept(&moved, &rows, 0);
+            losses.push(read_scalars(vec![swept.loss]).await.expect("a loss")[0] / labelled as f64);
         }
         let difference = (losses[0] - losses[1]) / f64::from(2.0 * step);
         let ours = f64::from(gradient[at]);

@@ -65,10 +65,10 @@ pub async fn parts_are_the_whole(device: &Device) {
     for name in MODELS {
         let whole = model(name, device).await;
         let Logits { ids: text, .. } = json(name, "logits.json").await;
-        let want = read_f32(whole.hidden(ids(&text, device), None)).await.expect("states");
+        let want = read_f32(whole.hidden_states(ids(&text, device), None)).await.expect("states");
         let mut parts = whole;
         apart(&mut parts).await;
-        let got = read_f32(parts.hidden(ids(&text, device), Some(&mut parts.caches()))).await.expect("states");
+        let got = read_f32(parts.hidden_states(ids(&text, device), Some(&mut parts.caches()))).await.expect("states");
         let largest = want.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
         let off = worst(&got, &want);
         assert!(off <= 1e-5 * largest, "{name}: {off:e} of {largest}");

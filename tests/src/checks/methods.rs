@@ -5,9 +5,9 @@ use std::rc::Rc;
 use burn::tensor::Device;
 use stratune_data::Sequence;
 use stratune_peft::{MethodConfig, MethodKind};
-use stratune_train::{Batching, Identity, NextToken, RunConfig, Trainer, measure};
+use stratune_train::{Batching, Identity, NextToken, RunConfig, Trainer, evaluate};
 
-use crate::runs::{Witness, counting, small};
+use crate::runs::{RecordingCallback, counting, small};
 
 /// One of each way to enter a model: update, on few bits, with a budget, magnitude, shared matrices, shared vector, vectors,
 /// networks, prefix, prompt, some of the weights, all of them in few directions, norms, a ladder.
@@ -48,11 +48,11 @@ pub async fn methods_learn(device: &Device) {
         model.attach(&config.method, 3).await.expect("a method that fits");
         let dataset = Rc::new(counting(24, 0));
         let rows: Vec<&Sequence> = dataset.train.iter().collect();
-        let before = measure(&NextToken, &model, &rows, Batching::packed(24), None).await.expect("a loss").loss;
+        let before = evaluate(&NextToken, &model, &rows, Batching::packed(24), None).await.expect("a loss").loss;
         let mut trainer = Trainer::new(config, model, dataset.clone(), Vec::new(), Identity::default());
         let trainer = trainer.as_mut().expect("a run");
-        Witness::default().watch(trainer).await.expect("a run to its end");
-        let after = measure(&NextToken, &trainer.model, &rows, Batching::packed(24), None).await.expect("a loss").loss;
+        RecordingCallback::default().watch(trainer).await.expect("a run to its end");
+        let after = evaluate(&NextToken, &trainer.model, &rows, Batching::packed(24), None).await.expect("a loss").loss;
         assert!(after < before - 1e-4, "{kind}: from {before} to {after}");
     }
 }

@@ -9,17 +9,17 @@ use stratune_models::Model;
 use stratune_peft::Dropout;
 use stratune_protocol::draws;
 use stratune_runtime::{read_f32, read_scalars};
-use stratune_train::{Batching, Demand, NextToken, measure, sweep};
+use stratune_train::{Batching, NextToken, SweepOptions, evaluate, sweep};
 
 use super::worst;
 use crate::fixtures::adapted;
 
-/// Examples of these lengths, with a third of their tokens not learned.
+/// Examples of these lengths, with a third of their tokens masked out of the loss.
 pub fn examples(lengths: &[usize], vocabulary: u32) -> Vec<Sequence> {
     let example = |(i, length): (usize, &usize)| {
         let mut rng = draws(8, "examples", [i as u64, 0]);
         let tokens = (0..*length).map(|_| rng.random_range(0..vocabulary)).collect();
-        Sequence { tokens, learned: (0..*length).map(|t| t > 0 && t % 3 != 1).collect() }
+        Sequence { tokens, loss_mask: (0..*length).map(|t| t > 0 && t % 3 != 1).collect() }
     };
     lengths.iter().enumerate().map(example).collect()
 }
@@ -36,22 +36,25 @@ pub async fn packed_is_apart(name: &str, model: &Model, allowed: f32) {
     let mut found = Vec::new();
     for packing in [false, true] {
         let by = Batching { size: examples.len(), packing };
-        let batch = by.upload(model, &examples);
-        let scale = 1.0 / batch.learned as f64;
+        let batch = by.to_device(model, &examples);
+        let scale = 1.0 / batch.labelled as f64;
         let dropout = Some(Dropout { seed: 3, batch: 1 });
-        let swept =
-            sweep(model, &batch, &Demand { objective: &NextToken, active: &active, dropout, keep_graphs: 1, scale });
+        let swept = sweep(
+            model,
+            &batch,
+            &SweepOptions { objective: &NextToken, active: &active, dropout, keep_graphs: 1, scale },
+        );
         let loss = read_scalars(vec![swept.loss]).await.expect("a loss")[0] * scale;
         let mut gradients = BTreeMap::new();
         for (path, gradient) in swept.gradients {
             gradients.insert(path, read_f32(gradient).await.expect("a gradient"));
         }
-        let measured = measure(&NextToken, model, &examples, by, None).await.expect("a loss").loss;
+        let measured = evaluate(&NextToken, model, &examples, by, None).await.expect("a loss").loss;
         found.push((batch.size(), loss, measured, gradients));
     }
     let (room, loss, measured, gradients) = &found[0];
     let (packed_room, packed_loss, packed_measured, packed_gradients) = &found[1];
-    let expected = if model.packs() { 3 * 64 } else { 8 * 64 };
+    let expected = if model.can_pack() { 3 * 64 } else { 8 * 64 };
     assert_eq!((*room, *packed_room), (8 * 64, expected), "{name}");
     let near = |a: &f64, b: &f64| (a - b).abs() <= f64::from(allowed) * b.abs();
     assert!(near(packed_loss, loss), "{name}: loss {packed_loss} packed, {loss} apart");

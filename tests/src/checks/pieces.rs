@@ -7,21 +7,21 @@ use burn::tensor::Device;
 use stratune_data::Sequence;
 use stratune_models::{Model, Sampling, generate};
 use stratune_peft::{MethodConfig, MethodKind, Weight};
-use stratune_protocol::{BaseDtype, Keep};
+use stratune_protocol::{BaseDtype, WeightStorage};
 use stratune_runtime::{read_f32, read_scalars};
 use stratune_session::{merged_tensors, model_config, read_model};
 use stratune_store::{ModelFolder, Stored, write_safetensors};
-use stratune_train::{Batching, Demand, Identity, NextToken, RunConfig, Trainer, sweep};
+use stratune_train::{Batching, Identity, NextToken, RunConfig, SweepOptions, Trainer, sweep};
 
 use super::{examples, worst};
 use crate::fixtures::{folder, ids};
-use crate::runs::{Witness, counting, small};
+use crate::runs::{RecordingCallback, counting, small};
 
 /// The same f32 sums, of up to 34 products, in another order: within this of the largest.
 const ALLOWED: f32 = 2e-5;
 
-/// Trained with its tables in three pieces, and with them as a whole, a model has the same losses; and what it is then is
-/// the same with the other's tables in the place of its own.
+/// Trained with its embeddings in three pieces, and with them as a whole, a model has the same losses; and what it is
+/// then is the same with the other's embeddings in the place of its own.
 pub async fn pieces_are_the_whole(device: &Device) {
     folders_are_read_in_pieces(device).await;
     for dtype in BaseDtype::ALL {
@@ -30,18 +30,18 @@ pub async fn pieces_are_the_whole(device: &Device) {
             let values = [("vocab_size", vocab_size.into()), ("tie_word_embeddings", tie_word_embeddings.into())];
             let config = small(2, device).config.changed(values).expect("a sound geometry");
             let of = |buffer: Option<u64>| {
-                Model::random_as(config.clone(), Keep { dtype, buffer }, 11, device).expect("a sound geometry")
+                Model::random_as(config.clone(), WeightStorage { dtype, buffer }, 11, device).expect("a sound geometry")
             };
-            let row = dtype.of_tables().bytes(1.0, config.hidden_size as f64) as u64;
+            let row = dtype.of_embeddings().bytes(1.0, config.hidden_size as f64) as u64;
             let (whole, split) = (of(None), of(Some(13 * row)));
-            for table in split.tables() {
+            for table in split.embeddings() {
                 let path = &table.id.path;
                 let rows: Vec<usize> = table.pieces().map(|piece| piece.dims()[0]).collect();
                 let expected: &[usize] = if vocab_size == 32 { &[12, 12, 8] } else { &[12, 12, 8, 2] };
                 assert_eq!(rows, expected, "{name}: {path}");
                 assert!(table.pieces().all(|piece| matches!(piece, Weight::Floats(_)) == (dtype == BaseDtype::F32)));
             }
-            assert_eq!(split.tables().count(), if tie_word_embeddings { 1 } else { 2 }, "{name}");
+            assert_eq!(split.embeddings().count(), if tie_word_embeddings { 1 } else { 2 }, "{name}");
 
             let (tuned, losses) = trained(&split, dtype).await;
             let (_, expected) = trained(&whole, dtype).await;
@@ -52,7 +52,7 @@ pub async fn pieces_are_the_whole(device: &Device) {
             }
             let joined = Model { embed_tokens: whole.embed_tokens, lm_head: whole.lm_head, ..tuned.clone() };
             same(&name, &Seen::of(&tuned).await, &Seen::of(&joined).await);
-            what_trains_a_table_wants_it_whole(&name, split).await;
+            an_embedding_that_trains_is_in_one_piece(&name, split).await;
         }
     }
 }
@@ -64,12 +64,13 @@ async fn folders_are_read_in_pieces(device: &Device) {
     {
         let files = ModelFolder::open(folder(name)).await.expect("a model folder");
         let columns = model_config(&files).expect("a model of this family").hidden_size;
-        let row = dtype.of_tables().bytes(1.0, columns as f64) as u64;
+        let row = dtype.of_embeddings().bytes(1.0, columns as f64) as u64;
         let mut read = Vec::new();
         for buffer in [None, Some(13 * row)] {
-            let model = read_model(&files, Keep { dtype, buffer }, device, &mut |_| {}).await.expect("a model");
+            let model =
+                read_model(&files, WeightStorage { dtype, buffer }, device, &mut |_| {}).await.expect("a model");
             let mut tables = Vec::new();
-            for table in model.tables() {
+            for table in model.embeddings() {
                 let path = &table.id.path;
                 let fours = |piece: &Weight| piece.dims()[0].is_multiple_of(4) || piece.dims()[0] < 4;
                 assert_eq!(table.pieces().count() > 2, buffer.is_some(), "{name}: {path}");
@@ -91,12 +92,12 @@ async fn trained(base: &Model, dtype: BaseDtype) -> (Model, Vec<f64>) {
     model.attach(&config.method, 3).await.expect("a rank that fits");
     let dataset = Rc::new(counting(24, 4));
     let mut trainer = Trainer::new(config, model, dataset, Vec::new(), Identity::default()).expect("a run");
-    let mut witness = Witness::default();
-    witness.watch(&mut trainer).await.expect("a run to its end");
-    (trainer.model, witness.losses())
+    let mut recording = RecordingCallback::default();
+    recording.watch(&mut trainer).await.expect("a run to its end");
+    (trainer.model, recording.losses())
 }
 
-/// All that a table has a part in.
+/// All that an embedding has a part in.
 struct Seen {
     embedded: Vec<f32>,
     logits: Vec<f32>,
@@ -114,12 +115,12 @@ impl Seen {
         let logits = read_f32(model.logits(ids(&every, &device))).await.expect("logits");
 
         let rows = examples(&[9, 14, 20], vocabulary);
-        let batch = Batching::packed(3).upload(model, &rows.iter().collect::<Vec<&Sequence>>());
+        let batch = Batching::packed(3).to_device(model, &rows.iter().collect::<Vec<&Sequence>>());
         let active = vec![true; model.layers.len()];
         let swept = sweep(
             model,
             &batch,
-            &Demand { objective: &NextToken, active: &active, dropout: None, keep_graphs: 1, scale: 1.0 },
+            &SweepOptions { objective: &NextToken, active: &active, dropout: None, keep_graphs: 1, scale: 1.0 },
         );
         let loss = read_scalars(vec![swept.loss]).await.expect("a loss")[0];
         let mut gradients = BTreeMap::new();
@@ -157,7 +158,7 @@ fn same(name: &str, split: &Seen, whole: &Seen) {
     assert!(split.file == whole.file, "{name}: the merged files differ");
 }
 
-async fn what_trains_a_table_wants_it_whole(name: &str, mut split: Model) {
+async fn an_embedding_that_trains_is_in_one_piece(name: &str, mut split: Model) {
     let lisa = MethodConfig { blocks: Some(1), ..MethodConfig::new(MethodKind::Lisa) };
     let problem = split.attach(&[lisa], 3).await.expect_err("its embedding would train");
     assert!(problem.at.contains("lisa") && problem.what.contains("model.embed_tokens.weight"), "{name}: {problem}");

@@ -8,7 +8,9 @@ use futures::future::LocalBoxFuture;
 use js_sys::{ArrayBuffer, Uint8Array};
 use stratune_protocol::{Problem, ProblemKind};
 use stratune_session::{Assets, STARTER};
-use stratune_store::{BrowserFolder, Checkpoint, EventLog, Folder, MemoryFolder, OpfsFiles, OpfsVault, Vault};
+use stratune_store::{
+    BrowserFolder, Checkpoint, CheckpointStore, EventLog, Folder, MemoryFolder, OpfsCheckpoints, OpfsFiles,
+};
 use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{DedicatedWorkerGlobalScope, Response, Url};
@@ -24,22 +26,22 @@ const CHECKPOINTS: &str = "run-checkpoints";
 /// to be had before.
 #[derive(Default)]
 pub struct OwnFiles {
-    vault: RefCell<Option<Rc<OpfsVault>>>,
+    checkpoints: RefCell<Option<Rc<OpfsCheckpoints>>>,
 }
 
 impl OwnFiles {
     /// The place of checkpoints, for this tab alone.
-    async fn storage(&self) -> Result<Rc<OpfsVault>, Problem> {
-        if let Some(vault) = self.vault.borrow().as_ref() {
-            return Ok(vault.clone());
+    async fn storage(&self) -> Result<Rc<OpfsCheckpoints>, Problem> {
+        if let Some(checkpoints) = self.checkpoints.borrow().as_ref() {
+            return Ok(checkpoints.clone());
         }
         if !lock::take().await {
             let what = "another tab of this page keeps its run in the browser's storage";
             return Err(Problem::new(ProblemKind::Storage, what).next("close the other tab and train again"));
         }
-        let vault = Rc::new(OpfsVault::open(CHECKPOINTS).await?);
-        *self.vault.borrow_mut() = Some(vault.clone());
-        Ok(vault)
+        let checkpoints = Rc::new(OpfsCheckpoints::open(CHECKPOINTS).await?);
+        *self.checkpoints.borrow_mut() = Some(checkpoints.clone());
+        Ok(checkpoints)
     }
 
     /// A directory of copies, for this tab alone.
@@ -49,7 +51,7 @@ impl OwnFiles {
     }
 }
 
-impl Vault for OwnFiles {
+impl CheckpointStore for OwnFiles {
     fn save<'a>(&'a self, checkpoint: &'a Checkpoint) -> LocalBoxFuture<'a, Result<(), Problem>> {
         Box::pin(async move { self.storage().await?.save(checkpoint).await })
     }
@@ -58,7 +60,7 @@ impl Vault for OwnFiles {
     fn load<'a>(&'a self) -> LocalBoxFuture<'a, Result<Option<Checkpoint>, Problem>> {
         Box::pin(async move {
             match self.storage().await {
-                Ok(vault) => vault.load().await,
+                Ok(checkpoints) => checkpoints.load().await,
                 Err(_) => Ok(None),
             }
         })

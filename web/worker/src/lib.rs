@@ -16,7 +16,7 @@ use std::rc::Rc;
 use futures::StreamExt;
 use futures::channel::mpsc;
 use stratune_runtime::Control;
-use stratune_session::{AtOnce, Engine, Event, Outbox};
+use stratune_session::{Engine, Event, ImmediateCommands, Outbox};
 use wasm_bindgen_futures::spawn_local;
 
 use crate::files::OwnFiles;
@@ -36,8 +36,8 @@ pub fn start() {
     let (send, mut receive) = mpsc::unbounded();
     let port = Rc::new(Port::new());
     let refused = port.clone();
-    let at_once = AtOnce::new(port.clone(), Control::default());
-    let first = at_once.clone();
+    let immediate = ImmediateCommands::new(port.clone(), Control::default());
+    let first = immediate.clone();
     port.listen(move |message| match message {
         Ok((command, _)) if first.hear(&command) => {}
         // The receiver lives as long as the worker.
@@ -45,7 +45,7 @@ pub fn start() {
         Err(problem) => refused.send(&Event::Problem(problem), None),
     });
     let files = Rc::new(OwnFiles::default());
-    let mut engine = Engine::new(at_once, files.clone(), files);
+    let mut engine = Engine::new(immediate, files.clone(), files);
     spawn_local(async move {
         while let Some((command, files)) = receive.next().await {
             engine.handle(command, files).await;

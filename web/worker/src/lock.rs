@@ -1,7 +1,7 @@
 //! One tab at a time may use the browser's storage: they would delete each other's run.
 
 use js_sys::{Function, Object, Promise, Reflect};
-use stratune_runtime::rest;
+use stratune_runtime::sleep_briefly;
 use wasm_bindgen::closure::Closure;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;

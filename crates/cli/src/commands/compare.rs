@@ -11,7 +11,7 @@ use stratune_runtime::{Stopwatch, memory_in_use, peak_host_memory, reset_peak_ho
 use stratune_session::{Base, trainer};
 use stratune_train::{RunConfig, Trainer};
 
-use super::bench::Quiet;
+use super::bench::NoOutput;
 use crate::arguments::{RunFlags, choose};
 use crate::report;
 use crate::trial::Trial;
@@ -53,7 +53,7 @@ impl Compare {
                 .next("name the methods with --methods, and leave their settings out"));
         }
         let trial = Trial::open(&mut config, self.run.device, &self.held_out, json).await?;
-        let Trial { opened, base, exam, before, .. } = &trial;
+        let Trial { opened, base, eval_set, before, .. } = &trial;
         let mut entries = self.entries(base);
         let on_host = opened.info.device == "cpu";
         for seed in 0..self.seeds {
@@ -69,7 +69,7 @@ impl Compare {
                     let held = memory_in_use(&opened.device);
                     reset_peak_host_memory();
                     let clock = Stopwatch::start();
-                    trainer.advance(&mut Quiet::default()).await?;
+                    trainer.advance(&mut NoOutput::default()).await?;
                     let peak = if on_host { peak_host_memory() } else { memory_in_use(&opened.device) };
                     // The first steps pay for what is made once.
                     if step > 0 {
@@ -84,7 +84,7 @@ impl Compare {
             for (trainer, entry) in trainers.iter_mut().zip(&mut entries) {
                 // What serves is measured, not what trained.
                 trainer.model.finalize(&entry.methods).await?;
-                entry.losses.push(exam.loss(&trainer.model, (&config.train).into()).await?);
+                entry.losses.push(eval_set.loss(&trainer.model, (&config.train).into()).await?);
             }
         }
         print(&entries, *before, json);
@@ -118,7 +118,7 @@ async fn start(config: &RunConfig, entry: &Entry, base: &Base, dataset: &Rc<Data
     config.method = entry.methods.clone();
     config.train.learning_rate *= entry.methods.iter().map(|m| m.kind.method().usual_rate).fold(f64::MAX, f64::min);
     let mut trainer = trainer(config, base, dataset.clone(), None).await?;
-    trainer.prepare(&mut Quiet::default()).await?;
+    trainer.prepare(&mut NoOutput::default()).await?;
     Ok(trainer)
 }
 

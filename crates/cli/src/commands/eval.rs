@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use stratune_data::read_rows;
 use stratune_protocol::{BaseDtype, DeviceChoice, Problem};
-use stratune_session::Exam;
+use stratune_session::EvalSet;
 use stratune_train::RunConfig;
 
 use crate::arguments::{DataFlags, choose};
@@ -49,22 +49,22 @@ impl Eval {
         let mut base = open::base(&self.model, self.base_dtype, &opened, json).await?;
         open::adapters(&mut base, &self.adapter, &self.weights).await?;
         let max_length = config.data.max_length.min(base.context());
-        let exam = Exam::new(&source, &base.tokenizer, &base.template, max_length)?;
+        let eval_set = EvalSet::new(&source, &base.tokenizer, &base.template, max_length)?;
         let mut show = |done: usize, question: &str, given: &str, right: bool| {
             if done <= self.show {
                 eprintln!("{} {question}\n    {given}", if right { "✓" } else { "✗" });
             }
         };
-        let marks = exam.take(&base.model, &base.tokenizer, &base.template, &mut show).await?;
+        let metrics = eval_set.evaluate(&base.model, &base.tokenizer, &base.template, &mut show).await?;
         if json {
-            println!("{}", serde_json::to_string(&marks).unwrap_or_default());
+            println!("{}", serde_json::to_string(&metrics).unwrap_or_default());
             return Ok(());
         }
-        report::left_out(marks.left_out.len(), &marks.left_out);
+        report::left_out(metrics.left_out.len(), &metrics.left_out);
         source.notices().iter().for_each(|notice| eprintln!("         {notice}"));
-        println!("rows {}  loss {:.4}  perplexity {:.3}", marks.rows, marks.loss, marks.perplexity);
-        if let Some(share) = marks.exact_match {
-            println!("exact match {} of {} ({:.1} %)", marks.exact, marks.questions, 100.0 * share);
+        println!("rows {}  loss {:.4}  perplexity {:.3}", metrics.rows, metrics.loss, metrics.perplexity);
+        if let Some(share) = metrics.exact_match {
+            println!("exact match {} of {} ({:.1} %)", metrics.exact, metrics.questions, 100.0 * share);
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
-use stratune_protocol::{BaseDtype, DeviceChoice, GenerateRequest, Problem, Voice};
+use stratune_protocol::{BaseDtype, DeviceChoice, GenerateRequest, ModelVariant, Problem};
 use stratune_session::{answer, answer_each};
 use stratune_train::Event;
 
@@ -71,13 +71,13 @@ impl Generate {
         }
         let opened = open::device(self.device, json).await?;
         let mut base = open::base(&self.model, self.base_dtype, &opened, json).await?;
-        let voice = if self.adapter.is_empty() { Voice::Base } else { Voice::Tuned };
+        let variant = if self.adapter.is_empty() { ModelVariant::Base } else { ModelVariant::Tuned };
         let weights = if self.each { vec![1.0; self.adapter.len()] } else { self.weights };
         open::adapters(&mut base, &self.adapter, &weights).await?;
         let request = GenerateRequest {
             prompt: self.prompt,
             as_instruction: self.as_instruction,
-            voice,
+            variant,
             max_tokens: self.max_tokens,
             temperature: self.temperature,
             top_k: self.top_k,
@@ -101,7 +101,7 @@ impl Generate {
         }
         let tell = |text: &str, done: bool| {
             if json {
-                report::event(&Event::Token { voice, text: text.into(), done });
+                report::event(&Event::Token { variant, text: text.into(), done });
             } else {
                 print!("{text}{}", if done { "\n" } else { "" });
                 // A closed pipe ends the answer without a word, as `head` expects.

@@ -10,7 +10,7 @@ use stratune_protocol::{BaseDtype, Problem};
 use stratune_session::trainer;
 use stratune_train::RunConfig;
 
-use super::bench::Quiet;
+use super::bench::NoOutput;
 use crate::arguments::RunFlags;
 use crate::report;
 use crate::trial::Trial;
@@ -97,12 +97,12 @@ impl Intrinsic {
         let mut trainer = trainer(config.clone(), &trial.base, dataset.clone(), None).await?;
         let steps = trainer.progress().1;
         for step in 0..steps {
-            trainer.advance(&mut Quiet::default()).await?;
+            trainer.advance(&mut NoOutput::default()).await?;
             if !json {
                 report::progress(&name, step + 1, steps);
             }
         }
-        trial.exam.loss(&trainer.model, (&config.train).into()).await
+        trial.eval_set.loss(&trainer.model, (&config.train).into()).await
     }
 }
 

@@ -12,7 +12,7 @@ use stratune_session::{
     Recorder, Samples, Saving, bits_per_byte, data_fingerprint, learn_tokenizer, merged_tensors, read_tokenizer,
     test_compute,
 };
-use stratune_store::{Checkpoint, DiskVault, ModelFolder, Stored, Vault, model_files, write_files};
+use stratune_store::{Checkpoint, CheckpointStore, DiskCheckpoints, ModelFolder, Stored, model_files, write_files};
 use stratune_train::{Event, Identity, RunConfig, Trainer};
 
 use crate::report::{self, Bar};
@@ -55,8 +55,8 @@ pub struct Pretrain {
 impl Pretrain {
     /// Runs, and gives the exit code.
     pub async fn run(self, json: bool) -> Result<u8, Problem> {
-        let vault = Rc::new(DiskVault::new(&self.out));
-        let checkpoint = if self.resume { vault.load().await? } else { None };
+        let checkpoints = Rc::new(DiskCheckpoints::new(&self.out));
+        let checkpoint = if self.resume { checkpoints.load().await? } else { None };
         let used = ["checkpoint.safetensors", "model.safetensors"].iter().any(|f| self.out.join(f).exists());
         if used && !self.resume && !self.overwrite {
             return Err(Problem::input("the folder holds a model already")
@@ -103,7 +103,9 @@ impl Pretrain {
         let control = interrupt::control()?;
         let mut model = match from {
             Some(from) => from.model,
-            None => Model::random_as(geometry.clone(), opened.info.keeps(BaseDtype::F32), seed, &opened.device)?,
+            None => {
+                Model::random_as(geometry.clone(), opened.info.weight_storage(BaseDtype::F32), seed, &opened.device)?
+            }
         };
         model.train_all()?;
         let identity = Identity { model: geometry.to_json().to_string(), data: data_fingerprint(&dataset) };
@@ -115,7 +117,7 @@ impl Pretrain {
         let mut bar = Bar::new();
         let mut recorder = Recorder {
             emit: &mut |event: &Event| if json { report::event(event) } else { bar.show(event) },
-            vault,
+            checkpoints,
             samples: Samples::new(Vec::new(), &tokenizer, &template),
             log: None,
             beside: in_checkpoint(&beside),

@@ -10,14 +10,14 @@ use stratune_protocol::{EndReason, Problem, Verdict, advice};
 use stratune_session::{
     Base, Conditions, Recorder, Samples, Saving, adapter_of, prompts, saved_run, set_apart, watched_trainer,
 };
-use stratune_store::{Checkpoint, DiskVault, Vault, write_files};
-use stratune_train::{Event, RunConfig, Watch};
+use stratune_store::{Checkpoint, CheckpointStore, DiskCheckpoints, write_files};
+use stratune_train::{Event, ProgressReporter, RunConfig};
 
 use crate::arguments::RunFlags;
 
 use crate::records::Records;
 use crate::report::{self, Bar};
-use crate::{exhausted, interrupt, open};
+use crate::{interrupt, open, out_of_memory};
 
 /// Fine-tune a model; the result is an adapter that Hugging Face PEFT reads.
 #[derive(Args)]
@@ -38,8 +38,8 @@ pub struct Train {
 impl Train {
     /// Runs, and gives the exit code.
     pub async fn run(self, json: bool) -> Result<u8, Problem> {
-        let vault = Rc::new(DiskVault::new(&self.out));
-        let (config, checkpoint, replaces) = self.plan(vault.as_ref()).await?;
+        let checkpoints = Rc::new(DiskCheckpoints::new(&self.out));
+        let (config, checkpoint, replaces) = self.plan(checkpoints.as_ref()).await?;
         let control = interrupt::control()?;
         let opened = open::device(config.device, json).await?;
         let base = open::base(&config.model, config.base_dtype, &opened, json).await?;
@@ -47,9 +47,10 @@ impl Train {
         let (model, width) = (&base.report(), Some(dataset.report.width));
         let conditions = Conditions { model, device: &opened.info, width };
         foretell(&conditions, &config, json);
-        exhausted::advise(advice(&conditions.savings(&config)));
+        out_of_memory::advise(advice(&conditions.savings(&config)));
         let mut bar = Bar::new();
-        let watch = Watch::new(&control, |event| if json { report::event(&event) } else { bar.show(&event) });
+        let watch =
+            ProgressReporter::new(&control, |event| if json { report::event(&event) } else { bar.show(&event) });
         let mut trainer = watched_trainer(config.clone(), &base, dataset.clone(), checkpoint.as_ref(), &watch).await?;
         drop(watch);
 
@@ -64,7 +65,7 @@ impl Train {
         };
         let mut recorder = Recorder {
             emit: &mut emit,
-            vault,
+            checkpoints,
             samples: Samples::new(prompts(&config, &dataset), &base.tokenizer, &base.template),
             log: None,
             beside: Value::Null,
@@ -86,10 +87,10 @@ impl Train {
     }
 
     /// The configuration, the checkpoint to go on from, and whether there is a run in the way.
-    async fn plan(&self, vault: &DiskVault) -> Result<(RunConfig, Option<Checkpoint>, bool), Problem> {
+    async fn plan(&self, checkpoints: &DiskCheckpoints) -> Result<(RunConfig, Option<Checkpoint>, bool), Problem> {
         let at = self.out.display().to_string();
         if self.resume {
-            let checkpoint = vault.load().await?.ok_or_else(|| {
+            let checkpoint = checkpoints.load().await?.ok_or_else(|| {
                 Problem::input("there is no checkpoint to resume from")
                     .at(&at)
                     .next("leave --resume out to start a run")
@@ -115,11 +116,11 @@ impl Train {
 
 /// Says what the run will need. A forecast may be wrong, so a run that is not said to fit is warned of, not refused.
 fn foretell(conditions: &Conditions<'_>, config: &RunConfig, json: bool) {
-    let outlook = conditions.outlook(config);
-    let mut text = outlook.sentence();
-    let warns = outlook.verdict >= Verdict::Tight;
+    let memory_report = conditions.memory_report(config);
+    let mut text = memory_report.sentence();
+    let warns = memory_report.verdict >= Verdict::Tight;
     if warns {
-        text = format!("{text}; {}", advice(&outlook.remedies));
+        text = format!("{text}; {}", advice(&memory_report.remedies));
     }
     match json {
         true if warns => report::event(&Event::Notice { text }),
@@ -131,7 +132,7 @@ fn foretell(conditions: &Conditions<'_>, config: &RunConfig, json: bool) {
 /// Reads, templates and tokenises the data, and tells what was cut or left out.
 fn read_data(config: &RunConfig, base: &Base, json: bool) -> Result<Rc<Dataset>, Problem> {
     let files = open::files(&config.data.files)?;
-    let room = base.context().saturating_sub(config.method.taken_positions());
+    let room = base.context().saturating_sub(config.method.virtual_tokens());
     let dataset = load(&files, &config.data, &base.tokenizer, room, config.train.seed)?;
     let dataset = set_apart(Rc::new(dataset), config)?;
     if json {
@@ -144,14 +145,14 @@ fn read_data(config: &RunConfig, base: &Base, json: bool) -> Result<Rc<Dataset>,
         rows => format!("{rows} set apart to learn which layers matter, "),
     };
     eprintln!(
-        "data     {} · {} · {} rows to train on, {}{} held out, {} tokens of which {} are learned",
+        "data     {} · {} · {} rows to train on, {}{} held out, {} tokens of which {} are labels",
         data.files.join(", "),
         data.format,
         data.train_rows,
         importance,
         data.validation_rows,
         data.tokens,
-        data.learned_tokens
+        data.label_tokens
     );
     if data.truncated > 0 {
         eprintln!("         {} rows cut at {} tokens", data.truncated, config.data.max_length.min(room));

@@ -62,7 +62,7 @@ mod tests {
 
     /// Against the difference quotient, where the functions have a derivative.
     #[test]
-    fn gradients_are_slopes() {
+    fn gradients_are_finite_differences() {
         let device = Device::flex();
         let points: Vec<f32> = (0..40).map(|i| (i as f32 - 19.5) * 0.21).collect();
         let at = |by: f32| {

@@ -1,4 +1,4 @@
-//! Activations and their gradients, in the engine's own operations.
+//! Activations and their gradients, in burn's own operations.
 
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 

@@ -1,4 +1,4 @@
-//! The step in the engine's language, a unit for each vector of numbers.
+//! The step in CubeCL, a unit for each vector of numbers.
 
 use burn::backend::TensorMetadata;
 use burn_cubecl::kernel::into_contiguous;
@@ -7,21 +7,21 @@ use cubecl::ir::ElemType;
 use cubecl::prelude::*;
 
 use super::AdamwStep;
-use crate::cube::{at_once, room, units_for};
+use crate::cube::{at_once, empty, units_for};
 
 #[cube(launch_unchecked)]
-fn moved<F: Float, N: Size>(
+fn stepped<F: Float, N: Size>(
     value: &[Vector<F, N>],
     gradient: &[Vector<F, N>],
     factor: &[F],
-    moved: &mut [Vector<F, N>],
+    stepped: &mut [Vector<F, N>],
     first: &mut [Vector<F, N>],
     second: &mut [Vector<F, N>],
     vectors: usize,
     beta_1: f32,
     beta_2: f32,
     epsilon: f32,
-    kept: f32,
+    decay_factor: f32,
     of_first: f32,
     of_second: f32,
     #[define(F)] _kind: ElemType,
@@ -37,7 +37,7 @@ fn moved<F: Float, N: Size>(
     second[at] = Vector::cast_from(v);
     let root = (v * Vector::new(of_second)).sqrt() + Vector::new(epsilon);
     let value = Vector::<f32, N>::cast_from(value[at]);
-    moved[at] = Vector::cast_from(value * Vector::new(kept) - m * Vector::new(of_first) / root);
+    stepped[at] = Vector::cast_from(value * Vector::new(decay_factor) - m * Vector::new(of_first) / root);
 }
 
 /// The parameter after the step, of floats of this kind. The moments, contiguous and nobody else's, move in place.
@@ -50,14 +50,14 @@ pub fn adamw(
     kind: ElemType,
 ) -> CubeTensor {
     let [value, gradient, factor] = [value, gradient, factor].map(into_contiguous);
-    let after = room(&value);
+    let after = empty(&value);
     let numbers = value.shape().num_elements();
     let size = at_once([numbers]);
     let (count, dim) = units_for(numbers / size, &value);
     let [of_first, of_second] = step.corrections();
     // SAFETY: all but the factor, which is one number, have `numbers` numbers, of which no unit touches others than its own.
     unsafe {
-        moved::launch_unchecked(
+        stepped::launch_unchecked(
             &after.client,
             count,
             dim,
@@ -72,7 +72,7 @@ pub fn adamw(
             step.beta_1,
             step.beta_2,
             step.epsilon,
-            step.kept(),
+            step.decay_factor(),
             of_first,
             of_second,
             kind,
@@ -95,9 +95,10 @@ mod tests {
 
     /// Against the reference, for lengths of every remainder and every kind of float.
     #[test]
-    fn moves_as_the_reference() {
+    fn steps_as_the_reference() {
         let Some(device) = wgpu() else { return };
-        let step = AdamwStep { rate: 0.01, beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8, weight_decay: 0.1, time: 3 };
+        let step =
+            AdamwStep { rate: 0.01, beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8, weight_decay: 0.1, step_count: 3 };
         let counts = [1, 62, 64, 1000, 70_001];
         for ((dtype, rounded), count) in kinds(&device).into_iter().flat_map(|kind| counts.map(|count| (kind, count))) {
             let [value, gradient, first] = [1, 2, 3].map(|seed| on_device([count], seed, 1.0, &device));
@@ -109,12 +110,12 @@ mod tests {
                 [value, gradient, factor, first, second].map(|t| of_kind(t, dtype));
             let kind = floats([&value, &gradient, &factor, &first, &second]).unwrap();
             let moments = [first.clone(), second.clone()].map(own);
-            let moved = adamw(value.clone(), gradient.clone(), factor.clone(), moments.each_ref(), step, kind);
+            let stepped = adamw(value.clone(), gradient.clone(), factor.clone(), moments.each_ref(), step, kind);
             let [got_first, got_second] = moments;
             let [value, gradient, factor, first, second] =
                 [value, gradient, factor, first, second].map(|t| of_kind(t, FloatDType::F32));
             let want = reference::adamw::<CubeBackend>(value, gradient, factor, [first, second], step);
-            let got = [(moved, want.0, "value"), (got_first, want.1, "first"), (got_second, want.2, "second")];
+            let got = [(stepped, want.0, "value"), (got_first, want.1, "first"), (got_second, want.2, "second")];
             for (got, want, of) in got {
                 // A few roundings of f32.
                 assert_close(got, want, rounded + 1e-6, 1e-3, &format!("{of} of {count} of {dtype:?}"));

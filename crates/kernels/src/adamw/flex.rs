@@ -43,13 +43,13 @@ impl AdamwOps for Flex {
 
 #[inline(always)]
 fn move_part(value: &mut [f32], [first, second]: [&mut [f32]; 2], gradient: &[f32], factor: f32, step: AdamwStep) {
-    let (kept, [of_first, of_second]) = (step.kept(), step.corrections());
+    let (decay_factor, [of_first, of_second]) = (step.decay_factor(), step.corrections());
     let (new_1, new_2) = (1.0 - step.beta_1, 1.0 - step.beta_2);
     for (((x, m), v), g) in value.iter_mut().zip(first).zip(second).zip(gradient) {
         let g = g * factor;
         *m = step.beta_1 * *m + new_1 * g;
         *v = step.beta_2 * *v + new_2 * g * g;
-        *x = kept * *x - of_first * *m / ((of_second * *v).sqrt() + step.epsilon);
+        *x = decay_factor * *x - of_first * *m / ((of_second * *v).sqrt() + step.epsilon);
     }
 }
 
@@ -62,8 +62,9 @@ mod tests {
 
     /// Against the reference, over parts and their ends, while others hold the parameter and must not see it move.
     #[test]
-    fn moves_as_the_reference_and_in_its_own_memory() {
-        let step = AdamwStep { rate: 0.01, beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8, weight_decay: 0.1, time: 3 };
+    fn steps_as_the_reference_and_in_its_own_memory() {
+        let step =
+            AdamwStep { rate: 0.01, beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8, weight_decay: 0.1, step_count: 3 };
         for count in [1, 7, PART, 2 * PART + 5] {
             let [value, gradient, first] = [0.1, 0.7, 1.9].map(|seed| wave([count], seed, 1.0));
             // Second moments are not negative.

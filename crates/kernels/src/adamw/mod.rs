@@ -1,5 +1,5 @@
-//! One step of AdamW on parameters that move together (Loshchilov and Hutter 2019, algorithm 2), in one pass over their
-//! numbers.
+//! One step of AdamW on parameters that are updated together (Loshchilov and Hutter 2019, algorithm 2), in one pass
+//! over their numbers.
 
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 mod cube;
@@ -12,7 +12,7 @@ mod reference;
 use burn::backend::Dispatch;
 use burn::tensor::{Device, Tensor};
 
-use crate::several::{join, places, split};
+use crate::tensor_list::{join, offsets, split};
 use reference::AdamwOps;
 
 /// The numbers of a step.
@@ -28,25 +28,25 @@ pub struct AdamwStep {
     pub epsilon: f32,
     /// Decoupled weight decay.
     pub weight_decay: f32,
-    /// How often the parameter has moved, this step included.
-    pub time: usize,
+    /// The parameter's step, from 1.
+    pub step_count: usize,
 }
 
 impl AdamwStep {
     /// What the parameter is multiplied by.
-    fn kept(&self) -> f32 {
+    fn decay_factor(&self) -> f32 {
         (1.0 - self.rate * f64::from(self.weight_decay)) as f32
     }
 
     /// What the moments are multiplied by where they move it: the first by the rate and its correction, the second by
     /// its correction.
     fn corrections(&self) -> [f32; 2] {
-        let of = |beta: f32| 1.0 - f64::from(beta).powi(self.time as i32);
+        let of = |beta: f32| 1.0 - f64::from(beta).powi(self.step_count as i32);
         [(self.rate / of(self.beta_1)) as f32, of(self.beta_2).recip() as f32]
     }
 }
 
-/// First and second moments of parameters that move together, side by side.
+/// First and second moments of parameters that are updated together, side by side.
 #[derive(Clone, Debug)]
 pub struct Moments {
     counts: Vec<usize>,
@@ -54,10 +54,10 @@ pub struct Moments {
 }
 
 impl Moments {
-    /// Of parameters of these lengths, at least one, that have not moved.
+    /// Of parameters of these lengths, at least one, without a step.
     pub fn zeros(counts: Vec<usize>, device: &Device) -> Self {
-        let (_, room) = places(&counts);
-        Self { counts, of: [0, 1].map(|_| Tensor::zeros([room], device)) }
+        let (_, total) = offsets(&counts);
+        Self { counts, of: [0, 1].map(|_| Tensor::zeros([total], device)) }
     }
 
     /// Of one parameter.
@@ -87,7 +87,7 @@ impl Moments {
 
 /// Parameters and their moments after a step.
 #[derive(Clone, Debug)]
-pub struct Moved {
+pub struct AdamwOutput {
     /// The parameters.
     pub values: Vec<Tensor<1>>,
     /// Their moments.
@@ -105,13 +105,13 @@ pub fn adamw(
     factor: &Tensor<1>,
     Moments { counts, of }: Moments,
     step: AdamwStep,
-) -> Moved {
+) -> AdamwOutput {
     let [value, gradient] = [values, gradients].map(|parts| join(parts).into_dispatch());
     let [first, second] = of.map(Tensor::into_dispatch);
     let factor = factor.clone().into_dispatch();
     let (value, first, second) = <Dispatch as AdamwOps>::adamw(value, gradient, factor, first, second, step);
     let [value, first, second] = [value, first, second].map(Tensor::from_dispatch);
-    Moved { values: split(value, &counts), moments: Moments { counts, of: [first, second] } }
+    AdamwOutput { values: split(value, &counts), moments: Moments { counts, of: [first, second] } }
 }
 
 #[cfg(all(test, feature = "cpu"))]
@@ -120,14 +120,14 @@ mod tests {
 
     /// Moments come apart and together, and a step of two parameters is that of each.
     #[test]
-    fn together_they_move_as_each_alone() {
+    fn together_they_step_as_each_alone() {
         let device = Device::flex();
         let tensor = |count: usize, by: f32| {
             let values: Vec<f32> = (0..count).map(|i| (i as f32 * by).sin()).collect();
             Tensor::<1>::from_floats(&values[..], &device)
         };
         let numbers = |t: &Tensor<1>| t.to_data().iter::<f32>().collect::<Vec<_>>();
-        let step = AdamwStep { rate: 0.01, beta_1: 0.9, beta_2: 0.99, epsilon: 1e-8, weight_decay: 0.1, time: 2 };
+        let step = AdamwStep { rate: 0.01, beta_1: 0.9, beta_2: 0.99, epsilon: 1e-8, weight_decay: 0.1, step_count: 2 };
         let counts = [70, 3];
         let values = counts.map(|count| tensor(count, 0.3));
         let gradients = counts.map(|count| tensor(count, 0.7));

@@ -1,4 +1,4 @@
-//! The step in the engine's own operations.
+//! The step in burn's own operations.
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, backend_extension};
@@ -37,5 +37,5 @@ pub fn adamw<B: Backend>(
     let [of_first, of_second] = step.corrections();
     let root = B::float_add_scalar(B::float_sqrt(times(second.clone(), of_second)), step.epsilon.into());
     let moved = B::float_div(times(first.clone(), of_first), root);
-    (B::float_sub(times(value, step.kept()), moved), first, second)
+    (B::float_sub(times(value, step.decay_factor()), moved), first, second)
 }

@@ -15,20 +15,20 @@ use super::reference::AttentionOps;
 struct Attention;
 
 #[derive(Clone, Debug)]
-struct Kept<T> {
+struct Saved<T> {
     /// q, k, v, what the backward pass is to know beside them, and output.
     tensors: [T; 5],
     options: Options,
 }
 
 impl<B: AttentionOps> Backward<B, 3> for Attention {
-    type State = Kept<FloatTensor<B>>;
+    type State = Saved<FloatTensor<B>>;
 
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
         let _span = span("attention, backward");
         let dy = grads.consume::<B>(&ops.node);
-        let Kept { tensors: [q, k, v, kept, y], options } = ops.state;
-        let (dq, dk, dv) = B::attention_backward(q, k, v, kept, y, dy, options);
+        let Saved { tensors: [q, k, v, saved, y], options } = ops.state;
+        let (dq, dk, dv) = B::attention_backward(q, k, v, saved, y, dy, options);
         for (node, gradient) in ops.parents.into_iter().zip([dq, dk, dv]) {
             if let Some(node) = node {
                 grads.register::<B>(node.id, gradient);
@@ -49,8 +49,8 @@ impl<B: AttentionOps, C: CheckpointStrategy> AttentionOps for Autodiff<B, C> {
         match Attention.prepare::<C>([q.node(), k.node(), v.node()]).compute_bound().stateful() {
             OpsKind::Tracked(prep) => {
                 let [q, k, v] = [q, k, v].map(|t| t.into_primitive());
-                let (y, kept) = B::attention_to_keep(q.clone(), k.clone(), v.clone(), first, options);
-                prep.finish(Kept { tensors: [q, k, v, kept, y.clone()], options }, y)
+                let (y, saved) = B::attention_forward_saving(q.clone(), k.clone(), v.clone(), first, options);
+                prep.finish(Saved { tensors: [q, k, v, saved, y.clone()], options }, y)
             }
             OpsKind::UnTracked(prep) => {
                 let [q, k, v] = [q, k, v].map(|t| t.into_primitive());

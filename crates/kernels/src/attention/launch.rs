@@ -11,8 +11,8 @@ use burn_cubecl::tensor::CubeTensor;
 
 use super::reference::{self, AttentionOps};
 use super::{Options, Scores};
-use crate::several::{Several, covering, rooms_of};
-use crate::shader::{Bound, INVOCATIONS, SIDE, Shader, fours, is_software, room, strides, suit};
+use crate::shader::{Bound, INVOCATIONS, SIDE, Shader, empty, fours, is_software, strides, suit};
+use crate::tensor_list::{TensorList, common_buffer, empty_tensors_of};
 
 /// Vectors of four in the widest head that invocations hold in registers.
 const WIDEST: u32 = 32;
@@ -54,9 +54,9 @@ struct Sides {
 
 impl Sides {
     /// If the shaders can take them.
-    fn of(q: &CubeTensor, k: &CubeTensor, v: &CubeTensor, Scores { scale, cap }: Scores) -> Option<Self> {
+    fn of(q: &CubeTensor, k: &CubeTensor, v: &CubeTensor, Scores { scale, softcap }: Scores) -> Option<Self> {
         // They know no cap.
-        if !suit([q, k, v]) || cap.is_some() {
+        if !suit([q, k, v]) || softcap.is_some() {
             return None;
         }
         let [batch, heads, seq, width] = [0, 1, 2, 3].map(|side| q.shape()[side] as u32);
@@ -107,8 +107,8 @@ fn attend(sides: &Sides, q: CubeTensor, k: CubeTensor, v: CubeTensor, first: Cub
     let [q, k, v] = [q, k, v].map(Operand::new);
     let first = into_contiguous(first);
     let rows_apart = if first.shape()[0] > 1 { sides.seq } else { 0 };
-    let y = room(&q.tensor, sides.lying(sides.seq, sides.heads));
-    let kept = room(&q.tensor, [sides.batch, sides.heads, sides.seq, 4].map(|side| side as usize));
+    let y = empty(&q.tensor, sides.lying(sides.seq, sides.heads));
+    let saved = empty(&q.tensor, [sides.batch, sides.heads, sides.seq, 4].map(|side| side as usize));
     let one = include_str!("../../../../shaders/attention.wgsl");
     let many = include_str!("../../../../shaders/attention_many.wgsl");
     sides.shader("attention", one, many).launch(
@@ -118,74 +118,74 @@ fn attend(sides: &Sides, q: CubeTensor, k: CubeTensor, v: CubeTensor, first: Cub
             Bound::In(&v.tensor),
             Bound::In(&first),
             Bound::Out(&y),
-            Bound::Out(&kept),
+            Bound::Out(&saved),
         ],
         &sides.numbers(rows_apart, [&q, &k, &v]),
         sides.workgroups(sides.seq, sides.heads),
     );
-    (heads_first(y), kept)
+    (heads_first(y), saved)
 }
 
-/// The gradients of q, k and v, of the output, its gradient, and what [`attend`] has kept.
+/// The gradients of q, k and v, of the output, its gradient, and what [`attend`] has saved.
 fn gradients(
     sides: &Sides,
     [q, k, v, y, dy]: [CubeTensor; 5],
-    kept: &CubeTensor,
+    saved: &CubeTensor,
 ) -> (CubeTensor, CubeTensor, CubeTensor) {
     let [q, k, v, y, dy] = [q, k, v, y, dy].map(Operand::new);
     let like = &q.tensor;
     // Side by side, because the layers that made q, k and v read all of them.
     let of_keys = sides.lying(sides.keys, sides.kv_heads);
-    let [dq, dk, dv] = rooms_of(like, [sides.lying(sides.seq, sides.heads), of_keys, of_keys]);
+    let [dq, dk, dv] = empty_tensors_of(like, [sides.lying(sides.seq, sides.heads), of_keys, of_keys]);
     let shared = [&q, &k, &v].map(|operand| Bound::In(&operand.tensor));
     let one = include_str!("../../../../shaders/attention_dq.wgsl");
     let many = include_str!("../../../../shaders/attention_dq_many.wgsl");
     sides.shader("attention_dq", one, many).launch(
-        &[&shared[..], &[Bound::In(&y.tensor), Bound::In(&dy.tensor), Bound::InOut(kept), Bound::Out(&dq)]].concat(),
+        &[&shared[..], &[Bound::In(&y.tensor), Bound::In(&dy.tensor), Bound::InOut(saved), Bound::Out(&dq)]].concat(),
         &sides.numbers(0, [&q, &k, &v, &y, &dy]),
         sides.workgroups(sides.seq, sides.heads),
     );
     let one = include_str!("../../../../shaders/attention_dkv.wgsl");
     let many = include_str!("../../../../shaders/attention_dkv_many.wgsl");
     sides.shader("attention_dkv", one, many).launch(
-        &[&shared[..], &[Bound::In(&dy.tensor), Bound::In(kept), Bound::Out(&dk), Bound::Out(&dv)]].concat(),
+        &[&shared[..], &[Bound::In(&dy.tensor), Bound::In(saved), Bound::Out(&dk), Bound::Out(&dv)]].concat(),
         &sides.numbers(0, [&q, &k, &v, &dy]),
         sides.workgroups(sides.keys, sides.kv_heads),
     );
     (heads_first(dq), heads_first(dk), heads_first(dv))
 }
 
-/// The same of q, k, v, what [`attend`] has kept, the output and its gradient, where q and k were turned by these angles: with
-/// respect to what they were before, as matrices of a row for each position. By one dispatch for a GPU, if q, k and v lie in
-/// one memory, cosines and sines in one, and heads have fours of pairs.
-pub fn turned_back_on_gpu(
-    operands: &Several<CubeBackend>,
+/// The same of q, k, v, what [`attend`] has saved, the output and its gradient, where q and k were rotated by these
+/// angles: with respect to what they were before, as matrices of a row for each position. By one dispatch for a GPU, if
+/// q, k and v lie in one buffer, cosines and sines in one, and heads have fours of pairs.
+pub fn attention_rotary_backward_on_gpu(
+    operands: &TensorList<CubeBackend>,
     cosines: &CubeTensor,
     sines: &CubeTensor,
     scores: Scores,
-) -> Option<Several<CubeBackend>> {
+) -> Option<TensorList<CubeBackend>> {
     let gpu = operands.0.first().is_some_and(|q| !is_software(q));
-    gpu.then(|| turned_back_at_once(operands, cosines, sines, scores))?
+    gpu.then(|| attention_rotary_backward(operands, cosines, sines, scores))?
 }
 
 /// The same, on whatever adapter.
-pub fn turned_back_at_once(
-    Several(operands): &Several<CubeBackend>,
+pub fn attention_rotary_backward(
+    TensorList(operands): &TensorList<CubeBackend>,
     cosines: &CubeTensor,
     sines: &CubeTensor,
     scores: Scores,
-) -> Option<Several<CubeBackend>> {
-    let [q, k, v, kept, y, dy] = operands.as_slice() else { return None };
-    let by_shader = kept.shape().num_dims() == 4 && suit([y, dy, cosines, sines]);
+) -> Option<TensorList<CubeBackend>> {
+    let [q, k, v, saved, y, dy] = operands.as_slice() else { return None };
+    let by_shader = saved.shape().num_dims() == 4 && suit([y, dy, cosines, sines]);
     let sides = Sides::of(q, k, v, scores).filter(|sides| by_shader && sides.turns_back())?;
     let [q, k, v, y, dy] = [q, k, v, y, dy].map(|operand| Operand::new(operand.clone()));
     let lying = [&q, &k, &v].map(|operand| heads_first(operand.tensor.clone()));
-    let (qkv, begins) = covering(&lying.each_ref())?;
+    let (qkv, begins) = common_buffer(&lying.each_ref())?;
     let of = |positions: u32, heads: u32| sides.lying(positions, heads);
     let shapes = [of(sides.seq, sides.heads), of(sides.seq, sides.kv_heads), of(sides.seq, sides.kv_heads)];
-    let outputs = rooms_of(&qkv, shapes.map(|[batch, seq, heads, width]| [batch * seq, heads * width]));
-    let (back, ends) = covering(&outputs.each_ref())?;
-    let (angles, of_angles) = covering(&[cosines, sines])?;
+    let outputs = empty_tensors_of(&qkv, shapes.map(|[batch, seq, heads, width]| [batch * seq, heads * width]));
+    let (back, ends) = common_buffer(&outputs.each_ref())?;
+    let (angles, of_angles) = common_buffer(&[cosines, sines])?;
     // Places are counted in vectors of four floats.
     let vectors = |bytes: &[u64], angles: u64| [bytes[0], bytes[1], bytes[2], angles].map(fours);
     let period = (cosines.shape()[0] * cosines.shape()[2]) as u32;
@@ -201,14 +201,14 @@ pub fn turned_back_at_once(
                 Bound::In(&qkv),
                 Bound::In(&y.tensor),
                 Bound::In(&dy.tensor),
-                Bound::In(kept),
+                Bound::In(saved),
                 Bound::Out(&back),
                 Bound::In(&angles),
             ],
             &numbers,
             [2 * sides.seq.div_ceil(INVOCATIONS), sides.heads, sides.batch],
         );
-    Some(Several(outputs.to_vec()))
+    Some(TensorList(outputs.to_vec()))
 }
 
 impl AttentionOps for CubeBackend {
@@ -219,10 +219,10 @@ impl AttentionOps for CubeBackend {
         first: FloatTensor<Self>,
         options: Options,
     ) -> FloatTensor<Self> {
-        Self::attention_to_keep(q, k, v, first, options).0
+        Self::attention_forward_saving(q, k, v, first, options).0
     }
 
-    fn attention_to_keep(
+    fn attention_forward_saving(
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
@@ -239,17 +239,17 @@ impl AttentionOps for CubeBackend {
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
-        kept: FloatTensor<Self>,
+        saved: FloatTensor<Self>,
         y: FloatTensor<Self>,
         dy: FloatTensor<Self>,
         options: Options,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         // What the reference keeps is a matrix.
-        let by_shader = kept.shape().num_dims() == 4;
+        let by_shader = saved.shape().num_dims() == 4;
         let Some(sides) = Sides::of(&q, &k, &v, options.scores).filter(|_| by_shader && suit([&y, &dy])) else {
-            return reference::backward::<Self>(q, k, v, kept, y, dy, options);
+            return reference::backward::<Self>(q, k, v, saved, y, dy, options);
         };
-        gradients(&sides, [q, k, v, y, dy], &kept)
+        gradients(&sides, [q, k, v, y, dy], &saved)
     }
 }
 
@@ -274,7 +274,7 @@ mod tests {
             (1, 9, 3, 65, 4, 64),
         ] {
             let plain = Scores::of(width);
-            let sharp = Scores { scale: 0.7, cap: None };
+            let sharp = Scores { scale: 0.7, softcap: None };
             for (most, texts, scores, window) in
                 [(0.5, 1, plain, None), (8.0, 1, plain, None), (0.5, 3, sharp, None), (0.5, 3, sharp, Some(20))]
             {
@@ -320,9 +320,9 @@ mod tests {
                     let sides = Sides { each, ..whole };
                     let name = format!("{name}, {each} to an invocation");
                     let [q, k, v, dy] = [&q, &k, &v, &dy].map(CubeTensor::clone);
-                    let (y, kept) = attend(&sides, q.clone(), k.clone(), v.clone(), first.clone());
+                    let (y, saved) = attend(&sides, q.clone(), k.clone(), v.clone(), first.clone());
                     assert_close(y.clone(), want.clone(), 2e-5, 1e-3, &name);
-                    let (dq, dk, dv) = gradients(&sides, [q, k, v, y, dy], &kept);
+                    let (dq, dk, dv) = gradients(&sides, [q, k, v, y, dy], &saved);
                     for (got, want, of) in [(dq, &want_q, "dq"), (dk, &want_k, "dk"), (dv, &want_v, "dv")] {
                         assert_close(got, want.clone(), 5e-5, among, &format!("{of} of {name}"));
                     }
@@ -345,11 +345,11 @@ mod tests {
             let sides = Sides { each, ..whole };
             let turn = || {
                 let clock = stratune_runtime::Stopwatch::start();
-                let (y, kept) = attend(&sides, q.clone(), k.clone(), v.clone(), first.clone());
+                let (y, saved) = attend(&sides, q.clone(), k.clone(), v.clone(), first.clone());
                 numbers(y.clone());
                 let forward = clock.seconds();
                 let [q, k, v, dy] = [&q, &k, &v, &dy].map(CubeTensor::clone);
-                let (dq, _, dv) = gradients(&sides, [q, k, v, y, dy], &kept);
+                let (dq, _, dv) = gradients(&sides, [q, k, v, y, dy], &saved);
                 numbers(dq);
                 numbers(dv);
                 [forward, clock.seconds() - forward]

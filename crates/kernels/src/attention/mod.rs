@@ -21,13 +21,13 @@ pub struct Scores {
     /// What products of queries and keys are multiplied by.
     pub scale: f32,
     /// What no score goes beyond, above 0.
-    pub cap: Option<f32>,
+    pub softcap: Option<f32>,
 }
 
 impl Scores {
     /// The usual ones, of heads of this width: `q kᵀ / sqrt(head_dim)`, without a cap.
     pub fn of(head_dim: usize) -> Self {
-        Self { scale: (head_dim as f32).sqrt().recip(), cap: None }
+        Self { scale: (head_dim as f32).sqrt().recip(), softcap: None }
     }
 }
 
@@ -35,37 +35,38 @@ impl Scores {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Options {
     pub scores: Scores,
-    /// Keys that a query sees at most, its own among them: what is outside need not be looked at. `first` says the same.
+    /// Keys that a query attends to at most, its own among them: what is outside need not be looked at. `first` says
+    /// the same.
     pub window: Option<usize>,
 }
 
-/// Which keys each query sees: all from a first one to its own.
+/// Attention mask: each query attends to all keys from a first one to its own.
 #[derive(Clone, Debug)]
-pub struct Sight {
+pub struct AttentionMask {
     /// Number of the first: whole, `[batch or 1, queries]`.
     first: Tensor<2>,
     /// Most keys from a first one to its query's own, if that is known.
     window: Option<usize>,
 }
 
-impl Sight {
-    /// Of `queries` queries that see everything before them.
-    pub fn whole(queries: usize, device: &Device) -> Self {
+impl AttentionMask {
+    /// Causal: `queries` queries that attend to everything before them.
+    pub fn causal(queries: usize, device: &Device) -> Self {
         Self { first: Tensor::zeros([1, queries], device), window: None }
     }
 
     /// From the number of the first key that each query sees, no later than its own and never falling along a row: 0 for a text from its beginning,
-    /// the place where its text begins for a query in a row of several.
+    /// the position where its text begins for a query in a row of several.
     ///
     /// # Shapes
     /// - `first`: `[batch, queries]`, more than one of them
-    pub fn since(first: Tensor<2>) -> Self {
+    pub fn from_first_keys(first: Tensor<2>) -> Self {
         Self { first, window: None }
     }
 
     /// The same in a sliding window: each query sees at most the last `window` keys, its own among them, at least one. `past` keys
     /// come before the first query's own. No time is spent on keys outside of the window.
-    pub fn within(self, window: usize, past: usize) -> Self {
+    pub fn sliding_window(self, window: usize, past: usize) -> Self {
         let [rows, queries] = self.first.dims();
         let window = window.max(1);
         let begins: Vec<f32> = (past + 1..=past + queries).map(|keys| keys.saturating_sub(window) as f32).collect();
@@ -82,21 +83,21 @@ impl Sight {
     }
 }
 
-/// `softmax(scores) v`, each query seeing its own position and those before it, as far back as its `sight`.
+/// `softmax(scores) v`, each query seeing its own position and those before it, as far back as its `mask`.
 ///
 /// # Shapes
 /// - `q`: `[batch, heads, seq, head_dim]`
 /// - `k`, `v`: `[batch, kv_heads, past + seq, head_dim]`, where `kv_heads` divides `heads`; query head `h` reads key
 ///   head `h / (heads / kv_heads)`; the last `seq` are the queries' own
-/// - `sight`: of `seq` queries
+/// - `mask`: of `seq` queries
 /// - output: `[batch, heads, seq, head_dim]`
-pub fn causal_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, sight: &Sight, scores: Scores) -> Tensor<4> {
+pub fn causal_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: &AttentionMask, scores: Scores) -> Tensor<4> {
     let _span = span("attention, forward");
     // A query that is alone sees all the keys that it is given.
     let keys = k.dims()[2];
-    let seen = sight.window.filter(|_| q.dims()[2] == 1).map_or(keys, |window| keys.min(window));
+    let seen = mask.window.filter(|_| q.dims()[2] == 1).map_or(keys, |window| keys.min(window));
     let [k, v] = [k, v].map(|t| if seen == keys { t } else { t.narrow(2, keys - seen, seen) });
     let [q, k, v] = [q, k, v].map(Tensor::into_dispatch);
-    let first = if seen == keys { sight.first() } else { sight.first().zeros_like() }.into_dispatch();
-    Tensor::from_dispatch(<Dispatch as AttentionOps>::attention_forward(q, k, v, first, sight.options(scores)))
+    let first = if seen == keys { mask.first() } else { mask.first().zeros_like() }.into_dispatch();
+    Tensor::from_dispatch(<Dispatch as AttentionOps>::attention_forward(q, k, v, first, mask.options(scores)))
 }

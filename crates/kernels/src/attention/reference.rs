@@ -1,4 +1,4 @@
-//! Attention and its gradients, in the engine's own operations, some queries at a time: their scores are materialised
+//! Attention and its gradients, in burn's own operations, some queries at a time: their scores are materialised
 //! while they are used, over the keys up to their own, and not kept. No matrix of `seq × keys` is anywhere.
 
 use std::ops::Range;
@@ -26,7 +26,7 @@ pub trait AttentionOps: Backend {
     }
 
     /// The same, and what the backward pass is to know beside the operands: `first`, or more.
-    fn attention_to_keep(
+    fn attention_forward_saving(
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
@@ -36,17 +36,17 @@ pub trait AttentionOps: Backend {
         (Self::attention_forward(q, k, v, first.clone(), options), first)
     }
 
-    /// The gradients with respect to q, k and v, from what was kept, the output `y` and its gradient.
+    /// The gradients with respect to q, k and v, from what was saved, the output `y` and its gradient.
     fn attention_backward(
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
-        kept: FloatTensor<Self>,
+        saved: FloatTensor<Self>,
         y: FloatTensor<Self>,
         dy: FloatTensor<Self>,
         options: Options,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        backward::<Self>(q, k, v, kept, y, dy, options)
+        backward::<Self>(q, k, v, saved, y, dy, options)
     }
 }
 
@@ -114,12 +114,12 @@ impl<B: Backend> Block<B> {
 
     /// The scores, and with a cap c what tanh gave them, `score / c`.
     fn scores(&self) -> (FloatTensor<B>, Option<FloatTensor<B>>) {
-        let Scores { scale, cap } = self.scores;
-        let scaled = B::float_mul_scalar(self.q.clone(), (scale / cap.unwrap_or(1.0)).into());
+        let Scores { scale, softcap } = self.scores;
+        let scaled = B::float_mul_scalar(self.q.clone(), (scale / softcap.unwrap_or(1.0)).into());
         let scores = B::float_matmul(scaled, B::float_swap_dims(self.k.clone(), 2, 3));
-        let Some(cap) = cap else { return (scores, None) };
+        let Some(softcap) = softcap else { return (scores, None) };
         let bent = B::float_tanh(scores);
-        (B::float_mul_scalar(bent.clone(), cap.into()), Some(bent))
+        (B::float_mul_scalar(bent.clone(), softcap.into()), Some(bent))
     }
 
     /// What each query takes of each value.

@@ -4,7 +4,7 @@
 use burn::tensor::{Device, Tensor};
 
 use crate::testing::{near, tensor, values_of};
-use crate::{Scores, Sight, causal_attention};
+use crate::{AttentionMask, Scores, causal_attention};
 
 /// The output and the gradients of q, k and v of queries after `past` keys, those before the first window all `fill`.
 fn passed(device: &Device, seq: usize, past: usize, window: usize, scores: Scores, fill: f32) -> Vec<Vec<f32>> {
@@ -19,9 +19,9 @@ fn passed(device: &Device, seq: usize, past: usize, window: usize, scores: Score
     };
     let q: Tensor<4> = tensor([1, heads, seq, head_dim], 1, device);
     let operands = [q, of_keys(2), of_keys(3)].map(|t| t.autodiff().require_grad());
-    let sight = Sight::whole(seq, device).within(window, past);
+    let mask = AttentionMask::causal(seq, device).sliding_window(window, past);
     let [q, k, v] = operands.clone();
-    let y = causal_attention(q, k, v, &sight, scores);
+    let y = causal_attention(q, k, v, &mask, scores);
     let dy = tensor(y.dims(), 4, device);
     let tape = (y.clone() * Tensor::from_inner(dy)).sum().backward();
     let gradients = operands.map(|t| values_of(t.grad(&tape).unwrap()));
@@ -35,7 +35,7 @@ fn passed(device: &Device, seq: usize, past: usize, window: usize, scores: Score
 }
 
 fn what_is_outside_of_windows_is_not_read(device: &Device) {
-    let capped = Scores { scale: 0.5, cap: Some(2.0) };
+    let capped = Scores { scale: 0.5, softcap: Some(2.0) };
     for (seq, past, window) in [(70, 0, 1000), (1, 90, 30), (70, 90, 30), (300, 400, 64)] {
         for scores in [Scores::of(8), capped] {
             let what = format!("{seq} after {past} in {window}, {scores:?}");

@@ -1,29 +1,30 @@
 //! Matrix products on the CPU: each core makes a band of the output by itself.
 //!
-//! The engine's own product lets all cores work on one packed block at a time, and they wait for each other at every
+//! Burn's own product lets all cores work on one packed block at a time, and they wait for each other at every
 //! block; at the sizes of a training step that leaves a quarter of the time unused. Bands need no waiting. They run
 //! along the longer side of the output, so that the operand which every core packs for itself is the shorter one.
 
 use super::{Matrix, WORTH_A_CORE, each, product_at, widest};
-use crate::packed::{BLOCK, PackedDtype, unpack_row};
+use crate::quantized::{BLOCK, QuantizedDtype, dequantize_row};
 
-/// A packed matrix in memory, maybe taken as turned. Some of its rows at a time are unpacked while they are used.
+/// A quantized matrix in memory, maybe taken as transposed. Some of its rows at a time are dequantized while they are
+/// used.
 #[derive(Clone, Copy)]
-pub struct PackedMatrix<'a> {
+pub struct QuantizedMatrix<'a> {
     words: &'a [i32],
-    dtype: PackedDtype,
+    dtype: QuantizedDtype,
     /// Of the matrix as it lies.
     sides: [usize; 2],
-    turned: bool,
+    transposed: bool,
 }
 
-impl<'a> PackedMatrix<'a> {
-    pub fn new(words: &'a [i32], dtype: PackedDtype, sides: [usize; 2]) -> Self {
-        Self { words, dtype, sides, turned: false }
+impl<'a> QuantizedMatrix<'a> {
+    pub fn new(words: &'a [i32], dtype: QuantizedDtype, sides: [usize; 2]) -> Self {
+        Self { words, dtype, sides, transposed: false }
     }
 
     /// The columns `from..to` of some of its rows; `from` is the beginning of a block.
-    fn unpack(&self, rows: [usize; 2], [from, to]: [usize; 2], into: &mut Vec<f32>) {
+    fn dequantize(&self, rows: [usize; 2], [from, to]: [usize; 2], into: &mut Vec<f32>) {
         let of_row = self.sides[1].div_ceil(BLOCK) * self.dtype.block_words();
         let skipped = from / BLOCK * self.dtype.block_words();
         into.resize((rows[1] - rows[0]) * (to - from), 0.0);
@@ -31,7 +32,7 @@ impl<'a> PackedMatrix<'a> {
             #[inline(always)]
             || {
                 for (row, out) in (rows[0]..rows[1]).zip(into.chunks_exact_mut((to - from).max(1))) {
-                    unpack_row(&self.words[row * of_row..(row + 1) * of_row][skipped..], self.dtype, out);
+                    dequantize_row(&self.words[row * of_row..(row + 1) * of_row][skipped..], self.dtype, out);
                 }
             },
         );
@@ -42,22 +43,22 @@ impl<'a> PackedMatrix<'a> {
 #[derive(Clone, Copy)]
 pub enum Right<'a> {
     Floats(Matrix<'a>),
-    Packed(PackedMatrix<'a>),
+    Quantized(QuantizedMatrix<'a>),
 }
 
 impl Right<'_> {
-    pub fn turned(self) -> Self {
+    pub fn transposed(self) -> Self {
         match self {
-            Self::Floats(matrix) => Self::Floats(matrix.turned()),
-            Self::Packed(matrix) => Self::Packed(PackedMatrix { turned: !matrix.turned, ..matrix }),
+            Self::Floats(matrix) => Self::Floats(matrix.transposed()),
+            Self::Quantized(matrix) => Self::Quantized(QuantizedMatrix { transposed: !matrix.transposed, ..matrix }),
         }
     }
 
     fn sides(self) -> [usize; 2] {
         match self {
             Self::Floats(matrix) => matrix.sides,
-            Self::Packed(PackedMatrix { sides: [rows, columns], turned, .. }) => {
-                if turned {
+            Self::Quantized(QuantizedMatrix { sides: [rows, columns], transposed, .. }) => {
+                if transposed {
                     [columns, rows]
                 } else {
                     [rows, columns]
@@ -84,8 +85,8 @@ impl Output {
     }
 }
 
-/// Rows that are unpacked at a time: with 1,024 columns they fill a quarter of a megabyte, which a core keeps near.
-const UNPACKED: usize = 64;
+/// Rows that are dequantized at a time: with 1,024 columns they fill a quarter of a megabyte, which a core keeps near.
+const DEQUANTIZED: usize = 64;
 
 /// A product and what it is multiplied by.
 #[derive(Clone, Copy)]
@@ -110,24 +111,24 @@ pub fn sum_of_products(terms: &[Term]) -> Vec<f32> {
         let piece = |columns: [usize; 2], a: Matrix, b: Matrix, scale: f32, adds: bool| unsafe {
             product_at(to.at(rows[0] * n + columns[0]), n, a.rows(rows[0]..rows[1]), b, scale, adds);
         };
-        let mut unpacked = Vec::new();
+        let mut dequantized = Vec::new();
         for (i, Term { a, b, scale }) in terms.iter().copied().enumerate().filter(|(_, term)| term.a.sides[1] > 0) {
             let adds = begun || i > 0;
             match b {
                 Right::Floats(b) => piece(columns, a, b.columns(columns[0]..columns[1]), scale, adds),
                 // Its rows are columns of the output.
-                Right::Packed(b @ PackedMatrix { sides: [_, depth], turned: true, .. }) => {
-                    for part in parts(columns, UNPACKED) {
-                        b.unpack(part, [0, depth], &mut unpacked);
-                        let b = Matrix::new(&unpacked, [part[1] - part[0], depth]).turned();
+                Right::Quantized(b @ QuantizedMatrix { sides: [_, depth], transposed: true, .. }) => {
+                    for part in parts(columns, DEQUANTIZED) {
+                        b.dequantize(part, [0, depth], &mut dequantized);
+                        let b = Matrix::new(&dequantized, [part[1] - part[0], depth]).transposed();
                         piece(part, a, b, scale, adds);
                     }
                 }
                 // Its rows are steps of the depth.
-                Right::Packed(b @ PackedMatrix { sides: [depth, _], .. }) => {
-                    for part in parts([0, depth], UNPACKED) {
-                        b.unpack(part, columns, &mut unpacked);
-                        let b = Matrix::new(&unpacked, [part[1] - part[0], columns[1] - columns[0]]);
+                Right::Quantized(b @ QuantizedMatrix { sides: [depth, _], .. }) => {
+                    for part in parts([0, depth], DEQUANTIZED) {
+                        b.dequantize(part, columns, &mut dequantized);
+                        let b = Matrix::new(&dequantized, [part[1] - part[0], columns[1] - columns[0]]);
                         piece(columns, a.columns(part[0]..part[1]), b, scale, adds || part[0] > 0);
                     }
                 }
@@ -136,11 +137,11 @@ pub fn sum_of_products(terms: &[Term]) -> Vec<f32> {
     };
     let work: usize = terms.iter().map(|term| m * n * term.a.sides[1]).sum();
     let cores = cores().min(work / WORTH_A_CORE).max(1);
-    // What is packed is unpacked once if no two bands share columns.
-    let packed = terms.iter().any(|term| matches!(term.b, Right::Packed(_)));
-    let across = packed || n >= m;
-    // Whole vectors to each core, and whole blocks of what is packed.
-    let (long, unit) = if across { (n, if packed { BLOCK } else { 16 }) } else { (m, 8) };
+    // What is quantized is dequantized once if no two bands share columns.
+    let quantized = terms.iter().any(|term| matches!(term.b, Right::Quantized(_)));
+    let across = quantized || n >= m;
+    // Whole vectors to each core, and whole blocks of what is quantized.
+    let (long, unit) = if across { (n, if quantized { BLOCK } else { 16 }) } else { (m, 8) };
     let bands = parts([0, long], long.div_ceil(cores).next_multiple_of(unit)).collect();
     each(bands, |part| if across { band([0, m], part) } else { band(part, [0, n]) });
     // SAFETY: the room is there, and what is not begun has been written by the first term, band by band.

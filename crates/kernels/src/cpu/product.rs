@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-/// A matrix in memory, maybe turned.
+/// A matrix in memory, maybe transposed.
 #[derive(Clone, Copy)]
 pub struct Matrix<'a> {
     numbers: &'a [f32],
@@ -15,16 +15,16 @@ pub struct Matrix<'a> {
 impl<'a> Matrix<'a> {
     /// Row by row, without gaps.
     pub fn new(numbers: &'a [f32], sides: [usize; 2]) -> Self {
-        Self::spaced(numbers, sides, sides[1])
+        Self::strided(numbers, sides, sides[1])
     }
 
     /// Row by row, each `stride` numbers after the one before.
-    pub fn spaced(numbers: &'a [f32], sides: [usize; 2], stride: usize) -> Self {
+    pub fn strided(numbers: &'a [f32], sides: [usize; 2], stride: usize) -> Self {
         assert!(place_after(sides, stride) <= numbers.len(), "a matrix of {sides:?} is within its numbers");
         Self { numbers, sides, strides: [stride, 1] }
     }
 
-    pub fn turned(self) -> Self {
+    pub fn transposed(self) -> Self {
         let ([rows, columns], [down, right]) = (self.sides, self.strides);
         Self { sides: [columns, rows], strides: [right, down], ..self }
     }
@@ -39,7 +39,7 @@ impl<'a> Matrix<'a> {
 
     /// Some of its columns.
     pub fn columns(self, columns: Range<usize>) -> Self {
-        self.turned().rows(columns).turned()
+        self.transposed().rows(columns).transposed()
     }
 }
 
@@ -95,16 +95,16 @@ mod tests {
 
     /// Whole numbers, so that sums are exact.
     #[test]
-    fn products_of_turned_and_spaced_matrices() {
+    fn products_of_transposed_and_strided_matrices() {
         let a: Vec<f32> = (0..12).map(|i| i as f32).collect();
         // Rows 1 and 2 of [[0, 1], [4, 5], [8, 9]].
-        let left = Matrix::spaced(&a, [3, 2], 4).rows(1..3);
+        let left = Matrix::strided(&a, [3, 2], 4).rows(1..3);
         let right = Matrix::new(&a[..6], [2, 3]);
         let mut out = [1.0; 8];
         product(&mut out, 4, left, right, 2.0, true);
         assert_eq!(out, [31.0, 49.0, 67.0, 1.0, 55.0, 89.0, 123.0, 1.0]);
         let mut out = [0.0; 4];
-        product(&mut out, 2, left.turned(), left, 1.0, false);
+        product(&mut out, 2, left.transposed(), left, 1.0, false);
         assert_eq!(out, [80.0, 92.0, 92.0, 106.0]);
     }
 }

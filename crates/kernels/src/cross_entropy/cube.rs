@@ -1,4 +1,4 @@
-//! Losses of rows of logits in the engine's language, a cube for each row.
+//! Losses of rows of logits in CubeCL, a cube for each row.
 
 use burn::backend::TensorMetadata;
 use burn_cubecl::kernel::into_contiguous;
@@ -7,7 +7,7 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::ir::ElemType;
 use cubecl::prelude::*;
 
-use crate::cube::{cube_for_each, most_of_cube, sharing, sum_of_cube};
+use crate::cube::{cube_for_each, max_of_cube, sharing, sum_of_cube};
 
 #[cube(launch_unchecked)]
 fn losses<F: Float>(
@@ -35,7 +35,7 @@ fn losses<F: Float>(
         own_sum = select(v > own_most, own_sum * lower + 1.0, own_sum + lower);
         own_most = max(own_most, v);
     }
-    let most = most_of_cube(own_most, units);
+    let most = max_of_cube(own_most, units);
     let sum = sum_of_cube(own_sum * (own_most - most).exp(), units);
     let target = targets[row] as usize;
     for c in range_stepped(UNIT_POS as usize, vocabulary, units) {

@@ -10,7 +10,7 @@ use burn_cubecl::tensor::CubeTensor;
 use super::cube;
 use super::reference::{self, CrossEntropyOps};
 use crate::cube::floats;
-use crate::shader::{Bound, Shader, room, suit};
+use crate::shader::{Bound, Shader, empty, suit};
 use crate::sharing::{grid_of_rows, lanes};
 
 impl CrossEntropyOps for CubeBackend {
@@ -33,7 +33,7 @@ impl CrossEntropyOps for CubeBackend {
 fn put_gradient(logits: CubeTensor, targets: CubeTensor, scale: f32, lanes: u32) -> (CubeTensor, CubeTensor) {
     let (logits, targets) = (into_contiguous(logits), into_contiguous(targets));
     let [rows, vocabulary] = [0, 1].map(|side| logits.shape()[side]);
-    let losses = room(&logits, [rows]);
+    let losses = empty(&logits, [rows]);
     Shader::new("cross_entropy", include_str!("../../../../shaders/cross_entropy.wgsl")).shared_by(lanes).launch(
         &[Bound::InOut(&logits), Bound::In(&targets), Bound::Out(&losses)],
         &[rows as u32, vocabulary as u32, scale.to_bits()],

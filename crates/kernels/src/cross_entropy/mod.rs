@@ -1,7 +1,7 @@
 //! The output layer and its loss, with their gradient written by hand.
 //!
 //! Autodiff would keep the logits, their log-softmax and two temporaries of the same size; here a chunk of rows at a
-//! time is turned into its gradient and dropped. Only rows whose next token is learned come here at all.
+//! time is turned into its gradient and dropped. Only rows whose next token is a label come here at all.
 
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 mod cube;
@@ -33,9 +33,9 @@ pub struct CrossEntropy {
 
 /// What to compute beside the loss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
+pub enum NeedsGrad {
     /// The loss alone.
-    Loss,
+    None,
     /// The gradient with respect to the rows.
     Hidden,
     /// That, and the gradient with respect to the head.
@@ -57,7 +57,7 @@ pub fn linear_cross_entropy(
     cap: Option<f64>,
     targets: Tensor<1, Int>,
     scale: f64,
-    wanted: Wanted,
+    needs_grad: NeedsGrad,
     compute: Compute,
 ) -> CrossEntropy {
     let _span = span("output layer and loss");
@@ -78,15 +78,15 @@ pub fn linear_cross_entropy(
         let d_logits = Tensor::from_dispatch(d_logits);
         let d_logits = match bent {
             None => d_logits,
-            Some((_, bent)) if wanted != Wanted::Loss => d_logits * (bent.clone() * bent).neg().add_scalar(1.0),
+            Some((_, bent)) if needs_grad != NeedsGrad::None => d_logits * (bent.clone() * bent).neg().add_scalar(1.0),
             Some(_) => d_logits,
         };
         let chunk_loss = Tensor::<1>::from_dispatch(losses).sum();
         loss = Some(loss.map_or(chunk_loss.clone(), |sum| sum + chunk_loss));
-        if wanted != Wanted::Loss {
+        if needs_grad != NeedsGrad::None {
             d_hidden.extend(products_dx(d_logits.clone(), head, compute));
         }
-        if wanted == Wanted::HiddenAndHead {
+        if needs_grad == NeedsGrad::HiddenAndHead {
             let chunk = Dispatch::linear_dw(d_logits.into_dispatch(), hidden.into_dispatch(), 1.0);
             let chunk = Tensor::from_dispatch(chunk);
             d_head = Some(match d_head {
@@ -149,7 +149,7 @@ mod tests {
                     cap,
                     targets.clone(),
                     scale,
-                    Wanted::HiddenAndHead,
+                    NeedsGrad::HiddenAndHead,
                     Compute::default(),
                 );
                 assert!((ours.loss.into_scalar::<f32>() - theirs).abs() < 1e-3 * theirs);

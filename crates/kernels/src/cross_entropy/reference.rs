@@ -1,4 +1,4 @@
-//! Losses of rows of logits, and their gradients, in the engine's own operations.
+//! Losses of rows of logits, and their gradients, in burn's own operations.
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, TensorMetadata, backend_extension};

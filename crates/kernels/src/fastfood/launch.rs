@@ -7,12 +7,12 @@ use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::reference::{self, FastfoodOps, Map};
-use crate::shader::{Bound, Shader, grid, reads_words, room, suit};
+use crate::shader::{Bound, Shader, empty, grid, reads_words, suit};
 
 /// Numbers of a tile, as a power of two: 16 KiB, which every adapter has.
 const TILE: u32 = 12;
 /// Neighbours that are read together where a tile's numbers lie apart, likewise.
-const LEAST_RUN: u32 = 4;
+const MIN_RUN: u32 = 4;
 
 /// What else is done where a transform reads its numbers first, or writes them last.
 #[derive(Clone, Copy)]
@@ -52,10 +52,10 @@ fn transform(mut x: CubeTensor, n: usize, count: usize, also: Also<'_>) -> CubeT
     let mut done = 0;
     loop {
         // Neighbours first, and then what lies further and further apart.
-        let run = if done == 0 { 0 } else { LEAST_RUN };
+        let run = if done == 0 { 0 } else { MIN_RUN };
         let some = (stages - done).min(TILE - run);
         let (is_first, is_last) = (done == 0, done + some == stages);
-        let y = room(&x, [if is_last { count } else { n }]);
+        let y = empty(&x, [if is_last { count } else { n }]);
         let here = Some(also).filter(|also| if also.first { is_first } else { is_last });
         dispatch(&x, &y, n as u32 >> (run + some), [run + some, run, done], here);
         if is_last {

@@ -1,4 +1,4 @@
-//! The map and its adjoint, in the engine's own operations.
+//! The map and its adjoint, in burn's own operations.
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, ExtensionType, TensorMetadata, backend_extension};

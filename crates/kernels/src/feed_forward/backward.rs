@@ -9,27 +9,27 @@ use burn::backend::{Autodiff, AutodiffBackend};
 use stratune_runtime::span;
 
 use super::reference::FeedForwardOps;
-use crate::linear::{Group, KeptGroup, LinearOps, Trained, Wanted, inner_group, parents, plain};
-use crate::several::Several;
+use crate::linear::{Group, LinearOps, NeedsGrad, SavedGroup, Trained, inner_group, parents, plain};
+use crate::tensor_list::TensorList;
 
 #[derive(Debug)]
 struct FeedForward;
 
 #[derive(Clone, Debug)]
-struct Kept<B: LinearOps> {
+struct Saved<B: LinearOps> {
     x: Option<FloatTensor<B>>,
     gate: FloatTensor<B>,
     up: FloatTensor<B>,
-    inner: KeptGroup<B>,
-    outer: KeptGroup<B>,
+    inner: SavedGroup<B>,
+    outer: SavedGroup<B>,
 }
 
 /// The parents: x, what the output is added to, and what gate, up and down may train.
 impl<B: FeedForwardOps> Backward<B, 11> for FeedForward {
-    type State = Kept<B>;
+    type State = Saved<B>;
 
     fn backward(self, ops: Ops<Self::State, 11>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let Kept { x, gate, up, inner, outer } = ops.state;
+        let Saved { x, gate, up, inner, outer } = ops.state;
         let dy = grads.consume::<B>(&ops.node);
         let [to_x, to_onto, of_layers @ ..] = ops.parents.map(|node| node.map(|node| node.id));
         let all = Trained::new(&of_layers, 3);
@@ -46,7 +46,7 @@ impl<B: FeedForwardOps> Backward<B, 11> for FeedForward {
         }
         let (back, value, dt) = {
             let _span = span("linear, gradient of the input");
-            let Several(mut made) = B::gated_back(dy.clone(), outer.group.clone(), gate, up);
+            let TensorList(mut made) = B::gated_back(dy.clone(), outer.group.clone(), gate, up);
             let dt = made.split_off(3);
             let value = made.pop();
             (made, value, dt)
@@ -62,29 +62,29 @@ impl<B: FeedForwardOps, C: CheckpointStrategy> FeedForwardOps for Autodiff<B, C>
         x: FloatTensor<Self>,
         inner: Group<Self>,
         outer: Group<Self>,
-        onto: Several<Self>,
+        residual: TensorList<Self>,
     ) -> FloatTensor<Self> {
-        let of_inner = Wanted::of(&x, &inner);
-        let of_outer = Wanted { x: of_inner.any(), ..Wanted::of(&x, &outer) };
+        let of_inner = NeedsGrad::of(&x, &inner);
+        let of_outer = NeedsGrad { x: of_inner.any(), ..NeedsGrad::of(&x, &outer) };
         // Nobody tracks this one.
         let nobody = <Self as AutodiffBackend>::from_inner(x.clone().into_primitive());
-        let nodes = parents([Some(&x), onto.0.first()], &[&inner, &outer], 3, &nobody).map(|parent| parent.node());
+        let nodes = parents([Some(&x), residual.0.first()], &[&inner, &outer], 3, &nobody).map(|parent| parent.node());
         let prepared = FeedForward.prepare::<C>(nodes).compute_bound().stateful();
         let (x, inner, outer) = (x.into_primitive(), inner_group(inner), inner_group(outer));
-        let onto = plain(onto);
+        let residual = plain(residual);
         match prepared {
             OpsKind::Tracked(prep) => {
-                let Several(mut made) = B::gated_forward(x.clone(), inner.clone());
+                let TensorList(mut made) = B::gated_forward(x.clone(), inner.clone());
                 let t_inner = made.split_off(3);
                 #[allow(clippy::expect_used)] // Gate, up and the value, as it says.
                 let [gate, up, value] = made.try_into().expect("three outputs");
-                let Several(mut made) = B::layers_forward(value, outer.clone(), onto);
+                let TensorList(mut made) = B::grouped_forward(value, outer.clone(), residual);
                 let t_outer = made.split_off(1);
                 let (inner, outer) =
-                    (KeptGroup::new(inner, t_inner, of_inner), KeptGroup::new(outer, t_outer, of_outer));
-                prep.finish(Kept { x: of_inner.a.then_some(x), gate, up, inner, outer }, made.swap_remove(0))
+                    (SavedGroup::new(inner, t_inner, of_inner), SavedGroup::new(outer, t_outer, of_outer));
+                prep.finish(Saved { x: of_inner.a.then_some(x), gate, up, inner, outer }, made.swap_remove(0))
             }
-            OpsKind::UnTracked(prep) => prep.finish(B::feed_forward(x, inner, outer, onto)),
+            OpsKind::UnTracked(prep) => prep.finish(B::feed_forward(x, inner, outer, residual)),
         }
     }
 }

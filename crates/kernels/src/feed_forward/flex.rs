@@ -7,7 +7,7 @@ use stratune_runtime::span;
 use super::reference::{self, FeedForwardOps};
 use crate::cpu::{each, exp, floats, floats_mut, widest};
 use crate::linear::{Group, LinearOps};
-use crate::several::Several;
+use crate::tensor_list::TensorList;
 
 /// Numbers that a part has.
 const PART: usize = 1 << 14;
@@ -18,13 +18,13 @@ impl FeedForwardOps for Flex {
         outer: Group<Self>,
         gate: FloatTensor<Self>,
         up: FloatTensor<Self>,
-    ) -> Several<Self> {
-        let Several(mut made) = Self::layers_dx(Several(vec![dy]), outer);
+    ) -> TensorList<Self> {
+        let TensorList(mut made) = Self::grouped_dx(TensorList(vec![dy]), outer);
         let _span = span("gated activation, backward");
         let dt = made.split_off(1);
         let [mut gate, mut up, mut value] = [gate, up, made.swap_remove(0)].map(|t| t.to_contiguous());
         if [&gate, &up, &value].iter().any(|t| floats(t).is_none()) {
-            return Several([reference::activation_back::<Self>(gate, up, value), dt].concat());
+            return TensorList([reference::activation_back::<Self>(gate, up, value), dt].concat());
         }
         if let (Some(gate), Some(up), Some(value)) =
             (floats_mut(&mut gate), floats_mut(&mut up), floats_mut(&mut value))
@@ -37,7 +37,7 @@ impl FeedForwardOps for Flex {
                 )
             });
         }
-        Several([vec![gate, up, value], dt].concat())
+        TensorList([vec![gate, up, value], dt].concat())
     }
 }
 

@@ -9,10 +9,10 @@ use super::reference::{self, FeedForwardOps};
 use crate::linear::epilogue::Epilogue;
 use crate::linear::products::{Made, Products};
 use crate::linear::{Group, products_back, products_of};
-use crate::several::Several;
+use crate::tensor_list::TensorList;
 
 impl FeedForwardOps for CubeBackend {
-    fn gated_forward(x: FloatTensor<Self>, inner: Group<Self>) -> Several<Self> {
+    fn gated_forward(x: FloatTensor<Self>, inner: Group<Self>) -> TensorList<Self> {
         let products = Products { epilogue: Epilogue::Swiglu, ..products_of(&x, &inner) };
         products.fused().map_or_else(|| reference::gated_forward::<Self>(x, inner), all)
     }
@@ -22,14 +22,14 @@ impl FeedForwardOps for CubeBackend {
         outer: Group<Self>,
         gate: FloatTensor<Self>,
         up: FloatTensor<Self>,
-    ) -> Several<Self> {
+    ) -> TensorList<Self> {
         let [gate, up] = [gate, up].map(into_contiguous);
         let epilogue = Epilogue::SwigluBackward(Box::new([gate.clone(), up.clone()]));
-        let products = Products { epilogue, ..products_back(&Several(vec![dy.clone()]), &outer) };
+        let products = Products { epilogue, ..products_back(&TensorList(vec![dy.clone()]), &outer) };
         products.fused().map_or_else(|| reference::gated_back::<Self>(dy, outer, gate, up), all)
     }
 }
 
-fn all(Made { outputs, low }: Made) -> Several<CubeBackend> {
-    Several([outputs, low].concat())
+fn all(Made { outputs, low }: Made) -> TensorList<CubeBackend> {
+    TensorList([outputs, low].concat())
 }

@@ -14,17 +14,17 @@ use burn::backend::Dispatch;
 use burn::tensor::Tensor;
 use stratune_runtime::span;
 
-use crate::linear::{Layer, group, several};
+use crate::linear::{Layer, group, tensor_list};
 use reference::FeedForwardOps;
 
-/// `down(silu(gate x) · up x)`, added to `onto` if that is given.
+/// `down(silu(gate x) · up x)`, added to `residual` if that is given.
 ///
 /// The backward pass keeps what gate and up gave, and makes the values between again.
 ///
 /// # Shapes
 /// - `x`: `[batch, seq, hidden]`
-/// - output, `onto`: `[batch, seq, out]`
-pub fn feed_forward(x: Tensor<3>, gate: Layer, up: Layer, down: Layer, onto: Option<Tensor<3>>) -> Tensor<3> {
+/// - output, `residual`: `[batch, seq, out]`
+pub fn feed_forward(x: Tensor<3>, gate: Layer, up: Layer, down: Layer, residual: Option<Tensor<3>>) -> Tensor<3> {
     let _span = span("linear, forward");
     let [batch, seq, _] = x.dims();
     let [out, _] = down.weight.dims();
@@ -32,7 +32,7 @@ pub fn feed_forward(x: Tensor<3>, gate: Layer, up: Layer, down: Layer, onto: Opt
         let [batch, seq, width] = t.dims();
         t.reshape([batch * seq, width])
     };
-    let (x, onto) = (rows(x).into_dispatch(), several(onto.map(rows)));
-    let y = <Dispatch as FeedForwardOps>::feed_forward(x, group(&[gate, up]), group(&[down]), onto);
+    let (x, residual) = (rows(x).into_dispatch(), tensor_list(residual.map(rows)));
+    let y = <Dispatch as FeedForwardOps>::feed_forward(x, group(&[gate, up]), group(&[down]), residual);
     Tensor::<2>::from_dispatch(y).reshape([batch, seq, out])
 }

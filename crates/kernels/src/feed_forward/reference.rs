@@ -5,8 +5,8 @@ use burn::backend::tensor::FloatTensor;
 use stratune_runtime::span;
 
 use crate::linear::{Group, LinearOps};
-use crate::several::Several;
 use crate::swiglu::SwigluOps;
+use crate::tensor_list::TensorList;
 
 /// A gated feed-forward layer, on matrices: `inner` are gate and up, `outer` is down. A default body is the definition; a
 /// device may have a faster way.
@@ -14,7 +14,7 @@ use crate::swiglu::SwigluOps;
 pub trait FeedForwardOps: LinearOps + SwigluOps {
     /// `gate`, `up` and `silu(gate) · up`, all `[rows, intermediate]`, and behind them what `x` gave with each factor a
     /// that gate and up have.
-    fn gated_forward(x: FloatTensor<Self>, #[extension_type] inner: Group<Self>) -> Several<Self> {
+    fn gated_forward(x: FloatTensor<Self>, #[extension_type] inner: Group<Self>) -> TensorList<Self> {
         gated_forward::<Self>(x, inner)
     }
 
@@ -25,32 +25,32 @@ pub trait FeedForwardOps: LinearOps + SwigluOps {
         #[extension_type] outer: Group<Self>,
         gate: FloatTensor<Self>,
         up: FloatTensor<Self>,
-    ) -> Several<Self> {
+    ) -> TensorList<Self> {
         gated_back::<Self>(dy, outer, gate, up)
     }
 
-    /// The output, added to `onto`, if that is given.
+    /// The output, added to `residual`, if that is given.
     fn feed_forward(
         x: FloatTensor<Self>,
         #[extension_type] inner: Group<Self>,
         #[extension_type] outer: Group<Self>,
-        #[extension_type] onto: Several<Self>,
+        #[extension_type] residual: TensorList<Self>,
     ) -> FloatTensor<Self> {
-        let Several(mut made) = Self::gated_forward(x, inner);
+        let TensorList(mut made) = Self::gated_forward(x, inner);
         let value = made.swap_remove(2);
         drop(made);
-        let Several(mut outputs) = Self::layers(value, outer, onto);
+        let TensorList(mut outputs) = Self::grouped_linear(value, outer, residual);
         outputs.swap_remove(0)
     }
 }
 
 /// Both layers, and then the activation.
-pub fn gated_forward<B: FeedForwardOps>(x: FloatTensor<B>, inner: Group<B>) -> Several<B> {
-    let Several(mut made) = B::layers_forward(x, inner, Several(Vec::new()));
+pub fn gated_forward<B: FeedForwardOps>(x: FloatTensor<B>, inner: Group<B>) -> TensorList<B> {
+    let TensorList(mut made) = B::grouped_forward(x, inner, TensorList(Vec::new()));
     let _span = span("gated activation, forward");
     let value = B::swiglu_forward(made[0].clone(), made[1].clone());
     made.insert(2, value);
-    Several(made)
+    TensorList(made)
 }
 
 /// What comes back through the layer, and then through the activation.
@@ -59,11 +59,11 @@ pub fn gated_back<B: FeedForwardOps>(
     outer: Group<B>,
     gate: FloatTensor<B>,
     up: FloatTensor<B>,
-) -> Several<B> {
-    let Several(mut made) = B::layers_dx(Several(vec![dy]), outer);
+) -> TensorList<B> {
+    let TensorList(mut made) = B::grouped_dx(TensorList(vec![dy]), outer);
     let _span = span("gated activation, backward");
     let dt = made.split_off(1);
-    Several([activation_back::<B>(gate, up, made.swap_remove(0)), dt].concat())
+    TensorList([activation_back::<B>(gate, up, made.swap_remove(0)), dt].concat())
 }
 
 /// The gradients of gate and up from that of the values, and the values.

@@ -8,7 +8,7 @@ use crate::self_test::fed_by_parts;
 #[cfg(feature = "wgpu")]
 use crate::testing::wgpu;
 use crate::testing::{Passed, noise, tensor};
-use crate::{Compute, Factors, Layer, Matrix, Packed, PackedDtype, lay_together};
+use crate::{Compute, Factors, Layer, Matrix, Quantized, QuantizedDtype, group_weights};
 
 /// Values, and exactly the gradients that are wanted, of odd sizes and such as kernels take; with updates of all, of some, and
 /// of none, and with biases; onto something or not; from matrices of floats and of 4 bits.
@@ -18,10 +18,10 @@ fn agrees_with_its_parts(device: &Device) {
             [([4, 4, 8], false), ([0, 0, 4], false), ([4, 4, 0], false), ([0, 0, 0], true), ([4, 0, 8], true)]
         {
             // Of x, of what is added to, of a, of b, of biases.
-            for (tracked, packed) in (0..16).map(|bits| (bits, ranks == [4, 4, 8] && bits % 3 == 1)) {
+            for (tracked, quantized) in (0..16).map(|bits| (bits, ranks == [4, 4, 8] && bits % 3 == 1)) {
                 let tracked = tracked | u32::from(biased && u32::is_multiple_of(tracked, 3)) << 4;
                 let is = |i: u32| tracked >> i & 1 == 1;
-                let what = format!("{rows} × {hidden} × {wide} × {out}, ranks {ranks:?}, {tracked:05b}, {packed}");
+                let what = format!("{rows} × {hidden} × {wide} × {out}, ranks {ranks:?}, {tracked:05b}, {quantized}");
                 let leaf = |t: Tensor<2>, i: u32| if is(i) { t.autodiff().require_grad() } else { t };
                 let sides = [[wide, hidden], [wide, hidden], [out, wide]];
                 let operands = || {
@@ -37,23 +37,23 @@ fn agrees_with_its_parts(device: &Device) {
                 };
                 let run = |layer: fn(Tensor<3>, Layer, Layer, Layer, Option<Tensor<3>>) -> Tensor<3>| {
                     let all = operands();
-                    let weight = |i: usize| match packed {
+                    let weight = |i: usize| match quantized {
                         false => Matrix::from(tensor(sides[i], 10 + i as u32, device)),
                         true => {
                             let [o, inner] = sides[i];
                             let values = noise(o * inner, 10 + i as u32);
-                            Matrix::Packed(Packed::new(&values, sides[i], PackedDtype::Int4, device))
+                            Matrix::Quantized(Quantized::new(&values, sides[i], QuantizedDtype::Int4, device))
                         }
                     };
-                    let laid = lay_together(vec![weight(0), weight(1)]);
+                    let laid = group_weights(vec![weight(0), weight(1)]);
                     let of = |i: usize, weight: Matrix| {
                         let factors = Factors { a: all[2 + 3 * i].clone(), b: all[3 + 3 * i].clone(), scale: 0.7 };
                         let bias = biased.then(|| all[4 + 3 * i].clone().squeeze_dim(0));
                         Layer { weight, update: (ranks[i] > 0).then_some(factors), bias, compute: Compute::default() }
                     };
-                    let onto = (!tracked.is_multiple_of(5)).then(|| all[1].clone().unsqueeze());
+                    let residual = (!tracked.is_multiple_of(5)).then(|| all[1].clone().unsqueeze());
                     let (gate, up) = (of(0, laid[0].clone()), of(1, laid[1].clone()));
-                    let y = layer(all[0].clone().unsqueeze(), gate, up, of(2, weight(2)), onto);
+                    let y = layer(all[0].clone().unsqueeze(), gate, up, of(2, weight(2)), residual);
                     // What nothing came of has no gradient.
                     let used = |i: usize| match i {
                         0 => is(0),
@@ -95,8 +95,8 @@ fn kernels_make_the_activation_along() {
     use crate::linear::epilogue::Epilogue;
     use crate::linear::products::{LowRank, Product, Products};
     use crate::linear::size::{Orientation, Reading};
-    use crate::several::laid;
     use crate::swiglu::SwigluOps;
+    use crate::tensor_list::copied_to_one_buffer;
     use crate::testing;
 
     let Some(device) = wgpu() else { return };
@@ -110,21 +110,21 @@ fn kernels_make_the_activation_along() {
             let factors = |[o, i]: [usize; 2], seed: u32, count: usize| {
                 let parts =
                     (0..count as u32).flat_map(|n| [on([rank, i], seed + n, 1.0), on([o, rank], seed + 7 + n, 1.0)]);
-                let parts = laid(parts.collect(), 1);
+                let parts = copied_to_one_buffer(parts.collect(), 1);
                 parts.chunks(2).map(|p| [p[0].clone(), p[1].clone()]).collect::<Vec<_>>()
             };
             let (of_inner, of_outer) = match rank {
                 0 => (Vec::new(), Vec::new()),
                 _ => (factors([wide, inner], 20, 2), factors([out, wide], 40, 1)),
             };
-            let weights = laid(vec![on([wide, inner], 2, 1.0), on([wide, inner], 3, 1.0)], 1);
+            let weights = copied_to_one_buffer(vec![on([wide, inner], 2, 1.0), on([wide, inner], 3, 1.0)], 1);
             let update = |factors: Option<&[_; 2]>, back: bool| {
                 factors.map(|[a, b]: &[burn_cubecl::tensor::CubeTensor; 2]| match back {
                     false => LowRank { down: a.clone(), up: b.clone(), scale: 0.1 },
                     true => LowRank { down: b.clone(), up: a.clone(), scale: 0.1 },
                 })
             };
-            let biases = laid(vec![on([1, wide], 6, 1.0), on([1, wide], 7, 1.0)], 1);
+            let biases = copied_to_one_buffer(vec![on([1, wide], 6, 1.0), on([1, wide], 7, 1.0)], 1);
             let bias = |i: usize| CubeBackend::float_reshape(biases[i].clone(), [wide].into());
             let product = |(i, weight): (usize, burn_cubecl::tensor::CubeTensor)| Product {
                 update: update(of_inner.get(i), false),

@@ -16,21 +16,21 @@ use super::group::{Group, PerLayer};
 use super::reference::LinearOps;
 use super::weight::{Weight, Weights};
 use crate::Compute;
-use crate::several::{Outputs, Several, untracked};
+use crate::tensor_list::{Outputs, TensorList, untracked};
 
 #[derive(Debug)]
 struct Linear;
 
 /// What the backward pass reads again: each operand only if the other one is tracked.
 #[derive(Clone, Debug)]
-struct Kept<B: Backend> {
+struct Saved<B: Backend> {
     x: Option<FloatTensor<B>>,
     weight: Option<Weight<B>>,
     compute: Compute,
 }
 
 impl<B: LinearOps> Backward<B, 2> for Linear {
-    type State = Kept<B>;
+    type State = Saved<B>;
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
         let dy = grads.consume::<B>(&ops.node);
@@ -47,22 +47,22 @@ impl<B: LinearOps> Backward<B, 2> for Linear {
 }
 
 /// Most layers that read one input.
-pub(super) const MOST: usize = 3;
+pub(super) const MAX: usize = 3;
 
 #[derive(Debug)]
-struct Layers;
+struct GroupedLinear;
 
 /// What the gradients of x and of the factors read.
 #[derive(Clone, Debug)]
-struct KeptLayers<B: LinearOps> {
+struct SavedGroupedLinear<B: LinearOps> {
     outputs: Outputs<B>,
-    group: KeptGroup<B>,
+    group: SavedGroup<B>,
     x: Option<FloatTensor<B>>,
 }
 
-/// What is kept of layers that read one input, their input itself aside: of what no gradient will read, nothing.
+/// What is saved of layers that read one input, their input itself aside: of what no gradient will read, nothing.
 #[derive(Clone, Debug)]
-pub(crate) struct KeptGroup<B: LinearOps> {
+pub(crate) struct SavedGroup<B: LinearOps> {
     pub group: Group<B>,
     /// `x aᵀ`, `[rows, rank]`, of the layers with an update.
     t: Vec<Option<FloatTensor<B>>>,
@@ -70,7 +70,7 @@ pub(crate) struct KeptGroup<B: LinearOps> {
 
 /// Of which operands of a group somebody wants a gradient.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Wanted {
+pub(crate) struct NeedsGrad {
     pub x: bool,
     pub a: bool,
     pub b: bool,
@@ -85,7 +85,7 @@ pub(crate) struct Trained<'a> {
     pub bias: &'a [Option<NodeId>],
 }
 
-impl Wanted {
+impl NeedsGrad {
     pub fn of<B: Backend, C: CheckpointStrategy>(
         x: &FloatTensor<Autodiff<B, C>>,
         group: &Group<Autodiff<B, C>>,
@@ -136,16 +136,16 @@ pub(crate) fn parents<'a, B: Backend, C: CheckpointStrategy, const M: usize, con
     std::array::from_fn(|_| all.next().expect("a parent for each place"))
 }
 
-impl<B: LinearOps> KeptGroup<B> {
+impl<B: LinearOps> SavedGroup<B> {
     /// Of a group that has made each t there is.
-    pub fn new(mut group: Group<B>, t: Vec<FloatTensor<B>>, wanted: Wanted) -> Self {
-        let t = if wanted.b { group.a.places(t) } else { Vec::new() };
+    pub fn new(mut group: Group<B>, t: Vec<FloatTensor<B>>, needs_grad: NeedsGrad) -> Self {
+        let t = if needs_grad.b { group.a.places(t) } else { Vec::new() };
         group.bias.0.clear();
-        if !wanted.x {
+        if !needs_grad.x {
             group.weights.0.clear();
             group.a.0.clear();
         }
-        if !wanted.x && !wanted.a {
+        if !needs_grad.x && !needs_grad.a {
             group.b.0.clear();
         }
         Self { group, t }
@@ -162,7 +162,7 @@ impl<B: LinearOps> KeptGroup<B> {
         match to_x {
             Some(node) => {
                 let _span = span("linear, gradient of the input");
-                let Several(mut made) = B::layers_dx(Several(dy.to_vec()), self.group.clone());
+                let TensorList(mut made) = B::grouped_dx(TensorList(dy.to_vec()), self.group.clone());
                 let dt = made.split_off(1);
                 grads.register::<B>(node, in_shape(made.swap_remove(0)));
                 dt
@@ -170,7 +170,7 @@ impl<B: LinearOps> KeptGroup<B> {
             None if self.group.b.some().next().is_none() => Vec::new(),
             None => {
                 let _span = span("low rank, gradients of the factors");
-                B::layers_dt(Several(dy.to_vec()), self.group.b.clone()).0
+                B::grouped_dt(TensorList(dy.to_vec()), self.group.b.clone()).0
             }
         }
     }
@@ -210,7 +210,7 @@ impl<B: LinearOps> KeptGroup<B> {
             return;
         }
         let _span = span("low rank, gradients of the factors");
-        let Several(gradients) = B::layers_dw(Several(back), Several(inputs), scales);
+        let TensorList(gradients) = B::grouped_dw(TensorList(back), TensorList(inputs), scales);
         for (node, gradient) in nodes.into_iter().zip(gradients) {
             grads.register::<B>(node, gradient);
         }
@@ -218,33 +218,33 @@ impl<B: LinearOps> KeptGroup<B> {
 }
 
 /// The parents: x, what the output is added to, and what the layers may train.
-impl<B: LinearOps> Backward<B, { 2 + 3 * MOST }> for Layers {
-    type State = KeptLayers<B>;
+impl<B: LinearOps> Backward<B, { 2 + 3 * MAX }> for GroupedLinear {
+    type State = SavedGroupedLinear<B>;
 
     /// With `dt = dy b`: `dx` is the sum of `dy w + scale · dt a`, `da = scale · dtᵀ x`, `db = scale · dyᵀ t`.
-    fn backward(self, ops: Ops<Self::State, { 2 + 3 * MOST }>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let KeptLayers { outputs, group, x } = ops.state;
+    fn backward(self, ops: Ops<Self::State, { 2 + 3 * MAX }>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let SavedGroupedLinear { outputs, group, x } = ops.state;
         let dy = outputs.gradients(grads.consume::<B>(&ops.node));
         let [to_x, to_onto, of_layers @ ..] = ops.parents.map(|node| node.map(|node| node.id));
         if let (Some(node), [dy]) = (to_onto, &dy[..]) {
             grads.register::<B>(node, dy.clone());
         }
         let dt = group.back(&dy, to_x, |dx| dx, grads);
-        group.trained(dy, dt, x, Trained::new(&of_layers, MOST), grads);
+        group.trained(dy, dt, x, Trained::new(&of_layers, MAX), grads);
     }
 }
 
-/// The weight, and the tensor that stands for it on the graph: itself, or, as what is packed has no place there, a leaf that
-/// nobody tracks.
+/// The weight, and the tensor that stands for it on the graph: itself, or, as what is quantized has no place there, a
+/// leaf that nobody tracks.
 fn parted<B: LinearOps, C: CheckpointStrategy>(
     weight: Weight<Autodiff<B, C>>,
     x: &FloatTensor<Autodiff<B, C>>,
 ) -> (Weight<B>, FloatTensor<Autodiff<B, C>>) {
     match weight {
         Weight::Floats(tensor) => (Weight::Floats(tensor.clone().into_primitive()), tensor),
-        packed => {
+        quantized => {
             let leaf = <Autodiff<B, C> as AutodiffBackend>::from_inner(x.clone().into_primitive());
-            (untracked_weight(packed), leaf)
+            (untracked_weight(quantized), leaf)
         }
     }
 }
@@ -252,7 +252,7 @@ fn parted<B: LinearOps, C: CheckpointStrategy>(
 fn untracked_weight<B: LinearOps, C: CheckpointStrategy>(weight: Weight<Autodiff<B, C>>) -> Weight<B> {
     match weight {
         Weight::Floats(tensor) => Weight::Floats(tensor.into_primitive()),
-        Weight::Packed { words, dtype, columns } => Weight::Packed { words, dtype, columns },
+        Weight::Quantized { words, dtype, columns } => Weight::Quantized { words, dtype, columns },
     }
 }
 
@@ -264,38 +264,42 @@ impl<B: LinearOps, C: CheckpointStrategy> LinearOps for Autodiff<B, C> {
         let x = x.into_primitive();
         match prepared {
             OpsKind::Tracked(prep) => {
-                let kept = Kept { x: of_weight.then(|| x.clone()), weight: of_x.then(|| weight.clone()), compute };
-                prep.finish(kept, B::linear_forward(x, weight, compute))
+                let saved = Saved { x: of_weight.then(|| x.clone()), weight: of_x.then(|| weight.clone()), compute };
+                prep.finish(saved, B::linear_forward(x, weight, compute))
             }
             OpsKind::UnTracked(prep) => prep.finish(B::linear_forward(x, weight, compute)),
         }
     }
 
-    fn layers(x: FloatTensor<Self>, group: Group<Self>, Several(onto): Several<Self>) -> Several<Self> {
-        let wanted = Wanted::of(&x, &group);
+    fn grouped_linear(
+        x: FloatTensor<Self>,
+        group: Group<Self>,
+        TensorList(residual): TensorList<Self>,
+    ) -> TensorList<Self> {
+        let needs_grad = NeedsGrad::of(&x, &group);
         // Nobody tracks this one.
         let nobody = <Self as AutodiffBackend>::from_inner(x.clone().into_primitive());
-        let nodes = parents([Some(&x), onto.first()], &[&group], MOST, &nobody).map(|parent| parent.node());
-        let prepared = Layers.prepare::<C>(nodes).compute_bound().stateful();
-        let (x, group, onto) = (x.into_primitive(), inner_group(group), plain::<B, C>(Several(onto)));
+        let nodes = parents([Some(&x), residual.first()], &[&group], MAX, &nobody).map(|parent| parent.node());
+        let prepared = GroupedLinear.prepare::<C>(nodes).compute_bound().stateful();
+        let (x, group, residual) = (x.into_primitive(), inner_group(group), plain::<B, C>(TensorList(residual)));
         let count = group.weights.0.len();
-        let Several(mut outputs) = B::layers_forward(x.clone(), group.clone(), onto);
+        let TensorList(mut outputs) = B::grouped_forward(x.clone(), group.clone(), residual);
         let t = outputs.split_off(count);
-        let outputs = Several(outputs);
+        let outputs = TensorList(outputs);
         match prepared {
             OpsKind::Tracked(prep) => {
-                let group = KeptGroup::new(group, t, wanted);
-                let kept = KeptLayers { outputs: Outputs::new(&outputs), group, x: wanted.a.then_some(x) };
-                let (behind, first) = (kept.outputs.clone(), outputs.0[0].clone());
-                behind.on_graph(prep.finish(kept, first), outputs)
+                let group = SavedGroup::new(group, t, needs_grad);
+                let saved = SavedGroupedLinear { outputs: Outputs::new(&outputs), group, x: needs_grad.a.then_some(x) };
+                let (behind, first) = (saved.outputs.clone(), outputs.0[0].clone());
+                behind.on_graph(prep.finish(saved, first), outputs)
             }
             OpsKind::UnTracked(_) => untracked(outputs),
         }
     }
 }
 
-pub(crate) fn plain<B: Backend, C: CheckpointStrategy>(Several(of): Several<Autodiff<B, C>>) -> Several<B> {
-    Several(of.into_iter().map(|t| t.into_primitive()).collect())
+pub(crate) fn plain<B: Backend, C: CheckpointStrategy>(TensorList(of): TensorList<Autodiff<B, C>>) -> TensorList<B> {
+    TensorList(of.into_iter().map(|t| t.into_primitive()).collect())
 }
 
 pub(crate) fn inner_group<B: LinearOps, C: CheckpointStrategy>(group: Group<Autodiff<B, C>>) -> Group<B> {

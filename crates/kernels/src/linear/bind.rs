@@ -8,8 +8,8 @@ use super::plan::Plan;
 use super::products::{LowRank, Product};
 use super::size::Size;
 use super::weight::Weight;
-use crate::several::{covering, in_one_memory, rooms};
 use crate::shader::{Bound, FOUR_NUMBERS, fours};
+use crate::tensor_list::{common_buffer, empty_tensors, in_one_buffer};
 
 /// Bytes of a word.
 const WORD: u64 = 4;
@@ -34,8 +34,8 @@ pub enum Updates {
 }
 
 impl Operands {
-    /// If they lie so that they can be bound: both sides in one memory or in two, and what is packed or factors in one.
-    /// What updates have in the middle is to be made `along` if all their factors are in one memory.
+    /// If they lie so that they can be bound: both sides in one buffer or in two, and what is quantized or factors in
+    /// one. What updates have in the middle is to be made `along` if all their factors are in one buffer.
     pub fn of(each: &[Product], along: bool) -> Option<Self> {
         let lhs = Places::of(each.iter().map(|product| &product.lhs), 2, FOUR_NUMBERS, 1)?;
         let rhs = match &each.first()?.rhs {
@@ -43,7 +43,7 @@ impl Operands {
                 let tensors: Option<Vec<_>> = each.iter().map(|product| product.rhs.as_floats()).collect();
                 Places::of(tensors?.into_iter(), 2, FOUR_NUMBERS, 1)?
             }
-            Weight::Packed { dtype, .. } => {
+            Weight::Quantized { dtype, .. } => {
                 let tensors: Option<Vec<_>> = each.iter().map(|product| product.rhs.as_words(*dtype)).collect();
                 Places::of(tensors?.into_iter(), 1, dtype.block_words() as u64 * WORD, dtype.block_fours())?
             }
@@ -82,16 +82,16 @@ pub struct Places {
 }
 
 impl Places {
-    /// If there are at most so many memories; a unit of so many bytes is so many fours.
+    /// If there are at most so many buffers; a unit of so many bytes is so many fours.
     fn of<'a>(tensors: impl Iterator<Item = &'a CubeTensor>, memories: usize, unit: u64, fours: u32) -> Option<Self> {
         let tensors: Vec<&CubeTensor> = tensors.collect();
         let mut places = Self { wholes: Vec::new(), at: vec![(0, 0); tensors.len()] };
         let mut rest: Vec<usize> = (0..tensors.len()).collect();
         while let Some(first) = rest.first().copied() {
-            let (here, elsewhere) = rest.into_iter().partition(|i| in_one_memory(tensors[*i], tensors[first]));
+            let (here, elsewhere) = rest.into_iter().partition(|i| in_one_buffer(tensors[*i], tensors[first]));
             rest = elsewhere;
             let here: Vec<usize> = here;
-            let (whole, begins) = covering(&here.iter().map(|i| tensors[*i]).collect::<Vec<_>>())?;
+            let (whole, begins) = common_buffer(&here.iter().map(|i| tensors[*i]).collect::<Vec<_>>())?;
             for (i, begin) in here.into_iter().zip(begins) {
                 let units = u32::try_from(begin / unit).ok().filter(|_| begin.is_multiple_of(unit))?;
                 places.at[i] = (places.wholes.len() as u32, units.checked_mul(fours)?);
@@ -121,7 +121,7 @@ pub struct Bindings {
 pub struct Slots {
     pub epilogue: usize,
     pub bias: usize,
-    /// Of lhs that lies in another memory; behind it that of rhs.
+    /// Of lhs that lies in another buffer; behind it that of rhs.
     pub others: usize,
     pub products: usize,
 }
@@ -132,11 +132,11 @@ impl Bindings {
         let like = &each.first()?.lhs;
         let operands = Operands::of(each, plan.makes_low())?;
         let epilogue = plan.epilogue.bind(like, plan.sizes)?;
-        let outputs = rooms(like, &plan.epilogue.outputs(plan.sizes, plan.summed));
+        let outputs = empty_tensors(like, &plan.epilogue.outputs(plan.sizes, plan.summed));
         let (whole, begins) = places(&outputs)?;
         let low = match operands.updates {
             Updates::None => Vec::new(),
-            Updates::Both(_) => rooms(like, &plan.low.iter().map(Size::output).collect::<Vec<_>>()),
+            Updates::Both(_) => empty_tensors(like, &plan.low.iter().map(Size::output).collect::<Vec<_>>()),
             Updates::Up(_) => before(&plan.low),
         };
         let (whole_low, low_begins) = match low.is_empty() {
@@ -183,6 +183,6 @@ impl Bindings {
 
 /// One tensor that has all of these, and where in it each begins, in fours.
 fn places(tensors: &[CubeTensor]) -> Option<(CubeTensor, Vec<u32>)> {
-    let (whole, begins) = covering(&tensors.iter().collect::<Vec<_>>())?;
+    let (whole, begins) = common_buffer(&tensors.iter().collect::<Vec<_>>())?;
     Some((whole, begins.into_iter().map(fours).collect()))
 }

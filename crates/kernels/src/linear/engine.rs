@@ -1,4 +1,4 @@
-//! The layer's products by the engine's own kernels, which a device has that compiles no WGSL: tensor cores on CUDA.
+//! The layer's products by burn's own kernels, which a device has that compiles no WGSL: tensor cores on CUDA.
 
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::{DType, TensorMetadata};
@@ -10,7 +10,7 @@ use super::reference;
 use super::size::{Orientation, Size};
 use super::weight::Weight;
 use crate::compute::{Compute, Half};
-use crate::packed;
+use crate::quantized;
 use crate::shader::{countable, suit};
 
 /// `x wᵀ` or `dy w`.
@@ -36,8 +36,8 @@ fn in_half(lhs: CubeTensor, weight: Weight<CubeBackend>, orientation: Orientatio
     let Half { dtype: kind, loss_scale } = half;
     let times = |t: CubeTensor, by: f32| if by == 1.0 { t } else { CubeBackend::float_mul_scalar(t, by.into()) };
     let rhs = match weight.clone() {
-        Weight::Packed { words, dtype, columns } if countable(&words) => {
-            packed::cube::unpack(words, dtype, columns, kind)
+        Weight::Quantized { words, dtype, columns } if countable(&words) => {
+            quantized::cube::dequantize_weight(words, dtype, columns, kind)
         }
         weight => CubeBackend::float_cast(weight.floats(), kind),
     };
@@ -45,7 +45,7 @@ fn in_half(lhs: CubeTensor, weight: Weight<CubeBackend>, orientation: Orientatio
     let left = CubeBackend::float_cast(times(lhs.clone(), loss_scale), kind);
     match matmul(left, rhs, None, MatmulStrategy::default(), DType::F32) {
         Ok(made) => times(made, 1.0 / loss_scale),
-        // The engine has no kernel for these.
+        // Burn has no kernel for these.
         Err(_) => whole(lhs, weight, orientation),
     }
 }
@@ -57,10 +57,10 @@ mod tests {
 
     use super::*;
     use crate::testing::{assert_close, kinds, on_device, wgpu};
-    use crate::{Packed, PackedDtype};
+    use crate::{Quantized, QuantizedDtype};
 
-    /// Both products, by floats and packed, as far from those of f32 as rounding to the kind makes them; a gradient that is too
-    /// small for f16 too.
+    /// Both products, by floats and quantized, as far from those of f32 as rounding to the kind makes them; a gradient
+    /// that is too small for f16 too.
     #[test]
     fn half_precision_is_multiplied_and_f32_added_up() {
         let Some(device) = wgpu() else { return };
@@ -72,10 +72,11 @@ mod tests {
                     let lhs = on_device([rows, depth], 1, small, &device);
                     let floats = on_device([out, inner], 2, 1.0, &device);
                     let values = crate::testing::numbers(floats.clone());
-                    let packed = Packed::new(&values, [out, inner], PackedDtype::Int8, &device);
-                    let (packing, columns) = (packed.dtype(), inner);
-                    let words = packed.words().try_into_primitive::<CubeBackend>().unwrap();
-                    for weight in [Weight::Floats(floats.clone()), Weight::Packed { words, dtype: packing, columns }] {
+                    let quantized = Quantized::new(&values, [out, inner], QuantizedDtype::Int8, &device);
+                    let (packing, columns) = (quantized.dtype(), inner);
+                    let words = quantized.words().try_into_primitive::<CubeBackend>().unwrap();
+                    for weight in [Weight::Floats(floats.clone()), Weight::Quantized { words, dtype: packing, columns }]
+                    {
                         let want = whole(lhs.clone(), weight.clone(), orientation);
                         let got = in_half(lhs.clone(), weight.clone(), orientation, half);
                         assert_eq!(got.dtype(), DType::F32);

@@ -4,8 +4,8 @@ use burn::backend::TensorMetadata;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::size::Size;
-use crate::several::covering;
-use crate::shader::{Shader, fours, room, suit};
+use crate::shader::{Shader, empty, fours, suit};
+use crate::tensor_list::common_buffer;
 
 /// Blocks of four columns in half a tile of the shader's.
 const HALF_A_TILE: u32 = 8;
@@ -20,19 +20,19 @@ pub enum Epilogue {
     None,
     /// The only output, or the sum, is added to this.
     Residual(CubeTensor),
-    /// The first gates the second, `silu(gate) · up`: a third output, in a memory of its own.
+    /// The first gates the second, `silu(gate) · up`: a third output, in a buffer of its own.
     Swiglu,
     /// The only one is the gradient of such values, made of these: gate and up, contiguous. The outputs are the gradients
     /// of both, and the values again.
     SwigluBackward(Box<[CubeTensor; 2]>),
-    /// Rotary embedding of some of them, as [`Angles`](crate::Angles) has it.
+    /// Rotary embedding of some of them, as [`CosSin`](crate::CosSin) has it.
     Rotary(Box<Rotary>),
 }
 
 /// Pairs within heads, rotated by the angles of their rows' positions.
 #[derive(Clone, Debug)]
 pub struct Rotary {
-    /// Contiguous `[batch or 1, 1, seq, head_dim / 2]`, as are the sines; for one dispatch both must lie in one memory.
+    /// Contiguous `[batch or 1, 1, seq, head_dim / 2]`, as are the sines; for one dispatch both must lie in one buffer.
     pub cosines: CubeTensor,
     pub sines: CubeTensor,
     /// How many of the products, from the first.
@@ -55,9 +55,9 @@ impl Epilogue {
         let of_size = |t: &CubeTensor, size: &Size| suit([t]) && t.shape().num_elements() == size.outputs();
         match self {
             Self::None => true,
-            Self::Residual(onto) => {
-                let like = |size: &Size| onto.shape().as_slice() == size.output();
-                suit([onto]) && (summed || sizes.len() == 1) && sizes.iter().all(like)
+            Self::Residual(residual) => {
+                let like = |size: &Size| residual.shape().as_slice() == size.output();
+                suit([residual]) && (summed || sizes.len() == 1) && sizes.iter().all(like)
             }
             Self::Swiglu => matches!(sizes, [gate, up] if gate == up) && !summed,
             Self::SwigluBackward(gates) => matches!(sizes, [size] if gates.iter().all(|t| of_size(t, size))),
@@ -75,7 +75,7 @@ impl Epilogue {
         matches!(self, Self::Swiglu)
     }
 
-    /// The shapes of the outputs that lie in one memory.
+    /// The shapes of the outputs that lie in one buffer.
     pub fn outputs(&self, sizes: &[Size], summed: bool) -> Vec<[usize; 2]> {
         match (self, sizes) {
             (Self::SwigluBackward(_), [size, ..]) => vec![size.output(); 3],
@@ -84,17 +84,19 @@ impl Epilogue {
         }
     }
 
-    /// What it binds, none or one; `None` if what it reads does not lie in one memory.
+    /// What it binds, none or one; `None` if what it reads does not lie in one buffer.
     pub fn bind(&self, like: &CubeTensor, sizes: &[Size]) -> Option<Vec<Operand>> {
         let read = |parts: &[&CubeTensor]| {
-            let (tensor, begins) = covering(parts)?;
+            let (tensor, begins) = common_buffer(parts)?;
             Some(vec![Operand { tensor, written: false, begins: begins.into_iter().map(fours).collect() }])
         };
         match self {
             Self::None => Some(Vec::new()),
-            Self::Residual(onto) => Some(vec![Operand { tensor: onto.clone(), written: false, begins: vec![0] }]),
+            Self::Residual(residual) => {
+                Some(vec![Operand { tensor: residual.clone(), written: false, begins: vec![0] }])
+            }
             Self::Swiglu => {
-                Some(vec![Operand { tensor: room(like, sizes.first()?.output()), written: true, begins: vec![0] }])
+                Some(vec![Operand { tensor: empty(like, sizes.first()?.output()), written: true, begins: vec![0] }])
             }
             Self::SwigluBackward(gates) => read(&gates.each_ref()),
             Self::Rotary(rotary) => read(&[&rotary.cosines, &rotary.sines]),

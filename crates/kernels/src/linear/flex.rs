@@ -9,8 +9,8 @@ use super::group::{Group, PerLayer};
 use super::reference::{self, LinearOps};
 use super::weight::{Weight, Weights};
 use crate::Compute;
-use crate::cpu::{Matrix, PackedMatrix, Right, Term, floats, integers, sum_of_products, tensor};
-use crate::several::Several;
+use crate::cpu::{Matrix, QuantizedMatrix, Right, Term, floats, integers, sum_of_products, tensor};
+use crate::tensor_list::TensorList;
 
 fn matrix(tensor: &FloatTensor<Flex>) -> Option<Matrix<'_>> {
     Some(Matrix::new(floats(tensor)?, [tensor.shape()[0], tensor.shape()[1]]))
@@ -19,8 +19,8 @@ fn matrix(tensor: &FloatTensor<Flex>) -> Option<Matrix<'_>> {
 fn right(weight: &Weight<Flex>) -> Option<Right<'_>> {
     Some(match weight {
         Weight::Floats(tensor) => Right::Floats(matrix(tensor)?),
-        Weight::Packed { words, dtype, .. } => {
-            Right::Packed(PackedMatrix::new(integers(words)?, *dtype, weight.sides()))
+        Weight::Quantized { words, dtype, .. } => {
+            Right::Quantized(QuantizedMatrix::new(integers(words)?, *dtype, weight.sides()))
         }
     })
 }
@@ -29,7 +29,9 @@ fn right(weight: &Weight<Flex>) -> Option<Right<'_>> {
 fn in_order(weight: Weight<Flex>) -> Weight<Flex> {
     match weight {
         Weight::Floats(tensor) => Weight::Floats(tensor.to_contiguous()),
-        Weight::Packed { words, dtype, columns } => Weight::Packed { words: words.to_contiguous(), dtype, columns },
+        Weight::Quantized { words, dtype, columns } => {
+            Weight::Quantized { words: words.to_contiguous(), dtype, columns }
+        }
     }
 }
 
@@ -38,7 +40,7 @@ impl LinearOps for Flex {
         let (x, weight) = (x.to_contiguous(), in_order(weight));
         let shape = Shape::from([x.shape()[0], weight.sides()[0]]);
         match matrix(&x).zip(right(&weight)) {
-            Some((a, w)) => tensor(sum_of_products(&[Term { a, b: w.turned(), scale: 1.0 }]), shape),
+            Some((a, w)) => tensor(sum_of_products(&[Term { a, b: w.transposed(), scale: 1.0 }]), shape),
             None => reference::linear_forward::<Self>(x, weight),
         }
     }
@@ -56,20 +58,24 @@ impl LinearOps for Flex {
         let [dy, x] = [dy, x].map(|t| t.to_contiguous());
         let shape = Shape::from([dy.shape()[1], x.shape()[1]]);
         match matrix(&dy).zip(matrix(&x)) {
-            Some((a, b)) => tensor(sum_of_products(&[Term { a: a.turned(), b: Right::Floats(b), scale }]), shape),
+            Some((a, b)) => tensor(sum_of_products(&[Term { a: a.transposed(), b: Right::Floats(b), scale }]), shape),
             None => reference::linear_dw::<Self>(dy, x, scale),
         }
     }
 
-    fn layers_forward(x: FloatTensor<Self>, group: Group<Self>, Several(onto): Several<Self>) -> Several<Self> {
+    fn grouped_forward(
+        x: FloatTensor<Self>,
+        group: Group<Self>,
+        TensorList(residual): TensorList<Self>,
+    ) -> TensorList<Self> {
         let (x, group) = (x.to_contiguous(), all_in_order(group));
         let rows = x.shape()[0];
         let t = group.a.clone().map(|a| Self::linear_forward(x.clone(), Weight::Floats(a), group.compute));
         let ones = vec![1.0; if group.bias.some().next().is_some() { rows } else { 0 }];
         let one = |(i, weight): (usize, &Weight<Self>)| {
-            let mut terms = vec![Term { a: matrix(&x)?, b: right(weight)?.turned(), scale: 1.0 }];
+            let mut terms = vec![Term { a: matrix(&x)?, b: right(weight)?.transposed(), scale: 1.0 }];
             if let (Some(t), Some(b)) = (&t[i], &group.b.0[i]) {
-                terms.push(Term { a: matrix(t)?, b: Right::Floats(matrix(b)?.turned()), scale: group.scales[i] });
+                terms.push(Term { a: matrix(t)?, b: Right::Floats(matrix(b)?.transposed()), scale: group.scales[i] });
             }
             let [out, _] = weight.sides();
             if let Some(bias) = &group.bias.0[i] {
@@ -80,17 +86,17 @@ impl LinearOps for Flex {
             Some(tensor(sum_of_products(&terms), [rows, out].into()))
         };
         let all: Option<Vec<_>> = group.weights.0.iter().enumerate().map(one).collect();
-        let Some(mut all) = all else { return reference::layers_forward::<Self>(x, group, Several(onto)) };
-        for (y, onto) in all.iter_mut().zip(onto) {
-            *y = Self::float_add(y.clone(), onto);
+        let Some(mut all) = all else { return reference::grouped_forward::<Self>(x, group, TensorList(residual)) };
+        for (y, residual) in all.iter_mut().zip(residual) {
+            *y = Self::float_add(y.clone(), residual);
         }
-        Several(all.into_iter().chain(t.into_iter().flatten()).collect())
+        TensorList(all.into_iter().chain(t.into_iter().flatten()).collect())
     }
 
-    fn layers_dx(Several(dy): Several<Self>, group: Group<Self>) -> Several<Self> {
+    fn grouped_dx(TensorList(dy): TensorList<Self>, group: Group<Self>) -> TensorList<Self> {
         let dy: Vec<_> = dy.into_iter().map(|dy| dy.to_contiguous()).collect();
         let group = all_in_order(group);
-        let Several(dt) = Self::layers_dt(Several(dy.clone()), group.b.clone());
+        let TensorList(dt) = Self::grouped_dt(TensorList(dy.clone()), group.b.clone());
         let whole = dy.iter().zip(&group.weights.0);
         let whole = whole.map(|(dy, weight)| Some(Term { a: matrix(dy)?, b: right(weight)?, scale: 1.0 }));
         let updates = group.a.0.iter().zip(&group.scales).filter_map(|(a, scale)| Some((a.as_ref()?, *scale)));
@@ -100,9 +106,9 @@ impl LinearOps for Flex {
         match (terms, dy.first(), group.weights.0.first()) {
             (Some(terms), Some(dy), Some(weight)) => {
                 let dx = tensor(sum_of_products(&terms), [dy.shape()[0], weight.sides()[1]].into());
-                Several([vec![dx], dt].concat())
+                TensorList([vec![dx], dt].concat())
             }
-            _ => reference::layers_dx::<Self>(Several(dy), group),
+            _ => reference::grouped_dx::<Self>(TensorList(dy), group),
         }
     }
 }

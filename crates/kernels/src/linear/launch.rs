@@ -1,4 +1,4 @@
-//! The layer's products on graphics adapters: by kernels where those pay, else by the engine.
+//! The layer's products on graphics adapters: by kernels where those pay, else by burn.
 
 use burn::backend::tensor::FloatTensor;
 use burn::tensor::FloatDType;
@@ -13,8 +13,8 @@ use super::reference::{self, LinearOps};
 use super::size::Orientation;
 use super::weight::{Weight, Weights};
 use crate::compute::{Compute, Half};
-use crate::several::{Several, laid};
 use crate::shader::{reads_words, suit};
+use crate::tensor_list::{TensorList, copied_to_one_buffer};
 
 impl LinearOps for CubeBackend {
     fn linear_forward(x: FloatTensor<Self>, weight: Weight<Self>, compute: Compute) -> FloatTensor<Self> {
@@ -35,52 +35,54 @@ impl LinearOps for CubeBackend {
         only(products).unwrap_or_else(|| reference::linear_dw::<Self>(dy, x, scale))
     }
 
-    fn layers_forward(x: FloatTensor<Self>, group: Group<Self>, onto: Several<Self>) -> Several<Self> {
-        let epilogue = onto.0.first().cloned().map_or(Epilogue::None, Epilogue::Residual);
+    fn grouped_forward(x: FloatTensor<Self>, group: Group<Self>, residual: TensorList<Self>) -> TensorList<Self> {
+        let epilogue = residual.0.first().cloned().map_or(Epilogue::None, Epilogue::Residual);
         let products = Products { epilogue, ..forward(&x, &group) };
         match products.made() {
-            Some(made) => Several([made.outputs, made.low].concat()),
-            None => reference::layers_forward::<Self>(x, group, onto),
+            Some(made) => TensorList([made.outputs, made.low].concat()),
+            None => reference::grouped_forward::<Self>(x, group, residual),
         }
     }
 
-    fn layers_dx(dy: Several<Self>, group: Group<Self>) -> Several<Self> {
+    fn grouped_dx(dy: TensorList<Self>, group: Group<Self>) -> TensorList<Self> {
         let products = Products { summed: true, ..backward(&dy, &group) };
         match products.made() {
-            Some(made) => Several([made.outputs, made.low].concat()),
-            None => reference::layers_dx::<Self>(dy, group),
+            Some(made) => TensorList([made.outputs, made.low].concat()),
+            None => reference::grouped_dx::<Self>(dy, group),
         }
     }
 
-    fn layers_dt(dy: Several<Self>, b: PerLayer<Self>) -> Several<Self> {
+    fn grouped_dt(dy: TensorList<Self>, b: PerLayer<Self>) -> TensorList<Self> {
         let both = dy.0.iter().zip(&b.0).filter_map(|(dy, b)| Some((dy.clone(), b.clone()?)));
         let each = both.map(|(dy, b)| Product::new(dy, Weight::Floats(b)));
         let made = Products::new(Orientation::Nn, each).made();
-        made.map_or_else(|| reference::layers_dt::<Self>(dy, b), |made| Several(made.outputs))
+        made.map_or_else(|| reference::grouped_dt::<Self>(dy, b), |made| TensorList(made.outputs))
     }
 
-    fn layers_dw(dy: Several<Self>, x: Several<Self>, scales: Vec<f32>) -> Several<Self> {
+    fn grouped_dw(dy: TensorList<Self>, x: TensorList<Self>, scales: Vec<f32>) -> TensorList<Self> {
         let each = dy.0.iter().zip(&x.0).zip(&scales).map(|((dy, x), scale)| {
             let product = Product::new(dy.clone(), Weight::Floats(x.clone()));
             Product { scale: *scale, ..product }
         });
         let made = Products::new(Orientation::Tn, each).made();
-        made.map_or_else(|| reference::layers_dw::<Self>(dy, x, &scales), |made| Several(made.outputs))
+        made.map_or_else(|| reference::grouped_dw::<Self>(dy, x, &scales), |made| TensorList(made.outputs))
     }
 
-    fn lay_together(Weights(weights): Weights<Self>) -> Weights<Self> {
+    fn group_weights(Weights(weights): Weights<Self>) -> Weights<Self> {
         let floats: Option<Vec<_>> = weights.iter().map(|weight| weight.as_floats().cloned()).collect();
         if let Some(floats) = floats {
             return match floats.iter().all(|floats| suit([floats])) {
-                true => Weights(laid(floats, 1).into_iter().map(Weight::Floats).collect()),
+                true => Weights(copied_to_one_buffer(floats, 1).into_iter().map(Weight::Floats).collect()),
                 false => Weights(weights),
             };
         }
-        let Some(Weight::Packed { dtype, .. }) = weights.first() else { return Weights(weights) };
+        let Some(Weight::Quantized { dtype, .. }) = weights.first() else { return Weights(weights) };
         let words: Option<Vec<_>> = weights.iter().map(|weight| weight.as_words(*dtype).cloned()).collect();
         match words.filter(|words| words.iter().all(reads_words)) {
             // Each begins with a whole block.
-            Some(words) => Weights(laid(words, dtype.block_words()).into_iter().zip(&weights).map(placed).collect()),
+            Some(words) => Weights(
+                copied_to_one_buffer(words, dtype.block_words()).into_iter().zip(&weights).map(placed).collect(),
+            ),
             None => Weights(weights),
         }
     }
@@ -89,7 +91,7 @@ impl LinearOps for CubeBackend {
 /// Words that are somewhere else now.
 fn placed((to, from): (CubeTensor, &Weight<CubeBackend>)) -> Weight<CubeBackend> {
     match from {
-        Weight::Packed { dtype, columns, .. } => Weight::Packed { words: to, dtype: *dtype, columns: *columns },
+        Weight::Quantized { dtype, columns, .. } => Weight::Quantized { words: to, dtype: *dtype, columns: *columns },
         Weight::Floats(_) => Weight::Floats(to),
     }
 }
@@ -109,7 +111,7 @@ pub fn forward(x: &CubeTensor, group: &Group<CubeBackend>) -> Products {
 }
 
 /// Those that give the gradient of their input, one for each layer.
-pub fn backward(dy: &Several<CubeBackend>, group: &Group<CubeBackend>) -> Products {
+pub fn backward(dy: &TensorList<CubeBackend>, group: &Group<CubeBackend>) -> Products {
     let Group { weights, a, b, scales, compute, .. } = group;
     let each = dy.0.iter().zip(&weights.0).zip(updates(b, a, scales)).map(|((dy, weight), update)| {
         let product = Product::new(dy.clone(), weight.clone());

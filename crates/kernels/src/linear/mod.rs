@@ -30,7 +30,7 @@ use burn::backend::Dispatch;
 use burn::tensor::Tensor;
 use stratune_runtime::span;
 
-pub(crate) use backward::{KeptGroup, Trained, Wanted, inner_group, parents, plain};
+pub(crate) use backward::{NeedsGrad, SavedGroup, Trained, inner_group, parents, plain};
 pub(crate) use group::{Group, PerLayer};
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 pub(crate) use launch::{backward as products_back, forward as products_of};
@@ -39,11 +39,11 @@ pub use weight::Matrix;
 use weight::Weights;
 
 use crate::Compute;
-use crate::several::Several;
+use crate::tensor_list::TensorList;
 
 /// `x wᵀ`, in f32.
 ///
-/// With a `w` that is untracked or packed the backward pass costs one product, `dy w`, and keeps nothing but `w`.
+/// With a `w` that is untracked or quantized the backward pass costs one product, `dy w`, and keeps nothing but `w`.
 ///
 /// # Shapes
 /// - `x`: `[batch, seq, in]`, `weight`: `[out, in]`
@@ -119,21 +119,21 @@ pub struct Layer {
 
 /// `x wᵀ + scale · (x aᵀ) bᵀ + bias` of layers that read one input, at least one: two products forward and four back, each
 /// of all layers together where they are at most three. What an update gives is added where the layer's output is made, and
-/// is nowhere by itself; so are the bias and `onto`, which one layer alone can be added to.
+/// is nowhere by itself; so are the bias and `residual`, which one layer alone can be added to.
 ///
 /// # Shapes
 /// - `x`: `[batch, seq, in]`
-/// - outputs, `onto`: `[batch, seq, out]`
-pub fn layers<const N: usize>(x: Tensor<3>, layers: [Layer; N], onto: Option<Tensor<3>>) -> [Tensor<3>; N] {
-    debug_assert!(onto.is_none() || N == 1, "one layer's output can be added to something");
+/// - outputs, `residual`: `[batch, seq, out]`
+pub fn grouped_linear<const N: usize>(x: Tensor<3>, layers: [Layer; N], residual: Option<Tensor<3>>) -> [Tensor<3>; N] {
+    debug_assert!(residual.is_none() || N == 1, "one layer's output can be added to something");
     let _span = span("linear, forward");
     let [batch, seq, features] = x.dims();
     let rows = |t: Tensor<3>| {
         let [_, _, width] = t.dims();
         t.reshape([batch * seq, width])
     };
-    let (x, onto) = (x.reshape([batch * seq, features]), onto.map(rows));
-    let mut outputs = layers.chunks(backward::MOST).flat_map(|some| together(&x, some, onto.clone()));
+    let (x, residual) = (x.reshape([batch * seq, features]), residual.map(rows));
+    let mut outputs = layers.chunks(backward::MAX).flat_map(|some| grouped_chunk(&x, some, residual.clone()));
     std::array::from_fn(|_| {
         #[allow(clippy::expect_used)] // One of each.
         let y: Tensor<2> = outputs.next().expect("an output of each layer");
@@ -142,9 +142,10 @@ pub fn layers<const N: usize>(x: Tensor<3>, layers: [Layer; N], onto: Option<Ten
     })
 }
 
-/// At most [`backward::MOST`] of them.
-fn together(x: &Tensor<2>, layers: &[Layer], onto: Option<Tensor<2>>) -> Vec<Tensor<2>> {
-    let outputs = <Dispatch as LinearOps>::layers(x.clone().into_dispatch(), group(layers), several(onto));
+/// At most [`backward::MAX`] of them.
+fn grouped_chunk(x: &Tensor<2>, layers: &[Layer], residual: Option<Tensor<2>>) -> Vec<Tensor<2>> {
+    let outputs =
+        <Dispatch as LinearOps>::grouped_linear(x.clone().into_dispatch(), group(layers), tensor_list(residual));
     outputs.0.into_iter().map(Tensor::from_dispatch).collect()
 }
 
@@ -165,17 +166,17 @@ pub(crate) fn group(layers: &[Layer]) -> Group<Dispatch> {
     }
 }
 
-pub(crate) fn several(of: impl IntoIterator<Item = Tensor<2>>) -> Several<Dispatch> {
-    Several(of.into_iter().map(Tensor::into_dispatch).collect())
+pub(crate) fn tensor_list(of: impl IntoIterator<Item = Tensor<2>>) -> TensorList<Dispatch> {
+    TensorList(of.into_iter().map(Tensor::into_dispatch).collect())
 }
 
 /// The same matrices, where one dispatch can read all of them, if the device knows such places and they are of one kind.
-pub fn lay_together(matrices: Vec<Matrix>) -> Vec<Matrix> {
+pub fn group_weights(matrices: Vec<Matrix>) -> Vec<Matrix> {
     if matrices.len() < 2 {
         return matrices;
     }
     let weights = matrices.into_iter().map(Matrix::into_dispatch).collect();
-    let Weights(laid) = <Dispatch as LinearOps>::lay_together(Weights(weights));
+    let Weights(laid) = <Dispatch as LinearOps>::group_weights(Weights(weights));
     laid.into_iter().map(Matrix::from_dispatch).collect()
 }
 

@@ -47,9 +47,9 @@ impl<'a> Plan<'a> {
     /// is an eighth more arithmetic. So many rows of it take about as long as a dispatch does to begin.
     pub fn makes_low(&self) -> bool {
         const WIDEST: u32 = 16;
-        const MOST: u32 = 8 * 1024;
+        const MAX: u32 = 8 * 1024;
         let Some(first) = self.low.first().filter(|_| self.reading == Reading::Tiled) else { return false };
-        let few = |low: &Size| low.columns <= WIDEST && low.rows * low.columns <= MOST;
+        let few = |low: &Size| low.columns <= WIDEST && low.rows * low.columns <= MAX;
         self.low.iter().all(|low| low.columns == first.columns && few(low))
     }
 

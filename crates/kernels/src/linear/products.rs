@@ -15,7 +15,7 @@ use crate::compute::Half;
 use crate::shader::{grid, reads_words, suit};
 
 /// Below this many rows or columns a product is mostly reading, and most of a workgroup would be idle.
-const LEAST_SIDE: u32 = 8;
+const MIN_SIDE: u32 = 8;
 
 /// A product, and what it is multiplied by.
 #[derive(Clone, Debug)]
@@ -80,18 +80,18 @@ impl Product {
         (self.update.as_ref().is_none_or(update) && self.bias.as_ref().is_none_or(bias)).then_some(size)
     }
 
-    /// Whether a kernel makes it faster than the engine, which would have to unpack what is packed.
+    /// Whether a kernel makes it faster than burn, which would have to dequantize what is quantized.
     fn worth_it(&self, size: Size) -> bool {
-        let packed = matches!(self.rhs, Weight::Packed { .. });
-        packed || size.rows >= LEAST_SIDE && size.columns >= LEAST_SIDE
+        let quantized = matches!(self.rhs, Weight::Quantized { .. });
+        quantized || size.rows >= MIN_SIDE && size.columns >= MIN_SIDE
     }
 
     /// The same of operands whose numbers are in order.
     fn in_order(self) -> Self {
         let rhs = match self.rhs {
             Weight::Floats(rhs) => Weight::Floats(into_contiguous(rhs)),
-            Weight::Packed { words, dtype, columns } => {
-                Weight::Packed { words: into_contiguous(words), dtype, columns }
+            Weight::Quantized { words, dtype, columns } => {
+                Weight::Quantized { words: into_contiguous(words), dtype, columns }
             }
         };
         let update =
@@ -110,7 +110,7 @@ impl Product {
 fn possible(lhs: &CubeTensor, rhs: &Weight<CubeBackend>, orientation: Orientation) -> Option<Size> {
     let readable = match rhs {
         Weight::Floats(rhs) => suit([lhs, rhs]),
-        Weight::Packed { words, .. } => suit([lhs]) && reads_words(words),
+        Weight::Quantized { words, .. } => suit([lhs]) && reads_words(words),
     };
     if !readable {
         return None;
@@ -125,7 +125,7 @@ impl Products {
         Self { orientation, each, summed: false, epilogue: Epilogue::None, half: None }
     }
 
-    /// By kernels; `None` if there are none for this device and these sizes, or the engine's own products are as good.
+    /// By kernels; `None` if there are none for this device and these sizes, or burn's own products are as good.
     pub fn made(self) -> Option<Made> {
         let (sizes, reading) = self.worth_it()?;
         Some(self.launch(reading, &sizes))
@@ -155,13 +155,13 @@ impl Products {
     /// Of operands whose numbers are in order.
     pub fn in_order(mut self) -> Self {
         self.each = self.each.into_iter().map(Product::in_order).collect();
-        if let Epilogue::Residual(onto) = self.epilogue {
-            self.epilogue = Epilogue::Residual(into_contiguous(onto));
+        if let Epilogue::Residual(residual) = self.epilogue {
+            self.epilogue = Epilogue::Residual(into_contiguous(residual));
         }
         self
     }
 
-    /// By one dispatch if all that a binding has lies in one memory, else by one for each product. What updates have in
+    /// By one dispatch if all that a binding has lies in one buffer, else by one for each product. What updates have in
     /// the middle is made along, or by a dispatch before.
     pub fn launch(self, reading: Reading, sizes: &[Size]) -> Made {
         debug_assert!(!self.epilogue.needs_tiles(), "products that are made one by one have no such epilogue");
@@ -170,19 +170,19 @@ impl Products {
             return made;
         }
         let Self { orientation, each, summed, epilogue, half } = products;
-        let mut onto = if let Epilogue::Residual(onto) = epilogue { Some(onto) } else { None };
+        let mut residual = if let Epilogue::Residual(residual) = epilogue { Some(residual) } else { None };
         let mut whole = Made { outputs: Vec::new(), low: Vec::new() };
         for (product, size) in each.into_iter().zip(sizes) {
-            let epilogue = onto.take().map_or(Epilogue::None, Epilogue::Residual);
+            let epilogue = residual.take().map_or(Epilogue::None, Epilogue::Residual);
             let one = Self { epilogue, half, ..Self::new(orientation, [product]) };
             let Made { mut outputs, low } = one.launch(reading, &[*size]);
             whole.low.extend(low);
             match summed {
-                true => onto = outputs.pop(),
+                true => residual = outputs.pop(),
                 false => whole.outputs.extend(outputs),
             }
         }
-        whole.outputs.extend(onto);
+        whole.outputs.extend(residual);
         whole
     }
 

@@ -7,7 +7,7 @@ use burn::backend::{
 };
 use burn::tensor::Tensor;
 
-use crate::packed::{Packed, PackedDtype, PackedOps};
+use crate::quantized::{Quantized, QuantizedDtype, QuantizedOps};
 
 /// The matrix of a layer, `[out, in]`.
 #[derive(Clone, Debug)]
@@ -15,7 +15,7 @@ pub enum Matrix {
     /// Floats, which may be tracked.
     Floats(Tensor<2>),
     /// Fewer bits, which are only read.
-    Packed(Packed),
+    Quantized(Quantized),
 }
 
 impl From<Tensor<2>> for Matrix {
@@ -29,15 +29,15 @@ impl Matrix {
     pub fn dims(&self) -> [usize; 2] {
         match self {
             Self::Floats(tensor) => tensor.dims(),
-            Self::Packed(packed) => packed.dims(),
+            Self::Quantized(quantized) => quantized.dims(),
         }
     }
 
     pub(crate) fn from_dispatch(weight: Weight<Dispatch>) -> Self {
         match weight {
             Weight::Floats(tensor) => Self::Floats(Tensor::from_dispatch(tensor)),
-            Weight::Packed { words, dtype, columns } => {
-                Self::Packed(Packed::from_words(Tensor::from_dispatch(words), dtype, columns))
+            Weight::Quantized { words, dtype, columns } => {
+                Self::Quantized(Quantized::from_words(Tensor::from_dispatch(words), dtype, columns))
             }
         }
     }
@@ -45,9 +45,9 @@ impl Matrix {
     pub(crate) fn into_dispatch(self) -> Weight<Dispatch> {
         match self {
             Self::Floats(tensor) => Weight::Floats(tensor.into_dispatch()),
-            Self::Packed(packed) => {
-                let (dtype, [_, columns]) = (packed.dtype(), packed.dims());
-                Weight::Packed { words: packed.words().into_dispatch(), dtype, columns }
+            Self::Quantized(quantized) => {
+                let (dtype, [_, columns]) = (quantized.dtype(), quantized.dims());
+                Weight::Quantized { words: quantized.words().into_dispatch(), dtype, columns }
             }
         }
     }
@@ -57,41 +57,41 @@ impl Matrix {
 #[derive(Clone, Debug, ExtensionType)]
 pub enum Weight<B: Backend> {
     Floats(FloatTensor<B>),
-    Packed { words: IntTensor<B>, dtype: PackedDtype, columns: usize },
+    Quantized { words: IntTensor<B>, dtype: QuantizedDtype, columns: usize },
 }
 
-impl<B: PackedOps> Weight<B> {
+impl<B: QuantizedOps> Weight<B> {
     /// Rows and columns.
     pub fn sides(&self) -> [usize; 2] {
         match self {
             Self::Floats(tensor) => [tensor.shape()[0], tensor.shape()[1]],
-            Self::Packed { words, columns, .. } => [words.shape()[0], *columns],
+            Self::Quantized { words, columns, .. } => [words.shape()[0], *columns],
         }
     }
 
-    /// The floats, if it is not packed.
+    /// The floats, if it is not quantized.
     #[cfg(any(feature = "wgpu", feature = "cuda"))]
     pub fn as_floats(&self) -> Option<&FloatTensor<B>> {
         match self {
             Self::Floats(tensor) => Some(tensor),
-            Self::Packed { .. } => None,
+            Self::Quantized { .. } => None,
         }
     }
 
-    /// The words, if it is packed so.
+    /// The words, if it is quantized so.
     #[cfg(any(feature = "wgpu", feature = "cuda"))]
-    pub fn as_words(&self, into: PackedDtype) -> Option<&IntTensor<B>> {
+    pub fn as_words(&self, into: QuantizedDtype) -> Option<&IntTensor<B>> {
         match self {
-            Self::Packed { words, dtype, .. } if *dtype == into => Some(words),
+            Self::Quantized { words, dtype, .. } if *dtype == into => Some(words),
             _ => None,
         }
     }
 
-    /// As floats, unpacked if need be.
+    /// As floats, dequantized if need be.
     pub fn floats(self) -> FloatTensor<B> {
         match self {
             Self::Floats(tensor) => tensor,
-            Self::Packed { words, dtype, columns } => B::unpack(words, dtype, columns),
+            Self::Quantized { words, dtype, columns } => B::dequantize_weight(words, dtype, columns),
         }
     }
 }

@@ -9,7 +9,7 @@ use burn::backend::tensor::FloatTensor;
 use stratune_runtime::span;
 
 use super::reference::{RmsNormOps, dw};
-use crate::several::{Outputs, Several, untracked};
+use crate::tensor_list::{Outputs, TensorList, untracked};
 
 #[derive(Debug)]
 struct RmsNorm;
@@ -32,9 +32,9 @@ impl<B: RmsNormOps> Backward<B, 2> for RmsNorm {
 }
 
 #[derive(Debug)]
-struct Beside;
+struct RmsNormResidual;
 
-impl<B: RmsNormOps> Backward<B, 2> for Beside {
+impl<B: RmsNormOps> Backward<B, 2> for RmsNormResidual {
     type State = (Outputs<B>, FloatTensor<B>, FloatTensor<B>, f64);
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
@@ -46,7 +46,7 @@ impl<B: RmsNormOps> Backward<B, 2> for Beside {
             grads.register::<B>(node.id, dw::<B>(x.clone(), dy.clone(), eps));
         }
         if let Some(node) = to_x {
-            grads.register::<B>(node.id, B::rms_norm_dx_onto(x, weight, dy, eps, past));
+            grads.register::<B>(node.id, B::rms_norm_dx_residual(x, weight, dy, eps, past));
         }
     }
 }
@@ -64,10 +64,10 @@ impl<B: RmsNormOps, C: CheckpointStrategy> RmsNormOps for Autodiff<B, C> {
         }
     }
 
-    fn rms_norm_beside(x: FloatTensor<Self>, weight: FloatTensor<Self>, eps: f64) -> Several<Self> {
-        let prepared = Beside.prepare::<C>([x.node(), weight.node()]).compute_bound().stateful();
+    fn rms_norm_residual(x: FloatTensor<Self>, weight: FloatTensor<Self>, eps: f64) -> TensorList<Self> {
+        let prepared = RmsNormResidual.prepare::<C>([x.node(), weight.node()]).compute_bound().stateful();
         let (x, weight) = (x.into_primitive(), weight.into_primitive());
-        let both = B::rms_norm_beside(x.clone(), weight.clone(), eps);
+        let both = B::rms_norm_residual(x.clone(), weight.clone(), eps);
         match prepared {
             OpsKind::Tracked(prep) => {
                 let (outputs, first) = (Outputs::new(&both), both.0[0].clone());

@@ -1,4 +1,4 @@
-//! The norm and its gradient in the engine's language, a cube for each row.
+//! The norm and its gradient in CubeCL, a cube for each row.
 
 use burn::backend::TensorMetadata;
 use burn_cubecl::kernel::into_contiguous;
@@ -6,7 +6,7 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::ir::ElemType;
 use cubecl::prelude::*;
 
-use crate::cube::{at_once, cube_for_each, room, sharing, sum_of_cube};
+use crate::cube::{at_once, cube_for_each, empty, sharing, sum_of_cube};
 
 #[cube(launch_unchecked)]
 fn norm<F: Float, N: Size>(
@@ -74,7 +74,7 @@ fn norm_dx<F: Float, N: Size>(
 /// `x r w`, of floats of this kind.
 pub fn forward(x: CubeTensor, weight: CubeTensor, eps: f64, kind: ElemType) -> CubeTensor {
     let [x, weight] = [x, weight].map(into_contiguous);
-    let y = room(&x);
+    let y = empty(&x);
     let width = x.shape()[2];
     let size = at_once([width]);
     let units = sharing(width / size, &x);
@@ -102,7 +102,7 @@ pub fn forward(x: CubeTensor, weight: CubeTensor, eps: f64, kind: ElemType) -> C
 /// The gradient with respect to `x`, of floats of this kind.
 pub fn dx(x: CubeTensor, weight: CubeTensor, dy: CubeTensor, eps: f64, kind: ElemType) -> CubeTensor {
     let [x, weight, dy] = [x, weight, dy].map(into_contiguous);
-    let dx = room(&x);
+    let dx = empty(&x);
     let width = x.shape()[2];
     let size = at_once([width]);
     let units = sharing(width / size, &x);

@@ -35,7 +35,7 @@ struct Gradient<'a> {
     weight: &'a [f32],
     dy: &'a [f32],
     /// What it is added to.
-    onto: Option<&'a [f32]>,
+    residual: Option<&'a [f32]>,
     eps: f32,
 }
 
@@ -55,8 +55,8 @@ impl Part for Gradient<'_> {
                 *d = r * (*d - x * pull);
             }
         }
-        if let Some(onto) = self.onto {
-            out.iter_mut().zip(&onto[start..]).for_each(|(d, more)| *d += more);
+        if let Some(residual) = self.residual {
+            out.iter_mut().zip(&residual[start..]).for_each(|(d, more)| *d += more);
         }
     }
 }
@@ -81,14 +81,14 @@ impl RmsNormOps for Flex {
         gradient(x, weight, dy, eps, None)
     }
 
-    fn rms_norm_dx_onto(
+    fn rms_norm_dx_residual(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         dy: FloatTensor<Self>,
         eps: f64,
-        onto: FloatTensor<Self>,
+        residual: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
-        gradient(x, weight, dy, eps, Some(onto.to_contiguous()))
+        gradient(x, weight, dy, eps, Some(residual.to_contiguous()))
     }
 }
 
@@ -97,18 +97,19 @@ fn gradient(
     weight: FloatTensor<Flex>,
     dy: FloatTensor<Flex>,
     eps: f64,
-    onto: Option<FloatTensor<Flex>>,
+    residual: Option<FloatTensor<Flex>>,
 ) -> FloatTensor<Flex> {
     let (x, weight, dy) = (x.to_contiguous(), weight.to_contiguous(), dy.to_contiguous());
     let (Some(from), Some(w), Some(back)) = (floats(&x), floats(&weight), floats(&dy)) else {
         let dx = reference::dx::<Flex>(x, weight, dy, eps);
-        return match onto {
+        return match residual {
             None => dx,
-            Some(onto) => Flex::float_add(onto, dx),
+            Some(residual) => Flex::float_add(residual, dx),
         };
     };
     let mut dx = vec![0.0; from.len()];
-    let gradient = Gradient { x: from, weight: w, dy: back, onto: onto.as_ref().and_then(floats), eps: eps as f32 };
+    let gradient =
+        Gradient { x: from, weight: w, dy: back, residual: residual.as_ref().and_then(floats), eps: eps as f32 };
     in_parts(&mut dx, ROWS * w.len(), &gradient);
     tensor(dx, x.shape())
 }
@@ -131,9 +132,9 @@ mod tests {
                 let dx = Flex::rms_norm_dx(x.clone(), weight.clone(), dy.clone(), 1e-5);
                 let want = reference::dx::<Flex>(x.clone(), weight.clone(), dy.clone(), 1e-5);
                 assert_close(&dx, &want, 1e-4, &format!("dx of {name}"));
-                let onto = wave(shape, 2.3, 1.0);
-                let added = Flex::rms_norm_dx_onto(x, weight, dy, 1e-5, onto.clone());
-                assert_close(&added, &Flex::float_add(onto, want), 1e-4, &format!("dx of {name}, added"));
+                let residual = wave(shape, 2.3, 1.0);
+                let added = Flex::rms_norm_dx_residual(x, weight, dy, 1e-5, residual.clone());
+                assert_close(&added, &Flex::float_add(residual, want), 1e-4, &format!("dx of {name}, added"));
             }
         }
     }

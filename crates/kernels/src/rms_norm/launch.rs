@@ -11,7 +11,7 @@ use burn_cubecl::tensor::CubeTensor;
 use super::cube;
 use super::reference::{self, RmsNormOps};
 use crate::cube::floats;
-use crate::shader::{Bound, Shader, room, suit};
+use crate::shader::{Bound, Shader, empty, suit};
 use crate::sharing::{grid_of_rows, lanes};
 
 /// The numbers of the shaders, if they can take rows of this tensor.
@@ -23,7 +23,7 @@ fn size(x: &CubeTensor, weight: &CubeTensor, eps: f64) -> Option<[u32; 4]> {
 
 fn forward(x: CubeTensor, weight: CubeTensor, size: [u32; 4], lanes: u32) -> CubeTensor {
     let [x, weight] = [x, weight].map(into_contiguous);
-    let y = room(&x, x.shape());
+    let y = empty(&x, x.shape());
     Shader::new("rms_norm", include_str!("../../../../shaders/rms_norm.wgsl")).shared_by(lanes).launch(
         &[Bound::In(&x), Bound::In(&weight), Bound::Out(&y)],
         &size,
@@ -32,17 +32,17 @@ fn forward(x: CubeTensor, weight: CubeTensor, size: [u32; 4], lanes: u32) -> Cub
     y
 }
 
-/// The gradient, added to `onto`, if that is given.
-fn dx([x, weight, dy]: [CubeTensor; 3], onto: Option<CubeTensor>, size: [u32; 4], lanes: u32) -> CubeTensor {
+/// The gradient, added to `residual`, if that is given.
+fn dx([x, weight, dy]: [CubeTensor; 3], residual: Option<CubeTensor>, size: [u32; 4], lanes: u32) -> CubeTensor {
     let [x, weight, dy] = [x, weight, dy].map(into_contiguous);
-    let onto = onto.map(into_contiguous);
-    let dx = room(&x, x.shape());
+    let residual = residual.map(into_contiguous);
+    let dx = empty(&x, x.shape());
     let mut bound = vec![Bound::In(&x), Bound::In(&weight), Bound::In(&dy), Bound::Out(&dx)];
-    bound.extend(onto.as_ref().map(Bound::In));
+    bound.extend(residual.as_ref().map(Bound::In));
     Shader::new("rms_norm_dx", include_str!("../../../../shaders/rms_norm_dx.wgsl"))
         .shared_by(lanes)
         .with("size_binding", bound.len())
-        .unrolled("$onto", u32::from(onto.is_some()))
+        .unrolled("$with_residual", u32::from(residual.is_some()))
         .launch(&bound, &size, grid_of_rows(size[0], lanes));
     dx
 }
@@ -75,18 +75,18 @@ impl RmsNormOps for CubeBackend {
         dx([x, weight, dy], None, size, lanes)
     }
 
-    fn rms_norm_dx_onto(
+    fn rms_norm_dx_residual(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         dy: FloatTensor<Self>,
         eps: f64,
-        onto: FloatTensor<Self>,
+        residual: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
-        let Some(size) = size(&x, &weight, eps).filter(|_| suit([&dy, &onto])) else {
-            return Self::float_add(onto, Self::rms_norm_dx(x, weight, dy, eps));
+        let Some(size) = size(&x, &weight, eps).filter(|_| suit([&dy, &residual])) else {
+            return Self::float_add(residual, Self::rms_norm_dx(x, weight, dy, eps));
         };
         let lanes = lanes(&x, size[1]);
-        dx([x, weight, dy], Some(onto), size, lanes)
+        dx([x, weight, dy], Some(residual), size, lanes)
     }
 }
 
@@ -119,9 +119,9 @@ mod tests {
                     let operands = || [&x, &weight, &dy].map(CubeTensor::clone);
                     let alone = dx(operands(), None, size, lanes);
                     assert_close(alone, want_dx.clone(), 2e-5, 1e-3, &format!("gradient of {name}"));
-                    let onto = on_device([1, rows, width], 4, 1.0, &device);
-                    let want = CubeBackend::float_add(want_dx.clone(), onto.clone());
-                    let added = dx(operands(), Some(onto), size, lanes);
+                    let residual = on_device([1, rows, width], 4, 1.0, &device);
+                    let want = CubeBackend::float_add(want_dx.clone(), residual.clone());
+                    let added = dx(operands(), Some(residual), size, lanes);
                     assert_close(added, want, 2e-5, 1.0, &format!("gradient of {name}, added"));
                 }
             }

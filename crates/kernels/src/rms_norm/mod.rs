@@ -27,9 +27,9 @@ pub fn rms_norm(x: Tensor<3>, weight: Tensor<1>, eps: f64) -> Tensor<3> {
 
 /// `x` as it is, for what goes past the norm, and [its norm](rms_norm): together, because their gradients are added up
 /// where the norm's is made.
-pub fn rms_norm_beside(x: Tensor<3>, weight: Tensor<1>, eps: f64) -> (Tensor<3>, Tensor<3>) {
+pub fn rms_norm_residual(x: Tensor<3>, weight: Tensor<1>, eps: f64) -> (Tensor<3>, Tensor<3>) {
     let _span = span("norm, forward");
-    let outputs = <Dispatch as RmsNormOps>::rms_norm_beside(x.into_dispatch(), weight.into_dispatch(), eps);
+    let outputs = <Dispatch as RmsNormOps>::rms_norm_residual(x.into_dispatch(), weight.into_dispatch(), eps);
     let mut outputs = outputs.0.into_iter().map(Tensor::from_dispatch);
     #[allow(clippy::expect_used)] // It has two.
     let mut next = || outputs.next().expect("two outputs");

@@ -1,9 +1,9 @@
-//! The norm and its two gradients, in the engine's own operations.
+//! The norm and its two gradients, in burn's own operations.
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, TensorMetadata, backend_extension};
 
-use crate::several::Several;
+use crate::tensor_list::TensorList;
 
 /// A root-mean-square norm over the last of three dimensions. A default body is the definition; a device may have a
 /// faster way.
@@ -24,21 +24,21 @@ pub trait RmsNormOps: Backend {
         dx::<Self>(x, weight, dy, eps)
     }
 
-    /// The same added to `onto`.
-    fn rms_norm_dx_onto(
+    /// The same added to `residual`.
+    fn rms_norm_dx_residual(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         dy: FloatTensor<Self>,
         eps: f64,
-        onto: FloatTensor<Self>,
+        residual: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
-        Self::float_add(onto, Self::rms_norm_dx(x, weight, dy, eps))
+        Self::float_add(residual, Self::rms_norm_dx(x, weight, dy, eps))
     }
 
     /// `x` as it is, and its norm: together, because their gradients meet.
-    fn rms_norm_beside(x: FloatTensor<Self>, weight: FloatTensor<Self>, eps: f64) -> Several<Self> {
+    fn rms_norm_residual(x: FloatTensor<Self>, weight: FloatTensor<Self>, eps: f64) -> TensorList<Self> {
         let y = Self::rms_norm_forward(x.clone(), weight, eps);
-        Several(vec![x, y])
+        TensorList(vec![x, y])
     }
 }
 

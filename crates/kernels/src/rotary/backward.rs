@@ -1,4 +1,4 @@
-//! The gradients of turning pairs: turning back. Nothing but the angles is kept.
+//! The gradients of rotary embedding: the rotation backwards. Nothing but cosines and sines is kept.
 
 use burn::backend::Autodiff;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
@@ -9,19 +9,19 @@ use burn::backend::tensor::FloatTensor;
 use stratune_runtime::span;
 
 use super::reference::RotaryOps;
-use crate::several::{Outputs, Several, untracked};
+use crate::tensor_list::{Outputs, TensorList, untracked};
 
 #[derive(Debug)]
-struct RotateBeside;
+struct ApplyRotary;
 
-impl<B: RotaryOps> Backward<B, 3> for RotateBeside {
+impl<B: RotaryOps> Backward<B, 3> for ApplyRotary {
     type State = (Outputs<B>, FloatTensor<B>, FloatTensor<B>);
 
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
         let _span = span("rotary, backward");
         let (outputs, cos, sin) = ops.state;
         let Ok([dq, dk, dv]) = <[_; 3]>::try_from(outputs.gradients(grads.consume::<B>(&ops.node))) else { return };
-        let Several(gradients) = B::rotate_beside_back(dq, dk, dv, cos, sin);
+        let TensorList(gradients) = B::apply_rotary_backward(dq, dk, dv, cos, sin);
         for (node, gradient) in ops.parents.into_iter().zip(gradients) {
             if let Some(node) = node {
                 grads.register::<B>(node.id, gradient);
@@ -31,23 +31,23 @@ impl<B: RotaryOps> Backward<B, 3> for RotateBeside {
 }
 
 impl<B: RotaryOps, C: CheckpointStrategy> RotaryOps for Autodiff<B, C> {
-    fn rotate_beside(
+    fn apply_rotary(
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
         cos: FloatTensor<Self>,
         sin: FloatTensor<Self>,
-    ) -> Several<Self> {
+    ) -> TensorList<Self> {
         let (cos, sin) = (cos.into_primitive(), sin.into_primitive());
-        let prepared = RotateBeside.prepare::<C>([q.node(), k.node(), v.node()]).compute_bound().stateful();
+        let prepared = ApplyRotary.prepare::<C>([q.node(), k.node(), v.node()]).compute_bound().stateful();
         let [q, k, v] = [q, k, v].map(|t| t.into_primitive());
-        let turned = B::rotate_beside(q, k, v, cos.clone(), sin.clone());
+        let rotated = B::apply_rotary(q, k, v, cos.clone(), sin.clone());
         match prepared {
             OpsKind::Tracked(prep) => {
-                let (outputs, first) = (Outputs::new(&turned), turned.0[0].clone());
-                outputs.clone().on_graph(prep.finish((outputs, cos, sin), first), turned)
+                let (outputs, first) = (Outputs::new(&rotated), rotated.0[0].clone());
+                outputs.clone().on_graph(prep.finish((outputs, cos, sin), first), rotated)
             }
-            OpsKind::UnTracked(_) => untracked(turned),
+            OpsKind::UnTracked(_) => untracked(rotated),
         }
     }
 }

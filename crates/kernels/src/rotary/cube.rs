@@ -1,4 +1,4 @@
-//! Turning pairs in the engine's language, a unit for each vector of pairs: heads are read where they lie and written side
+//! Rotary embedding in CubeCL, a unit for each vector of pairs: heads are read where they lie and written side
 //! by side.
 
 use burn::backend::TensorMetadata;
@@ -14,7 +14,7 @@ use crate::cube::{at_once, units_for};
 use crate::shader::strides;
 
 #[cube(launch_unchecked)]
-fn turn<F: Float, N: Size>(
+fn rotate_kernel<F: Float, N: Size>(
     x: &[Vector<F, N>],
     cos: &[Vector<F, N>],
     sin: &[Vector<F, N>],
@@ -50,8 +50,8 @@ fn turn<F: Float, N: Size>(
     y[to + half] = Vector::cast_from(other * cosine + one * sine);
 }
 
-/// Turned by the angles, or back where the sign is −1, of floats of this kind.
-pub fn turned(x: CubeTensor, cos: CubeTensor, sin: CubeTensor, sign: f32, kind: ElemType) -> CubeTensor {
+/// Rotated by the angles, or backwards where the sign is −1, of floats of this kind.
+pub fn rotated(x: CubeTensor, cos: CubeTensor, sin: CubeTensor, sign: f32, kind: ElemType) -> CubeTensor {
     let [cos, sin] = [cos, sin].map(into_contiguous);
     let (x, strides) = strides(x);
     let [row, head, position] = strides.map(|stride| stride as usize);
@@ -65,7 +65,7 @@ pub fn turned(x: CubeTensor, cos: CubeTensor, sin: CubeTensor, sign: f32, kind: 
     let angles_of_row = if cos.shape()[0] > 1 { seq * half } else { 0 };
     // SAFETY: a unit reads and writes the two places of a pair of x and y, and the angle of its position.
     unsafe {
-        turn::launch_unchecked(
+        rotate_kernel::launch_unchecked(
             &y.client,
             count,
             dim,
@@ -99,10 +99,10 @@ mod tests {
     use crate::rotary::reference;
     use crate::testing::{assert_close, kinds, numbers, of_kind, of_values, on_device, wgpu};
 
-    /// Against the reference, for numbers in order and for heads that are a view of them, for halves of every remainder,
-    /// with angles for all rows of the batch or for each, in every kind of float; and back again.
+    /// Against the reference, for numbers in order and for heads that are a view of them, for half heads of every
+    /// remainder, with angles for all rows of the batch or for each, in every kind of float; and back again.
     #[test]
-    fn turned_as_the_reference_and_back() {
+    fn rotated_as_the_reference_and_back() {
         let Some(device) = wgpu() else { return };
         for [batch, heads, seq, head_dim] in [[1, 1, 1, 2], [2, 3, 5, 8], [3, 4, 17, 10], [2, 2, 7, 12], [1, 9, 65, 64]]
         {
@@ -118,12 +118,12 @@ mod tests {
                 let view = CubeBackend::float_swap_dims(noise([batch, seq, heads, head_dim]), 1, 2);
                 let kind = floats([&view, &cos, &sin]).unwrap();
                 for x in [in_order, view] {
-                    let y = turned(x.clone(), cos.clone(), sin.clone(), 1.0, kind);
-                    let back = turned(y.clone(), cos.clone(), sin.clone(), -1.0, kind);
+                    let y = rotated(x.clone(), cos.clone(), sin.clone(), 1.0, kind);
+                    let back = rotated(y.clone(), cos.clone(), sin.clone(), -1.0, kind);
                     let [x, cos, sin] = [&x, &cos, &sin].map(|t| of_kind(t.clone(), FloatDType::F32));
                     let want = reference::rotate::<CubeBackend>(x.clone(), cos, sin);
-                    assert_close(y, want, moved + 1e-6, 1.0, "turned");
-                    // Rounded angles turn a little longer or shorter, twice.
+                    assert_close(y, want, moved + 1e-6, 1.0, "rotated");
+                    // Angles are rounded, twice.
                     assert_close(back, x, 4.0 * moved + 1e-6, 1.0, "and back");
                 }
             }

@@ -1,4 +1,4 @@
-//! Turning pairs on the CPU: each number read once, wherever it lies, and written once.
+//! Rotary embedding on the CPU: each number read once, wherever it lies, and written once.
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Flex, TensorMetadata};
@@ -8,7 +8,7 @@ use super::reference::{self, RotaryOps};
 use crate::cpu::{Part, floats, in_parts, tensor};
 
 /// One part is one head of one row of the batch.
-struct Turn<'a> {
+struct Rotation<'a> {
     x: &'a [f32],
     /// Numbers between rows of the batch, heads, and positions.
     strides: [usize; 3],
@@ -18,7 +18,7 @@ struct Turn<'a> {
     sin: &'a [f32],
 }
 
-impl Part for Turn<'_> {
+impl Part for Rotation<'_> {
     #[inline(always)]
     fn make(&self, i: usize, out: &mut [f32]) {
         let half = out.len() / self.seq / 2;
@@ -48,7 +48,7 @@ impl RotaryOps for Flex {
             return reference::rotate::<Self>(x, cos, sin);
         };
         let strides = x.layout().strides();
-        let turn = Turn {
+        let rotation = Rotation {
             x: &x.storage::<f32>()[x.layout().start_offset()..],
             strides: [0, 1, 2].map(|i| strides[i] as usize),
             heads: shape[1],
@@ -57,7 +57,7 @@ impl RotaryOps for Flex {
             sin: s,
         };
         let mut y = vec![0.0; shape.num_elements()];
-        in_parts(&mut y, shape[2] * shape[3], &turn);
+        in_parts(&mut y, shape[2] * shape[3], &rotation);
         tensor(y, shape)
     }
 }
@@ -70,7 +70,7 @@ mod tests {
     /// Against the reference, for numbers in order and for heads that are a view of them, with the same angles for all rows
     /// and with each row's own; and back again.
     #[test]
-    fn turned_as_the_reference_and_back() {
+    fn rotated_as_the_reference_and_back() {
         for [batch, heads, seq, head_dim] in [[1, 1, 1, 2], [2, 3, 5, 8], [1, 4, 17, 10]] {
             let in_order = wave([batch, heads, seq, head_dim], 0.2, 2.0);
             let view = wave([batch, seq, heads, head_dim], 0.2, 2.0).transpose(1, 2);
@@ -83,8 +83,8 @@ mod tests {
                 let (cos, sin) = (of(f32::cos), of(f32::sin));
                 let y = Flex::rotate(x.clone(), cos.clone(), sin.clone());
                 let want = reference::rotate::<Flex>(x.clone(), cos.clone(), sin.clone());
-                assert_close(&y, &want, 1e-6, "turned");
-                assert_close(&Flex::rotate_back(y, cos, sin), x, 1e-6, "and back");
+                assert_close(&y, &want, 1e-6, "rotated");
+                assert_close(&Flex::rotate_backward(y, cos, sin), x, 1e-6, "and back");
             }
         }
     }

@@ -1,12 +1,12 @@
-//! Turning pairs, in the engine's own operations.
+//! Rotary embedding, in burn's own operations.
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, TensorMetadata, backend_extension};
 use burn::tensor::Slice;
 
-use crate::several::Several;
+use crate::tensor_list::TensorList;
 
-/// Turns the pairs `(x[i], x[i + d/2])` of `x`: `[batch, heads, seq, d]` by angles whose cosines and sines are
+/// Rotates the pairs `(x[i], x[i + d/2])` of `x`: `[batch, heads, seq, d]` by angles whose cosines and sines are
 /// `[batch or 1, 1, seq, d/2]`. A default body is the definition; a device may have a faster way.
 #[backend_extension(Cube: cfg(any(feature = "wgpu", feature = "cuda")), Flex: cfg(feature = "cpu"), Autodiff)]
 pub trait RotaryOps: Backend {
@@ -16,31 +16,31 @@ pub trait RotaryOps: Backend {
     }
 
     /// The gradient: the same angles backwards.
-    fn rotate_back(dy: FloatTensor<Self>, cos: FloatTensor<Self>, sin: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn rotate_backward(dy: FloatTensor<Self>, cos: FloatTensor<Self>, sin: FloatTensor<Self>) -> FloatTensor<Self> {
         let sin = Self::float_neg(sin);
         Self::rotate(dy, cos, sin)
     }
 
-    /// Queries and keys turned, and values as they are, so that the gradients of all three are made at once.
-    fn rotate_beside(
+    /// Queries and keys rotated, and values as they are, so that the gradients of all three are made at once.
+    fn apply_rotary(
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
         cos: FloatTensor<Self>,
         sin: FloatTensor<Self>,
-    ) -> Several<Self> {
-        Several(vec![Self::rotate(q, cos.clone(), sin.clone()), Self::rotate(k, cos, sin), v])
+    ) -> TensorList<Self> {
+        TensorList(vec![Self::rotate(q, cos.clone(), sin.clone()), Self::rotate(k, cos, sin), v])
     }
 
     /// The gradients of these.
-    fn rotate_beside_back(
+    fn apply_rotary_backward(
         dq: FloatTensor<Self>,
         dk: FloatTensor<Self>,
         dv: FloatTensor<Self>,
         cos: FloatTensor<Self>,
         sin: FloatTensor<Self>,
-    ) -> Several<Self> {
-        Several(vec![Self::rotate_back(dq, cos.clone(), sin.clone()), Self::rotate_back(dk, cos, sin), dv])
+    ) -> TensorList<Self> {
+        TensorList(vec![Self::rotate_backward(dq, cos.clone(), sin.clone()), Self::rotate_backward(dk, cos, sin), dv])
     }
 }
 

@@ -1,4 +1,4 @@
-//! The gradients of attention over one input: turned queries and keys, values, and what attention keeps, are kept.
+//! The gradients of attention over one input: rotated queries and keys, values, and what attention saves, are saved.
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -11,19 +11,19 @@ use stratune_runtime::span;
 use super::Heads;
 use super::reference::{SelfAttentionOps, heads as heads_of, rows, side_by_side};
 use crate::attention::Options;
-use crate::linear::{Group, KeptGroup, LinearOps, Trained, Wanted, inner_group, parents};
-use crate::several::Several;
+use crate::linear::{Group, LinearOps, NeedsGrad, SavedGroup, Trained, inner_group, parents};
+use crate::tensor_list::TensorList;
 
 #[derive(Debug)]
 struct SelfAttention;
 
 #[derive(Clone, Debug)]
-struct Kept<B: LinearOps> {
+struct Saved<B: LinearOps> {
     x: Option<FloatTensor<B>>,
-    group: KeptGroup<B>,
-    /// q, k, v, what attention keeps, and its output.
+    group: SavedGroup<B>,
+    /// q, k, v, what attention saves, and its output.
     attention: [FloatTensor<B>; 5],
-    angles: [FloatTensor<B>; 2],
+    cos_sin: [FloatTensor<B>; 2],
     options: Options,
     /// Of x.
     sides: [usize; 3],
@@ -31,17 +31,23 @@ struct Kept<B: LinearOps> {
 
 /// The parents: x, and what q, k and v may train.
 impl<B: SelfAttentionOps> Backward<B, 10> for SelfAttention {
-    type State = Kept<B>;
+    type State = Saved<B>;
 
     fn backward(self, ops: Ops<Self::State, 10>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let Kept { x, group, attention, angles: [cosines, sines], options, sides } = ops.state;
+        let Saved { x, group, attention, cos_sin: [cosines, sines], options, sides } = ops.state;
         let [to_x, of_layers @ ..] = ops.parents.map(|node| node.map(|node| node.id));
         let back = {
             let _span = span("attention, backward");
             let [batch, seq, _] = sides;
             let head_dim = attention[0].shape()[3];
             let dy = heads_of::<B>(grads.consume::<B>(&ops.node), [batch, seq], head_dim);
-            B::turned_back(Several(attention.into_iter().chain([dy]).collect()), cosines, sines, options).0
+            B::heads_with_rotary_backward(
+                TensorList(attention.into_iter().chain([dy]).collect()),
+                cosines,
+                sines,
+                options,
+            )
+            .0
         };
         let dt = group.back(&back, to_x, |dx| B::float_reshape(dx, sides.into()), grads);
         group.trained(back, dt, x, Trained::new(&of_layers, 3), grads);
@@ -57,7 +63,7 @@ impl<B: SelfAttentionOps, C: CheckpointStrategy> SelfAttentionOps for Autodiff<B
         first: FloatTensor<Self>,
         heads: Heads,
     ) -> FloatTensor<Self> {
-        let wanted = Wanted::of(&x, &group);
+        let needs_grad = NeedsGrad::of(&x, &group);
         // Nobody tracks this one.
         let nobody = <Self as AutodiffBackend>::from_inner(x.clone().into_primitive());
         let nodes = parents([Some(&x)], &[&group], 3, &nobody).map(|parent| parent.node());
@@ -67,21 +73,21 @@ impl<B: SelfAttentionOps, C: CheckpointStrategy> SelfAttentionOps for Autodiff<B
         match prepared {
             OpsKind::Tracked(prep) => {
                 let sides = [0, 1, 2].map(|side| x.shape()[side]);
-                let Several(mut made) =
-                    B::turned_heads(x.clone(), group.clone(), cosines.clone(), sines.clone(), heads.width);
+                let TensorList(mut made) =
+                    B::heads_with_rotary(x.clone(), group.clone(), cosines.clone(), sines.clone(), heads.width);
                 let t = made.split_off(3);
                 #[allow(clippy::expect_used)] // Three of them, as it says.
                 let [q, k, v] = <[_; 3]>::try_from(made).expect("q, k and v");
-                let (y, kept) = B::attention_to_keep(q.clone(), k.clone(), v.clone(), first, heads.options);
-                let kept = Kept {
-                    x: wanted.a.then(|| rows::<B>(x)),
-                    group: KeptGroup::new(group, t, wanted),
-                    attention: [q, k, v, kept, y.clone()],
-                    angles: [cosines, sines],
+                let (y, saved) = B::attention_forward_saving(q.clone(), k.clone(), v.clone(), first, heads.options);
+                let saved = Saved {
+                    x: needs_grad.a.then(|| rows::<B>(x)),
+                    group: SavedGroup::new(group, t, needs_grad),
+                    attention: [q, k, v, saved, y.clone()],
+                    cos_sin: [cosines, sines],
                     options: heads.options,
                     sides,
                 };
-                prep.finish(kept, side_by_side::<B>(y))
+                prep.finish(saved, side_by_side::<B>(y))
             }
             OpsKind::UnTracked(prep) => prep.finish(B::self_attention(x, group, cosines, sines, first, heads)),
         }

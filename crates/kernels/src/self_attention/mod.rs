@@ -1,4 +1,5 @@
-//! Attention over queries, keys and values that are made of one input, as one operation: linear layers, turning, attention.
+//! Attention over queries, keys and values that are made of one input, as one operation: linear layers, rotary
+//! embedding, attention.
 
 mod backward;
 #[cfg(feature = "cpu")]
@@ -15,7 +16,7 @@ use stratune_runtime::span;
 
 use crate::attention::Options;
 use crate::linear::{Layer, group};
-use crate::{Angles, Scores, Sight};
+use crate::{AttentionMask, CosSin, Scores};
 use reference::SelfAttentionOps;
 
 /// What attention is to know beside its operands.
@@ -25,25 +26,25 @@ pub(crate) struct Heads {
     pub options: Options,
 }
 
-/// What heads of `head_dim` make of `x`: its queries and keys turned by `angles`, and attention as
+/// What heads of `head_dim` make of `x`: its queries and keys rotated by `cos_sin`, and attention as
 /// [`causal_attention`](crate::causal_attention) has it, over no other keys.
 ///
 /// # Shapes
 /// - `x`: `[batch, seq, hidden]`, the layers of `[q, k, v]`: `[heads · head_dim, hidden]`, and of `kv_heads`
-/// - `angles`, `sight`: of `seq` positions
+/// - `cos_sin`, `mask`: of `seq` positions
 /// - output: `[batch, seq, heads · head_dim]`
 pub fn self_attention(
     x: Tensor<3>,
     layers: &[Layer; 3],
     head_dim: usize,
-    angles: &Angles,
-    sight: &Sight,
+    cos_sin: &CosSin,
+    mask: &AttentionMask,
     scores: Scores,
 ) -> Tensor<3> {
     let _span = span("attention, forward");
-    let [cosines, sines] = angles.tables().map(Tensor::into_dispatch);
-    let first = sight.first().into_dispatch();
-    let heads = Heads { width: head_dim, options: sight.options(scores) };
+    let [cosines, sines] = cos_sin.tensors().map(Tensor::into_dispatch);
+    let first = mask.first().into_dispatch();
+    let heads = Heads { width: head_dim, options: mask.options(scores) };
     let (x, group) = (x.into_dispatch(), group(layers));
     Tensor::from_dispatch(<Dispatch as SelfAttentionOps>::self_attention(x, group, cosines, sines, first, heads))
 }

@@ -8,22 +8,22 @@ use crate::self_test::attended_by_parts;
 #[cfg(feature = "wgpu")]
 use crate::testing::wgpu;
 use crate::testing::{Passed, tensor};
-use crate::{Angles, Compute, Factors, Layer, Matrix, Rotary, Scores, Sight, lay_together};
+use crate::{AttentionMask, Compute, CosSin, Factors, Layer, Matrix, Rotary, Scores, group_weights};
 
 /// One text a row, or several of unequal lengths that begin elsewhere in each.
-fn standing(batch: usize, seq: usize, head_dim: usize, texts: bool, device: &Device) -> (Angles, Sight) {
+fn positions(batch: usize, seq: usize, head_dim: usize, texts: bool, device: &Device) -> (CosSin, AttentionMask) {
     let rotary = Rotary::new(head_dim, seq.max(2), 10_000.0, device);
     if !texts {
-        return (rotary.angles_after(0, seq), Sight::whole(seq, device));
+        return (rotary.cos_sin_after(0, seq), AttentionMask::causal(seq, device));
     }
     let begin =
         |row: usize, at: usize| [0, seq / 3 + row, seq / 2 + row].into_iter().filter(|b| *b <= at).max().unwrap();
     let begins: Vec<usize> = (0..batch).flat_map(|row| (0..seq).map(move |at| begin(row, at))).collect();
-    let places: Vec<i32> = begins.iter().enumerate().map(|(i, begin)| (i % seq - begin) as i32).collect();
-    let places = Tensor::<2, Int>::from_data(TensorData::new(places, [batch, seq]), device);
+    let position_ids: Vec<i32> = begins.iter().enumerate().map(|(i, begin)| (i % seq - begin) as i32).collect();
+    let position_ids = Tensor::<2, Int>::from_data(TensorData::new(position_ids, [batch, seq]), device);
     let first: Vec<f32> = begins.into_iter().map(|begin| begin as f32).collect();
     let first = Tensor::<2>::from_data(TensorData::new(first, [batch, seq]), device);
-    (rotary.angles_at(&places), Sight::since(first))
+    (rotary.cos_sin_at(&position_ids), AttentionMask::from_first_keys(first))
 }
 
 /// Values, and exactly the gradients that are wanted: heads of pairs that shaders read in fours and of such as they do not,
@@ -41,18 +41,18 @@ fn agrees_with_its_parts(device: &Device) {
                 let is = |i: u32| tracked >> i & 1 == 1;
                 let what =
                     format!("{batch} × {heads} over {kv_heads}, {seq}, {head_dim}, {ranks:?}, {texts}, {tracked:04b}");
-                let (angles, sight) = standing(batch, seq, head_dim, texts && seq > 1, device);
+                let (cos_sin, mask) = positions(batch, seq, head_dim, texts && seq > 1, device);
                 // As Gemma 2 has them, now and then.
-                let (sight, scores) = match tracked % 3 {
-                    0 => (sight, Scores::of(head_dim)),
-                    1 => (sight.within(5, 0), Scores { scale: 0.4, cap: None }),
-                    _ => (sight.within(3, 0), Scores { scale: 0.4, cap: Some(0.9) }),
+                let (mask, scores) = match tracked % 3 {
+                    0 => (mask, Scores::of(head_dim)),
+                    1 => (mask.sliding_window(5, 0), Scores { scale: 0.4, softcap: None }),
+                    _ => (mask.sliding_window(3, 0), Scores { scale: 0.4, softcap: Some(0.9) }),
                 };
                 let outs = [heads, kv_heads, kv_heads].map(|heads| heads * head_dim);
-                let run = |layer: fn(Tensor<3>, &[Layer; 3], usize, &Angles, &Sight, Scores) -> Tensor<3>| {
+                let run = |layer: fn(Tensor<3>, &[Layer; 3], usize, &CosSin, &AttentionMask, Scores) -> Tensor<3>| {
                     let track = |i: u32, t: Tensor<2>| if is(i) { t.autodiff().require_grad() } else { t };
                     let weights = (0..3).map(|i| Matrix::from(tensor([outs[i], hidden], 10 + i as u32, device)));
-                    let weights = lay_together(weights.collect());
+                    let weights = group_weights(weights.collect());
                     let x = track(0, tensor([batch * seq, hidden], 1, device));
                     let a = [0, 1, 2].map(|i| track(1, tensor([4, hidden], 20 + i, device)));
                     let b = [0, 1, 2].map(|i| track(2, tensor([outs[i as usize], 4], 30 + i, device)));
@@ -63,7 +63,7 @@ fn agrees_with_its_parts(device: &Device) {
                         bias: biased.then(|| biases[i].clone().squeeze_dim(0)),
                         compute: Compute::default(),
                     });
-                    let y = layer(x.clone().reshape([batch, seq, hidden]), &of, head_dim, &angles, &sight, scores);
+                    let y = layer(x.clone().reshape([batch, seq, hidden]), &of, head_dim, &cos_sin, &mask, scores);
                     let operands: Vec<_> = [x].into_iter().chain(a).chain(b).chain(biases).collect();
                     let wanted = |i: usize| match i {
                         0 => is(0),
@@ -94,24 +94,25 @@ fn agrees_with_its_parts_on_wgpu() {
     }
 }
 
-/// What a GPU is given to do, in memory full of values that are no numbers: products turned where they are made against
-/// products and turning, and gradients turned back where they are made against attention's and turning back.
+/// What a GPU is given to do, in memory full of values that are no numbers: products rotated where they are made
+/// against products and rotary embedding, and gradients rotated back where they are made against attention's and
+/// rotating back.
 #[cfg(feature = "wgpu")]
 #[test]
-fn kernels_turn_along() {
+fn kernels_apply_rotary_too() {
     use burn::backend::ops::FloatTensorOps;
     use burn_cubecl::CubeBackend;
     use burn_cubecl::tensor::CubeTensor;
 
-    use super::reference::{heads, turned_back};
+    use super::reference::{heads, heads_with_rotary_backward};
     use crate::attention::AttentionOps;
-    use crate::attention::launch::turned_back_at_once;
+    use crate::attention::launch::attention_rotary_backward;
     use crate::linear::epilogue::{Epilogue, Rotary};
     use crate::linear::products::{LowRank, Product, Products};
     use crate::linear::size::{Orientation, Reading};
     use crate::linear::weight::Weight;
     use crate::rotary::RotaryOps;
-    use crate::several::{Several, laid};
+    use crate::tensor_list::{TensorList, copied_to_one_buffer};
     use crate::testing;
 
     let Some(device) = wgpu() else { return };
@@ -124,20 +125,21 @@ fn kernels_turn_along() {
         let of_floats = [(0, false), (8, false)].map(|(rank, texts)| (rank, texts, tiles[0]));
         for (rank, texts, half) in of_floats.into_iter().chain(tiles.iter().map(|tiles| (8, true, *tiles))) {
             let what = format!("{batch} × {count} over {kv}, {seq} × {head_dim}, rank {rank}, texts {texts}, {half:?}");
-            let (angles, sight) = standing(batch, seq, head_dim, texts && seq > 1, &device);
+            let (cos_sin, mask) = positions(batch, seq, head_dim, texts && seq > 1, &device);
             // In windows, with another scale, where there are texts.
-            let (sight, scores) = match texts {
-                false => (sight, Scores::of(head_dim)),
-                true => (sight.within(20, 0), Scores { scale: 0.4, cap: None }),
+            let (mask, scores) = match texts {
+                false => (mask, Scores::of(head_dim)),
+                true => (mask.sliding_window(20, 0), Scores { scale: 0.4, softcap: None }),
             };
             // Those of one position do not lie together by themselves.
-            let tables = laid(angles.tables().map(plain).to_vec(), 1);
+            let tables = copied_to_one_buffer(cos_sin.tensors().map(plain).to_vec(), 1);
             let [cosines, sines] = [0, 1].map(|i: usize| tables[i].clone());
             let outs = [count, kv, kv].map(|heads| heads * head_dim);
             let x = on([batch * seq, hidden], 1);
-            let weights = laid(outs.into_iter().zip(2..).map(|(out, seed)| on([out, hidden], seed)).collect(), 1);
+            let weights =
+                copied_to_one_buffer(outs.into_iter().zip(2..).map(|(out, seed)| on([out, hidden], seed)).collect(), 1);
             let factors = outs.into_iter().zip(10..).filter(|_| rank > 0);
-            let factors = laid(
+            let factors = copied_to_one_buffer(
                 factors.flat_map(|(out, seed)| [on([rank, hidden], seed), on([out, rank], seed + 9)]).collect(),
                 1,
             );
@@ -146,7 +148,8 @@ fn kernels_turn_along() {
                 let (down, up) = (factors.get(2 * i)?.clone(), factors[2 * i + 1].clone());
                 (!texts || i != 1).then_some(LowRank { down, up, scale: 0.7 })
             };
-            let biases = laid(outs.into_iter().zip(40..).map(|(out, seed)| on([1, out], seed)).collect(), 1);
+            let biases =
+                copied_to_one_buffer(outs.into_iter().zip(40..).map(|(out, seed)| on([1, out], seed)).collect(), 1);
             let bias = |i: usize| CubeBackend::float_reshape(biases[i].clone(), [outs[i]].into());
             let product = |(i, weight): (usize, CubeTensor)| Product {
                 update: update(i),
@@ -159,10 +162,10 @@ fn kernels_turn_along() {
             let made = apart.clone().launch(Reading::Tiled, &sizes);
             let of_heads = |t: &CubeTensor| heads::<CubeBackend>(t.clone(), [batch, seq], head_dim);
             let [q, k, v] = [0, 1, 2].map(|i: usize| of_heads(&made.outputs[i]));
-            let Several(want) = CubeBackend::rotate_beside(q, k, v, cosines.clone(), sines.clone());
+            let TensorList(want) = CubeBackend::apply_rotary(q, k, v, cosines.clone(), sines.clone());
             let rotary = Rotary { cosines: cosines.clone(), sines: sines.clone(), products: 2 };
-            let turned = Products { epilogue: Epilogue::Rotary(Box::new(rotary)), ..apart.clone() };
-            let got = turned.in_order().at_once(Reading::Tiled, &sizes).unwrap();
+            let rotated = Products { epilogue: Epilogue::Rotary(Box::new(rotary)), ..apart.clone() };
+            let got = rotated.in_order().at_once(Reading::Tiled, &sizes).unwrap();
             for (i, (got, want)) in got.outputs.iter().zip(want).enumerate() {
                 testing::assert_close(of_heads(got), want, 2e-6, 1e-3, &format!("{what}, {i}"));
             }
@@ -171,15 +174,19 @@ fn kernels_turn_along() {
             }
 
             let [q, k, v] = [0, 1, 2].map(|i: usize| of_heads(&got.outputs[i]));
-            let first = sight.first().try_into_primitive::<CubeBackend>().unwrap();
-            let (y, kept) =
-                CubeBackend::attention_to_keep(q.clone(), k.clone(), v.clone(), first, sight.options(scores));
+            let first = mask.first().try_into_primitive::<CubeBackend>().unwrap();
+            let (y, saved) =
+                CubeBackend::attention_forward_saving(q.clone(), k.clone(), v.clone(), first, mask.options(scores));
             let dy = of_heads(&on([batch * seq, outs[0]], 30));
-            let operands = Several(vec![q, k, v, kept, y, dy]);
-            let Several(want) =
-                turned_back::<CubeBackend>(operands.clone(), cosines.clone(), sines.clone(), sight.options(scores));
+            let operands = TensorList(vec![q, k, v, saved, y, dy]);
+            let TensorList(want) = heads_with_rotary_backward::<CubeBackend>(
+                operands.clone(),
+                cosines.clone(),
+                sines.clone(),
+                mask.options(scores),
+            );
             drop(Tensor::<1>::full([batch * seq * outs[0] * 3 + 256], f32::NAN, &device));
-            let Several(got) = turned_back_at_once(&operands, &cosines, &sines, scores).unwrap();
+            let TensorList(got) = attention_rotary_backward(&operands, &cosines, &sines, scores).unwrap();
             for (i, (got, want)) in got.into_iter().zip(want).enumerate() {
                 testing::assert_close(got, want, 2e-5, 1.0, &format!("{what}, back, {i}"));
             }

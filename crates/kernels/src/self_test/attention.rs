@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use stratune_runtime::read_f32;
 
-use super::host::{compare, dot, slope_of, two_texts, wave};
+use super::host::{compare, dot, gradient_of, two_texts, wave};
 use super::{Fault, Sizes};
 use crate::{Scores, causal_attention};
 
@@ -63,9 +63,9 @@ impl OnHost<'_> {
     /// The score of a key, and what a change of it before it is capped is of the change after.
     fn score(&self, t: usize, s: usize, h: usize) -> (f64, f64) {
         let score = dot(self.query(t, h), self.shared(&self.k, s, h)) * self.scale();
-        let Some(cap) = self.sees.scores.cap.map(f64::from) else { return (score, 1.0) };
-        let bent = (score / cap).tanh();
-        (cap * bent, 1.0 - bent * bent)
+        let Some(softcap) = self.sees.scores.softcap.map(f64::from) else { return (score, 1.0) };
+        let bent = (score / softcap).tanh();
+        (softcap * bent, 1.0 - bent * bent)
     }
 
     fn shares(&self, t: usize, h: usize) -> Shares {
@@ -135,11 +135,11 @@ pub async fn attention_is_right(device: &Device, of: &Sizes, sees: Sees) -> Resu
     };
     let q = there(&host.q, heads).autodiff().require_grad();
     let [k, v] = [&host.k, &host.v].map(|t| there(t, kv_heads).autodiff().require_grad());
-    let sight = two_texts(seq, begins, device);
-    let sight = window.map_or(sight.clone(), |window| sight.within(window, 0));
-    let y = causal_attention(q.clone(), k.clone(), v.clone(), &sight, scores);
+    let mask = two_texts(seq, begins, device);
+    let mask = window.map_or(mask.clone(), |window| mask.sliding_window(window, 0));
+    let y = causal_attention(q.clone(), k.clone(), v.clone(), &mask, scores);
     let mut tape = (y.clone() * there(&host.dy, heads)).sum().backward();
-    let [dq, dk, dv] = [slope_of(&q, &mut tape)?, slope_of(&k, &mut tape)?, slope_of(&v, &mut tape)?];
+    let [dq, dk, dv] = [gradient_of(&q, &mut tape)?, gradient_of(&k, &mut tape)?, gradient_of(&v, &mut tape)?];
     let mut read = Vec::new();
     for t in [y.inner(), dq, dk, dv] {
         read.push(read_f32(t.swap_dims(1, 2)).await?);

@@ -4,7 +4,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use stratune_runtime::read_f32;
 
 use super::Fault;
-use super::host::{compare, slope_of, wave};
+use super::host::{compare, gradient_of, wave};
 use crate::Fastfood;
 
 /// `H x`, by sums and differences of pairs.
@@ -48,5 +48,5 @@ pub async fn fastfood_is_right(device: &Device, n: usize, dimension: usize, coun
     let mut placed = vec![0.0; n];
     order.iter().zip(back).for_each(|(to, back)| placed[*to] = back);
     let want = floats(scaled(hadamard(placed), &signs));
-    compare(&format!("gradient of {name}"), &read_f32(slope_of(&x, &mut tape)?).await?, &want[..dimension])
+    compare(&format!("gradient of {name}"), &read_f32(gradient_of(&x, &mut tape)?).await?, &want[..dimension])
 }

@@ -4,12 +4,12 @@ use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use stratune_runtime::read_f32;
 
 use super::Fault;
-use crate::Sight;
+use crate::AttentionMask;
 
-/// The sight of a row in which a second text begins at the query numbered `begins`.
-pub fn two_texts(seq: usize, begins: usize, device: &Device) -> Sight {
+/// The attention mask of a row in which a second text begins at the query numbered `begins`.
+pub fn two_texts(seq: usize, begins: usize, device: &Device) -> AttentionMask {
     let first = (0..seq).map(|t| if t < begins { 0.0 } else { begins as f32 }).collect::<Vec<_>>();
-    Sight::since(Tensor::from_data(TensorData::new(first, [1, seq]), device))
+    AttentionMask::from_first_keys(Tensor::from_data(TensorData::new(first, [1, seq]), device))
 }
 
 /// A fixed sequence between −1 and 1 without a pattern that an error could hide in.
@@ -23,7 +23,7 @@ pub fn dot(a: &[f32], b: &[f32]) -> f64 {
 }
 
 /// The gradient of a tensor.
-pub fn slope_of<const D: usize>(of: &Tensor<D>, tape: &mut Gradients) -> Result<Tensor<D>, Fault> {
+pub fn gradient_of<const D: usize>(of: &Tensor<D>, tape: &mut Gradients) -> Result<Tensor<D>, Fault> {
     of.grad_remove(tape).map(Tensor::inner).ok_or_else(|| Fault::Wrong("an operation gives no gradient".into()))
 }
 

@@ -3,8 +3,8 @@
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::Fault;
-use super::host::{check, dot, slope_of, wave};
-use crate::{Matrix, Packed, PackedDtype, Rotary, linear, rms_norm, swiglu};
+use super::host::{check, dot, gradient_of, wave};
+use crate::{Matrix, Quantized, QuantizedDtype, Rotary, linear, rms_norm, swiglu};
 
 /// Values as `[1, rows, width]`.
 fn rows_of(values: &[f32], width: usize, device: &Device) -> Tensor<3> {
@@ -12,7 +12,7 @@ fn rows_of(values: &[f32], width: usize, device: &Device) -> Tensor<3> {
 }
 
 /// The rows of a matrix as columns.
-pub fn turned(matrix: &[f32], columns: usize) -> Vec<f32> {
+pub fn transposed(matrix: &[f32], columns: usize) -> Vec<f32> {
     (0..columns).flat_map(|c| matrix.iter().skip(c).step_by(columns).copied()).collect()
 }
 
@@ -32,16 +32,16 @@ pub async fn linear_is_right(device: &Device, rows: usize, inner: usize, out: us
     check(&name, y.clone().inner(), &expected).await?;
 
     let mut tape = (y.clone() * y.inner().autodiff()).sum().backward();
-    let dx = product(&expected, &turned(&w, inner), out);
-    check(&format!("gradient of {name}"), slope_of(&x, &mut tape)?, &dx).await?;
-    let dw = product(&turned(&expected, out), &turned(&a, inner), rows);
-    check(&format!("weight's gradient of {name}"), slope_of(&weight, &mut tape)?.unsqueeze(), &dw).await
+    let dx = product(&expected, &transposed(&w, inner), out);
+    check(&format!("gradient of {name}"), gradient_of(&x, &mut tape)?, &dx).await?;
+    let dw = product(&transposed(&expected, out), &transposed(&a, inner), rows);
+    check(&format!("weight's gradient of {name}"), gradient_of(&weight, &mut tape)?.unsqueeze(), &dw).await
 }
 
-/// A layer that only its input passes through, its matrix in floats or packed: values, and the input's gradient.
+/// A layer that only its input passes through, its matrix in floats or quantized: values, and the input's gradient.
 pub async fn frozen_is_right(
     device: &Device,
-    dtype: Option<PackedDtype>,
+    dtype: Option<QuantizedDtype>,
     inner: usize,
     out: usize,
 ) -> Result<(), Fault> {
@@ -50,9 +50,9 @@ pub async fn frozen_is_right(
     let matrix = match dtype {
         None => Matrix::Floats(Tensor::from_data(TensorData::new(w.clone(), [out, inner]), device)),
         Some(dtype) => {
-            let packed = Packed::new(&w, [out, inner], dtype, device);
+            let quantized = Quantized::new(&w, [out, inner], dtype, device);
             w = w.chunks(inner).flat_map(|row| dtype.rounded(row)).collect();
-            Matrix::Packed(packed)
+            Matrix::Quantized(quantized)
         }
     };
     let x = rows_of(&a, inner, device).autodiff().require_grad();
@@ -60,7 +60,7 @@ pub async fn frozen_is_right(
     check(&name, y.clone().inner(), &product(&a, &w, inner)).await?;
     let mut tape = (y * rows_of(&dy, out, device)).sum().backward();
     let dx: Vec<f32> = dy.chunks(out).flat_map(|dy| pulled(dy, &w, inner)).collect();
-    check(&format!("gradient of {name}"), slope_of(&x, &mut tape)?, &dx).await
+    check(&format!("gradient of {name}"), gradient_of(&x, &mut tape)?, &dx).await
 }
 
 /// `dy w`, of one row.
@@ -89,7 +89,7 @@ pub async fn norm_is_right(device: &Device, width: usize) -> Result<(), Fault> {
     }
     check(&name, y.clone().inner(), &expected).await?;
     let mut tape = (y * rows_of(&dy, width, device)).sum().backward();
-    check(&format!("gradient of {name}"), slope_of(&x, &mut tape)?, &dx).await
+    check(&format!("gradient of {name}"), gradient_of(&x, &mut tape)?, &dx).await
 }
 
 /// The gated activation of some rows, and both its gradients.
@@ -106,35 +106,35 @@ pub async fn gate_is_right(device: &Device, width: usize) -> Result<(), Fault> {
     check(&name, y.clone().inner(), &each(&|g, u, _| g * open(g) * u)).await?;
     let mut tape = (y * rows_of(&dy, width, device)).sum().backward();
     let d_gate = each(&|g, u, dy| dy * u * open(g) * (1.0 + g * (1.0 - open(g))));
-    check(&format!("gate's gradient of {name}"), slope_of(&gate, &mut tape)?, &d_gate).await?;
+    check(&format!("gate's gradient of {name}"), gradient_of(&gate, &mut tape)?, &d_gate).await?;
     let d_up = each(&|g, _, dy| dy * g * open(g));
-    check(&format!("gradient of {name}"), slope_of(&up, &mut tape)?, &d_up).await
+    check(&format!("gradient of {name}"), gradient_of(&up, &mut tape)?, &d_up).await
 }
 
-/// The last of so many positions, turned; and turned back, which is the gradient.
+/// The last of so many positions, rotated; and rotated back, which is the gradient.
 pub async fn rotary_is_right(device: &Device, positions: usize, head_dim: usize) -> Result<(), Fault> {
     const THETA: f64 = 10_000.0;
     let name = format!("rotary at {positions} of {head_dim}");
     let (half, last) = (head_dim / 2, 3.min(positions));
     let (a, dy) = (wave(last * head_dim, 0.37), wave(last * head_dim, 0.61));
-    let turn = |rows: &[f32], way: f64| -> Vec<f32> {
+    let rotate = |rows: &[f32], way: f64| -> Vec<f32> {
         let row = |(t, row): (usize, &[f32])| {
-            let turned = |i: usize| {
+            let rotated = |i: usize| {
                 let angle = (positions - last + t) as f64 * THETA.powf(-2.0 * (i % half) as f64 / head_dim as f64);
                 let (sin, cos) = (way * angle).sin_cos();
                 let (x, y) = (f64::from(row[i % half]), f64::from(row[half + i % half]));
                 if i < half { x * cos - y * sin } else { y * cos + x * sin }
             };
-            (0..head_dim).map(|i| turned(i) as f32).collect::<Vec<_>>()
+            (0..head_dim).map(|i| rotated(i) as f32).collect::<Vec<_>>()
         };
         rows.chunks(head_dim).enumerate().flat_map(row).collect()
     };
-    let angles = Rotary::new(head_dim, positions, THETA, device).angles_after(positions - last, last);
+    let cos_sin = Rotary::new(head_dim, positions, THETA, device).cos_sin_after(positions - last, last);
     let x = rows_of(&a, head_dim, device).autodiff().require_grad();
     let head = || x.clone().unsqueeze_dim::<4>(1);
-    let [y, ..] = angles.turn_beside(head(), head(), head());
+    let [y, ..] = cos_sin.apply_rotary(head(), head(), head());
     let y = y.squeeze_dim::<3>(1);
-    check(&name, y.clone().inner(), &turn(&a, 1.0)).await?;
+    check(&name, y.clone().inner(), &rotate(&a, 1.0)).await?;
     let mut tape = (y * rows_of(&dy, head_dim, device)).sum().backward();
-    check(&format!("gradient of {name}"), slope_of(&x, &mut tape)?, &turn(&dy, -1.0)).await
+    check(&format!("gradient of {name}"), gradient_of(&x, &mut tape)?, &rotate(&dy, -1.0)).await
 }

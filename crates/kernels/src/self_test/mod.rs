@@ -3,26 +3,26 @@
 mod attention;
 mod compute;
 mod fastfood;
-mod halves;
+mod finite_differences;
+mod fused_ops;
 mod host;
 mod layers;
-mod slopes;
 mod step;
 
 use burn::tensor::Device;
 use stratune_protocol::{ComputeDtype, Problem, ProblemKind};
 
-use crate::{PackedDtype, Scores};
+use crate::{QuantizedDtype, Scores};
 use attention::{Sees, attention_is_right};
-use compute::halves_multiply;
+use compute::half_precision_multiplies;
 pub(crate) use fastfood::fastfood_is_right;
 #[cfg(test)]
 pub(crate) use fastfood::hadamard;
-use halves::{Beside, halves_are_right};
+use finite_differences::gradients_are_finite_differences;
+use fused_ops::{Beside, fused_ops_are_right};
 #[cfg(test)]
-pub(crate) use halves::{attended_by_parts, fed_by_parts};
+pub(crate) use fused_ops::{attended_by_parts, fed_by_parts};
 use layers::{frozen_is_right, gate_is_right, linear_is_right, norm_is_right, rotary_is_right};
-use slopes::gradients_are_slopes;
 use step::{loss_is_right, step_is_right};
 
 /// What a test has found.
@@ -30,8 +30,8 @@ use step::{loss_is_right, step_is_right};
 pub enum Fault {
     /// An operation that is wrong, and by how much.
     Wrong(String),
-    /// The same of an operation in halves alone.
-    InHalves(String),
+    /// The same of an operation in half precision alone.
+    InHalfPrecision(String),
     /// The device does not answer.
     Silent(Problem),
 }
@@ -43,17 +43,19 @@ impl From<Problem> for Fault {
 }
 
 impl Fault {
-    fn in_halves(self) -> Self {
-        if let Self::Wrong(wrong) = self { Self::InHalves(wrong) } else { self }
+    fn in_half_precision(self) -> Self {
+        if let Self::Wrong(wrong) = self { Self::InHalfPrecision(wrong) } else { self }
     }
 
     /// What there is to say of a device that is called so.
     pub fn of(self, device: &str) -> Problem {
         match self {
             Self::Silent(problem) => problem,
-            Self::InHalves(wrong) => Problem::new(ProblemKind::Device, format!("{device} computes wrongly: {wrong}"))
-                .at("compute_dtype")
-                .next("set it to f32"),
+            Self::InHalfPrecision(wrong) => {
+                Problem::new(ProblemKind::Device, format!("{device} computes wrongly: {wrong}"))
+                    .at("compute_dtype")
+                    .next("set it to f32")
+            }
             Self::Wrong(wrong) => Problem::new(ProblemKind::Device, format!("{device} computes wrongly: {wrong}"))
                 .next("update its driver, or use the CPU device"),
         }
@@ -80,7 +82,7 @@ pub struct Sizes {
     /// Positions of a batch.
     pub positions: usize,
     /// What the matrices of the layers are kept as, if not as floats.
-    pub dtype: Option<PackedDtype>,
+    pub dtype: Option<QuantizedDtype>,
     /// What products multiply in.
     pub compute: ComputeDtype,
 }
@@ -111,8 +113,8 @@ const NARROW: usize = 8;
 const BY_A_WORKGROUP: usize = 580;
 
 /// Most numbers of a matrix, and most positions, that are tested: a test must not need memory that its run does not.
-const MOST: usize = 1 << 22;
-const MOST_POSITIONS: usize = 1 << 12;
+const MAX: usize = 1 << 22;
+const MAX_POSITIONS: usize = 1 << 12;
 
 /// Compares the operations of a training step on `device` with sums made on the host, values and gradients, at small sizes
 /// and at those of a run.
@@ -124,19 +126,19 @@ const MOST_POSITIONS: usize = 1 << 12;
 /// The first operation that is wrong, or why the device does not answer.
 pub async fn self_test(device: &Device, of: &Sizes) -> Result<(), Fault> {
     let Sizes { hidden, intermediate, .. } = *of;
-    // Primes are left to the engine's own product; for the others there is a kernel of ours, if there is one at all.
-    for (rows, inner, out) in [(37, 43, 29), (131, 72, 68), (of.positions.min(MOST_POSITIONS), hidden, NARROW)] {
+    // Primes are left to burn's own product; for the others there is a kernel of ours, if there is one at all.
+    for (rows, inner, out) in [(37, 43, 29), (131, 72, 68), (of.positions.min(MAX_POSITIONS), hidden, NARROW)] {
         linear_is_right(device, rows, inner, out).await?;
     }
-    for dtype in [PackedDtype::F16, PackedDtype::Int8, PackedDtype::Int4] {
+    for dtype in [QuantizedDtype::F16, QuantizedDtype::Int8, QuantizedDtype::Int4] {
         frozen_is_right(device, Some(dtype), 72, 68).await?;
     }
     for (inner, out) in [(hidden, intermediate), (intermediate, hidden)] {
         // The whole depth, and as many outputs as may be.
-        frozen_is_right(device, of.dtype, inner, out.min((MOST / inner).next_multiple_of(4))).await?;
+        frozen_is_right(device, of.dtype, inner, out.min((MAX / inner).next_multiple_of(4))).await?;
     }
     if of.compute != ComputeDtype::F32 {
-        halves_multiply(device, of.compute).await.map_err(Fault::in_halves)?;
+        half_precision_multiplies(device, of.compute).await.map_err(Fault::in_half_precision)?;
     }
     for width in [BY_A_WORKGROUP, hidden] {
         norm_is_right(device, width).await?;
@@ -149,12 +151,12 @@ pub async fn self_test(device: &Device, of: &Sizes) -> Result<(), Fault> {
         attention_is_right(device, of, sees).await?;
     }
     // At small sizes: most models have no cap.
-    let capped = Sees { begins: 9, window: Some(7), scores: Scores { scale: 0.6, cap: Some(0.8) } };
+    let capped = Sees { begins: 9, window: Some(7), scores: Scores { scale: 0.6, softcap: Some(0.8) } };
     attention_is_right(device, &Sizes::default(), capped).await?;
-    halves_are_right(device, of, Beside::Updates).await?;
+    fused_ops_are_right(device, of, Beside::Updates).await?;
     // At small sizes: most runs have no biases.
-    halves_are_right(device, &Sizes::default(), Beside::Biases).await?;
-    gradients_are_slopes(device).await?;
+    fused_ops_are_right(device, &Sizes::default(), Beside::Biases).await?;
+    gradients_are_finite_differences(device).await?;
     fastfood_is_right(device, 1 << 13, 1000, 5000).await?;
     loss_is_right(device, of.vocabulary).await?;
     step_is_right(device, NARROW * hidden + 6).await
@@ -177,7 +179,7 @@ mod tests {
         vocabulary: 49_152,
         seq: 200,
         positions: 400,
-        dtype: Some(PackedDtype::Int4),
+        dtype: Some(QuantizedDtype::Int4),
         compute: ComputeDtype::F32,
     };
 

@@ -4,8 +4,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use super::Fault;
 use super::host::{check, dot, wave};
-use crate::cross_entropy::{Wanted, linear_cross_entropy};
-use crate::{AdamwStep, Compute, Gathered, Moments, adamw, gather};
+use crate::cross_entropy::{NeedsGrad, linear_cross_entropy};
+use crate::{AdamwStep, Compute, GroupedGradients, Moments, adamw, group_gradients};
 
 /// The loss of some rows among so many tokens, and its gradient with respect to the rows.
 pub async fn loss_is_right(device: &Device, vocabulary: usize) -> Result<(), Fault> {
@@ -29,7 +29,7 @@ pub async fn loss_is_right(device: &Device, vocabulary: usize) -> Result<(), Fau
     let targets: Vec<i32> = (0..rows).map(|row| target(row) as i32).collect();
     let targets = Tensor::from_data(TensorData::new(targets, [rows]), device);
     let entropy =
-        linear_cross_entropy(matrix(h), &[matrix(w).into()], None, targets, 0.5, Wanted::Hidden, Compute::default());
+        linear_cross_entropy(matrix(h), &[matrix(w).into()], None, targets, 0.5, NeedsGrad::Hidden, Compute::default());
     let name = format!("cross-entropy of {vocabulary}");
     check(&name, entropy.loss.unsqueeze(), &[loss as f32]).await?;
     let gradient = entropy.d_hidden.ok_or_else(|| Fault::Wrong(format!("{name} gives no gradient")))?;
@@ -43,12 +43,12 @@ pub async fn step_is_right(device: &Device, count: usize) -> Result<(), Fault> {
         let count = values.len();
         Tensor::<1>::from_data(TensorData::new(values, [count]), device)
     };
-    let step = AdamwStep { rate: 0.1, beta_1: 0.9, beta_2: 0.99, epsilon: 1e-8, weight_decay: 0.1, time: 2 };
+    let step = AdamwStep { rate: 0.1, beta_1: 0.9, beta_2: 0.99, epsilon: 1e-8, weight_decay: 0.1, step_count: 2 };
     let squares = numbers.iter().map(|x| x * x).collect();
     let moments = Moments::one([tensor(numbers.clone()), tensor(squares)]);
     let twice = || vec![tensor(numbers.clone()), tensor(numbers.clone())];
-    let Gathered { sets, norm: got } = gather(vec![twice()], device);
-    let gradients = sets.into_iter().flatten().collect();
+    let GroupedGradients { groups, norm: got } = group_gradients(vec![twice()], device);
+    let gradients = groups.into_iter().flatten().collect();
     let moved = adamw(twice(), gradients, &tensor(vec![2.0]), Moments::join(vec![moments.clone(), moments]), step);
     // m = 0.9 x + 0.1 · 2x over 1 − 0.9², v = 0.99 x² + 0.01 · 4x² over 1 − 0.99².
     let delta = |x: f32| 0.1 * (1.1 * x / 0.19) / ((1.03 * x * x / 0.0199).sqrt() + 1e-8);

@@ -1,4 +1,4 @@
-//! The gated activation and its gradients in the engine's language, a unit for each vector of numbers.
+//! The gated activation and its gradients in CubeCL, a unit for each vector of numbers.
 
 use burn::backend::TensorMetadata;
 use burn_cubecl::kernel::into_contiguous;
@@ -6,7 +6,7 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::ir::ElemType;
 use cubecl::prelude::*;
 
-use crate::cube::{at_once, room, units_for};
+use crate::cube::{at_once, empty, units_for};
 
 /// `σ(gate)`; the exponential stays within f32.
 #[cube]
@@ -58,7 +58,7 @@ fn gated_back<F: Float, N: Size>(
 /// `gate σ(gate) up`, of floats of this kind.
 pub fn forward(gate: CubeTensor, up: CubeTensor, kind: ElemType) -> CubeTensor {
     let [gate, up] = [gate, up].map(into_contiguous);
-    let y = room(&gate);
+    let y = empty(&gate);
     let numbers = gate.shape().num_elements();
     let size = at_once([numbers]);
     let (count, dim) = units_for(numbers / size, &gate);
@@ -82,7 +82,7 @@ pub fn forward(gate: CubeTensor, up: CubeTensor, kind: ElemType) -> CubeTensor {
 /// The gradients with respect to gate and up, of floats of this kind.
 pub fn backward(gate: CubeTensor, up: CubeTensor, dy: CubeTensor, kind: ElemType) -> (CubeTensor, CubeTensor) {
     let [gate, up, dy] = [gate, up, dy].map(into_contiguous);
-    let (d_gate, d_up) = (room(&gate), room(&gate));
+    let (d_gate, d_up) = (empty(&gate), empty(&gate));
     let numbers = gate.shape().num_elements();
     let size = at_once([numbers]);
     let (count, dim) = units_for(numbers / size, &gate);

@@ -10,8 +10,8 @@ use burn_cubecl::tensor::CubeTensor;
 use super::cube;
 use super::reference::{self, SwigluOps};
 use crate::cube::floats;
-use crate::several::rooms_of;
-use crate::shader::{Bound, INVOCATIONS, Shader, grid, room, suit};
+use crate::shader::{Bound, INVOCATIONS, Shader, empty, grid, suit};
+use crate::tensor_list::empty_tensors_of;
 
 /// Vectors of four in tensors that the shaders can take.
 fn vectors<const N: usize>(tensors: [&CubeTensor; N]) -> Option<u32> {
@@ -28,7 +28,7 @@ impl SwigluOps for CubeBackend {
             };
         };
         let [gate, up] = [gate, up].map(into_contiguous);
-        let y = room(&gate, gate.shape());
+        let y = empty(&gate, gate.shape());
         Shader::new("swiglu", include_str!("../../../../shaders/swiglu.wgsl")).launch(
             &[Bound::In(&gate), Bound::In(&up), Bound::Out(&y)],
             &[vectors],
@@ -50,7 +50,7 @@ impl SwigluOps for CubeBackend {
         };
         let [gate, up, dy] = [gate, up, dy].map(into_contiguous);
         // Side by side, because the layers that made gate and up read both.
-        let flat = rooms_of(&gate, [[gate.shape().num_elements()]; 2]);
+        let flat = empty_tensors_of(&gate, [[gate.shape().num_elements()]; 2]);
         let [d_gate, d_up] = flat.map(|part| reshape(part, gate.shape()));
         Shader::new("swiglu_backward", include_str!("../../../../shaders/swiglu_backward.wgsl")).launch(
             &[Bound::In(&gate), Bound::In(&up), Bound::In(&dy), Bound::Out(&d_gate), Bound::Out(&d_up)],

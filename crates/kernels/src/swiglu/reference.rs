@@ -1,4 +1,4 @@
-//! The gated activation and its gradients, in the engine's own operations.
+//! The gated activation and its gradients, in burn's own operations.
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, backend_extension};

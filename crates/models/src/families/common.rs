@@ -77,14 +77,14 @@ pub(super) const LLAMA: Decoder = Decoder {
 };
 
 /// More blocks than any model has.
-const MOST_LAYERS: usize = 4096;
+const MAX_LAYERS: usize = 4096;
 
 /// What `config.json` says of sizes, positions, activation and biases. Nothing slides and nothing is multiplied, but as in
 /// Llama.
 pub(super) fn read(family: &'static Family, fields: &Fields<'_>, of: &Decoder) -> Result<ModelConfig, String> {
     let [hidden_size, num_attention_heads] = [fields.size("hidden_size")?, fields.size("num_attention_heads")?];
     let num_hidden_layers = fields.size("num_hidden_layers")?;
-    if num_hidden_layers > MOST_LAYERS {
+    if num_hidden_layers > MAX_LAYERS {
         return Err(format!("num_hidden_layers is {num_hidden_layers}, more than any model has"));
     }
     let kv_heads = fields.given_size("num_key_value_heads")?;

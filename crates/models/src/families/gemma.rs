@@ -49,8 +49,8 @@ pub(super) fn query_scale(fields: &Fields<'_>) -> Result<f32, String> {
 }
 
 /// What a key says no number goes beyond; `absent` where it is not there.
-pub(super) fn cap(fields: &Fields<'_>, key: &str, absent: Option<f64>) -> Result<Option<f64>, String> {
-    fields.given(key, "positive number", |value| positive(value).map(Some)).map(|cap| cap.or(absent, None))
+pub(super) fn softcap(fields: &Fields<'_>, key: &str, absent: Option<f64>) -> Result<Option<f64>, String> {
+    fields.given(key, "positive number", |value| positive(value).map(Some)).map(|softcap| softcap.or(absent, None))
 }
 
 fn positive(value: &Value) -> Option<f64> {

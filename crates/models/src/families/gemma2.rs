@@ -20,8 +20,8 @@ pub(super) const GEMMA2: Decoder = Decoder {
 fn read(family: &'static Family, fields: &Fields<'_>) -> Result<ModelConfig, String> {
     let mut config = gemma::decoder(family, fields, &GEMMA2)?;
     config.scores.scale = gemma::query_scale(fields)?;
-    config.scores.cap = gemma::cap(fields, "attn_logit_softcapping", Some(50.0))?.map(|cap| cap as f32);
-    config.final_logit_softcapping = gemma::cap(fields, "final_logit_softcapping", Some(30.0))?;
+    config.scores.softcap = gemma::softcap(fields, "attn_logit_softcapping", Some(50.0))?.map(|softcap| softcap as f32);
+    config.final_logit_softcapping = gemma::softcap(fields, "final_logit_softcapping", Some(30.0))?;
     let slides = match common::sliding_layers(fields, config.num_hidden_layers)? {
         Some(types) => types,
         None => (0..config.num_hidden_layers).map(|i| i % 2 == 0).collect(),
@@ -48,10 +48,10 @@ mod tests {
         let windows = |config: &ModelConfig| config.attention.iter().map(|kind| kind.window).collect::<Vec<_>>();
         let plain = read("hidden_act", "ignored".into());
         assert_eq!((plain.num_key_value_heads, plain.head_dim), (4, 256));
-        assert_eq!((plain.scores.scale, plain.scores.cap), (0.0625, Some(50.0)));
+        assert_eq!((plain.scores.scale, plain.scores.softcap), (0.0625, Some(50.0)));
         assert_eq!(plain.final_logit_softcapping, Some(30.0));
         assert_eq!(windows(&plain), [Some(4096), None, Some(4096)]);
-        assert_eq!(read("attn_logit_softcapping", Value::Null).scores.cap, None);
+        assert_eq!(read("attn_logit_softcapping", Value::Null).scores.softcap, None);
         assert_eq!(read("final_logit_softcapping", Value::Null).final_logit_softcapping, None);
         assert_eq!(windows(&read("sliding_window", Value::Null)), [None; 3]);
         let types = json!(["full_attention", "full_attention", "sliding_attention"]);

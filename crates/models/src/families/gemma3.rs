@@ -16,7 +16,7 @@ const GEMMA3: Decoder = Decoder { max_position_embeddings: 131_072, qk_norm: QkN
 fn read(family: &'static Family, fields: &Fields<'_>) -> Result<ModelConfig, String> {
     let mut config = gemma::decoder(family, fields, &GEMMA3)?;
     config.scores.scale = gemma::query_scale(fields)?;
-    config.final_logit_softcapping = gemma::cap(fields, "final_logit_softcapping", None)?;
+    config.final_logit_softcapping = gemma::softcap(fields, "final_logit_softcapping", None)?;
     let layers = config.num_hidden_layers;
     let slides = match common::sliding_layers(fields, layers)? {
         Some(types) => types,
@@ -77,7 +77,7 @@ mod tests {
     fn what_is_absent_has_the_defaults_of_the_family() {
         let config = read(json!({}));
         assert!(config.attention.iter().all(|kind| kind.window == Some(4096) && kind.rope.unwrap().theta == 1e4));
-        assert_eq!((config.head_dim, config.scores.scale, config.scores.cap), (256, 0.0625, None));
+        assert_eq!((config.head_dim, config.scores.scale, config.scores.softcap), (256, 0.0625, None));
         assert_eq!(config.final_logit_softcapping, None);
         let full = read(json!({"sliding_window_pattern": 1})).attention[0];
         assert_eq!((full.window, full.rope.unwrap().theta), (None, 1e6));

@@ -2,9 +2,9 @@
 
 use burn::tensor::Tensor;
 use stratune_kernels::{Scores, causal_attention, self_attention};
-use stratune_peft::{Additions, Linear, ModuleId, Parameters, Pass, Prefix, Visitor};
+use stratune_peft::{Additions, ForwardContext, Linear, ModuleId, Parameters, Prefix, Visitor};
 
-use super::{AttentionKind, KvCache, Positions, RmsNorm, Standing};
+use super::{AttentionKind, BlockPositions, KvCache, Positions, RmsNorm};
 
 /// Self-attention.
 #[derive(Clone, Debug)]
@@ -41,42 +41,42 @@ pub struct QkNorm {
 }
 
 impl Attention {
-    /// The output, added to `onto`, if that is given.
+    /// The output, added to `residual`, if that is given.
     ///
     /// # Shapes
-    /// - `x`, `onto`, output: `[batch, seq, hidden]`
+    /// - `x`, `residual`, output: `[batch, seq, hidden]`
     pub fn forward(
         &self,
         x: Tensor<3>,
-        onto: Option<Tensor<3>>,
+        residual: Option<Tensor<3>>,
         at: &Positions,
         cache: Option<&mut KvCache>,
-        pass: &Pass,
+        context: &ForwardContext,
     ) -> Tensor<3> {
         let [batch, seq, _] = x.dims();
         // Positions that the text follows: those of the cache, which has the prefix among them, or the prefix.
         let prefix = self.prefix.as_ref();
         let cached = cache.as_ref().map_or(0, |c| c.len());
         let offset = if cached > 0 { cached } else { prefix.map_or(0, Prefix::length) };
-        let standing = at.after(offset, self.kind);
+        let block_positions = at.after(offset, self.kind);
         if prefix.is_none()
             && cache.is_none()
-            && let Some(mixed) = self.of_the_text_alone(&x, standing, pass)
+            && let Some(mixed) = self.of_the_text_alone(&x, block_positions, context)
         {
-            return self.o_proj.forward_onto(mixed, onto, pass);
+            return self.o_proj.forward_residual(mixed, residual, context);
         }
-        let projections = Linear::forward_each([&self.q_proj, &self.k_proj, &self.v_proj], &x, pass);
+        let projections = Linear::forward_each([&self.q_proj, &self.k_proj, &self.v_proj], &x, context);
         let [q, k, v] = projections;
         let [q, k] = match &self.qk_norm {
             None => [q, k],
-            Some(norm) => [(q, &norm.q_norm), (k, &norm.k_norm)].map(|(t, norm)| normed(t, norm, pass)),
+            Some(norm) => [(q, &norm.q_norm), (k, &norm.k_norm)].map(|(t, norm)| normed(t, norm, context)),
         };
         let [q, k, v] = [q, k, v].map(|t| self.split(t));
-        let [q, k, v] = standing.angles.turn_beside(q, k, v);
+        let [q, k, v] = block_positions.cos_sin.apply_rotary(q, k, v);
         let (k, v) = match prefix.filter(|_| cached == 0) {
             None => (k, v),
             Some(prefix) => {
-                let (keys, values) = prefix.states(&pass.shared);
+                let (keys, values) = prefix.states(&context.shared);
                 let before = |t: Tensor<2>| {
                     let [length, width] = t.dims();
                     self.split(t.unsqueeze::<3>().expand([batch, length, width]))
@@ -88,32 +88,44 @@ impl Attention {
             None => (k, v),
             Some(cache) => cache.extend(k, v),
         };
-        let mixed = self.mixed(q.clone(), k.clone(), v.clone(), standing);
-        let mixed = match prefix.filter(|prefix| pass.damping != 1.0 || prefix.gate.is_some()) {
+        let mixed = self.mixed(q.clone(), k.clone(), v.clone(), block_positions);
+        let mixed = match prefix.filter(|prefix| context.damping != 1.0 || prefix.gate.is_some()) {
             None => mixed,
             Some(prefix) => {
                 let text = k.dims()[2] - prefix.length();
                 let of_text = |t: Tensor<4>| t.narrow(2, prefix.length(), text);
                 let without = self.mixed(q, of_text(k), of_text(v), at.after(text - seq, self.kind));
-                prefix.admit(x, without, mixed, pass)
+                prefix.blend(x, without, mixed, context)
             }
         };
         let width = mixed.dims()[1] * self.head_dim;
-        self.o_proj.forward_onto(mixed.swap_dims(1, 2).reshape([batch, seq, width]), onto, pass)
+        self.o_proj.forward_residual(mixed.swap_dims(1, 2).reshape([batch, seq, width]), residual, context)
     }
 
     /// What the heads give over nothing but `x`, if no method does more than update the layers
     /// that read it, or give them biases.
-    fn of_the_text_alone(&self, x: &Tensor<3>, standing: &Standing, pass: &Pass) -> Option<Tensor<3>> {
+    fn of_the_text_alone(
+        &self,
+        x: &Tensor<3>,
+        block_positions: &BlockPositions,
+        context: &ForwardContext,
+    ) -> Option<Tensor<3>> {
         if self.qk_norm.is_some() {
             return None;
         }
-        let layers = Linear::plain([&self.q_proj, &self.k_proj, &self.v_proj], pass)?;
-        Some(self_attention(x.clone(), &layers, self.head_dim, &standing.angles, &standing.sight, self.scores))
+        let layers = Linear::plain([&self.q_proj, &self.k_proj, &self.v_proj], context)?;
+        Some(self_attention(
+            x.clone(),
+            &layers,
+            self.head_dim,
+            &block_positions.cos_sin,
+            &block_positions.mask,
+            self.scores,
+        ))
     }
 
     /// What each query makes of the values that it sees.
-    fn mixed(&self, q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, standing: &Standing) -> Tensor<4> {
+    fn mixed(&self, q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, block_positions: &BlockPositions) -> Tensor<4> {
         let (seq, keys) = (q.dims()[2], k.dims()[2]);
         // A query that is alone sees all the keys there are: it is given those of its window.
         let seen = match self.kind.window {
@@ -121,12 +133,12 @@ impl Attention {
             _ => keys,
         };
         let [k, v] = [k, v].map(|t| if seen == keys { t } else { t.narrow(2, keys - seen, seen) });
-        causal_attention(q, k, v, &standing.sight, self.scores)
+        causal_attention(q, k, v, &block_positions.mask, self.scores)
     }
 
     /// Puts the weights that read the same input where one dispatch can read all of them.
-    pub fn lay_together(&mut self) {
-        Linear::lay_together([&mut self.q_proj, &mut self.k_proj, &mut self.v_proj]);
+    pub fn group_weights(&mut self) {
+        Linear::group_weights([&mut self.q_proj, &mut self.k_proj, &mut self.v_proj]);
     }
 
     /// `[batch, seq, heads · head_dim]` to `[batch, heads, seq, head_dim]`.
@@ -137,10 +149,10 @@ impl Attention {
 }
 
 /// Each part of a row that is as wide as the norm, normalised.
-fn normed(t: Tensor<3>, norm: &RmsNorm, pass: &Pass) -> Tensor<3> {
+fn normed(t: Tensor<3>, norm: &RmsNorm, context: &ForwardContext) -> Tensor<3> {
     let [batch, seq, width] = t.dims();
     let parts = t.reshape([batch, seq * width / norm.width(), norm.width()]);
-    norm.forward(parts, pass).reshape([batch, seq, width])
+    norm.forward(parts, context).reshape([batch, seq, width])
 }
 
 impl Parameters for Attention {

@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 use stratune_kernels::{Activation, activation, feed_forward, swiglu};
-use stratune_peft::{Linear, Parameters, Pass, Visitor};
+use stratune_peft::{ForwardContext, Linear, Parameters, Visitor};
 
 /// `down(f(gate x) · up x)`, or `down(f(up x))` where nothing is gated.
 #[derive(Clone, Debug)]
@@ -18,33 +18,33 @@ pub struct Mlp {
 }
 
 impl Mlp {
-    /// The output, added to `onto`, if that is given.
+    /// The output, added to `residual`, if that is given.
     ///
     /// # Shapes
-    /// - `x`, `onto`, output: `[batch, seq, hidden]`
-    pub fn forward(&self, x: &Tensor<3>, onto: Option<Tensor<3>>, pass: &Pass) -> Tensor<3> {
+    /// - `x`, `residual`, output: `[batch, seq, hidden]`
+    pub fn forward(&self, x: &Tensor<3>, residual: Option<Tensor<3>>, context: &ForwardContext) -> Tensor<3> {
         let Self { gate_proj, up_proj, down_proj, .. } = self;
         let Some(gate_proj) = gate_proj else {
-            let inner = activation(up_proj.forward(x.clone(), pass), self.activation);
-            return down_proj.forward_onto(inner, onto, pass);
+            let inner = activation(up_proj.forward(x.clone(), context), self.activation);
+            return down_proj.forward_residual(inner, residual, context);
         };
         if self.activation == Activation::Silu
-            && let Some([gate, up, down]) = Linear::plain([gate_proj, up_proj, down_proj], pass)
+            && let Some([gate, up, down]) = Linear::plain([gate_proj, up_proj, down_proj], context)
         {
-            return feed_forward(x.clone(), gate, up, down, onto);
+            return feed_forward(x.clone(), gate, up, down, residual);
         }
-        let [gate, up] = Linear::forward_each([gate_proj, up_proj], x, pass);
+        let [gate, up] = Linear::forward_each([gate_proj, up_proj], x, context);
         let gated = match self.activation {
             Activation::Silu => swiglu(gate, up),
             other => activation(gate, other) * up,
         };
-        down_proj.forward_onto(gated, onto, pass)
+        down_proj.forward_residual(gated, residual, context)
     }
 
     /// Puts the weights that read the same input where one dispatch can read both.
-    pub fn lay_together(&mut self) {
+    pub fn group_weights(&mut self) {
         if let Some(gate_proj) = &mut self.gate_proj {
-            Linear::lay_together([gate_proj, &mut self.up_proj]);
+            Linear::group_weights([gate_proj, &mut self.up_proj]);
         }
     }
 }

@@ -13,7 +13,7 @@ pub use attention::{Attention, QkNorm};
 pub use cache::KvCache;
 pub use mlp::Mlp;
 pub use norm::RmsNorm;
-pub use positions::{AttentionKind, Positions, Rotaries, Standing, Texts};
+pub use positions::{AttentionKind, BlockPositions, PackedTexts, Positions, Rotaries};
 pub use rope::{Rope, RopeScaling, Yarn};
 
 /// `factor x`: no work where the factor is one, as it is in most families.

@@ -1,8 +1,8 @@
 //! Root-mean-square normalisation with its weight.
 
 use burn::tensor::Tensor;
-use stratune_kernels::{rms_norm, rms_norm_beside};
-use stratune_peft::{ModuleId, Param, Parameters, Pass, Visitor};
+use stratune_kernels::{rms_norm, rms_norm_residual};
+use stratune_peft::{ForwardContext, ModuleId, Param, Parameters, Visitor};
 
 /// Root-mean-square normalisation.
 #[derive(Clone, Debug)]
@@ -32,23 +32,23 @@ impl RmsNorm {
 
     /// # Shapes
     /// - `x`, output: `[batch, seq, width]`
-    pub fn forward(&self, x: Tensor<3>, pass: &Pass) -> Tensor<3> {
-        rms_norm(x, self.gain(pass), self.eps)
+    pub fn forward(&self, x: Tensor<3>, context: &ForwardContext) -> Tensor<3> {
+        rms_norm(x, self.gain(context), self.eps)
     }
 
     /// What goes past it, `x` as it is, and its output: one for a residual stream and what is added to it.
     ///
     /// # Shapes
     /// - `x`, outputs: `[batch, seq, hidden]`
-    pub fn beside(&self, x: Tensor<3>, pass: &Pass) -> (Tensor<3>, Tensor<3>) {
-        rms_norm_beside(x, self.gain(pass), self.eps)
+    pub fn forward_residual(&self, x: Tensor<3>, context: &ForwardContext) -> (Tensor<3>, Tensor<3>) {
+        rms_norm_residual(x, self.gain(context), self.eps)
     }
 
-    fn gain(&self, pass: &Pass) -> Tensor<1> {
+    fn gain(&self, context: &ForwardContext) -> Tensor<1> {
         let weight = self.weight.value.clone();
         let weight = match &self.tuned {
             None => weight,
-            Some(tuned) => pass.damp(weight, tuned.value.clone()),
+            Some(tuned) => context.damp(weight, tuned.value.clone()),
         };
         if self.zero_centered { weight.add_scalar(1.0) } else { weight }
     }

@@ -1,7 +1,7 @@
 //! Where the tokens are.
 
 use burn::tensor::{Device, Int, Tensor};
-use stratune_kernels::{Angles, Rotary, Sight};
+use stratune_kernels::{AttentionMask, CosSin, Rotary};
 
 use super::Rope;
 
@@ -43,11 +43,11 @@ impl Rotaries {
     }
 
     /// Each kind with its angles, which `of` makes of its table once.
-    fn angles(&self, of: impl Fn(Option<Rope>, &Rotary) -> Angles) -> Vec<(AttentionKind, Angles)> {
+    fn cos_sin(&self, of: impl Fn(Option<Rope>, &Rotary) -> CosSin) -> Vec<(AttentionKind, CosSin)> {
         let made = self.tables.iter().map(|(rope, table)| (rope, of(*rope, table))).collect::<Vec<_>>();
-        let with = |(rope, angles): &(&Option<Rope>, Angles)| {
+        let with = |(rope, cos_sin): &(&Option<Rope>, CosSin)| {
             let kinds = self.kinds.iter().filter(|kind| kind.rope == **rope);
-            kinds.map(|kind| (*kind, angles.clone())).collect::<Vec<_>>()
+            kinds.map(|kind| (*kind, cos_sin.clone())).collect::<Vec<_>>()
         };
         made.iter().flat_map(with).collect()
     }
@@ -57,74 +57,76 @@ impl Rotaries {
 #[derive(Clone, Debug)]
 pub struct Positions {
     /// By how many positions come before the tokens, as blocks with a prefix have more of them, and by the kind of attention.
-    standings: Vec<(usize, AttentionKind, Standing)>,
+    by_block: Vec<(usize, AttentionKind, BlockPositions)>,
     /// The same for the blocks of a ladder beside the model.
     pub side: Option<Box<Self>>,
 }
 
 /// Where the tokens are for one block.
 #[derive(Clone, Debug)]
-pub struct Standing {
-    /// What they are turned by.
-    pub angles: Angles,
-    /// What they see.
-    pub sight: Sight,
+pub struct BlockPositions {
+    /// Cosines and sines of their positions.
+    pub cos_sin: CosSin,
+    /// What they attend to.
+    pub mask: AttentionMask,
 }
 
 /// Several texts to a row, one after another, none of which sees another.
 #[derive(Clone, Debug)]
-pub struct Texts {
-    /// The place of each token within its text: `[batch, seq]`.
-    pub places: Tensor<2, Int>,
-    /// The place within the row where its text begins, as a number: `[batch, seq]`.
-    pub begins: Tensor<2>,
+pub struct PackedTexts {
+    /// The position of each token within its text: `[batch, seq]`.
+    pub position_ids: Tensor<2, Int>,
+    /// The position within the row where its text begins, as a number: `[batch, seq]`.
+    pub starts: Tensor<2>,
 }
 
 impl Positions {
     /// For `seq` tokens of one text a row, which follow each number in `pasts` of earlier positions.
     pub fn new(rotaries: &Rotaries, seq: usize, pasts: &[usize], device: &Device) -> Self {
-        let mut standings: Vec<(usize, AttentionKind, Standing)> = Vec::new();
+        let mut by_block: Vec<(usize, AttentionKind, BlockPositions)> = Vec::new();
         for &past in pasts {
-            if standings.iter().any(|(p, ..)| *p == past) {
+            if by_block.iter().any(|(p, ..)| *p == past) {
                 continue;
             }
-            for (kind, angles) in rotaries.angles(|_, table| table.angles_after(past, seq)) {
-                let sight = match kind.window {
+            for (kind, cos_sin) in rotaries.cos_sin(|_, table| table.cos_sin_after(past, seq)) {
+                let mask = match kind.window {
                     // One that is alone is given the keys of its window.
-                    Some(window) if seq > 1 && past + seq > window => Sight::whole(seq, device).within(window, past),
-                    _ => Sight::whole(seq, device),
+                    Some(window) if seq > 1 && past + seq > window => {
+                        AttentionMask::causal(seq, device).sliding_window(window, past)
+                    }
+                    _ => AttentionMask::causal(seq, device),
                 };
-                standings.push((past, kind, Standing { angles, sight }));
+                by_block.push((past, kind, BlockPositions { cos_sin, mask }));
             }
         }
-        Self { standings, side: None }
+        Self { by_block, side: None }
     }
 
     /// For rows of several texts, which follow nothing.
-    pub fn among(rotaries: &Rotaries, texts: &Texts) -> Self {
-        let [_, seq] = texts.begins.dims();
-        let angles = rotaries.angles(|rope, table| match rope {
-            Some(_) => table.angles_at(&texts.places),
-            None => table.angles_after(0, seq),
+    pub fn of_packed(rotaries: &Rotaries, texts: &PackedTexts) -> Self {
+        let [_, seq] = texts.starts.dims();
+        let cos_sin = rotaries.cos_sin(|rope, table| match rope {
+            Some(_) => table.cos_sin_at(&texts.position_ids),
+            None => table.cos_sin_after(0, seq),
         });
-        let of = |(kind, angles): (AttentionKind, Angles)| {
-            let sight = Sight::since(texts.begins.clone());
-            let sight = match kind.window {
-                Some(window) if seq > window => sight.within(window, 0),
-                _ => sight,
+        let of = |(kind, cos_sin): (AttentionKind, CosSin)| {
+            let mask = AttentionMask::from_first_keys(texts.starts.clone());
+            let mask = match kind.window {
+                Some(window) if seq > window => mask.sliding_window(window, 0),
+                _ => mask,
             };
-            (0, kind, Standing { angles, sight })
+            (0, kind, BlockPositions { cos_sin, mask })
         };
-        Self { standings: angles.into_iter().map(of).collect(), side: None }
+        Self { by_block: cos_sin.into_iter().map(of).collect(), side: None }
     }
 
     /// For tokens that follow `past` positions, in a block of this kind.
     ///
     /// # Panics
     /// If these positions were not made for that many, or for this kind.
-    pub fn after(&self, past: usize, kind: AttentionKind) -> &Standing {
-        let found = self.standings.iter().find(|(p, k, _)| (*p, *k) == (past, kind));
+    pub fn after(&self, past: usize, kind: AttentionKind) -> &BlockPositions {
+        let found = self.by_block.iter().find(|(p, k, _)| (*p, *k) == (past, kind));
         #[allow(clippy::expect_used)] // The model makes them for every past and kind that its blocks have.
-        found.map(|(.., standing)| standing).expect("a standing for every past and kind of the model")
+        found.map(|(.., positions)| positions).expect("a standing for every past and kind of the model")
     }
 }

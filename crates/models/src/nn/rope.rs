@@ -42,9 +42,9 @@ pub enum RopeScaling {
 pub struct Yarn {
     /// How much longer.
     pub factor: f64,
-    /// Wavelengths that turn at least so often within the original context stay.
+    /// Wavelengths that rotate at least so often within the original context stay.
     pub beta_fast: f64,
-    /// Those that turn at most so often are stretched.
+    /// Those that rotate at most so often are stretched.
     pub beta_slow: f64,
     /// Whether the bounds between the two are whole numbers.
     pub truncate: bool,
@@ -100,7 +100,7 @@ impl Rope {
 impl Yarn {
     /// How far each frequency is stretched: 0 not at all, 1 by the whole factor.
     fn stretched(&self, theta: f64, head_dim: usize) -> impl Iterator<Item = f64> {
-        // The pair that turns `turns` times within the original context.
+        // The pair that rotates `turns` times within the original context.
         let pair = |turns: f64| {
             head_dim as f64 * (self.original_max_position_embeddings / (turns * TAU)).ln() / (2.0 * theta.ln())
         };
@@ -126,7 +126,7 @@ mod tests {
         assert_eq!(want[0], 0.25);
     }
 
-    /// What turns often stays, what turns seldom is stretched, and between the two lies a slope.
+    /// What rotates often stays, what rotates seldom is stretched, and between the two lies a slope.
     #[test]
     fn yarn_stretches_the_slow_ones() {
         let yarn = Yarn {

@@ -13,18 +13,18 @@ use stratune_protocol::Problem;
 use stratune_protocol::{ModelReport, normals};
 use stratune_store::{HostTensor, Tensors};
 
-use crate::delta::{Left, Nature, stays};
+use crate::base_layer::AdaptedLayer;
+use crate::delta::{DeltaProperties, Finalized, stays};
 use crate::form::lora::{check, factors};
 use crate::form::{Form, Given, Read, Sites, number, placed, prefixed, spread, unprefixed, with};
-use crate::found::Found;
 use crate::low_rank::check_rank;
 use crate::method::{
-    Built, Enters, Family, FromData, Keeps, Merges, Method, as_it_is, as_usual, beside_any, block_by_block,
+    Built, Enters, Family, FromData, Merges, Method, SavedActivations, as_it_is, as_usual, beside_any, block_by_block,
     shares_nothing,
 };
 use crate::setting::{ALPHA, DROPOUT, INITIAL_RANK, INTERVAL, PENALTY, RANK, TARGETS};
 use crate::size::at_sites;
-use crate::{Delta, MethodConfig, MethodKind, Methods, Named, Param, Pass, PeftError, Site};
+use crate::{Delta, ForwardContext, MethodConfig, MethodKind, Methods, Named, Param, PeftError, Site};
 
 /// AdaLoRA.
 pub(super) static METHOD: Method = Method {
@@ -46,14 +46,14 @@ pub(super) static METHOD: Method = Method {
     few_bits: false,
     nested_ranks: false,
     usual_rate: 1.0,
-    keeps: Keeps::INPUTS,
+    saved_activations: SavedActivations::INPUTS,
     trainable,
     moving: block_by_block,
     of_its_paper: as_usual,
     fits: beside_any,
     share: shares_nothing,
     finalized: as_it_is,
-    for_base_as_read: as_it_is,
+    for_original_base: as_it_is,
     peft: Some(&FORM),
 };
 
@@ -111,12 +111,12 @@ impl Adalora {
     }
 
     /// The addition to the layer's output.
-    fn forward(&self, x: Tensor<3>, pass: &Pass) -> Tensor<3> {
-        let x = match pass.dropout_mask(self.dropout, self.site, x.dims(), &x.device().inner()) {
+    fn forward(&self, x: Tensor<3>, context: &ForwardContext) -> Tensor<3> {
+        let x = match context.dropout_mask(self.dropout, self.site, x.dims(), &x.device().inner()) {
             Some(mask) => x * mask,
             None => x,
         };
-        let gains = self.e.value.clone().squeeze_dim::<1>(1).mul_scalar(self.scale * pass.damping);
+        let gains = self.e.value.clone().squeeze_dim::<1>(1).mul_scalar(self.scale * context.damping);
         linear(linear(x, self.a.value.clone()) * gains.unsqueeze(), self.b.value.clone())
     }
 
@@ -127,13 +127,13 @@ impl Adalora {
     }
 
     /// The penalty of this matrix, `[1]`, without its weight.
-    pub fn disorder(&self) -> Tensor<1> {
-        let (rows, columns) = self.off_unit();
+    pub fn orthogonal_penalty(&self) -> Tensor<1> {
+        let (rows, columns) = self.orthogonal_residual();
         norm(&rows) + norm(&columns)
     }
 
     /// `AAᵀ − I` and `BᵀB − I`.
-    fn off_unit(&self) -> (Tensor<2>, Tensor<2>) {
+    fn orthogonal_residual(&self) -> (Tensor<2>, Tensor<2>) {
         let (a, b) = (self.a.value.clone(), self.b.value.clone());
         let one = Tensor::<2>::eye(a.dims()[0], &a.device());
         (a.clone().matmul(a.transpose()) - one.clone(), b.clone().transpose().matmul(b) - one)
@@ -153,22 +153,27 @@ impl Delta for Adalora {
         Box::new(self.clone())
     }
 
-    fn nature(&self) -> Nature {
-        Nature::PLAIN
+    fn properties(&self) -> DeltaProperties {
+        DeltaProperties::PLAIN
     }
 
-    fn output(&self, x: Tensor<3>, y: Tensor<3>, _: &Found<'_>, pass: &Pass) -> Tensor<3> {
-        y + self.forward(x, pass)
+    fn output(&self, x: Tensor<3>, y: Tensor<3>, _: &AdaptedLayer<'_>, context: &ForwardContext) -> Tensor<3> {
+        y + self.forward(x, context)
     }
 
-    fn merge(&self, weight: Tensor<2>, bias: Option<Tensor<1>>, pass: &Pass) -> (Tensor<2>, Option<Tensor<1>>) {
-        (weight + pass.damped(self.update()), bias)
+    fn merge(
+        &self,
+        weight: Tensor<2>,
+        bias: Option<Tensor<1>>,
+        context: &ForwardContext,
+    ) -> (Tensor<2>, Option<Tensor<1>>) {
+        (weight + context.damped(self.update()), bias)
     }
 
     /// The penalty's gradients with respect to A and B: of `‖M‖` with `M = AAᵀ − I` it is `2 M A / ‖M‖`. `share` is one
     /// over the matrices, each of which has two factors.
     fn penalty_gradients(&self, share: f32) -> Vec<(&'static str, Tensor<2>)> {
-        let (rows, columns) = self.off_unit();
+        let (rows, columns) = self.orthogonal_residual();
         let unit = |m: Tensor<2>| {
             let length = norm(&m).add_scalar(1e-12);
             m / length.unsqueeze()
@@ -180,17 +185,17 @@ impl Delta for Adalora {
         ]
     }
 
-    fn left(&self) -> Left<'_> {
+    fn finalized(&self) -> Finalized<'_> {
         stays()
     }
 
-    fn for_base_as_read(&mut self) {}
+    fn for_original_base(&mut self) {}
 
     /// A and `B diag(E)`, if nothing is dropped: a low-rank update, which is made where the layer's output is.
-    fn factors(&self, pass: &Pass) -> Option<Factors> {
-        let drops = self.dropout > 0.0 && pass.dropout.is_some();
+    fn factors(&self, context: &ForwardContext) -> Option<Factors> {
+        let drops = self.dropout > 0.0 && context.dropout.is_some();
         let b = || self.b.value.clone() * self.e.value.clone().transpose();
-        (!drops).then(|| Factors { a: self.a.value.clone(), b: b(), scale: self.scale * pass.damping })
+        (!drops).then(|| Factors { a: self.a.value.clone(), b: b(), scale: self.scale * context.damping })
     }
 }
 

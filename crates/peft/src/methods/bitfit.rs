@@ -5,15 +5,15 @@
 use burn::tensor::Tensor;
 use stratune_protocol::ModelReport;
 
-use crate::delta::{Left, Nature, plus, stays};
-use crate::found::Found;
+use crate::base_layer::AdaptedLayer;
+use crate::delta::{DeltaProperties, Finalized, plus, stays};
 use crate::method::{
-    Built, Enters, Family, FromData, Keeps, Merges, Method, as_it_is, as_usual, beside_any, block_by_block,
+    Built, Enters, Family, FromData, Merges, Method, SavedActivations, as_it_is, as_usual, beside_any, block_by_block,
     shares_nothing,
 };
 use crate::setting::TARGETS;
 use crate::size::at_sites;
-use crate::{Delta, MethodConfig, MethodKind, Named, Param, Pass, Site};
+use crate::{Delta, ForwardContext, MethodConfig, MethodKind, Named, Param, Site};
 
 /// BitFit.
 pub(super) static METHOD: Method = Method {
@@ -35,14 +35,14 @@ pub(super) static METHOD: Method = Method {
     few_bits: false,
     nested_ranks: false,
     usual_rate: 3.0,
-    keeps: Keeps::BIAS,
+    saved_activations: SavedActivations::BIAS,
     trainable,
     moving: block_by_block,
     of_its_paper: as_usual,
     fits: beside_any,
     share: shares_nothing,
     finalized: as_it_is,
-    for_base_as_read: as_it_is,
+    for_original_base: as_it_is,
     peft: None,
 };
 
@@ -77,30 +77,35 @@ impl Delta for Bias {
         Box::new(self.clone())
     }
 
-    fn nature(&self) -> Nature {
-        Nature { makes_bias: true, ..Nature::PLAIN }
+    fn properties(&self) -> DeltaProperties {
+        DeltaProperties { makes_bias: true, ..DeltaProperties::PLAIN }
     }
 
-    fn output(&self, _: Tensor<3>, y: Tensor<3>, _: &Found<'_>, pass: &Pass) -> Tensor<3> {
-        y + pass.damped(self.value.value.clone()).unsqueeze()
+    fn output(&self, _: Tensor<3>, y: Tensor<3>, _: &AdaptedLayer<'_>, context: &ForwardContext) -> Tensor<3> {
+        y + context.damped(self.value.value.clone()).unsqueeze()
     }
 
-    fn merge(&self, weight: Tensor<2>, bias: Option<Tensor<1>>, pass: &Pass) -> (Tensor<2>, Option<Tensor<1>>) {
-        (weight, plus(bias, pass.damped(self.value.value.clone())))
+    fn merge(
+        &self,
+        weight: Tensor<2>,
+        bias: Option<Tensor<1>>,
+        context: &ForwardContext,
+    ) -> (Tensor<2>, Option<Tensor<1>>) {
+        (weight, plus(bias, context.damped(self.value.value.clone())))
     }
 
     fn penalty_gradients(&self, _: f32) -> Vec<(&'static str, Tensor<2>)> {
         Vec::new()
     }
 
-    fn left(&self) -> Left<'_> {
+    fn finalized(&self) -> Finalized<'_> {
         stays()
     }
 
-    fn for_base_as_read(&mut self) {}
+    fn for_original_base(&mut self) {}
 
-    fn bias(&self, pass: &Pass) -> Option<Tensor<1>> {
-        Some(pass.damped(self.value.value.clone()))
+    fn bias(&self, context: &ForwardContext) -> Option<Tensor<1>> {
+        Some(context.damped(self.value.value.clone()))
     }
 
     fn operands(&mut self) -> Named<'_> {

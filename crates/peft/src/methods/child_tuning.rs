@@ -2,11 +2,12 @@
 //! 2109.05687).
 
 use crate::method::{
-    Enters, Family, FromData, Keeps, Merges, Method, as_it_is, as_usual, beside_any, block_by_block, shares_nothing,
+    Enters, Family, FromData, Merges, Method, SavedActivations, as_it_is, as_usual, beside_any, block_by_block,
+    shares_nothing,
 };
 use crate::setting::{SHARE, TARGETS};
 use crate::size::matrices;
-use crate::{MethodConfig, MethodKind, PeftError, Rule};
+use crate::{MethodConfig, MethodKind, PeftError, UpdateRule};
 
 /// Child-tuning (F).
 pub(super) static METHOD: Method = Method {
@@ -28,17 +29,17 @@ pub(super) static METHOD: Method = Method {
     few_bits: false,
     nested_ranks: false,
     usual_rate: 0.3,
-    keeps: Keeps::INPUTS,
+    saved_activations: SavedActivations::INPUTS,
     trainable: matrices,
     moving: block_by_block,
     of_its_paper: as_usual,
     fits: beside_any,
     share: shares_nothing,
     finalized: as_it_is,
-    for_base_as_read: as_it_is,
+    for_original_base: as_it_is,
     peft: None,
 };
 
-fn rule(config: &MethodConfig, _: [usize; 2]) -> Result<Rule, PeftError> {
-    Ok(Rule::Thinned { share: config.share.unwrap_or(1.0) })
+fn rule(config: &MethodConfig, _: [usize; 2]) -> Result<UpdateRule, PeftError> {
+    Ok(UpdateRule::Masked { share: config.share.unwrap_or(1.0) })
 }

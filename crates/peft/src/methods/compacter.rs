@@ -3,8 +3,10 @@
 
 use stratune_protocol::{ModelReport, Problem};
 
-use crate::bottleneck::{COMPACTER_TERMS, Place, Written, compacter_rules};
-use crate::method::{Entered, Enters, Family, FromData, Keeps, Merges, Method, as_it_is, beside_any, block_by_block};
+use crate::bottleneck::{AdapterPlacement, COMPACTER_TERMS, Written, compacter_rules};
+use crate::method::{
+    Entered, Enters, Family, FromData, Merges, Method, SavedActivations, as_it_is, beside_any, block_by_block,
+};
 use crate::setting::WIDTH;
 use crate::{MethodConfig, MethodKind, Shared};
 
@@ -17,7 +19,7 @@ pub(super) static METHOD: Method = Method {
     trains: "the factors",
     family: Family::Additive,
     settings: &[WIDTH],
-    enters: Enters::Block(&[Place::AfterAttention, Place::AfterMlp], Written::Kronecker),
+    enters: Enters::Block(&[AdapterPlacement::AfterAttention, AdapterPlacement::AfterMlp], Written::Kronecker),
     roles: &[],
     merges: Merges::No,
     per_layer: true,
@@ -28,14 +30,14 @@ pub(super) static METHOD: Method = Method {
     few_bits: false,
     nested_ranks: false,
     usual_rate: 3.0,
-    keeps: Keeps::OUTSIDE,
+    saved_activations: SavedActivations::OUTSIDE,
     trainable,
     moving: block_by_block,
     of_its_paper,
     fits: beside_any,
     share,
     finalized: as_it_is,
-    for_base_as_read: as_it_is,
+    for_original_base: as_it_is,
     peft: None,
 };
 

@@ -4,7 +4,8 @@
 use stratune_protocol::Problem;
 
 use crate::method::{
-    Built, Entered, Enters, Family, FromData, Keeps, Merges, Method, as_a_whole, as_it_is, as_usual, beside_any,
+    Built, Entered, Enters, Family, FromData, Merges, Method, SavedActivations, as_a_whole, as_it_is, as_usual,
+    beside_any,
 };
 use crate::setting::{DIMENSION, PROJECTION, TARGETS};
 use crate::{Intrinsic, MethodConfig, MethodKind, Shared, Site, intrinsic};
@@ -29,14 +30,14 @@ pub(super) static METHOD: Method = Method {
     few_bits: false,
     nested_ranks: false,
     usual_rate: 10.0,
-    keeps: Keeps::INPUTS.dense(1.0),
+    saved_activations: SavedActivations::INPUTS.dense(1.0),
     trainable: intrinsic::numbers,
     moving: as_a_whole,
     of_its_paper: as_usual,
     fits: beside_any,
     share,
     finalized: as_it_is,
-    for_base_as_read: as_it_is,
+    for_original_base: as_it_is,
     peft: None,
 };
 

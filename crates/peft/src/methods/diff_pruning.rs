@@ -12,15 +12,16 @@ use stratune_kernels::linear;
 use stratune_protocol::{ModelReport, Problem, draws};
 use stratune_runtime::read_f32;
 
-use crate::delta::{Left, Nature, Way};
-use crate::found::Found;
+use crate::base_layer::AdaptedLayer;
+use crate::delta::{DeltaProperties, Effect, Finalized};
 use crate::method::{
-    Built, Enters, Family, FromData, Keeps, Merges, Method, as_it_is, beside_any, block_by_block, shares_nothing,
+    Built, Enters, Family, FromData, Merges, Method, SavedActivations, as_it_is, beside_any, block_by_block,
+    shares_nothing,
 };
 use crate::setting::{PENALTY, SHARE, TARGETS};
 use crate::size::at_sites;
 use crate::sparse::{check_share, kept};
-use crate::{Delta, MethodConfig, MethodKind, Named, Param, Pass, PeftError, Site, Sparse, sparse};
+use crate::{Delta, ForwardContext, MethodConfig, MethodKind, Named, Param, PeftError, Site, Sparse, sparse};
 
 /// Diff pruning.
 pub(super) static METHOD: Method = Method {
@@ -42,14 +43,14 @@ pub(super) static METHOD: Method = Method {
     few_bits: false,
     nested_ranks: false,
     usual_rate: 0.3,
-    keeps: Keeps::INPUTS.dense(3.0),
+    saved_activations: SavedActivations::INPUTS.dense(3.0),
     trainable,
     moving: block_by_block,
     of_its_paper,
     fits: beside_any,
     share: shares_nothing,
     finalized: sparse::written_down,
-    for_base_as_read: as_it_is,
+    for_original_base: as_it_is,
     peft: None,
 };
 
@@ -120,17 +121,17 @@ impl Diff {
     }
 
     /// As many entries, the first ones: what [`kept`](Self::kept) is read into.
-    pub fn first_kept(&self) -> Sparse {
+    pub fn placeholder(&self) -> Sparse {
         let shape = self.switch.value.dims();
         Sparse::first(MethodKind::RandomMask, kept(self.share, shape).max(1), shape, &self.switch.value.device())
     }
 
     /// The update at this pass: while it trains, switches are drawn.
-    fn at(&self, pass: &Pass) -> Tensor<2> {
-        match pass.dropout {
+    fn at(&self, context: &ForwardContext) -> Tensor<2> {
+        match context.dropout {
             None => self.update(),
             Some(key) => {
-                let mut rng = draws(key.seed, "diff_pruning", [key.batch, (pass.block as u64) << 8 | self.site]);
+                let mut rng = draws(key.seed, "diff_pruning", [key.batch, (context.block as u64) << 8 | self.site]);
                 let shape = self.switch.value.dims();
                 let logit = |u: f32| (u / (1.0 - u)).ln();
                 let noise: Vec<f32> =
@@ -164,16 +165,21 @@ impl Delta for Diff {
         Box::new(self.clone())
     }
 
-    fn nature(&self) -> Nature {
-        Nature { way: Way::AddsMatrix, leaves: &Sparse::STORED, ..Nature::PLAIN }
+    fn properties(&self) -> DeltaProperties {
+        DeltaProperties { effect: Effect::AddsMatrix, leaves: &Sparse::STORED, ..DeltaProperties::PLAIN }
     }
 
-    fn output(&self, x: Tensor<3>, y: Tensor<3>, _: &Found<'_>, pass: &Pass) -> Tensor<3> {
-        y + linear(x, pass.damped(self.at(pass)))
+    fn output(&self, x: Tensor<3>, y: Tensor<3>, _: &AdaptedLayer<'_>, context: &ForwardContext) -> Tensor<3> {
+        y + linear(x, context.damped(self.at(context)))
     }
 
-    fn merge(&self, weight: Tensor<2>, bias: Option<Tensor<1>>, pass: &Pass) -> (Tensor<2>, Option<Tensor<1>>) {
-        (weight + pass.damped(self.at(pass)), bias)
+    fn merge(
+        &self,
+        weight: Tensor<2>,
+        bias: Option<Tensor<1>>,
+        context: &ForwardContext,
+    ) -> (Tensor<2>, Option<Tensor<1>>) {
+        (weight + context.damped(self.at(context)), bias)
     }
 
     /// With respect to α.
@@ -182,13 +188,13 @@ impl Delta for Diff {
         vec![("diff_switch", (open.clone() * (open.neg() + 1.0)).mul_scalar(self.penalty))]
     }
 
-    fn left(&self) -> Left<'_> {
+    fn finalized(&self) -> Finalized<'_> {
         Box::pin(async { Ok(Some(Box::new(self.kept().await?) as _)) })
     }
 
-    fn for_base_as_read(&mut self) {}
+    fn for_original_base(&mut self) {}
 
-    fn dense(&self, pass: &Pass) -> Option<Tensor<2>> {
-        Some(pass.damped(self.at(pass)))
+    fn dense(&self, context: &ForwardContext) -> Option<Tensor<2>> {
+        Some(context.damped(self.at(context)))
     }
 }

@@ -7,15 +7,16 @@
 use burn::tensor::Tensor;
 use stratune_protocol::{ModelReport, Role, Targets};
 
-use crate::delta::{Left, Nature, stays};
+use crate::base_layer::AdaptedLayer;
+use crate::delta::{DeltaProperties, Finalized, stays};
 use crate::form::lora as lora_form;
-use crate::found::Found;
 use crate::method::{
-    Built, Enters, Family, FromData, Keeps, Merges, Method, as_it_is, beside_any, block_by_block, shares_nothing,
+    Built, Enters, Family, FromData, Merges, Method, SavedActivations, as_it_is, beside_any, block_by_block,
+    shares_nothing,
 };
 use crate::setting::{ALPHA, DROPOUT, OVERRIDES, RANK, TARGETS};
 use crate::size::at_sites;
-use crate::{Delta, Lora, MethodConfig, MethodKind, Named, Param, Pass, PeftError, Site};
+use crate::{Delta, ForwardContext, Lora, MethodConfig, MethodKind, Named, Param, PeftError, Site};
 
 /// DoRA.
 pub(super) static METHOD: Method = Method {
@@ -37,14 +38,14 @@ pub(super) static METHOD: Method = Method {
     few_bits: false,
     nested_ranks: false,
     usual_rate: 1.0,
-    keeps: Keeps::INPUTS.dense(2.0),
+    saved_activations: SavedActivations::INPUTS.dense(2.0),
     trainable,
     moving: block_by_block,
     of_its_paper,
     fits: beside_any,
     share: shares_nothing,
     finalized: as_it_is,
-    for_base_as_read: as_it_is,
+    for_original_base: as_it_is,
     peft: Some(&lora_form::FORM),
 };
 
@@ -90,9 +91,9 @@ impl Dora {
     }
 
     /// The layer's new output, from `y = x Wᵀ + b`.
-    fn forward(&self, x: Tensor<3>, y: Tensor<3>, found: &Found<'_>, pass: &Pass) -> Tensor<3> {
-        let undamped = Pass { damping: 1.0, ..pass.clone() };
-        let (weight, bias) = found.merged(pass);
+    fn forward(&self, x: Tensor<3>, y: Tensor<3>, layer: &AdaptedLayer<'_>, context: &ForwardContext) -> Tensor<3> {
+        let undamped = ForwardContext { damping: 1.0, ..context.clone() };
+        let (weight, bias) = layer.merged(context);
         let length = row_norms((weight + self.lora.update()).detach());
         let factor = (self.magnitude.value.clone() / length).unsqueeze();
         let update = self.lora.forward(x, &undamped);
@@ -100,14 +101,14 @@ impl Dora {
             None => (y.clone() + update) * factor,
             Some(bias) => (y.clone() - bias.clone() + update) * factor + bias,
         };
-        pass.damp(y, changed)
+        context.damp(y, changed)
     }
 
     /// W' at this pass.
-    fn merged(&self, weight: Tensor<2>, pass: &Pass) -> Tensor<2> {
+    fn merged(&self, weight: Tensor<2>, context: &ForwardContext) -> Tensor<2> {
         let whole = weight.clone() + self.lora.update();
         let factor = self.magnitude.value.clone() / row_norms(whole.clone());
-        pass.damp(weight, whole * factor.unsqueeze_dim(1))
+        context.damp(weight, whole * factor.unsqueeze_dim(1))
     }
 }
 
@@ -127,25 +128,30 @@ impl Delta for Dora {
         Box::new(self.clone())
     }
 
-    fn nature(&self) -> Nature {
-        Nature::PLAIN
+    fn properties(&self) -> DeltaProperties {
+        DeltaProperties::PLAIN
     }
 
-    fn output(&self, x: Tensor<3>, y: Tensor<3>, found: &Found<'_>, pass: &Pass) -> Tensor<3> {
-        self.forward(x, y, found, pass)
+    fn output(&self, x: Tensor<3>, y: Tensor<3>, layer: &AdaptedLayer<'_>, context: &ForwardContext) -> Tensor<3> {
+        self.forward(x, y, layer, context)
     }
 
-    fn merge(&self, weight: Tensor<2>, bias: Option<Tensor<1>>, pass: &Pass) -> (Tensor<2>, Option<Tensor<1>>) {
-        (self.merged(weight, pass), bias)
+    fn merge(
+        &self,
+        weight: Tensor<2>,
+        bias: Option<Tensor<1>>,
+        context: &ForwardContext,
+    ) -> (Tensor<2>, Option<Tensor<1>>) {
+        (self.merged(weight, context), bias)
     }
 
     fn penalty_gradients(&self, _: f32) -> Vec<(&'static str, Tensor<2>)> {
         Vec::new()
     }
 
-    fn left(&self) -> Left<'_> {
+    fn finalized(&self) -> Finalized<'_> {
         stays()
     }
 
-    fn for_base_as_read(&mut self) {}
+    fn for_original_base(&mut self) {}
 }

@@ -3,7 +3,8 @@
 use stratune_protocol::ModelReport;
 
 use crate::method::{
-    Built, Enters, Family, FromData, Keeps, Merges, Method, as_it_is, beside_any, block_by_block, shares_nothing,
+    Built, Enters, Family, FromData, Merges, Method, SavedActivations, as_it_is, beside_any, block_by_block,
+    shares_nothing,
 };
 use crate::setting::{SAMPLES, SHARE, TARGETS};
 use crate::{MethodConfig, MethodKind, Site, Sparse, sparse};
@@ -28,14 +29,14 @@ pub(super) static METHOD: Method = Method {
     few_bits: false,
     nested_ranks: false,
     usual_rate: 0.3,
-    keeps: Keeps::INPUTS.dense(2.0),
+    saved_activations: SavedActivations::INPUTS.dense(2.0),
     trainable: sparse::numbers,
     moving: block_by_block,
     of_its_paper,
     fits: beside_any,
     share: shares_nothing,
     finalized: sparse::written_down,
-    for_base_as_read: as_it_is,
+    for_original_base: as_it_is,
     peft: None,
 };
 

@@ -3,11 +3,12 @@
 use stratune_protocol::{ModelReport, Module};
 
 use crate::method::{
-    Enters, Family, FromData, Keeps, Merges, Method, Moving, as_it_is, beside_any, block_by_block, shares_nothing,
+    Enters, Family, FromData, Merges, Method, Moving, SavedActivations, as_it_is, beside_any, block_by_block,
+    shares_nothing,
 };
 use crate::setting::{INTERVAL, RANK, SCALE, TARGETS};
 use crate::size::matrices;
-use crate::{MethodConfig, MethodKind, PeftError, Rule};
+use crate::{MethodConfig, MethodKind, PeftError, UpdateRule};
 
 /// GaLore.
 pub(super) static METHOD: Method = Method {
@@ -29,24 +30,24 @@ pub(super) static METHOD: Method = Method {
     few_bits: false,
     nested_ranks: false,
     usual_rate: 1.0,
-    keeps: Keeps::INPUTS,
+    saved_activations: SavedActivations::INPUTS,
     trainable: matrices,
     moving,
     of_its_paper,
     fits: beside_any,
     share: shares_nothing,
     finalized: as_it_is,
-    for_base_as_read: as_it_is,
+    for_original_base: as_it_is,
     peft: None,
 };
 
-fn rule(config: &MethodConfig, [outputs, inputs]: [usize; 2]) -> Result<Rule, PeftError> {
+fn rule(config: &MethodConfig, [outputs, inputs]: [usize; 2]) -> Result<UpdateRule, PeftError> {
     let (rank, smaller) = (config.rank.unwrap_or(0), outputs.min(inputs));
     if rank > smaller {
         return Err(PeftError::RankAboveMatrix { rank, smaller, outputs, inputs });
     }
     let (interval, scale) = (config.interval.unwrap_or(1), config.scale.unwrap_or(1.0));
-    Ok(Rule::Projected { rank, interval, scale })
+    Ok(UpdateRule::Projected { rank, interval, scale })
 }
 
 /// The moments are those of a few directions.

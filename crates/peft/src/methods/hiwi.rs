@@ -11,16 +11,16 @@ use stratune_protocol::{ModelReport, Role, Targets, normals};
 use stratune_runtime::read_f32;
 
 use super::bitfit::Bias;
-use crate::delta::{Left, Nature, plus};
-use crate::found::Found;
+use crate::base_layer::AdaptedLayer;
+use crate::delta::{DeltaProperties, Finalized, plus};
 use crate::method::{
-    Built, Enters, Family, FromData, Keeps, Merges, Method, as_it_is, as_usual, beside_any, block_by_block,
+    Built, Enters, Family, FromData, Merges, Method, SavedActivations, as_it_is, as_usual, beside_any, block_by_block,
     shares_nothing,
 };
 use crate::setting::RANK;
 use crate::site::{kaiming, uniform};
 use crate::size::at_sites;
-use crate::{Delta, MethodConfig, MethodKind, Named, Param, Pass, PeftError, Site};
+use crate::{Delta, ForwardContext, MethodConfig, MethodKind, Named, Param, PeftError, Site};
 
 /// HiWi.
 pub(super) static METHOD: Method = Method {
@@ -42,14 +42,14 @@ pub(super) static METHOD: Method = Method {
     few_bits: false,
     nested_ranks: false,
     usual_rate: 3.0,
-    keeps: Keeps::BIAS,
+    saved_activations: SavedActivations::BIAS,
     trainable,
     moving: block_by_block,
     of_its_paper: as_usual,
     fits: beside_any,
     share: shares_nothing,
     finalized,
-    for_base_as_read: as_it_is,
+    for_original_base: as_it_is,
     peft: None,
 };
 
@@ -126,30 +126,35 @@ impl Delta for Hiwi {
         Box::new(self.clone())
     }
 
-    fn nature(&self) -> Nature {
-        Nature { makes_bias: true, leaves: &["bias_update"], ..Nature::PLAIN }
+    fn properties(&self) -> DeltaProperties {
+        DeltaProperties { makes_bias: true, leaves: &["bias_update"], ..DeltaProperties::PLAIN }
     }
 
-    fn output(&self, _: Tensor<3>, y: Tensor<3>, _: &Found<'_>, pass: &Pass) -> Tensor<3> {
-        y + pass.damped(self.made()).unsqueeze()
+    fn output(&self, _: Tensor<3>, y: Tensor<3>, _: &AdaptedLayer<'_>, context: &ForwardContext) -> Tensor<3> {
+        y + context.damped(self.made()).unsqueeze()
     }
 
-    fn merge(&self, weight: Tensor<2>, bias: Option<Tensor<1>>, pass: &Pass) -> (Tensor<2>, Option<Tensor<1>>) {
-        (weight, plus(bias, pass.damped(self.made())))
+    fn merge(
+        &self,
+        weight: Tensor<2>,
+        bias: Option<Tensor<1>>,
+        context: &ForwardContext,
+    ) -> (Tensor<2>, Option<Tensor<1>>) {
+        (weight, plus(bias, context.damped(self.made())))
     }
 
     fn penalty_gradients(&self, _: f32) -> Vec<(&'static str, Tensor<2>)> {
         Vec::new()
     }
 
-    fn left(&self) -> Left<'_> {
+    fn finalized(&self) -> Finalized<'_> {
         let bias = Bias { value: Param::trainable(self.made()) };
         Box::pin(ready(Ok(Some(Box::new(bias) as _))))
     }
 
-    fn for_base_as_read(&mut self) {}
+    fn for_original_base(&mut self) {}
 
-    fn bias(&self, pass: &Pass) -> Option<Tensor<1>> {
-        Some(pass.damped(self.made()))
+    fn bias(&self, context: &ForwardContext) -> Option<Tensor<1>> {
+        Some(context.damped(self.made()))
     }
 }

@@ -9,16 +9,16 @@ use serde_json::{Map, Value, json};
 use stratune_protocol::{ModelReport, Role};
 use stratune_store::Tensors;
 
-use crate::delta::{Left, Nature, Way, stays};
+use crate::base_layer::AdaptedLayer;
+use crate::delta::{DeltaProperties, Effect, Finalized, stays};
 use crate::form::{Form, Given, Read, Sites, placed_by_pattern, prefixed, refuse, spread, unprefixed, with};
-use crate::found::Found;
 use crate::method::{
-    Built, Enters, Family, FromData, Keeps, Merges, Method, as_it_is, as_usual, beside_any, block_by_block,
+    Built, Enters, Family, FromData, Merges, Method, SavedActivations, as_it_is, as_usual, beside_any, block_by_block,
     shares_nothing,
 };
 use crate::setting::TARGETS;
 use crate::size::at_sites;
-use crate::{Delta, MethodConfig, MethodKind, Methods, Named, Param, Pass, Site};
+use crate::{Delta, ForwardContext, MethodConfig, MethodKind, Methods, Named, Param, Site};
 
 /// (IA)³.
 pub(super) static METHOD: Method = Method {
@@ -40,14 +40,14 @@ pub(super) static METHOD: Method = Method {
     few_bits: false,
     nested_ranks: false,
     usual_rate: 3.0,
-    keeps: Keeps::INPUTS,
+    saved_activations: SavedActivations::INPUTS,
     trainable,
     moving: block_by_block,
     of_its_paper: as_usual,
     fits: beside_any,
     share: shares_nothing,
     finalized: as_it_is,
-    for_base_as_read: as_it_is,
+    for_original_base: as_it_is,
     peft: Some(&FORM),
 };
 
@@ -78,10 +78,10 @@ impl Ia3 {
     }
 
     /// What input or output is multiplied by.
-    fn factor(&self, pass: &Pass) -> Tensor<3> {
+    fn factor(&self, context: &ForwardContext) -> Tensor<3> {
         let scale = self.scale.value.clone().reshape([1, 1, -1]);
         let ones = Tensor::ones_like(&scale);
-        pass.damp(ones, scale)
+        context.damp(ones, scale)
     }
 }
 
@@ -94,16 +94,24 @@ impl Delta for Ia3 {
         Box::new(self.clone())
     }
 
-    fn nature(&self) -> Nature {
-        Nature { way: if self.on_input { Way::ScalesInput } else { Way::OnOutput }, ..Nature::PLAIN }
+    fn properties(&self) -> DeltaProperties {
+        DeltaProperties {
+            effect: if self.on_input { Effect::ScalesInput } else { Effect::OnOutput },
+            ..DeltaProperties::PLAIN
+        }
     }
 
-    fn output(&self, _: Tensor<3>, y: Tensor<3>, _: &Found<'_>, pass: &Pass) -> Tensor<3> {
-        if self.on_input { y } else { y * self.factor(pass) }
+    fn output(&self, _: Tensor<3>, y: Tensor<3>, _: &AdaptedLayer<'_>, context: &ForwardContext) -> Tensor<3> {
+        if self.on_input { y } else { y * self.factor(context) }
     }
 
-    fn merge(&self, weight: Tensor<2>, bias: Option<Tensor<1>>, pass: &Pass) -> (Tensor<2>, Option<Tensor<1>>) {
-        let factor: Tensor<1> = self.factor(pass).reshape([-1]);
+    fn merge(
+        &self,
+        weight: Tensor<2>,
+        bias: Option<Tensor<1>>,
+        context: &ForwardContext,
+    ) -> (Tensor<2>, Option<Tensor<1>>) {
+        let factor: Tensor<1> = self.factor(context).reshape([-1]);
         match self.on_input {
             true => (weight * factor.unsqueeze_dim(0), bias),
             false => (weight * factor.clone().unsqueeze_dim(1), bias.map(|b| b * factor)),
@@ -114,14 +122,14 @@ impl Delta for Ia3 {
         Vec::new()
     }
 
-    fn left(&self) -> Left<'_> {
+    fn finalized(&self) -> Finalized<'_> {
         stays()
     }
 
-    fn for_base_as_read(&mut self) {}
+    fn for_original_base(&mut self) {}
 
-    fn input(&self, x: Tensor<3>, pass: &Pass) -> Tensor<3> {
-        if self.on_input { x * self.factor(pass) } else { x }
+    fn input(&self, x: Tensor<3>, context: &ForwardContext) -> Tensor<3> {
+        if self.on_input { x * self.factor(context) } else { x }
     }
 }
 

@@ -3,7 +3,9 @@
 
 use stratune_protocol::{IstMode, ModelReport, Problem};
 
-use crate::method::{Enters, Family, FromData, Keeps, Merges, Method, as_a_whole, as_it_is, as_usual, shares_nothing};
+use crate::method::{
+    Enters, Family, FromData, Merges, Method, SavedActivations, as_a_whole, as_it_is, as_usual, shares_nothing,
+};
 use crate::setting::REDUCTION;
 use crate::{MethodConfig, MethodKind, Methods};
 
@@ -27,14 +29,14 @@ pub(super) static METHOD: Method = Method {
     few_bits: false,
     nested_ranks: false,
     usual_rate: 1.0,
-    keeps: Keeps::OUTSIDE,
+    saved_activations: SavedActivations::OUTSIDE,
     trainable,
     moving: as_a_whole,
     of_its_paper: as_usual,
     fits,
     share: shares_nothing,
     finalized: as_it_is,
-    for_base_as_read: as_it_is,
+    for_original_base: as_it_is,
     peft: None,
 };
 

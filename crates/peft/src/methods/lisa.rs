@@ -3,7 +3,9 @@
 
 use stratune_protocol::{IstMode, ModelReport, Problem};
 
-use crate::method::{Enters, Family, FromData, Keeps, Merges, Method, Moving, as_it_is, as_usual, shares_nothing};
+use crate::method::{
+    Enters, Family, FromData, Merges, Method, Moving, SavedActivations, as_it_is, as_usual, shares_nothing,
+};
 use crate::setting::{BLOCKS, INTERVAL};
 use crate::{MethodConfig, MethodKind, Methods};
 
@@ -27,14 +29,14 @@ pub(super) static METHOD: Method = Method {
     few_bits: false,
     nested_ranks: false,
     usual_rate: 0.3,
-    keeps: Keeps::INPUTS,
+    saved_activations: SavedActivations::INPUTS,
     trainable,
     moving,
     of_its_paper: as_usual,
     fits,
     share: shares_nothing,
     finalized: as_it_is,
-    for_base_as_read: as_it_is,
+    for_original_base: as_it_is,
     peft: None,
 };
 

@@ -12,17 +12,17 @@ use stratune_protocol::ModelReport;
 use stratune_protocol::Problem;
 use stratune_store::HostTensor;
 
-use crate::delta::{Left, Nature, stays};
+use crate::base_layer::AdaptedLayer;
+use crate::delta::{DeltaProperties, Finalized, stays};
 use crate::form::{Form, Given, Read, Sites, number, patterns, placed, prefixed, refuse, spread, unprefixed, with};
-use crate::found::Found;
 use crate::method::{
-    Built, Enters, Family, FromData, Keeps, Merges, Method, as_it_is, as_usual, beside_any, block_by_block,
+    Built, Enters, Family, FromData, Merges, Method, SavedActivations, as_it_is, as_usual, beside_any, block_by_block,
     shares_nothing,
 };
 use crate::setting::{ALPHA, RANK, TARGETS};
 use crate::site::{kaiming, uniform};
 use crate::size::at_sites;
-use crate::{Delta, MethodConfig, MethodKind, Methods, Named, Param, Pass, PeftError, Site};
+use crate::{Delta, ForwardContext, MethodConfig, MethodKind, Methods, Named, Param, PeftError, Site};
 
 /// LoKr / KronA.
 pub(super) static METHOD: Method = Method {
@@ -44,14 +44,14 @@ pub(super) static METHOD: Method = Method {
     few_bits: false,
     nested_ranks: false,
     usual_rate: 3.0,
-    keeps: Keeps::INPUTS,
+    saved_activations: SavedActivations::INPUTS,
     trainable,
     moving: block_by_block,
     of_its_paper: as_usual,
     fits: beside_any,
     share: shares_nothing,
     finalized: as_it_is,
-    for_base_as_read: as_it_is,
+    for_original_base: as_it_is,
     peft: Some(&FORM),
 };
 
@@ -117,14 +117,14 @@ impl Kronecker {
     }
 
     /// The addition to the layer's output.
-    fn forward(&self, x: Tensor<3>, pass: &Pass) -> Tensor<3> {
+    fn forward(&self, x: Tensor<3>, context: &ForwardContext) -> Tensor<3> {
         let [batch, seq, _] = x.dims();
         let ([o1, i1], second) = (self.first.value.dims(), self.second.value());
         let [o2, i2] = second.dims();
         // [tokens, i₁, i₂] → [tokens, i₁, o₂] → [tokens, o₂, i₁] → [tokens, o₂, o₁] → [tokens, o₁, o₂]
         let right = linear(x.reshape([batch * seq, i1, i2]), second).swap_dims(1, 2);
         let both = linear(right, self.first.value.clone()).swap_dims(1, 2);
-        both.reshape([batch, seq, o1 * o2]).mul_scalar(self.scale * pass.damping)
+        both.reshape([batch, seq, o1 * o2]).mul_scalar(self.scale * context.damping)
     }
 
     /// The dense update, `[out, in]`.
@@ -150,27 +150,32 @@ impl Delta for Kronecker {
         Box::new(self.clone())
     }
 
-    fn nature(&self) -> Nature {
-        Nature::PLAIN
+    fn properties(&self) -> DeltaProperties {
+        DeltaProperties::PLAIN
     }
 
-    fn output(&self, x: Tensor<3>, y: Tensor<3>, _: &Found<'_>, pass: &Pass) -> Tensor<3> {
-        y + self.forward(x, pass)
+    fn output(&self, x: Tensor<3>, y: Tensor<3>, _: &AdaptedLayer<'_>, context: &ForwardContext) -> Tensor<3> {
+        y + self.forward(x, context)
     }
 
-    fn merge(&self, weight: Tensor<2>, bias: Option<Tensor<1>>, pass: &Pass) -> (Tensor<2>, Option<Tensor<1>>) {
-        (weight + pass.damped(self.update()), bias)
+    fn merge(
+        &self,
+        weight: Tensor<2>,
+        bias: Option<Tensor<1>>,
+        context: &ForwardContext,
+    ) -> (Tensor<2>, Option<Tensor<1>>) {
+        (weight + context.damped(self.update()), bias)
     }
 
     fn penalty_gradients(&self, _: f32) -> Vec<(&'static str, Tensor<2>)> {
         Vec::new()
     }
 
-    fn left(&self) -> Left<'_> {
+    fn finalized(&self) -> Finalized<'_> {
         stays()
     }
 
-    fn for_base_as_read(&mut self) {}
+    fn for_original_base(&mut self) {}
 }
 
 /// How a matrix is written as a Kronecker product: `[o₁, i₁] ⊗ [o₂, i₂]`, the second factor as a product of rank r if

@@ -4,7 +4,7 @@ use stratune_protocol::ModelReport;
 
 use crate::form::lora as lora_form;
 use crate::method::{
-    Built, Enters, Family, FromData, Keeps, Merges, Method, as_it_is, as_usual, beside_any, block_by_block,
+    Built, Enters, Family, FromData, Merges, Method, SavedActivations, as_it_is, as_usual, beside_any, block_by_block,
     shares_nothing,
 };
 use crate::setting::{ALPHA, DROPOUT, OVERRIDES, RANK, TARGETS};
@@ -31,22 +31,22 @@ pub(super) static METHOD: Method = Method {
     few_bits: false,
     nested_ranks: false,
     usual_rate: 1.0,
-    keeps: Keeps { inputs: false, ..Keeps::LOW_RANK },
+    saved_activations: SavedActivations { inputs: false, ..SavedActivations::LOW_RANK },
     trainable,
     moving: block_by_block,
     of_its_paper: as_usual,
     fits: beside_any,
     share: shares_nothing,
     finalized: as_it_is,
-    for_base_as_read: as_it_is,
+    for_original_base: as_it_is,
     peft: Some(&lora_form::FORM),
 };
 
 fn build<'a>(config: &'a MethodConfig, site: &'a Site) -> Built<'a> {
-    Box::pin(async move { Ok(Box::new(with_a_as_drawn(config, site)?) as _) })
+    Box::pin(async move { Ok(Box::new(with_frozen_a(config, site)?) as _) })
 }
 
-fn with_a_as_drawn(config: &MethodConfig, site: &Site) -> Result<Lora, PeftError> {
+fn with_frozen_a(config: &MethodConfig, site: &Site) -> Result<Lora, PeftError> {
     let lora = Lora::new(config, site)?;
     Ok(Lora { a: Param::frozen(lora.a.value), ..lora })
 }

@@ -2,7 +2,8 @@
 
 use crate::form::lora as lora_form;
 use crate::method::{
-    Built, Enters, Family, FromData, Keeps, Merges, Method, as_it_is, beside_any, block_by_block, shares_nothing,
+    Built, Enters, Family, FromData, Merges, Method, SavedActivations, as_it_is, beside_any, block_by_block,
+    shares_nothing,
 };
 use crate::setting::{ALPHA, DROPOUT, OVERRIDES, RANK, RATIO, TARGETS};
 use crate::{Lora, MethodConfig, MethodKind, Site, low_rank};
@@ -27,14 +28,14 @@ pub(super) static METHOD: Method = Method {
     few_bits: false,
     nested_ranks: false,
     usual_rate: 1.0,
-    keeps: Keeps::LOW_RANK,
+    saved_activations: SavedActivations::LOW_RANK,
     trainable: low_rank::numbers,
     moving: block_by_block,
     of_its_paper: low_rank::of_its_paper,
     fits: beside_any,
     share: shares_nothing,
     finalized: as_it_is,
-    for_base_as_read: as_it_is,
+    for_original_base: as_it_is,
     peft: Some(&lora_form::FORM),
 };
 

@@ -3,7 +3,8 @@
 use stratune_protocol::{IstMode, Problem};
 
 use crate::method::{
-    Built, Enters, Family, FromData, Keeps, Merges, Method, as_it_is, as_usual, block_by_block, shares_nothing,
+    Built, Enters, Family, FromData, Merges, Method, SavedActivations, as_it_is, as_usual, block_by_block,
+    shares_nothing,
 };
 use crate::setting::{SHARE, TARGETS};
 use crate::{MethodConfig, MethodKind, Methods, Site, Sparse, sparse};
@@ -28,19 +29,19 @@ pub(super) static METHOD: Method = Method {
     few_bits: false,
     nested_ranks: false,
     usual_rate: 0.3,
-    keeps: Keeps::INPUTS.dense(2.0),
+    saved_activations: SavedActivations::INPUTS.dense(2.0),
     trainable: sparse::numbers,
     moving: block_by_block,
     of_its_paper: as_usual,
     fits,
     share: shares_nothing,
     finalized: as_it_is,
-    for_base_as_read: as_it_is,
+    for_original_base: as_it_is,
     peft: None,
 };
 
 fn build<'a>(config: &'a MethodConfig, site: &'a Site) -> Built<'a> {
-    Box::pin(async move { Ok(Box::new(Sparse::new(config, site)?.at_the_smallest(site).await?) as _) })
+    Box::pin(async move { Ok(Box::new(Sparse::new(config, site)?.at_smallest_magnitudes(site).await?) as _) })
 }
 
 fn fits(methods: &Methods, _: IstMode) -> Result<(), Problem> {

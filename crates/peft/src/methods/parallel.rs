@@ -3,9 +3,9 @@
 
 use stratune_protocol::ModelReport;
 
-use crate::bottleneck::{Place, Written};
+use crate::bottleneck::{AdapterPlacement, Written};
 use crate::method::{
-    Enters, Family, FromData, Keeps, Merges, Method, as_it_is, beside_any, block_by_block, shares_nothing,
+    Enters, Family, FromData, Merges, Method, SavedActivations, as_it_is, beside_any, block_by_block, shares_nothing,
 };
 use crate::setting::{SCALE, WIDTH};
 use crate::{MethodConfig, MethodKind, bottleneck};
@@ -19,7 +19,7 @@ pub(super) static METHOD: Method = Method {
     trains: "the bottlenecks",
     family: Family::Additive,
     settings: &[WIDTH, SCALE],
-    enters: Enters::Block(&[Place::BesideMlp], Written::Dense),
+    enters: Enters::Block(&[AdapterPlacement::BesideMlp], Written::Dense),
     roles: &[],
     merges: Merges::No,
     per_layer: true,
@@ -30,14 +30,14 @@ pub(super) static METHOD: Method = Method {
     few_bits: false,
     nested_ranks: false,
     usual_rate: 1.0,
-    keeps: Keeps::OUTSIDE,
+    saved_activations: SavedActivations::OUTSIDE,
     trainable: bottleneck::numbers,
     moving: block_by_block,
     of_its_paper,
     fits: beside_any,
     share: shares_nothing,
     finalized: as_it_is,
-    for_base_as_read: as_it_is,
+    for_original_base: as_it_is,
     peft: None,
 };
 

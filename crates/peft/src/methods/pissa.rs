@@ -6,7 +6,7 @@
 
 use crate::form::lora as lora_form;
 use crate::method::{
-    Built, Enters, Family, FromData, Keeps, Merges, Method, as_it_is, as_usual, beside_any, block_by_block,
+    Built, Enters, Family, FromData, Merges, Method, SavedActivations, as_it_is, as_usual, beside_any, block_by_block,
     shares_nothing,
 };
 use crate::setting::{ALPHA, DROPOUT, OVERRIDES, RANK, TARGETS};
@@ -32,22 +32,22 @@ pub(super) static METHOD: Method = Method {
     few_bits: false,
     nested_ranks: false,
     usual_rate: 1.0,
-    keeps: Keeps::INPUTS,
+    saved_activations: SavedActivations::INPUTS,
     trainable: low_rank::numbers,
     moving: block_by_block,
     of_its_paper: as_usual,
     fits: beside_any,
     share: shares_nothing,
     finalized: as_it_is,
-    for_base_as_read: |method| low_rank::as_lora(method, 2),
+    for_original_base: |method| low_rank::as_lora(method, 2),
     peft: Some(&lora_form::ON_ITS_OWN_BASE),
 };
 
 fn build<'a>(config: &'a MethodConfig, site: &'a Site) -> Built<'a> {
-    Box::pin(async move { Ok(Box::new(at_the_largest_directions(config, site).await?) as _) })
+    Box::pin(async move { Ok(Box::new(from_principal_components(config, site).await?) as _) })
 }
 
-async fn at_the_largest_directions(config: &MethodConfig, site: &Site) -> Result<Lora, PeftError> {
+async fn from_principal_components(config: &MethodConfig, site: &Site) -> Result<Lora, PeftError> {
     let lora = Lora::new(config, site)?;
     let start = svd::factors(&site.weight, lora.a.value.dims()[0], lora.scale).await?;
     Ok(Lora { start_in_base: true, ..lora.starting_at(start) })

@@ -3,9 +3,9 @@
 //!
 //! Each block's attention sees `length` more positions. They start at the keys and values that the model itself has for
 //! the beginning of a row of the data, which learns far better than noise. With a `width` they are what a small network
-//! makes, `P = P₀ + U tanh(E Dᵀ + b)ᵀ`, whose E, D and b the blocks share; when training is over the network is ejected
-//! and P alone is left. Without one (P-tuning v2) P itself is the parameter. Gated, a token hears what it hears without
-//! the prefix and, as far as the gate is open, the difference that the prefix makes.
+//! makes, `P = P₀ + U tanh(E Dᵀ + b)ᵀ`, whose E, D and b the blocks share; when training is over the network is dropped
+//! and P alone is left. Without one (P-tuning v2) P itself is the parameter. Gated, a token attends as without the
+//! prefix and, as far as the gate is open, the difference that the prefix makes.
 
 use std::collections::BTreeSet;
 
@@ -16,11 +16,12 @@ use stratune_store::{HostTensor, Tensors};
 
 use crate::form::virtual_tokens::{KEYS, TENSOR, only, path};
 use crate::form::{Form, Given, Read, with};
-use crate::method::{Entered, Enters, Family, FromData, Keeps, Merges, Method, as_it_is, block_by_block};
+use crate::method::{Entered, Enters, Family, FromData, Merges, Method, SavedActivations, as_it_is, block_by_block};
 use crate::setting::{GATED, LENGTH, WIDTH};
 use crate::site::{kaiming, uniform};
 use crate::{
-    Additions, Gate, MethodConfig, MethodKind, Methods, ModuleId, Param, Pass, PrefixEncoder, Shared, Visitor, gate,
+    Additions, ForwardContext, Gate, MethodConfig, MethodKind, Methods, ModuleId, Param, PrefixEncoder, Shared,
+    Visitor, gate,
 };
 
 /// Prefix tuning / P-tuning v2.
@@ -47,14 +48,14 @@ pub(super) static METHOD: Method = Method {
     few_bits: false,
     nested_ranks: false,
     usual_rate: 10.0,
-    keeps: Keeps::OUTSIDE,
+    saved_activations: SavedActivations::OUTSIDE,
     trainable,
     moving: block_by_block,
     of_its_paper,
     fits,
     share,
     finalized,
-    for_base_as_read: as_it_is,
+    for_original_base: as_it_is,
     peft: Some(&FORM),
 };
 
@@ -110,7 +111,7 @@ pub struct Prefix {
     pub values: Param<2>,
     /// While a network makes them: U, `[2 · kv_heads · head_dim, width]`, and its bias; keys come first.
     pub up: Option<(Param<2>, Param<1>)>,
-    /// Decides for each token how much of the prefix it hears.
+    /// Decides for each token how much of the prefix it attends to.
     pub gate: Option<Gate>,
 }
 
@@ -142,23 +143,23 @@ impl Prefix {
         (keys + made.clone().narrow(1, 0, size), values + made.narrow(1, size, size))
     }
 
-    /// What a token hears, from what it hears `without` the prefix and `with` it; `x` goes into the attention.
+    /// Attention's output, from those `without` the prefix and `with` it; `x` goes into the attention.
     ///
     /// # Shapes
     /// - `x`: `[batch, seq, hidden]`
     /// - `without`, `with`, output: `[batch, heads, seq, head_dim]`
-    pub fn admit(&self, x: Tensor<3>, without: Tensor<4>, with: Tensor<4>, pass: &Pass) -> Tensor<4> {
+    pub fn blend(&self, x: Tensor<3>, without: Tensor<4>, with: Tensor<4>, context: &ForwardContext) -> Tensor<4> {
         match &self.gate {
-            None => pass.damp(without, with),
+            None => context.damp(without, with),
             Some(gate) => {
-                let open = gate.open(x).mul_scalar(pass.damping).unsqueeze_dim(1);
+                let open = gate.open(x).mul_scalar(context.damping).unsqueeze_dim(1);
                 without.clone() + (with - without) * open
             }
         }
     }
 
     /// Keeps what the network makes and throws the network away.
-    pub fn eject(&mut self, shared: &Shared) {
+    pub fn finalize(&mut self, shared: &Shared) {
         let (keys, values) = self.states(shared);
         let gate = self.gate.take();
         *self = Self { keys: Param::trainable(keys), values: Param::trainable(values), up: None, gate };

@@ -6,7 +6,7 @@ use stratune_protocol::ModelReport;
 use crate::form::virtual_tokens::{KEYS, TENSOR, only};
 use crate::form::{Form, Given, Read, with};
 use crate::method::{
-    Enters, Family, FromData, Keeps, Merges, Method, as_a_whole, as_it_is, beside_any, shares_nothing,
+    Enters, Family, FromData, Merges, Method, SavedActivations, as_a_whole, as_it_is, beside_any, shares_nothing,
 };
 use crate::setting::LENGTH;
 use crate::{MethodConfig, MethodKind};
@@ -31,14 +31,14 @@ pub(super) static METHOD: Method = Method {
     few_bits: false,
     nested_ranks: false,
     usual_rate: 10.0,
-    keeps: Keeps::OUTSIDE,
+    saved_activations: SavedActivations::OUTSIDE,
     trainable,
     moving: as_a_whole,
     of_its_paper,
     fits: beside_any,
     share: shares_nothing,
     finalized: as_it_is,
-    for_base_as_read: as_it_is,
+    for_original_base: as_it_is,
     peft: Some(&FORM),
 };
 

@@ -5,7 +5,8 @@ use stratune_protocol::ModelReport;
 
 use crate::form::lora as lora_form;
 use crate::method::{
-    Built, Enters, Family, FromData, Keeps, Merges, Method, as_it_is, beside_any, block_by_block, shares_nothing,
+    Built, Enters, Family, FromData, Merges, Method, SavedActivations, as_it_is, beside_any, block_by_block,
+    shares_nothing,
 };
 use crate::setting::{ALPHA, BITS, DROPOUT, OVERRIDES, RANK, TARGETS};
 use crate::{Lora, MethodConfig, MethodKind, Site, low_rank};
@@ -30,14 +31,14 @@ pub(super) static METHOD: Method = Method {
     few_bits: true,
     nested_ranks: false,
     usual_rate: 1.0,
-    keeps: Keeps::LOW_RANK,
+    saved_activations: SavedActivations::LOW_RANK,
     trainable: low_rank::numbers,
     moving: block_by_block,
     of_its_paper,
     fits: beside_any,
     share: shares_nothing,
     finalized: as_it_is,
-    for_base_as_read: |method| low_rank::as_lora(method, 1),
+    for_original_base: |method| low_rank::as_lora(method, 1),
     peft: Some(&lora_form::ON_ITS_OWN_BASE),
 };
 

@@ -1,7 +1,7 @@
 //! Random mask: weights drawn from the seed train; see [`Sparse`].
 
 use crate::method::{
-    Built, Enters, Family, FromData, Keeps, Merges, Method, as_it_is, as_usual, beside_any, block_by_block,
+    Built, Enters, Family, FromData, Merges, Method, SavedActivations, as_it_is, as_usual, beside_any, block_by_block,
     shares_nothing,
 };
 use crate::setting::{SHARE, TARGETS};
@@ -27,14 +27,14 @@ pub(super) static METHOD: Method = Method {
     few_bits: false,
     nested_ranks: false,
     usual_rate: 0.3,
-    keeps: Keeps::INPUTS.dense(2.0),
+    saved_activations: SavedActivations::INPUTS.dense(2.0),
     trainable: sparse::numbers,
     moving: block_by_block,
     of_its_paper: as_usual,
     fits: beside_any,
     share: shares_nothing,
     finalized: as_it_is,
-    for_base_as_read: as_it_is,
+    for_original_base: as_it_is,
     peft: None,
 };
 

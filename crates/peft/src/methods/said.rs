@@ -4,7 +4,9 @@
 use burn::tensor::Tensor;
 use stratune_protocol::{IstMode, Problem};
 
-use crate::method::{Built, Entered, Enters, Family, FromData, Keeps, Merges, Method, as_a_whole, as_it_is, as_usual};
+use crate::method::{
+    Built, Entered, Enters, Family, FromData, Merges, Method, SavedActivations, as_a_whole, as_it_is, as_usual,
+};
 use crate::setting::{DIMENSION, PROJECTION, TARGETS};
 use crate::{Intrinsic, MethodConfig, MethodKind, Methods, Param, Shared, Site, intrinsic};
 
@@ -28,14 +30,14 @@ pub(super) static METHOD: Method = Method {
     few_bits: false,
     nested_ranks: false,
     usual_rate: 10.0,
-    keeps: Keeps::INPUTS.dense(2.0),
+    saved_activations: SavedActivations::INPUTS.dense(2.0),
     trainable: intrinsic::numbers,
     moving: as_a_whole,
     of_its_paper: as_usual,
     fits,
     share,
     finalized: as_it_is,
-    for_base_as_read: as_it_is,
+    for_original_base: as_it_is,
     peft: None,
 };
 

@@ -3,9 +3,10 @@
 
 use stratune_protocol::ModelReport;
 
-use crate::bottleneck::{Place, Written};
+use crate::bottleneck::{AdapterPlacement, Written};
 use crate::method::{
-    Enters, Family, FromData, Keeps, Merges, Method, as_it_is, as_usual, beside_any, block_by_block, shares_nothing,
+    Enters, Family, FromData, Merges, Method, SavedActivations, as_it_is, as_usual, beside_any, block_by_block,
+    shares_nothing,
 };
 use crate::setting::{SAMPLES, SHARE, WIDTH};
 use crate::sparse::kept;
@@ -20,7 +21,7 @@ pub(super) static METHOD: Method = Method {
     trains: "the kept weights and the biases",
     family: Family::Additive,
     settings: &[WIDTH.count(64), SHARE.number(0.2), SAMPLES],
-    enters: Enters::Block(&[Place::AfterMlp], Written::Sparse),
+    enters: Enters::Block(&[AdapterPlacement::AfterMlp], Written::Sparse),
     roles: &[],
     merges: Merges::No,
     per_layer: true,
@@ -31,14 +32,14 @@ pub(super) static METHOD: Method = Method {
     few_bits: false,
     nested_ranks: false,
     usual_rate: 1.0,
-    keeps: Keeps::OUTSIDE,
+    saved_activations: SavedActivations::OUTSIDE,
     trainable,
     moving: block_by_block,
     of_its_paper: as_usual,
     fits: beside_any,
     share: shares_nothing,
     finalized: as_it_is,
-    for_base_as_read: as_it_is,
+    for_original_base: as_it_is,
     peft: None,
 };
 

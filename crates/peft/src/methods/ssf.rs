@@ -5,15 +5,15 @@
 use burn::tensor::Tensor;
 use stratune_protocol::ModelReport;
 
-use crate::delta::{Left, Nature, plus, stays};
-use crate::found::Found;
+use crate::base_layer::AdaptedLayer;
+use crate::delta::{DeltaProperties, Finalized, plus, stays};
 use crate::method::{
-    Built, Enters, Family, FromData, Keeps, Merges, Method, as_it_is, as_usual, beside_any, block_by_block,
+    Built, Enters, Family, FromData, Merges, Method, SavedActivations, as_it_is, as_usual, beside_any, block_by_block,
     shares_nothing,
 };
 use crate::setting::TARGETS;
 use crate::size::at_sites;
-use crate::{Delta, MethodConfig, MethodKind, Named, Param, Pass, Site};
+use crate::{Delta, ForwardContext, MethodConfig, MethodKind, Named, Param, Site};
 
 /// SSF.
 pub(super) static METHOD: Method = Method {
@@ -35,14 +35,14 @@ pub(super) static METHOD: Method = Method {
     few_bits: false,
     nested_ranks: false,
     usual_rate: 3.0,
-    keeps: Keeps::INPUTS,
+    saved_activations: SavedActivations::INPUTS,
     trainable,
     moving: block_by_block,
     of_its_paper: as_usual,
     fits: beside_any,
     share: shares_nothing,
     finalized: as_it_is,
-    for_base_as_read: as_it_is,
+    for_original_base: as_it_is,
     peft: None,
 };
 
@@ -73,15 +73,15 @@ impl Ssf {
         }
     }
 
-    fn forward(&self, y: Tensor<3>, pass: &Pass) -> Tensor<3> {
-        let (scale, shift) = self.at(pass);
+    fn forward(&self, y: Tensor<3>, context: &ForwardContext) -> Tensor<3> {
+        let (scale, shift) = self.at(context);
         y * scale.unsqueeze() + shift.unsqueeze()
     }
 
     /// γ and β at this pass.
-    fn at(&self, pass: &Pass) -> (Tensor<1>, Tensor<1>) {
+    fn at(&self, context: &ForwardContext) -> (Tensor<1>, Tensor<1>) {
         let (scale, shift) = (self.scale.value.clone(), self.shift.value.clone());
-        (pass.damp(Tensor::ones_like(&scale), scale), pass.damped(shift))
+        (context.damp(Tensor::ones_like(&scale), scale), context.damped(shift))
     }
 }
 
@@ -94,16 +94,21 @@ impl Delta for Ssf {
         Box::new(self.clone())
     }
 
-    fn nature(&self) -> Nature {
-        Nature { makes_bias: true, ..Nature::PLAIN }
+    fn properties(&self) -> DeltaProperties {
+        DeltaProperties { makes_bias: true, ..DeltaProperties::PLAIN }
     }
 
-    fn output(&self, _: Tensor<3>, y: Tensor<3>, _: &Found<'_>, pass: &Pass) -> Tensor<3> {
-        self.forward(y, pass)
+    fn output(&self, _: Tensor<3>, y: Tensor<3>, _: &AdaptedLayer<'_>, context: &ForwardContext) -> Tensor<3> {
+        self.forward(y, context)
     }
 
-    fn merge(&self, weight: Tensor<2>, bias: Option<Tensor<1>>, pass: &Pass) -> (Tensor<2>, Option<Tensor<1>>) {
-        let (scale, shift) = self.at(pass);
+    fn merge(
+        &self,
+        weight: Tensor<2>,
+        bias: Option<Tensor<1>>,
+        context: &ForwardContext,
+    ) -> (Tensor<2>, Option<Tensor<1>>) {
+        let (scale, shift) = self.at(context);
         (weight * scale.clone().unsqueeze_dim(1), plus(bias.map(|b| b * scale), shift))
     }
 
@@ -111,9 +116,9 @@ impl Delta for Ssf {
         Vec::new()
     }
 
-    fn left(&self) -> Left<'_> {
+    fn finalized(&self) -> Finalized<'_> {
         stays()
     }
 
-    fn for_base_as_read(&mut self) {}
+    fn for_original_base(&mut self) {}
 }

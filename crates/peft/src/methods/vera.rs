@@ -9,17 +9,18 @@ use stratune_kernels::{Factors, linear};
 use stratune_protocol::{ModelReport, Problem, draws};
 use stratune_store::Tensors;
 
-use crate::delta::{Left, Nature, stays};
+use crate::base_layer::AdaptedLayer;
+use crate::delta::{DeltaProperties, Finalized, stays};
 use crate::form::{Form, Given, Read, Sites, number, placed, prefixed, refuse, spread, unprefixed, with};
-use crate::found::Found;
 use crate::method::{
-    Built, Entered, Enters, Family, FromData, Keeps, Merges, Method, as_it_is, beside_any, block_by_block,
+    Built, Entered, Enters, Family, FromData, Merges, Method, SavedActivations, as_it_is, beside_any, block_by_block,
 };
 use crate::setting::{DROPOUT, RANK, TARGETS};
 use crate::site::uniform;
 use crate::size::at_sites;
 use crate::{
-    Delta, MethodConfig, MethodKind, Methods, Named, Param, Pass, PeftError, Shared, Site, VeraMatrices, low_rank,
+    Delta, ForwardContext, MethodConfig, MethodKind, Methods, Named, Param, PeftError, Shared, Site, VeraMatrices,
+    low_rank,
 };
 
 /// VeRA.
@@ -42,14 +43,14 @@ pub(super) static METHOD: Method = Method {
     few_bits: false,
     nested_ranks: false,
     usual_rate: 3.0,
-    keeps: Keeps::INPUTS,
+    saved_activations: SavedActivations::INPUTS,
     trainable,
     moving: block_by_block,
     of_its_paper,
     fits: beside_any,
     share,
     finalized: as_it_is,
-    for_base_as_read: as_it_is,
+    for_original_base: as_it_is,
     peft: Some(&FORM),
 };
 
@@ -132,14 +133,14 @@ impl Vera {
     }
 
     /// The layer's output with the addition.
-    fn forward(&self, x: Tensor<3>, y: Tensor<3>, pass: &Pass) -> Tensor<3> {
-        let Some((a, b)) = self.slices(&pass.shared) else { return y };
-        let x = match pass.dropout_mask(self.dropout, self.site, x.dims(), &x.device().inner()) {
+    fn forward(&self, x: Tensor<3>, y: Tensor<3>, context: &ForwardContext) -> Tensor<3> {
+        let Some((a, b)) = self.slices(&context.shared) else { return y };
+        let x = match context.dropout_mask(self.dropout, self.site, x.dims(), &x.device().inner()) {
             Some(mask) => x * mask,
             None => x,
         };
         let narrow = linear(x, a) * self.lambda_d.value.clone().unsqueeze();
-        y + (linear(narrow, b) * self.lambda_b.value.clone().unsqueeze()).mul_scalar(pass.damping)
+        y + (linear(narrow, b) * self.lambda_b.value.clone().unsqueeze()).mul_scalar(context.damping)
     }
 
     /// The dense update, `[out, in]`; none in a model that lacks the matrices.
@@ -160,17 +161,22 @@ impl Delta for Vera {
         Box::new(self.clone())
     }
 
-    fn nature(&self) -> Nature {
-        Nature::PLAIN
+    fn properties(&self) -> DeltaProperties {
+        DeltaProperties::PLAIN
     }
 
-    fn output(&self, x: Tensor<3>, y: Tensor<3>, _: &Found<'_>, pass: &Pass) -> Tensor<3> {
-        self.forward(x, y, pass)
+    fn output(&self, x: Tensor<3>, y: Tensor<3>, _: &AdaptedLayer<'_>, context: &ForwardContext) -> Tensor<3> {
+        self.forward(x, y, context)
     }
 
-    fn merge(&self, weight: Tensor<2>, bias: Option<Tensor<1>>, pass: &Pass) -> (Tensor<2>, Option<Tensor<1>>) {
-        match self.update(&pass.shared) {
-            Some(update) => (weight + pass.damped(update), bias),
+    fn merge(
+        &self,
+        weight: Tensor<2>,
+        bias: Option<Tensor<1>>,
+        context: &ForwardContext,
+    ) -> (Tensor<2>, Option<Tensor<1>>) {
+        match self.update(&context.shared) {
+            Some(update) => (weight + context.damped(update), bias),
             None => (weight, bias),
         }
     }
@@ -179,19 +185,19 @@ impl Delta for Vera {
         Vec::new()
     }
 
-    fn left(&self) -> Left<'_> {
+    fn finalized(&self) -> Finalized<'_> {
         stays()
     }
 
-    fn for_base_as_read(&mut self) {}
+    fn for_original_base(&mut self) {}
 
     /// A and `diag(λ_b) B diag(λ_d)`, if nothing is dropped: a low-rank update, which is made where the layer's output
     /// is. Both vectors are on one side, so that no gradient of the size of A is made.
-    fn factors(&self, pass: &Pass) -> Option<Factors> {
-        let drops = self.dropout > 0.0 && pass.dropout.is_some();
-        let (a, b) = self.slices(&pass.shared).filter(|_| !drops)?;
+    fn factors(&self, context: &ForwardContext) -> Option<Factors> {
+        let drops = self.dropout > 0.0 && context.dropout.is_some();
+        let (a, b) = self.slices(&context.shared).filter(|_| !drops)?;
         let b = b * self.lambda_b.value.clone().unsqueeze_dim(1) * self.lambda_d.value.clone().unsqueeze();
-        Some(Factors { a, b, scale: pass.damping })
+        Some(Factors { a, b, scale: context.damping })
     }
 }
 

@@ -35,7 +35,7 @@ impl BaseDtype {
     }
 
     /// What the embedding and the output layer are kept as.
-    pub fn of_tables(self) -> Self {
+    pub fn of_embeddings(self) -> Self {
         if self == Self::Int4 { Self::Int8 } else { self }
     }
 

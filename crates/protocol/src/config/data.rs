@@ -14,7 +14,7 @@ pub struct DataConfig {
     pub format: DataFormat,
     /// CSV and TSV: the column that is the prompt. Empty: recognised by name, or plain text if there is one column.
     pub prompt_column: String,
-    /// CSV and TSV: the column that is learned. Empty: recognised by name.
+    /// CSV and TSV: the column of the completions. Empty: recognised by name.
     pub completion_column: String,
     /// Longest sequence in tokens; longer rows are cut, and counted.
     pub max_length: usize,
@@ -52,7 +52,7 @@ pub enum DataFormat {
     Csv,
     /// Tab-separated values with a header.
     Tsv,
-    /// Plain text, all of it learned.
+    /// Plain text, every token a label.
     Text,
 }
 

@@ -65,12 +65,13 @@ pub struct TrainConfig {
     pub epochs: f32,
     /// Rows in a batch.
     pub batch_size: usize,
-    /// Batches added up to one step.
+    /// Gradient accumulation: batches to a step.
     pub accumulation: usize,
     /// Short rows share a row of the batch, without seeing each other: less padding, and the same numbers up to rounding.
     /// With a prefix or a prompt each has its own.
     pub packing: bool,
     /// How gradients become steps.
+    #[serde(alias = "optimizer")]
     pub optimiser: OptimiserKind,
     /// `mezo` only: how far either side is, ε.
     pub perturbation: f32,
@@ -82,13 +83,14 @@ pub struct TrainConfig {
     pub warmup_steps: usize,
     /// AdamW's decoupled weight decay.
     pub weight_decay: f32,
-    /// Largest global norm of the gradient; 0 leaves it alone.
+    /// Gradient clipping: the largest global norm; 0: not clipped.
     pub clip_norm: f32,
     /// Seed of every random draw.
     pub seed: u64,
-    /// Keep the autodiff graphs of this many top blocks instead of running them twice: faster, and more memory.
+    /// Run this many top blocks without gradient checkpointing, keeping their graphs: faster, and more memory.
     pub keep_graphs: usize,
-    /// MiB that graphs may hold: as many top blocks keep theirs as fit, and no fewer than `keep_graphs`.
+    /// MiB for graphs that are kept: as many top blocks as fit run without gradient checkpointing, and no fewer than
+    /// `keep_graphs`.
     pub graph_memory: usize,
     /// Steps between readings of the loss, at most 8.
     pub log_every: usize,

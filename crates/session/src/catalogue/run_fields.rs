@@ -31,7 +31,7 @@ pub fn all() -> Vec<Field> {
         plain(
             "compute_dtype",
             "Products in",
-            "halves may be faster, and are less exact",
+            "half precision may be faster, and is less exact",
             choice(&[("f32", "32-bit floats"), ("f16", "16-bit floats"), ("bf16", "bfloat16")]),
         ),
     ];
@@ -150,11 +150,16 @@ fn of_train() -> Vec<Field> {
             "a reload loses no more than these; 0: only at the end",
             count(0.0),
         ),
-        advanced("train.graph_memory", "Memory for graphs, MiB", "more is faster; changes no result", count(0.0)),
-        advanced("train.accumulation", "Batches added up to a step", "", count(1.0)),
+        advanced(
+            "train.graph_memory",
+            "Memory for graphs, MiB",
+            "blocks that fit run without gradient checkpointing: faster, the same result",
+            count(0.0),
+        ),
+        advanced("train.accumulation", "Gradient accumulation", "batches to a step", count(1.0)),
         advanced(
             "train.schedule",
-            "Learning rate falls along",
+            "Learning rate schedule",
             "",
             choice(&[
                 ("cosine", "half a cosine to zero"),
@@ -173,16 +178,16 @@ fn of_train() -> Vec<Field> {
             ..advanced(
                 "train.perturbation",
                 "Perturbation",
-                "how far either side of the parameters the loss is taken",
+                "ε: how far either side of the parameters the loss is taken",
                 positive(),
             )
         },
         advanced("train.warmup_steps", "Warm-up steps", "", count(0.0)),
-        advanced("train.clip_norm", "Largest gradient norm", "0: never clipped", not_negative()),
+        advanced("train.clip_norm", "Gradient clipping, norm", "0: not clipped", not_negative()),
         advanced("train.weight_decay", "Weight decay", "", not_negative()),
         advanced(
             "train.evaluation_share",
-            "Share for measuring",
+            "Share for evaluation",
             "of the time, for validations and samples; 1: as long as they take",
             number(Range { above: Some(0.0), most: Some(1.0), ..Range::default() }),
         ),

@@ -24,7 +24,7 @@ impl Conditions<'_> {
         };
         let norms = model.modules.iter().map(vector).sum::<usize>() as f64;
         let tables = (model.parameters as f64 - norms - layers * model.block_matrices()).max(0.0);
-        let tables = dtype.of_tables().bytes(tables / d.max(1.0), d);
+        let tables = dtype.of_embeddings().bytes(tables / d.max(1.0), d);
         table_of(model) + (4.0 * norms + layers * self.block(dtype) + tables) as u64
     }
 
@@ -39,8 +39,8 @@ impl Conditions<'_> {
 
     /// Bytes of the blocks' matrices in few bits beside the model, where the method keeps them so.
     pub(super) fn few_bits(&self, methods: &[MethodConfig]) -> u64 {
-        let packed = methods.iter().find_map(MethodConfig::packed_as);
-        packed.map_or(0, |dtype| (self.model.layers as f64 * self.block(dtype)) as u64)
+        let quantized = methods.iter().find_map(MethodConfig::quantized_dtype);
+        quantized.map_or(0, |dtype| (self.model.layers as f64 * self.block(dtype)) as u64)
     }
 
     /// Rows of a piece of the embedding; what trains is in one.
@@ -48,16 +48,16 @@ impl Conditions<'_> {
         let table = [self.model.vocabulary, self.model.hidden_size];
         match config.method.iter().any(|method| matches!(method.kind.method().enters, Enters::Whole)) {
             true => table[0],
-            false => self.device.keeps(config.base_dtype).rows_of_a_piece(table),
+            false => self.device.weight_storage(config.base_dtype).rows_of_a_piece(table),
         }
     }
 
     /// A packed matrix of a block, and the output layer, as floats, where products do not read what is packed; in
-    /// halves where they multiply those. In floats' worth of memory.
-    pub(super) fn unpacked(&self, config: &RunConfig) -> [f64; 2] {
+    /// half precision where they multiply those. In floats' worth of memory.
+    pub(super) fn dequantized(&self, config: &RunConfig) -> [f64; 2] {
         let model = self.model;
         let halves = config.compute_dtype != ComputeDtype::F32;
-        let of = |packed: bool, [rows, columns]: [usize; 2]| match (packed, halves) {
+        let of = |quantized: bool, [rows, columns]: [usize; 2]| match (quantized, halves) {
             _ if self.fuses() => 0.0,
             // Other sides are multiplied as floats.
             (_, true) if [rows, columns].iter().all(|side| side.is_multiple_of(4)) => {
@@ -67,7 +67,7 @@ impl Conditions<'_> {
             (false, _) => 0.0,
         };
         let base = config.base_dtype != BaseDtype::F32;
-        let block = base || config.method.iter().any(|m| m.packed_as().is_some());
+        let block = base || config.method.iter().any(|m| m.quantized_dtype().is_some());
         [of(block, [model.hidden_size, model.intermediate_size]), of(base, [model.vocabulary, model.hidden_size])]
     }
 }

@@ -74,7 +74,7 @@ impl Conditions<'_> {
         let methods = &config.method;
         let (d, m, layers) = (model.hidden_size as f64, model.intermediate_size as f64, model.layers as f64);
         let width = (self.width.unwrap_or(usize::MAX).min(config.data.max_length).min(model.context.max(1)) as f64)
-            + methods.taken_positions() as f64;
+            + methods.virtual_tokens() as f64;
         let rows = config.train.batch_size as f64;
         let positions = rows * width;
 
@@ -108,12 +108,12 @@ impl Conditions<'_> {
         let piece = self.rows_of_a_piece(config);
         // The logits of pieces are joined, and on the way down their gradient is taken apart.
         let logit_copies = if piece < model.vocabulary { logit_copies + 1.0 } else { logit_copies };
-        let table = config.base_dtype.of_tables().bytes(piece as f64, d);
+        let table = config.base_dtype.of_embeddings().bytes(piece as f64, d);
         let (gradients, moments) = if descends { self.moved(config) } else { (self.shifted(methods), 0.0) };
         let inputs = (states + 2.0) * positions * d + 3.0 * positions;
-        let [unpacked, unpacked_head] = self.unpacked(config);
+        let [dequantized, unpacked_head] = self.dequantized(config);
         let loss = logit_copies * logits + 4.0 * positions * d + unpacked_head;
-        let work = (block + scores + unpacked).max(loss);
+        let work = (block + scores + dequantized).max(loss);
         // A checkpoint's numbers are there as tensors and once more as the file's bytes. MeZO's values follow from its
         // moves.
         let written = moments + (copies - 1.0) * trained + if descends { trained } else { 0.0 };
@@ -253,7 +253,7 @@ pub(super) mod tests {
         assert_eq!((on_wgpu.weights, on_wgpu.work), (on_gpu.weights, on_cpu.work));
         assert_eq!(on_gpu.work, on_cpu.work + 4 * 32 + 4 * 3 * 3 * 2 * 32 * 32);
         assert_eq!(on_gpu.largest, 4 * 3 * 2 * 32 * 32);
-        // In halves a copy of a matrix, packed or not.
+        // In half precision a copy of a matrix, packed or not.
         let halves = RunConfig { compute_dtype: ComputeDtype::Bf16, ..few.clone() };
         let work = |device: &str| Conditions { device: &gpu(device), ..on }.forecast(&halves).work;
         assert_eq!((work("cuda"), work("wgpu")), (on_gpu.work - 2 * 32, on_wgpu.work));
@@ -261,10 +261,10 @@ pub(super) mod tests {
         for (dtype, of_block, of_table) in
             [(BaseDtype::F16, 64, 64), (BaseDtype::Int8, 36, 36), (BaseDtype::Int4, 20, 36)]
         {
-            let mut packed = config(lora.clone());
-            packed.base_dtype = dtype;
+            let mut quantized = config(lora.clone());
+            quantized.base_dtype = dtype;
             let weights = table_of(&model) + 4 * 20 + 2 * 32 * of_block + 10 * of_table;
-            assert_eq!(on.forecast(&packed), Forecast { weights, ..want }, "{dtype}");
+            assert_eq!(on.forecast(&quantized), Forecast { weights, ..want }, "{dtype}");
         }
     }
 

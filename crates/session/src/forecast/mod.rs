@@ -11,4 +11,4 @@ mod remedy;
 mod verdict;
 
 pub use memory::{Conditions, Forecast};
-pub use verdict::Outlook;
+pub use verdict::MemoryReport;

@@ -138,13 +138,13 @@ mod tests {
         let model = model();
         let limits = Limits { memory: Some(memory), buffer: None };
         let device = AdapterInfo { device: "cpu".into(), limits, ..AdapterInfo::default() };
-        let outlook = Conditions { model: &model, device: &device, width: None }.outlook(config);
+        let memory_report = Conditions { model: &model, device: &device, width: None }.memory_report(config);
         // Whatever is named does help, and takes what is said.
-        for remedy in &outlook.remedies {
+        for remedy in &memory_report.remedies {
             let then = Forecast { weights: remedy.bytes, ..Forecast::default() };
-            assert!(then.verdict(&limits) < outlook.verdict, "{remedy:?}");
+            assert!(then.verdict(&limits) < memory_report.verdict, "{remedy:?}");
         }
-        (outlook.verdict, outlook.remedies)
+        (memory_report.verdict, memory_report.remedies)
     }
 
     #[test]

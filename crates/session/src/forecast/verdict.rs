@@ -26,7 +26,7 @@ impl Forecast {
 
 /// What is to be said of a run before it begins.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Outlook {
+pub struct MemoryReport {
     /// Its memory.
     pub forecast: Forecast,
     /// What there is.
@@ -41,14 +41,14 @@ pub struct Outlook {
 
 impl Conditions<'_> {
     /// What is to be said of a run with this configuration.
-    pub fn outlook(&self, config: &RunConfig) -> Outlook {
+    pub fn memory_report(&self, config: &RunConfig) -> MemoryReport {
         let (forecast, limits) = (self.forecast(config), self.device.limits);
         let (remedies, savings) = (self.remedies(config), self.savings(config));
-        Outlook { forecast, limits, verdict: forecast.verdict(&limits), remedies, savings }
+        MemoryReport { forecast, limits, verdict: forecast.verdict(&limits), remedies, savings }
     }
 }
 
-impl Outlook {
+impl MemoryReport {
     /// The verdict in a few words, such as `Fits: 0.6 GB of 4.3 GB`.
     pub fn sentence(&self) -> String {
         let need = Bytes(self.forecast.bytes());
@@ -72,15 +72,15 @@ impl Outlook {
     }
 }
 
-impl From<Outlook> for MemoryPlan {
-    fn from(outlook: Outlook) -> Self {
+impl From<MemoryReport> for MemoryPlan {
+    fn from(memory_report: MemoryReport) -> Self {
         Self {
-            bytes: outlook.forecast.bytes(),
-            parts: outlook.forecast.parts().map(|(name, bytes)| (name.to_string(), bytes)).to_vec(),
-            verdict: outlook.verdict,
-            sentence: outlook.sentence(),
-            remedies: outlook.remedies,
-            savings: outlook.savings,
+            bytes: memory_report.forecast.bytes(),
+            parts: memory_report.forecast.parts().map(|(name, bytes)| (name.to_string(), bytes)).to_vec(),
+            verdict: memory_report.verdict,
+            sentence: memory_report.sentence(),
+            remedies: memory_report.remedies,
+            savings: memory_report.savings,
         }
     }
 }
@@ -115,7 +115,7 @@ mod tests {
             let forecast = Forecast { weights: 2_000_000, largest: 1_500_000, ..Forecast::default() };
             let limits = Limits { memory, buffer };
             let verdict = forecast.verdict(&limits);
-            Outlook { forecast, limits, verdict, remedies: Vec::new(), savings: Vec::new() }.sentence()
+            MemoryReport { forecast, limits, verdict, remedies: Vec::new(), savings: Vec::new() }.sentence()
         };
         assert_eq!(say(Some(4_000_000), None), "Fits: 2.0 MB of 4.0 MB");
         assert_eq!(say(Some(2_500_000), None), "Tight: 2.0 MB of 2.5 MB");

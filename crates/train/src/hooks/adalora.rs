@@ -1,4 +1,4 @@
-//! AdaLoRA's budget: which directions of the update stay (Zhang et al. 2023, arXiv 2303.10512, §3.2 and 3.3).
+//! AdaLoRA's rank allocator: which directions of the update stay (Zhang et al. 2023, arXiv 2303.10512, §3.2 and 3.3).
 //!
 //! A number's importance is `Ī · Ū`: I = |θ · ∂L/∂θ| and its distance from its own mean, both smoothed with 0.85 (eqs. 8 to
 //! 10). A direction's is its gain's, plus the means of its row of A and its column of B (eq. 11). Over a run the ranks
@@ -27,7 +27,7 @@ const SMOOTHING: f32 = 0.85;
 /// The factors of a matrix, by the ends of their paths.
 const FACTORS: [&str; 3] = ["lora_E", "lora_A", "lora_B"];
 
-/// The directions' importance, and how many may stay.
+/// The directions' importance, and the budget of ranks.
 #[derive(Clone, Debug)]
 pub struct AdaLora {
     initial: usize,
@@ -54,7 +54,7 @@ impl AdaLora {
     }
 
     /// Directions that `matrices` may have between them after `step` of so many steps.
-    pub fn directions(&self, step: usize, steps: usize, matrices: usize) -> usize {
+    pub fn rank_budget(&self, step: usize, steps: usize, matrices: usize) -> usize {
         let (start, end) = (steps / 10, steps - steps * 3 / 10);
         let way = step.saturating_sub(start) as f64 / end.saturating_sub(start).max(1) as f64;
         let left = (1.0 - way.min(1.0)).powi(3);
@@ -63,7 +63,7 @@ impl AdaLora {
     }
 
     /// Takes notice of the gradients of a step, before it is taken.
-    pub fn watch(&mut self, model: &mut Model, gradients: &Gradients) {
+    pub fn update_importance(&mut self, model: &mut Model, gradients: &Gradients) {
         for (path, (_, value)) in snapshot(model) {
             let Some((layer, factor)) = path.rsplit_once('.').filter(|(_, end)| FACTORS.contains(end)) else {
                 continue;
@@ -84,7 +84,7 @@ impl AdaLora {
     ///
     /// # Errors
     /// The device does not answer.
-    pub async fn allot(&mut self, model: &mut Model, step: usize, steps: usize) -> Result<(), Problem> {
+    pub async fn allocate(&mut self, model: &mut Model, step: usize, steps: usize) -> Result<(), Problem> {
         let (fixed, due) = (step >= steps - steps * 3 / 10, step.is_multiple_of(self.interval));
         let decided = self.layers.values().any(|layer| layer.kept.is_some());
         let masks = match (fixed, decided) {
@@ -124,7 +124,7 @@ impl AdaLora {
         let mut all: Vec<(f32, &String, usize)> =
             scores.iter().flat_map(|(path, s)| s.iter().enumerate().map(move |(k, s)| (*s, path, k))).collect();
         all.sort_by(|one, other| other.0.total_cmp(&one.0));
-        all.truncate(self.directions(step, steps, scores.len()));
+        all.truncate(self.rank_budget(step, steps, scores.len()));
         let mut masks: BTreeMap<String, Vec<f32>> =
             scores.iter().map(|(path, s)| (path.clone(), vec![0.0; s.len()])).collect();
         for (_, path, k) in all {
@@ -164,12 +164,12 @@ impl Hook for AdaLora {
         run: &'a mut Run<'_>,
         gradients: &'a mut Gradients,
     ) -> LocalBoxFuture<'a, Result<(), Problem>> {
-        self.watch(run.model, gradients);
+        self.update_importance(run.model, gradients);
         Box::pin(async { Ok(()) })
     }
 
     fn after_step<'a>(&'a mut self, run: &'a mut Run<'_>) -> LocalBoxFuture<'a, Result<(), Problem>> {
-        Box::pin(self.allot(run.model, run.step, run.steps))
+        Box::pin(self.allocate(run.model, run.step, run.steps))
     }
 
     fn save(&self) -> LocalBoxFuture<'_, Result<HookState, Problem>> {
@@ -208,7 +208,7 @@ mod tests {
         let budget = AdaLora::of(&method).unwrap();
         // 4 + 8 · (1 − (t − 10) / 60)³, for ten matrices.
         for (step, want) in [(0, 120), (10, 120), (25, 74), (40, 50), (70, 40), (100, 40)] {
-            assert_eq!(budget.directions(step, 100, 10), want, "step {step}");
+            assert_eq!(budget.rank_budget(step, 100, 10), want, "step {step}");
         }
         assert!(AdaLora::of(&MethodConfig::default()).is_none());
     }

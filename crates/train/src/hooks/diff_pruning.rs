@@ -87,7 +87,7 @@ impl Hook for DiffPruning {
         if record.step > prunes_at(record.steps) {
             for delta in differences(model) {
                 if let Some(diff) = delta.of::<Diff>() {
-                    *delta = Box::new(diff.first_kept());
+                    *delta = Box::new(diff.placeholder());
                 }
             }
         }

@@ -4,7 +4,7 @@ use futures::future::LocalBoxFuture;
 use stratune_peft::{Gradients, MethodConfig, MethodKind};
 use stratune_protocol::Problem;
 
-use super::rows::{Bare, add, rows_to_look_at, say_chosen, told};
+use super::rows::{FullGradientModel, add, rows_to_look_at, say_chosen, told};
 
 use crate::{Hook, HookState, Run, Saved};
 
@@ -19,14 +19,14 @@ struct Fish(MethodConfig);
 impl Fish {
     /// Scores weights by the diagonal of the empirical Fisher information: the mean over rows of the squared gradients (eq. 3).
     async fn choose(&self, run: &mut Run<'_>) -> Result<(), Problem> {
-        let (rows, bare) = (rows_to_look_at(run, &self.0), Bare::of(run.model, KIND));
+        let (rows, full_gradient_model) = (rows_to_look_at(run, &self.0), FullGradientModel::of(run.model, KIND));
         let mut sums = Gradients::new();
         for (done, row) in rows.iter().enumerate() {
-            let gradients = run.gradients(&bare.model, &[row], run.batching());
+            let gradients = run.gradients(&full_gradient_model.model, &[row], run.batching());
             add(&mut sums, gradients.into_iter().map(|(path, gradient)| (path, gradient.square())));
             told(run, KIND, done + 1, rows.len()).await;
         }
-        bare.choose(run.model, &sums).await?;
+        full_gradient_model.choose(run.model, &sums).await?;
         say_chosen(run, KIND, rows.len());
         Ok(())
     }

@@ -6,9 +6,9 @@ use stratune_data::{Plan, Sequence};
 use stratune_peft::{Gradients, MethodConfig, MethodKind, snapshot};
 use stratune_protocol::Problem;
 
-use super::rows::{Bare, rows_to_look_at, told};
+use super::rows::{FullGradientModel, rows_to_look_at, told};
 
-use crate::{AdamW, Batching, Hook, HookState, Moment, Rows, Run, Saved, learning_rate};
+use crate::{AdamW, Batching, Hook, HookState, Rows, Run, Saved, StepKey, learning_rate};
 
 const KIND: MethodKind = MethodKind::LtSft;
 
@@ -35,23 +35,23 @@ impl LtSft {
     /// Scores weights by how far each has moved when everything has trained on the batches.
     async fn choose(&self, run: &mut Run<'_>) -> Result<(), Problem> {
         let batches = self.first_phase(run);
-        let mut bare = Bare::of(run.model, KIND);
-        let before = snapshot(&mut bare.model);
+        let mut full_gradient_model = FullGradientModel::of(run.model, KIND);
+        let before = snapshot(&mut full_gradient_model.model);
         let train = &run.config.train;
         let (mut adam, by) = (AdamW::new(train.weight_decay), Batching::from(train));
         for (step, batch) in batches.iter().enumerate() {
-            let at = Moment { seed: train.seed, step };
-            let whole = run.gradients(&bare.model, batch, by);
+            let at = StepKey { seed: train.seed, step };
+            let whole = run.gradients(&full_gradient_model.model, batch, by);
             let rate = learning_rate(train, step, batches.len());
-            adam.step(&mut bare.model, whole, train.clip_norm, |_| rate, at);
+            adam.step(&mut full_gradient_model.model, whole, train.clip_norm, |_| rate, at);
             told(run, KIND, step + 1, batches.len()).await;
         }
         let moved = |(path, (_, after)): (String, (_, Tensor<1>))| {
             let (_, before) = before.get(&path)?;
             Some((path, (after - before.clone()).abs()))
         };
-        let scores: Gradients = snapshot(&mut bare.model).into_iter().filter_map(moved).collect();
-        bare.choose(run.model, &scores).await?;
+        let scores: Gradients = snapshot(&mut full_gradient_model.model).into_iter().filter_map(moved).collect();
+        full_gradient_model.choose(run.model, &scores).await?;
         let (title, count) = (KIND.title(), batches.iter().map(Vec::len).sum::<usize>());
         run.notice(format!("{title} trained everything on {count} rows, and goes on with what moved most"));
         Ok(())

@@ -23,7 +23,7 @@ impl Hook for Prefix {
     fn before_training<'a>(&'a mut self, run: &'a mut Run<'_>) -> LocalBoxFuture<'a, Result<(), Problem>> {
         Box::pin(async {
             let rows = rows_to_look_at(run, &self.0);
-            run.model.start_prefixes_at(&self.0, &beginning(&rows, self.0.length.unwrap_or(0)));
+            run.model.init_prefixes_from(&self.0, &beginning(&rows, self.0.length.unwrap_or(0)));
             run.notice(format!("{} starts at the beginning of a row", self.0.kind.title()));
             Ok(())
         })

@@ -29,15 +29,15 @@ pub(super) fn say_chosen(run: &Run<'_>, kind: MethodKind, rows: usize) {
     run.notice(format!("{} chose what trains from {rows} rows", kind.title()));
 }
 
-/// The model with nothing that trains but the matrices of which a method keeps some weights.
-pub(super) struct Bare {
+/// The model with nothing that trains but the whole matrices of which a method selects weights.
+pub(super) struct FullGradientModel {
     pub model: Model,
     kind: MethodKind,
     /// Where the matrices are: the block, the number among its linear layers, and the path.
     matrices: Vec<(usize, usize, String)>,
 }
 
-impl Bare {
+impl FullGradientModel {
     pub fn of(model: &Model, kind: MethodKind) -> Self {
         let mut model = model.clone();
         freeze(&mut model);

@@ -2,7 +2,7 @@
 //! arXiv 2210.04284).
 
 use futures::future::LocalBoxFuture;
-use stratune_peft::{Gradients, MethodConfig, MethodKind, everything};
+use stratune_peft::{Gradients, MethodConfig, MethodKind, named_parameters};
 use stratune_protocol::Problem;
 use stratune_runtime::read_f32;
 
@@ -36,7 +36,7 @@ impl SparseAdapter {
             add(&mut sums, run.gradients(&whole, chunk, by));
             told(run, KIND, done + 1, rows.len().div_ceil(by.size)).await;
         }
-        let values = everything(&mut whole);
+        let values = named_parameters(&mut whole);
         for block in &mut run.model.layers {
             for adapter in block.adapters.iter_mut().filter(|adapter| adapter.is_sparse()) {
                 let path = format!("{}.adapters.{}", block.id.path, adapter.place.name());

@@ -1,4 +1,4 @@
-//! The second card: what is learned from.
+//! The second card: the data to train on.
 
 use leptos::prelude::*;
 use stratune_protocol::{DataReport, SkippedRow};
@@ -84,7 +84,7 @@ fn summary(run: Run) -> String {
     })
 }
 
-/// Which columns of a table are the prompt and what is learned.
+/// Which columns of a table are the prompt and the completion.
 #[component]
 fn Columns() -> impl IntoView {
     let run = use_run();
@@ -100,14 +100,14 @@ fn Columns() -> impl IntoView {
     };
     view! {
         {column("data.prompt_column", "Prompt column")}
-        {column("data.completion_column", "Learned column")}
+        {column("data.completion_column", "Completion column")}
     }
 }
 
 /// How much there is, and what was left out.
 #[component]
 fn Facts(report: DataReport) -> impl IntoView {
-    let learned = report.learned_tokens as f64 / report.tokens.max(1) as f64;
+    let labelled = report.label_tokens as f64 / report.tokens.max(1) as f64;
     let more = report.skipped_rows.saturating_sub(report.skipped.len());
     let skipped = (report.skipped_rows > 0).then(|| {
         let row = |s: SkippedRow| view! { <li><span>{s.why}</span><span class="figure">{s.at}</span></li> };
@@ -126,7 +126,7 @@ fn Facts(report: DataReport) -> impl IntoView {
             <div><dt>"Training rows"</dt><dd>{units::grouped(report.train_rows as u64)}</dd></div>
             <div><dt>"Held out"</dt><dd>{units::grouped(report.validation_rows as u64)}</dd></div>
             <div><dt>"Tokens"</dt><dd>{units::count(report.tokens)}</dd></div>
-            <div><dt>"Learned"</dt><dd>{units::percent(learned)}</dd></div>
+            <div><dt>"Labels"</dt><dd>{units::percent(labelled)}</dd></div>
             <div><dt>"Cut"</dt><dd>{plural(report.truncated, "row", "rows")}</dd></div>
         </dl>
         {skipped}

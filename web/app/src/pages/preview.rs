@@ -8,7 +8,7 @@ use crate::units::plural;
 /// Rows shown.
 const ROWS: usize = 4;
 
-/// The first rows; what is learned is highlighted.
+/// The first rows; the labels are highlighted.
 #[component]
 pub fn Preview(rows: Vec<PreviewRow>) -> impl IntoView {
     let row = |(i, row): (usize, PreviewRow)| {
@@ -38,7 +38,7 @@ pub fn Preview(rows: Vec<PreviewRow>) -> impl IntoView {
 fn token(token: PreviewToken) -> AnyView {
     // A line break is shown where it is, and still breaks the line.
     let text = token.text.replace('\n', "↵\n");
-    if token.learned { view! { <mark>{text}</mark> }.into_any() } else { view! { <span>{text}</span> }.into_any() }
+    if token.is_label { view! { <mark>{text}</mark> }.into_any() } else { view! { <span>{text}</span> }.into_any() }
 }
 
 /// How many rows have which length, and where they are cut.

@@ -1,7 +1,7 @@
 //! Ask both models the same and read their answers side by side.
 
 use leptos::prelude::*;
-use stratune_protocol::Voice;
+use stratune_protocol::ModelVariant;
 use web_sys::KeyboardEvent;
 
 use crate::state::{Run, use_run};
@@ -23,7 +23,7 @@ pub fn TryIt() -> impl IntoView {
             ask();
         }
     };
-    let writes = move |voice| run.answers.with(|a| a.writing == Some(voice));
+    let writes = move |variant| run.answers.with(|a| a.writing == Some(variant));
     let tuned = move || {
         let answer = run.answers.with(|a| a.tuned.clone());
         if answer.is_empty() && !run.has_adapter() { "Train first: there is no adapter yet.".into() } else { answer }
@@ -59,9 +59,9 @@ pub fn TryIt() -> impl IntoView {
                     <h3>"Base"</h3>
                     <p
                         id="answer-base"
-                        class:writing=move || writes(Voice::Base)
+                        class:writing=move || writes(ModelVariant::Base)
                         aria-live="polite"
-                        aria-busy=move || writes(Voice::Base).to_string()
+                        aria-busy=move || writes(ModelVariant::Base).to_string()
                     >
                         {move || run.answers.with(|a| a.base.clone())}
                     </p>
@@ -70,9 +70,9 @@ pub fn TryIt() -> impl IntoView {
                     <h3>"Tuned"</h3>
                     <p
                         id="answer-tuned"
-                        class:writing=move || writes(Voice::Tuned)
+                        class:writing=move || writes(ModelVariant::Tuned)
                         aria-live="polite"
-                        aria-busy=move || writes(Voice::Tuned).to_string()
+                        aria-busy=move || writes(ModelVariant::Tuned).to_string()
                     >{tuned}</p>
                 </div>
             </div>

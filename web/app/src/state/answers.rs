@@ -1,6 +1,6 @@
 //! The two answers to a prompt, as they are written.
 
-use stratune_protocol::Voice;
+use stratune_protocol::ModelVariant;
 
 /// The two answers to a prompt.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -12,23 +12,23 @@ pub struct Answers {
     /// The model with the trained adapter.
     pub tuned: String,
     /// Who is writing.
-    pub writing: Option<Voice>,
+    pub writing: Option<ModelVariant>,
 }
 
 impl Answers {
     /// Empties both panes; the base model begins.
     pub fn begin(prompt: &str) -> Self {
-        Self { prompt: prompt.into(), writing: Some(Voice::Base), ..Self::default() }
+        Self { prompt: prompt.into(), writing: Some(ModelVariant::Base), ..Self::default() }
     }
 
     /// Takes in a piece of an answer; returns who writes next when an answer is complete.
-    pub fn hear(&mut self, voice: Voice, text: &str, done: bool, tuned_too: bool) -> Option<Voice> {
-        match voice {
-            Voice::Base => self.base.push_str(text),
-            Voice::Tuned => self.tuned.push_str(text),
+    pub fn hear(&mut self, variant: ModelVariant, text: &str, done: bool, tuned_too: bool) -> Option<ModelVariant> {
+        match variant {
+            ModelVariant::Base => self.base.push_str(text),
+            ModelVariant::Tuned => self.tuned.push_str(text),
         }
         if done {
-            self.writing = (voice == Voice::Base && tuned_too).then_some(Voice::Tuned);
+            self.writing = (variant == ModelVariant::Base && tuned_too).then_some(ModelVariant::Tuned);
             return self.writing;
         }
         None
@@ -42,11 +42,11 @@ mod tests {
     #[test]
     fn the_tuned_model_answers_after_the_base() {
         let mut answers = Answers::begin("Hi");
-        assert_eq!(answers.hear(Voice::Base, "a", false, true), None);
-        assert_eq!(answers.hear(Voice::Base, "b", true, true), Some(Voice::Tuned));
-        assert_eq!(answers.hear(Voice::Tuned, "c", true, true), None);
+        assert_eq!(answers.hear(ModelVariant::Base, "a", false, true), None);
+        assert_eq!(answers.hear(ModelVariant::Base, "b", true, true), Some(ModelVariant::Tuned));
+        assert_eq!(answers.hear(ModelVariant::Tuned, "c", true, true), None);
         assert_eq!((answers.base.as_str(), answers.tuned.as_str(), answers.writing), ("ab", "c", None));
         let mut alone = Answers::begin("Hi");
-        assert_eq!((alone.hear(Voice::Base, "", true, false), alone.writing), (None, None));
+        assert_eq!((alone.hear(ModelVariant::Base, "", true, false), alone.writing), (None, None));
     }
 }

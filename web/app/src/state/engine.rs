@@ -207,11 +207,11 @@ impl Run {
                 self.wish.set(None);
             }
             Event::Paused { .. } | Event::Resumed { .. } => self.wish.set(None),
-            Event::Token { voice, text, done } => {
+            Event::Token { variant, text, done } => {
                 let tuned_too = self.has_adapter();
-                let next = self.answers.try_update(|a| a.hear(voice, &text, done, tuned_too)).flatten();
-                if let Some(voice) = next {
-                    self.ask(voice);
+                let next = self.answers.try_update(|a| a.hear(variant, &text, done, tuned_too)).flatten();
+                if let Some(variant) = next {
+                    self.ask(variant);
                 }
             }
             Event::File { name, media_type, .. } => {

@@ -11,7 +11,7 @@ use crate::state::strata::Strata;
 pub struct Validated {
     /// Steps done.
     pub step: usize,
-    /// Mean loss of a learned token, in nats.
+    /// Mean loss of a label, in nats.
     pub loss: f64,
     /// Whether it was the lowest so far.
     pub best: bool,
@@ -37,7 +37,7 @@ pub struct Ending {
     pub step: usize,
     /// Lowest loss on held-out rows, and its step.
     pub best: Option<(usize, f64)>,
-    /// Seconds of training in this sitting.
+    /// Seconds of training since the run was started or resumed.
     pub seconds: f64,
 }
 

@@ -36,7 +36,7 @@ pub struct Notices {
 }
 
 /// Older messages leave when there are more than this.
-const MOST: usize = 5;
+const MAX: usize = 5;
 
 impl Notices {
     /// The messages.
@@ -50,7 +50,7 @@ impl Notices {
         let Problem { what, at, next, .. } = problem;
         self.list.retain(|n| n.what != what || n.at != at);
         self.list.push(Notice { id: self.last_id, what, at, next, alert, offer });
-        self.list.drain(..self.list.len().saturating_sub(MOST));
+        self.list.drain(..self.list.len().saturating_sub(MAX));
     }
 
     /// Removes a message.
@@ -82,6 +82,6 @@ mod tests {
         for i in 0..9 {
             notices.add(Problem::input(i.to_string()), false, None);
         }
-        assert_eq!((notices.list().len(), notices.list()[0].what.as_str()), (MOST, "4"));
+        assert_eq!((notices.list().len(), notices.list()[0].what.as_str()), (MAX, "4"));
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use leptos::prelude::*;
 use serde_json::Value;
 use stratune_protocol::{
-    AdapterInfo, Asset, Catalogue, Choices, DataReport, GenerateRequest, ModelReport, Plan, Problem, Voice,
+    AdapterInfo, Asset, Catalogue, Choices, DataReport, GenerateRequest, ModelReport, ModelVariant, Plan, Problem,
 };
 
 use super::activity::Activity;
@@ -460,13 +460,13 @@ impl Run {
     /// Asks both models, one after the other.
     pub fn generate(self, prompt: &str) {
         self.answers.set(Answers::begin(prompt));
-        self.ask(Voice::Base);
+        self.ask(ModelVariant::Base);
     }
 
     /// Asks one model.
-    pub(super) fn ask(self, voice: Voice) {
+    pub(super) fn ask(self, variant: ModelVariant) {
         let prompt = self.answers.with_untracked(|a| a.prompt.clone());
-        let request = GenerateRequest { prompt, voice, ..self.asking.get_untracked() };
+        let request = GenerateRequest { prompt, variant, ..self.asking.get_untracked() };
         self.send(&Command::Generate(request), &[]);
     }
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::series::{mean, mib};
 
 /// Fewest steps of which a tenth says anything.
-const LEAST: usize = 50;
+const MIN: usize = 50;
 
 /// What was held after a step, in bytes.
 #[derive(Clone, Copy, Debug)]
@@ -34,7 +34,7 @@ pub struct LongRun {
 impl LongRun {
     /// `None` of too few steps.
     pub fn of(seconds: &[f64], held: &[Held]) -> Option<Self> {
-        if seconds.len() < LEAST {
+        if seconds.len() < MIN {
             return None;
         }
         let tenth = seconds.len() / 10;
@@ -76,6 +76,6 @@ mod tests {
         let long = LongRun::of(&seconds, &held).unwrap();
         assert_eq!((long.step_seconds, long.slowdown), ([1.0, 2.0], 0.5));
         assert_eq!((long.device_bytes, long.process_bytes), ([20, 200], Some([1010, 1100])));
-        assert_eq!(LongRun::of(&seconds[..LEAST - 1], &held), None);
+        assert_eq!(LongRun::of(&seconds[..MIN - 1], &held), None);
     }
 }

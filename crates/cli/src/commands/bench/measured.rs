@@ -9,8 +9,8 @@ use stratune_runtime::{
 use stratune_train::Trainer;
 
 use super::long_run::{Held, LongRun};
+use super::no_output::NoOutput;
 use super::peaks::Peaks;
-use super::quiet::Quiet;
 use super::series::{mean, median, mib, most};
 use super::traffic::StepTraffic;
 use super::work::Work;
@@ -48,9 +48,9 @@ impl Measured {
     /// # Errors
     /// The device fails.
     pub async fn step(&mut self) -> Result<Vec<usize>, Problem> {
-        let mut host = Quiet::default();
-        self.trainer.advance(&mut host).await?;
-        Ok(host.sampled)
+        let mut callback = NoOutput::default();
+        self.trainer.advance(&mut callback).await?;
+        Ok(callback.sampled)
     }
 
     /// A step that is.

@@ -3,9 +3,9 @@
 mod growth;
 mod long_run;
 mod measured;
+mod no_output;
 mod peaks;
 mod profile;
-mod quiet;
 mod series;
 mod traffic;
 mod work;
@@ -27,8 +27,8 @@ use stratune_train::{Identity, RunConfig, Trainer};
 
 use growth::{Growth, Length};
 use measured::Measured;
+pub use no_output::NoOutput;
 use peaks::Peaks;
-pub use quiet::Quiet;
 use series::{median, most};
 use traffic::{StepTraffic, Traffic};
 use work::{Step, Work};
@@ -81,7 +81,7 @@ impl Bench {
         let geometry = self.geometry()?;
         let opened = open::device(self.device, json).await?;
         test_compute(&opened, self.compute_dtype).await?;
-        let base = Model::random_as(geometry, opened.info.keeps(self.base_dtype), 0, &opened.device)?;
+        let base = Model::random_as(geometry, opened.info.weight_storage(self.base_dtype), 0, &opened.device)?;
         match self.seq[..] {
             [seq] => self.modes(seq, &base, &opened, json).await,
             _ => self.lengths(&base, &opened, json).await,
@@ -211,7 +211,7 @@ impl Bench {
         let mut dispatches = Vec::new();
         for layers in [1, 2] {
             let geometry = base.config.changed([("num_hidden_layers", layers.into())])?;
-            let base = Model::random_as(geometry, opened.info.keeps(self.base_dtype), 0, &opened.device)?;
+            let base = Model::random_as(geometry, opened.info.weight_storage(self.base_dtype), 0, &opened.device)?;
             let mut shallow = self.start(IstMode::All, seq, &base).await?;
             for _ in 0..WARM_UP {
                 shallow.step().await?;
@@ -231,7 +231,7 @@ impl Bench {
         let row = |i: usize| {
             let mut rng = draws(0, "bench", [i as u64, 0]);
             let tokens = (0..seq).map(|_| rng.random_range(0..vocabulary as u32)).collect();
-            Sequence { tokens, learned: (0..seq).map(|t| t > 0).collect() }
+            Sequence { tokens, loss_mask: (0..seq).map(|t| t > 0).collect() }
         };
         let train: Vec<_> = (0..self.batch.max(16)).map(row).collect();
         Dataset { importance: train.iter().take(16).cloned().collect(), train, ..Dataset::default() }

@@ -46,10 +46,10 @@ impl Work {
             + (2.0 * passes / model.layers.max(1) as f64 + 4.0 * part) * tokens * added
             + 4.0 * tokens * head;
         let trained = methods.trainable(model) as f64 * part;
-        let of_blocks = methods.iter().find_map(MethodConfig::packed_as).unwrap_or(dtype);
+        let of_blocks = methods.iter().find_map(MethodConfig::quantized_dtype).unwrap_or(dtype);
         let bytes = |[outputs, inputs]: [usize; 2]| of_blocks.bytes(outputs as f64, inputs as f64);
         let block = model.linears().map(|module| bytes(module.sides())).sum::<f64>() / model.layers.max(1) as f64;
-        let table = dtype.of_tables().bytes(model.vocabulary as f64, model.hidden_size as f64);
+        let table = dtype.of_embeddings().bytes(model.vocabulary as f64, model.hidden_size as f64);
         // Value, gradient and two moments are read, and all but the gradient written.
         let bytes = block * (passes + step.depth) + 2.0 * table + 28.0 * trained;
         Self { flops, bytes }

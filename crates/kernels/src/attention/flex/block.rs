@@ -1,7 +1,7 @@
 //! Some queries of a head with the keys that any of them sees, and the exponentials of their scores.
 //!
-//! Scores are kept turned, a row to a key, so that every product reads its operands as they lie, and the softmax runs
-//! along vectors of queries without adding up within one.
+//! Scores are kept transposed, a row to a key, so that every product reads its operands as they lie, and the softmax
+//! runs along vectors of queries without adding up within one.
 
 use std::ops::Range;
 
@@ -96,22 +96,22 @@ impl Block<'_> {
 
     /// Scores, or what was made of them, as a matrix of `[keys, queries]`.
     pub fn matrix<'b>(&self, of: &'b [f32]) -> Matrix<'b> {
-        Matrix::spaced(of, [self.keys.len(), self.q.sides[0]], self.width)
+        Matrix::strided(of, [self.keys.len(), self.q.sides[0]], self.width)
     }
 
     /// Makes scores, capped if they are to be; then `slopes` becomes what a change of each score before is of the change after,
     /// and is left as it is otherwise.
     #[inline(always)]
     pub fn scores(&self, out: &mut [f32], slopes: Option<&mut [f32]>) {
-        let Scores { scale, cap } = self.scores;
-        product(out, self.width, self.k, self.q.turned(), scale / cap.unwrap_or(1.0), false);
-        let Some(cap) = cap else { return };
+        let Scores { scale, softcap } = self.scores;
+        product(out, self.width, self.k, self.q.transposed(), scale / softcap.unwrap_or(1.0), false);
+        let Some(softcap) = softcap else { return };
         match slopes {
-            None => out.iter_mut().for_each(|score| *score = cap * tanh(*score)),
+            None => out.iter_mut().for_each(|score| *score = softcap * tanh(*score)),
             Some(slopes) => {
                 for (score, slope) in out.iter_mut().zip(slopes) {
                     let bent = tanh(*score);
-                    *score = cap * bent;
+                    *score = softcap * bent;
                     *slope = 1.0 - bent * bent;
                 }
             }
@@ -126,7 +126,7 @@ impl Block<'_> {
         let (keys_together, stride) = (LANES / self.width.min(LANES), self.width.max(LANES));
         let mut inverses = Vec::with_capacity(stride);
         for at in (0..self.width).step_by(LANES) {
-            let [first, last] = self.sight(at);
+            let [first, last] = self.visible_keys(at);
             let seen_by_all = first.into_iter().fold(0, i32::max)..=last.into_iter().fold(i32::MAX, i32::min);
             let mut most = [f32::MIN; LANES];
             for (i, scores) in vectors(out, stride, at).enumerate() {
@@ -158,7 +158,7 @@ impl Block<'_> {
     /// The first and the last key that the query of each lane sees, less the lane's own key, for the vector at a place of a
     /// row. Lanes after the last query are as its own.
     #[inline(always)]
-    fn sight(&self, at: usize) -> [[i32; LANES]; 2] {
+    fn visible_keys(&self, at: usize) -> [[i32; LANES]; 2] {
         let queries = self.width.min(LANES);
         let of_lanes: [[i32; 2]; LANES] = std::array::from_fn(|l| {
             // The number of queries is a power of two: `l % queries` and `l / queries`.

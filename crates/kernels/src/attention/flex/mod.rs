@@ -56,7 +56,7 @@ fn forward_block(operands: &Operands, head: usize, rows: Range<usize>, y: &mut [
     let mut p = vec![0.0; block.size()];
     block.scores(&mut p, None);
     let inverses = block.exponentials(&mut p);
-    product(y, head_dim, block.matrix(&p).turned(), block.v, 1.0, false);
+    product(y, head_dim, block.matrix(&p).transposed(), block.v, 1.0, false);
     for (y, inverse) in y.chunks_exact_mut(head_dim).zip(inverses) {
         for y in y {
             *y *= inverse;
@@ -92,14 +92,14 @@ fn backward(given: &Given) -> [Vec<f32>; 3] {
 #[inline(always)]
 fn backward_head(Given { operands, y, dy }: &Given, head: usize, dq: &mut [f32], dk: &mut [f32], dv: &mut [f32]) {
     let sides @ Sides { keys, head_dim, .. } = operands.sides;
-    let Scores { scale, cap } = operands.scores;
+    let Scores { scale, softcap } = operands.scores;
     let [mut p, mut ds] = [(); 2].map(|()| vec![0.0; keys * QUERIES]);
-    let mut slopes = vec![0.0; if cap.is_some() { keys * QUERIES } else { 0 }];
+    let mut slopes = vec![0.0; if softcap.is_some() { keys * QUERIES } else { 0 }];
     for (i, dq) in dq.chunks_mut(QUERIES * head_dim).enumerate() {
         let rows = i * QUERIES..i * QUERIES + dq.len() / head_dim;
         let block = operands.block(head, rows.clone());
         let (p, ds) = (&mut p[..block.size()], &mut ds[..block.size()]);
-        let mut slopes = cap.map(|_| &mut slopes[..block.size()]);
+        let mut slopes = softcap.map(|_| &mut slopes[..block.size()]);
         block.scores(p, slopes.as_deref_mut());
         let inverses = block.exponentials(p);
         // The exponentials stay as they are: what they meet is divided by their sums.
@@ -114,7 +114,7 @@ fn backward_head(Given { operands, y, dy }: &Given, head: usize, dq: &mut [f32],
             *sum = dot(y, dy);
         }
         let dy = Matrix::new(&dy, block.q.sides);
-        product(ds, block.width, block.v, dy.turned(), 1.0, false);
+        product(ds, block.width, block.v, dy.transposed(), 1.0, false);
         for (ds, p) in ds.chunks_exact_mut(block.width).zip(p.chunks_exact(block.width)) {
             for ((ds, p), sum) in ds.iter_mut().zip(p).zip(&sums) {
                 *ds = p * (*ds - sum);
@@ -125,7 +125,7 @@ fn backward_head(Given { operands, y, dy }: &Given, head: usize, dq: &mut [f32],
         }
         let (p, ds) = (block.matrix(p), block.matrix(ds));
         let [dk, dv] = [&mut *dk, &mut *dv].map(|of| &mut of[block.keys.start * head_dim..block.keys.end * head_dim]);
-        product(dq, head_dim, ds.turned(), block.k, scale, false);
+        product(dq, head_dim, ds.transposed(), block.k, scale, false);
         product(dk, head_dim, ds, block.q, scale, true);
         product(dv, head_dim, p, dy, 1.0, true);
     }
@@ -224,9 +224,9 @@ mod tests {
             for (most, scores, window) in [
                 (0.5, Scores::of(head_dim), None),
                 (8.0, Scores::of(head_dim), None),
-                (2.0, Scores { scale: 0.3, cap: Some(1.5) }, None),
-                (0.5, Scores { scale: 1.1, cap: None }, Some(9)),
-                (8.0, Scores { scale: 0.2, cap: Some(20.0) }, Some(40)),
+                (2.0, Scores { scale: 0.3, softcap: Some(1.5) }, None),
+                (0.5, Scores { scale: 1.1, softcap: None }, Some(9)),
+                (8.0, Scores { scale: 0.2, softcap: Some(20.0) }, Some(40)),
             ] {
                 let keys = past + seq;
                 let q = wave([batch, heads, seq, head_dim], 0.1, most);

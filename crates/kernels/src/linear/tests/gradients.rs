@@ -2,12 +2,12 @@
 
 use burn::tensor::{Device, Tensor};
 
-use super::{PACKED, assert_close, matrix};
-use crate::linear::{Factors, Layer, Matrix, lay_together, layers, linear};
+use super::{QUANTIZED, assert_close, matrix};
+use crate::linear::{Factors, Layer, Matrix, group_weights, grouped_linear, linear};
 #[cfg(feature = "wgpu")]
 use crate::testing::wgpu;
 use crate::testing::{noise, values_of};
-use crate::{Compute, Packed};
+use crate::{Compute, Quantized};
 
 /// Which operands want a gradient: `linear` must give exactly those, and the same as autodiff of the definition.
 fn gradients_agree(device: &Device) {
@@ -49,7 +49,7 @@ fn gradients_agree(device: &Device) {
 
 /// Layers that read one input against autodiff of the definition, each with a low-rank update or without, and with a bias or
 /// without: values, and exactly the gradients that are wanted. One layer alone is added to something.
-fn layers_agree<const N: usize>(device: &Device) {
+fn grouped_layers_agree<const N: usize>(device: &Device) {
     const ALL: [bool; 3] = [true; 3];
     const NONE: [bool; 3] = [false; 3];
     const OUTER: [bool; 3] = [true, false, true];
@@ -73,11 +73,11 @@ fn layers_agree<const N: usize>(device: &Device) {
                 );
                 let leaf = |t: Tensor<2>, i: usize| if is(i) { t.autodiff().require_grad() } else { t };
                 let w: [_; N] = std::array::from_fn(|i| matrix(outs[i], features, 10 + i as u32, device));
-                let w: Vec<Tensor<2>> = lay_together(w.into_iter().map(Matrix::from).collect())
+                let w: Vec<Tensor<2>> = group_weights(w.into_iter().map(Matrix::from).collect())
                     .into_iter()
                     .map(|w| match w {
                         Matrix::Floats(w) => w,
-                        Matrix::Packed(_) => unreachable!("these are floats"),
+                        Matrix::Quantized(_) => unreachable!("these are floats"),
                     })
                     .collect();
                 // LoRA's A may stay as drawn in one layer and train in another.
@@ -113,8 +113,8 @@ fn layers_agree<const N: usize>(device: &Device) {
                     bias: bias(&all, i).map(|bias| bias.squeeze_dim(0)),
                     compute: Compute::default(),
                 });
-                let onto = (N == 1).then(|| all[1].clone().unsqueeze());
-                let ys: [Tensor<3>; N] = layers(all[0].clone().unsqueeze(), of, onto);
+                let residual = (N == 1).then(|| all[1].clone().unsqueeze());
+                let ys: [Tensor<3>; N] = grouped_linear(all[0].clone().unsqueeze(), of, residual);
                 let ys: Vec<Tensor<2>> = ys.into_iter().map(|y| y.squeeze_dim(0)).collect();
                 let all0 = operands();
                 let want = |i: usize| {
@@ -163,20 +163,20 @@ fn outputs_may_be_left(device: &Device) {
     let x = matrix(8, 12, 1, device).autodiff().require_grad();
     let weights = [2, 3].map(|seed| matrix(16, 12, seed, device));
     let of = weights.clone().map(|w| Layer { weight: w.into(), update: None, bias: None, compute: Compute::default() });
-    let [_, read] = layers(x.clone().unsqueeze(), of, None);
+    let [_, read] = grouped_linear(x.clone().unsqueeze(), of, None);
     let gradients = read.sum().backward();
     let want = Tensor::<2>::ones([8, 16], device).matmul(weights[1].clone());
     assert_close(&values_of(x.grad(&gradients).unwrap()), &values_of(want), 16, "the gradient of one of two");
 }
 
-/// A packed weight is what it is as floats, forward and back, alone and with an update; more columns than a core unpacks
-/// rows at a time, and rows that end within a block.
-fn packed_is_dense(device: &Device) {
+/// A quantized weight is what it is as floats, forward and back, alone and with an update; more columns than a core
+/// dequantizes rows at a time, and rows that end within a block.
+fn quantized_is_dense(device: &Device) {
     for (rows, features, out) in [(1, 1, 1), (7, 33, 5), (3, 64, 200), (67, 72, 132), (1, 100, 260)] {
-        for dtype in PACKED {
+        for dtype in QUANTIZED {
             let what = format!("{dtype:?}, {rows}×{features} by {out}");
             let values = noise(out * features, 2);
-            let packed = Packed::new(&values, [out, features], dtype, device);
+            let quantized = Quantized::new(&values, [out, features], dtype, device);
             let dy = matrix(rows, out, 3, device);
             let run = |weight: Matrix| {
                 let [x, a, b] = [(rows, features, 1), (4, features, 4), (out, 4, 5)]
@@ -188,16 +188,16 @@ fn packed_is_dense(device: &Device) {
                     bias: None,
                     compute: Compute::default(),
                 };
-                let laid = lay_together(vec![weight.clone(), weight]);
+                let laid = group_weights(vec![weight.clone(), weight]);
                 let both = std::array::from_fn(|i| layer(laid[i].clone(), 1.0 + i as f32));
-                let [one, other] = layers(x.clone().unsqueeze(), both, None);
+                let [one, other] = grouped_linear(x.clone().unsqueeze(), both, None);
                 let y = (alone + one + other).squeeze_dim::<2>(0);
                 let gradients = (y.clone() * dy.clone().autodiff()).sum().backward();
                 let of = |t: Tensor<2>| values_of(t.grad(&gradients).unwrap());
                 [values_of(y.inner()), of(x), of(a), of(b)]
             };
-            let got = run(Matrix::Packed(packed.clone()));
-            let want = run(packed.dense().into());
+            let got = run(Matrix::Quantized(quantized.clone()));
+            let want = run(quantized.dense().into());
             for (i, (got, want)) in got.iter().zip(&want).enumerate() {
                 assert_close(got, want, 24 * (features + out + rows), &format!("{what}, {i}"));
             }
@@ -209,10 +209,10 @@ fn packed_is_dense(device: &Device) {
 #[test]
 fn gradients_agree_on_the_cpu() {
     gradients_agree(&Device::flex());
-    layers_agree::<1>(&Device::flex());
-    layers_agree::<3>(&Device::flex());
+    grouped_layers_agree::<1>(&Device::flex());
+    grouped_layers_agree::<3>(&Device::flex());
     outputs_may_be_left(&Device::flex());
-    packed_is_dense(&Device::flex());
+    quantized_is_dense(&Device::flex());
 }
 
 #[cfg(feature = "wgpu")]
@@ -220,9 +220,9 @@ fn gradients_agree_on_the_cpu() {
 fn gradients_agree_on_wgpu() {
     if let Some(device) = wgpu() {
         gradients_agree(&device);
-        layers_agree::<1>(&device);
-        layers_agree::<3>(&device);
+        grouped_layers_agree::<1>(&device);
+        grouped_layers_agree::<3>(&device);
         outputs_may_be_left(&device);
-        packed_is_dense(&device);
+        quantized_is_dense(&device);
     }
 }

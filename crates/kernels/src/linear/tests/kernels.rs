@@ -5,7 +5,7 @@ use burn::tensor::{FloatDType, Tensor, TensorData};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::{PACKED, assert_close, matrix};
+use super::{QUANTIZED, assert_close, matrix};
 use crate::compute::Half;
 use crate::linear::bind::Operands;
 use crate::linear::epilogue::Epilogue;
@@ -13,12 +13,12 @@ use crate::linear::products::{LowRank, Made, Product, Products};
 use crate::linear::size::{Orientation, Reading};
 use crate::linear::weight::{Weight, Weights};
 use crate::linear::{LinearOps, linear};
-use crate::several::laid;
+use crate::tensor_list::copied_to_one_buffer;
 use crate::testing::{self, noise, values_of, wgpu};
-use crate::{Packed, PackedDtype};
+use crate::{Quantized, QuantizedDtype};
 
 /// Straight to the kernels, below the sizes at which they pay too, into memory full of values that are no numbers: alone,
-/// with an update, onto something; several with an output each, in one memory and each in its own; and summed.
+/// with an update, onto something; several with an output each, in one buffer and each in its own; and summed.
 #[test]
 fn the_kernels_make_every_product() {
     let Some(device) = wgpu() else { return };
@@ -32,14 +32,14 @@ fn the_kernels_make_every_product() {
         [(1, 4, 4), (3, 8, 4), (7, 4, 8), (64, 64, 16), (65, 60, 20), (131, 68, 100), (1, 200, 8), (200, 4, 36)];
     for (free, columns, fours) in sizes {
         for orientation in [Orientation::Nt, Orientation::Nn, Orientation::Tn] {
-            for dtype in [None].into_iter().chain(PACKED.map(Some)) {
+            for dtype in [None].into_iter().chain(QUANTIZED.map(Some)) {
                 if orientation == Orientation::Tn && dtype.is_some() {
                     continue;
                 }
                 // Another product has other columns, which are its depth in one of the orientations.
                 let pair = |seed: u32, columns: usize| {
                     let (rows, depth) = if orientation == Orientation::Tn { (fours, free) } else { (free, fours) };
-                    // As they lie: the left side turned in one orientation, the right side in the others.
+                    // As they lie: the left side transposed in one orientation, the right side in the others.
                     let lhs_sides = if orientation == Orientation::Tn { [depth, rows] } else { [rows, depth] };
                     let rhs_sides = if orientation == Orientation::Nt { [columns, depth] } else { [depth, columns] };
                     let lhs = noise(rows * depth, seed);
@@ -47,10 +47,10 @@ fn the_kernels_make_every_product() {
                     let right = match dtype {
                         None => Weight::Floats(on_device(rhs.clone(), rhs_sides)),
                         Some(dtype) => {
-                            let packed = Packed::new(&rhs, rhs_sides, dtype, &device);
-                            rhs = values_of(packed.dense());
-                            let words = packed.words().try_into_primitive::<CubeBackend>().unwrap();
-                            Weight::Packed { words, dtype, columns: rhs_sides[1] }
+                            let quantized = Quantized::new(&rhs, rhs_sides, dtype, &device);
+                            rhs = values_of(quantized.dense());
+                            let words = quantized.words().try_into_primitive::<CubeBackend>().unwrap();
+                            Weight::Quantized { words, dtype, columns: rhs_sides[1] }
                         }
                     };
                     let expected: Vec<f32> = (0..rows * columns)
@@ -62,8 +62,8 @@ fn the_kernels_make_every_product() {
                                 } else {
                                     lhs[row * depth + d]
                                 };
-                                let turned = orientation == Orientation::Nt;
-                                let r = if turned { rhs[column * depth + d] } else { rhs[d * columns + column] };
+                                let transposed = orientation == Orientation::Nt;
+                                let r = if transposed { rhs[column * depth + d] } else { rhs[d * columns + column] };
                                 f64::from(l) * f64::from(r)
                             };
                             (0..depth).map(product).sum::<f64>() as f32
@@ -90,11 +90,11 @@ fn the_kernels_make_every_product() {
                     assert_close(&alone[0], &want, depth, &what);
 
                     let lies = [first.clone(), other.clone(), second.clone()];
-                    let lhs = laid(lies.iter().map(|product| product.lhs.clone()).collect(), 1);
-                    let rhs = CubeBackend::lay_together(Weights(lies.iter().map(|p| p.rhs.clone()).collect()));
+                    let lhs = copied_to_one_buffer(lies.iter().map(|product| product.lhs.clone()).collect(), 1);
+                    let rhs = CubeBackend::group_weights(Weights(lies.iter().map(|p| p.rhs.clone()).collect()));
                     let beside = lhs.into_iter().zip(rhs.0).map(|(lhs, rhs)| Product::new(lhs, rhs));
                     let wanted = [&want, &want_other, &want_second];
-                    let cases = [("apart", lies.to_vec()), ("in two memories", lies[..2].to_vec())];
+                    let cases = [("apart", lies.to_vec()), ("in two buffers", lies[..2].to_vec())];
                     for (how, each) in cases.into_iter().chain([("beside", beside.collect())]) {
                         let got = made(Products::new(orientation, each));
                         for (i, (got, want)) in got.iter().zip(wanted).enumerate() {
@@ -102,30 +102,30 @@ fn the_kernels_make_every_product() {
                         }
                     }
 
-                    let onto = noise(rows * columns, 9);
+                    let residual = noise(rows * columns, 9);
                     let sum = |parts: &[&[f32]]| -> Vec<f32> {
                         (0..rows * columns).map(|i| parts.iter().map(|part| part[i]).sum()).collect()
                     };
                     let lies = [first.clone(), second.clone()];
-                    let lhs = laid(lies.iter().map(|product| product.lhs.clone()).collect(), 1);
-                    let rhs = CubeBackend::lay_together(Weights(lies.iter().map(|p| p.rhs.clone()).collect()));
+                    let lhs = copied_to_one_buffer(lies.iter().map(|product| product.lhs.clone()).collect(), 1);
+                    let rhs = CubeBackend::group_weights(Weights(lies.iter().map(|p| p.rhs.clone()).collect()));
                     let beside = lhs.into_iter().zip(rhs.0).map(|(lhs, rhs)| Product::new(lhs, rhs));
                     for (how, each) in [("apart", lies.to_vec()), ("beside", beside.collect())] {
                         let products = Products {
                             summed: true,
-                            epilogue: Epilogue::Residual(on_device(onto.clone(), [rows, columns])),
+                            epilogue: Epilogue::Residual(on_device(residual.clone(), [rows, columns])),
                             ..Products::new(orientation, each)
                         };
                         let got = made(products);
-                        let want = sum(&[&want, &want_second, &onto]);
+                        let want = sum(&[&want, &want_second, &residual]);
                         assert_close(&got[0], &want, 2 * depth, &format!("{what}, summed, {how}"));
                     }
 
-                    // Twice the product less its update; another beside it; and their sum. Factors apart, or in one memory,
-                    // where tiles make what is low along if it is not too wide.
-                    // A pipeline for each takes its time: some sizes, and one packing, stand for all.
+                    // Twice the product less its update; another beside it; and their sum. Factors apart, or in one
+                    // buffer, where tiles make what is low along if it is not too wide.
+                    // A pipeline for each takes its time: some sizes, and one dtype, stand for all.
                     let some = [(3, 8, 4), (65, 60, 20), (131, 68, 100)].contains(&(free, columns, fours));
-                    let packing = matches!(dtype, None | Some(PackedDtype::Int4));
+                    let packing = matches!(dtype, None | Some(QuantizedDtype::Int4));
                     if orientation == Orientation::Tn || !some || !packing {
                         continue;
                     }
@@ -148,13 +148,15 @@ fn the_kernels_make_every_product() {
 
                         let along = reading == Reading::Tiled && rank <= 16;
                         let lie = |each: &[Product]| {
-                            let lay = |of: &dyn Fn(&Product) -> CubeTensor| laid(each.iter().map(of).collect(), 1);
+                            let lay = |of: &dyn Fn(&Product) -> CubeTensor| {
+                                copied_to_one_buffer(each.iter().map(of).collect(), 1)
+                            };
                             let update = |product: &Product| product.update.clone().unwrap();
                             let lhs = lay(&|p| p.lhs.clone());
                             let rhs =
-                                CubeBackend::lay_together(Weights(each.iter().map(|p| p.rhs.clone()).collect())).0;
+                                CubeBackend::group_weights(Weights(each.iter().map(|p| p.rhs.clone()).collect())).0;
                             let factors = each.iter().flat_map(|p| [update(p).down, update(p).up]).collect();
-                            let factors = laid(factors, 1);
+                            let factors = copied_to_one_buffer(factors, 1);
                             let at = |i: usize| Product {
                                 lhs: lhs[i].clone(),
                                 rhs: rhs[i].clone(),
@@ -189,7 +191,7 @@ fn the_kernels_make_every_product() {
                                 let flat = on_device(biases[i].clone(), [1, columns[i]]);
                                 CubeBackend::float_reshape(flat, [columns[i]].into())
                             };
-                            let laid = laid(vec![at(0), at(1)], 1);
+                            let laid = copied_to_one_buffer(vec![at(0), at(1)], 1);
                             let biased = Product { bias: Some(laid[0].clone()), ..beside.clone() };
                             for with in [false, true] {
                                 let bare = Product {
@@ -249,9 +251,9 @@ fn update_of(
     orientation: Orientation,
 ) -> ((Factor, Factor), Vec<f32>, Vec<f32>) {
     let (down, up) = (noise(rank * depth, seed), noise(rank * columns, seed + 10));
-    let turned = orientation == Orientation::Nt;
-    let of_down = |d: usize, j: usize| f64::from(if turned { down[j * depth + d] } else { down[d * rank + j] });
-    let of_up = |j: usize, c: usize| f64::from(if turned { up[c * rank + j] } else { up[j * columns + c] });
+    let transposed = orientation == Orientation::Nt;
+    let of_down = |d: usize, j: usize| f64::from(if transposed { down[j * depth + d] } else { down[d * rank + j] });
+    let of_up = |j: usize, c: usize| f64::from(if transposed { up[c * rank + j] } else { up[j * columns + c] });
     let low = |i: usize| (0..depth).map(|d| f64::from(lhs[i / rank * depth + d]) * of_down(d, i % rank)).sum::<f64>();
     let low: Vec<f64> = (0..rows * rank).map(low).collect();
     let less = |(i, product): (usize, &f32)| {
@@ -259,14 +261,14 @@ fn update_of(
         (f64::from(times) * f64::from(*product) - added) as f32
     };
     let want = product.iter().enumerate().map(less).collect();
-    let sides = if turned { ([rank, depth], [columns, rank]) } else { ([depth, rank], [rank, columns]) };
+    let sides = if transposed { ([rank, depth], [columns, rank]) } else { ([depth, rank], [rank, columns]) };
     let low = low.into_iter().map(|l| l as f32).collect();
     (((down, sides.0), (up, sides.1)), low, want)
 }
 
 /// Tiles of f16: where f16 holds the numbers, the products and the sums of sixteen, the product to the last bit; else as far
-/// off as rounding makes it, and no nearer. Sums of several, in one memory and each in its own, are no further off, and update and
-/// bias are as exact as ever. What comes back of a mean over many tokens is so small that f16 would lose it.
+/// off as rounding makes it, and no nearer. Sums of several, in one buffer and each in its own, are no further off, and
+/// update and bias are as exact as ever. What comes back of a mean over many tokens is so small that f16 would lose it.
 #[test]
 fn tiles_of_f16() {
     let Some(device) = wgpu() else { return };
@@ -285,17 +287,17 @@ fn tiles_of_f16() {
         (131, 68, 100, Orientation::Nn, 2.0_f32.powi(-20)),
     ] {
         let loss_scale = 1.0 / small;
-        for dtype in [None, Some(PackedDtype::F16), Some(PackedDtype::Int8)] {
+        for dtype in [None, Some(QuantizedDtype::F16), Some(QuantizedDtype::Int8)] {
             let what = format!("{orientation:?} {rows}×{columns}×{depth} {dtype:?}, of {small}");
-            let turned = orientation == Orientation::Nt;
-            let rhs_sides = if turned { [columns, depth] } else { [depth, columns] };
+            let transposed = orientation == Orientation::Nt;
+            let rhs_sides = if transposed { [columns, depth] } else { [depth, columns] };
             let product = |lhs: &[f32], rhs: &[f32]| {
                 let right = match dtype {
                     None => Weight::Floats(on_device(rhs, rhs_sides)),
                     Some(dtype) => {
-                        let packed = Packed::new(rhs, rhs_sides, dtype, &device);
-                        let words = packed.words().try_into_primitive::<CubeBackend>().unwrap();
-                        Weight::Packed { words, dtype, columns: rhs_sides[1] }
+                        let quantized = Quantized::new(rhs, rhs_sides, dtype, &device);
+                        let words = quantized.words().try_into_primitive::<CubeBackend>().unwrap();
+                        Weight::Quantized { words, dtype, columns: rhs_sides[1] }
                     }
                 };
                 Product::new(on_device(lhs, [rows, depth]), right)
@@ -310,7 +312,7 @@ fn tiles_of_f16() {
             };
             let lhs = |seed: u32| noise(rows * depth, seed).into_iter().map(|v| v * small).collect::<Vec<_>>();
             let rhs = |seed: u32| noise(columns * depth, seed);
-            if dtype != Some(PackedDtype::Int8) {
+            if dtype != Some(QuantizedDtype::Int8) {
                 let eighths = |v: &f32| (8.0 * v).round() / 8.0;
                 let lhs: Vec<f32> = lhs(1).iter().map(|v| eighths(&(v / small)) * small).collect();
                 let rhs: Vec<f32> = rhs(2).iter().map(eighths).collect();
@@ -318,8 +320,8 @@ fn tiles_of_f16() {
                 assert_eq!(made(&each, true), made(&each, false), "{what}, eighths");
             }
             let three = [1, 3, 5].map(|seed| product(&lhs(seed), &rhs(seed + 1)));
-            let left = laid(three.iter().map(|product| product.lhs.clone()).collect(), 1);
-            let right = CubeBackend::lay_together(Weights(three.iter().map(|p| p.rhs.clone()).collect())).0;
+            let left = copied_to_one_buffer(three.iter().map(|product| product.lhs.clone()).collect(), 1);
+            let right = CubeBackend::group_weights(Weights(three.iter().map(|p| p.rhs.clone()).collect())).0;
             let beside: Vec<Product> = left.into_iter().zip(right).map(|(l, r)| Product::new(l, r)).collect();
             for (what, each) in [
                 (what.clone(), &three[..1]),
@@ -339,7 +341,7 @@ fn tiles_of_f16() {
             // Of a matrix of zeros only update and bias are left.
             let (down, up) = (noise(4 * depth, 7), noise(4 * columns, 8));
             let factor = |values: &[f32], [out, inner]: [usize; 2]| {
-                on_device(values, if turned { [out, inner] } else { [inner, out] })
+                on_device(values, if transposed { [out, inner] } else { [inner, out] })
             };
             let update = LowRank { down: factor(&down, [4, depth]), up: factor(&up, [columns, 4]), scale: 0.5 };
             let bias = CubeBackend::float_reshape(on_device(&noise(columns, 9), [1, columns]), [columns].into());

@@ -7,10 +7,10 @@ mod kernels;
 
 use burn::tensor::{Device, Tensor};
 
-use crate::PackedDtype;
+use crate::QuantizedDtype;
 use crate::testing::tensor;
 
-const PACKED: [PackedDtype; 3] = [PackedDtype::F16, PackedDtype::Int8, PackedDtype::Int4];
+const QUANTIZED: [QuantizedDtype; 3] = [QuantizedDtype::F16, QuantizedDtype::Int8, QuantizedDtype::Int4];
 
 fn matrix(rows: usize, columns: usize, seed: u32, device: &Device) -> Tensor<2> {
     tensor([rows, columns], seed, device)

@@ -1,0 +1,131 @@
+//! Dequantizing in CubeCL, a unit for each number.
+
+use ::half::{bf16, f16};
+use burn::backend::TensorMetadata;
+use burn::tensor::{FloatDType, Shape};
+use burn_cubecl::kernel::into_contiguous;
+use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
+use burn_cubecl::tensor::CubeTensor;
+use cubecl::ir::ElemType;
+use cubecl::prelude::*;
+
+use super::{BLOCK, QuantizedDtype};
+use crate::cube::units_for;
+
+/// An f16 by its bits, which are of no infinity and not of what is no number.
+#[cube]
+fn half(bits: u32) -> f32 {
+    let exponent = (bits >> 10) & 31;
+    let fraction = bits & 1023;
+    // Exponents count from −15, and from −127 in an f32; those of zero and the smallest f16 are no power.
+    let normal = f32::reinterpret(((exponent + 112) << 23) | (fraction << 13));
+    let small = f32::cast_from(fraction) * 5.960_464_5e-8;
+    let magnitude = select(exponent == 0, small, normal);
+    select(bits >= 32_768, -magnitude, magnitude)
+}
+
+#[cube(launch_unchecked)]
+fn dequantized<F: Float>(
+    words: &[u32],
+    out: &mut [F],
+    numbers: usize,
+    columns: usize,
+    blocks: usize,
+    steps: f32,
+    #[comptime] bits: u32,
+    #[comptime] head: usize,
+    #[comptime] block_words: usize,
+    #[define(F)] _kind: ElemType,
+) {
+    let at = ABSOLUTE_POS;
+    if at >= numbers {
+        terminate!();
+    }
+    let column = at % columns;
+    let start = (at / columns * blocks + column / BLOCK) * block_words;
+    let bit = (column % BLOCK) as u32 * bits;
+    let word = words[start + head + (bit / 32) as usize];
+    let shift = bit % 32;
+    if comptime!(bits == 16) {
+        out[at] = F::cast_from(half((word >> shift) & 65_535));
+    } else {
+        // To the top and back: the sign comes along.
+        let integer = i32::reinterpret(word << (32 - bits - shift)) >> comptime!(32 - bits as i32);
+        out[at] = F::cast_from(f32::reinterpret(words[start]) / steps * f32::cast_from(integer));
+    }
+}
+
+/// `[rows, columns]` floats of this kind, of rows of words, of which 32 bits count each.
+pub fn dequantize_weight(words: CubeTensor, dtype: QuantizedDtype, columns: usize, kind: FloatDType) -> CubeTensor {
+    let words = into_contiguous(words);
+    let rows = words.shape()[0];
+    let shape = Shape::from([rows, columns]);
+    let out = empty_device_contiguous_dtype(words.client.clone(), words.device.clone(), shape, kind.into());
+    let elem = match kind {
+        FloatDType::F16 => f16::elem_type_native(),
+        FloatDType::BF16 => bf16::elem_type_native(),
+        _ => f32::elem_type_native(),
+    };
+    let (count, dim) = units_for(rows * columns, &words);
+    // SAFETY: `out` has `rows` rows of `columns` numbers, and `words` their blocks.
+    unsafe {
+        dequantized::launch_unchecked(
+            &out.client,
+            count,
+            dim,
+            words.into_buffer_arg(),
+            out.clone().into_buffer_arg(),
+            rows * columns,
+            columns,
+            columns.div_ceil(BLOCK),
+            dtype.steps(),
+            dtype.bits() as u32,
+            dtype.head(),
+            dtype.block_words(),
+            elem,
+        );
+    }
+    out
+}
+
+#[cfg(all(test, feature = "wgpu"))]
+mod tests {
+    use burn::backend::ops::IntTensorOps;
+    use burn::tensor::{Device, Tensor, TensorData};
+    use burn_cubecl::CubeBackend;
+
+    use super::super::host;
+    use super::*;
+    use crate::testing::{noise, numbers, wgpu};
+
+    /// The host's numbers: rows of noise, of zeros and of the smallest f16, in memory that held no numbers before.
+    #[test]
+    fn it_is_what_the_host_does() {
+        let Some(device) = wgpu() else { return };
+        for dtype in [QuantizedDtype::F16, QuantizedDtype::Int8, QuantizedDtype::Int4] {
+            for columns in [1, 31, 32, 70, 576] {
+                let noise = noise(columns, 3);
+                let by = |most: f32| noise.iter().map(|v| v * most).collect::<Vec<_>>();
+                let rows = [by(9.0), by(0.0), by(6e-6), by(65504.0)];
+                let (mut words, mut want) = (Vec::new(), Vec::new());
+                for row in &rows {
+                    host::quantize_row(row, dtype, &mut words);
+                    want.extend(dtype.rounded(row));
+                }
+                drop(Tensor::<1>::full([want.len()], f32::NAN, &device));
+                let got = numbers(dequantize_weight(on(words, rows.len(), &device), dtype, columns, FloatDType::F32));
+                assert_eq!(got.len(), want.len());
+                for (g, w) in got.iter().zip(&want) {
+                    // A quotient and a product.
+                    assert!((g - w).abs() <= 1e-6 * w.abs(), "{dtype:?}, {columns}: {g} for {w}");
+                }
+            }
+        }
+    }
+
+    fn on(words: Vec<i32>, rows: usize, device: &Device) -> CubeTensor {
+        let of = crate::testing::of_values(vec![0.0], device);
+        let row_words = words.len() / rows;
+        CubeBackend::int_from_data(TensorData::new(words, [rows, row_words]), &of.device)
+    }
+}

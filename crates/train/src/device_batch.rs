@@ -1,0 +1,93 @@
+//! A batch on the device.
+
+use std::rc::Rc;
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use stratune_data::{Batch, Sequence, collate, pack};
+use stratune_models::Model;
+use stratune_models::nn::{PackedTexts, Positions};
+use stratune_protocol::TrainConfig;
+
+/// How many examples run at once, and how they lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Batching {
+    /// Examples in a batch.
+    pub size: usize,
+    /// Whether several share a row, if the model [can pack](Model::can_pack) them. The numbers are the same up to
+    /// rounding.
+    pub packing: bool,
+}
+
+/// A batch on the device.
+#[derive(Clone, Debug)]
+pub struct DeviceBatch {
+    /// `[rows, width]`, padded on the right. No real token ever sees the padding: it comes later, or is a text of its own.
+    pub tokens: Tensor<2, Int>,
+    /// What tells the texts of a row from each other; none if each has a row.
+    pub texts: Option<PackedTexts>,
+    /// Then also the index of each token in a batch of one text a row, by which dropout is drawn.
+    pub unpacked_index: Option<Rc<[u32]>>,
+    /// Rows of `[rows · width]` whose next token is a label: `[labelled]`.
+    pub positions: Tensor<1, Int>,
+    /// That next token: `[labelled]`.
+    pub targets: Tensor<1, Int>,
+    /// How many labels there are.
+    pub labelled: usize,
+    /// Tokens, padding left out.
+    pub real_tokens: usize,
+}
+
+impl Batching {
+    /// `size` examples at once, in as little room as they need.
+    pub fn packed(size: usize) -> Self {
+        Self { size, packing: true }
+    }
+
+    /// Puts examples on the device of the model that is to read them.
+    pub fn to_device(self, model: &Model, examples: &[&Sequence]) -> DeviceBatch {
+        let batch = if self.packing && model.can_pack() { pack(examples) } else { collate(examples) };
+        DeviceBatch::new(&batch, &model.device())
+    }
+}
+
+impl From<&TrainConfig> for Batching {
+    fn from(config: &TrainConfig) -> Self {
+        Self { size: config.batch_size, packing: config.packing }
+    }
+}
+
+impl DeviceBatch {
+    /// Copies a batch to `device`.
+    pub fn new(batch: &Batch, device: &Device) -> Self {
+        let ids = |values: &[u32]| values.iter().map(|v| *v as i32).collect::<Vec<_>>();
+        let grid = |values: &[u32]| Tensor::from_data(TensorData::new(ids(values), [batch.rows, batch.width]), device);
+        let labelled = batch.targets.len();
+        let texts = batch.shared.as_ref().map(|shared| {
+            let starts: Vec<f32> = shared.starts.iter().map(|place| *place as f32).collect();
+            let starts = Tensor::from_data(TensorData::new(starts, [batch.rows, batch.width]), device);
+            PackedTexts { position_ids: grid(&shared.position_ids), starts }
+        });
+        Self {
+            tokens: grid(&batch.tokens),
+            texts,
+            unpacked_index: batch.shared.as_ref().map(|shared| shared.unpacked_index.as_slice().into()),
+            positions: Tensor::from_data(TensorData::new(ids(&batch.positions), [labelled]), device),
+            targets: Tensor::from_data(TensorData::new(ids(&batch.targets), [labelled]), device),
+            labelled,
+            real_tokens: batch.real_tokens,
+        }
+    }
+
+    /// Where its tokens are, for the blocks of `model`.
+    pub fn model_positions(&self, model: &Model) -> Positions {
+        match &self.texts {
+            None => model.positions(self.tokens.dims()[1], 0),
+            Some(texts) => model.packed_positions(texts),
+        }
+    }
+
+    /// Tokens that a block reads, padding included.
+    pub fn size(&self) -> usize {
+        self.tokens.shape().num_elements()
+    }
+}
