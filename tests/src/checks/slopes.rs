@@ -35,29 +35,35 @@ pub async fn slopes_along_random_directions(
         let value = values.get(path).ok_or_else(|| format!("{path} has a gradient and does not train"))?;
         let there = read_f32(value.clone()).await.map_err(|p| p.to_string())?;
         let length = gradient.iter().map(|g| g * g).sum::<f32>().sqrt();
-        let step = (RISE / length).min(LONGEST);
         let here = loss(model.clone()).await;
         for draw in 0..2 {
             let mut rng = draws(12, path, [draw, 0]);
-            let way: Vec<f32> = gradient.iter().map(|_| if rng.random::<bool>() { step } else { -step }).collect();
-            let ours: f64 = gradient.iter().zip(&way).map(|(g, v)| f64::from(g * v)).sum();
-            let mut losses = Vec::new();
-            for sign in [1.0, -1.0] {
-                let nudged: Vec<f32> = there.iter().zip(&way).map(|(x, v)| x + sign * v).collect();
-                let mut nudged_values = values.clone();
-                nudged_values.insert(path.clone(), Tensor::from_floats(nudged.as_slice(), &value.device()));
-                let mut nudged = model.clone();
-                restore(&mut nudged, &nudged_values)?;
-                losses.push(loss(nudged).await);
+            let signs: Vec<f32> = gradient.iter().map(|_| if rng.random::<bool>() { 1.0 } else { -1.0 }).collect();
+            let along: f64 = gradient.iter().zip(&signs).map(|(g, sign)| f64::from(g * sign)).sum();
+            let mut told = Err(String::new());
+            // On a long way there are kinks on both sides, and fewer on a short one.
+            for shorter in [1.0, 0.25] {
+                let step = shorter * (RISE / length).min(LONGEST);
+                let mut losses = Vec::new();
+                for step in [step, -step] {
+                    let nudged: Vec<f32> = there.iter().zip(&signs).map(|(x, sign)| x + sign * step).collect();
+                    let mut nudged_values = values.clone();
+                    nudged_values.insert(path.clone(), Tensor::from_floats(nudged.as_slice(), &value.device()));
+                    let mut nudged = model.clone();
+                    restore(&mut nudged, &nudged_values)?;
+                    losses.push(loss(nudged).await);
+                }
+                let ([above, below], ours) = ([losses[0] - here, here - losses[1]], along * f64::from(step));
+                let allowed = 0.03 * f64::from(length * step) + ROUNDING;
+                told = match ours >= above.min(below) - allowed && ours <= above.max(below) + allowed {
+                    true if !(above.is_nan() || below.is_nan()) => Ok(()),
+                    _ => Err(format!("{path}: the loss rises by {below:e} and {above:e}, its gradient says {ours:e}")),
+                };
+                if told.is_ok() {
+                    break;
+                }
             }
-            let [above, below] = [losses[0] - here, here - losses[1]];
-            let allowed = 0.03 * f64::from(length * step) + ROUNDING;
-            let within = ours >= above.min(below) - allowed && ours <= above.max(below) + allowed;
-            if !within || above.is_nan() || below.is_nan() {
-                return Err(format!(
-                    "{path}: the loss rises by {below:e} and {above:e} where its gradient says {ours:e}"
-                ));
-            }
+            told?;
         }
     }
     Ok(())
