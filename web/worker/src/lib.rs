@@ -39,7 +39,7 @@ pub fn start() {
     let immediate = ImmediateCommands::new(port.clone(), Control::default());
     let first = immediate.clone();
     port.listen(move |message| match message {
-        Ok((command, _)) if first.hear(&command) => {}
+        Ok((command, _)) if first.handle(&command) => {}
         // The receiver lives as long as the worker.
         Ok(message) => drop(send.unbounded_send(message)),
         Err(problem) => refused.send(&Event::Problem(problem), None),

@@ -18,7 +18,7 @@ pub async fn take() -> bool {
         if asked().await {
             return true;
         }
-        rest().await;
+        sleep_briefly().await;
     }
     false
 }
