@@ -9,9 +9,9 @@ use stratune_train::{Event, Hook, HookState, Rows, Run, Saved, Selection};
 
 use crate::{DepthBudget, Floor, Reward, Scores, draw, inclusion};
 
-/// No learning rate is made larger than this. Steps of 0.02 (a quarter of the layers at 0.005) did not converge on the starter,
-/// where 0.005 at every layer did: AdamW's noise grows with a step, whoever it makes up for.
-const LARGEST_RATE: f64 = 0.01;
+/// No learning rate is made larger than this. At 0.02 (a quarter of the layers, four times 0.005) the starter did not converge,
+/// at 0.01 it came half as far as at 0.005: AdamW's noise grows with a step, whatever the step makes up for.
+const LARGEST_RATE: f64 = 5e-3;
 
 /// Chooses the blocks of each step. Its draws are keyed by seed and step, so its whole state is the scores and the set
 /// that is training.
@@ -282,7 +282,7 @@ mod tests {
     #[test]
     fn no_rate_is_made_larger_than_is_stable() {
         let mut ist = ist(IstMode::Random, 16);
-        for (rate, want) in [(1e-3, 4.0), (2.5e-3, 4.0), (5e-3, 2.0), (0.01, 1.0), (0.1, 1.0), (0.0, 4.0)] {
+        for (rate, want) in [(1e-3, 4.0), (2.5e-3, 2.0), (5e-3, 1.0), (0.1, 1.0), (0.0, 4.0)] {
             let rates = ist.rates_of(&[0, 3], rate);
             assert!(rates.iter().all(|r| (r - want).abs() < 1e-9), "{rate}: {rates:?}");
         }

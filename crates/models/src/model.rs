@@ -248,7 +248,8 @@ impl Model {
         let logits = linear_by_pieces(normed, &self.head().matrices(), self.compute);
         match self.config.final_logit_softcapping {
             None => logits,
-            Some(softcap) => logits.div_scalar(softcap).tanh().mul_scalar(softcap),
+            // Beyond it tanh is 1, or on some drivers no number.
+            Some(softcap) => logits.div_scalar(softcap).clamp(-10.0, 10.0).tanh().mul_scalar(softcap),
         }
     }
 

@@ -7,6 +7,8 @@ use burn::backend::Dispatch;
 use burn::tensor::Tensor;
 use stratune_runtime::span;
 
+pub(crate) use reference::bounded_tanh;
+
 use reference::ActivationOps;
 
 /// Which function.
@@ -57,6 +59,16 @@ mod tests {
             let got: Vec<f32> = activation(x.clone(), of).into_data().iter::<f32>().collect();
             // An exponential and a quotient in f32.
             assert!(got.iter().zip(want).all(|(g, w)| (g - w).abs() < 1e-6), "{of:?}: {got:?} for {want:?}");
+        }
+    }
+
+    /// Far out nothing overflows: what passes, passes whole.
+    #[test]
+    fn large_inputs_stay_numbers() {
+        let x = Tensor::<3>::from_floats([[[-3e4, -90.0, 90.0, 3e4]]], &Device::flex());
+        for of in [Activation::Silu, Activation::Gelu, Activation::GeluTanh] {
+            let got: Vec<f32> = activation(x.clone(), of).into_data().iter::<f32>().collect();
+            assert_eq!(got.iter().map(|y| y + 0.0).collect::<Vec<_>>(), [0.0, 0.0, 90.0, 3e4], "{of:?}");
         }
     }
 

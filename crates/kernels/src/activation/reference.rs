@@ -42,10 +42,16 @@ fn normal<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {
     times::<B>(plus::<B>(B::float_erf(times::<B>(x, FRAC_1_SQRT_2)), 1.0), 0.5)
 }
 
+/// The hyperbolic tangent, which is ±1 in f32 from 9.1 on. Some drivers of browsers make it of two exponentials, whose quotient
+/// is no number beyond 88: Chromium's SwiftShader does.
+pub(crate) fn bounded_tanh<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {
+    B::float_tanh(B::float_clamp(x, (-10.0).into(), 10.0.into()))
+}
+
 /// The hyperbolic tangent in the approximation of gelu.
 fn bend<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {
     let stretched = plus::<B>(times::<B>(square::<B>(x.clone()), CUBIC), 1.0);
-    B::float_tanh(times::<B>(B::float_mul(x, stretched), TANH_SCALE))
+    bounded_tanh::<B>(times::<B>(B::float_mul(x, stretched), TANH_SCALE))
 }
 
 /// `f(x)`.

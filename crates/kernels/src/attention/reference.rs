@@ -7,6 +7,8 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, TensorMetadata, backend_extension};
 use burn::tensor::{Slice, TensorData};
 
+use crate::activation::bounded_tanh;
+
 use super::{Options, Scores};
 
 /// Causal attention with grouped queries. Shapes are those of [`causal_attention`](crate::causal_attention); `first` is
@@ -118,7 +120,7 @@ impl<B: Backend> Block<B> {
         let scaled = B::float_mul_scalar(self.q.clone(), (scale / softcap.unwrap_or(1.0)).into());
         let scores = B::float_matmul(scaled, B::float_swap_dims(self.k.clone(), 2, 3));
         let Some(softcap) = softcap else { return (scores, None) };
-        let bent = B::float_tanh(scores);
+        let bent = bounded_tanh::<B>(scores);
         (B::float_mul_scalar(bent.clone(), softcap.into()), Some(bent))
     }
 

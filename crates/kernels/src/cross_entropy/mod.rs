@@ -72,7 +72,7 @@ pub fn linear_cross_entropy(
         let hidden = hidden.clone().narrow(0, start, count);
         let targets = targets.clone().narrow(0, start, count).into_dispatch();
         let logits = products(&hidden, head, compute);
-        let bent = cap.map(|cap| (cap, logits.clone().div_scalar(cap).tanh()));
+        let bent = cap.map(|cap| (cap, logits.clone().div_scalar(cap).clamp(-10.0, 10.0).tanh()));
         let logits = bent.clone().map_or(logits, |(cap, bent)| bent.mul_scalar(cap));
         let (losses, d_logits) = Dispatch::cross_entropy(logits.into_dispatch(), targets, scale as f32);
         let d_logits = Tensor::from_dispatch(d_logits);

@@ -34,7 +34,7 @@ pub struct IstConfig {
     /// `practical` only: at most one layer of the lowest quarter trains at a step, which shortens the backward pass.
     pub floor: bool,
     /// `random`, `practical` and `cost_aware`: a drawn layer's learning rate is divided by the probability that it is drawn, so
-    /// that over a run it goes as far as if it trained at every step; and multiplied by this at most, and to 0.01. 1: not at all.
+    /// that over a run it goes as far as if it trained at every step; and multiplied by this at most, and to 0.005. 1: not at all.
     pub rate_limit: f32,
     /// `cost_aware` only: share of the whole backward pass that a step costs on average, the importance loop included.
     pub depth: f32,
