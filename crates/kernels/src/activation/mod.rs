@@ -68,7 +68,8 @@ mod tests {
         let x = Tensor::<3>::from_floats([[[-3e4, -90.0, 90.0, 3e4]]], &Device::flex());
         for of in [Activation::Silu, Activation::Gelu, Activation::GeluTanh] {
             let got: Vec<f32> = activation(x.clone(), of).into_data().iter::<f32>().collect();
-            assert_eq!(got.iter().map(|y| y + 0.0).collect::<Vec<_>>(), [0.0, 0.0, 90.0, 3e4], "{of:?}");
+            // Of −90 silu leaves what f32 can just hold.
+            assert!(got[0] == 0.0 && got[1].abs() < 1e-30 && got[2..] == [90.0, 3e4], "{of:?}: {got:?}");
         }
     }
 
