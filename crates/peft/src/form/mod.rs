@@ -24,10 +24,13 @@ pub struct Form {
     pub read: fn(Given<'_>) -> Read,
     /// What PEFT's configuration says of the method, and its tensors by their names there; none if PEFT has no form for
     /// these settings. Tensors come by their parameters' paths.
-    pub write: fn(&ModelReport, &MethodConfig, &Tensors) -> Option<(Map<String, Value>, Tensors)>,
+    pub write: fn(&ModelReport, &MethodConfig, &Tensors) -> Option<ConfigAndTensors>,
     /// Ends of the names of tensors that are written in integers.
     pub integers: &'static [&'static str],
 }
+
+/// What PEFT's configuration says of a method, and its tensors by PEFT's names.
+pub type ConfigAndTensors = (Map<String, Value>, Tensors);
 
 /// Methods, and tensors by parameter path.
 pub type Read = Result<(Methods, Tensors), Problem>;

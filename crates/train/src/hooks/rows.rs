@@ -41,11 +41,11 @@ impl FullGradientModel {
     pub fn of(model: &Model, kind: MethodKind) -> Self {
         let mut model = model.clone();
         freeze(&mut model);
-        let chooses = |delta: &Box<dyn Delta>| delta.of::<Sparse>().is_some_and(|sparse| sparse.kind == kind);
+        let chooses = |delta: &dyn Delta| delta.of::<Sparse>().is_some_and(|sparse| sparse.kind == kind);
         let mut matrices = Vec::new();
         for (i, block) in model.layers.iter_mut().enumerate() {
             for (k, linear) in block.linears_mut().enumerate() {
-                if linear.deltas.iter().any(chooses) {
+                if linear.deltas.iter().any(|delta| chooses(&**delta)) {
                     linear.weight.floats_mut().trainable = true;
                     matrices.push((i, k, linear.id.param("weight").path));
                 }
