@@ -101,7 +101,7 @@ fn turns() -> Vec<(&'static str, Change, Change)> {
         ("ist.importance_rows", nothing, |c| c.ist.importance_rows = 1),
         ("ist.redraw_every", nothing, |c| c.ist.redraw_every = 4),
         ("ist.score_limit", nothing, |c| c.ist.score_limit = 0.01),
-        ("ist.rate_limit", nothing, |c| c.ist.rate_limit = 1.0),
+        ("ist.rate_limit", |c| c.train.learning_rate = 1e-3, |c| c.ist.rate_limit = 1.0),
         ("ist.depth", |c| c.ist.mode = IstMode::CostAware, |c| c.ist.depth = 0.3),
         ("ist.floor", |c| c.ist.fraction = 0.5, |c| c.ist.floor = false),
         ("train.steps", nothing, |c| c.train.steps = 3),
