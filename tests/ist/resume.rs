@@ -56,6 +56,29 @@ fn resumed_is_uninterrupted() {
     }
 }
 
+/// A checkpoint of an earlier version, which had one hook and other names, goes on to the same end.
+#[test]
+fn a_checkpoint_with_the_names_of_before_is_resumed() {
+    let (device, config) = (Device::flex(), config(IstMode::Practical));
+    let mut whole = RecordingCallback::default();
+    block_on(whole.watch(&mut trainer(&config, LAYERS, &device))).unwrap();
+    let mut first = RecordingCallback { stop_after: Some(7), ..RecordingCallback::default() };
+    block_on(first.watch(&mut trainer(&config, LAYERS, &device))).unwrap();
+    let mut old = first.last().clone();
+    let run = old.meta["run"].as_object_mut().unwrap();
+    for (before, now) in [("owes", "validation_due"), ("moves", "mezo_steps"), ("times", "step_counts")] {
+        let value = run.remove(now).unwrap();
+        run.insert(before.into(), value);
+    }
+    let hooks = run.remove("hooks").unwrap();
+    run.insert("hook".into(), hooks["ist"].clone());
+    let mut again = trainer(&config, LAYERS, &device);
+    again.resume(&old).unwrap();
+    let mut second = RecordingCallback::default();
+    block_on(second.watch(&mut again)).unwrap();
+    assert_eq!(contents(second.last()), contents(whole.last()));
+}
+
 /// Held-out losses, step by step.
 fn validations(recording: &RecordingCallback) -> Vec<(usize, f64)> {
     let of = |event: &Event| if let Event::Validation { step, loss, .. } = event { Some((*step, *loss)) } else { None };
