@@ -100,7 +100,7 @@ fn of_ist() -> Vec<Field> {
         )),
         under(&["practical"], advanced("ist.redraw_every", "Steps a draw is kept", "", count(1.0))),
         under(
-            &["practical", "cost_aware"],
+            &["scored", "practical", "cost_aware"],
             advanced("ist.score_limit", "Limit of the scores", "no layer is given up for good", positive()),
         ),
         under(
@@ -210,7 +210,7 @@ fn under(modes: &[&str], field: Field) -> Field {
 
 /// Of the modes that learn scores.
 fn learned(field: Field) -> Field {
-    under(&["practical", "cost_aware", "faithful"], field)
+    under(&["scored", "practical", "cost_aware", "faithful"], field)
 }
 
 fn number(range: Range) -> FieldKind {
