@@ -6,8 +6,8 @@ use stratune_runtime::read_f32;
 use super::host::{compare, gradient_of, two_texts, wave};
 use super::{Fault, MAX, NARROW, Sizes};
 use crate::{
-    AttentionMask, Compute, CosSin, Factors, Layer, Matrix, Quantized, QuantizedDtype, Rotary, Scores,
-    causal_attention, feed_forward, group_weights, grouped_linear, self_attention, swiglu,
+    AttentionMask, Compute, CosSin, Factors, HeadNorms, Layer, Matrix, Quantized, QuantizedDtype, Rotary, Scores,
+    causal_attention, feed_forward, group_weights, grouped_linear, rms_norm, self_attention, swiglu,
 };
 
 /// What layers have beside their matrices.
@@ -17,6 +17,8 @@ pub enum Beside {
     Updates,
     /// Each a bias, and all but the second an update.
     Biases,
+    /// Each an update, and heads of queries and keys have norms.
+    Norms,
 }
 
 /// Layers that read one input, and what they train, which is tracked: in one buffer, as a model has it.
@@ -110,16 +112,32 @@ pub async fn fused_ops_are_right(device: &Device, of: &Sizes, beside: Beside) ->
     let (cos_sin, mask) =
         (Rotary::new(head_dim, seq, 10_000.0, device).cos_sin_after(0, seq), two_texts(seq, seq / 2, device));
     let sides = [heads, kv_heads, kv_heads].map(|heads| [heads * head_dim, hidden]);
+    let norms = || {
+        let weight = |step| Tensor::<1>::from_data(TensorData::new(wave(head_dim, step), [head_dim]), device);
+        (beside == Beside::Norms).then(|| HeadNorms { q: weight(0.9), k: weight(1.3), offset: 1.0, eps: 1e-5 })
+    };
     let attended = |x: Tensor<3>, of: &[Layer]| match of {
-        [q, k, v] => {
-            self_attention(x, &[q.clone(), k.clone(), v.clone()], head_dim, &cos_sin, &mask, Scores::of(head_dim))
-        }
+        [q, k, v] => self_attention(
+            x,
+            &[q.clone(), k.clone(), v.clone()],
+            head_dim,
+            &cos_sin,
+            &mask,
+            Scores::of(head_dim),
+            norms(),
+        ),
         _ => x,
     };
     let of_parts = |x: Tensor<3>, of: &[Layer]| match of {
-        [q, k, v] => {
-            attended_by_parts(x, &[q.clone(), k.clone(), v.clone()], head_dim, &cos_sin, &mask, Scores::of(head_dim))
-        }
+        [q, k, v] => attended_by_parts(
+            x,
+            &[q.clone(), k.clone(), v.clone()],
+            head_dim,
+            &cos_sin,
+            &mask,
+            Scores::of(head_dim),
+            norms(),
+        ),
         _ => x,
     };
     let made = || vec![Updated::new(&sides, 0.53, dtype, beside, device)];
@@ -152,12 +170,21 @@ pub fn attended_by_parts(
     cos_sin: &CosSin,
     mask: &AttentionMask,
     scores: Scores,
+    norms: Option<HeadNorms>,
 ) -> Tensor<3> {
     let [batch, seq, _] = x.dims();
     let [q, k, v] = grouped_linear(x, of.clone(), None).map(|t| {
         let [_, _, width] = t.dims();
         t.reshape([batch, seq, width / head_dim, head_dim]).swap_dims(1, 2)
     });
+    let [q, k] = match norms {
+        None => [q, k],
+        Some(HeadNorms { q: of_q, k: of_k, offset, eps }) => [(q, of_q), (k, of_k)].map(|(heads, weight)| {
+            let sides = heads.dims();
+            let rows = heads.reshape([1, sides.iter().product::<usize>() / head_dim, head_dim]);
+            rms_norm(rows, weight.add_scalar(offset), eps).reshape(sides)
+        }),
+    };
     let [q, k, v] = cos_sin.apply_rotary(q, k, v);
     let y = causal_attention(q, k, v, mask, scores).swap_dims(1, 2);
     let [_, _, heads, _] = y.dims();

@@ -154,8 +154,9 @@ pub async fn self_test(device: &Device, of: &Sizes) -> Result<(), Fault> {
     let capped = Sees { begins: 9, window: Some(7), scores: Scores { scale: 0.6, softcap: Some(0.8) } };
     attention_is_right(device, &Sizes::default(), capped).await?;
     fused_ops_are_right(device, of, Beside::Updates).await?;
-    // At small sizes: most runs have no biases.
+    // At small sizes: most runs have no biases, most models no norms of heads.
     fused_ops_are_right(device, &Sizes::default(), Beside::Biases).await?;
+    fused_ops_are_right(device, &Sizes { head_dim: 16, ..Sizes::default() }, Beside::Norms).await?;
     gradients_are_finite_differences(device).await?;
     fastfood_is_right(device, 1 << 13, 1000, 5000).await?;
     loss_is_right(device, of.vocabulary).await?;
