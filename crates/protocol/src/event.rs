@@ -208,6 +208,9 @@ pub struct ModelReport {
     pub query_size: usize,
     /// Width of a head.
     pub head_dim: usize,
+    /// The activation of its feed-forward layers, such as `silu`.
+    #[serde(default)]
+    pub activation: String,
     /// Tokens it knows.
     pub vocabulary: usize,
     /// Longest sequence it was made for.
