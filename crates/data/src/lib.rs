@@ -11,6 +11,7 @@ mod batch;
 mod charsmap;
 mod chat;
 mod dataset;
+mod gguf;
 mod importance;
 mod json;
 mod message;
@@ -29,6 +30,7 @@ mod tokenizer_file;
 
 pub use batch::{Batch, PackedRows, collate, pack};
 pub use dataset::{Dataset, load};
+pub use gguf::GgufTokenizer;
 pub use plan::Plan;
 pub use row::{Role, Row, Turn};
 pub use sequence::Sequence;

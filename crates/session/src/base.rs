@@ -12,6 +12,8 @@ use stratune_runtime::{chunk_length, synchronize};
 use stratune_store::{Folder, ModelFolder};
 use stratune_train::Event;
 
+use crate::open_model::open_model;
+
 /// A model with its tokenizer, as it came from its folder.
 #[derive(Debug)]
 pub struct Base {
@@ -32,7 +34,7 @@ pub struct Base {
 }
 
 impl Base {
-    /// Loads a Hugging Face folder, a tensor at a time, its matrices kept as `storage` says.
+    /// Loads a Hugging Face folder or a GGUF file, a tensor at a time, its matrices kept as `storage` says.
     ///
     /// # Errors
     /// A file is missing or damaged, the architecture is unknown, or tokenizer and model do not belong together.
@@ -43,7 +45,7 @@ impl Base {
         device: &Device,
         emit: &mut dyn FnMut(Event),
     ) -> Result<Self, Problem> {
-        let files = ModelFolder::open(folder).await?;
+        let files = open_model(folder).await?;
         let config = model_config(&files)?;
         let tokenizer = read_tokenizer(&files, &config).await?;
         let template = Template::of(&tokenizer)?;

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use stratune_protocol::{BaseDtype, DeviceChoice, Problem};
-use stratune_session::merged_tensors;
-use stratune_store::{ModelFolder, Stored, changed_config, model_files, write_files};
+use stratune_session::{merged_tensors, open_model};
+use stratune_store::{Stored, changed_config, model_files, write_files};
 
 use crate::arguments::choose;
 use crate::open;
@@ -54,7 +54,7 @@ impl Merge {
             Dtype::F16 => Stored::F16,
             Dtype::Bf16 => Stored::BF16,
         };
-        let source = ModelFolder::open(open::folder(&self.model)?).await?;
+        let source = open_model(open::folder(&self.model)?).await?;
         let before = base.model.config.to_json();
         let (after, tensors) = merged_tensors(base.model).await?;
         let config = changed_config(source.config(), &before, &after.to_json());
