@@ -34,7 +34,8 @@ pub async fn base(model: &str, dtype: BaseDtype, opened: &Opened, json: bool) ->
         crate::report::event(&Event::Model(report));
     } else {
         let millions = report.parameters as f64 / 1e6;
-        let kept = if dtype == BaseDtype::F32 { String::new() } else { format!(", kept as {dtype}") };
+        let formats: Vec<_> = base.model.formats().iter().map(ToString::to_string).collect();
+        let kept = if formats.is_empty() { String::new() } else { format!(", kept as {}", formats.join(", ")) };
         eprintln!(
             "model    {model} · {millions:.2} M parameters, {} layers of {}{kept}",
             report.layers, report.hidden_size

@@ -43,7 +43,7 @@ pub use feed_forward::feed_forward;
 pub use grad_norm::{GroupedGradients, group_gradients};
 pub use head_norm::HeadNorms;
 pub use linear::{Factors, Layer, Matrix, group_weights, grouped_linear, linear, linear_by_pieces};
-pub use quantized::{Quantized, QuantizedDtype, Quantizer};
+pub use quantized::{BlockFormat, BlockLoader, Quantized, QuantizedDtype, Quantizer, WeightFormat};
 pub use rms_norm::{rms_norm, rms_norm_residual};
 pub use rotary::{CosSin, Rotary};
 pub use seed::backward_from;

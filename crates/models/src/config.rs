@@ -203,6 +203,7 @@ impl ModelConfig {
             activation: self.activation.name().into(),
             vocabulary: self.vocab_size,
             context: self.max_position_embeddings,
+            in_file: None,
             modules: self.modules.clone(),
         }
     }

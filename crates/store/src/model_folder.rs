@@ -167,6 +167,11 @@ impl ModelFolder {
         }
     }
 
+    /// Whether its tensors lie in a GGUF file.
+    pub fn is_gguf(&self) -> bool {
+        matches!(self.weights, Weights::Gguf(..))
+    }
+
     /// How a tensor is written, if it lies in a GGUF file.
     pub fn block_type(&self, name: &str) -> Option<BlockType> {
         match &self.weights {

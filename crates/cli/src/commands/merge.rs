@@ -22,8 +22,8 @@ pub struct Merge {
     /// How much of each adapter's change is added [default: 1]
     #[arg(long, value_delimiter = ',', allow_negative_numbers = true)]
     weights: Vec<f32>,
-    /// What the model's matrices are kept as before the adapter goes in: as it was trained on them, f32, f16, int8 or int4
-    #[arg(long, default_value = "f32", value_parser = choose::<BaseDtype>)]
+    /// What the model's matrices are kept as before the adapter goes in: as it was trained on them, file, f32, f16, int8 or int4
+    #[arg(long, default_value = "file", value_parser = choose::<BaseDtype>)]
     base_dtype: BaseDtype,
     /// Folder for the merged model
     #[arg(long)]

@@ -153,7 +153,7 @@ impl Pretrain {
             config.train.steps = steps;
         }
         config.validate()?;
-        if config.base_dtype != BaseDtype::F32 {
+        if !config.base_dtype.can_train() {
             return Err(Problem::input("every weight trains, and has to be a float")
                 .at("base_dtype")
                 .next("leave it out of the recipe"));

@@ -26,7 +26,13 @@ pub fn all() -> Vec<Field> {
             "base_dtype",
             "Weights kept as",
             "fewer bits: larger models fit, and the base is less exact",
-            choice(&[("f32", "32-bit floats"), ("f16", "16-bit floats"), ("int8", "8 bits"), ("int4", "4 bits")]),
+            choice(&[
+                ("file", "as the file has them"),
+                ("f32", "32-bit floats"),
+                ("f16", "16-bit floats"),
+                ("int8", "8 bits"),
+                ("int4", "4 bits"),
+            ]),
         ),
         plain(
             "compute_dtype",
