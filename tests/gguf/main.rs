@@ -1,5 +1,7 @@
 //! GGUF files say the same as the folders that they were made of: configuration, numbers, tokens.
 
+mod own_bits;
+
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 

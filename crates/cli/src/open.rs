@@ -7,7 +7,7 @@ use stratune_data::SourceFile;
 use stratune_protocol::{BaseDtype, DeviceChoice, ModelReport, Problem, ProblemKind};
 use stratune_runtime::Opened;
 use stratune_session::{
-    Base, EXAMPLE, EXAMPLE_HELD_OUT, STARTER, attach, mix, model_config, open_device, open_model, read_adapter,
+    Base, EXAMPLE, EXAMPLE_HELD_OUT, STARTER, attach, mix, open_device, open_model, read_adapter, report_of,
 };
 use stratune_store::{DiskFolder, Folder, GgufFolder};
 use stratune_train::Event;
@@ -46,8 +46,7 @@ pub async fn base(model: &str, dtype: BaseDtype, opened: &Opened, json: bool) ->
 
 /// What a model is, from its config.json alone.
 pub async fn model_report(model: &str) -> Result<ModelReport, Problem> {
-    let config = model_config(&open_model(folder(model)?).await?)?;
-    Ok(config.report(model, config.parameters()))
+    report_of(&open_model(folder(model)?).await?, model)
 }
 
 /// A model's folder, or a GGUF file as if it were one.

@@ -5,9 +5,9 @@ use std::rc::Rc;
 
 use burn::tensor::Device;
 use stratune_data::{Template, Tokenizer};
-use stratune_kernels::{BlockFormat, BlockLoader, Sizes, self_test};
+use stratune_kernels::{BlockFormat, BlockLoader, QuantizedDtype, Sizes, WeightFormat, self_test};
 use stratune_models::{Entry, LoadedTensor, Model, ModelConfig, TensorLoader, Weights, pieces};
-use stratune_protocol::{BaseDtype, ComputeDtype, ModelReport, Problem, WeightStorage};
+use stratune_protocol::{BaseDtype, ComputeDtype, ModelReport, Problem, Role, WeightBytes, WeightStorage};
 use stratune_runtime::{chunk_length, synchronize};
 use stratune_store::{BlockType, Folder, ModelFolder};
 use stratune_train::Event;
@@ -105,6 +105,35 @@ pub fn model_config(files: &ModelFolder) -> Result<ModelConfig, Problem> {
     ModelConfig::from_json(files.config(), &format!("{}/config.json", files.label()))
 }
 
+/// What a model is, by its headers alone.
+///
+/// # Errors
+/// It is no model of a family that is known here.
+pub fn report_of(files: &ModelFolder, name: &str) -> Result<ModelReport, Problem> {
+    let config = model_config(files)?;
+    let mut bytes = WeightBytes::default();
+    for entry in config.layout() {
+        let [rows, columns] = entry.shape[..] else { continue };
+        let written = name_in_files(files, &entry).ok().and_then(|name| files.block_type(&name));
+        let taken = match kept_as(written) {
+            Some(format) => format.bytes([rows, columns]),
+            None => 4 * rows as u64 * columns as u64,
+        };
+        *if matches!(entry.role, Role::Embedding | Role::Head) { &mut bytes.embeddings } else { &mut bytes.blocks } +=
+            taken;
+    }
+    let report = config.report(name, config.parameters());
+    Ok(ModelReport { in_file: files.is_gguf().then_some(bytes), ..report })
+}
+
+/// What a matrix of a GGUF file is kept as, if not as floats.
+fn kept_as(written: Option<BlockType>) -> Option<WeightFormat> {
+    match written? {
+        BlockType::F16 => Some(QuantizedDtype::F16.into()),
+        written => BlockFormat::named(written.name()).map(WeightFormat::from),
+    }
+}
+
 /// The tokenizer of a folder.
 ///
 /// # Errors
@@ -144,11 +173,11 @@ impl Loader {
     /// As `dtype` says; what a file has in few bits that kernels do not read comes as floats.
     fn new(files: &ModelFolder, name: &str, entry: &Entry, shape: &[usize], dtype: BaseDtype, device: &Device) -> Self {
         let written = files.block_type(name).filter(|_| dtype == BaseDtype::File);
-        match (written, shape) {
-            (Some(BlockType::F16), [_, _]) => {
+        match (kept_as(written), shape) {
+            (Some(WeightFormat::Rounded(_)), [_, _]) => {
                 Self::Numbers(TensorLoader::new(entry.role, shape, BaseDtype::F16, device))
             }
-            (Some(written), &[rows, columns]) if let Some(format) = BlockFormat::named(written.name()) => {
+            (Some(WeightFormat::Blocks(format)), &[rows, columns]) => {
                 Self::Blocks(BlockLoader::new([rows, columns], format, device))
             }
             _ => Self::Numbers(TensorLoader::new(entry.role, shape, dtype.resolved(false), device)),

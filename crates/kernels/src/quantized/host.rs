@@ -57,10 +57,10 @@ pub fn dequantize_row(words: &[i32], format: WeightFormat, out: &mut [f32]) {
     }
 }
 
-/// Numbers of which parts are multiples.
-const GROUP: usize = 16;
+/// Numbers that are dequantized at once: of one part, or of two.
+const GROUP: usize = 32;
 
-/// Of so many low and high bits.
+/// Of so many low and high bits, which are as many words of a group.
 #[inline(always)]
 fn blocks<const LOW: usize, const HIGH: usize>(words: &[i32], layout: Layout, out: &mut [f32]) {
     let half = |word: i32, shift: u32| f16::from_bits((word as u32 >> shift) as u16).to_f32();
@@ -69,44 +69,47 @@ fn blocks<const LOW: usize, const HIGH: usize>(words: &[i32], layout: Layout, ou
         let (low, high) = block[begins..].split_at(low_words);
         let (one, other) = (half(block[0], 0), half(block[0], 16));
         let byte = |i: usize| f32::from((block[1 + i / 4] >> (8 * (i % 4))) as i8);
-        for (i, out) in out.chunks_mut(layout.part).enumerate() {
-            let (scale, minimum) = match layout.scales {
-                Scales::One => (one, 0.0),
-                Scales::Halves => (if i == 0 { one } else { other }, 0.0),
-                Scales::Added => (one, -other),
-                Scales::Parts => (one * byte(i), 0.0),
-                Scales::PartsAndMinima => (one * byte(i), other * byte(parts + i)),
-            };
-            for (g, out) in out.chunks_mut(GROUP).enumerate() {
-                let at = i * layout.part + g * GROUP;
-                let mut q = [0_i32; GROUP];
-                for (word, some) in low[at * LOW / 32..].iter().zip(q.chunks_exact_mut(32 / LOW)) {
-                    for (k, q) in some.iter_mut().enumerate() {
-                        // The sign of bytes comes along.
-                        *q = if LOW == 8 {
-                            (word << (24 - 8 * k)) >> 24
-                        } else {
-                            (word >> (LOW * k)) & ((1 << LOW) - 1)
-                        };
-                    }
-                }
-                if HIGH > 0 {
-                    let word = high[at * HIGH / 32] >> (at * HIGH % 32);
-                    for (k, q) in q.iter_mut().enumerate() {
-                        *q |= ((word >> (HIGH * k)) & ((1 << HIGH) - 1)) << LOW;
-                    }
-                }
-                let mut numbers = [0.0; GROUP];
+        let shared = |part: usize| match layout.scales {
+            Scales::One => (one, 0.0),
+            Scales::Halves => (if part == 0 { one } else { other }, 0.0),
+            Scales::Added => (one, -other),
+            Scales::Parts => (one * byte(part), 0.0),
+            Scales::PartsAndMinima => (one * byte(part), other * byte(parts + part)),
+        };
+        for (g, (out, low)) in out.chunks_mut(GROUP).zip(low.chunks_exact(LOW)).enumerate() {
+            let q = integers_of_group::<LOW, HIGH>(low, &high[HIGH * g..][..HIGH]);
+            let mut numbers = [0.0; GROUP];
+            for (i, (numbers, q)) in numbers.chunks_exact_mut(GROUP / 2).zip(q.chunks_exact(GROUP / 2)).enumerate() {
+                let (scale, minimum) = shared((GROUP * g + GROUP / 2 * i) / layout.part);
                 match layout.table {
                     false => {
-                        numbers.iter_mut().zip(&q).for_each(|(n, q)| *n = scale * (q - layout.zero) as f32 - minimum)
+                        numbers.iter_mut().zip(q).for_each(|(n, q)| *n = scale * (q - layout.zero) as f32 - minimum);
                     }
-                    true => numbers.iter_mut().zip(&q).for_each(|(n, q)| *n = scale * f32::from(IQ4[*q as usize & 15])),
+                    true => numbers.iter_mut().zip(q).for_each(|(n, q)| *n = scale * f32::from(IQ4[*q as usize & 15])),
                 }
-                out.copy_from_slice(&numbers[..out.len()]);
+            }
+            out.copy_from_slice(&numbers[..out.len()]);
+        }
+    }
+}
+
+#[inline(always)]
+fn integers_of_group<const LOW: usize, const HIGH: usize>(low: &[i32], high: &[i32]) -> [i32; GROUP] {
+    let mut q = [0; GROUP];
+    for (word, some) in low.iter().zip(q.chunks_exact_mut(32 / LOW)) {
+        for (k, q) in some.iter_mut().enumerate() {
+            // The sign of bytes comes along.
+            *q = if LOW == 8 { (word << (24 - 8 * k)) >> 24 } else { (word >> (LOW * k)) & ((1 << LOW) - 1) };
+        }
+    }
+    if HIGH > 0 {
+        for (word, some) in high.iter().zip(q.chunks_exact_mut(32 / HIGH.max(1))) {
+            for (k, q) in some.iter_mut().enumerate() {
+                *q |= ((word >> (HIGH * k)) & ((1 << HIGH) - 1)) << LOW;
             }
         }
     }
+    q
 }
 
 #[inline(always)]
