@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use stratune_peft::{MethodNames, Methods, Projection};
 use stratune_protocol::{
-    BaseDtype, ComputeDtype, DataFormat, DeviceChoice, IstConfig, IstMode, ModelReport, OptimiserKind, Problem,
+    BaseDtype, ComputeDtype, DataFormat, DeviceChoice, IstConfig, IstMode, Labels, ModelReport, OptimiserKind, Problem,
     Schedule, Targets,
 };
 use stratune_train::RunConfig;
@@ -32,6 +32,9 @@ pub struct RunFlags {
     pub device: Option<DeviceChoice>,
     #[command(flatten)]
     pub data: DataFlags,
+    /// Files to measure on and never to train on, instead of a share of the rows
+    #[arg(long, num_args = 1.., value_name = "FILE", help_heading = "Data")]
+    validation: Vec<PathBuf>,
     #[command(flatten)]
     method: MethodFlags,
     #[command(flatten)]
@@ -44,18 +47,33 @@ pub struct RunFlags {
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Data")]
 pub struct DataFlags {
-    /// Data files: JSONL, JSON, CSV, TSV or text
+    /// Data files: JSONL, JSON, CSV, TSV, Parquet or text, also as .gz or .zst
     #[arg(long, num_args = 1.., value_name = "FILE")]
     pub data: Vec<PathBuf>,
-    /// auto, alpaca, prompt_completion, messages, csv, tsv or text [default: auto]
+    /// auto, alpaca, prompt_completion, messages, csv, tsv, parquet or text [default: auto]
     #[arg(long)]
     pub format: Option<DataFormat>,
-    /// CSV and TSV: the column that is the prompt
-    #[arg(long)]
+    /// The column, or field of a JSON row, that is the prompt [default: recognised by name]
+    #[arg(long, value_name = "COLUMN")]
     pub prompt_column: Option<String>,
-    /// CSV and TSV: the column of the completions
-    #[arg(long)]
+    /// The column of the completions [default: recognised by name]
+    #[arg(long, value_name = "COLUMN")]
     pub completion_column: Option<String>,
+    /// The column of the system texts [default: recognised by name]
+    #[arg(long, value_name = "COLUMN")]
+    pub system_column: Option<String>,
+    /// The column of the conversations [default: recognised by name]
+    #[arg(long, value_name = "COLUMN")]
+    pub messages_column: Option<String>,
+    /// The prompt, made of columns, such as "Summarise: {document}"
+    #[arg(long, value_name = "TEXT", conflicts_with = "prompt_column")]
+    pub prompt_template: Option<String>,
+    /// The system text of every conversation that has none of its own
+    #[arg(long, value_name = "TEXT")]
+    pub system_prompt: Option<String>,
+    /// What is learned: assistant for all that it says, last for its last turn, or all [default: assistant]
+    #[arg(long, value_parser = choose::<Labels>)]
+    pub labels: Option<Labels>,
     /// Longest sequence in tokens; longer rows are cut, and counted [default: 512]
     #[arg(long)]
     pub max_length: Option<usize>,
@@ -271,6 +289,9 @@ impl RunFlags {
         set(&mut config.compute_dtype, self.compute_dtype);
         set(&mut config.device, self.device);
         self.data.clone().apply(&mut config);
+        if !self.validation.is_empty() {
+            config.data.validation_files = self.validation.iter().map(|p| p.display().to_string()).collect();
+        }
         let model = match self.method.method {
             // Some combinations are made for the model's layers.
             Some(_) => open::model_report(&config.model).await?,
@@ -294,6 +315,11 @@ impl DataFlags {
         set(&mut data.format, self.format);
         set(&mut data.prompt_column, self.prompt_column);
         set(&mut data.completion_column, self.completion_column);
+        set(&mut data.system_column, self.system_column);
+        set(&mut data.messages_column, self.messages_column);
+        set(&mut data.prompt_template, self.prompt_template);
+        set(&mut data.system_prompt, self.system_prompt);
+        set(&mut data.labels, self.labels);
         set(&mut data.max_length, self.max_length);
         set(&mut data.validation_split, self.validation_split);
     }
