@@ -19,6 +19,7 @@ mod json;
 mod message;
 mod pack;
 mod parquet;
+mod parquet_pages;
 mod plain;
 mod plan;
 mod row;

@@ -8,7 +8,7 @@ use ::parquet::file::reader::{FileReader, SerializedFileReader};
 use bytes::Bytes;
 use stratune_protocol::{DataConfig, Problem};
 
-use crate::{Source, fields::Rows};
+use crate::{Source, fields::Rows, parquet_pages};
 
 /// How a Parquet file begins and ends.
 pub(crate) const MAGIC: &[u8] = b"PAR1";
@@ -20,9 +20,9 @@ pub(crate) fn read(name: &str, bytes: Vec<u8>, config: &DataConfig) -> Result<So
 
 fn read_rows(name: &str, bytes: Vec<u8>, config: &DataConfig) -> Result<Source, Problem> {
     let bad = |error: ParquetError| bad(name, &error.to_string());
-    let size = bytes.len() as u64;
-    let file = SerializedFileReader::new(Bytes::from(bytes)).map_err(bad)?;
-    check(file.metadata(), size).map_err(bad)?;
+    let bytes = Bytes::from(bytes);
+    let file = SerializedFileReader::new(bytes.clone()).map_err(bad)?;
+    check(file.metadata(), &bytes).map_err(bad)?;
     let schema = file.metadata().file_metadata().schema();
     let columns = schema.get_fields().iter().map(|field| field.name().to_owned()).collect();
     let mut rows = Rows::of_table(name, columns, config)?;
@@ -32,15 +32,18 @@ fn read_rows(name: &str, bytes: Vec<u8>, config: &DataConfig) -> Result<Source, 
     rows.finish(name, Some("parquet"))
 }
 
-/// Where columns are, which the reader takes on trust.
-fn check(metadata: &ParquetMetaData, size: u64) -> Result<(), ParquetError> {
+/// Where columns and their pages are, which the reader takes on trust.
+fn check(metadata: &ParquetMetaData, bytes: &[u8]) -> Result<(), ParquetError> {
     for column in metadata.row_groups().iter().flat_map(|group| group.columns()) {
         let start = column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset());
-        let start = start.min(column.data_page_offset());
-        let fits = |start: u64, length: u64| start.checked_add(length).is_some_and(|end| end <= size);
-        let place = u64::try_from(start).ok().zip(u64::try_from(column.compressed_size()).ok());
-        if !place.is_some_and(|(start, length)| fits(start, length)) {
-            return Err(ParquetError::General(format!("the column {} is not in the file", column.column_path())));
+        let place = usize::try_from(start).ok().zip(usize::try_from(column.compressed_size()).ok());
+        let pages = place.and_then(|(start, length)| bytes.get(start..start.checked_add(length)?));
+        let why = match pages {
+            Some(pages) => parquet_pages::check(pages).err(),
+            None => Some("it is not in the file".to_owned()),
+        };
+        if let Some(why) = why {
+            return Err(ParquetError::General(format!("in the column {}, {why}", column.column_path())));
         }
     }
     Ok(())
