@@ -276,7 +276,7 @@ impl Engine {
             _ => self.copies.source(place.model.as_deref()).await?,
         };
         self.load_model(&config.model, config.base_dtype, model_files).await?;
-        let data_files = match config.data.files == names(None) {
+        let data_files = match config.data.files == [EXAMPLE.0] {
             true => None,
             false => self.copies.source(place.data.as_deref()).await?,
         };
