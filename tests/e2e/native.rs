@@ -13,7 +13,7 @@ const STARTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/session/as
 
 /// The last validation loss of a run on `rows` with the page's settings.
 pub async fn validation_loss(rows: &str, steps: usize, interval: usize, base_dtype: BaseDtype) -> f64 {
-    let mut config = RunConfig { ist: IstConfig::preset(IstMode::Practical), base_dtype, ..RunConfig::default() };
+    let mut config = RunConfig { ist: IstConfig::preset(IstMode::Scored), base_dtype, ..RunConfig::default() };
     config.ist.interval = interval;
     config.train.learning_rate = 5e-3;
     config.train.steps = steps;

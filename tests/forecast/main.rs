@@ -26,10 +26,11 @@ fn turn() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A model of 1.3 M numbers.
-fn model(dtype: BaseDtype, device: &Device) -> Model {
+/// A model of 1.3 M numbers, of this family.
+fn model(family: &str, dtype: BaseDtype, device: &Device) -> Model {
     let config = of_json(json!({
-        "model_type": "llama",
+        "model_type": family,
+        "head_dim": 32,
         "vocab_size": 1024,
         "hidden_size": 128,
         "intermediate_size": 344,
@@ -54,10 +55,10 @@ fn rows(count: usize) -> Vec<Sequence> {
 }
 
 /// The most bytes that a short run holds at once: the model as it came, which stays beside it as in a session, and all else.
-fn measured(config: &RunConfig) -> u64 {
+fn measured(family: &str, config: &RunConfig) -> u64 {
     let device = Device::flex();
     let before = memory_in_use(&device);
-    let base = model(config.base_dtype, &device);
+    let base = model(family, config.base_dtype, &device);
     let mut tuned = base.clone();
     block_on(tuned.attach(&config.method, 0)).unwrap();
     let dataset = Dataset { train: rows(16), validation: rows(4), ..Dataset::default() };
@@ -92,12 +93,9 @@ impl stratune_train::TrainerCallback for NoOutput {
 #[test]
 fn the_forecast_is_near_what_is_held() {
     let _turn = turn();
-    let geometry = model(BaseDtype::F32, &Device::flex()).config;
-    let report = geometry.report("", geometry.parameters());
     let cpu = AdapterInfo { device: "cpu".into(), ..AdapterInfo::default() };
-    let on = Conditions { model: &report, device: &cpu, width: Some(128) };
     let mut all = Vec::new();
-    for (kind, base_dtype, optimiser, graph_memory) in [
+    let llama = [
         (MethodKind::Lora, BaseDtype::F32, OptimiserKind::Adamw, 0),
         (MethodKind::Lora, BaseDtype::F32, OptimiserKind::Adamw, 512),
         (MethodKind::Full, BaseDtype::F32, OptimiserKind::Adamw, 0),
@@ -114,7 +112,15 @@ fn the_forecast_is_near_what_is_held() {
         (MethodKind::Ladder, BaseDtype::F32, OptimiserKind::Adamw, 512),
         (MethodKind::Lora, BaseDtype::F32, OptimiserKind::Mezo, 512),
         (MethodKind::Full, BaseDtype::F32, OptimiserKind::Mezo, 512),
-    ] {
+    ];
+    // Norms of heads; these, norms of what comes out, and a gate through gelu; one up without a gate.
+    let others = ["qwen3", "gemma3_text", "arcee"]
+        .map(|family| (family, (MethodKind::Lora, BaseDtype::F32, OptimiserKind::Adamw, 512)));
+    for (family, (kind, base_dtype, optimiser, graph_memory)) in llama.map(|of| ("llama", of)).into_iter().chain(others)
+    {
+        let geometry = model(family, BaseDtype::F32, &Device::flex()).config;
+        let report = geometry.report("", geometry.parameters());
+        let on = Conditions { model: &report, device: &cpu, width: Some(128) };
         // Half a megabyte is held beside tensors (names, futures, what allocators round up): no case is so small that it tells.
         for (batch_size, accumulation) in [(8, 1), (4, 2)] {
             let mut config = RunConfig { method: kind.into(), base_dtype, ..RunConfig::default() };
@@ -122,16 +128,16 @@ fn the_forecast_is_near_what_is_held() {
             (config.train.batch_size, config.train.accumulation) = (batch_size, accumulation);
             (config.train.steps, config.train.eval_every) = (4, 2);
             config.method.set(Some(2), |m| &mut m.interval);
-            let (forecast, held) = (on.forecast(&config), measured(&config));
+            let (forecast, held) = (on.forecast(&config), measured(family, &config));
             let ratio = forecast.bytes() as f64 / held as f64;
             let beyond = (forecast.bytes() - forecast.weights) as f64 / (held - forecast.weights) as f64;
             println!(
-                "{kind} on {base_dtype}, {optimiser:?}, {batch_size} × {accumulation}, graphs {graph_memory}: forecast {} held {held}, {ratio:.2} x, \
+                "{family}, {kind} on {base_dtype}, {optimiser:?}, {batch_size} × {accumulation}, graphs {graph_memory}: forecast {} held {held}, {ratio:.2} x, \
                  beyond the model {beyond:.2} x {:?}",
                 forecast.bytes(),
                 forecast.parts(),
             );
-            all.push((kind, base_dtype, (optimiser, batch_size), graph_memory, ratio, beyond));
+            all.push((family, (kind, base_dtype), (optimiser, batch_size), graph_memory, ratio, beyond));
         }
     }
     for one in &all {

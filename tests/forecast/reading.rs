@@ -24,7 +24,7 @@ fn reading_holds_little_beside_the_model() {
     let device = Device::flex();
     let (rows, columns) = (65_533, 256);
     let values = [("vocab_size", rows.into()), ("hidden_size", columns.into()), ("num_hidden_layers", 1.into())];
-    let config = super::model(BaseDtype::F32, &device).config.changed(values).unwrap();
+    let config = super::model("llama", BaseDtype::F32, &device).config.changed(values).unwrap();
     // Multiples of 1/2048 below a quarter, which f16 holds.
     let number = |i: usize| (i % 1021) as f32 / 2048.0 - 0.25;
     let folder = {

@@ -36,7 +36,9 @@ fn contents(
 #[test]
 fn resumed_is_uninterrupted() {
     let device = Device::flex();
-    for mode in [IstMode::All, IstMode::Random, IstMode::Faithful, IstMode::Practical, IstMode::CostAware] {
+    for mode in
+        [IstMode::All, IstMode::Scored, IstMode::Random, IstMode::Faithful, IstMode::Practical, IstMode::CostAware]
+    {
         let config = config(mode);
         let mut whole = RecordingCallback::default();
         block_on(whole.watch(&mut trainer(&config, LAYERS, &device))).unwrap();

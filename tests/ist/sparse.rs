@@ -109,6 +109,29 @@ fn a_block_that_is_drawn_by_a_quarter_moves_four_times_as_far() {
     }
 }
 
+/// `scored` learns about the blocks and leaves training as it is under `all`, bit for bit.
+#[test]
+fn scores_that_are_learned_beside_training_change_nothing_in_it() {
+    let run = |mode: IstMode| {
+        let mut recording = RecordingCallback::default();
+        block_on(recording.watch(&mut trainer(&config(mode, 7), LAYERS, &Device::flex()))).unwrap();
+        recording
+    };
+    let (scored, all) = (run(IstMode::Scored), run(IstMode::All));
+    let scores: Vec<_> = scored
+        .events
+        .iter()
+        .filter_map(|e| match e {
+            Event::Importance { scores, probabilities, .. } => Some((scores.clone(), probabilities.clone())),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(scores.len(), 2, "in front of steps 3 and 6");
+    assert!(scores[0].0 != scores[1].0 && scores[1].0.iter().any(|score| *score != 0.0), "{scores:?}");
+    assert_eq!((scored.losses(), scored.sampled()), (all.losses(), all.sampled()));
+    assert_eq!(scored.last().tensors, all.last().tensors);
+}
+
 /// `all` trains every block at every step.
 #[test]
 fn all_is_all() {

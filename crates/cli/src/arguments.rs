@@ -128,7 +128,7 @@ enum Settings {
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Which layers train (IST)")]
 struct IstFlags {
-    /// all, random, faithful, practical or cost-aware; `--ist` alone is practical [default: all]
+    /// all, scored, random, faithful, practical or cost-aware; `--ist` alone is practical [default: all]
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "practical", value_name = "MODE")]
     ist: Option<IstMode>,
     /// Share of the layers that train at a step [default: 0.25]

@@ -7,9 +7,9 @@ use stratune_data::SourceFile;
 use stratune_protocol::{BaseDtype, DataConfig, DeviceChoice, ModelReport, Problem, ProblemKind};
 use stratune_runtime::Opened;
 use stratune_session::{
-    Base, EXAMPLE, EXAMPLE_HELD_OUT, STARTER, attach, mix, model_config, open_device, read_adapter,
+    Base, EXAMPLE, EXAMPLE_HELD_OUT, STARTER, attach, mix, model_config, open_device, open_model, read_adapter,
 };
-use stratune_store::{DiskFolder, Folder, ModelFolder};
+use stratune_store::{DiskFolder, Folder, GgufFolder};
 use stratune_train::Event;
 
 /// Opens a device and says which it is and why.
@@ -34,7 +34,8 @@ pub async fn base(model: &str, dtype: BaseDtype, opened: &Opened, json: bool) ->
         crate::report::event(&Event::Model(report));
     } else {
         let millions = report.parameters as f64 / 1e6;
-        let kept = if dtype == BaseDtype::F32 { String::new() } else { format!(", kept as {dtype}") };
+        let formats: Vec<_> = base.model.formats().iter().map(ToString::to_string).collect();
+        let kept = if formats.is_empty() { String::new() } else { format!(", kept as {}", formats.join(", ")) };
         eprintln!(
             "model    {model} · {millions:.2} M parameters, {} layers of {}{kept}",
             report.layers, report.hidden_size
@@ -45,16 +46,26 @@ pub async fn base(model: &str, dtype: BaseDtype, opened: &Opened, json: bool) ->
 
 /// What a model is, from its config.json alone.
 pub async fn model_report(model: &str) -> Result<ModelReport, Problem> {
-    let config = model_config(&ModelFolder::open(folder(model)?).await?)?;
+    let config = model_config(&open_model(folder(model)?).await?)?;
     Ok(config.report(model, config.parameters()))
 }
 
-/// A model's folder.
+/// A model's folder, or a GGUF file as if it were one.
 pub fn folder(model: &str) -> Result<Rc<dyn Folder>, Problem> {
     if model == STARTER {
         return starter();
     }
+    if let Some((dir, name)) = gguf(Path::new(model)) {
+        return Ok(Rc::new(GgufFolder::new(Rc::new(DiskFolder::new(dir)?), name)?));
+    }
     Ok(Rc::new(DiskFolder::new(model)?))
+}
+
+/// The folder and the name of a GGUF file; none of anything else.
+fn gguf(path: &Path) -> Option<(&Path, &str)> {
+    let name = path.file_name()?.to_str().filter(|name| name.ends_with(".gguf") && !path.is_dir())?;
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+    Some((dir.unwrap_or(Path::new(".")), name))
 }
 
 #[cfg(feature = "starter")]

@@ -13,6 +13,7 @@ mod chat;
 mod compressed;
 mod dataset;
 mod fields;
+mod gguf;
 mod importance;
 mod jinja;
 mod json;
@@ -35,6 +36,7 @@ mod tools;
 
 pub use batch::{Batch, PackedRows, collate, pack};
 pub use dataset::{Dataset, load};
+pub use gguf::GgufTokenizer;
 pub use plan::Plan;
 pub use row::{Conversation, Role, Row, Turn};
 pub use sequence::Sequence;

@@ -72,7 +72,9 @@ impl Ist {
             candidates.push(Candidate { damped, loss });
         }
         let reward = match self.config.mode {
-            IstMode::Practical | IstMode::CostAware => Reward::Normalised { limit: f64::from(self.config.score_limit) },
+            IstMode::Scored | IstMode::Practical | IstMode::CostAware => {
+                Reward::Normalised { limit: f64::from(self.config.score_limit) }
+            }
             _ => Reward::Raw,
         };
         self.scores.update(&candidates, f64::from(self.config.step_size), reward);
@@ -127,7 +129,7 @@ impl Ist {
         let count = self.blocks(self.config.fraction);
         let mut rng = draws(self.seed, "ist_active", [step as u64, 0]);
         match self.config.mode {
-            IstMode::All => (0..layers).collect(),
+            IstMode::All | IstMode::Scored => (0..layers).collect(),
             IstMode::Random => draw(&vec![0.5; layers], count, None, &mut rng),
             IstMode::Faithful => draw(&self.scores.training(), count, None, &mut rng),
             IstMode::Practical => draw(&self.scores.training(), count, self.floor(), &mut rng),
@@ -141,7 +143,7 @@ impl Ist {
         let count = self.blocks(self.config.fraction);
         if self.chances.is_empty() {
             self.chances = match self.config.mode {
-                IstMode::All => vec![1.0; layers],
+                IstMode::All | IstMode::Scored => vec![1.0; layers],
                 IstMode::Random => vec![count as f64 / layers as f64; layers],
                 IstMode::Faithful => inclusion(&self.scores.training(), count, None),
                 IstMode::Practical => inclusion(&self.scores.training(), count, self.floor()),

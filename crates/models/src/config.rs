@@ -200,8 +200,10 @@ impl ModelConfig {
             key_value_size: self.num_key_value_heads * self.head_dim,
             query_size: self.num_attention_heads * self.head_dim,
             head_dim: self.head_dim,
+            activation: self.activation.name().into(),
             vocabulary: self.vocab_size,
             context: self.max_position_embeddings,
+            in_file: None,
             modules: self.modules.clone(),
         }
     }

@@ -98,7 +98,7 @@ pub enum TensorLoader {
 /// How a kernel knows what matrices are kept as; none is floats.
 pub fn quantized_dtype(dtype: BaseDtype) -> Option<QuantizedDtype> {
     match dtype {
-        BaseDtype::F32 => None,
+        BaseDtype::File | BaseDtype::F32 => None,
         BaseDtype::F16 => Some(QuantizedDtype::F16),
         BaseDtype::Int8 => Some(QuantizedDtype::Int8),
         BaseDtype::Int4 => Some(QuantizedDtype::Int4),

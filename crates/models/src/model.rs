@@ -4,8 +4,9 @@ use std::iter;
 use std::rc::Rc;
 
 use burn::tensor::{Device, Int, Tensor};
-use stratune_kernels::{Compute, linear_by_pieces};
+use stratune_kernels::{Compute, Matrix, WeightFormat, linear_by_pieces};
 use stratune_peft::{Embedding, ForwardContext, Param, ParamId, Parameters, Shared, Visitor};
+use stratune_protocol::WeightBytes;
 
 use crate::nn::{KvCache, PackedTexts, Positions, RmsNorm, Rotaries, scaled};
 use crate::{Block, Ladder, ModelConfig};
@@ -54,6 +55,34 @@ impl Model {
     /// Where the tensors live.
     pub fn device(&self) -> Device {
         self.embed_tokens.device()
+    }
+
+    /// The matrices of its linear layers.
+    fn matrices(&self) -> impl Iterator<Item = Matrix> {
+        let of_block = |mut block: Block| block.linears_mut().map(|linear| linear.weight.matrix()).collect::<Vec<_>>();
+        self.layers.iter().cloned().flat_map(of_block)
+    }
+
+    /// What its matrices take as they are.
+    pub fn weight_bytes(&self) -> WeightBytes {
+        let embeddings = [Some(&self.embed_tokens), self.lm_head.as_ref()].into_iter().flatten();
+        WeightBytes {
+            blocks: self.matrices().map(|matrix| matrix.bytes()).sum(),
+            embeddings: embeddings.flat_map(Embedding::pieces).map(|piece| piece.matrix().bytes()).sum(),
+        }
+    }
+
+    /// What the matrices of its linear layers are kept as, what most are first; none if all are floats.
+    pub fn formats(&self) -> Vec<WeightFormat> {
+        let mut counted: Vec<(WeightFormat, usize)> = Vec::new();
+        for format in self.matrices().filter_map(|matrix| matrix.format()) {
+            match counted.iter_mut().find(|(known, _)| *known == format) {
+                Some((_, count)) => *count += 1,
+                None => counted.push((format, 1)),
+            }
+        }
+        counted.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        counted.into_iter().map(|(format, _)| format).collect()
     }
 
     /// What the blocks need for `seq` new tokens after `past` earlier ones. A prompt counts among the new tokens at the

@@ -83,7 +83,7 @@ impl Layer for Linear {
 
     fn attended(layers: [&Self; 3], x: Tensor<3>, at: &Places) -> Tensor<3> {
         match Self::plain(layers, &context()) {
-            Some(layers) => self_attention(x, &layers, HEAD, &at.cos_sin, &at.mask, Scores::of(HEAD)),
+            Some(layers) => self_attention(x, &layers, HEAD, &at.cos_sin, &at.mask, Scores::of(HEAD), None),
             None => unreachable!("they have a low-rank update and nothing else"),
         }
     }

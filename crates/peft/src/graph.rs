@@ -1,6 +1,6 @@
 //! How much a block's graph holds, before it is there.
 
-use stratune_protocol::ModelReport;
+use stratune_protocol::{ModelReport, Role};
 
 use crate::MethodConfig;
 use crate::method::Within;
@@ -15,12 +15,24 @@ pub fn blocks_that_fit(model: &ModelReport, methods: &[MethodConfig], positions:
 /// Floats that the graph of one block holds, about: for each position the inputs of norms and gated activation,
 /// queries, keys, values and what attention makes of them; the inputs of matrices, where something that trains is
 /// multiplied by them and they are not made again; twice its rank for each low-rank update; and the matrices that a
-/// method makes dense.
+/// method makes dense. Norms of queries and keys, and of what attention and feed-forward give, keep their inputs; a gate
+/// that is no swiglu keeps what the activation gave, and its product with up.
 pub fn graph(model: &ModelReport, methods: &[MethodConfig], positions: f64) -> f64 {
     let (d, q, m) = (model.hidden_size, model.query_size, model.intermediate_size);
     let mut floats = positions * (2 * d + 2 * q + 2 * model.key_value_size + 2 * m) as f64;
+    let has = |role: Role| model.modules.iter().any(|module| module.role == role);
+    for (norm, width) in [
+        (Role::QueryNorm, q),
+        (Role::KeyNorm, model.key_value_size),
+        (Role::AttentionOutputNorm, if has(Role::AttentionNorm) { d } else { 0 }),
+        (Role::MlpOutputNorm, if has(Role::MlpNorm) { d } else { 0 }),
+    ] {
+        floats += if has(norm) { positions * width as f64 } else { 0.0 };
+    }
+    let by_parts = has(Role::Gate) && model.activation != "silu";
+    floats += if by_parts { positions * 2.0 * m as f64 } else { 0.0 };
     if methods.iter().any(|method| method.kind.method().saved_activations.inputs) {
-        floats += positions * (2 * d + q + if remakes_values(methods) { 0 } else { m }) as f64;
+        floats += positions * (2 * d + q + if by_parts || remakes_values(methods) { 0 } else { m }) as f64;
     }
     for method in methods {
         // Of one block that it enters.

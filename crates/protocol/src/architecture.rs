@@ -188,6 +188,7 @@ pub mod testing {
             intermediate_size: m,
             query_size: q,
             key_value_size: kv,
+            activation: "silu".into(),
             modules: (0..layers).flat_map(of_block).chain([norm]).collect(),
             ..Default::default()
         }

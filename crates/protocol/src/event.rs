@@ -208,13 +208,28 @@ pub struct ModelReport {
     pub query_size: usize,
     /// Width of a head.
     pub head_dim: usize,
+    /// The activation of its feed-forward layers, such as `silu`.
+    #[serde(default)]
+    pub activation: String,
     /// Tokens it knows.
     pub vocabulary: usize,
     /// Longest sequence it was made for.
     pub context: usize,
+    /// What its matrices take as its file has them, if that is in few bits.
+    #[serde(default)]
+    pub in_file: Option<WeightBytes>,
     /// Its modules, in the order of the forward pass.
     #[serde(default)]
     pub modules: Vec<Module>,
+}
+
+/// Bytes of a model's matrices on the device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WeightBytes {
+    /// Those of all blocks.
+    pub blocks: u64,
+    /// The embedding, and the output layer if it is another.
+    pub embeddings: u64,
 }
 
 impl ModelReport {

@@ -27,7 +27,7 @@ pub use config::{
 pub use draw::{draws, normals};
 pub use event::{
     AdapterInfo, Candidate, DataReport, EndReason, Event, ModelReport, PreviewRow, PreviewToken, SavedRun, SkippedRow,
-    StepReport, TunedRun,
+    StepReport, TunedRun, WeightBytes,
 };
 pub use forecast::{Bytes, Limits, Pace, Remedy, Verdict, advice, loss_rows, scaled};
 pub use plan::{MemoryPlan, Plan, RunSize};

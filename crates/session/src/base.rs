@@ -5,12 +5,14 @@ use std::rc::Rc;
 
 use burn::tensor::Device;
 use stratune_data::{Template, Tokenizer};
-use stratune_kernels::{Sizes, self_test};
-use stratune_models::{Entry, Model, ModelConfig, TensorLoader, Weights, pieces, quantized_dtype};
+use stratune_kernels::{BlockFormat, BlockLoader, Sizes, self_test};
+use stratune_models::{Entry, LoadedTensor, Model, ModelConfig, TensorLoader, Weights, pieces};
 use stratune_protocol::{BaseDtype, ComputeDtype, ModelReport, Problem, WeightStorage};
 use stratune_runtime::{chunk_length, synchronize};
-use stratune_store::{Folder, ModelFolder};
+use stratune_store::{BlockType, Folder, ModelFolder};
 use stratune_train::Event;
+
+use crate::open_model::open_model;
 
 /// A model with its tokenizer, as it came from its folder.
 #[derive(Debug)]
@@ -32,7 +34,7 @@ pub struct Base {
 }
 
 impl Base {
-    /// Loads a Hugging Face folder, a tensor at a time, its matrices kept as `storage` says.
+    /// Loads a Hugging Face folder or a GGUF file, a tensor at a time, its matrices kept as `storage` says.
     ///
     /// # Errors
     /// A file is missing or damaged, the architecture is unknown, or tokenizer and model do not belong together.
@@ -43,7 +45,7 @@ impl Base {
         device: &Device,
         emit: &mut dyn FnMut(Event),
     ) -> Result<Self, Problem> {
-        let files = ModelFolder::open(folder).await?;
+        let files = open_model(folder).await?;
         let config = model_config(&files)?;
         let tokenizer = read_tokenizer(&files, &config).await?;
         let template = Template::of(&tokenizer)?;
@@ -69,7 +71,7 @@ impl Base {
             vocabulary: config.vocab_size,
             seq: seq.max(2),
             positions: (rows * seq).max(1),
-            dtype: quantized_dtype(self.dtype),
+            formats: self.model.formats(),
             compute,
         };
         if self.tested.borrow().as_ref() == Some(&sizes) {
@@ -84,7 +86,9 @@ impl Base {
     /// What the model is, for people.
     pub fn report(&self) -> ModelReport {
         let config = &self.model.config;
-        config.report(&self.name, config.parameters())
+        let report = config.report(&self.name, config.parameters());
+        let in_file = self.dtype == BaseDtype::File && !self.model.formats().is_empty();
+        ModelReport { in_file: in_file.then(|| self.model.weight_bytes()), ..report }
     }
 
     /// Longest sequence it was made for, less what an adapter takes of it.
@@ -130,6 +134,28 @@ fn name_in_files(files: &ModelFolder, Entry { name, shape, .. }: &Entry) -> Resu
     }
 }
 
+/// A piece of a tensor on its way: as numbers, or as the blocks of a GGUF file.
+enum Loader {
+    Numbers(TensorLoader),
+    Blocks(BlockLoader),
+}
+
+impl Loader {
+    /// As `dtype` says; what a file has in few bits that kernels do not read comes as floats.
+    fn new(files: &ModelFolder, name: &str, entry: &Entry, shape: &[usize], dtype: BaseDtype, device: &Device) -> Self {
+        let written = files.block_type(name).filter(|_| dtype == BaseDtype::File);
+        match (written, shape) {
+            (Some(BlockType::F16), [_, _]) => {
+                Self::Numbers(TensorLoader::new(entry.role, shape, BaseDtype::F16, device))
+            }
+            (Some(written), &[rows, columns]) if let Some(format) = BlockFormat::named(written.name()) => {
+                Self::Blocks(BlockLoader::new([rows, columns], format, device))
+            }
+            _ => Self::Numbers(TensorLoader::new(entry.role, shape, dtype.resolved(false), device)),
+        }
+    }
+}
+
 /// The model of a folder, read some rows at a time: no more of it is on the host, unless that is the device.
 ///
 /// # Errors
@@ -141,6 +167,7 @@ pub async fn read_model(
     emit: &mut dyn FnMut(Event),
 ) -> Result<Model, Problem> {
     let config = model_config(files)?;
+    let storage = WeightStorage { dtype: storage.dtype.resolved(files.is_gguf()), ..storage };
     let mut layout = config.layout();
     // Vectors first: a device may put them where a larger tensor was on its way, and nothing large fits there again.
     layout.sort_by_key(|entry| entry.shape.len());
@@ -151,18 +178,27 @@ pub async fn read_model(
         let name = name_in_files(files, &entry)?;
         let mut loaded = Vec::new();
         for (range, shape) in pieces(&entry, storage) {
-            let mut loader = TensorLoader::new(entry.role, &shape, storage.dtype, device);
-            let most = chunk_length(if let [_, columns] = shape[..] { columns } else { 1 });
+            let columns = if let [_, columns] = shape[..] { columns } else { 1 };
+            let most = chunk_length(columns);
+            let mut loader = Loader::new(files, &name, &entry, &shape, storage.dtype, device);
             for from in range.clone().step_by(most) {
                 let to = range.end.min(from + most);
-                loader.add(files.numbers(&name, from..to).await?);
+                match &mut loader {
+                    Loader::Numbers(loader) => loader.add(files.numbers(&name, from..to).await?),
+                    Loader::Blocks(loader) => {
+                        loader.add(&files.blocks(&name, from / columns..to.div_ceil(columns)).await?);
+                    }
+                }
                 on_the_way += to - from;
                 if on_the_way >= chunk_length(1) {
                     synchronize(device).await?;
                     on_the_way = 0;
                 }
             }
-            loaded.push(loader.finish());
+            loaded.push(match loader {
+                Loader::Numbers(loader) => loader.finish(),
+                Loader::Blocks(loader) => LoadedTensor::Quantized(loader.finish()),
+            });
         }
         weights.insert(entry.name, loaded);
         emit(Event::Progress { what: format!("reading {}", files.label()), done: done as u64 + 1, total });

@@ -112,6 +112,7 @@ fn steps(config: &RunConfig, rows: usize) -> usize {
 fn drawn(ist: &IstConfig, layers: Option<usize>) -> String {
     match (ist.mode, layers) {
         (IstMode::All, _) => "all layers".to_string(),
+        (IstMode::Scored, _) => "all layers, scored".to_string(),
         (mode, None) => name_of(mode),
         (mode, Some(n)) => format!("{} of {n} layers, {}", IstConfig::blocks(ist.fraction, n), name_of(mode)),
     }
@@ -121,7 +122,7 @@ fn drawn(ist: &IstConfig, layers: Option<usize>) -> String {
 fn drawn_at_each_step(ist: &IstConfig, layers: usize) -> Option<String> {
     let blocks = IstConfig::blocks(ist.fraction, layers);
     match ist.mode {
-        IstMode::All => None,
+        IstMode::All | IstMode::Scored => None,
         IstMode::CostAware => Some(format!("at most {blocks} of {layers} layers at each step")),
         IstMode::Random | IstMode::Faithful | IstMode::Practical => {
             Some(format!("{blocks} of {layers} layers at each step"))
@@ -214,6 +215,7 @@ mod tests {
     fn layers_in_words() {
         for (mode, at, note) in [
             (IstMode::All, "all layers", None),
+            (IstMode::Scored, "all layers, scored", None),
             (IstMode::Random, "3 of 12 layers, random", Some("3 of 12 layers at each step")),
             (IstMode::CostAware, "3 of 12 layers, cost_aware", Some("at most 3 of 12 layers at each step")),
         ] {

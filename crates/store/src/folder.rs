@@ -78,6 +78,11 @@ impl MemoryFolder {
     pub fn new(label: impl Into<String>, files: Vec<(String, Cow<'static, [u8]>)>) -> Self {
         Self { label: label.into(), files: files.into_iter().collect() }
     }
+
+    /// A file's bytes.
+    pub(crate) fn bytes(&self, name: &str) -> Option<&[u8]> {
+        self.files.get(name).map(|bytes| &bytes[..])
+    }
 }
 
 impl Folder for MemoryFolder {

@@ -13,6 +13,7 @@ mod disk;
 #[cfg(not(target_family = "wasm"))]
 mod disk_checkpoints;
 mod folder;
+mod gguf;
 mod header;
 mod model_files;
 mod model_folder;
@@ -37,6 +38,7 @@ pub use disk::{DiskFolder, write_files};
 #[cfg(not(target_family = "wasm"))]
 pub use disk_checkpoints::DiskCheckpoints;
 pub use folder::{Folder, MemoryFolder};
+pub use gguf::{BlockForm, BlockType, Blocks, Gguf, GgufFolder, RowOrder, TABLE_FP4, TABLE_IQ4, View, gguf_files};
 pub use model_files::{changed_config, model_files};
 pub use model_folder::ModelFolder;
 #[cfg(target_family = "wasm")]

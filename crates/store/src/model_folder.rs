@@ -1,5 +1,7 @@
-//! A model folder in Hugging Face form, opened by its headers: weights are read one tensor at a time.
+//! A model in Hugging Face form, opened by its headers: weights are read one tensor at a time. They lie in safetensors, or
+//! in a GGUF file that is seen as if it were a folder.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::rc::Rc;
@@ -10,7 +12,8 @@ use sha2::{Digest, Sha256};
 use stratune_protocol::Problem;
 
 use crate::checkpoint::hex;
-use crate::folder::{Folder, check_name, listing, missing, place};
+use crate::folder::{Folder, MemoryFolder, check_name, listing, missing, place};
+use crate::gguf::{BlockType, Gguf, View};
 use crate::header::{Entry, Header, PREFIX};
 use crate::quantized;
 use crate::tensor::HostTensor;
@@ -53,8 +56,16 @@ const SAMPLED_BYTES: u64 = 4096;
 pub struct ModelFolder {
     folder: Rc<dyn Folder>,
     config: Value,
-    tensors: BTreeMap<String, Located>,
+    weights: Weights,
     headers: String,
+}
+
+/// Where its tensors are, by the names that the checkpoint has for them.
+enum Weights {
+    /// In safetensors files of the folder.
+    Safetensors(BTreeMap<String, Located>),
+    /// In a GGUF file.
+    Gguf(Box<Gguf>, BTreeMap<String, View>),
 }
 
 /// Where a tensor is.
@@ -111,7 +122,23 @@ impl ModelFolder {
         }
         let formats = tensors.iter().map(|(name, there)| (name.as_str(), there.entry.dtype.as_str())).collect();
         quantized::refuse(&config, &formats, &folder.label())?;
-        Ok(Self { folder, config, tensors, headers: hex(&hash.finalize()) })
+        Ok(Self { folder, config, weights: Weights::Safetensors(tensors), headers: hex(&hash.finalize()) })
+    }
+
+    /// A GGUF file as if it were a folder: `files` are those that the folder would have beside its weights, `config.json`
+    /// among them, and `views` the tensors by the names that the checkpoint has for them.
+    ///
+    /// # Errors
+    /// The file has another tensor than a view says, or there is no `config.json`.
+    pub fn of_gguf(gguf: Gguf, files: Vec<(String, Vec<u8>)>, views: BTreeMap<String, View>) -> Result<Self, Problem> {
+        let mut hash = Sha256::new();
+        add(&mut hash, gguf.digest());
+        let files = files.into_iter().map(|(name, bytes)| (name, Cow::Owned(bytes)));
+        let folder = MemoryFolder::new(gguf.label(), files.collect());
+        let config = json(&folder, "config.json", folder.bytes("config.json").unwrap_or_default())?;
+        views.values().try_for_each(|view| gguf.check(view))?;
+        let weights = Weights::Gguf(Box::new(gguf), views);
+        Ok(Self { folder: Rc::new(folder), config, weights, headers: hex(&hash.finalize()) })
     }
 
     /// What to call it in a message.
@@ -126,12 +153,53 @@ impl ModelFolder {
 
     /// The names of all tensors, sorted.
     pub fn names(&self) -> Vec<String> {
-        self.tensors.keys().cloned().collect()
+        match &self.weights {
+            Weights::Safetensors(tensors) => tensors.keys().cloned().collect(),
+            Weights::Gguf(_, views) => views.keys().cloned().collect(),
+        }
     }
 
     /// The shape of a tensor, if there is one of that name.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
-        self.tensors.get(name).map(|t| t.entry.shape.as_slice())
+        match &self.weights {
+            Weights::Safetensors(tensors) => tensors.get(name).map(|t| t.entry.shape.as_slice()),
+            Weights::Gguf(_, views) => views.get(name).map(|view| view.shape.as_slice()),
+        }
+    }
+
+    /// Whether its tensors lie in a GGUF file.
+    pub fn is_gguf(&self) -> bool {
+        matches!(self.weights, Weights::Gguf(..))
+    }
+
+    /// How a tensor is written, if it lies in a GGUF file.
+    pub fn block_type(&self, name: &str) -> Option<BlockType> {
+        match &self.weights {
+            Weights::Safetensors(_) => None,
+            Weights::Gguf(gguf, views) => gguf.block_type(&views.get(name)?.tensor),
+        }
+    }
+
+    /// Rows of a matrix that lies in a GGUF file, in the order of the checkpoint: the blocks as they are written, which lie
+    /// along rows. What the file has added to the numbers, as it does to some norms, is still in them.
+    ///
+    /// # Errors
+    /// There is no such tensor in a GGUF file, it has fewer rows, or cannot be read.
+    pub async fn blocks(&self, name: &str, rows: Range<usize>) -> Result<Vec<u8>, Problem> {
+        let view = match &self.weights {
+            Weights::Safetensors(_) => None,
+            Weights::Gguf(gguf, views) => views.get(name).map(|view| (gguf, view)),
+        };
+        match view {
+            Some((gguf, view)) if rows.end <= view.shape[0] => gguf.rows(view, rows).await,
+            _ => Err(self.no_tensor(name)),
+        }
+    }
+
+    fn no_tensor(&self, name: &str) -> Problem {
+        Problem::input(format!("the model has no tensor '{name}'"))
+            .at(self.label())
+            .next("check that config.json and the weights belong together")
     }
 
     /// Reads one tensor, and no other byte of its file.
@@ -147,10 +215,16 @@ impl ModelFolder {
 
     /// Reads some of a tensor's numbers, counted in row-major order and all of them there.
     pub async fn numbers(&self, name: &str, range: Range<usize>) -> Result<Vec<f32>, Problem> {
-        let Some(Located { shard, data_start, entry }) = self.tensors.get(name) else {
-            return Err(Problem::input(format!("the model has no tensor '{name}'"))
-                .at(self.label())
-                .next("check that config.json and the weights belong together"));
+        let tensors = match &self.weights {
+            Weights::Safetensors(tensors) => tensors,
+            Weights::Gguf(gguf, views) => {
+                let view = views.get(name).filter(|view| range.start <= range.end && range.end <= view.count());
+                let view = view.ok_or_else(|| self.no_tensor(name))?;
+                return gguf.numbers(view, name, range).await;
+            }
+        };
+        let Some(Located { shard, data_start, entry }) = tensors.get(name) else {
+            return Err(self.no_tensor(name));
         };
         let at = place(&*self.folder, shard);
         let stored = entry.stored(name, &at)?;
@@ -234,11 +308,21 @@ impl ModelFolder {
     pub async fn fingerprint(&self) -> Result<String, Problem> {
         let mut hash = Sha256::new();
         add(&mut hash, self.headers.as_bytes());
-        let every = self.tensors.len().div_ceil(SAMPLED_TENSORS).max(1);
-        for Located { shard, data_start, entry } in self.tensors.values().step_by(every) {
-            let (begin, end) = entry.data_offsets;
-            let range = data_start + begin..data_start + end.min(begin + SAMPLED_BYTES);
-            add(&mut hash, &self.folder.read(shard, Some(range)).await?);
+        let every = |tensors: usize| tensors.div_ceil(SAMPLED_TENSORS).max(1);
+        match &self.weights {
+            Weights::Safetensors(tensors) => {
+                for Located { shard, data_start, entry } in tensors.values().step_by(every(tensors.len())) {
+                    let (begin, end) = entry.data_offsets;
+                    let range = data_start + begin..data_start + end.min(begin + SAMPLED_BYTES);
+                    add(&mut hash, &self.folder.read(shard, Some(range)).await?);
+                }
+            }
+            Weights::Gguf(gguf, views) => {
+                for view in views.values().step_by(every(views.len())) {
+                    let size = gguf.size(&view.tensor).min(SAMPLED_BYTES);
+                    add(&mut hash, &gguf.bytes(&view.tensor, 0..size).await?);
+                }
+            }
         }
         Ok(hex(&hash.finalize()))
     }
@@ -346,7 +430,8 @@ mod tests {
                 let tensor = block_on(model.tensor(&tensor_name)).unwrap();
                 assert_eq!(model.shape(&tensor_name).unwrap(), tensor.shape);
                 // The same tensor through the reference reader.
-                let shard = &model.tensors[&tensor_name].shard;
+                let Weights::Safetensors(tensors) = &model.weights else { panic!("{name}") };
+                let shard = &tensors[&tensor_name].shard;
                 let bytes = block_on(folder.read(shard, None)).unwrap();
                 let reference = ::safetensors::SafeTensors::deserialize(&bytes).unwrap();
                 let view = reference.tensor(&tensor_name).unwrap();

@@ -117,7 +117,7 @@ fn whole_numbers(bytes: &[u8], name: &str, at: &str) -> Result<Vec<f32>, Problem
     bytes.chunks_exact(4).map(one).collect()
 }
 
-fn first_not_finite(data: &[f32]) -> Option<usize> {
+pub(crate) fn first_not_finite(data: &[f32]) -> Option<usize> {
     data.iter().position(|x| !x.is_finite())
 }
 

@@ -41,7 +41,7 @@ impl Default for RunConfig {
     fn default() -> Self {
         Self {
             model: "starter".into(),
-            base_dtype: BaseDtype::F32,
+            base_dtype: BaseDtype::File,
             compute_dtype: ComputeDtype::F32,
             device: DeviceChoice::Auto,
             data: DataConfig::default(),
@@ -94,14 +94,14 @@ impl RunConfig {
     fn check_base(&self) -> Result<(), Problem> {
         let moves = |m: &&Method| m.in_place() || m.few_bits;
         let dtype = self.base_dtype;
-        match self.method.iter().map(|m| m.kind.method()).find(moves).filter(|_| dtype != BaseDtype::F32) {
+        match self.method.iter().map(|m| m.kind.method()).find(moves).filter(|_| !dtype.can_train()) {
             None => Ok(()),
             Some(m) if m.few_bits => Err(Problem::input(format!("{} keeps the base in few bits by itself", m.kind))
                 .at("base_dtype")
-                .next("leave base_dtype at f32 and set bits, or use lora")),
+                .next("leave base_dtype at file and set bits, or use lora")),
             Some(m) => Err(Problem::input(format!("{} trains the base itself, which is {dtype} then", m.kind))
                 .at("base_dtype")
-                .next("leave base_dtype at f32, or use a method that adds to the base")),
+                .next("leave base_dtype at file, or use a method that adds to the base")),
         }
     }
 

@@ -24,8 +24,8 @@ pub struct Eval {
     /// How much of each adapter's change is added [default: 1]
     #[arg(long, value_delimiter = ',', allow_negative_numbers = true)]
     weights: Vec<f32>,
-    /// What the model's matrices are kept as: f32, f16, int8 or int4
-    #[arg(long, default_value = "f32", value_parser = choose::<BaseDtype>)]
+    /// What the model's matrices are kept as: file (a GGUF's blocks in their own bits), f32, f16, int8 or int4
+    #[arg(long, default_value = "file", value_parser = choose::<BaseDtype>)]
     base_dtype: BaseDtype,
     /// auto, cpu, wgpu, cuda or cuda:INDEX
     #[arg(long, default_value = "auto")]

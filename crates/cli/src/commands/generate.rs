@@ -26,8 +26,8 @@ pub struct Generate {
     /// Let the base and each adapter answer by itself, as rows of one batch
     #[arg(long, requires = "adapter", conflicts_with = "weights")]
     each: bool,
-    /// What the model's matrices are kept as: f32, f16, int8 or int4
-    #[arg(long, default_value = "f32", value_parser = choose::<BaseDtype>)]
+    /// What the model's matrices are kept as: file (a GGUF's blocks in their own bits), f32, f16, int8 or int4
+    #[arg(long, default_value = "file", value_parser = choose::<BaseDtype>)]
     base_dtype: BaseDtype,
     /// auto, cpu, wgpu, cuda or cuda:INDEX
     #[arg(long, default_value = "auto")]

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use stratune_data::read_rows;
 use stratune_models::ModelConfig;
 use stratune_protocol::Problem;
-use stratune_session::{STARTER, read_adapter, saved_run};
+use stratune_session::{STARTER, open_model, read_adapter, saved_run};
 use stratune_store::{Checkpoint, DiskFolder, Folder, ModelFolder};
 use stratune_train::RunConfig;
 
@@ -28,6 +28,15 @@ pub struct Inspect {
     run: RunFlags,
 }
 
+/// Whether it is a GGUF file, or a folder with one.
+fn is_gguf(path: &Path) -> bool {
+    let named = |name: &str| name.ends_with(".gguf");
+    match path.is_dir() {
+        true => DiskFolder::new(path).is_ok_and(|folder| folder.names().iter().any(|name| named(name))),
+        false => path.to_str().is_some_and(named),
+    }
+}
+
 impl Inspect {
     /// Prints what it is.
     pub async fn run(mut self, json: bool) -> Result<(), Problem> {
@@ -39,7 +48,7 @@ impl Inspect {
         };
         let path = Path::new(&name);
         let has = |name: &str| path.join(name).exists();
-        if name == STARTER || has("config.json") {
+        if name == STARTER || has("config.json") || is_gguf(path) {
             self.run.model = Some(name);
             return self.model(json).await;
         }
@@ -69,7 +78,7 @@ impl Inspect {
     async fn model(self, json: bool) -> Result<(), Problem> {
         let config = self.run.to_config().await?;
         let folder = open::folder(&config.model)?;
-        let files = ModelFolder::open(folder.clone()).await?;
+        let files = open_model(folder.clone()).await?;
         let mut found = model(&config.model, folder.as_ref(), &files).await?;
         let forecast = Forecast::of(config, &files, self.trial).await?;
         if json {

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 use stratune_data::Dataset;
 use stratune_peft::{MethodConfig, MethodKind, Methods};
-use stratune_protocol::{BaseDtype, Problem};
+use stratune_protocol::Problem;
 use stratune_session::trainer;
 use stratune_train::RunConfig;
 
@@ -49,10 +49,10 @@ impl Intrinsic {
                 .at("--method")
                 .next("leave the method out"));
         }
-        if config.base_dtype != BaseDtype::F32 {
+        if !config.base_dtype.can_train() {
             return Err(Problem::input("the gain is measured by full fine-tuning, which moves the base")
                 .at("--base-dtype")
-                .next("leave it at f32"));
+                .next("leave it at file"));
         }
         if self.dimensions.is_empty() || self.dimensions.contains(&0) {
             return Err(Problem::input("a dimension is 0").at("--dimensions").next("use 1 or more"));

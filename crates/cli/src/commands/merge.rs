@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use stratune_protocol::{BaseDtype, DeviceChoice, Problem};
-use stratune_session::merged_tensors;
-use stratune_store::{ModelFolder, Stored, changed_config, model_files, write_files};
+use stratune_session::{merged_tensors, open_model};
+use stratune_store::{Stored, changed_config, model_files, write_files};
 
 use crate::arguments::choose;
 use crate::open;
@@ -22,8 +22,8 @@ pub struct Merge {
     /// How much of each adapter's change is added [default: 1]
     #[arg(long, value_delimiter = ',', allow_negative_numbers = true)]
     weights: Vec<f32>,
-    /// What the model's matrices are kept as before the adapter goes in: as it was trained on them, f32, f16, int8 or int4
-    #[arg(long, default_value = "f32", value_parser = choose::<BaseDtype>)]
+    /// What the model's matrices are kept as before the adapter goes in: as it was trained on them, file, f32, f16, int8 or int4
+    #[arg(long, default_value = "file", value_parser = choose::<BaseDtype>)]
     base_dtype: BaseDtype,
     /// Folder for the merged model
     #[arg(long)]
@@ -54,7 +54,7 @@ impl Merge {
             Dtype::F16 => Stored::F16,
             Dtype::Bf16 => Stored::BF16,
         };
-        let source = ModelFolder::open(open::folder(&self.model)?).await?;
+        let source = open_model(open::folder(&self.model)?).await?;
         let before = base.model.config.to_json();
         let (after, tensors) = merged_tensors(base.model).await?;
         let config = changed_config(source.config(), &before, &after.to_json());

@@ -39,7 +39,7 @@ impl ListMethods {
     /// Prints the table, or JSON lines.
     pub async fn run(self, json: bool) -> Result<(), Problem> {
         let opened = open::device(self.device, json).await?;
-        let base = open::base(&self.model, BaseDtype::F32, &opened, json).await?;
+        let base = open::base(&self.model, BaseDtype::File, &opened, json).await?;
         let report = base.report();
         if !json {
             println!("| method | family | trains | enters | parameters | share | merges | latency | PEFT |");

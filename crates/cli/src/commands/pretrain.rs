@@ -9,10 +9,10 @@ use stratune_data::{Dataset, SourceFile, Template, Tokenizer, load};
 use stratune_models::{Model, ModelConfig};
 use stratune_protocol::{BaseDtype, DataConfig, DataFormat, DeviceChoice, EndReason, Problem, ProblemKind};
 use stratune_session::{
-    Recorder, Samples, Saving, bits_per_byte, data_fingerprint, learn_tokenizer, merged_tensors, read_tokenizer,
-    test_compute,
+    Recorder, Samples, Saving, bits_per_byte, data_fingerprint, learn_tokenizer, merged_tensors, open_model,
+    read_tokenizer, test_compute,
 };
-use stratune_store::{Checkpoint, CheckpointStore, DiskCheckpoints, ModelFolder, Stored, model_files, write_files};
+use stratune_store::{Checkpoint, CheckpointStore, DiskCheckpoints, Stored, model_files, write_files};
 use stratune_train::{Event, Identity, RunConfig, Trainer};
 
 use crate::report::{self, Bar};
@@ -85,7 +85,7 @@ impl Pretrain {
         let files = open::data(&DataConfig { files: names, ..config.data.clone() })?;
         let (tokenizer, beside) = match &self.from {
             Some(from) => {
-                let source = ModelFolder::open(open::folder(from)?).await?;
+                let source = open_model(open::folder(from)?).await?;
                 (read_tokenizer(&source, &geometry).await?, source.beside().await?)
             }
             None => {
@@ -153,7 +153,7 @@ impl Pretrain {
             config.train.steps = steps;
         }
         config.validate()?;
-        if config.base_dtype != BaseDtype::F32 {
+        if !config.base_dtype.can_train() {
             return Err(Problem::input("every weight trains, and has to be a float")
                 .at("base_dtype")
                 .next("leave it out of the recipe"));

@@ -26,6 +26,19 @@ pub enum Activation {
     Relu2,
 }
 
+impl Activation {
+    /// As transformers names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Silu => "silu",
+            Self::Gelu => "gelu",
+            Self::GeluTanh => "gelu_pytorch_tanh",
+            Self::Relu => "relu",
+            Self::Relu2 => "relu2",
+        }
+    }
+}
+
 /// The activation of `x`, elementwise. The backward pass keeps `x` alone.
 ///
 /// # Shapes

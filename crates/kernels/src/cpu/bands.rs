@@ -5,34 +5,34 @@
 //! along the longer side of the output, so that the operand which every core packs for itself is the shorter one.
 
 use super::{Matrix, WORTH_A_CORE, each, product_at, widest};
-use crate::quantized::{BLOCK, QuantizedDtype, dequantize_row};
+use crate::quantized::{WeightFormat, dequantize_row};
 
 /// A quantized matrix in memory, maybe taken as transposed. Some of its rows at a time are dequantized while they are
 /// used.
 #[derive(Clone, Copy)]
 pub struct QuantizedMatrix<'a> {
     words: &'a [i32],
-    dtype: QuantizedDtype,
+    format: WeightFormat,
     /// Of the matrix as it lies.
     sides: [usize; 2],
     transposed: bool,
 }
 
 impl<'a> QuantizedMatrix<'a> {
-    pub fn new(words: &'a [i32], dtype: QuantizedDtype, sides: [usize; 2]) -> Self {
-        Self { words, dtype, sides, transposed: false }
+    pub fn new(words: &'a [i32], format: WeightFormat, sides: [usize; 2]) -> Self {
+        Self { words, format, sides, transposed: false }
     }
 
     /// The columns `from..to` of some of its rows; `from` is the beginning of a block.
     fn dequantize(&self, rows: [usize; 2], [from, to]: [usize; 2], into: &mut Vec<f32>) {
-        let of_row = self.sides[1].div_ceil(BLOCK) * self.dtype.block_words();
-        let skipped = from / BLOCK * self.dtype.block_words();
+        let of_row = self.sides[1].div_ceil(self.format.block()) * self.format.block_words();
+        let skipped = from / self.format.block() * self.format.block_words();
         into.resize((rows[1] - rows[0]) * (to - from), 0.0);
         widest(
             #[inline(always)]
             || {
                 for (row, out) in (rows[0]..rows[1]).zip(into.chunks_exact_mut((to - from).max(1))) {
-                    dequantize_row(&self.words[row * of_row..(row + 1) * of_row][skipped..], self.dtype, out);
+                    dequantize_row(&self.words[row * of_row..(row + 1) * of_row][skipped..], self.format, out);
                 }
             },
         );
@@ -138,10 +138,14 @@ pub fn sum_of_products(terms: &[Term]) -> Vec<f32> {
     let work: usize = terms.iter().map(|term| m * n * term.a.sides[1]).sum();
     let cores = cores().min(work / WORTH_A_CORE).max(1);
     // What is quantized is dequantized once if no two bands share columns.
-    let quantized = terms.iter().any(|term| matches!(term.b, Right::Quantized(_)));
-    let across = quantized || n >= m;
+    let blocks = terms.iter().filter_map(|term| match term.b {
+        Right::Quantized(matrix) => Some(if matrix.transposed { 16 } else { matrix.format.block() }),
+        Right::Floats(_) => None,
+    });
+    let block = blocks.max();
+    let across = block.is_some() || n >= m;
     // Whole vectors to each core, and whole blocks of what is quantized.
-    let (long, unit) = if across { (n, if quantized { BLOCK } else { 16 }) } else { (m, 8) };
+    let (long, unit) = if across { (n, block.unwrap_or(16)) } else { (m, 8) };
     let bands = parts([0, long], long.div_ceil(cores).next_multiple_of(unit)).collect();
     each(bands, |part| if across { band([0, m], part) } else { band(part, [0, n]) });
     // SAFETY: the room is there, and what is not begun has been written by the first term, band by band.

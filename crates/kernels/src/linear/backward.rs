@@ -252,7 +252,7 @@ fn parted<B: LinearOps, C: CheckpointStrategy>(
 fn untracked_weight<B: LinearOps, C: CheckpointStrategy>(weight: Weight<Autodiff<B, C>>) -> Weight<B> {
     match weight {
         Weight::Floats(tensor) => Weight::Floats(tensor.into_primitive()),
-        Weight::Quantized { words, dtype, columns } => Weight::Quantized { words, dtype, columns },
+        Weight::Quantized { words, format, columns } => Weight::Quantized { words, format, columns },
     }
 }
 

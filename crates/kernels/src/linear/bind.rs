@@ -43,9 +43,9 @@ impl Operands {
                 let tensors: Option<Vec<_>> = each.iter().map(|product| product.rhs.as_floats()).collect();
                 Places::of(tensors?.into_iter(), 2, FOUR_NUMBERS, 1)?
             }
-            Weight::Quantized { dtype, .. } => {
-                let tensors: Option<Vec<_>> = each.iter().map(|product| product.rhs.as_words(*dtype)).collect();
-                Places::of(tensors?.into_iter(), 1, dtype.block_words() as u64 * WORD, dtype.block_fours())?
+            Weight::Quantized { format, .. } => {
+                let tensors: Option<Vec<_>> = each.iter().map(|product| product.rhs.as_words(*format)).collect();
+                Places::of(tensors?.into_iter(), 1, format.block_words() as u64 * WORD, format.block_fours())?
             }
         };
         let updates: Vec<&LowRank> = each.iter().filter_map(|product| product.update.as_ref()).collect();

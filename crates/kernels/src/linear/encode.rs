@@ -45,7 +45,7 @@ pub fn shader(plan: &Plan, each: &[Product], bindings: &Bindings, slots: &Slots)
             .unrolled("$c", side / 4),
     };
     let shader = match each.first().map(|product| &product.rhs) {
-        Some(Weight::Quantized { dtype, .. }) => dtype.read_by(shader),
+        Some(Weight::Quantized { format, .. }) => format.read_by(shader),
         _ => shader.and(include_str!("../../../../shaders/floats.wgsl")).with("bits", 32),
     };
     let update = include_str!("../../../../shaders/linear_update.wgsl");

@@ -36,8 +36,8 @@ fn in_half(lhs: CubeTensor, weight: Weight<CubeBackend>, orientation: Orientatio
     let Half { dtype: kind, loss_scale } = half;
     let times = |t: CubeTensor, by: f32| if by == 1.0 { t } else { CubeBackend::float_mul_scalar(t, by.into()) };
     let rhs = match weight.clone() {
-        Weight::Quantized { words, dtype, columns } if countable(&words) => {
-            quantized::cube::dequantize_weight(words, dtype, columns, kind)
+        Weight::Quantized { words, format, columns } if countable(&words) => {
+            quantized::cube::dequantize_weight(words, format, columns, kind)
         }
         weight => CubeBackend::float_cast(weight.floats(), kind),
     };
@@ -73,9 +73,10 @@ mod tests {
                     let floats = on_device([out, inner], 2, 1.0, &device);
                     let values = crate::testing::numbers(floats.clone());
                     let quantized = Quantized::new(&values, [out, inner], QuantizedDtype::Int8, &device);
-                    let (packing, columns) = (quantized.dtype(), inner);
+                    let (packing, columns) = (quantized.format(), inner);
                     let words = quantized.words().try_into_primitive::<CubeBackend>().unwrap();
-                    for weight in [Weight::Floats(floats.clone()), Weight::Quantized { words, dtype: packing, columns }]
+                    for weight in
+                        [Weight::Floats(floats.clone()), Weight::Quantized { words, format: packing, columns }]
                     {
                         let want = whole(lhs.clone(), weight.clone(), orientation);
                         let got = in_half(lhs.clone(), weight.clone(), orientation, half);

@@ -19,8 +19,8 @@ fn matrix(tensor: &FloatTensor<Flex>) -> Option<Matrix<'_>> {
 fn right(weight: &Weight<Flex>) -> Option<Right<'_>> {
     Some(match weight {
         Weight::Floats(tensor) => Right::Floats(matrix(tensor)?),
-        Weight::Quantized { words, dtype, .. } => {
-            Right::Quantized(QuantizedMatrix::new(integers(words)?, *dtype, weight.sides()))
+        Weight::Quantized { words, format, .. } => {
+            Right::Quantized(QuantizedMatrix::new(integers(words)?, *format, weight.sides()))
         }
     })
 }
@@ -29,8 +29,8 @@ fn right(weight: &Weight<Flex>) -> Option<Right<'_>> {
 fn in_order(weight: Weight<Flex>) -> Weight<Flex> {
     match weight {
         Weight::Floats(tensor) => Weight::Floats(tensor.to_contiguous()),
-        Weight::Quantized { words, dtype, columns } => {
-            Weight::Quantized { words: words.to_contiguous(), dtype, columns }
+        Weight::Quantized { words, format, columns } => {
+            Weight::Quantized { words: words.to_contiguous(), format, columns }
         }
     }
 }

@@ -76,12 +76,12 @@ impl LinearOps for CubeBackend {
                 false => Weights(weights),
             };
         }
-        let Some(Weight::Quantized { dtype, .. }) = weights.first() else { return Weights(weights) };
-        let words: Option<Vec<_>> = weights.iter().map(|weight| weight.as_words(*dtype).cloned()).collect();
+        let Some(Weight::Quantized { format, .. }) = weights.first() else { return Weights(weights) };
+        let words: Option<Vec<_>> = weights.iter().map(|weight| weight.as_words(*format).cloned()).collect();
         match words.filter(|words| words.iter().all(reads_words)) {
             // Each begins with a whole block.
             Some(words) => Weights(
-                copied_to_one_buffer(words, dtype.block_words()).into_iter().zip(&weights).map(placed).collect(),
+                copied_to_one_buffer(words, format.block_words()).into_iter().zip(&weights).map(placed).collect(),
             ),
             None => Weights(weights),
         }
@@ -91,7 +91,9 @@ impl LinearOps for CubeBackend {
 /// Words that are somewhere else now.
 fn placed((to, from): (CubeTensor, &Weight<CubeBackend>)) -> Weight<CubeBackend> {
     match from {
-        Weight::Quantized { dtype, columns, .. } => Weight::Quantized { words: to, dtype: *dtype, columns: *columns },
+        Weight::Quantized { format, columns, .. } => {
+            Weight::Quantized { words: to, format: *format, columns: *columns }
+        }
         Weight::Floats(_) => Weight::Floats(to),
     }
 }

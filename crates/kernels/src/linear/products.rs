@@ -90,8 +90,8 @@ impl Product {
     fn in_order(self) -> Self {
         let rhs = match self.rhs {
             Weight::Floats(rhs) => Weight::Floats(into_contiguous(rhs)),
-            Weight::Quantized { words, dtype, columns } => {
-                Weight::Quantized { words: into_contiguous(words), dtype, columns }
+            Weight::Quantized { words, format, columns } => {
+                Weight::Quantized { words: into_contiguous(words), format, columns }
             }
         };
         let update =

@@ -7,7 +7,7 @@ use burn::backend::{
 };
 use burn::tensor::Tensor;
 
-use crate::quantized::{Quantized, QuantizedDtype, QuantizedOps};
+use crate::quantized::{Quantized, QuantizedOps, WeightFormat};
 
 /// The matrix of a layer, `[out, in]`.
 #[derive(Clone, Debug)]
@@ -33,11 +33,25 @@ impl Matrix {
         }
     }
 
+    /// What its words are, if it is quantized.
+    pub fn format(&self) -> Option<WeightFormat> {
+        match self {
+            Self::Floats(_) => None,
+            Self::Quantized(quantized) => Some(quantized.format()),
+        }
+    }
+
+    /// Bytes that it takes.
+    pub fn bytes(&self) -> u64 {
+        let sides @ [rows, columns] = self.dims();
+        self.format().map_or(4 * rows as u64 * columns as u64, |format| format.bytes(sides))
+    }
+
     pub(crate) fn from_dispatch(weight: Weight<Dispatch>) -> Self {
         match weight {
             Weight::Floats(tensor) => Self::Floats(Tensor::from_dispatch(tensor)),
-            Weight::Quantized { words, dtype, columns } => {
-                Self::Quantized(Quantized::from_words(Tensor::from_dispatch(words), dtype, columns))
+            Weight::Quantized { words, format, columns } => {
+                Self::Quantized(Quantized::from_words(Tensor::from_dispatch(words), format, columns))
             }
         }
     }
@@ -46,8 +60,8 @@ impl Matrix {
         match self {
             Self::Floats(tensor) => Weight::Floats(tensor.into_dispatch()),
             Self::Quantized(quantized) => {
-                let (dtype, [_, columns]) = (quantized.dtype(), quantized.dims());
-                Weight::Quantized { words: quantized.words().into_dispatch(), dtype, columns }
+                let (format, [_, columns]) = (quantized.format(), quantized.dims());
+                Weight::Quantized { words: quantized.words().into_dispatch(), format, columns }
             }
         }
     }
@@ -57,7 +71,7 @@ impl Matrix {
 #[derive(Clone, Debug, ExtensionType)]
 pub enum Weight<B: Backend> {
     Floats(FloatTensor<B>),
-    Quantized { words: IntTensor<B>, dtype: QuantizedDtype, columns: usize },
+    Quantized { words: IntTensor<B>, format: WeightFormat, columns: usize },
 }
 
 impl<B: QuantizedOps> Weight<B> {
@@ -80,9 +94,9 @@ impl<B: QuantizedOps> Weight<B> {
 
     /// The words, if it is quantized so.
     #[cfg(any(feature = "wgpu", feature = "cuda"))]
-    pub fn as_words(&self, into: QuantizedDtype) -> Option<&IntTensor<B>> {
+    pub fn as_words(&self, into: WeightFormat) -> Option<&IntTensor<B>> {
         match self {
-            Self::Quantized { words, dtype, .. } if *dtype == into => Some(words),
+            Self::Quantized { words, format, .. } if *format == into => Some(words),
             _ => None,
         }
     }
@@ -91,7 +105,7 @@ impl<B: QuantizedOps> Weight<B> {
     pub fn floats(self) -> FloatTensor<B> {
         match self {
             Self::Floats(tensor) => tensor,
-            Self::Quantized { words, dtype, columns } => B::dequantize_weight(words, dtype, columns),
+            Self::Quantized { words, format, columns } => B::dequantize_weight(words, format, columns),
         }
     }
 }

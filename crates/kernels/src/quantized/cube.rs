@@ -9,7 +9,8 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::ir::ElemType;
 use cubecl::prelude::*;
 
-use super::{BLOCK, QuantizedDtype};
+use super::blocks::{Layout, Scales};
+use super::{BLOCK, WeightFormat};
 use crate::cube::units_for;
 
 /// An f16 by its bits, which are of no infinity and not of what is no number.
@@ -55,8 +56,75 @@ fn dequantized<F: Float>(
     }
 }
 
+/// What 4 bits stand for in IQ4 formats, four signed bytes to a word.
+#[cube]
+fn of_table(q: i32) -> f32 {
+    let first = select(q < 4, 0xbfad_9881_u32, 0xf6ea_ddcf_u32);
+    let last = select(q < 12, 0x2619_0d01_u32, 0x7159_4535_u32);
+    let word = select(q < 8, first, last);
+    f32::cast_from(i32::reinterpret(word << (24 - 8 * (u32::cast_from(q) % 4))) >> 24)
+}
+
+/// A signed byte of those that begin at a word.
+#[cube]
+fn byte_at(words: &[u32], start: usize, i: usize) -> f32 {
+    let word = words[start + i / 4];
+    f32::cast_from(i32::reinterpret(word << (24 - 8 * (i % 4) as u32)) >> 24)
+}
+
+/// Numbers of the blocks of a GGUF file.
+#[cube(launch_unchecked)]
+fn of_blocks<F: Float>(
+    words: &[u32],
+    out: &mut [F],
+    numbers: usize,
+    columns: usize,
+    blocks: usize,
+    #[comptime] layout: Layout,
+    #[define(F)] _kind: ElemType,
+) {
+    let at = ABSOLUTE_POS;
+    if at >= numbers {
+        terminate!();
+    }
+    let column = at % columns;
+    let start = (at / columns * blocks + column / comptime!(layout.block)) * comptime!(layout.words());
+    let inside = column % comptime!(layout.block);
+    let bit = inside as u32 * comptime!(layout.low as u32);
+    let low = words[start + comptime!(layout.head()) + (bit / 32) as usize] >> (bit % 32);
+    let mut q = i32::cast_from(low & comptime!((1_u32 << layout.low) - 1));
+    if comptime!(layout.low == 8) {
+        q = (q << 24) >> 24;
+    }
+    if comptime!(layout.high > 0) {
+        let bit = inside as u32 * comptime!(layout.high as u32);
+        let high = words[start + comptime!(layout.head() + layout.low_words()) + (bit / 32) as usize] >> (bit % 32);
+        q += i32::cast_from((high & comptime!((1_u32 << layout.high) - 1)) << comptime!(layout.low as u32));
+    }
+    let mut value = f32::cast_from(q - comptime!(layout.zero));
+    if comptime!(layout.table) {
+        value = of_table(q);
+    }
+    let one = half(words[start] & 65_535);
+    let other = half(words[start] >> 16);
+    let part = inside / comptime!(layout.part);
+    if comptime!(layout.scales == Scales::One) {
+        value *= one;
+    } else if comptime!(layout.scales == Scales::Halves) {
+        value *= select(part == 0, one, other);
+    } else if comptime!(layout.scales == Scales::Added) {
+        value = one * value + other;
+    } else {
+        value *= one * byte_at(words, start + 1, part);
+    }
+    if comptime!(layout.scales == Scales::PartsAndMinima) {
+        value -= other * byte_at(words, start + 1 + comptime!(layout.block / layout.part / 4), part);
+    }
+    out[at] = F::cast_from(value);
+}
+
 /// `[rows, columns]` floats of this kind, of rows of words, of which 32 bits count each.
-pub fn dequantize_weight(words: CubeTensor, dtype: QuantizedDtype, columns: usize, kind: FloatDType) -> CubeTensor {
+pub fn dequantize_weight(words: CubeTensor, format: WeightFormat, columns: usize, kind: FloatDType) -> CubeTensor {
     let words = into_contiguous(words);
     let rows = words.shape()[0];
     let shape = Shape::from([rows, columns]);
@@ -67,6 +135,28 @@ pub fn dequantize_weight(words: CubeTensor, dtype: QuantizedDtype, columns: usiz
         _ => f32::elem_type_native(),
     };
     let (count, dim) = units_for(rows * columns, &words);
+    let blocks = columns.div_ceil(format.block());
+    let dtype = match format {
+        WeightFormat::Rounded(dtype) => dtype,
+        WeightFormat::Blocks(format) => {
+            // SAFETY: as below.
+            unsafe {
+                of_blocks::launch_unchecked(
+                    &out.client,
+                    count,
+                    dim,
+                    words.into_buffer_arg(),
+                    out.clone().into_buffer_arg(),
+                    rows * columns,
+                    columns,
+                    blocks,
+                    format.layout(),
+                    elem,
+                );
+            }
+            return out;
+        }
+    };
     // SAFETY: `out` has `rows` rows of `columns` numbers, and `words` their blocks.
     unsafe {
         dequantized::launch_unchecked(
@@ -77,11 +167,11 @@ pub fn dequantize_weight(words: CubeTensor, dtype: QuantizedDtype, columns: usiz
             out.clone().into_buffer_arg(),
             rows * columns,
             columns,
-            columns.div_ceil(BLOCK),
+            blocks,
             dtype.steps(),
             dtype.bits() as u32,
             dtype.head(),
-            dtype.block_words(),
+            format.block_words(),
             elem,
         );
     }
@@ -94,7 +184,7 @@ mod tests {
     use burn::tensor::{Device, Tensor, TensorData};
     use burn_cubecl::CubeBackend;
 
-    use super::super::host;
+    use super::super::{BlockFormat, QuantizedDtype, host, reference};
     use super::*;
     use crate::testing::{noise, numbers, wgpu};
 
@@ -113,13 +203,37 @@ mod tests {
                     want.extend(dtype.rounded(row));
                 }
                 drop(Tensor::<1>::full([want.len()], f32::NAN, &device));
-                let got = numbers(dequantize_weight(on(words, rows.len(), &device), dtype, columns, FloatDType::F32));
+                let got =
+                    numbers(dequantize_weight(on(words, rows.len(), &device), dtype.into(), columns, FloatDType::F32));
                 assert_eq!(got.len(), want.len());
                 for (g, w) in got.iter().zip(&want) {
                     // A quotient and a product.
                     assert!((g - w).abs() <= 1e-6 * w.abs(), "{dtype:?}, {columns}: {g} for {w}");
                 }
             }
+        }
+    }
+
+    /// Blocks of GGUF files too, to the bit.
+    #[test]
+    fn blocks_are_what_the_host_has() {
+        let Some(device) = wgpu() else { return };
+        for format in BlockFormat::ALL {
+            let (in_block, bytes) = format.in_file();
+            let (rows, columns) = (3, 3 * in_block);
+            let (mut words, mut want) = (Vec::new(), vec![0.0; rows * columns]);
+            for (row, want) in format.noise([rows, columns]).chunks(3 * bytes).zip(want.chunks_mut(columns)) {
+                let from = words.len();
+                format.repack(row, &mut words);
+                host::dequantize_row(&words[from..], format.into(), want);
+            }
+            drop(Tensor::<1>::full([want.len()], f32::NAN, &device));
+            let words = on(words, rows, &device);
+            let of_cube = numbers(dequantize_weight(words.clone(), format.into(), columns, FloatDType::F32));
+            let by_reference = numbers(reference::dequantize_weight::<CubeBackend>(words, format.into(), columns));
+            let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(&of_cube), bits(&want), "{format:?}");
+            assert_eq!(bits(&by_reference), bits(&want), "{format:?}, by burn's own operations");
         }
     }
 

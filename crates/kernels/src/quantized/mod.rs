@@ -4,7 +4,10 @@
 //! block of 8 or 4 bits is its largest magnitude, as the bits of an f32, and 8 or 4 words of integers, evenly spaced
 //! between ± that magnitude (the block-wise quantisation of Dettmers et al. 2022, arXiv 2110.02861, §2.1, with a linear
 //! map). The error of a number is at most half a step, a 254th or a 14th of the magnitude.
+//!
+//! [Blocks of GGUF files](BlockFormat) are kept as they came, to the bit.
 
+mod blocks;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 pub(crate) mod cube;
 #[cfg(feature = "cpu")]
@@ -13,18 +16,20 @@ mod host;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 mod launch;
 mod reference;
+mod repack;
 
 use burn::backend::Dispatch;
 use burn::tensor::{Device, Int, Tensor};
 use stratune_protocol::Problem;
 use stratune_runtime::{TensorBuilder, chunk_length, read_i32};
 
+pub use blocks::BlockFormat;
 #[cfg(feature = "cpu")]
 pub(crate) use host::dequantize_row;
 pub(crate) use reference::QuantizedOps;
 
 /// Numbers of a row that are quantized together.
-pub(crate) const BLOCK: usize = 32;
+const BLOCK: usize = 32;
 
 /// What a number is quantized to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -55,27 +60,11 @@ impl QuantizedDtype {
         }
     }
 
-    /// Words of 32 bits in a block.
-    pub(crate) const fn block_words(self) -> usize {
-        self.head() + self.bits() * BLOCK / 32
-    }
-
-    /// Fours of numbers in a block.
-    #[cfg(any(feature = "wgpu", feature = "cuda"))]
-    pub(crate) const fn block_fours(self) -> u32 {
-        BLOCK as u32 / 4
-    }
-
-    /// Words of a row of so many numbers.
-    const fn row_words(self, columns: usize) -> usize {
-        columns.div_ceil(BLOCK) * self.block_words()
-    }
-
     /// What is left of a row's numbers.
     pub(crate) fn rounded(self, row: &[f32]) -> Vec<f32> {
         let (mut words, mut back) = (Vec::new(), vec![0.0; row.len()]);
         host::quantize_row(row, self, &mut words);
-        host::dequantize_row(&words, self, &mut back);
+        host::dequantize_row(&words, self.into(), &mut back);
         back
     }
 
@@ -89,12 +78,106 @@ impl QuantizedDtype {
     }
 }
 
+/// What the words of a matrix are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum WeightFormat {
+    /// What floats were quantized to.
+    Rounded(QuantizedDtype),
+    /// What a GGUF file has, in its own bits.
+    Blocks(BlockFormat),
+}
+
+impl From<QuantizedDtype> for WeightFormat {
+    fn from(dtype: QuantizedDtype) -> Self {
+        Self::Rounded(dtype)
+    }
+}
+
+impl From<BlockFormat> for WeightFormat {
+    fn from(format: BlockFormat) -> Self {
+        Self::Blocks(format)
+    }
+}
+
+impl std::fmt::Display for WeightFormat {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Rounded(QuantizedDtype::F16) => "f16",
+            Self::Rounded(QuantizedDtype::Int8) => "int8",
+            Self::Rounded(QuantizedDtype::Int4) => "int4",
+            Self::Blocks(format) => format.name(),
+        })
+    }
+}
+
+impl WeightFormat {
+    /// Numbers of a block.
+    pub(crate) const fn block(self) -> usize {
+        match self {
+            Self::Rounded(_) => BLOCK,
+            Self::Blocks(format) => format.layout().block,
+        }
+    }
+
+    /// Words of 32 bits in a block.
+    pub(crate) const fn block_words(self) -> usize {
+        match self {
+            Self::Rounded(dtype) => dtype.head() + dtype.bits() * BLOCK / 32,
+            Self::Blocks(format) => format.layout().words(),
+        }
+    }
+
+    /// Fours of numbers in a block.
+    #[cfg(any(feature = "wgpu", feature = "cuda"))]
+    pub(crate) const fn block_fours(self) -> u32 {
+        self.block() as u32 / 4
+    }
+
+    /// Words of a row of so many numbers.
+    const fn row_words(self, columns: usize) -> usize {
+        columns.div_ceil(self.block()) * self.block_words()
+    }
+
+    /// So many numbers, or as many more as make whole blocks of a file.
+    pub(crate) fn whole_blocks(self, numbers: usize) -> usize {
+        match self {
+            Self::Rounded(_) => numbers,
+            Self::Blocks(format) => numbers.next_multiple_of(format.in_file().0),
+        }
+    }
+
+    /// A matrix of these sides, and its numbers: these rounded, or noise where only a file has such blocks.
+    pub(crate) fn made_of(self, values: &[f32], sides: [usize; 2], device: &Device) -> (Quantized, Vec<f32>) {
+        match self {
+            Self::Rounded(dtype) => {
+                let rounded = values.chunks(sides[1].max(1)).flat_map(|row| dtype.rounded(row)).collect();
+                (Quantized::new(values, sides, dtype, device), rounded)
+            }
+            Self::Blocks(format) => {
+                let (noise, mut numbers) = (format.noise(sides), vec![0.0; sides[0] * sides[1]]);
+                let of_row = sides[1] / format.in_file().0 * format.in_file().1;
+                for (row, numbers) in noise.chunks(of_row.max(1)).zip(numbers.chunks_mut(sides[1].max(1))) {
+                    let mut words = Vec::new();
+                    format.repack(row, &mut words);
+                    host::dequantize_row(&words, self, numbers);
+                }
+                (Quantized::of_blocks(&noise, sides, format, device), numbers)
+            }
+        }
+    }
+
+    /// Bytes that a matrix takes.
+    pub fn bytes(self, [rows, columns]: [usize; 2]) -> u64 {
+        4 * rows as u64 * self.row_words(columns) as u64
+    }
+}
+
 /// A quantized matrix on a device. A clone shares its memory.
 #[derive(Clone, Debug)]
 pub struct Quantized {
     /// `[rows, blocks · words of a block]`.
     words: Tensor<2, Int>,
-    dtype: QuantizedDtype,
+    format: WeightFormat,
     columns: usize,
 }
 
@@ -107,6 +190,13 @@ impl Quantized {
         quantizer.finish()
     }
 
+    /// A matrix of a GGUF file, of rows of whole blocks.
+    pub fn of_blocks(bytes: &[u8], [rows, columns]: [usize; 2], format: BlockFormat, device: &Device) -> Self {
+        let mut loader = BlockLoader::new([rows, columns], format, device);
+        loader.add(bytes);
+        loader.finish()
+    }
+
     /// Rows and columns.
     pub fn dims(&self) -> [usize; 2] {
         [self.words.dims()[0], self.columns]
@@ -117,15 +207,15 @@ impl Quantized {
         self.words.device()
     }
 
-    /// What its numbers are quantized to.
-    pub fn dtype(&self) -> QuantizedDtype {
-        self.dtype
+    /// What its words are.
+    pub fn format(&self) -> WeightFormat {
+        self.format
     }
 
     /// Its numbers as floats: `[rows, columns]`.
     pub fn dense(&self) -> Tensor<2> {
         let words = self.words.clone().into_dispatch();
-        Tensor::from_dispatch(<Dispatch as QuantizedOps>::dequantize_weight(words, self.dtype, self.columns))
+        Tensor::from_dispatch(<Dispatch as QuantizedOps>::dequantize_weight(words, self.format, self.columns))
     }
 
     /// Its numbers, dequantized on the host, one row behind the other.
@@ -137,7 +227,7 @@ impl Quantized {
         let words = read_i32(self.words).await?;
         let mut numbers = vec![0.0; rows * columns];
         for (words, row) in words.chunks(row_words.max(1)).zip(numbers.chunks_mut(columns.max(1))) {
-            host::dequantize_row(words, self.dtype, row);
+            host::dequantize_row(words, self.format, row);
         }
         Ok(numbers)
     }
@@ -151,8 +241,8 @@ impl Quantized {
         Self { words: self.words.clone().select(0, indices), ..self.clone() }
     }
 
-    pub(crate) fn from_words(words: Tensor<2, Int>, dtype: QuantizedDtype, columns: usize) -> Self {
-        Self { words, dtype, columns }
+    pub(crate) fn from_words(words: Tensor<2, Int>, format: WeightFormat, columns: usize) -> Self {
+        Self { words, format, columns }
     }
 
     pub(crate) fn words(self) -> Tensor<2, Int> {
@@ -172,14 +262,16 @@ pub struct Quantizer {
 impl Quantizer {
     /// Of a matrix of so many rows and columns, none of which is there yet.
     pub fn new([rows, columns]: [usize; 2], dtype: QuantizedDtype, device: &Device) -> Self {
-        Self { words: TensorBuilder::new(rows * dtype.row_words(columns), device), dtype, columns }
+        let words = rows * WeightFormat::from(dtype).row_words(columns);
+        Self { words: TensorBuilder::new(words, device), dtype, columns }
     }
 
     /// The next rows, one behind the other.
     pub fn add(&mut self, values: &[f32]) {
         let columns = self.columns.max(1);
         for rows in values.chunks(chunk_length(columns)) {
-            let mut words = Vec::with_capacity(rows.len() / columns * self.dtype.row_words(columns));
+            let mut words =
+                Vec::with_capacity(rows.len() / columns * WeightFormat::from(self.dtype).row_words(columns));
             rows.chunks_exact(columns).for_each(|row| host::quantize_row(row, self.dtype, &mut words));
             self.words.add(words);
         }
@@ -187,9 +279,47 @@ impl Quantizer {
 
     /// The rows that were added.
     pub fn finish(self) -> Quantized {
-        let (words, row_words) = (self.words.finish(), self.dtype.row_words(self.columns));
-        let rows = words.dims()[0] / row_words.max(1);
-        Quantized { words: words.reshape([rows, row_words]), dtype: self.dtype, columns: self.columns }
+        finished(self.words, self.dtype.into(), self.columns)
+    }
+}
+
+fn finished(words: TensorBuilder<Int>, format: WeightFormat, columns: usize) -> Quantized {
+    let (words, row_words) = (words.finish(), format.row_words(columns));
+    let rows = words.dims()[0] / row_words.max(1);
+    Quantized { words: words.reshape([rows, row_words]), format, columns }
+}
+
+/// A matrix of a GGUF file on its way to a device.
+#[derive(Debug)]
+pub struct BlockLoader {
+    words: TensorBuilder<Int>,
+    format: BlockFormat,
+    columns: usize,
+}
+
+impl BlockLoader {
+    /// Of a matrix of so many rows and columns, none of which is there yet. Columns are whole blocks of the file.
+    pub fn new([rows, columns]: [usize; 2], format: BlockFormat, device: &Device) -> Self {
+        debug_assert!(columns.is_multiple_of(format.in_file().0));
+        let words = rows * WeightFormat::from(format).row_words(columns);
+        Self { words: TensorBuilder::new(words, device), format, columns }
+    }
+
+    /// The next rows, one behind the other, as the file has them.
+    pub fn add(&mut self, bytes: &[u8]) {
+        let (numbers, of_block) = self.format.in_file();
+        let row = (self.columns / numbers * of_block).max(1);
+        for rows in bytes.chunks(chunk_length(row)) {
+            let mut words =
+                Vec::with_capacity(rows.len() / row * WeightFormat::from(self.format).row_words(self.columns));
+            rows.chunks_exact(row).for_each(|row| self.format.repack(row, &mut words));
+            self.words.add(words);
+        }
+    }
+
+    /// The rows that were added.
+    pub fn finish(self) -> Quantized {
+        finished(self.words, self.format.into(), self.columns)
     }
 }
 
@@ -237,6 +367,63 @@ mod tests {
                 let last: Vec<f32> = last.dense().into_data().iter::<f32>().collect();
                 assert_eq!(last, back[back.len() - columns..], "{dtype:?} {shape:?}");
             }
+        }
+    }
+
+    /// Numbers as GGUF files say, to the bit, wherever they are read: the device's are the host's, also of selected rows, of
+    /// rows that come one by one, and of rows that end within a pair of blocks.
+    fn blocks_are_kept_to_the_bit(device: &Device) {
+        for format in BlockFormat::ALL {
+            let (numbers, bytes) = format.in_file();
+            for [rows, blocks] in [[1, 1], [3, 3], [5, 4]] {
+                let shape @ [_, columns] = [rows, blocks * numbers];
+                let noise = format.noise(shape);
+                let quantized = Quantized::of_blocks(&noise, shape, format, device);
+                let mut loader = BlockLoader::new(shape, format, device);
+                noise.chunks(blocks * bytes).for_each(|row| loader.add(row));
+                let by_rows = loader.finish();
+                assert_eq!((quantized.dims(), by_rows.dims()), (shape, shape));
+                let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect::<Vec<_>>();
+                let host = bits(stratune_runtime::block_on(quantized.clone().read()).unwrap());
+                let dense = |quantized: &Quantized| bits(quantized.dense().into_data().iter::<f32>().collect());
+                assert_eq!(dense(&quantized), host, "{format:?} {shape:?}");
+                assert_eq!(dense(&by_rows), host, "{format:?} {shape:?}, row by row");
+                let last = quantized.select(Tensor::from_data(TensorData::from([rows as i32 - 1]), device));
+                assert_eq!(dense(&last), host[host.len() - columns..], "{format:?} {shape:?}");
+                let values: Vec<f32> = host.iter().map(|bits| f32::from_bits(*bits)).collect();
+                let mean = values.iter().map(|v| v.abs()).sum::<f32>() / values.len() as f32;
+                assert!((0.003..3.0).contains(&mean), "{format:?}: {mean}");
+            }
+        }
+    }
+
+    /// A pair of blocks, as what is larger than in the file, takes no more than a tenth more; formats that few files have may.
+    #[test]
+    fn blocks_are_about_as_large_as_in_the_file() {
+        for format in BlockFormat::ALL {
+            let (numbers, bytes) = format.in_file();
+            let columns = 2 * numbers;
+            let ratio = WeightFormat::from(format).bytes([1, columns]) as f64 / (2 * bytes) as f64;
+            let most = match format {
+                BlockFormat::Q2K => 1.2,
+                BlockFormat::Tq1_0 => 1.3,
+                _ => 1.06,
+            };
+            assert!((1.0..=most).contains(&ratio), "{format:?}: {ratio}");
+        }
+    }
+
+    #[cfg(feature = "cpu")]
+    #[test]
+    fn blocks_are_kept_to_the_bit_on_the_cpu() {
+        blocks_are_kept_to_the_bit(&Device::flex());
+    }
+
+    #[cfg(feature = "wgpu")]
+    #[test]
+    fn blocks_are_kept_to_the_bit_on_wgpu() {
+        if let Some(device) = crate::testing::wgpu() {
+            blocks_are_kept_to_the_bit(&device);
         }
     }
 

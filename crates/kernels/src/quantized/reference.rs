@@ -5,43 +5,92 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Autodiff, AutodiffBackend, Backend, TensorMetadata, backend_extension};
 use burn::tensor::{FloatDType, Slice, TensorData};
 
-use super::{BLOCK, QuantizedDtype};
+use super::blocks::{IQ4, Layout, Scales};
+use super::{QuantizedDtype, WeightFormat};
 
 /// Unpacking. The default body is the definition; a device may have a faster way.
 #[backend_extension(Cube: cfg(any(feature = "wgpu", feature = "cuda")), Flex: cfg(feature = "cpu"), Autodiff)]
 pub trait QuantizedOps: Backend {
     /// `[rows, columns]` floats of `[rows, words]`.
-    fn dequantize_weight(words: IntTensor<Self>, dtype: QuantizedDtype, columns: usize) -> FloatTensor<Self> {
-        dequantize_weight::<Self>(words, dtype, columns)
+    fn dequantize_weight(words: IntTensor<Self>, format: WeightFormat, columns: usize) -> FloatTensor<Self> {
+        dequantize_weight::<Self>(words, format, columns)
     }
 }
 
 /// What is quantized is not tracked.
 impl<B: QuantizedOps, C: CheckpointStrategy> QuantizedOps for Autodiff<B, C> {
-    fn dequantize_weight(words: IntTensor<Self>, dtype: QuantizedDtype, columns: usize) -> FloatTensor<Self> {
-        <Self as AutodiffBackend>::from_inner(B::dequantize_weight(words, dtype, columns))
+    fn dequantize_weight(words: IntTensor<Self>, format: WeightFormat, columns: usize) -> FloatTensor<Self> {
+        <Self as AutodiffBackend>::from_inner(B::dequantize_weight(words, format, columns))
     }
 }
 
 /// The floats, by arithmetic on the words.
-pub fn dequantize_weight<B: Backend>(words: IntTensor<B>, dtype: QuantizedDtype, columns: usize) -> FloatTensor<B> {
+pub fn dequantize_weight<B: Backend>(words: IntTensor<B>, format: WeightFormat, columns: usize) -> FloatTensor<B> {
     let rows = words.shape()[0];
-    let blocks = columns.div_ceil(BLOCK);
-    let words = B::int_reshape(words, [rows * blocks, dtype.block_words()].into());
+    let blocks = columns.div_ceil(format.block());
+    let words = B::int_reshape(words, [rows * blocks, format.block_words()].into());
     let part =
         |from: usize, to: usize| B::int_slice(words.clone(), &[Slice::from(0..rows * blocks), Slice::from(from..to)]);
-    let numbers = part(dtype.head(), dtype.block_words());
-    let values = match dtype {
-        QuantizedDtype::F16 => f16_values::<B>(numbers),
-        QuantizedDtype::Int8 | QuantizedDtype::Int4 => {
-            let integers = fields::<B>(numbers, dtype.bits(), true);
+    let values = match format {
+        WeightFormat::Rounded(QuantizedDtype::F16) => f16_values::<B>(words),
+        WeightFormat::Rounded(dtype) => {
+            let integers = fields::<B>(part(dtype.head(), format.block_words()), dtype.bits(), true);
             let most = singles::<B>(part(0, 1));
             let step = B::float_div_scalar(most, dtype.steps().into());
             B::float_mul(B::int_into_float(integers, FloatDType::F32), step)
         }
+        WeightFormat::Blocks(format) => values_of_blocks::<B>(part, rows * blocks, format.layout()),
     };
-    let values = B::float_reshape(values, [rows, blocks * BLOCK].into());
+    let values = B::float_reshape(values, [rows, blocks * format.block()].into());
     B::float_slice(values, &[Slice::from(0..rows), Slice::from(0..columns)])
+}
+
+/// The same of `count` blocks of a GGUF file, of which `part` gives some words.
+fn values_of_blocks<B: Backend>(
+    part: impl Fn(usize, usize) -> IntTensor<B>,
+    count: usize,
+    layout: Layout,
+) -> FloatTensor<B> {
+    let floats = |integers| B::int_into_float(integers, FloatDType::F32);
+    let parts = layout.block / layout.part;
+    let (begins, ends) = (layout.head(), layout.head() + layout.low_words());
+    let low = fields::<B>(part(begins, ends), layout.low, layout.low == 8);
+    let q = match layout.high {
+        0 => low,
+        bits => {
+            let high = fields::<B>(part(ends, layout.words()), bits, false);
+            B::int_add(low, B::int_mul_scalar(high, (1_i32 << layout.low).into()))
+        }
+    };
+    let values = match layout.table {
+        false => floats(B::int_sub_scalar(q, layout.zero.into())),
+        true => {
+            let table = TensorData::new(IQ4.map(f32::from).to_vec(), [IQ4.len()]);
+            let table = B::float_from_data(table, &q.device());
+            B::float_select(table, 0, B::int_reshape(q, [count * layout.block].into()))
+        }
+    };
+    // [blocks, parts, numbers of a part]; what parts share is one of each, or one for all.
+    let values = B::float_reshape(values, [count, parts, layout.part].into());
+    let head = f16_values::<B>(part(0, 1));
+    let of_head = |i: usize| {
+        let one = B::float_slice(head.clone(), &[Slice::from(0..count), Slice::from(i..i + 1)]);
+        B::float_reshape(one, [count, 1, 1].into())
+    };
+    let bytes = |from: usize| {
+        let bytes = fields::<B>(part(from, from + parts / 4), 8, true);
+        B::float_reshape(floats(bytes), [count, parts, 1].into())
+    };
+    match layout.scales {
+        Scales::One => B::float_mul(values, of_head(0)),
+        Scales::Halves => B::float_mul(values, B::float_reshape(head, [count, parts, 1].into())),
+        Scales::Added => B::float_add(B::float_mul(values, of_head(0)), of_head(1)),
+        Scales::Parts => B::float_mul(values, B::float_mul(of_head(0), bytes(1))),
+        Scales::PartsAndMinima => {
+            let minima = B::float_mul(of_head(1), bytes(1 + parts / 4));
+            B::float_sub(B::float_mul(values, B::float_mul(of_head(0), bytes(1))), minima)
+        }
+    }
 }
 
 /// Words cut into fields of so many bits, the lowest first: `[n, words]` as `[n, words · 32 / bits]`.
@@ -128,12 +177,12 @@ mod tests {
                     let from = words.len();
                     host::quantize_row(row, dtype, &mut words);
                     let mut back = vec![0.0; columns];
-                    host::dequantize_row(&words[from..], dtype, &mut back);
+                    host::dequantize_row(&words[from..], dtype.into(), &mut back);
                     want.extend(back);
                 }
                 let count = words.len() / 3;
                 let words = Flex::int_from_data(TensorData::new(words, [3, count]), &Default::default());
-                let got = dequantize_weight::<Flex>(words, dtype, columns);
+                let got = dequantize_weight::<Flex>(words, dtype.into(), columns);
                 let got = got.to_contiguous();
                 let got = got.as_slice::<f32>().unwrap_or_default();
                 assert_eq!(got.len(), want.len());

@@ -13,7 +13,7 @@ use burn::backend::Dispatch;
 use burn::tensor::Tensor;
 use stratune_runtime::span;
 
-use reference::RmsNormOps;
+pub(crate) use reference::RmsNormOps;
 
 /// `x / sqrt(mean(x²) + eps) · weight`, over the last dimension.
 ///

@@ -7,8 +7,8 @@ use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use stratune_runtime::span;
 
+use super::Heads;
 use super::reference::{self, SelfAttentionOps, heads, rows};
-use crate::attention::Options;
 use crate::attention::launch::attention_rotary_backward_on_gpu;
 use crate::linear::epilogue::{Epilogue, Rotary};
 use crate::linear::products::{Made, Products};
@@ -19,10 +19,15 @@ impl SelfAttentionOps for CubeBackend {
     fn heads_with_rotary(
         x: FloatTensor<Self>,
         group: Group<Self>,
+        weights: TensorList<Self>,
         cosines: FloatTensor<Self>,
         sines: FloatTensor<Self>,
-        head_dim: usize,
+        of_heads: Heads,
     ) -> TensorList<Self> {
+        // A tile holds no whole head, so norms and what follows them are made after it.
+        if of_heads.norm.is_some() {
+            return reference::heads_with_rotary::<Self>(x, group, weights, cosines, sines, of_heads);
+        }
         let [of_cosines, of_sines] = [&cosines, &sines].map(|table| into_contiguous(table.clone()));
         let rotary = Rotary { cosines: of_cosines, sines: of_sines, products: 2 };
         let products =
@@ -32,21 +37,27 @@ impl SelfAttentionOps for CubeBackend {
             products.fused()
         };
         let Some(Made { outputs, low }) = made else {
-            return reference::heads_with_rotary::<Self>(x, group, cosines, sines, head_dim);
+            return reference::heads_with_rotary::<Self>(x, group, weights, cosines, sines, of_heads);
         };
         let sides = [0, 1].map(|side| x.shape()[side]);
-        let rotated = outputs.into_iter().map(|rows| heads::<Self>(rows, sides, head_dim));
+        let rotated = outputs.into_iter().map(|rows| heads::<Self>(rows, sides, of_heads.width));
         TensorList(rotated.chain(low).collect())
     }
 
     fn heads_with_rotary_backward(
         operands: TensorList<Self>,
+        weights: TensorList<Self>,
         cosines: FloatTensor<Self>,
         sines: FloatTensor<Self>,
-        options: Options,
+        of_heads: Heads,
     ) -> TensorList<Self> {
+        if of_heads.norm.is_some() {
+            return reference::heads_with_rotary_backward::<Self>(operands, weights, cosines, sines, of_heads);
+        }
         let [of_cosines, of_sines] = [&cosines, &sines].map(|table| into_contiguous(table.clone()));
-        let made = attention_rotary_backward_on_gpu(&operands, &of_cosines, &of_sines, options.scores);
-        made.unwrap_or_else(|| reference::heads_with_rotary_backward::<Self>(operands, cosines, sines, options))
+        let made = attention_rotary_backward_on_gpu(&operands, &of_cosines, &of_sines, of_heads.options.scores);
+        made.unwrap_or_else(|| {
+            reference::heads_with_rotary_backward::<Self>(operands, weights, cosines, sines, of_heads)
+        })
     }
 }

@@ -1,5 +1,5 @@
-//! Attention over queries, keys and values that are made of one input, as one operation: linear layers, rotary
-//! embedding, attention.
+//! Attention over queries, keys and values that are made of one input, as one operation: linear layers, norms of heads
+//! where there are some, rotary embedding, attention.
 
 mod backward;
 #[cfg(feature = "cpu")]
@@ -15,6 +15,7 @@ use burn::tensor::Tensor;
 use stratune_runtime::span;
 
 use crate::attention::Options;
+use crate::head_norm::{HeadNorm, HeadNorms};
 use crate::linear::{Layer, group};
 use crate::{AttentionMask, CosSin, Scores};
 use reference::SelfAttentionOps;
@@ -24,9 +25,11 @@ use reference::SelfAttentionOps;
 pub(crate) struct Heads {
     pub width: usize,
     pub options: Options,
+    pub norm: Option<HeadNorm>,
 }
 
-/// What heads of `head_dim` make of `x`: its queries and keys rotated by `cos_sin`, and attention as
+/// What heads of `head_dim` make of `x`: its queries and keys through `norms`, if there are some, and rotated by
+/// `cos_sin`, and attention as
 /// [`causal_attention`](crate::causal_attention) has it, over no other keys.
 ///
 /// # Shapes
@@ -40,11 +43,16 @@ pub fn self_attention(
     cos_sin: &CosSin,
     mask: &AttentionMask,
     scores: Scores,
+    norms: Option<HeadNorms>,
 ) -> Tensor<3> {
     let _span = span("attention, forward");
     let [cosines, sines] = cos_sin.tensors().map(Tensor::into_dispatch);
     let first = mask.first().into_dispatch();
-    let heads = Heads { width: head_dim, options: mask.options(scores) };
+    let norm = norms.as_ref().map(|HeadNorms { offset, eps, .. }| HeadNorm { offset: *offset, eps: *eps });
+    let heads = Heads { width: head_dim, options: mask.options(scores), norm };
+    let weights = norms.into_iter().flat_map(|HeadNorms { q, k, .. }| [q, k]).collect::<Vec<_>>().into();
     let (x, group) = (x.into_dispatch(), group(layers));
-    Tensor::from_dispatch(<Dispatch as SelfAttentionOps>::self_attention(x, group, cosines, sines, first, heads))
+    Tensor::from_dispatch(<Dispatch as SelfAttentionOps>::self_attention(
+        x, group, weights, cosines, sines, first, heads,
+    ))
 }

@@ -3,12 +3,16 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
+#[cfg(feature = "wgpu")]
+use super::Heads;
 use super::self_attention;
 use crate::self_test::attended_by_parts;
 #[cfg(feature = "wgpu")]
 use crate::testing::wgpu;
 use crate::testing::{Passed, tensor};
-use crate::{AttentionMask, Compute, CosSin, Factors, Layer, Matrix, Rotary, Scores, group_weights};
+use crate::{AttentionMask, Compute, CosSin, Factors, HeadNorms, Layer, Matrix, Rotary, Scores, group_weights};
+
+type Attended = fn(Tensor<3>, &[Layer; 3], usize, &CosSin, &AttentionMask, Scores, Option<HeadNorms>) -> Tensor<3>;
 
 /// One text a row, or several of unequal lengths that begin elsewhere in each.
 fn positions(batch: usize, seq: usize, head_dim: usize, texts: bool, device: &Device) -> (CosSin, AttentionMask) {
@@ -49,7 +53,14 @@ fn agrees_with_its_parts(device: &Device) {
                     _ => (mask.sliding_window(3, 0), Scores { scale: 0.4, softcap: Some(0.9) }),
                 };
                 let outs = [heads, kv_heads, kv_heads].map(|heads| heads * head_dim);
-                let run = |layer: fn(Tensor<3>, &[Layer; 3], usize, &CosSin, &AttentionMask, Scores) -> Tensor<3>| {
+                // As Qwen 3 has them, and Gemma 3.
+                let norms = (tracked % 4 > 1).then(|| HeadNorms {
+                    q: tensor([1, head_dim], 60, device).squeeze_dim(0),
+                    k: tensor([1, head_dim], 61, device).squeeze_dim(0),
+                    offset: [0.0, 1.0][tracked as usize % 2],
+                    eps: 1e-6,
+                });
+                let run = |layer: Attended| {
                     let track = |i: u32, t: Tensor<2>| if is(i) { t.autodiff().require_grad() } else { t };
                     let weights = (0..3).map(|i| Matrix::from(tensor([outs[i], hidden], 10 + i as u32, device)));
                     let weights = group_weights(weights.collect());
@@ -63,7 +74,15 @@ fn agrees_with_its_parts(device: &Device) {
                         bias: biased.then(|| biases[i].clone().squeeze_dim(0)),
                         compute: Compute::default(),
                     });
-                    let y = layer(x.clone().reshape([batch, seq, hidden]), &of, head_dim, &cos_sin, &mask, scores);
+                    let y = layer(
+                        x.clone().reshape([batch, seq, hidden]),
+                        &of,
+                        head_dim,
+                        &cos_sin,
+                        &mask,
+                        scores,
+                        norms.clone(),
+                    );
                     let operands: Vec<_> = [x].into_iter().chain(a).chain(b).chain(biases).collect();
                     let wanted = |i: usize| match i {
                         0 => is(0),
@@ -181,9 +200,10 @@ fn kernels_apply_rotary_too() {
             let operands = TensorList(vec![q, k, v, saved, y, dy]);
             let TensorList(want) = heads_with_rotary_backward::<CubeBackend>(
                 operands.clone(),
+                TensorList(Vec::new()),
                 cosines.clone(),
                 sines.clone(),
-                mask.options(scores),
+                Heads { width: head_dim, options: mask.options(scores), norm: None },
             );
             drop(Tensor::<1>::full([batch * seq * outs[0] * 3 + 256], f32::NAN, &device));
             let TensorList(got) = attention_rotary_backward(&operands, &cosines, &sines, scores).unwrap();

@@ -6,8 +6,9 @@ use stratune_runtime::read_f32;
 use super::Fault;
 use super::host::{gradient_of, two_texts, wave};
 use crate::{
-    AttentionMask, Compute, Factors, Layer, Matrix, Quantized, QuantizedDtype, Rotary, Scores, causal_attention,
-    feed_forward, group_weights, grouped_linear, linear, rms_norm, rms_norm_residual, self_attention, swiglu,
+    AttentionMask, Compute, Factors, HeadNorms, Layer, Matrix, Quantized, QuantizedDtype, Rotary, Scores,
+    causal_attention, feed_forward, group_weights, grouped_linear, linear, rms_norm, rms_norm_residual, self_attention,
+    swiglu,
 };
 
 /// Two layers with low-rank updates as a model has them, the second with a bias: matrices and factors of both in one
@@ -43,7 +44,7 @@ pub async fn gradients_are_finite_differences(device: &Device) -> Result<(), Fau
         let attended = causal_attention(heads(x.clone()), heads(x.clone().flip([2])), heads(x), mask, scores);
         attended.swap_dims(1, 2).reshape(SHAPE)
     }
-    let ops: [(&str, Op); 11] = [
+    let ops: [(&str, Op); 12] = [
         ("linear of a quantized matrix", |x| {
             let values = wave(12 * 12, 0.3);
             linear(
@@ -65,14 +66,22 @@ pub async fn gradients_are_finite_differences(device: &Device) -> Result<(), Fau
             let device = x.device().inner();
             let [q, k] = updated(&x);
             let cos_sin = Rotary::new(4, 9, 100.0, &device).cos_sin_after(0, 9);
-            self_attention(x, &[q.clone(), k, q], 4, &cos_sin, &two_texts(9, 4, &device), PLAIN)
+            self_attention(x, &[q.clone(), k, q], 4, &cos_sin, &two_texts(9, 4, &device), PLAIN, None)
         }),
         ("self_attention of capped scores in a window", |x| {
             let device = x.device().inner();
             let [q, k] = updated(&x);
             let cos_sin = Rotary::new(4, 9, 100.0, &device).cos_sin_after(0, 9);
             let mask = AttentionMask::causal(9, &device).sliding_window(4, 0);
-            self_attention(x, &[q.clone(), k, q], 4, &cos_sin, &mask, CAPPED)
+            self_attention(x, &[q.clone(), k, q], 4, &cos_sin, &mask, CAPPED, None)
+        }),
+        ("self_attention with norms of heads", |x| {
+            let device = x.device().inner();
+            let [q, k] = updated(&x);
+            let cos_sin = Rotary::new(4, 9, 100.0, &device).cos_sin_after(0, 9);
+            let weight = |step| Tensor::from_data(TensorData::new(wave(4, step), [4]), &device);
+            let norms = HeadNorms { q: weight(0.9), k: weight(1.3), offset: 0.5, eps: 1e-5 };
+            self_attention(x, &[q.clone(), k, q], 4, &cos_sin, &two_texts(9, 4, &device), PLAIN, Some(norms))
         }),
         ("rotary", |x| {
             let cos_sin = Rotary::new(4, 9, 100.0, &x.device().inner()).cos_sin_after(0, 9);

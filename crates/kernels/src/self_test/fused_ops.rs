@@ -6,8 +6,8 @@ use stratune_runtime::read_f32;
 use super::host::{compare, gradient_of, two_texts, wave};
 use super::{Fault, MAX, NARROW, Sizes};
 use crate::{
-    AttentionMask, Compute, CosSin, Factors, Layer, Matrix, Quantized, QuantizedDtype, Rotary, Scores,
-    causal_attention, feed_forward, group_weights, grouped_linear, self_attention, swiglu,
+    AttentionMask, Compute, CosSin, Factors, HeadNorms, Layer, Matrix, Rotary, Scores, WeightFormat, causal_attention,
+    feed_forward, group_weights, grouped_linear, rms_norm, self_attention, swiglu,
 };
 
 /// What layers have beside their matrices.
@@ -17,6 +17,8 @@ pub enum Beside {
     Updates,
     /// Each a bias, and all but the second an update.
     Biases,
+    /// Each an update, and heads of queries and keys have norms.
+    Norms,
 }
 
 /// Layers that read one input, and what they train, which is tracked: in one buffer, as a model has it.
@@ -27,7 +29,7 @@ struct Updated {
 
 impl Updated {
     /// Of these sides, `[out, in]`, with another sequence of numbers for each step.
-    fn new(sides: &[[usize; 2]], step: f32, dtype: Option<QuantizedDtype>, beside: Beside, device: &Device) -> Self {
+    fn new(sides: &[[usize; 2]], step: f32, format: Option<WeightFormat>, beside: Beside, device: &Device) -> Self {
         let numbers = |[out, inner]: [usize; 2], step: f32| -> Vec<f32> {
             // So that what comes out is of the size of what goes in.
             let scale = (inner as f32).sqrt().recip();
@@ -36,9 +38,9 @@ impl Updated {
         let steps = || (0..sides.len()).map(|i| step + 0.1 * i as f32);
         let floats =
             |sides: [usize; 2], step| Tensor::<2>::from_data(TensorData::new(numbers(sides, step), sides), device);
-        let weight = |(sides, step): (&[usize; 2], f32)| match dtype {
+        let weight = |(sides, step): (&[usize; 2], f32)| match format {
             None => Matrix::Floats(floats(*sides, step)),
-            Some(dtype) => Matrix::Quantized(Quantized::new(&numbers(*sides, step), *sides, dtype, device)),
+            Some(format) => Matrix::Quantized(format.made_of(&numbers(*sides, step), *sides, device).0),
         };
         let weights = group_weights(sides.iter().zip(steps()).map(weight).collect());
         let biased = beside == Beside::Biases;
@@ -104,30 +106,48 @@ async fn same(
 
 /// Both at the sizes of a run, with matrices as it keeps them, as far as [`MAX`] numbers go.
 pub async fn fused_ops_are_right(device: &Device, of: &Sizes, beside: Beside) -> Result<(), Fault> {
-    let Sizes { heads, kv_heads, head_dim, seq, dtype, .. } = *of;
-    let within = |side: usize, other: usize| side.min((MAX / other.max(1)).next_multiple_of(4));
+    let Sizes { heads, kv_heads, head_dim, seq, .. } = *of;
+    let format = of.formats.first().copied();
+    let whole = |side: usize| format.map_or(side, |format| format.whole_blocks(side));
+    let within = |side: usize, other: usize| whole(side.min((MAX / other.max(1)).next_multiple_of(4)));
     let hidden = within(of.hidden, heads * head_dim);
     let (cos_sin, mask) =
         (Rotary::new(head_dim, seq, 10_000.0, device).cos_sin_after(0, seq), two_texts(seq, seq / 2, device));
     let sides = [heads, kv_heads, kv_heads].map(|heads| [heads * head_dim, hidden]);
+    let norms = || {
+        let weight = |step| Tensor::<1>::from_data(TensorData::new(wave(head_dim, step), [head_dim]), device);
+        (beside == Beside::Norms).then(|| HeadNorms { q: weight(0.9), k: weight(1.3), offset: 1.0, eps: 1e-5 })
+    };
     let attended = |x: Tensor<3>, of: &[Layer]| match of {
-        [q, k, v] => {
-            self_attention(x, &[q.clone(), k.clone(), v.clone()], head_dim, &cos_sin, &mask, Scores::of(head_dim))
-        }
+        [q, k, v] => self_attention(
+            x,
+            &[q.clone(), k.clone(), v.clone()],
+            head_dim,
+            &cos_sin,
+            &mask,
+            Scores::of(head_dim),
+            norms(),
+        ),
         _ => x,
     };
     let of_parts = |x: Tensor<3>, of: &[Layer]| match of {
-        [q, k, v] => {
-            attended_by_parts(x, &[q.clone(), k.clone(), v.clone()], head_dim, &cos_sin, &mask, Scores::of(head_dim))
-        }
+        [q, k, v] => attended_by_parts(
+            x,
+            &[q.clone(), k.clone(), v.clone()],
+            head_dim,
+            &cos_sin,
+            &mask,
+            Scores::of(head_dim),
+            norms(),
+        ),
         _ => x,
     };
-    let made = || vec![Updated::new(&sides, 0.53, dtype, beside, device)];
+    let made = || vec![Updated::new(&sides, 0.53, format, beside, device)];
     let name =
         format!("attention of {hidden} over {heads} and {kv_heads} heads of {head_dim} at {seq} with {beside:?}");
     same(&name, [&attended, &of_parts], made, [seq, hidden], device).await?;
 
-    let (hidden, intermediate) = (of.hidden, within(of.intermediate, of.hidden));
+    let (hidden, intermediate) = (whole(of.hidden), within(of.intermediate, of.hidden));
     let fed = |x: Tensor<3>, of: &[Layer]| match of {
         [gate, up, down] => feed_forward(x.clone(), gate.clone(), up.clone(), down.clone(), Some(x)),
         _ => x,
@@ -137,8 +157,8 @@ pub async fn fused_ops_are_right(device: &Device, of: &Sizes, beside: Beside) ->
         _ => x,
     };
     let made = || {
-        let inner = Updated::new(&[[intermediate, hidden]; 2], 0.41, dtype, beside, device);
-        vec![inner, Updated::new(&[[hidden, intermediate]], 0.67, dtype, beside, device)]
+        let inner = Updated::new(&[[intermediate, hidden]; 2], 0.41, format, beside, device);
+        vec![inner, Updated::new(&[[hidden, intermediate]], 0.67, format, beside, device)]
     };
     let name = format!("feed-forward layer of {hidden} × {intermediate} with {beside:?}");
     same(&name, [&fed, &of_parts], made, [seq, hidden], device).await
@@ -152,12 +172,21 @@ pub fn attended_by_parts(
     cos_sin: &CosSin,
     mask: &AttentionMask,
     scores: Scores,
+    norms: Option<HeadNorms>,
 ) -> Tensor<3> {
     let [batch, seq, _] = x.dims();
     let [q, k, v] = grouped_linear(x, of.clone(), None).map(|t| {
         let [_, _, width] = t.dims();
         t.reshape([batch, seq, width / head_dim, head_dim]).swap_dims(1, 2)
     });
+    let [q, k] = match norms {
+        None => [q, k],
+        Some(HeadNorms { q: of_q, k: of_k, offset, eps }) => [(q, of_q), (k, of_k)].map(|(heads, weight)| {
+            let sides = heads.dims();
+            let rows = heads.reshape([1, sides.iter().product::<usize>() / head_dim, head_dim]);
+            rms_norm(rows, weight.add_scalar(offset), eps).reshape(sides)
+        }),
+    };
     let [q, k, v] = cos_sin.apply_rotary(q, k, v);
     let y = causal_attention(q, k, v, mask, scores).swap_dims(1, 2);
     let [_, _, heads, _] = y.dims();

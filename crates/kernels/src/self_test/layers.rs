@@ -4,7 +4,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use super::Fault;
 use super::host::{check, dot, gradient_of, wave};
-use crate::{Matrix, Quantized, QuantizedDtype, Rotary, linear, rms_norm, swiglu};
+use crate::{Matrix, Rotary, WeightFormat, linear, rms_norm, swiglu};
 
 /// Values as `[1, rows, width]`.
 fn rows_of(values: &[f32], width: usize, device: &Device) -> Tensor<3> {
@@ -41,17 +41,19 @@ pub async fn linear_is_right(device: &Device, rows: usize, inner: usize, out: us
 /// A layer that only its input passes through, its matrix in floats or quantized: values, and the input's gradient.
 pub async fn frozen_is_right(
     device: &Device,
-    dtype: Option<QuantizedDtype>,
+    format: Option<WeightFormat>,
     inner: usize,
     out: usize,
 ) -> Result<(), Fault> {
-    let name = format!("linear of {inner} × {out} in {}", dtype.map_or("floats".into(), |dtype| format!("{dtype:?}")));
+    let inner = format.map_or(inner, |format| format.whole_blocks(inner));
+    let name =
+        format!("linear of {inner} × {out} in {}", format.map_or("floats".into(), |format| format!("{format:?}")));
     let (a, mut w, dy) = (wave(9 * inner, 0.37), wave(out * inner, 0.73), wave(9 * out, 0.61));
-    let matrix = match dtype {
+    let matrix = match format {
         None => Matrix::Floats(Tensor::from_data(TensorData::new(w.clone(), [out, inner]), device)),
-        Some(dtype) => {
-            let quantized = Quantized::new(&w, [out, inner], dtype, device);
-            w = w.chunks(inner).flat_map(|row| dtype.rounded(row)).collect();
+        Some(format) => {
+            let quantized;
+            (quantized, w) = format.made_of(&w, [out, inner], device);
             Matrix::Quantized(quantized)
         }
     };

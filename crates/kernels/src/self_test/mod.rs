@@ -12,7 +12,7 @@ mod step;
 use burn::tensor::Device;
 use stratune_protocol::{ComputeDtype, Problem, ProblemKind};
 
-use crate::{QuantizedDtype, Scores};
+use crate::{QuantizedDtype, Scores, WeightFormat};
 use attention::{Sees, attention_is_right};
 use compute::half_precision_multiplies;
 pub(crate) use fastfood::fastfood_is_right;
@@ -81,8 +81,8 @@ pub struct Sizes {
     pub seq: usize,
     /// Positions of a batch.
     pub positions: usize,
-    /// What the matrices of the layers are kept as, if not as floats.
-    pub dtype: Option<QuantizedDtype>,
+    /// What the matrices of the layers are kept as, what most are first; none if all are floats.
+    pub formats: Vec<WeightFormat>,
     /// What products multiply in.
     pub compute: ComputeDtype,
 }
@@ -100,7 +100,7 @@ impl Default for Sizes {
             vocabulary,
             seq,
             positions: 131,
-            dtype: None,
+            formats: Vec::new(),
             compute: ComputeDtype::F32,
         }
     }
@@ -131,11 +131,15 @@ pub async fn self_test(device: &Device, of: &Sizes) -> Result<(), Fault> {
         linear_is_right(device, rows, inner, out).await?;
     }
     for dtype in [QuantizedDtype::F16, QuantizedDtype::Int8, QuantizedDtype::Int4] {
-        frozen_is_right(device, Some(dtype), 72, 68).await?;
+        frozen_is_right(device, Some(dtype.into()), 72, 68).await?;
     }
     for (inner, out) in [(hidden, intermediate), (intermediate, hidden)] {
         // The whole depth, and as many outputs as may be.
-        frozen_is_right(device, of.dtype, inner, out.min((MAX / inner).next_multiple_of(4))).await?;
+        let out = out.min((MAX / inner).next_multiple_of(4));
+        frozen_is_right(device, of.formats.first().copied(), inner, out).await?;
+    }
+    for format in of.formats.iter().skip(1) {
+        frozen_is_right(device, Some(*format), hidden, 68).await?;
     }
     if of.compute != ComputeDtype::F32 {
         half_precision_multiplies(device, of.compute).await.map_err(Fault::in_half_precision)?;
@@ -154,8 +158,9 @@ pub async fn self_test(device: &Device, of: &Sizes) -> Result<(), Fault> {
     let capped = Sees { begins: 9, window: Some(7), scores: Scores { scale: 0.6, softcap: Some(0.8) } };
     attention_is_right(device, &Sizes::default(), capped).await?;
     fused_ops_are_right(device, of, Beside::Updates).await?;
-    // At small sizes: most runs have no biases.
+    // At small sizes: most runs have no biases, most models no norms of heads.
     fused_ops_are_right(device, &Sizes::default(), Beside::Biases).await?;
+    fused_ops_are_right(device, &Sizes { head_dim: 16, ..Sizes::default() }, Beside::Norms).await?;
     gradients_are_finite_differences(device).await?;
     fastfood_is_right(device, 1 << 13, 1000, 5000).await?;
     loss_is_right(device, of.vocabulary).await?;
@@ -168,26 +173,34 @@ mod tests {
 
     use super::host::check;
     use super::*;
+    use crate::BlockFormat;
 
     /// Of a model of 135 M, in two rows.
-    const REAL: Sizes = Sizes {
-        hidden: 576,
-        intermediate: 1536,
-        heads: 9,
-        kv_heads: 3,
-        head_dim: 64,
-        vocabulary: 49_152,
-        seq: 200,
-        positions: 400,
-        dtype: Some(QuantizedDtype::Int4),
-        compute: ComputeDtype::F32,
-    };
+    fn real(formats: Vec<WeightFormat>) -> Sizes {
+        Sizes {
+            hidden: 576,
+            intermediate: 1536,
+            heads: 9,
+            kv_heads: 3,
+            head_dim: 64,
+            vocabulary: 49_152,
+            seq: 200,
+            positions: 400,
+            formats,
+            compute: ComputeDtype::F32,
+        }
+    }
+
+    fn all() -> [Sizes; 3] {
+        let mixed = [BlockFormat::Q4_1, BlockFormat::Q6K, BlockFormat::Q8_0].map(WeightFormat::from);
+        [Sizes::default(), real(vec![QuantizedDtype::Int4.into()]), real(mixed.to_vec())]
+    }
 
     #[cfg(feature = "wgpu")]
     #[test]
     fn a_graphics_adapter_passes() {
         let Some(device) = crate::testing::wgpu() else { return };
-        for of in [Sizes::default(), REAL] {
+        for of in all() {
             assert_eq!(stratune_runtime::block_on(self_test(&device, &of)), Ok(()), "{of:?}");
         }
     }
@@ -196,7 +209,7 @@ mod tests {
     fn the_cpu_passes_and_a_wrong_answer_does_not() {
         let device = Device::flex();
         stratune_runtime::block_on(async {
-            for of in [Sizes::default(), REAL] {
+            for of in all() {
                 assert_eq!(self_test(&device, &of).await, Ok(()), "{of:?}");
             }
             let zeros = Tensor::<3>::zeros([1, 1, 3], &device);

@@ -4,12 +4,16 @@ use serde_json::Value;
 use stratune_kernels::Activation;
 
 use super::common::{self, ATTENTION_BIAS, Decoder, LLAMA};
+use super::gguf::{self, GgufForm};
 use super::{Family, Fields};
 use crate::ModelConfig;
 
 /// Biases where `attention_bias` says so.
 pub const FAMILY: Family =
-    Family { model_type: "gemma", class: "GemmaForCausalLM", read, bias_keys: &[ATTENTION_BIAS] };
+    Family { model_type: "gemma", class: "GemmaForCausalLM", read, bias_keys: &[ATTENTION_BIAS], gguf: Some(&GGUF) };
+
+/// Files hold what norms multiply by.
+pub(super) const GGUF: GgufForm = GgufForm { architecture: "gemma", added_to_norms: 1.0, ..gguf::PLAIN };
 
 /// What the first Gemma is, and those after it change.
 pub(super) const GEMMA: Decoder = Decoder {

@@ -2,12 +2,36 @@
 //! every second block, from the first, sees a window.
 
 use super::common::{self, ATTENTION_BIAS, Decoder, Norms};
+use super::gguf::{GgufForm, Keys};
 use super::{Family, Fields, gemma};
 use crate::ModelConfig;
 
 /// Biases where `attention_bias` says so.
 pub const FAMILY: Family =
-    Family { model_type: "gemma2", class: "Gemma2ForCausalLM", read, bias_keys: &[ATTENTION_BIAS] };
+    Family { model_type: "gemma2", class: "Gemma2ForCausalLM", read, bias_keys: &[ATTENTION_BIAS], gguf: Some(&GGUF) };
+
+/// No key says what scores are divided by: the root of a head's width, but in the largest model.
+const GGUF: GgufForm = GgufForm {
+    architecture: "gemma2",
+    slides: true,
+    config: |keys, config| {
+        config.insert("query_pre_attn_scalar".into(), query_scalar(keys, 46)?.into());
+        config.insert("sliding_window".into(), keys.size("attention.sliding_window")?.unwrap_or(4096).into());
+        for (key, absent) in [("attn_logit_softcapping", 50.0), ("final_logit_softcapping", 30.0)] {
+            config.insert(key.into(), keys.number(key)?.unwrap_or(absent).into());
+        }
+        Ok(())
+    },
+    ..gemma::GGUF
+};
+
+/// What scores are divided by the root of: a head's width, and the model's width by its heads in the model of so many blocks.
+pub(super) fn query_scalar(keys: &Keys<'_>, largest: usize) -> Result<usize, String> {
+    if keys.needed("block_count")? == largest {
+        return Ok(keys.needed("embedding_length")? / keys.needed("attention.head_count")?);
+    }
+    keys.head_dim()
+}
 
 /// What the second Gemma is, and the third changes.
 pub(super) const GEMMA2: Decoder = Decoder {

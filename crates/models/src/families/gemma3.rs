@@ -2,13 +2,39 @@
 //! a window, and those have a base of their own for their rotary positions.
 
 use super::common::{self, ATTENTION_BIAS, Decoder, QkNorm};
+use super::gguf::GgufForm;
 use super::{Family, Fields, gemma, gemma2, rope};
 use crate::ModelConfig;
 use crate::nn::Rope;
 
 /// Biases where `attention_bias` says so.
-pub const FAMILY: Family =
-    Family { model_type: "gemma3_text", class: "Gemma3ForCausalLM", read, bias_keys: &[ATTENTION_BIAS] };
+pub const FAMILY: Family = Family {
+    model_type: "gemma3_text",
+    class: "Gemma3ForCausalLM",
+    read,
+    bias_keys: &[ATTENTION_BIAS],
+    gguf: Some(&GGUF),
+};
+
+const GGUF: GgufForm = GgufForm {
+    architecture: "gemma3",
+    slides: true,
+    config: |keys, config| {
+        config.insert("query_pre_attn_scalar".into(), gemma2::query_scalar(keys, 62)?.into());
+        // None would be no window.
+        config.insert("sliding_window".into(), keys.size("attention.sliding_window")?.into());
+        let local = keys.number("rope.freq_base_swa")?.unwrap_or(1e4);
+        config.insert("rope_local_base_freq".into(), local.into());
+        config.insert("rope_theta".into(), keys.number("rope.freq_base")?.unwrap_or(1e6).into());
+        let pattern = keys.size("attention.sliding_window_pattern")?.unwrap_or(6);
+        config.insert("sliding_window_pattern".into(), pattern.into());
+        if let Some(cap) = keys.number("final_logit_softcapping")? {
+            config.insert("final_logit_softcapping".into(), cap.into());
+        }
+        Ok(())
+    },
+    ..gemma::GGUF
+};
 
 const GEMMA3: Decoder = Decoder { max_position_embeddings: 131_072, qk_norm: QkNorm::Head, ..gemma2::GEMMA2 };
 

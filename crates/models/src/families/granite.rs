@@ -1,12 +1,38 @@
 //! Granite: embeddings, scores, what a block adds, and logits are multiplied by numbers of their own.
 
 use super::common::{self, ATTENTION_BIAS, LLAMA, MLP_BIAS};
+use super::gguf::{self, GgufForm};
 use super::{Family, Fields};
 use crate::ModelConfig;
 
 /// Biases where `attention_bias` and `mlp_bias` say so.
-pub const FAMILY: Family =
-    Family { model_type: "granite", class: "GraniteForCausalLM", read, bias_keys: &[ATTENTION_BIAS, MLP_BIAS] };
+pub const FAMILY: Family = Family {
+    model_type: "granite",
+    class: "GraniteForCausalLM",
+    read,
+    bias_keys: &[ATTENTION_BIAS, MLP_BIAS],
+    gguf: Some(&GGUF),
+};
+
+const GGUF: GgufForm = GgufForm {
+    architecture: "granite",
+    alternating: true,
+    config: |keys, config| {
+        // What is not there or 0 is, in these files, as in Llama.
+        let number = |key: &str| Ok::<_, String>(keys.number(key)?.filter(|number| *number != 0.0));
+        let scale = number("attention.scale")?.unwrap_or((keys.head_dim()? as f64).sqrt().recip());
+        config.insert("attention_multiplier".into(), scale.into());
+        for (name, key) in [
+            ("embedding_multiplier", "embedding_scale"),
+            ("residual_multiplier", "residual_scale"),
+            ("logits_scaling", "logit_scale"),
+        ] {
+            config.insert(name.into(), number(key)?.unwrap_or(1.0).into());
+        }
+        Ok(())
+    },
+    ..gguf::PLAIN
+};
 
 fn read(family: &'static Family, fields: &Fields<'_>) -> Result<ModelConfig, String> {
     let mut config = common::read(family, fields, &LLAMA)?;

@@ -1,12 +1,29 @@
 //! Llama 1 to 3, and the many models of its shape (SmolLM 2, TinyLlama, …).
 
 use super::common::{self, ATTENTION_BIAS, LLAMA, MLP_BIAS};
+use super::gguf::{self, GgufForm, ROPE_FACTORS};
 use super::{Family, Fields};
 use crate::ModelConfig;
 
 /// Biases where `attention_bias` and `mlp_bias` say so.
-pub const FAMILY: Family =
-    Family { model_type: "llama", class: "LlamaForCausalLM", read, bias_keys: &[ATTENTION_BIAS, MLP_BIAS] };
+pub const FAMILY: Family = Family {
+    model_type: "llama",
+    class: "LlamaForCausalLM",
+    read,
+    bias_keys: &[ATTENTION_BIAS, MLP_BIAS],
+    gguf: Some(&GGUF),
+};
+
+/// Rows alternate. Files made before the factors of Llama 3.1 were written into them would be wrong beyond 8192 tokens.
+const GGUF: GgufForm = GgufForm {
+    architecture: "llama",
+    alternating: true,
+    config: |keys, _| match (keys.size("context_length")?, keys.number("rope.freq_base")?, keys.rope_factors) {
+        (Some(131_072), Some(5e5), None) => Err(format!("{ROPE_FACTORS} is missing, which Llama 3.1 and 3.2 have")),
+        _ => Ok(()),
+    },
+    ..gguf::PLAIN
+};
 
 fn read(family: &'static Family, fields: &Fields<'_>) -> Result<ModelConfig, String> {
     common::read(family, fields, &LLAMA)

@@ -8,6 +8,7 @@ mod fields;
 mod gemma;
 mod gemma2;
 mod gemma3;
+mod gguf;
 mod granite;
 mod llama;
 mod mistral;
@@ -19,6 +20,7 @@ mod smollm3;
 
 pub(crate) use common::plain_modules;
 pub use fields::{Fields, Given};
+pub use gguf::{GgufForm, GgufModel, Keys, ROPE_FACTORS};
 
 use stratune_protocol::Role;
 
@@ -35,6 +37,8 @@ pub struct Family {
     pub read: fn(&'static Family, &Fields<'_>) -> Result<ModelConfig, String>,
     /// The keys of `config.json` that give linear layers biases, and which.
     pub bias_keys: &'static [(&'static str, &'static [Role])],
+    /// How llama.cpp's files have it; none if they say that it is another.
+    pub gguf: Option<&'static GgufForm>,
 }
 
 /// All of them.

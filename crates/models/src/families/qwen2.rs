@@ -4,11 +4,15 @@ use serde_json::Value;
 use stratune_protocol::Role;
 
 use super::common::{self, Decoder, LLAMA};
+use super::gguf::{self, GgufForm};
 use super::{Family, Fields};
 use crate::ModelConfig;
 
 /// No key gives other layers biases.
-pub const FAMILY: Family = Family { model_type: "qwen2", class: "Qwen2ForCausalLM", read, bias_keys: &[] };
+pub const FAMILY: Family =
+    Family { model_type: "qwen2", class: "Qwen2ForCausalLM", read, bias_keys: &[], gguf: Some(&GGUF) };
+
+const GGUF: GgufForm = GgufForm { architecture: "qwen2", ..gguf::PLAIN };
 
 fn read(family: &'static Family, fields: &Fields<'_>) -> Result<ModelConfig, String> {
     let qwen2 = Decoder {

@@ -1,12 +1,15 @@
 //! Qwen 3: queries and keys of each head are normalised, and heads have a width of their own.
 
 use super::common::{self, ATTENTION_BIAS, Decoder, LLAMA, QkNorm};
+use super::gguf::{self, GgufForm};
 use super::{Family, Fields, qwen2};
 use crate::ModelConfig;
 
 /// Biases where `attention_bias` says so.
 pub const FAMILY: Family =
-    Family { model_type: "qwen3", class: "Qwen3ForCausalLM", read, bias_keys: &[ATTENTION_BIAS] };
+    Family { model_type: "qwen3", class: "Qwen3ForCausalLM", read, bias_keys: &[ATTENTION_BIAS], gguf: Some(&GGUF) };
+
+const GGUF: GgufForm = GgufForm { architecture: "qwen3", ..gguf::PLAIN };
 
 fn read(family: &'static Family, fields: &Fields<'_>) -> Result<ModelConfig, String> {
     let qwen3 = Decoder {

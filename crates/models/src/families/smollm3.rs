@@ -1,12 +1,21 @@
 //! SmolLM 3: some blocks rotate no queries and keys.
 
 use super::common::{self, ATTENTION_BIAS, Decoder, LLAMA, MLP_BIAS};
+use super::gguf::{self, GgufForm};
 use super::{Family, Fields};
 use crate::ModelConfig;
 
 /// Biases where `attention_bias` and `mlp_bias` say so.
-pub const FAMILY: Family =
-    Family { model_type: "smollm3", class: "SmolLM3ForCausalLM", read, bias_keys: &[ATTENTION_BIAS, MLP_BIAS] };
+pub const FAMILY: Family = Family {
+    model_type: "smollm3",
+    class: "SmolLM3ForCausalLM",
+    read,
+    bias_keys: &[ATTENTION_BIAS, MLP_BIAS],
+    gguf: Some(&GGUF),
+};
+
+/// llama.cpp leaves every fourth block without positions, as the family does unless it is told otherwise.
+const GGUF: GgufForm = GgufForm { architecture: "smollm3", alternating: true, ..gguf::PLAIN };
 
 fn read(family: &'static Family, fields: &Fields<'_>) -> Result<ModelConfig, String> {
     let smollm3 = Decoder {

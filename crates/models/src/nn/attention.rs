@@ -1,7 +1,7 @@
 //! Self-attention with grouped queries and rotary positions.
 
 use burn::tensor::Tensor;
-use stratune_kernels::{Scores, causal_attention, self_attention};
+use stratune_kernels::{HeadNorms, Scores, causal_attention, self_attention};
 use stratune_peft::{Additions, ForwardContext, Linear, ModuleId, Parameters, Prefix, Visitor};
 
 use super::{AttentionKind, BlockPositions, KvCache, Positions, RmsNorm};
@@ -38,6 +38,21 @@ pub struct QkNorm {
     pub q_norm: RmsNorm,
     /// Of keys, `[head_dim]` or `[kv_heads · head_dim]`.
     pub k_norm: RmsNorm,
+}
+
+impl QkNorm {
+    /// As norms of heads of this width, if they are such and frozen.
+    fn of_heads(&self, head_dim: usize) -> Option<HeadNorms> {
+        let [q, k] = [&self.q_norm, &self.k_norm];
+        let frozen = |norm: &RmsNorm| norm.width() == head_dim && norm.tuned.is_none() && !norm.weight.trainable;
+        let alike = (q.zero_centered, q.eps) == (k.zero_centered, k.eps);
+        (alike && frozen(q) && frozen(k)).then(|| HeadNorms {
+            q: q.weight.value.clone(),
+            k: k.weight.value.clone(),
+            offset: f32::from(u8::from(q.zero_centered)),
+            eps: q.eps,
+        })
+    }
 }
 
 impl Attention {
@@ -110,9 +125,10 @@ impl Attention {
         block_positions: &BlockPositions,
         context: &ForwardContext,
     ) -> Option<Tensor<3>> {
-        if self.qk_norm.is_some() {
-            return None;
-        }
+        let norms = match &self.qk_norm {
+            None => None,
+            Some(norm) => Some(norm.of_heads(self.head_dim)?),
+        };
         let layers = Linear::plain([&self.q_proj, &self.k_proj, &self.v_proj], context)?;
         Some(self_attention(
             x.clone(),
@@ -121,6 +137,7 @@ impl Attention {
             &block_positions.cos_sin,
             &block_positions.mask,
             self.scores,
+            norms,
         ))
     }
 

@@ -9,8 +9,10 @@ use crate::Problem;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BaseDtype {
-    /// 32 bits.
+    /// As the model's files have them: the blocks of a GGUF file in their own bits, all else in 32.
     #[default]
+    File,
+    /// 32 bits.
     F32,
     /// Half floats.
     F16,
@@ -21,12 +23,23 @@ pub enum BaseDtype {
 }
 
 impl BaseDtype {
-    /// All, from most bits to fewest.
-    pub const ALL: [Self; 4] = [Self::F32, Self::F16, Self::Int8, Self::Int4];
+    /// All, from most bits to fewest, and before them what depends on the model.
+    pub const ALL: [Self; 5] = [Self::File, Self::F32, Self::F16, Self::Int8, Self::Int4];
+
+    /// Whether what is kept so can train: floats of 32 bits, and what becomes such when a method trains it.
+    pub fn can_train(self) -> bool {
+        matches!(self, Self::File | Self::F32)
+    }
+
+    /// What it comes to for a model whose files have no blocks of few bits, or some.
+    pub fn resolved(self, has_blocks: bool) -> Self {
+        if self == Self::File && !has_blocks { Self::F32 } else { self }
+    }
 
     /// Its name in configurations.
     pub fn name(self) -> &'static str {
         match self {
+            Self::File => "file",
             Self::F32 => "f32",
             Self::F16 => "f16",
             Self::Int8 => "int8",
@@ -39,11 +52,11 @@ impl BaseDtype {
         if self == Self::Int4 { Self::Int8 } else { self }
     }
 
-    /// Bytes of a matrix: rows in blocks of 32, the last one filled up, with a scale of 4 bytes if they are integers.
+    /// Bytes of a matrix, of a file's blocks at most: rows in blocks of 32, the last one filled up, with a scale of 4 bytes if they are integers.
     pub fn bytes(self, rows: f64, columns: f64) -> f64 {
         let blocks = rows * (columns / 32.0).ceil();
         match self {
-            Self::F32 => 4.0 * rows * columns,
+            Self::File | Self::F32 => 4.0 * rows * columns,
             Self::F16 => 64.0 * blocks,
             Self::Int8 => 36.0 * blocks,
             Self::Int4 => 20.0 * blocks,
@@ -55,10 +68,9 @@ impl std::str::FromStr for BaseDtype {
     type Err = Problem;
 
     fn from_str(text: &str) -> Result<Self, Problem> {
-        Self::ALL
-            .into_iter()
-            .find(|dtype| dtype.name() == text)
-            .ok_or_else(|| Problem::input(format!("unknown base_dtype '{text}'")).next("use f32, f16, int8 or int4"))
+        Self::ALL.into_iter().find(|dtype| dtype.name() == text).ok_or_else(|| {
+            Problem::input(format!("unknown base_dtype '{text}'")).next("use file, f32, f16, int8 or int4")
+        })
     }
 }
 

@@ -29,7 +29,7 @@ pub struct IstConfig {
     pub importance_rows: usize,
     /// `practical` only: steps a drawn set of layers is kept.
     pub redraw_every: usize,
-    /// `practical` and `cost_aware`: scores stay within ± this, so that every layer keeps a chance.
+    /// `scored`, `practical` and `cost_aware`: scores stay within ± this, so that every layer keeps a chance.
     pub score_limit: f32,
     /// `practical` only: at most one layer of the lowest quarter trains at a step, which shortens the backward pass.
     pub floor: bool,
@@ -85,6 +85,8 @@ impl IstConfig {
         match mode {
             IstMode::Practical => Self { step_size: 1.0, floor: true, ..base },
             IstMode::CostAware => Self { step_size: 1.0, ..base },
+            // Three candidates of 8 rows in each 25 steps: of batches of 8, a twenty-fifth of what the steps take.
+            IstMode::Scored => Self { step_size: 1.0, interval: 25, batch_size: 8, ..base },
             IstMode::Faithful | IstMode::Random | IstMode::All => base,
         }
     }
@@ -97,6 +99,9 @@ pub enum IstMode {
     /// Every layer at every step.
     #[default]
     All,
+    /// Every layer at every step, and scores are learned beside it, on training rows, with a normalised advantage: to see which
+    /// layers matter. Weights move as under `all`, to the last bit.
+    Scored,
     /// Uniformly at random (RST).
     Random,
     /// By learned scores, as released: importance batch from the training rows, raw advantage, a draw at every step.
@@ -110,7 +115,7 @@ pub enum IstMode {
 impl IstMode {
     /// Whether scores are learned.
     pub fn learns(self) -> bool {
-        matches!(self, Self::Faithful | Self::Practical | Self::CostAware)
+        matches!(self, Self::Scored | Self::Faithful | Self::Practical | Self::CostAware)
     }
 
     /// Whether they are learned on rows that are set apart from training.
@@ -125,13 +130,14 @@ impl std::str::FromStr for IstMode {
     fn from_str(text: &str) -> Result<Self, Problem> {
         Ok(match text {
             "all" | "off" => Self::All,
+            "scored" => Self::Scored,
             "random" => Self::Random,
             "faithful" => Self::Faithful,
             "practical" => Self::Practical,
             "cost-aware" | "cost_aware" => Self::CostAware,
             _ => {
                 return Err(Problem::input(format!("unknown IST mode '{text}'"))
-                    .next("use all, random, faithful, practical or cost-aware"));
+                    .next("use all, scored, random, faithful, practical or cost-aware"));
             }
         })
     }

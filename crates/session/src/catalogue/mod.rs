@@ -10,8 +10,10 @@ use stratune_train::RunConfig;
 
 use crate::link::tree;
 
-/// The modes in the order in which they are shown; a method falls back to the first that it can train under.
-const MODES: [IstMode; 5] = [IstMode::Practical, IstMode::CostAware, IstMode::Faithful, IstMode::Random, IstMode::All];
+/// The modes in the order in which they are shown; a method falls back to the first that it can train under. The first is
+/// what pages start with: all layers end at the lowest loss in the same time, by measurement, and their scores are to be seen.
+const MODES: [IstMode; 6] =
+    [IstMode::Scored, IstMode::Practical, IstMode::CostAware, IstMode::Faithful, IstMode::Random, IstMode::All];
 
 /// The preset of the starter model, which pages start with: small models take large steps, and many.
 const OF_STARTER: &str = "Starter";
@@ -28,7 +30,7 @@ const PRESETS: [(&str, &str, usize, f64, f64); 4] = [
 
 /// The settings that a page starts with, the starter model chosen.
 pub fn page_default() -> RunConfig {
-    let mut config = RunConfig { ist: IstConfig::preset(IstMode::Practical), ..RunConfig::default() };
+    let mut config = RunConfig { ist: IstConfig::preset(IstMode::Scored), ..RunConfig::default() };
     for (_, _, rank, epochs, learning_rate) in PRESETS.into_iter().filter(|preset| preset.0 == OF_STARTER) {
         config.method.set(Some(rank), |m| &mut m.rank);
         config.method.set(Some(2.0 * rank as f32), |m| &mut m.alpha);
@@ -99,7 +101,11 @@ fn modes(methods: &Methods) -> Vec<String> {
 
 fn mode(mode: IstMode) -> Mode {
     let sentence = match mode {
-        IstMode::All => "Every layer trains at every step: ordinary LoRA, and the slowest.",
+        IstMode::All => "Every layer trains at every step: ordinary LoRA, with nothing learned about layers.",
+        IstMode::Scored => {
+            "Every layer trains at every step, and the layers' scores are learned beside it: the best result, and you see \
+             which layers matter."
+        }
         IstMode::Random => {
             "Each step trains an even draw of the layers: fast, and the yardstick for the learned modes."
         }

@@ -25,7 +25,13 @@ pub fn all() -> Vec<Field> {
             "base_dtype",
             "Weights kept as",
             "fewer bits: larger models fit, and the base is less exact",
-            choice(&[("f32", "32-bit floats"), ("f16", "16-bit floats"), ("int8", "8 bits"), ("int4", "4 bits")]),
+            choice(&[
+                ("file", "as the file has them"),
+                ("f32", "32-bit floats"),
+                ("f16", "16-bit floats"),
+                ("int8", "8 bits"),
+                ("int4", "4 bits"),
+            ]),
         ),
         plain(
             "compute_dtype",
@@ -126,7 +132,7 @@ fn of_ist() -> Vec<Field> {
         )),
         under(&["practical"], advanced("ist.redraw_every", "Steps a draw is kept", "", count(1.0))),
         under(
-            &["practical", "cost_aware"],
+            &["scored", "practical", "cost_aware"],
             advanced("ist.score_limit", "Limit of the scores", "no layer is given up for good", positive()),
         ),
         under(
@@ -236,7 +242,7 @@ fn under(modes: &[&str], field: Field) -> Field {
 
 /// Of the modes that learn scores.
 fn learned(field: Field) -> Field {
-    under(&["practical", "cost_aware", "faithful"], field)
+    under(&["scored", "practical", "cost_aware", "faithful"], field)
 }
 
 fn number(range: Range) -> FieldKind {

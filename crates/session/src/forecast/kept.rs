@@ -1,7 +1,7 @@
 //! What the model itself takes: as it is kept, and as it is read.
 
 use stratune_peft::{Enters, MethodConfig};
-use stratune_protocol::{BaseDtype, ComputeDtype, ModelReport, Module};
+use stratune_protocol::{BaseDtype, ComputeDtype, ModelReport, Module, WeightBytes};
 use stratune_train::RunConfig;
 
 use super::Conditions;
@@ -14,8 +14,8 @@ pub(super) fn table_of(model: &ModelReport) -> u64 {
 
 impl Conditions<'_> {
     /// Bytes of the model as it is kept.
-    pub(super) fn base(&self, dtype: BaseDtype) -> u64 {
-        let model = self.model;
+    pub(super) fn base(&self, config: &RunConfig) -> u64 {
+        let (model, dtype) = (self.model, self.base_dtype(config));
         let (d, layers) = (model.hidden_size as f64, model.layers as f64);
         // Whatever is no matrix stays as it is, and so do biases.
         let vector = |module: &Module| {
@@ -23,9 +23,17 @@ impl Conditions<'_> {
             bias + if module.shape.len() == 1 { module.count() } else { 0 }
         };
         let norms = model.modules.iter().map(vector).sum::<usize>() as f64;
+        if let Some(WeightBytes { blocks, embeddings }) = model.in_file.filter(|_| dtype == BaseDtype::File) {
+            return table_of(model) + (4.0 * norms) as u64 + blocks + embeddings;
+        }
         let tables = (model.parameters as f64 - norms - layers * model.block_matrices()).max(0.0);
         let tables = dtype.of_embeddings().bytes(tables / d.max(1.0), d);
         table_of(model) + (4.0 * norms + layers * self.block(dtype) + tables) as u64
+    }
+
+    /// What the base is kept as.
+    pub(super) fn base_dtype(&self, config: &RunConfig) -> BaseDtype {
+        config.base_dtype.resolved(self.model.in_file.is_some())
     }
 
     /// Bytes of the matrices of a block.
@@ -48,7 +56,7 @@ impl Conditions<'_> {
         let table = [self.model.vocabulary, self.model.hidden_size];
         match config.method.iter().any(|method| matches!(method.kind.method().enters, Enters::Whole)) {
             true => table[0],
-            false => self.device.weight_storage(config.base_dtype).rows_of_a_piece(table),
+            false => self.device.weight_storage(self.base_dtype(config)).rows_of_a_piece(table),
         }
     }
 
@@ -66,7 +74,7 @@ impl Conditions<'_> {
             (true, _) => rows as f64 * columns as f64,
             (false, _) => 0.0,
         };
-        let base = config.base_dtype != BaseDtype::F32;
+        let base = self.base_dtype(config) != BaseDtype::F32;
         let block = base || config.method.iter().any(|m| m.quantized_dtype().is_some());
         [of(block, [model.hidden_size, model.intermediate_size]), of(base, [model.vocabulary, model.hidden_size])]
     }

@@ -108,7 +108,7 @@ impl Conditions<'_> {
         let piece = self.rows_of_a_piece(config);
         // The logits of pieces are joined, and on the way down their gradient is taken apart.
         let logit_copies = if piece < model.vocabulary { logit_copies + 1.0 } else { logit_copies };
-        let table = config.base_dtype.of_embeddings().bytes(piece as f64, d);
+        let table = self.base_dtype(config).of_embeddings().bytes(piece as f64, d);
         let (gradients, moments) = if descends { self.moved(config) } else { (self.shifted(methods), 0.0) };
         let inputs = (states + 2.0) * positions * d + 3.0 * positions;
         let [dequantized, unpacked_head] = self.dequantized(config);
@@ -120,7 +120,7 @@ impl Conditions<'_> {
         let meanwhile = gradients + graphs + inputs + work;
         let checkpoint = if self.on_cpu() { (2.0 * written - meanwhile).max(0.0) } else { 0.0 };
         Forecast {
-            weights: self.base(config.base_dtype).saturating_add(self.few_bits(methods)),
+            weights: self.base(config).saturating_add(self.few_bits(methods)),
             values: floats(copies * trained),
             optimiser: floats(gradients + moments),
             graphs: floats(graphs),

@@ -101,8 +101,10 @@ fn shorter_rows(config: &mut RunConfig, on: &Conditions<'_>) -> Option<String> {
     Some(format!("max_length {}", config.data.max_length))
 }
 
-fn fewer_bits(config: &mut RunConfig, _: &Conditions<'_>) -> Option<String> {
-    let at = BaseDtype::ALL.iter().position(|dtype| *dtype == config.base_dtype)?;
+fn fewer_bits(config: &mut RunConfig, on: &Conditions<'_>) -> Option<String> {
+    let kept = on.base_dtype(config);
+    // A file's own bits are few.
+    let at = BaseDtype::ALL.iter().position(|dtype| *dtype == kept).filter(|_| kept != BaseDtype::File)?;
     config.base_dtype = *BaseDtype::ALL.get(at + 1)?;
     Some(format!("base_dtype {}", config.base_dtype))
 }

@@ -17,7 +17,7 @@ use super::strata::StrataPanel;
 use super::take_it::TakeIt;
 use super::try_it::TryIt;
 use crate::state::Run;
-use crate::state::run::of_data;
+use crate::state::inputs::of_data;
 
 /// How long the settings must rest before the data is read again with them.
 const REST: Duration = Duration::from_millis(500);

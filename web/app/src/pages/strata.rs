@@ -93,6 +93,10 @@ fn caption(mode: IstMode) -> &'static str {
         IstMode::All => {
             "Every layer trains at every step here, so every row is full; choose another mode to see layers compete."
         }
+        IstMode::Scored => {
+            "Every layer trains at every step. Each column is an importance update: the stronger the colour, the more the \
+             layer's update matters to the loss."
+        }
         IstMode::Random => {
             "Layers are drawn evenly at random: the colour is the share of steps in which each trained, and nothing is \
              learned about them."

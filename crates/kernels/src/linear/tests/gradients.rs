@@ -7,7 +7,7 @@ use crate::linear::{Factors, Layer, Matrix, group_weights, grouped_linear, linea
 #[cfg(feature = "wgpu")]
 use crate::testing::wgpu;
 use crate::testing::{noise, values_of};
-use crate::{Compute, Quantized};
+use crate::{BlockFormat, Compute, Quantized};
 
 /// Which operands want a gradient: `linear` must give exactly those, and the same as autodiff of the definition.
 fn gradients_agree(device: &Device) {
@@ -170,13 +170,24 @@ fn outputs_may_be_left(device: &Device) {
 }
 
 /// A quantized weight is what it is as floats, forward and back, alone and with an update; more columns than a core
-/// dequantizes rows at a time, and rows that end within a block.
+/// dequantizes rows at a time, and rows that end within a block; and blocks of GGUF files, some of them half of a pair.
 fn quantized_is_dense(device: &Device) {
-    for (rows, features, out) in [(1, 1, 1), (7, 33, 5), (3, 64, 200), (67, 72, 132), (1, 100, 260)] {
-        for dtype in QUANTIZED {
-            let what = format!("{dtype:?}, {rows}×{features} by {out}");
-            let values = noise(out * features, 2);
-            let quantized = Quantized::new(&values, [out, features], dtype, device);
+    for (rows, features, out) in [(1, 1, 1), (7, 33, 5), (3, 64, 200), (67, 72, 132), (1, 100, 260), (5, 0, 68)] {
+        let rounded = QUANTIZED.map(|dtype| {
+            (features, move |shape: [usize; 2], device: &Device| {
+                Quantized::new(&noise(shape[0] * shape[1], 2), shape, dtype, device)
+            })
+        });
+        let of_blocks = BlockFormat::ALL.map(|format| {
+            (3 * format.in_file().0, move |shape: [usize; 2], device: &Device| {
+                Quantized::of_blocks(&format.noise(shape), shape, format, device)
+            })
+        });
+        let rounded = rounded.into_iter().map(|(features, made)| (features, made([out, features], device)));
+        let of_blocks = of_blocks.into_iter().map(|(features, made)| (features, made([out, features], device)));
+        let all: Vec<_> = if features > 0 { rounded.collect() } else { of_blocks.collect() };
+        for (features, quantized) in all {
+            let what = format!("{:?}, {rows}×{features} by {out}", quantized.format());
             let dy = matrix(rows, out, 3, device);
             let run = |weight: Matrix| {
                 let [x, a, b] = [(rows, features, 1), (4, features, 4), (out, 4, 5)]

@@ -15,7 +15,49 @@ use crate::linear::weight::{Weight, Weights};
 use crate::linear::{LinearOps, linear};
 use crate::tensor_list::copied_to_one_buffer;
 use crate::testing::{self, noise, values_of, wgpu};
-use crate::{Quantized, QuantizedDtype};
+use crate::{BlockFormat, Quantized, QuantizedDtype};
+
+/// Blocks of GGUF files by every way to read a matrix, alone and beside another, as the same numbers in floats.
+#[test]
+fn the_kernels_read_blocks() {
+    let Some(device) = wgpu() else { return };
+    let words = |quantized: Quantized| {
+        let (format, [_, columns]) = (quantized.format(), quantized.dims());
+        Weight::Quantized { words: quantized.words().try_into_primitive::<CubeBackend>().unwrap(), format, columns }
+    };
+    let on_device = |sides: [usize; 2]| {
+        let tensor = Tensor::<2>::from_data(TensorData::new(noise(sides[0] * sides[1], 1), sides), &device);
+        tensor.try_into_primitive::<CubeBackend>().unwrap()
+    };
+    for format in BlockFormat::ALL {
+        let sides = [68, 3 * format.in_file().0];
+        let quantized = Quantized::of_blocks(&format.noise(sides), sides, format, &device);
+        let floats = Weight::Floats(quantized.dense().try_into_primitive::<CubeBackend>().unwrap());
+        let weight = words(quantized);
+        for orientation in [Orientation::Nt, Orientation::Nn] {
+            let depth = sides[usize::from(orientation == Orientation::Nt)];
+            let lhs = on_device([7, depth]);
+            let product = |weight: &Weight<CubeBackend>| Product::new(lhs.clone(), weight.clone());
+            for reading in [Reading::Tiled, Reading::Split, Reading::Direct { side: 8 }, Reading::Direct { side: 16 }] {
+                let made = |each: Vec<Product>| -> Vec<Vec<f32>> {
+                    drop(Tensor::<1>::full([16 * sides[1] + 64], f32::NAN, &device));
+                    let products = Products::new(orientation, each);
+                    let sizes = products.sizes().unwrap();
+                    let outputs = products.launch(reading, &sizes).outputs.into_iter();
+                    outputs.map(|y| values_of(Tensor::<2>::from_primitive::<CubeBackend>(y))).collect()
+                };
+                let want = made(vec![product(&floats)]).remove(0);
+                let beside = CubeBackend::group_weights(Weights(vec![weight.clone(), weight.clone()])).0;
+                for each in [vec![product(&weight)], beside.iter().map(product).collect()] {
+                    for got in made(each) {
+                        // The same sums of the same numbers.
+                        assert_close(&got, &want, 1, &format!("{format:?} {orientation:?} {reading:?}"));
+                    }
+                }
+            }
+        }
+    }
+}
 
 /// Straight to the kernels, below the sizes at which they pay too, into memory full of values that are no numbers: alone,
 /// with an update, onto something; several with an output each, in one buffer and each in its own; and summed.
@@ -50,7 +92,7 @@ fn the_kernels_make_every_product() {
                             let quantized = Quantized::new(&rhs, rhs_sides, dtype, &device);
                             rhs = values_of(quantized.dense());
                             let words = quantized.words().try_into_primitive::<CubeBackend>().unwrap();
-                            Weight::Quantized { words, dtype, columns: rhs_sides[1] }
+                            Weight::Quantized { words, format: dtype.into(), columns: rhs_sides[1] }
                         }
                     };
                     let expected: Vec<f32> = (0..rows * columns)
@@ -297,7 +339,7 @@ fn tiles_of_f16() {
                     Some(dtype) => {
                         let quantized = Quantized::new(rhs, rhs_sides, dtype, &device);
                         let words = quantized.words().try_into_primitive::<CubeBackend>().unwrap();
-                        Weight::Quantized { words, dtype, columns: rhs_sides[1] }
+                        Weight::Quantized { words, format: dtype.into(), columns: rhs_sides[1] }
                     }
                 };
                 Product::new(on_device(lhs, [rows, depth]), right)

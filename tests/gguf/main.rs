@@ -1,0 +1,214 @@
+//! GGUF files say the same as the folders that they were made of: configuration, numbers, tokens.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use half::f16;
+use serde::Deserialize;
+use stratune_data::{GgufTokenizer, Tokenizer};
+use stratune_models::ModelConfig;
+use stratune_runtime::block_on;
+use stratune_session::{model_config, open_model, read_tokenizer};
+use stratune_store::{BlockType, Blocks, DiskFolder, Gguf, GgufFolder, ModelFolder};
+use stratune_tests::{fixtures, skipped};
+
+/// The families whose GGUF files are beside their folders: made by llama.cpp.
+const FAMILIES: [&str; 9] = ["llama3", "qwen2", "qwen3", "gemma", "gemma2", "gemma3", "smollm3", "olmo2", "arcee"];
+
+fn open(path: &Path) -> ModelFolder {
+    let folder = Rc::new(DiskFolder::new(path.parent().unwrap()).unwrap());
+    let file = GgufFolder::new(folder, path.file_name().unwrap().to_str().unwrap()).unwrap();
+    block_on(open_model(Rc::new(file))).unwrap_or_else(|problem| panic!("{}: {problem:?}", path.display()))
+}
+
+fn fixture(family: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("fixtures/gguf/tiny-{family}.gguf"))
+}
+
+#[test]
+fn each_family_has_the_numbers_of_its_folder() {
+    for family in FAMILIES {
+        let file = open(&fixture(family));
+        let folder = block_on(open_model(fixtures::folder(&format!("tiny-{family}")))).unwrap();
+        for entry in model_config(&file).unwrap().layout() {
+            let (name, shape) = (entry.name, entry.shape);
+            let want = block_on(folder.tensor(&name)).unwrap();
+            let have = block_on(file.tensor(&name)).unwrap();
+            assert_eq!((&have.shape, &want.shape), (&shape, &shape), "{family} {name}");
+            let is_half = file.block_type(&name) == Some(BlockType::F16);
+            assert_eq!(is_half, shape.len() == 2 && family != "llama3", "{family} {name}");
+            let rounded = |x: &f32| if is_half { f16::from_f32(*x).to_f32() } else { *x };
+            let want: Vec<f32> = want.data.iter().map(rounded).collect();
+            // What norms multiply by was rounded to f32 as 1 + w, and so is what is left of it.
+            let exact = !(family.starts_with("gemma") && shape.len() == 1);
+            for (have, want) in have.data.iter().zip(&want) {
+                let is = if exact { have == want } else { 1.0 + have == 1.0 + want };
+                assert!(is, "{family} {name}: {have} where the folder has {want}");
+            }
+        }
+    }
+}
+
+#[test]
+fn each_family_has_the_configuration_of_its_folder() {
+    for family in FAMILIES {
+        let have = model_config(&open(&fixture(family))).unwrap();
+        let want = model_config(&block_on(open_model(fixtures::folder(&format!("tiny-{family}")))).unwrap()).unwrap();
+        assert_eq!(have.modules, want.modules, "{family}");
+        let sizes = |config: &ModelConfig| {
+            [
+                config.vocab_size,
+                config.hidden_size,
+                config.intermediate_size,
+                config.num_attention_heads,
+                config.num_key_value_heads,
+                config.head_dim,
+                config.max_position_embeddings,
+            ]
+        };
+        assert_eq!(sizes(&have), sizes(&want), "{family}");
+        let switches = |config: &ModelConfig| {
+            (
+                (config.rms_norm_eps, config.activation, config.zero_centered_norms),
+                (config.embedding_multiplier, config.residual_multiplier, config.logits_scaling),
+                (config.final_logit_softcapping, config.scores.softcap),
+            )
+        };
+        assert_eq!(switches(&have), switches(&want), "{family}");
+        // Files have no key for every second block without positions or with a window, nor for a scale that no real model has.
+        if !["qwen2", "qwen3", "smollm3", "gemma3"].contains(&family) {
+            assert_eq!(have.attention, want.attention, "{family}");
+        }
+        if !["gemma2", "gemma3"].contains(&family) {
+            assert_eq!(have.scores.scale, want.scores.scale, "{family}");
+        }
+        if family == "gemma3" {
+            assert_eq!(have.attention[0], want.attention[0]);
+        }
+    }
+}
+
+#[test]
+fn the_vocabulary_of_a_file_is_a_tokenizer() {
+    for family in FAMILIES {
+        let file = open(&fixture(family));
+        let tokenizer = block_on(async { read_tokenizer(&file, &model_config(&file).unwrap()).await }).unwrap();
+        let ids = tokenizer.encode("he said").unwrap();
+        assert_eq!((ids[0], ids.len(), tokenizer.eos()), (95, 6, Some(0)), "{family}");
+        assert_eq!(tokenizer.decode(&ids).unwrap(), "he said");
+    }
+}
+
+/// Where real models are, if it is said.
+fn models() -> Option<PathBuf> {
+    let root = std::env::var_os("STRATUNE_MODELS").map(PathBuf::from);
+    if root.is_none() {
+        skipped("STRATUNE_MODELS is not set");
+    }
+    root
+}
+
+/// The GGUF file in a folder.
+fn file_in(folder: &Path) -> Option<PathBuf> {
+    let files = std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path());
+    files.filter(|path| path.extension().is_some_and(|end| end == "gguf")).min()
+}
+
+#[derive(Deserialize)]
+struct Sample {
+    text: String,
+    ids: Vec<u32>,
+}
+
+/// `tokens.json` beside a model: texts, and the tokens that the model's own tokenizer makes of them.
+#[test]
+fn texts_become_the_tokens_of_the_models_own_tokenizers() {
+    let Some(root) = models() else { return };
+    for name in ["smollm2", "gemma3"] {
+        let (Some(path), Ok(text)) = (file_in(&root.join(name)), std::fs::read(root.join(name).join("tokens.json")))
+        else {
+            skipped(format!("{name} or its tokens.json is not in STRATUNE_MODELS"));
+            continue;
+        };
+        let file = open(&path);
+        let tokenizer = block_on(async { read_tokenizer(&file, &model_config(&file).unwrap()).await }).unwrap();
+        let samples: Vec<Sample> = serde_json::from_slice(&text).unwrap();
+        let (mut tokens, mut wrong) = (0, Vec::new());
+        for sample in &samples {
+            let ids = tokenizer.encode(&sample.text).unwrap();
+            tokens += ids.len();
+            if ids != sample.ids {
+                wrong.push((&sample.text, ids, &sample.ids));
+            }
+        }
+        println!("{name}: {} texts, {tokens} tokens", samples.len());
+        assert!(wrong.is_empty(), "{name}: {} texts differ, such as {:?}", wrong.len(), wrong[0]);
+    }
+}
+
+/// llama.cpp's own cases: `vocab/*.gguf` with texts in `.inp` and tokens in `.out`.
+#[test]
+fn texts_become_the_tokens_that_llama_cpp_makes() {
+    let Some(root) = models() else { return };
+    let files = std::fs::read_dir(root.join("vocab")).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut files: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|end| end == "gguf")).collect();
+    files.sort();
+    if files.is_empty() {
+        skipped("there is no vocab in STRATUNE_MODELS");
+    }
+    let mut told = Vec::new();
+    for path in files {
+        let beside = |end: &str| std::fs::read_to_string(format!("{}{end}", path.display()));
+        let (Ok(texts), Ok(answers)) = (beside(".inp"), beside(".out")) else { continue };
+        let folder = Rc::new(DiskFolder::new(path.parent().unwrap()).unwrap());
+        let name = path.file_name().unwrap().to_str().unwrap().to_string();
+        let gguf = block_on(Gguf::open(folder, vec![name.clone()])).unwrap();
+        let files = match GgufTokenizer::read(gguf.metadata(), &name) {
+            Ok(files) => files,
+            Err(problem) => {
+                // A pre-tokenizer or a kind that is not read is refused by its name.
+                assert!(problem.what.contains("not known") || problem.what.contains("not read"), "{problem}");
+                told.push(format!("{name}: refused"));
+                continue;
+            }
+        };
+        let tokenizer = Tokenizer::from_json(&files.json, Some(&files.config), &name).unwrap();
+        let mut wrong = Vec::new();
+        let cases = texts.split("\n__ggml_vocab_test__\n").zip(answers.lines());
+        for (text, answer) in cases {
+            let want: Vec<u32> = answer.split_whitespace().map(|id| id.parse().unwrap()).collect();
+            let have = tokenizer.encode(text).unwrap();
+            if have != want {
+                wrong.push((text.to_string(), have, want));
+            }
+        }
+        told.push(format!("{name}: {} differ {:?}", wrong.len(), wrong.first()));
+    }
+    let told = told.join("\n");
+    println!("{told}");
+    assert!(told.lines().all(|line| line.contains(" 0 differ") || line.contains("refused")), "{told}");
+}
+
+/// The folder that transformers made of the file, in f16: it knows by itself which rows move and what norms have added.
+#[test]
+fn a_real_file_has_the_numbers_that_transformers_reads() {
+    let Some(root) = models() else { return };
+    let (Some(path), true) = (file_in(&root.join("smollm2")), root.join("smollm2/hf/config.json").exists()) else {
+        return skipped("smollm2 with its folder is not in STRATUNE_MODELS");
+    };
+    let file = open(&path);
+    let folder = block_on(ModelFolder::open(Rc::new(DiskFolder::new(root.join("smollm2/hf")).unwrap()))).unwrap();
+    for entry in model_config(&file).unwrap().layout() {
+        let (have, want) = (block_on(file.tensor(&entry.name)).unwrap(), block_on(folder.tensor(&entry.name)).unwrap());
+        assert_eq!(have.shape, want.shape);
+        let same = |(have, want): (&f32, &f32)| f16::from_f32(*have).to_f32() == *want;
+        assert!(have.data.iter().zip(&want.data).all(same), "{}", entry.name);
+        // The blocks as they are written are the same numbers.
+        if let [rows, columns] = have.shape[..] {
+            let kind = file.block_type(&entry.name).unwrap();
+            let raw = block_on(file.blocks(&entry.name, 1..rows.min(100))).unwrap();
+            let blocks = Blocks::of(kind, &raw).unwrap().weights();
+            assert_eq!(blocks, have.data[columns..rows.min(100) * columns], "{}", entry.name);
+        }
+    }
+}
