@@ -26,8 +26,9 @@ pub fn names<'a>(paths: impl Iterator<Item = &'a str>) -> Result<Vec<Option<Stri
         names.push(calls.find(|call| !names.iter().flatten().any(|taken| taken == call)));
     }
     if names.iter().all(Option::is_none) {
-        return Err(Problem::input("there is no data in the folder")
-            .next("choose a folder with JSONL, JSON, CSV, TSV, Parquet or text files directly in it, or the files themselves"));
+        return Err(Problem::input("there is no data in the folder").next(
+            "choose a folder with JSONL, JSON, CSV, TSV, Parquet or text files directly in it, or the files themselves",
+        ));
     }
     Ok(names)
 }
