@@ -117,6 +117,24 @@ fn nothing_in_a_row_is_dropped_without_a_word() {
     assert!(told.contains("not read: messages.reasoning"), "{told}");
 }
 
+/// Files that are held out are measured on, and what flags say of columns reaches the run's configuration.
+#[test]
+fn rows_to_measure_on_may_be_files_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let (rows, apart, out) = (dir.path().join("rows.csv"), dir.path().join("apart.csv"), dir.path().join("run"));
+    fs::write(&rows, format!("who,what,said\n{}", "Tom,ran,He sat.\n".repeat(6))).unwrap();
+    fs::write(&apart, "who,what,said\nAnn,ran,She sat.\n").unwrap();
+    let columns = ["--prompt-template", "{who} {what}.", "--completion-column", "said", "--labels", "last"];
+    let train = ["train", "--data", path(&rows), "--validation", path(&apart), "--device", "cpu", "--steps", "1"];
+    let told = run(&[&train[..], &columns, &["--out", path(&out)]].concat());
+    let told = String::from_utf8(told.stderr).unwrap();
+    assert!(told.contains("6 rows to train on, 1 held out"), "{told}");
+    let config = fs::read_to_string(out.join("run.toml")).unwrap();
+    assert!(config.contains("validation_files") && config.contains("{who} {what}."), "{config}");
+    let told = run(&["train", "--data", path(&rows), "--validation", path(&rows), "--out", path(&out), "--overwrite"]);
+    assert!(String::from_utf8(told.stderr).unwrap().contains("leave it out of one of the two"));
+}
+
 /// A report's frame does not break a name over two lines: it can be copied and searched for.
 #[test]
 fn names_in_reports_are_whole() {

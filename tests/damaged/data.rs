@@ -29,14 +29,28 @@ const FILES: [(&str, &str); 9] = [
     ("text.md", "# A mill\n\nOnce."),
 ];
 
+/// Files of the same rows, in the folder of this name.
+const OF_ROWS: [&str; 8] = [
+    "rows.jsonl.gz",
+    "rows.jsonl.zst",
+    "snappy.parquet",
+    "gzip.parquet",
+    "zstd.parquet",
+    "lz4.parquet",
+    "plain.parquet",
+    "delta.parquet",
+];
+
 #[test]
 fn data() {
     let file = |name: &str| block_on(folder("tokenizer").read(name, None)).unwrap();
     let (json, settings) = (file("tokenizer.json"), file("tokenizer_config.json"));
     let tokenizer = Tokenizer::from_json(&json, Some(&settings), "").unwrap();
-    for (name, text) in FILES {
-        survives(name, text.as_bytes(), 400, |bytes| {
-            let files = [SourceFile { name: name.into(), bytes: bytes.to_vec() }];
+    let texts = FILES.map(|(name, text)| (name, text.as_bytes().to_vec()));
+    let rows = |name| (name, std::fs::read(format!("{}/fixtures/rows/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap());
+    for (name, file) in texts.into_iter().chain(OF_ROWS.map(rows)) {
+        survives(name, &file, 400, |bytes| {
+            let files = [SourceFile { name: name.into(), bytes: bytes.to_vec(), held_out: false }];
             load(&files, &DataConfig { max_length: 16, ..DataConfig::default() }, &tokenizer, 64, 0).map(|_| ())
         });
     }

@@ -35,7 +35,7 @@ fn read(json: &[u8], config: Option<&[u8]>) -> Result<(), Problem> {
         let talk =
             [turns(Role::System, "s"), turns(Role::User, text), turns(Role::Assistant, text), turns(Role::User, "c")];
         let talk = talk.into_iter().chain([turns(Role::Assistant, "d")]).collect();
-        template.encode(&tokenizer, &Row::Turns(talk))?;
+        template.encode(&tokenizer, &Row::Turns(talk.into()))?;
     }
     // What decoders are not used to: no token, the same one again, all that there are.
     for ids in [vec![], vec![0; 3], (0..400).collect(), vec![u32::MAX]] {

@@ -22,7 +22,7 @@ pub async fn validation_loss(rows: &str, steps: usize, interval: usize, base_dty
     let opened = open_device(DeviceChoice::Cpu).await.unwrap();
     let folder = Rc::new(DiskFolder::new(STARTER).unwrap());
     let base = Base::load(folder, "starter", config.base_dtype.into(), &opened.device, &mut |_| {}).await.unwrap();
-    let file = SourceFile { name: "rows.jsonl".into(), bytes: rows.as_bytes().to_vec() };
+    let file = SourceFile { name: "rows.jsonl".into(), bytes: rows.as_bytes().to_vec(), held_out: false };
     let dataset = load(&[file], &config.data, &base.tokenizer, base.context(), config.train.seed).unwrap();
     let mut run = trainer(config, &base, Rc::new(dataset), None).await.unwrap();
     let mut recording = RecordingCallback::default();

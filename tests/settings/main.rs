@@ -7,7 +7,7 @@ use burn::tensor::Device;
 use serde_json::Value;
 use stratune_data::{SourceFile, Tokenizer, load};
 use stratune_peft::{MethodConfig, MethodKind, Projection, Setting, TargetOverride, adapter_values};
-use stratune_protocol::{BaseDtype, DataFormat, IstConfig, IstMode, OptimiserKind, Schedule, Targets};
+use stratune_protocol::{BaseDtype, DataFormat, IstConfig, IstMode, Labels, OptimiserKind, Schedule, Targets};
 use stratune_runtime::{block_on, peak_host_memory, read_f32, reset_peak_host_memory};
 use stratune_store::HostTensor;
 use stratune_tests::fixtures;
@@ -179,7 +179,7 @@ fn every_setting_has_an_effect() {
     // Proven in tests/parity, on what has f16.
     proven.extend(["compute_dtype"]);
     // Proven in tests/cli: the model, the device, the files and the prompts are what the command line gives.
-    proven.extend(["model", "device", "data.files", "train.sample_prompts"]);
+    proven.extend(["model", "device", "data.files", "data.validation_files", "train.sample_prompts"]);
 
     let mut declared = BTreeSet::new();
     leaves("", &serde_json::to_value(RunConfig::default()).unwrap(), &mut declared);
@@ -246,16 +246,18 @@ fn frugal_methods_hold_less() {
     assert!(mezo * 2 < full, "{mezo} {full}");
 }
 
-fn data_settings() -> [&'static str; 5] {
+/// A row of a table, in which there is a conversation too.
+const LINE: &str = "the rain fell,on the river,all night,\
+    \"[{\"\"role\"\":\"\"user\"\",\"\"content\"\":\"\"a\"\"},{\"\"role\"\":\"\"assistant\"\",\"\"content\"\":\"\"b\"\"}]\"\n";
+
+fn data_settings() -> [&'static str; 10] {
     let folder = fixtures::folder("tokenizer");
     let json = block_on(folder.read("tokenizer.json", None)).unwrap();
     let tokenizer = Tokenizer::from_json(&json, None, "tokenizer.json").unwrap();
     let table = |name: &str| SourceFile {
         name: name.to_string(),
-        bytes: "prompt,completion,other\n"
-            .bytes()
-            .chain("the rain fell,on the river,all night\n".repeat(20).bytes())
-            .collect(),
+        bytes: format!("prompt,completion,other,talk\n{}", LINE.repeat(20)).into_bytes(),
+        held_out: false,
     };
     let rows = |file: SourceFile, change: Change| {
         let mut config = RunConfig::default();
@@ -264,10 +266,15 @@ fn data_settings() -> [&'static str; 5] {
         (dataset.train, dataset.validation)
     };
     let plain = rows(table("rows.csv"), |_| {});
-    let turns: [(&str, Change); 5] = [
+    let turns: [(&str, Change); 10] = [
         ("data.format", |c| c.data.format = DataFormat::Text),
         ("data.prompt_column", |c| c.data.prompt_column = "other".into()),
         ("data.completion_column", |c| c.data.completion_column = "other".into()),
+        ("data.system_column", |c| c.data.system_column = "other".into()),
+        ("data.messages_column", |c| c.data.messages_column = "talk".into()),
+        ("data.prompt_template", |c| c.data.prompt_template = "{prompt} {other}".into()),
+        ("data.system_prompt", |c| c.data.system_prompt = "Be brief.".into()),
+        ("data.labels", |c| c.data.labels = Labels::All),
         ("data.max_length", |c| c.data.max_length = 12),
         ("data.validation_split", |c| c.data.validation_split = 0.5),
     ];

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use stratune_peft::{MethodNames, Methods, Projection};
 use stratune_protocol::{
-    BaseDtype, ComputeDtype, DataFormat, DeviceChoice, IstConfig, IstMode, ModelReport, OptimiserKind, Problem,
-    Schedule, Targets,
+    BaseDtype, ComputeDtype, DeviceChoice, IstConfig, IstMode, ModelReport, OptimiserKind, Problem, Schedule, Targets,
 };
 use stratune_train::RunConfig;
 
+use crate::data_flags::DataFlags;
 use crate::open;
 
 /// The flags of a run. A flag that is not given leaves what `--config` says, or the default.
@@ -32,36 +32,15 @@ pub struct RunFlags {
     pub device: Option<DeviceChoice>,
     #[command(flatten)]
     pub data: DataFlags,
+    /// Files to measure on and never to train on, instead of a share of the rows
+    #[arg(long, num_args = 1.., value_name = "FILE", help_heading = "Data")]
+    validation: Vec<PathBuf>,
     #[command(flatten)]
     method: MethodFlags,
     #[command(flatten)]
     ist: IstFlags,
     #[command(flatten)]
     train: TrainFlags,
-}
-
-/// What to learn from.
-#[derive(Args, Clone)]
-#[command(next_help_heading = "Data")]
-pub struct DataFlags {
-    /// Data files: JSONL, JSON, CSV, TSV or text
-    #[arg(long, num_args = 1.., value_name = "FILE")]
-    pub data: Vec<PathBuf>,
-    /// auto, alpaca, prompt_completion, messages, csv, tsv or text [default: auto]
-    #[arg(long)]
-    pub format: Option<DataFormat>,
-    /// CSV and TSV: the column that is the prompt
-    #[arg(long)]
-    pub prompt_column: Option<String>,
-    /// CSV and TSV: the column of the completions
-    #[arg(long)]
-    pub completion_column: Option<String>,
-    /// Longest sequence in tokens; longer rows are cut, and counted [default: 512]
-    #[arg(long)]
-    pub max_length: Option<usize>,
-    /// Share of rows held out [default: 0.1]
-    #[arg(long)]
-    pub validation_split: Option<f32>,
 }
 
 /// What is trained. A setting goes to every method that has it.
@@ -246,7 +225,7 @@ pub fn choose<T: std::str::FromStr<Err = Problem>>(text: &str) -> Result<T, Stri
 }
 
 /// Puts a flag's value into its field, if it was given.
-fn set<T>(field: &mut T, flag: Option<T>) {
+pub fn set<T>(field: &mut T, flag: Option<T>) {
     if let Some(value) = flag {
         *field = value;
     }
@@ -271,6 +250,9 @@ impl RunFlags {
         set(&mut config.compute_dtype, self.compute_dtype);
         set(&mut config.device, self.device);
         self.data.clone().apply(&mut config);
+        if !self.validation.is_empty() {
+            config.data.validation_files = self.validation.iter().map(|p| p.display().to_string()).collect();
+        }
         let model = match self.method.method {
             // Some combinations are made for the model's layers.
             Some(_) => open::model_report(&config.model).await?,
@@ -281,21 +263,6 @@ impl RunFlags {
         self.train.clone().apply(&mut config);
         config.validate()?;
         Ok(config)
-    }
-}
-
-impl DataFlags {
-    /// Puts what was given into `config`.
-    pub fn apply(self, config: &mut RunConfig) {
-        let data = &mut config.data;
-        if !self.data.is_empty() {
-            data.files = self.data.iter().map(|p| p.display().to_string()).collect();
-        }
-        set(&mut data.format, self.format);
-        set(&mut data.prompt_column, self.prompt_column);
-        set(&mut data.completion_column, self.completion_column);
-        set(&mut data.max_length, self.max_length);
-        set(&mut data.validation_split, self.validation_split);
     }
 }
 

@@ -34,7 +34,7 @@ impl Forecast {
             true => None,
             false => {
                 let tokenizer = read_tokenizer(files, &geometry).await?;
-                let sources = open::files(&config.data.files)?;
+                let sources = open::data(&config.data)?;
                 Some(Rc::new(load(&sources, &config.data, &tokenizer, model.context, config.train.seed)?))
             }
         };

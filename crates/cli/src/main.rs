@@ -2,6 +2,7 @@
 
 mod arguments;
 mod commands;
+mod data_flags;
 #[cfg(test)]
 mod documented;
 mod forecast;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use stratune_data::SourceFile;
-use stratune_protocol::{BaseDtype, DeviceChoice, ModelReport, Problem, ProblemKind};
+use stratune_protocol::{BaseDtype, DataConfig, DeviceChoice, ModelReport, Problem, ProblemKind};
 use stratune_runtime::Opened;
 use stratune_session::{
     Base, EXAMPLE, EXAMPLE_HELD_OUT, STARTER, attach, mix, open_device, open_model, read_adapter, report_of,
@@ -102,6 +102,13 @@ pub async fn adapters(base: &mut Base, dirs: &[PathBuf], weights: &[f32]) -> Res
     }
 }
 
+/// Reads a run's data files whole, those that are held out among them.
+pub fn data(config: &DataConfig) -> Result<Vec<SourceFile>, Problem> {
+    let mut all = files(&config.files)?;
+    all.extend(files(&config.validation_files)?.into_iter().map(|file| SourceFile { held_out: true, ..file }));
+    Ok(all)
+}
+
 /// Reads data files whole. `example` and `example-held-out` are built in, unless there are files of these names.
 pub fn files(names: &[String]) -> Result<Vec<SourceFile>, Problem> {
     names
@@ -110,8 +117,10 @@ pub fn files(names: &[String]) -> Result<Vec<SourceFile>, Problem> {
             let path = Path::new(name);
             let built_in = [EXAMPLE, EXAMPLE_HELD_OUT].into_iter().find(|(built_in, _)| built_in == name);
             match built_in.filter(|_| !path.exists()) {
-                Some((name, bytes)) => Ok(SourceFile { name: format!("{name}.jsonl"), bytes: bytes.to_vec() }),
-                None => Ok(SourceFile { name: name.clone(), bytes: read(path)? }),
+                Some((name, bytes)) => {
+                    Ok(SourceFile { name: format!("{name}.jsonl"), bytes: bytes.to_vec(), held_out: false })
+                }
+                None => Ok(SourceFile { name: name.clone(), bytes: read(path)?, held_out: false }),
             }
         })
         .collect()

@@ -39,7 +39,7 @@ impl Trial {
         }
         let opened = open::device(device.unwrap_or(DeviceChoice::Cpu), json).await?;
         let base = open::base(&config.model, config.base_dtype, &opened, json).await?;
-        let files = open::files(&config.data.files)?;
+        let files = open::data(&config.data)?;
         let held_out = read_rows(&open::files(&[held_out.to_string()])?, &config.data)?;
         let max_length = config.data.max_length.min(base.context());
         let eval_set = EvalSet::new(&held_out, &base.tokenizer, &base.template, max_length)?;

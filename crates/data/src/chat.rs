@@ -1,65 +1,59 @@
 //! Chat templates: the Jinja text beside a tokenizer that turns a conversation into one string.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
-use minijinja::{Environment, Error, ErrorKind, Value, context, syntax::SyntaxConfig, value::Kwargs};
-use serde::Serialize;
+use minijinja::{Environment, Error, Value, value::Serde};
+use serde_json::Value as Json;
 use stratune_protocol::Problem;
 
-use crate::{Role, Turn, row::line_feeds, template::Segment};
-
-/// The name a template has in its environment; without an ending, so that nothing is escaped.
-const NAME: &str = "chat";
+use crate::jinja::{self, MARKS, Rendered};
+use crate::{Conversation, Role, Turn, row::name_of, template::Segment};
 
 /// What stands for an answer to find where the template puts it: a character that no text has.
 const MARK: &str = "\u{f8ff}";
-
-/// What "today" is in every template: a run must not depend on the day. Llama 3's templates name it where there is no clock.
-const TODAY: [(&str, &str); 14] = [
-    ("%Y", "2024"),
-    ("%y", "24"),
-    ("%m", "07"),
-    ("%d", "26"),
-    ("%e", "26"),
-    ("%j", "208"),
-    ("%B", "July"),
-    ("%b", "Jul"),
-    ("%A", "Friday"),
-    ("%a", "Fri"),
-    ("%H", "12"),
-    ("%I", "12"),
-    ("%M", "00"),
-    ("%S", "00"),
-];
 
 /// A compiled chat template.
 #[derive(Debug)]
 pub(crate) struct Chat {
     environment: Environment<'static>,
+    /// Whether it says itself what is generated, by tags around it.
+    is_marked: bool,
     /// How special tokens are written, by their names in the template, such as `bos_token`.
     special: BTreeMap<String, String>,
     /// The token that ends an answer, if the template writes one.
     end: Option<String>,
+    /// The tokens that mean something else than their text.
+    special_tokens: Vec<String>,
+}
+
+/// What a model is asked, and what it answers.
+struct Exchange {
+    /// The text up to where the answer begins.
+    asked: String,
+    /// The answer with the token that ends it.
+    answer: String,
+    /// The parts of the answer that are generated, in bytes; none where the template does not say, and all of it is.
+    generated: Option<Vec<Range<usize>>>,
 }
 
 impl Chat {
     /// Compiles a template. `special` are the names of special tokens and how they are written, `added` the tokens of which
-    /// one may end an answer.
-    pub(crate) fn compile(source: &str, special: BTreeMap<String, String>, added: &[String]) -> Result<Self, Problem> {
+    /// one may end an answer, each with whether it is special.
+    pub(crate) fn compile(
+        source: &str,
+        special: BTreeMap<String, String>,
+        added: &[(String, bool)],
+    ) -> Result<Self, Problem> {
         let bad = |error: Error| {
             Problem::input(format!("the chat template cannot be used: {error}"))
                 .at("tokenizer_config.json, chat_template")
                 .next("mend the chat template, or remove it to train on plain prompts and answers")
         };
-        let mut environment = Environment::new();
-        // The settings that checkpoints' templates are written for.
-        environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(bad)?);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_function("raise_exception", raise_exception);
-        environment.add_function("strftime_now", strftime_now);
-        environment.add_filter("tojson", tojson);
-        environment.add_template_owned(NAME, without_generation_tags(&line_feeds(source))).map_err(bad)?;
-        let mut chat = Self { environment, special, end: None };
+        let (environment, is_marked) = jinja::environment(source).map_err(bad)?;
+        let special_tokens =
+            added.iter().filter(|(_, is_special)| *is_special).map(|(token, _)| token.clone()).collect();
+        let mut chat = Self { environment, is_marked, special, end: None, special_tokens };
         chat.end = chat.find_end(added);
         Ok(chat)
     }
@@ -70,60 +64,112 @@ impl Chat {
     }
 
     /// The token that follows an answer, spaces aside; none if the template refuses a lone question with its answer.
-    fn find_end(&self, added: &[String]) -> Option<String> {
-        let whole = self.render(&[Turn::new(Role::User, "a"), Turn::new(Role::Assistant, MARK)], Ask::No).ok()?;
+    fn find_end(&self, added: &[(String, bool)]) -> Option<String> {
+        let whole =
+            self.render(&[Turn::new(Role::User, "a"), Turn::new(Role::Assistant, MARK)], &[], Ask::No).ok()?.text;
         let (_, after) = whole.rsplit_once(MARK)?;
-        let fitting = added.iter().filter(|token| after.trim_start().starts_with(token.as_str()));
+        let fitting =
+            added.iter().map(|(token, _)| token).filter(|token| after.trim_start().starts_with(token.as_str()));
         fitting.max_by_key(|token| token.len()).cloned()
     }
 
     /// A lone question, up to where the answer begins.
     pub(crate) fn prompt(&self, instruction: &str) -> Result<String, Problem> {
-        self.render(&[Turn::new(Role::User, instruction)], Ask::Briefly)
+        Ok(self.render(&[Turn::new(Role::User, instruction)], &[], Ask::Briefly)?.text)
     }
 
     /// The parts of a conversation that ends with an answer. Where the template keeps earlier text as it is when turns are
-    /// added, they are one sequence; else each answer has its own, as the model sees it when it answers.
-    pub(crate) fn sequences(&self, turns: &[Turn]) -> Result<Vec<Vec<Segment>>, Problem> {
+    /// added, they are one sequence; else each answer has its own, as the model sees it when it answers. Where all is
+    /// learned, and not only answers, that is the text before the last answer, and the answer.
+    pub(crate) fn sequences(&self, talk: &Conversation) -> Result<Vec<Vec<Segment>>, Problem> {
+        let Conversation { turns, tools } = talk;
+        if self.is_marked && turns.iter().any(|turn| turn.content.contains(MARKS)) {
+            return Err(refused(format!("a text has {:?} or {:?}, which have a meaning here", MARKS[0], MARKS[1])));
+        }
+        let all = talk.is_label_throughout();
+        let context = |text: String| Segment { text, is_label: all, then_eos: false };
         let mut sequences: Vec<Vec<Segment>> = Vec::new();
         let mut done = String::new();
         for (t, turn) in turns.iter().enumerate().filter(|(_, turn)| turn.role == Role::Assistant) {
-            let (asked, answer) = self.asked_and_answered(&turns[..=t])?;
-            // A template that ends answers in a way of its own still has to end the last one as generation does.
-            let ended = |end: &str| !end.is_empty() && answer.trim_end().ends_with(end);
-            let eos = self.special.get("eos_token").map_or("", String::as_str);
-            let then_eos = t + 1 == turns.len() && !self.end().is_some_and(ended) && !ended(eos);
-            let whole = format!("{asked}{answer}");
-            let segment = Segment::answer(answer, turn.is_label, then_eos);
-            match (sequences.last_mut(), asked.strip_prefix(done.as_str())) {
-                (Some(last), Some(new)) => last.extend([Segment::context(new.into()), segment]),
-                _ => sequences.push(vec![Segment::context(asked), segment]),
+            let Exchange { asked, answer, generated } = self.exchange(&turns[..=t], tools)?;
+            if let Some(call) = turn.calls().iter().map(name_of).find(|name| !answer.contains(name)) {
+                return Err(refused(format!("the chat template leaves out that the tool '{call}' is called")));
             }
+            if let Some(tool) = tools.iter().map(name_of).find(|name| !asked.contains(name)) {
+                return Err(refused(format!("the chat template leaves out that there is the tool '{tool}'")));
+            }
+            let whole = format!("{asked}{answer}");
+            let answer = match generated.filter(|_| !all) {
+                Some(generated) => marked(&answer, &generated, turn.is_label),
+                None => {
+                    // A template that ends answers in a way of its own still has to end the last one as generation does.
+                    let then_eos = t + 1 == turns.len() && !self.is_ended(&answer);
+                    vec![Segment::answer(answer, turn.is_label, then_eos)]
+                }
+            };
+            match (sequences.last_mut(), asked.strip_prefix(done.as_str())) {
+                (Some(last), Some(new)) => last.push(context(new.into())),
+                _ => sequences.push(vec![context(asked)]),
+            }
+            sequences.last_mut().into_iter().for_each(|last| last.extend(answer.clone()));
             done = whole;
         }
+        if all {
+            sequences.drain(..sequences.len().saturating_sub(1));
+        }
         sequences.retain(|segments| segments.iter().any(|segment| segment.is_label));
-        Ok(sequences)
+        match sequences.is_empty() {
+            true => Err(refused("the chat template marks nothing of it as generated".into())),
+            false => Ok(sequences),
+        }
     }
 
-    /// The text up to where the last turn's answer begins, and the answer with the token that ends it.
-    fn asked_and_answered(&self, turns: &[Turn]) -> Result<(String, String), Problem> {
-        let Some((answer, before)) = turns.split_last() else { return Ok(Default::default()) };
-        let whole = self.render(turns, Ask::No)?;
-        let asked = self.render(before, Ask::Briefly)?;
-        if let Some(rest) = whole.strip_prefix(&asked) {
-            return Ok((asked, self.through_end(rest).into()));
+    /// Whether the template has ended an answer: with the token that ends answers, the end of a text, or another special
+    /// token, as after the call of a tool.
+    fn is_ended(&self, answer: &str) -> bool {
+        let answer = answer.trim_end();
+        let ends = self.end.iter().chain(self.special.get("eos_token")).chain(&self.special_tokens);
+        ends.filter(|end| !end.is_empty()).any(|end| answer.ends_with(end.as_str()))
+    }
+
+    /// The last turn as a question and its answer.
+    fn exchange(&self, turns: &[Turn], tools: &[Json]) -> Result<Exchange, Problem> {
+        let Some((answer, before)) = turns.split_last() else { return Err(refused("nothing is said".into())) };
+        let whole = self.render(turns, tools, Ask::No)?;
+        // The second is an answer that thinks first.
+        for ask in [Ask::Briefly, Ask::Yes] {
+            let asked = self.render(before, tools, ask)?.text;
+            if whole.text.starts_with(&asked) {
+                return Ok(self.divided(whole, asked.len()));
+            }
         }
-        // An answer that thinks first.
-        let thinking = self.render(before, Ask::Yes)?;
-        if let Some(rest) = whole.strip_prefix(&thinking) {
-            return Ok((thinking, self.through_end(rest).into()));
-        }
-        // The template writes what was before otherwise once it is answered.
+        // The template writes what was before otherwise once it is answered: the answer is where another would be.
+        let asked = self.render(before, tools, Ask::Briefly)?.text;
         let marked: Vec<Turn> = before.iter().cloned().chain([Turn::new(Role::Assistant, MARK)]).collect();
-        match self.render(&marked, Ask::No)?.rsplit_once(MARK) {
-            Some((_, after)) => Ok((asked, format!("{}{}", answer.content, self.through_end(after)))),
-            None => Err(refused("the chat template leaves the answer out".into())),
+        let marked = self.render(&marked, tools, Ask::No)?.text;
+        let Some((until, after)) = marked.rsplit_once(MARK) else {
+            return Err(refused("the chat template leaves the answer out".into()));
+        };
+        if whole.text.starts_with(until) {
+            return Ok(Exchange { asked, ..self.divided(whole, until.len()) });
         }
+        let answer = format!("{}{}", answer.content, self.through_end(after));
+        Ok(Exchange { asked, answer, generated: None })
+    }
+
+    /// A conversation as a question and its answer, which begins at this byte.
+    fn divided(&self, whole: Rendered, at: usize) -> Exchange {
+        let text = &whole.text[at..];
+        let answer = self.through_end(text);
+        let (mut end, mut generated) = (answer.len(), None);
+        if self.is_marked {
+            // Of a part that begins before the answer, as with the assistant's name, what is asked for stays as it is.
+            let parts = whole.generated.iter().filter(|part| part.end > at);
+            let parts: Vec<_> = parts.map(|part| part.start.saturating_sub(at)..part.end - at).collect();
+            end = parts.last().map_or(end, |last| last.end.max(end));
+            generated = Some(parts);
+        }
+        Exchange { asked: whole.text[..at].into(), answer: text[..end].into(), generated }
     }
 
     /// The text up to the token that ends an answer; all of it if there is none.
@@ -134,24 +180,43 @@ impl Chat {
         }
     }
 
-    fn render(&self, turns: &[Turn], ask: Ask) -> Result<String, Problem> {
-        let message = |turn: &Turn| context! { role => turn.role.name(), content => turn.content.as_str() };
-        let messages: Vec<Value> = turns.iter().map(message).collect();
+    fn render(&self, turns: &[Turn], tools: &[Json], ask: Ask) -> Result<Rendered, Problem> {
+        let message = |turn: &Turn| {
+            let own = [("role", turn.role.name()), ("content", &turn.content)].map(|(k, v)| (k.into(), Value::from(v)));
+            let beside = turn.beside.iter().map(|(name, value)| (name.clone(), Value::from(Serde(value))));
+            own.into_iter().chain(beside).collect::<BTreeMap<String, Value>>()
+        };
+        let messages: Vec<Value> = turns.iter().map(|turn| Value::from(message(turn))).collect();
         let special = self.special.iter().map(|(name, text)| (name.as_str(), Value::from(text.as_str())));
         let own = [
             ("messages", Value::from(messages)),
             ("add_generation_prompt", Value::from(ask != Ask::No)),
-            ("tools", Value::from(())),
+            ("tools", if tools.is_empty() { Value::from(()) } else { Value::from(Serde(tools)) }),
             ("documents", Value::from(())),
         ];
         // Templates that do not know it pay no heed.
         let brief = (ask != Ask::Yes).then(|| ("enable_thinking", Value::from(false)));
         let values = Value::from(special.chain(own).chain(brief).collect::<BTreeMap<_, _>>());
-        self.environment.get_template(NAME).and_then(|template| template.render(values)).map_err(|error| {
+        let rendered = self.environment.get_template(jinja::NAME).and_then(|template| template.render(values));
+        let rendered = rendered.map_err(|error| {
             let why = error.detail().map_or_else(|| error.to_string(), str::to_owned);
             refused(format!("the chat template refuses it: {why}"))
-        })
+        })?;
+        Ok(if self.is_marked { Rendered::of(&rendered) } else { Rendered { text: rendered, generated: Vec::new() } })
     }
+}
+
+/// An answer in parts, of which those that are generated may be labels.
+fn marked(answer: &str, generated: &[Range<usize>], is_label: bool) -> Vec<Segment> {
+    let (mut segments, mut at) = (Vec::new(), 0);
+    for part in generated {
+        segments.push(Segment::context(answer[at..part.start].into()));
+        segments.push(Segment::answer(answer[part.clone()].into(), is_label, false));
+        at = part.end;
+    }
+    segments.push(Segment::context(answer[at..].into()));
+    segments.retain(|segment| !segment.text.is_empty());
+    segments
 }
 
 /// Whether an answer is asked for.
@@ -170,60 +235,6 @@ fn refused(what: String) -> Problem {
         .next("change the row, or remove the chat template to train on plain prompts and answers")
 }
 
-/// Marks of the answer that some templates carry; here it is found without them.
-fn without_generation_tags(source: &str) -> String {
-    let mut source = source.to_owned();
-    for open in ["{%", "{%-"] {
-        for close in ["%}", "-%}"] {
-            for (tag, instead) in [("generation", "if true"), ("endgeneration", "endif")] {
-                source = source.replace(&format!("{open} {tag} {close}"), &format!("{open} {instead} {close}"));
-            }
-        }
-    }
-    source
-}
-
-/// How a template refuses a conversation.
-fn raise_exception(message: String) -> Result<String, Error> {
-    Err(Error::new(ErrorKind::InvalidOperation, message))
-}
-
-/// How a template asks for the date.
-fn strftime_now(format: String) -> String {
-    TODAY.iter().fold(format.replace("%-", "%"), |text, (sign, value)| text.replace(sign, value))
-}
-
-/// JSON as Python writes it, without the escapes for web pages.
-fn tojson(value: &Value, options: Kwargs) -> Result<String, Error> {
-    let bad = |error| Error::new(ErrorKind::InvalidOperation, format!("no JSON: {error}"));
-    let indent = " ".repeat(options.get::<Option<usize>>("indent")?.unwrap_or(0).min(16));
-    let mut bytes = Vec::new();
-    if indent.is_empty() {
-        value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, Spaced)).map_err(bad)?;
-    } else {
-        let pretty = serde_json::ser::PrettyFormatter::with_indent(indent.as_bytes());
-        value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, pretty)).map_err(bad)?;
-    }
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-/// One line, a space after each separator.
-struct Spaced;
-
-impl serde_json::ser::Formatter for Spaced {
-    fn begin_array_value<W: ?Sized + std::io::Write>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()> {
-        writer.write_all(if first { b"" } else { b", " })
-    }
-
-    fn begin_object_key<W: ?Sized + std::io::Write>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()> {
-        writer.write_all(if first { b"" } else { b", " })
-    }
-
-    fn begin_object_value<W: ?Sized + std::io::Write>(&mut self, writer: &mut W) -> std::io::Result<()> {
-        writer.write_all(b": ")
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -231,20 +242,34 @@ mod tests {
 
     fn chat(source: &str) -> Chat {
         let special = [("bos_token", "<s>"), ("eos_token", "</s>")].map(|(name, text)| (name.into(), text.into()));
-        let added = ["<s>", "</s>", "<|im_start|>", "<|im_end|>", "<|im_end|>x", "<end_of_turn>", "<|end|>"];
-        Chat::compile(source, special.into(), &added.map(String::from)).unwrap()
+        let added = [
+            "<s>",
+            "</s>",
+            "<|im_start|>",
+            "<|im_end|>",
+            "<|im_end|>x",
+            "<end_of_turn>",
+            "<|end|>",
+            "<|eot|>",
+            "<|eom|>",
+            "<|eot_id|>",
+            "<|eom_id|>",
+            "<|end_of_text|>",
+            "<|endoftext|>",
+        ];
+        Chat::compile(source, special.into(), &added.map(|token| (token.into(), true))).unwrap()
     }
 
-    fn turns(said: &[(Role, &str)]) -> Vec<Turn> {
-        said.iter().map(|&(role, text)| Turn::new(role, text)).collect()
+    fn turns(said: &[(Role, &str)]) -> Conversation {
+        said.iter().map(|&(role, text)| Turn::new(role, text)).collect::<Vec<_>>().into()
     }
 
-    fn pair() -> Vec<Turn> {
+    fn pair() -> Conversation {
         turns(&[(Role::User, " q<1>"), (Role::Assistant, "a")])
     }
 
     /// Sequences as text, labels in brackets, `|` where the end token is added.
-    fn shown(source: &str, turns: &[Turn]) -> Vec<String> {
+    fn shown(source: &str, turns: &Conversation) -> Vec<String> {
         let show = |segment: &Segment| match segment.is_label {
             true => format!("[{}{}]", segment.text, if segment.then_eos { "|" } else { "" }),
             false => segment.text.clone(),
@@ -268,7 +293,7 @@ mod tests {
             ("{% if add_generation_prompt %}\r\n  {% set ns = namespace(a=1) %}\r\nb{{ ns.a }}{% endif %}", "b1"),
         ];
         for (source, text) in cases {
-            assert_eq!(chat(source).render(&pair(), Ask::Briefly).unwrap(), text, "{source}");
+            assert_eq!(chat(source).render(&pair().turns, &[], Ask::Briefly).unwrap().text, text, "{source}");
         }
     }
 
@@ -300,7 +325,7 @@ mod tests {
         let first = format!("{start}user\na{end}\n{start}assistant\n");
         let second = format!("\n{start}user\nc{end}\n{start}assistant\n[d{end}]");
         assert_eq!(shown(CHATML, &talk), [format!("{first}[b{end}{end}]{second}")]);
-        talk[1].is_label = false;
+        talk.turns[1].is_label = false;
         assert_eq!(shown(CHATML, &talk), [format!("{first}b{end}{end}{second}")]);
         assert_eq!((chat(CHATML).end(), chat("{{ messages }}").end()), (Some(end), None));
     }
@@ -326,7 +351,7 @@ mod tests {
             ["user:a<|im_end|>\nassistant:[<think>t</think>b<|im_end|>]"]
         );
         let mut unlabelled = turns(&[(U, "a"), (A, "b"), (U, "c"), (A, "d")]);
-        unlabelled[1].is_label = false;
+        unlabelled.turns[1].is_label = false;
         assert_eq!(shown(source, &unlabelled).len(), 1);
     }
 
@@ -337,6 +362,79 @@ mod tests {
         let source = "{% for m in messages %}{% if m.role == 'system' %}{% if messages[-1].role == 'user' %}({{ m.content }})\
             {% endif %}{% else %}{{ m.content }}{% if m.role == 'assistant' %}</s>{% endif %}{% endif %}{% endfor %}";
         assert_eq!(shown(source, &turns(&[(S, "s"), (U, "a"), (A, "b")])), ["(s)a[b</s>]"]);
+    }
+
+    /// What transformers renders, of templates as known models have them; `make_chats.py` says how they are made.
+    fn are_as_transformers_has_them(cases: &str, template: &dyn Fn(&str) -> String) {
+        let cases: Vec<Json> = serde_json::from_str(cases).unwrap();
+        assert!(cases.len() > 20);
+        for case in &cases {
+            let name = case["template"].as_str().unwrap();
+            let messages = case["messages"].as_array().unwrap().iter();
+            let turns = messages.map(|message| crate::message::turn(message, &mut |_| {}).unwrap()).collect();
+            let talk = Conversation { turns, tools: case["tools"].as_array().unwrap().clone() };
+            let found = chat(&template(name)).sequences(&talk);
+            let Some(wanted) = case["sequences"].as_array() else {
+                assert!(found.is_err(), "{name}: {found:?}");
+                continue;
+            };
+            let found: Vec<Json> = found.unwrap().iter().map(|segments| joined(segments)).collect();
+            assert_eq!(&found, wanted, "{name}: {}", case["messages"]);
+        }
+    }
+
+    /// Neighbours of one kind as one, up to the last that is a label.
+    fn joined(segments: &[Segment]) -> Json {
+        let mut out: Vec<(String, bool)> = Vec::new();
+        for Segment { text, is_label, then_eos } in segments {
+            assert!(!then_eos, "{text}");
+            match out.last_mut() {
+                Some((before, kind)) if kind == is_label => before.push_str(text),
+                _ if text.is_empty() => {}
+                _ => out.push((text.clone(), *is_label)),
+            }
+        }
+        out.truncate(out.iter().rposition(|(_, is_label)| *is_label).map_or(0, |last| last + 1));
+        serde_json::to_value(out).unwrap()
+    }
+
+    #[test]
+    fn conversations_are_what_transformers_makes_of_them() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/chats");
+        let folders = std::env::var("STRATUNE_DATA").ok().map(|data| format!("{data}/templates"));
+        for folder in [Some(folder.to_owned()), folders].into_iter().flatten() {
+            match std::fs::read_to_string(format!("{folder}/expected.json")) {
+                Ok(cases) => are_as_transformers_has_them(&cases, &|name| {
+                    std::fs::read_to_string(format!("{folder}/{name}")).unwrap()
+                }),
+                Err(_) => println!("skipped: there is no {folder}/expected.json"),
+            }
+        }
+    }
+
+    #[test]
+    fn all_of_a_conversation_may_be_learned() {
+        use Role::{Assistant as A, User as U};
+        let mut talk = turns(&[(U, "a"), (A, "b"), (U, "c"), (A, "d")]);
+        talk.turns.iter_mut().for_each(|turn| turn.is_label = true);
+        let (start, end) = ("<|im_start|>", "<|im_end|>");
+        let first = format!("[{start}user\na{end}\n{start}assistant\n][b{end}]");
+        assert_eq!(shown(CHATML, &talk), [format!("{first}[\n{start}user\nc{end}\n{start}assistant\n][d{end}]")]);
+        talk.turns[1].is_label = false;
+        let first = first.replace(&format!("[b{end}]"), &format!("b{end}"));
+        assert_eq!(shown(CHATML, &talk), [format!("{first}[\n{start}user\nc{end}\n{start}assistant\n][d{end}]")]);
+        // Of a text that is rewritten, the last.
+        let source = "{% for m in messages %}{{ messages | length }}{{ m.content }}{{ eos_token }}{% endfor %}";
+        talk.turns[1].is_label = true;
+        assert_eq!(shown(source, &talk).len(), 1);
+    }
+
+    #[test]
+    fn characters_that_mark_what_is_generated_are_refused() {
+        let source = "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}{% endfor %}";
+        assert_eq!(shown(source, &pair()), [" q<1>[a]"]);
+        let problem = chat(source).sequences(&turns(&[(Role::Assistant, "\u{10fffc}")])).unwrap_err();
+        assert!(problem.what.contains("10fffc"), "{problem:?}");
     }
 
     #[test]

@@ -4,7 +4,8 @@ use rand::seq::SliceRandom;
 use stratune_protocol::{DataConfig, DataReport, Problem, SkippedRow, draws};
 
 use crate::batch::padded;
-use crate::{Row, Sequence, SourceFile, Template, Tokenizer, read_rows, summary};
+use crate::source::read_all;
+use crate::{Row, Sequence, Source, SourceFile, Template, Tokenizer, summary};
 
 /// How many left-out rows a report lists.
 const LISTED_SKIPPED: usize = 50;
@@ -29,7 +30,8 @@ pub struct Dataset {
     pub notices: Vec<String>,
 }
 
-/// Reads files and makes them ready to train on. No row is longer than `config.max_length` and `context` tokens.
+/// Reads files and makes them ready to train on. Where some are held out, these are measured on, else a share of the rows.
+/// No row is longer than `config.max_length` and `context` tokens.
 ///
 /// # Errors
 /// A file cannot be read, or no row is left to train on.
@@ -46,44 +48,50 @@ pub fn load(
             .at("data.max_length")
             .next("set it to 2 or more"));
     }
-    let source = read_rows(files, config)?;
-    let notices = source.notices();
     let template = Template::of(tokenizer)?;
-    let mut encoded = Encoded { skipped: source.skipped, ..Encoded::default() };
-    for (at, row) in &source.rows {
-        match template.encode(tokenizer, row) {
-            Ok(sequences) => encoded.add(at, row, sequences, limit, tokenizer.bos()),
-            Err(problem) => encoded.skip(at, problem.what),
+    let mut encoded = Encoded { limit, bos: tokenizer.bos(), ..Encoded::default() };
+    let mut source = read_all(files.iter().filter(|file| !file.held_out), config)?;
+    encoded.read(&mut source, tokenizer, &template);
+    encoded.any("train on")?;
+    let mut notices = source.notices();
+    let to_train = encoded.units;
+    let is_apart = files.iter().any(|file| file.held_out);
+    if is_apart {
+        let mut apart = read_all(files.iter().filter(|file| file.held_out), config)?;
+        let before = std::mem::take(&mut encoded.skipped);
+        encoded.read(&mut apart, tokenizer, &template);
+        if encoded.units == to_train {
+            encoded.rows.clear();
+            encoded.any("measure on")?;
         }
-    }
-    if encoded.rows.is_empty() {
-        let first = encoded.skipped.first();
-        return Err(Problem::input(format!("no row is left to train on: {}", first.map_or("", |row| &row.why)))
-            .at(first.map_or("data", |row| &row.at))
-            .next("raise data.max_length, mend the rows, or choose other data"));
+        encoded.skipped.splice(..0, before);
+        notices.extend(apart.notices().into_iter().filter(|notice| !source.notices().contains(notice)));
     }
 
     let count = |rows: &[Sequence]| rows.iter().map(|row| row.tokens.len() as u64).sum();
     let mut report = DataReport {
-        files: files.iter().map(|file| file.name.clone()).collect(),
-        format: source.format,
-        columns: source.columns,
+        files: files.iter().filter(|file| !file.held_out).map(|file| file.name.clone()).collect(),
+        format: source.format.clone(),
+        columns: source.columns.clone(),
         truncated: encoded.truncated,
         skipped_rows: encoded.skipped.len(),
         tokens: count(&encoded.rows),
         label_tokens: encoded.rows.iter().map(|row| row.label_count() as u64).sum(),
         lengths: summary::histogram(&encoded.rows),
         width: padded(encoded.rows.iter().map(|row| row.tokens.len()).max().unwrap_or(0)),
-        preview: summary::preview(&encoded.rows, tokenizer),
+        preview: summary::preview(&encoded.rows, |row| encoded.raw(row, &source), tokenizer),
         ..DataReport::default()
     };
     report.skipped = encoded.skipped;
     report.skipped.truncate(LISTED_SKIPPED);
 
-    let held_out = held_out(encoded.units, config.validation_split, seed);
+    let held_out = match is_apart {
+        true => (0..encoded.units).map(|unit| unit >= to_train).collect(),
+        false => held_out(encoded.units, config.validation_split, seed),
+    };
     let any = held_out.contains(&true);
     let mut dataset = Dataset { notices, ..Dataset::default() };
-    for (row, (prompt, unit)) in encoded.rows.into_iter().zip(encoded.from) {
+    for (row, Origin { prompt, unit, .. }) in encoded.rows.into_iter().zip(encoded.from) {
         if held_out[unit] == any && dataset.prompts.len() < PROMPTS {
             dataset.prompts.extend(prompt);
         }
@@ -102,44 +110,88 @@ pub fn load(
 /// Rows on their way into a data set.
 #[derive(Default)]
 struct Encoded {
+    /// Most tokens of a row.
+    limit: usize,
+    /// The token that every text begins with.
+    bos: Option<u32>,
     rows: Vec<Sequence>,
-    /// The prompt that each begins with, if it has one, and which unit it is of.
-    from: Vec<(Option<String>, usize)>,
+    /// Where each is from.
+    from: Vec<Origin>,
     /// Units are held out as a whole: the answers of one conversation are one, each piece of a text is one.
     units: usize,
     skipped: Vec<SkippedRow>,
     truncated: usize,
 }
 
+/// Where a sequence is from.
+struct Origin {
+    /// The prompt that it begins with, if it has one.
+    prompt: Option<String>,
+    /// The unit that it is of.
+    unit: usize,
+    /// Which row of its source.
+    row: usize,
+}
+
 impl Encoded {
-    fn add(&mut self, at: &str, row: &Row, mut sequences: Vec<Sequence>, limit: usize, bos: Option<u32>) {
+    /// Adds the rows of a source, and those it left out.
+    fn read(&mut self, source: &mut Source, tokenizer: &Tokenizer, template: &Template) {
+        self.skipped.append(&mut source.skipped);
+        for (r, (at, row)) in source.rows.iter().enumerate() {
+            let skipped = match template.encode(tokenizer, row) {
+                Ok(sequences) => self.add(r, row, sequences).err(),
+                Err(problem) => Some(problem.what),
+            };
+            if let Some(why) = skipped {
+                self.skipped.push(SkippedRow { at: at.clone(), why, raw: source.raw_of(at) });
+            }
+        }
+    }
+
+    /// Adds the sequences of a row; an error says why there is nothing in them.
+    fn add(&mut self, r: usize, row: &Row, mut sequences: Vec<Sequence>) -> Result<(), String> {
         if sequences.iter().all(|sequence| sequence.tokens.len() < 2) {
-            return self.skip(at, "it has fewer than 2 tokens".into());
+            return Err("it has fewer than 2 tokens".into());
         }
         if matches!(row, Row::Text(_)) {
-            for piece in sequences.iter().flat_map(|text| pieces(text, limit, bos)) {
+            for piece in sequences.iter().flat_map(|text| pieces(text, self.limit, self.bos)) {
                 self.rows.push(piece);
-                self.from.push((None, self.units));
+                self.from.push(Origin { prompt: None, unit: self.units, row: r });
                 self.units += 1;
             }
-            return;
+            return Ok(());
         }
         let mut cut = false;
-        sequences.iter_mut().for_each(|sequence| cut |= sequence.cut(limit));
+        sequences.iter_mut().for_each(|sequence| cut |= sequence.cut(self.limit));
         sequences.retain(|sequence| sequence.label_count() > 0);
         if sequences.is_empty() {
-            return self.skip(at, format!("nothing is left to learn after the cut at {limit} tokens"));
+            return Err(format!("nothing is left to learn after the cut at {} tokens", self.limit));
         }
         self.truncated += usize::from(cut);
         for (s, sequence) in sequences.into_iter().enumerate() {
             self.rows.push(sequence);
-            self.from.push((row.prompt().filter(|_| s == 0).map(str::to_owned), self.units));
+            let prompt = row.prompt().filter(|_| s == 0).map(str::to_owned);
+            self.from.push(Origin { prompt, unit: self.units, row: r });
         }
         self.units += 1;
+        Ok(())
     }
 
-    fn skip(&mut self, at: &str, why: String) {
-        self.skipped.push(SkippedRow { at: at.into(), why });
+    /// That there are rows.
+    fn any(&self, purpose: &str) -> Result<(), Problem> {
+        if !self.rows.is_empty() {
+            return Ok(());
+        }
+        let first = self.skipped.first();
+        Err(Problem::input(format!("no row is left to {purpose}: {}", first.map_or("", |row| &row.why)))
+            .at(first.map_or("data", |row| &row.at))
+            .next("raise data.max_length, mend the rows, or choose other data"))
+    }
+
+    /// A sequence's row as it stands in the file.
+    fn raw(&self, sequence: usize, source: &Source) -> String {
+        let row = self.from.get(sequence).and_then(|from| source.rows.get(from.row));
+        row.map(|(at, _)| source.raw_of(at)).unwrap_or_default()
     }
 }
 
@@ -177,6 +229,7 @@ fn held_out(rows: usize, share: f32, seed: u64) -> Vec<bool> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use serde_json::Value;
+    use stratune_protocol::Labels;
 
     use super::*;
     use crate::tokenizer::tests::{fixture, fixture_with_bos};
@@ -186,7 +239,7 @@ mod tests {
     }
 
     fn file(name: &str, text: &str) -> [SourceFile; 1] {
-        [SourceFile { name: name.into(), bytes: text.as_bytes().to_vec() }]
+        [SourceFile { name: name.into(), bytes: text.as_bytes().to_vec(), held_out: false }]
     }
 
     fn pairs(rows: usize) -> [SourceFile; 1] {
@@ -282,6 +335,48 @@ mod tests {
             let [first, second] = [text(&two[0]), text(&two[1])];
             assert_eq!(first.split("user").nth(1).map(|t| &t[..1]), second.split("user").nth(1).map(|t| &t[..1]));
         }
+    }
+
+    #[test]
+    fn files_that_are_held_out_are_measured_on_and_never_trained_on() {
+        let tokenizer = fixture(&[]);
+        let [train] = pairs(10);
+        let [apart] = file("b.jsonl", "{\"prompt\":\"x\",\"completion\":\"y\"}\n{}\n");
+        let files = [SourceFile { held_out: true, ..apart.clone() }, train.clone()];
+        let dataset = load(&files, &config(64, 0.5), &tokenizer, 64, 0).unwrap();
+        assert_eq!(
+            (dataset.train.len(), dataset.validation.len(), dataset.prompts.as_slice()),
+            (10, 1, ["x".into()].as_slice())
+        );
+        let report = &dataset.report;
+        assert_eq!((report.train_rows, report.validation_rows, report.skipped_rows), (10, 1, 1));
+        assert_eq!(
+            (report.files.as_slice(), report.skipped[0].at.as_str()),
+            (["a.jsonl".into()].as_slice(), "b.jsonl, line 2")
+        );
+        assert_eq!(report.preview[0].raw, r#"{"prompt":"q0","completion":"a0"}"#);
+        // One of them has to be left.
+        let long = format!("{{\"prompt\":\"{}\",\"completion\":\"y\"}}\n", "x".repeat(99));
+        let [long] = file("c.jsonl", &long);
+        let problem = load(&[train, SourceFile { held_out: true, ..long }], &config(16, 0.0), &tokenizer, 64, 0);
+        let problem = problem.unwrap_err();
+        assert!(problem.what.contains("left to measure on") && problem.at == "c.jsonl, line 1", "{problem:?}");
+        assert!(load(&[SourceFile { held_out: true, ..apart }], &config(64, 0.0), &tokenizer, 64, 0).is_err());
+    }
+
+    #[test]
+    fn what_is_learned_is_a_setting() {
+        let tokenizer = fixture(&[]);
+        let turn = |role: &str, text: &str| format!("{{\"role\":\"{role}\",\"content\":\"{text}\"}}");
+        let talk = [turn("user", "a"), turn("assistant", "b"), turn("user", "c"), turn("assistant", "d")].join(",");
+        let files = file("a.jsonl", &format!("{{\"messages\":[{talk}]}}\n"));
+        let labels = |labels: Labels| {
+            let config = DataConfig { labels, ..config(64, 0.0) };
+            load(&files, &config, &tokenizer, 64, 0).unwrap().train[0].label_count()
+        };
+        let all = load(&files, &config(64, 0.0), &tokenizer, 64, 0).unwrap().train[0].tokens.len();
+        assert!(labels(Labels::Last) < labels(Labels::Assistant), "one of two answers");
+        assert_eq!(labels(Labels::All), all - 1, "all but the first, which nothing predicts");
     }
 
     #[test]

@@ -1,34 +1,31 @@
 //! Rows from JSON and JSON Lines.
 
-use serde_json::{Map, Value};
-use stratune_protocol::{DataFormat, Problem};
+use serde_json::Value;
+use stratune_protocol::{DataConfig, Problem};
 
-use crate::message::{field, is_set, only_text, turn};
-use crate::shape::{HISTORY, Shape};
-use crate::{Role, Row, Source, Turn};
+use crate::Source;
+use crate::fields::Rows;
 
 /// Names of the list of rows in a file that is one object.
 const LISTS: [&str; 2] = ["data", "train"];
 
 /// Reads a file of JSON rows: one a line, or a list of them.
-pub(crate) fn read(name: &str, text: &str, format: DataFormat) -> Result<Source, Problem> {
-    let mut source = Source::default();
-    let mut shape = None;
+pub(crate) fn read(name: &str, text: &str, config: &DataConfig) -> Result<Source, Problem> {
+    let mut rows = Rows::new(config);
     if is_lines(name, text) {
         for (l, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             let at = format!("{name}, line {}", l + 1);
             match serde_json::from_str(line) {
-                Ok(value) => add(&mut source, &mut shape, format, at, &value),
-                Err(error) => source.skip(at, format!("it is not valid JSON: {error}")),
+                Ok(value) => rows.add(at, &value),
+                Err(error) => rows.source.skip(at, format!("it is not valid JSON: {error}"), || line.into()),
             }
         }
     } else {
         for (r, value) in document(name, text)?.iter().enumerate() {
-            add(&mut source, &mut shape, format, format!("{name}, row {}", r + 1), value);
+            rows.add(format!("{name}, row {}", r + 1), value);
         }
     }
-    source.format = shape.as_ref().map_or("json", Shape::name).into();
-    Ok(source)
+    rows.finish(name, None)
 }
 
 /// Whether each line is a row of its own: the ending says so, or the first line is a whole object and more follow.
@@ -64,116 +61,24 @@ fn document(name: &str, text: &str) -> Result<Vec<Value>, Problem> {
     }
 }
 
-/// Adds a row; the first one that has a known shape decides the shape of all.
-fn add(source: &mut Source, shape: &mut Option<Shape>, format: DataFormat, at: String, value: &Value) {
-    let conversation;
-    let fields = match value {
-        Value::Object(fields) => fields,
-        Value::Array(_) if is_conversation(value) => {
-            conversation = Map::from_iter([("messages".into(), value.clone())]);
-            &conversation
-        }
-        _ => return source.skip(at, "the row is not an object with fields".into()),
-    };
-    if shape.is_none() {
-        *shape = Shape::of(format, |field| fields.contains_key(field));
-    }
-    match shape.as_ref().map(|shape| row(fields, shape, &mut |field| source.pass_over(field))) {
-        Some(Ok(row)) => source.keep(at, row),
-        Some(Err(why)) => source.skip(at, why),
-        None => {
-            let names: Vec<_> = fields.keys().map(String::as_str).collect();
-            let what = if format == DataFormat::Auto { "any known format" } else { "the chosen format" };
-            source.skip(at, format!("its fields ({}) are not those of {what}", names.join(", ")));
-        }
-    }
-}
-
-/// The row in these fields. Fields beside those of the shape that hold something go to `unread`, those of a message with
-/// the list before their name.
-fn row(fields: &Map<String, Value>, shape: &Shape, unread: &mut dyn FnMut(&str)) -> Result<Row, String> {
-    only_text(fields)?;
-    let is_there = |name: &str| fields.get(name).is_some_and(is_set);
-    let mut read = shape.fields();
-    let row = match shape {
-        Shape::Pair { prompt, input, completion, .. } => {
-            let mut turns = history(fields)?;
-            read.push(HISTORY);
-            match fields.get(prompt) {
-                Some(asked) if is_conversation(asked) => {
-                    let asked = conversation(asked, prompt, unread)?;
-                    turns.extend(asked.into_iter().map(|turn| Turn { is_label: false, ..turn }));
-                }
-                _ => {
-                    let input = input.as_deref().filter(|name| is_there(name));
-                    let input = input.map_or(Ok("".into()), |name| field(fields, name))?;
-                    turns.push(Turn::asked(&field(fields, prompt)?, &input));
-                }
-            }
-            match fields.get(completion) {
-                Some(answered) if is_conversation(answered) => {
-                    turns.extend(conversation(answered, completion, unread)?);
-                }
-                _ => turns.push(Turn::new(Role::Assistant, field(fields, completion)?)),
-            }
-            Row::Turns(turns)
-        }
-        Shape::Messages { list } => match fields.get(list) {
-            Some(entries @ Value::Array(_)) => Row::Turns(conversation(entries, list, unread)?),
-            _ => return Err(format!("the field '{list}' is missing or not a list")),
-        },
-        Shape::Text { field: name } => Row::Text(field(fields, name)?.into()),
-    };
-    let system = shape.system(is_there).filter(|_| matches!(row, Row::Turns(_)));
-    read.extend(system);
-    fields.keys().filter(|name| is_there(name) && !read.contains(&name.as_str())).for_each(|name| unread(name));
-    match system {
-        Some(name) => row.with_system(name, &field(fields, name)?),
-        None => Ok(row),
-    }
-}
-
-/// Earlier turns beside a pair: a list of questions with their answers.
-fn history(fields: &Map<String, Value>) -> Result<Vec<Turn>, String> {
-    let wrong = || format!("the field '{HISTORY}' is not a list of pairs of texts");
-    let mut turns = Vec::new();
-    let entries = match fields.get(HISTORY) {
-        Some(history) if is_set(history) => history.as_array().ok_or_else(wrong)?.as_slice(),
-        _ => &[],
-    };
-    for entry in entries {
-        let Some([Value::String(question), Value::String(answer)]) = entry.as_array().map(Vec::as_slice) else {
-            return Err(wrong());
-        };
-        turns.extend([Turn::new(Role::User, question), Turn::new(Role::Assistant, answer)]);
-    }
-    Ok(turns)
-}
-
-/// Whether a value is a list of messages, rather than a text in parts.
-fn is_conversation(value: &Value) -> bool {
-    let first = value.as_array().and_then(|entries| entries.first());
-    first.is_some_and(|entry| ["role", "from"].iter().any(|name| entry.get(name).is_some()))
-}
-
-/// The turns in a list of messages.
-fn conversation(entries: &Value, list: &str, unread: &mut dyn FnMut(&str)) -> Result<Vec<Turn>, String> {
-    let entries = entries.as_array().map(Vec::as_slice).unwrap_or_default().iter().enumerate();
-    let mut unread = |name: &str| unread(&format!("{list}.{name}"));
-    let mut read = |(m, entry)| turn(entry, &mut unread).map_err(|why| format!("in message {}, {why}", m + 1));
-    entries.map(|entry: (usize, &Value)| read(entry)).collect()
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use stratune_protocol::DataFormat;
+
     use super::*;
+    use crate::{Conversation, Role, Row, Turn};
+
+    fn read(name: &str, text: &str, format: DataFormat) -> Result<Source, Problem> {
+        super::read(name, text, &DataConfig { format, ..DataConfig::default() })
+    }
 
     #[test]
     fn every_layout_gives_its_rows() {
         let pair = |p: &str, c: &str| Row::pair(p, "", c);
-        let turns =
-            Row::Turns(vec![Turn::new(Role::System, "s"), Turn::new(Role::User, "u"), Turn::new(Role::Assistant, "a")]);
+        let turns = Row::Turns(
+            vec![Turn::new(Role::System, "s"), Turn::new(Role::User, "u"), Turn::new(Role::Assistant, "a")].into(),
+        );
         let cases = [
             ("a.jsonl", r#"{"instruction":"i","input":"x","output":"o","id":1}"#, "alpaca", Row::pair("i", "x", "o")),
             ("a.json", r#"[{"instruction":"i","input":null,"output":"o"}]"#, "alpaca", pair("i", "o")),
@@ -203,8 +108,9 @@ mod tests {
 
     #[test]
     fn what_stands_beside_a_pair_or_a_conversation_is_read() {
-        let turns =
-            |said: &[(Role, &str)]| Row::Turns(said.iter().map(|&(role, text)| Turn::new(role, text)).collect());
+        let turns = |said: &[(Role, &str)]| {
+            Row::Turns(said.iter().map(|&(role, text)| Turn::new(role, text)).collect::<Vec<_>>().into())
+        };
         use Role::{Assistant as A, System as S, User as U};
         let cases = [
             (
@@ -240,20 +146,16 @@ mod tests {
     fn answers_within_a_prompt_are_no_labels() {
         let text = r#"{"prompt":[{"role":"user","content":"q"},{"role":"assistant","content":"r"},{"role":"user","content":"u"}],"completion":"a"}"#;
         let source = read("a.jsonl", text, DataFormat::Auto).unwrap();
-        let Row::Turns(turns) = &source.rows[0].1 else { panic!("{source:?}") };
+        let Row::Turns(Conversation { turns, .. }) = &source.rows[0].1 else { panic!("{source:?}") };
         assert_eq!(turns.iter().map(|turn| turn.is_label).collect::<Vec<_>>(), [false, false, false, true]);
     }
 
     #[test]
     fn what_is_not_read_is_told() {
-        let text =
-            r#"{"messages":[{"role":"assistant","content":"a","thinking":"b"}],"tools":[{}],"id":1,"note":null}"#;
+        let text = r#"{"messages":[{"role":"assistant","content":"a","thinking":"b"}],"tools":[],"id":1,"note":null}"#;
         let mut source = read("a.jsonl", &format!("{text}\n{text}"), DataFormat::Auto).unwrap();
         source.unread.sort();
-        assert_eq!(
-            (source.rows.len(), source.unread),
-            (2, vec!["id".into(), "messages.thinking".into(), "tools".into()])
-        );
+        assert_eq!((source.rows.len(), source.unread), (2, vec!["id".into(), "messages.thinking".into()]));
         let text = "{\"text\":\"t\",\"system\":\"s\"}";
         assert_eq!(read("a.jsonl", text, DataFormat::Auto).unwrap().unread, ["system"]);
     }
@@ -275,12 +177,12 @@ mod tests {
         for (bad, why) in cases {
             let source = read("a.jsonl", &format!("{good}\n\n{bad}\n{good}"), DataFormat::Auto).unwrap();
             assert_eq!(source.rows.len(), 2);
-            assert_eq!(source.skipped[0].at, "a.jsonl, line 3");
+            assert_eq!((source.skipped[0].at.as_str(), source.skipped[0].raw.is_empty()), ("a.jsonl, line 3", false));
             assert!(source.skipped[0].why.contains(why), "{:?}", source.skipped);
         }
         let messages = [
             (r#"{"messages":[{"role":"user","content":"u"}]}"#, "no assistant turn"),
-            (r#"{"messages":[{"role":"tool","content":"u"}]}"#, "in message 1, the role 'tool'"),
+            (r#"{"messages":[{"role":"judge","content":"u"}]}"#, "in message 1, the role 'judge'"),
             (r#"{"messages":[7]}"#, "no fields"),
             (r#"{"messages":"u"}"#, "not a list"),
             (

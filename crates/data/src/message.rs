@@ -4,15 +4,18 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
-use crate::{Role, Turn};
+use crate::{Role, Turn, tools};
 
 /// The fields of who speaks, of what is said, and of whether it is in the loss.
 const ROLES: [&str; 2] = ["role", "from"];
 const CONTENTS: [&str; 2] = ["content", "value"];
 const WEIGHTS: [&str; 2] = ["weight", "train"];
 
-/// Fields that make a message mean something else without them.
+/// Calls of tools, and the one call that older data has.
 const CALLS: [&str; 2] = ["tool_calls", "function_call"];
+
+/// What a tool's message says beside: whose call it answers, and which tool it is.
+const OF_TOOLS: [&str; 2] = ["tool_call_id", "name"];
 
 /// Fields of a row or a message that hold what is not text.
 const MEDIA: [&str; 3] = ["images", "videos", "audios"];
@@ -21,21 +24,40 @@ const MEDIA: [&str; 3] = ["images", "videos", "audios"];
 pub(crate) fn turn(entry: &Value, unread: &mut dyn FnMut(&str)) -> Result<Turn, String> {
     let Value::Object(fields) = entry else { return Err("there are no fields".into()) };
     only_text(fields)?;
-    if let Some(call) = CALLS.into_iter().find(|call| fields.get(*call).is_some_and(is_set)) {
-        return Err(format!("the field '{call}' calls a tool, and only text is read"));
-    }
     let first = |names: [&'static str; 2]| names.into_iter().find(|name| fields.contains_key(*name));
     let role_field = first(ROLES).unwrap_or(ROLES[0]);
     let name = field(fields, role_field)?;
-    let role = Role::named(&name).ok_or_else(|| format!("the role '{name}' is not system, user or assistant"))?;
+    let role = Role::named(&name).ok_or_else(|| format!("the role '{name}' is not system, user, assistant or tool"))?;
     let content = first(CONTENTS).unwrap_or(CONTENTS[0]);
-    let mut turn = Turn::new(role, field(fields, content)?);
+    let mut beside = Map::new();
+    let call = CALLS.into_iter().find(|call| fields.get(*call).is_some_and(is_set));
+    if let Some(call) = call {
+        if role != Role::Assistant {
+            return Err(format!("the field '{call}' calls a tool, which is the assistant's to do"));
+        }
+        let calls = match &fields[call] {
+            one @ Value::Object(_) => tools::called(&Value::from(vec![one.clone()])),
+            several => tools::called(several),
+        };
+        beside.insert(CALLS[0].into(), calls.map_err(|why| format!("the field '{call}' {why}"))?.into());
+    }
+    if role == Role::Tool {
+        beside.extend(OF_TOOLS.into_iter().filter_map(|name| Some((name.to_owned(), fields.get(name)?.clone()))));
+    }
+    // Who calls a tool need not say anything.
+    let says = call.is_none() || fields.get(content).is_some_and(is_set);
+    let text = if says { field(fields, content)? } else { "".into() };
+    let mut turn = Turn { beside, ..Turn::new(role, text) };
     let weight = first(WEIGHTS);
     if let Some(weight) = weight {
         turn.is_label &= is_label(&fields[weight]).ok_or_else(|| format!("the field '{weight}' is neither 0 nor 1"))?;
     }
     for (name, _) in fields.iter().filter(|(_, value)| is_set(value)) {
-        if ![role_field, content].contains(&name.as_str()) && Some(name.as_str()) != weight {
+        let name = name.as_str();
+        if ![role_field, content].contains(&name)
+            && ![weight, call].contains(&Some(name))
+            && !turn.beside.contains_key(name)
+        {
             unread(name);
         }
     }
@@ -110,6 +132,8 @@ pub(crate) fn is_set(value: &Value) -> bool {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn read(message: &str) -> (Result<Turn, String>, Vec<String>) {
@@ -141,7 +165,8 @@ mod tests {
     fn what_is_no_text_is_told() {
         let cases = [
             ("7", "there are no fields"),
-            (r#"{"role":"tool","content":"a"}"#, "the role 'tool'"),
+            (r#"{"role":"judge","content":"a"}"#, "the role 'judge'"),
+            (r#"{"role":"user","content":"a","tool_calls":[{"name":"f"}]}"#, "'tool_calls' calls a tool"),
             (r#"{"role":"user"}"#, "'content' is missing"),
             (r#"{"role":"user","content":null}"#, "'content' is not text"),
             (r#"{"role":"user","content":["a",{"type":"image_url","image_url":{}}]}"#, "part 2 of type image_url"),
@@ -149,13 +174,29 @@ mod tests {
             (r#"{"role":"user","content":[7]}"#, "part 1 of no known type"),
             (r#"{"role":"user","content":{"type":"audio"}}"#, "'content' is type audio"),
             (r#"{"role":"user","content":"a","images":["a.png"]}"#, "'images' is not text"),
-            (r#"{"role":"assistant","content":"","tool_calls":[{"id":1}]}"#, "'tool_calls' calls a tool"),
+            (r#"{"role":"assistant","content":"","tool_calls":[{"id":1}]}"#, "'tool_calls' has call 1 without a name"),
             (r#"{"role":"assistant","content":"a","weight":0.5}"#, "'weight' is neither 0 nor 1"),
         ];
         for (message, why) in cases {
             let told = read(message).0.unwrap_err();
             assert!(told.contains(why), "{message}: {told}");
         }
+    }
+
+    #[test]
+    fn tools_are_called_and_answer() {
+        let calls = json!([{"type": "function", "function": {"name": "f", "arguments": {"x": 1}}}]);
+        for message in [
+            r#"{"role":"assistant","content":null,"tool_calls":[{"type":"function","function":{"name":"f","arguments":"{\"x\":1}"}}]}"#,
+            r#"{"role":"assistant","tool_calls":[{"type":"function","function":{"name":"f","arguments":{"x":1}}}]}"#,
+            r#"{"from":"gpt","value":"","function_call":{"name":"f","arguments":"{\"x\":1}"}}"#,
+        ] {
+            let (turn, unread) = read(message);
+            assert_eq!((turn.unwrap().beside["tool_calls"].clone(), unread.len()), (calls.clone(), 0), "{message}");
+        }
+        let (turn, unread) = read(r#"{"role":"tool","content":"7","tool_call_id":"a","name":"f"}"#);
+        let turn = turn.unwrap();
+        assert_eq!((turn.role, turn.is_label, turn.beside.len(), unread.len()), (Role::Tool, false, 2, 0));
     }
 
     #[test]

@@ -10,6 +10,8 @@ pub(crate) fn prompt(instruction: &str) -> String {
 /// The parts of a conversation that ends with an assistant's turn: prompt and answer, or who said what line by line.
 pub(crate) fn segments(turns: &[Turn]) -> Vec<Segment> {
     let talk: Vec<&Turn> = turns.iter().filter(|turn| turn.role != Role::System).collect();
+    let all = turns.iter().any(|turn| turn.is_label && turn.role != Role::Assistant);
+    let context = |text: String| Segment { text, is_label: all, then_eos: false };
     let lone = match talk.as_slice() {
         [answer] if answer.role == Role::Assistant => Some(("", answer)),
         [user, answer] if user.role == Role::User && answer.role == Role::Assistant => {
@@ -20,20 +22,21 @@ pub(crate) fn segments(turns: &[Turn]) -> Vec<Segment> {
     if let Some((prompt, answer)) = lone {
         let system: String =
             turns.iter().filter(|turn| turn.role == Role::System).map(|turn| format!("{}\n\n", turn.content)).collect();
-        let context = format!("{system}{prompt}{}", separator(prompt, &answer.content));
-        return vec![Segment::context(context), Segment::answer(answer.content.clone(), answer.is_label, true)];
+        let asked = format!("{system}{prompt}{}", separator(prompt, &answer.content));
+        return vec![context(asked), Segment::answer(answer.content.clone(), answer.is_label, true)];
     }
     let mut segments = Vec::new();
-    let mut context = String::new();
+    let mut before = String::new();
     for turn in turns {
         match turn.role {
-            Role::System => context += &format!("{}\n\n", turn.content),
-            Role::User => context += &format!("User: {}\n", turn.content),
+            Role::System => before += &format!("{}\n\n", turn.content),
+            // What a tool gives back is not written without a chat template.
+            Role::User | Role::Tool => before += &format!("User: {}\n", turn.content),
             Role::Assistant => {
-                segments.push(Segment::context(context + "Assistant:"));
+                segments.push(context(before + "Assistant:"));
                 // The space belongs to the answer: that is how tokenizers join it to the first word.
                 segments.push(Segment::answer(format!(" {}", turn.content), turn.is_label, true));
-                context = "\n".into();
+                before = "\n".into();
             }
         }
     }

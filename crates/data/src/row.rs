@@ -2,13 +2,44 @@
 
 use std::borrow::Cow;
 
+use serde_json::{Map, Value};
+use stratune_protocol::Labels;
+
 /// One row of the data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Row {
-    /// A conversation; the labels are what the assistant says.
-    Turns(Vec<Turn>),
+    /// A conversation; the labels are what the assistant says, unless the configuration has it otherwise.
+    Turns(Conversation),
     /// Plain text, every token a label.
     Text(String),
+}
+
+/// What is said, and the tools that the assistant may call.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Conversation {
+    /// What is said, in order.
+    pub turns: Vec<Turn>,
+    /// The tools, each described as chat templates know it: `{"type": "function", "function": {"name": …}}`.
+    pub tools: Vec<Value>,
+}
+
+impl From<Vec<Turn>> for Conversation {
+    fn from(turns: Vec<Turn>) -> Self {
+        Self { turns, tools: Vec::new() }
+    }
+}
+
+impl Conversation {
+    /// Whether more than answers are labels.
+    pub(crate) fn is_label_throughout(&self) -> bool {
+        self.turns.iter().any(|turn| turn.is_label && turn.role != Role::Assistant)
+    }
+
+    /// Whether tools have a part in it.
+    pub(crate) fn has_tools(&self) -> bool {
+        let is_of_tools = |turn: &Turn| turn.role == Role::Tool || !turn.calls().is_empty();
+        !self.tools.is_empty() || self.turns.iter().any(is_of_tools)
+    }
 }
 
 /// One thing somebody says.
@@ -18,14 +49,21 @@ pub struct Turn {
     pub role: Role,
     /// What.
     pub content: String,
-    /// Whether its tokens are labels. Never so of a turn that is not the assistant's.
+    /// Whether its tokens are labels.
     pub is_label: bool,
+    /// What chat templates read beside: `tool_calls` of an assistant, `tool_call_id` and `name` of a tool.
+    pub beside: Map<String, Value>,
 }
 
 impl Turn {
     /// What `role` says; a label if that is the assistant.
     pub fn new(role: Role, content: impl Into<String>) -> Self {
-        Self { role, content: content.into(), is_label: role == Role::Assistant }
+        Self { role, content: content.into(), is_label: role == Role::Assistant, beside: Map::new() }
+    }
+
+    /// The tools that are called.
+    pub(crate) fn calls(&self) -> &[Value] {
+        self.beside.get("tool_calls").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// An instruction with optional input below it.
@@ -44,6 +82,13 @@ pub enum Role {
     User,
     /// The one who answers, and who learns.
     Assistant,
+    /// What a tool gives back.
+    Tool,
+}
+
+/// The name of the tool that is described or called.
+pub(crate) fn name_of(tool: &Value) -> &str {
+    tool["function"]["name"].as_str().unwrap_or_default()
 }
 
 impl Role {
@@ -53,6 +98,7 @@ impl Role {
             "system" | "developer" => Some(Self::System),
             "user" | "human" | "prompter" => Some(Self::User),
             "assistant" | "gpt" | "chatgpt" | "model" | "bot" | "ai" => Some(Self::Assistant),
+            "tool" | "function" | "observation" | "ipython" => Some(Self::Tool),
             _ => None,
         }
     }
@@ -63,6 +109,7 @@ impl Role {
             Self::System => "system",
             Self::User => "user",
             Self::Assistant => "assistant",
+            Self::Tool => "tool",
         }
     }
 }
@@ -77,33 +124,46 @@ impl Row {
         };
         match &mut self {
             Self::Text(text) => mend(text),
-            Self::Turns(turns) => turns.iter_mut().for_each(|turn| mend(&mut turn.content)),
+            Self::Turns(talk) => talk.turns.iter_mut().for_each(|turn| mend(&mut turn.content)),
         }
         self
     }
 
     /// An instruction with optional input, and its answer.
+    #[cfg(test)]
     pub(crate) fn pair(prompt: &str, input: &str, completion: &str) -> Self {
-        Self::Turns(vec![Turn::asked(prompt, input), Turn::new(Role::Assistant, completion)])
+        Self::Turns(vec![Turn::asked(prompt, input), Turn::new(Role::Assistant, completion)].into())
+    }
+
+    /// Makes labels of what is to be learned, of those answers that are labels.
+    pub(crate) fn choose(&mut self, labels: Labels) {
+        let Self::Turns(Conversation { turns, .. }) = self else { return };
+        let last = turns.iter().rposition(|turn| turn.is_label);
+        match labels {
+            Labels::Assistant => {}
+            Labels::Last => turns.iter_mut().enumerate().for_each(|(t, turn)| turn.is_label = Some(t) == last),
+            Labels::All => turns.iter_mut().for_each(|turn| turn.is_label |= turn.role != Role::Assistant),
+        }
     }
 
     /// Why there is nothing to learn from this row, if so.
     pub(crate) fn emptiness(&self) -> Option<&'static str> {
         match self {
             Self::Text(text) => text.trim().is_empty().then_some("the text is empty"),
-            Self::Turns(turns) => {
-                let mut answers = turns.iter().filter(|turn| turn.is_label).peekable();
+            Self::Turns(talk) => {
+                let mut answers = talk.turns.iter().filter(|turn| turn.is_label).peekable();
                 if answers.peek().is_none() {
                     return Some("there is no assistant turn to learn from");
                 }
-                answers.all(|turn| turn.content.trim().is_empty()).then_some("the answer is empty")
+                let is_empty = |turn: &Turn| turn.content.trim().is_empty() && turn.calls().is_empty();
+                answers.all(is_empty).then_some("the answer is empty")
             }
         }
     }
 
     /// Puts what a field beside the conversation says before it. An error says why that cannot be.
     pub(crate) fn with_system(mut self, field: &str, text: &str) -> Result<Self, String> {
-        let Self::Turns(turns) = &mut self else { return Ok(self) };
+        let Self::Turns(Conversation { turns, .. }) = &mut self else { return Ok(self) };
         match turns.first() {
             Some(first) if first.role == Role::System && first.content == text => {}
             Some(first) if first.role == Role::System => {
@@ -114,11 +174,24 @@ impl Row {
         Ok(self)
     }
 
+    /// Puts a system text before a conversation that has none; an empty one is none.
+    pub(crate) fn with_system_prompt(mut self, text: &str) -> Self {
+        if let Self::Turns(Conversation { turns, .. }) = &mut self
+            && !text.is_empty()
+            && turns.iter().all(|turn| turn.role != Role::System)
+        {
+            turns.insert(0, Turn::new(Role::System, text));
+        }
+        self
+    }
+
     /// What the user says first.
     pub(crate) fn prompt(&self) -> Option<&str> {
         match self {
             Self::Text(_) => None,
-            Self::Turns(turns) => turns.iter().find(|turn| turn.role == Role::User).map(|turn| turn.content.as_str()),
+            Self::Turns(talk) => {
+                talk.turns.iter().find(|turn| turn.role == Role::User).map(|turn| turn.content.as_str())
+            }
         }
     }
 }
@@ -129,6 +202,7 @@ pub(crate) fn line_feeds(text: &str) -> Cow<'_, str> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -145,7 +219,7 @@ mod tests {
     fn a_system_text_beside_a_conversation_goes_before_it() {
         let pair = Row::pair("p", "", "c");
         let with = pair.clone().with_system("system", "s");
-        let Ok(Row::Turns(turns)) = &with else { panic!("{with:?}") };
+        let Ok(Row::Turns(Conversation { turns, .. })) = &with else { panic!("{with:?}") };
         assert_eq!((turns.len(), &turns[0]), (3, &Turn::new(Role::System, "s")));
         assert_eq!(with.clone().and_then(|row| row.with_system("system", "s")), with);
         assert!(with.and_then(|row| row.with_system("system", "t")).is_err_and(|why| why.contains("differ")));
@@ -153,7 +227,9 @@ mod tests {
 
     #[test]
     fn roles_have_many_names() {
-        for (name, role) in [("Human", Some(Role::User)), ("model", Some(Role::Assistant)), ("tool", None)] {
+        for (name, role) in
+            [("Human", Some(Role::User)), ("model", Some(Role::Assistant)), ("tool", Some(Role::Tool)), ("judge", None)]
+        {
             assert_eq!(Role::named(name), role);
         }
     }
@@ -167,14 +243,44 @@ mod tests {
     }
 
     #[test]
+    fn what_is_learned_is_chosen() {
+        use Role::{Assistant as A, System as S, User as U};
+        let said = [(S, "s"), (U, "a"), (A, "b"), (U, "c"), (A, "d"), (U, "e"), (A, "f")];
+        let turns: Vec<Turn> = said.map(|(role, text)| Turn::new(role, text)).into();
+        for (labels, wanted) in [
+            (Labels::Assistant, [false, false, true, false, true, false, false]),
+            (Labels::Last, [false, false, false, false, true, false, false]),
+            (Labels::All, [true, true, true, true, true, true, false]),
+        ] {
+            let mut turns = turns.clone();
+            // Of weight 0: it is not learned, whatever else is.
+            turns[6].is_label = false;
+            let mut row = Row::Turns(turns.into());
+            row.choose(labels);
+            let Row::Turns(talk) = row else { unreachable!("a conversation") };
+            assert_eq!(talk.turns.iter().map(|turn| turn.is_label).collect::<Vec<_>>(), wanted, "{labels:?}");
+        }
+    }
+
+    #[test]
+    fn a_system_prompt_is_for_those_that_have_none() {
+        let pair = Row::pair("p", "", "c");
+        let with = pair.clone().with_system("system", "s").unwrap();
+        assert_eq!(pair.clone().with_system_prompt(""), pair);
+        assert_eq!(pair.with_system_prompt("s"), with);
+        assert_eq!(with.clone().with_system_prompt("t"), with);
+        assert_eq!(Row::Text("t".into()).with_system_prompt("s"), Row::Text("t".into()));
+    }
+
+    #[test]
     fn rows_without_anything_to_learn_are_told() {
         let user = Turn::new(Role::User, "hi");
         let cases = [
             (Row::Text(" \n".into()), true),
             (Row::Text("a".into()), false),
-            (Row::Turns(vec![user.clone()]), true),
+            (Row::Turns(vec![user.clone()].into()), true),
             (Row::pair("a", "", " "), true),
-            (Row::Turns(vec![Turn::new(Role::Assistant, ""), user, Turn::new(Role::Assistant, "b")]), false),
+            (Row::Turns(vec![Turn::new(Role::Assistant, ""), user, Turn::new(Role::Assistant, "b")].into()), false),
         ];
         for (row, empty) in cases {
             assert_eq!(row.emptiness().is_some(), empty, "{row:?}");

@@ -2,11 +2,16 @@
 
 use stratune_protocol::{DataConfig, DataFormat, Problem, SkippedRow};
 
-use crate::{Row, json, row::line_feeds, shape, table};
+use crate::{Row, compressed, json, parquet, row::line_feeds, shape, table};
 
 /// Most names of unread fields that are kept, and that a notice lists.
 const UNREAD: usize = 64;
 const LISTED: usize = 8;
+
+/// How many rows are kept as they stand, of those that are read and of those that are left out; and of each how much.
+const RAW_ROWS: usize = 16;
+const RAW_SKIPPED: usize = 50;
+const RAW_LENGTH: usize = 400;
 
 /// A file of rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +20,8 @@ pub struct SourceFile {
     pub name: String,
     /// What it holds.
     pub bytes: Vec<u8>,
+    /// Whether its rows are held out: never trained on, and measured on.
+    pub held_out: bool,
 }
 
 /// The rows of some files.
@@ -24,8 +31,10 @@ pub struct Source {
     pub rows: Vec<(String, Row)>,
     /// Rows that were left out, and why.
     pub skipped: Vec<SkippedRow>,
-    /// Columns of the first table.
+    /// Columns of the first table, or the fields of the first row.
     pub columns: Vec<String>,
+    /// The first rows as they stand, shortened, with their places.
+    pub raw: Vec<(String, String)>,
     /// Fields that rows have beside those that are read, in the order they came.
     pub unread: Vec<String>,
     /// The formats, as the configuration names them.
@@ -33,11 +42,16 @@ pub struct Source {
 }
 
 impl Source {
-    /// Adds a row, unless there is nothing to learn from it.
-    pub(crate) fn keep(&mut self, at: String, row: Row) {
+    /// Adds a row that stands so in the file, unless there is nothing to learn from it.
+    pub(crate) fn keep(&mut self, at: String, row: Row, raw: impl FnOnce() -> String) {
         match row.emptiness() {
-            Some(why) => self.skip(at, why.into()),
-            None => self.rows.push((at, row.with_line_feeds())),
+            Some(why) => self.skip(at, why.into(), raw),
+            None => {
+                if self.raw.len() < RAW_ROWS {
+                    self.raw.push((at.clone(), shortened(&raw())));
+                }
+                self.rows.push((at, row.with_line_feeds()));
+            }
         }
     }
 
@@ -46,6 +60,11 @@ impl Source {
         if self.unread.len() < UNREAD && !self.unread.iter().any(|name| name == field) {
             self.unread.push(field.into());
         }
+    }
+
+    /// A row as it stands in its file, shortened; empty if it is not one of the first.
+    pub(crate) fn raw_of(&self, at: &str) -> String {
+        self.raw.iter().find(|(place, _)| place == at).map(|(_, raw)| raw.clone()).unwrap_or_default()
     }
 
     /// What a person should know of the rows, one sentence each.
@@ -58,15 +77,18 @@ impl Source {
         }
     }
 
-    /// Notes a row that is left out.
-    pub(crate) fn skip(&mut self, at: String, why: String) {
-        self.skipped.push(SkippedRow { at, why });
+    /// Notes a row that stands so in the file and is left out.
+    pub(crate) fn skip(&mut self, at: String, why: String, raw: impl FnOnce() -> String) {
+        let raw = if self.skipped.len() < RAW_SKIPPED { shortened(&raw()) } else { String::new() };
+        self.skipped.push(SkippedRow { at, why, raw });
     }
 
     /// Adds another file's rows.
     fn append(&mut self, mut other: Self) {
         self.rows.append(&mut other.rows);
         self.skipped.append(&mut other.skipped);
+        self.raw.append(&mut other.raw);
+        self.raw.truncate(RAW_ROWS);
         other.unread.iter().for_each(|field| self.pass_over(field));
         if self.columns.is_empty() {
             self.columns = other.columns;
@@ -84,18 +106,32 @@ impl Source {
 /// # Errors
 /// There is no file, one is empty, not UTF-8 or of no known format, or more than half of its rows are bad.
 pub fn read_rows(files: &[SourceFile], config: &DataConfig) -> Result<Source, Problem> {
-    if files.is_empty() {
+    read_all(files.iter(), config)
+}
+
+/// As [`read_rows`], of some of the files.
+pub(crate) fn read_all<'a>(
+    files: impl Iterator<Item = &'a SourceFile>,
+    config: &DataConfig,
+) -> Result<Source, Problem> {
+    let mut files = files.peekable();
+    if files.peek().is_none() {
         return Err(Problem::input("no data file is given").at("data.files").next(shape::KNOWN));
     }
     let mut all = Source::default();
     for file in files {
         all.append(read_file(&file.name, &file.bytes, config)?);
     }
+    all.rows.iter_mut().for_each(|(_, row)| row.choose(config.labels));
     Ok(all)
 }
 
 fn read_file(name: &str, bytes: &[u8], config: &DataConfig) -> Result<Source, Problem> {
-    let text = std::str::from_utf8(bytes).map_err(|error| {
+    let (name, bytes) = compressed::decompressed(name, bytes)?;
+    if bytes.starts_with(parquet::MAGIC) && config.format != DataFormat::Text {
+        return enough(name, parquet::read(name, bytes.into_owned(), config)?);
+    }
+    let text = std::str::from_utf8(&bytes).map_err(|error| {
         Problem::input(format!("the file is not UTF-8 text: byte {} does not fit", error.valid_up_to()))
             .at(name)
             .next("save the file as UTF-8")
@@ -105,7 +141,7 @@ fn read_file(name: &str, bytes: &[u8], config: &DataConfig) -> Result<Source, Pr
         return Err(Problem::input("the file is empty").at(name).next("choose a file with rows in it"));
     }
     let source = match reader(name, text, config.format)? {
-        Reader::Json => json::read(name, text, config.format)?,
+        Reader::Json => json::read(name, text, config)?,
         Reader::Table(delimiter) => table::read(name, text, delimiter, config)?,
         Reader::Text => {
             let rows = vec![(name.to_owned(), Row::Text(text.to_owned()))];
@@ -129,16 +165,25 @@ fn reader(name: &str, text: &str, format: DataFormat) -> Result<Reader, Problem>
         DataFormat::Csv => return Ok(Reader::Table(b',')),
         DataFormat::Tsv => return Ok(Reader::Table(b'\t')),
         DataFormat::Text => return Ok(Reader::Text),
+        DataFormat::Parquet => return Err(Problem::input("the file is no Parquet").at(name).next(shape::KNOWN)),
         DataFormat::Auto => {}
     }
     let ending = name.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase());
     match ending.as_deref() {
         Some("json" | "jsonl" | "ndjson") => Ok(Reader::Json),
         Some("csv") => Ok(Reader::Table(b',')),
-        Some("tsv") => Ok(Reader::Table(b'\t')),
+        Some("tsv" | "tab") => Ok(Reader::Table(b'\t')),
         Some("txt" | "md") => Ok(Reader::Text),
         _ if text.trim_start().starts_with(['{', '[']) => Ok(Reader::Json),
         _ => Err(Problem::input("the file's format is not known").at(name).next(shape::KNOWN)),
+    }
+}
+
+/// The beginning of a row.
+fn shortened(raw: &str) -> String {
+    match raw.char_indices().nth(RAW_LENGTH) {
+        Some((end, _)) => format!("{} …", &raw[..end]),
+        None => raw.into(),
     }
 }
 
@@ -159,9 +204,11 @@ fn enough(name: &str, source: Source) -> Result<Source, Problem> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::compressed::tests::{gzip, zstd};
 
     fn read(files: &[(&str, &[u8])], format: DataFormat) -> Result<Source, Problem> {
-        let file = |&(name, bytes): &(&str, &[u8])| SourceFile { name: name.into(), bytes: bytes.to_vec() };
+        let file =
+            |&(name, bytes): &(&str, &[u8])| SourceFile { name: name.into(), bytes: bytes.to_vec(), held_out: false };
         let files: Vec<_> = files.iter().map(file).collect();
         read_rows(&files, &DataConfig { format, ..DataConfig::default() })
     }
@@ -221,6 +268,31 @@ mod tests {
         assert_eq!(source.notices(), ["Rows have fields that are not read: b, a."]);
         (0..100).for_each(|k| source.pass_over(&k.to_string()));
         assert_eq!(source.notices(), ["Rows have fields that are not read: b, a, 0, 1, 2, 3, 4, 5 and 56 more."]);
+    }
+
+    #[test]
+    fn compressed_files_are_read_as_they_are_without() {
+        for (name, text) in
+            [("a.jsonl", "{\"prompt\":\"p\",\"completion\":\"c\"}\n"), ("a.csv", "prompt,completion\np,c\n")]
+        {
+            let plain = read(&[(name, text.as_bytes())], DataFormat::Auto).unwrap();
+            for (ending, bytes) in [(".gz", gzip(text.as_bytes())), (".zst", zstd(text.as_bytes()))] {
+                let name = format!("{name}{ending}");
+                assert_eq!(read(&[(&name, &bytes)], DataFormat::Auto).unwrap(), plain, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn rows_are_shown_as_they_stand_and_shortened() {
+        let long = "é".repeat(2 * RAW_LENGTH);
+        assert_eq!(shortened(&long).chars().count(), RAW_LENGTH + 2);
+        let mut source = Source::default();
+        (0..100).for_each(|k| source.keep(k.to_string(), Row::pair("p", "", "c"), || long.clone()));
+        (0..100).for_each(|k| source.skip(k.to_string(), "why".into(), || long.clone()));
+        assert_eq!((source.raw.len(), source.rows.len()), (RAW_ROWS, 100));
+        assert_eq!(source.skipped.iter().filter(|row| !row.raw.is_empty()).count(), RAW_SKIPPED);
+        assert_eq!((source.raw_of("3"), source.raw_of("99").as_str()), (shortened(&long), ""));
     }
 
     #[test]

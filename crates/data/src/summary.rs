@@ -30,13 +30,14 @@ pub(crate) fn histogram(rows: &[Sequence]) -> Vec<(usize, usize)> {
     bins
 }
 
-/// The first rows, token by token.
-pub(crate) fn preview(rows: &[Sequence], tokenizer: &Tokenizer) -> Vec<PreviewRow> {
+/// The first rows, token by token, and as `raw` has the rows of their numbers.
+pub(crate) fn preview(rows: &[Sequence], raw: impl Fn(usize) -> String, tokenizer: &Tokenizer) -> Vec<PreviewRow> {
     let token = |(&token, &is_label): (&u32, &bool)| PreviewToken { text: tokenizer.token_text(token), is_label };
-    let row = |row: &Sequence| PreviewRow {
+    let row = |(r, row): (usize, &Sequence)| PreviewRow {
         tokens: row.tokens.iter().zip(&row.loss_mask).take(PREVIEW_TOKENS).map(token).collect(),
+        raw: raw(r),
     };
-    rows.iter().take(PREVIEW_ROWS).map(row).collect()
+    rows.iter().take(PREVIEW_ROWS).enumerate().map(row).collect()
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! Rows from CSV and TSV.
 
 use csv::{ReaderBuilder, StringRecord};
-use stratune_protocol::{DataConfig, DataFormat, Problem};
+use serde_json::{Map, Value};
+use stratune_protocol::{DataConfig, Problem};
 
-use crate::{Row, Source, shape::Shape};
+use crate::{Source, fields::Rows};
 
 /// Reads a table with a header.
 pub(crate) fn read(name: &str, text: &str, delimiter: u8, config: &DataConfig) -> Result<Source, Problem> {
@@ -12,15 +13,7 @@ pub(crate) fn read(name: &str, text: &str, delimiter: u8, config: &DataConfig) -
         Problem::input(format!("the header cannot be read: {error}")).at(name).next("save the table again as CSV")
     })?;
     let columns: Vec<String> = header.iter().map(|column| column.trim().to_owned()).collect();
-    let shape = shape(name, &columns, config)?;
-    let system = shape.system(|column| index(&columns, column).is_some());
-    let mut source = Source { columns, ..Source::default() };
-    let read: Vec<_> = shape.fields().into_iter().chain(system).filter_map(|c| index(&source.columns, c)).collect();
-    for c in (0..source.columns.len()).filter(|c| !read.contains(c)) {
-        let column = source.columns[c].clone();
-        source.pass_over(&column);
-    }
-    source.format = if delimiter == b'\t' { "tsv" } else { "csv" }.into();
+    let mut rows = Rows::of_table(name, columns.clone(), config)?;
 
     let mut record = StringRecord::new();
     loop {
@@ -39,87 +32,31 @@ pub(crate) fn read(name: &str, text: &str, delimiter: u8, config: &DataConfig) -
         // The reader counts blank lines before a row as part of it.
         let blank = raw.chars().take_while(|c| matches!(c, '\r' | '\n')).filter(|&c| c == '\n').count() as u64;
         let at = format!("{name}, line {}", line + blank);
-        let (fields, expected) = (record.len(), source.columns.len());
+        let is_open = end >= text.len() && raw.trim().contains('\n') && raw.matches('"').count() % 2 == 1;
+        let (fields, expected) = (record.len(), columns.len());
+        let raw = || raw.trim().to_owned();
         if fields != expected {
-            source.skip(at, format!("it has {fields} fields where the header has {expected}"));
-        } else if end >= text.len() && raw.trim().contains('\n') && raw.matches('"').count() % 2 == 1 {
+            rows.source.skip(at, format!("it has {fields} fields where the header has {expected}"), raw);
+        } else if is_open {
             // The reader takes the rest of the file for one field.
-            source.skip(at, "a quote that opens here is never closed".into());
+            rows.source.skip(at, "a quote that opens here is never closed".into(), raw);
         } else {
-            let cell = |name: &str| index(&source.columns, name).and_then(|c| record.get(c)).unwrap_or_default();
-            let row = row(&shape, cell);
-            match system.map(|column| (column, cell(column))).filter(|(_, text)| !text.is_empty()) {
-                Some((column, text)) => match row.with_system(column, text) {
-                    Ok(row) => source.keep(at, row),
-                    Err(why) => source.skip(at, why),
-                },
-                None => source.keep(at, row),
+            let mut cells = Map::new();
+            for (column, cell) in columns.iter().zip(&record) {
+                // Of two columns with one name the first is meant.
+                cells.entry(column.as_str()).or_insert_with(|| cell.into());
             }
+            rows.add(at, &Value::from(cells));
         }
     }
-    Ok(source)
-}
-
-/// Which columns are what: as configured, else known by name, else the only one.
-fn shape(name: &str, columns: &[String], config: &DataConfig) -> Result<Shape, Problem> {
-    let has = |column: &str| index(columns, column).is_some();
-    let listed = || format!("its columns are {}", columns.join(", "));
-    for (field, column) in [("prompt_column", &config.prompt_column), ("completion_column", &config.completion_column)]
-    {
-        if !column.is_empty() && !has(column) {
-            return Err(Problem::input(format!("there is no column '{column}'; {}", listed()))
-                .at(format!("{name}, data.{field}"))
-                .next(format!("set data.{field} to one of them")));
-        }
-    }
-    let known =
-        [DataFormat::Alpaca, DataFormat::PromptCompletion].into_iter().find_map(|format| Shape::of(format, has));
-    let chosen = |column: &String| (!column.is_empty()).then(|| column.clone());
-    let pair =
-        |prompt, input, completion| Shape::Pair { format: DataFormat::PromptCompletion, prompt, input, completion };
-    match (chosen(&config.prompt_column), chosen(&config.completion_column), known) {
-        (Some(prompt), Some(completion), _) => return Ok(pair(prompt, None, completion)),
-        (None, None, Some(known)) => return Ok(known),
-        (Some(prompt), None, Some(Shape::Pair { completion, .. })) if completion != prompt => {
-            return Ok(pair(prompt, None, completion));
-        }
-        (None, Some(completion), Some(Shape::Pair { prompt, input, .. })) if completion != prompt => {
-            return Ok(pair(prompt, input, completion));
-        }
-        (None, None, None) => match columns {
-            [only] if only.contains([';', '\t', ',']) => {}
-            [only] => return Ok(Shape::Text { field: only.clone() }),
-            _ if has("text") => return Ok(Shape::Text { field: "text".into() }),
-            _ => {}
-        },
-        _ => {}
-    }
-    Err(Problem::input(format!("which column is the prompt and which is the completion is not clear; {}", listed()))
-        .at(name)
-        .next(
-            "set data.prompt_column and data.completion_column, and check that commas (tabs in TSV) part the columns",
-        ))
-}
-
-/// Where a column is; capitals do not matter.
-fn index(columns: &[String], name: &str) -> Option<usize> {
-    let exact = columns.iter().position(|column| column == name);
-    exact.or_else(|| columns.iter().position(|column| column.eq_ignore_ascii_case(name)))
-}
-
-fn row<'a>(shape: &Shape, cell: impl Fn(&str) -> &'a str) -> Row {
-    match shape {
-        Shape::Pair { prompt, input, completion, .. } => {
-            Row::pair(cell(prompt), input.as_deref().map_or("", &cell), cell(completion))
-        }
-        Shape::Messages { list: field } | Shape::Text { field } => Row::Text(cell(field).into()),
-    }
+    rows.finish(name, Some(if delimiter == b'\t' { "tsv" } else { "csv" }))
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::Row;
 
     fn config(prompt: &str, completion: &str) -> DataConfig {
         DataConfig { prompt_column: prompt.into(), completion_column: completion.into(), ..DataConfig::default() }

@@ -2,7 +2,7 @@
 
 use stratune_protocol::Problem;
 
-use crate::{Role, Row, Sequence, Tokenizer, Turn, chat::Chat, plain, row::line_feeds};
+use crate::{Conversation, Role, Row, Sequence, Tokenizer, Turn, chat::Chat, plain, row::line_feeds};
 
 /// A part of a row's text, in the loss or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +29,8 @@ impl Segment {
 #[derive(Debug)]
 pub struct Template {
     chat: Option<Chat>,
+    /// The chat template for conversations with tools, where that is another.
+    with_tools: Option<Chat>,
     /// The token with which the chat template ends an answer.
     end: Option<u32>,
 }
@@ -41,8 +43,9 @@ impl Template {
     pub fn of(tokenizer: &Tokenizer) -> Result<Self, Problem> {
         let compile = |source| Chat::compile(source, tokenizer.special_tokens(), &tokenizer.added_tokens());
         let chat = tokenizer.chat_template().map(compile).transpose()?;
+        let with_tools = tokenizer.tool_template().map(compile).transpose()?;
         let end = chat.as_ref().and_then(|chat| tokenizer.id(chat.end()?));
-        Ok(Self { chat, end })
+        Ok(Self { chat, with_tools, end })
     }
 
     /// Whether an answer is over with this token: one of the model's ends, or the one that the chat template writes.
@@ -72,8 +75,11 @@ impl Template {
         let special = tokenizer.special_tokens();
         let eos = special.get("eos_token").map(String::as_str);
         let ends: Vec<&str> = self.chat.as_ref().and_then(Chat::end).into_iter().chain(eos).collect();
-        let turns = match row {
-            Row::Turns(turns) => answered(turns).iter().map(|turn| without_end(turn, &ends)).collect::<Vec<_>>(),
+        let talk = match row {
+            Row::Turns(Conversation { turns, tools }) => Conversation {
+                turns: answered(turns).iter().map(|turn| without_end(turn, &ends)).collect(),
+                tools: tools.clone(),
+            },
             Row::Text(text) => {
                 let mut sequence = Sequence::default();
                 sequence.extend(tokenizer.bos(), false);
@@ -82,9 +88,16 @@ impl Template {
                 return Ok(vec![sequence]);
             }
         };
-        let sequences = match &self.chat {
-            Some(chat) => chat.sequences(&turns)?,
-            None => vec![plain::segments(&turns)],
+        let chat = self.with_tools.as_ref().filter(|_| talk.has_tools()).or(self.chat.as_ref());
+        let sequences = match chat {
+            Some(chat) => chat.sequences(&talk)?,
+            None if talk.has_tools() => {
+                return Err(Problem::input(
+                    "it calls tools, and the tokenizer has no chat template to write that with",
+                )
+                .next("leave the row out, or use a model with a chat template"));
+            }
+            None => vec![plain::segments(&talk.turns)],
         };
         sequences.iter().map(|segments| self.tokens(tokenizer, segments)).collect()
     }
@@ -106,9 +119,10 @@ impl Template {
     }
 }
 
-/// The turns up to the last that is in the loss: nothing after it matters.
+/// The turns up to the last answer that is in the loss: nothing after it matters.
 fn answered(turns: &[Turn]) -> &[Turn] {
-    let end = turns.iter().rposition(|turn| turn.is_label).map_or(0, |last| last + 1);
+    let is_learned = |turn: &Turn| turn.is_label && turn.role == Role::Assistant;
+    let end = turns.iter().rposition(is_learned).map_or(0, |last| last + 1);
     &turns[..end]
 }
 
@@ -116,7 +130,7 @@ fn answered(turns: &[Turn]) -> &[Turn] {
 fn without_end(turn: &Turn, ends: &[&str]) -> Turn {
     match turn.role {
         Role::Assistant => Turn { content: bare(&turn.content, ends).into(), ..turn.clone() },
-        Role::System | Role::User => turn.clone(),
+        Role::System | Role::User | Role::Tool => turn.clone(),
     }
 }
 
@@ -153,13 +167,16 @@ mod tests {
 
     #[test]
     fn rows_are_masked_exactly() {
-        let long = Row::Turns(vec![
-            Turn::new(Role::User, "a"),
-            Turn::new(Role::Assistant, "b"),
-            Turn::new(Role::User, "c"),
-            Turn::new(Role::Assistant, "d"),
-            Turn::new(Role::User, "not answered"),
-        ]);
+        let long = Row::Turns(
+            vec![
+                Turn::new(Role::User, "a"),
+                Turn::new(Role::Assistant, "b"),
+                Turn::new(Role::User, "c"),
+                Turn::new(Role::Assistant, "d"),
+                Turn::new(Role::User, "not answered"),
+            ]
+            .into(),
+        );
         let end = "<|endoftext|>";
         let (plain, bos, chat) = (fixture(&[]), fixture_with_bos(), fixture(&[("chat_template", Value::from(CHAT))]));
         let cases = [
@@ -188,12 +205,15 @@ mod tests {
         let tokenizer = fixture_with_turns(source);
         let template = Template::of(&tokenizer).unwrap();
         let end = tokenizer.id("<|im_end|>").unwrap();
-        let row = Row::Turns(vec![
-            Turn::new(Role::User, "a"),
-            Turn::new(Role::Assistant, "b"),
-            Turn::new(Role::User, "c"),
-            Turn::new(Role::Assistant, "d"),
-        ]);
+        let row = Row::Turns(
+            vec![
+                Turn::new(Role::User, "a"),
+                Turn::new(Role::Assistant, "b"),
+                Turn::new(Role::User, "c"),
+                Turn::new(Role::Assistant, "d"),
+            ]
+            .into(),
+        );
         let sequences = template.encode(&tokenizer, &row).unwrap();
         let labels: Vec<u32> =
             sequences[0].tokens.iter().zip(&sequences[0].loss_mask).filter(|(_, l)| **l).map(|(t, _)| *t).collect();

@@ -28,6 +28,8 @@ pub struct Tokenizer {
     /// Every token that ends a text.
     ends: BTreeSet<u32>,
     chat_template: Option<String>,
+    /// The chat template for conversations with tools, where that is another.
+    tool_template: Option<String>,
     /// How special tokens are written, by the names that chat templates know them by.
     special: BTreeMap<String, String>,
     /// Whether a text gets a space put in front, as SentencePiece does.
@@ -75,9 +77,21 @@ impl Tokenizer {
         for (name, value) in config.as_object().into_iter().flatten().filter(|(name, _)| name.ends_with("_token")) {
             special.extend(token_name(value).map(|text| (name.clone(), text.to_owned())));
         }
-        let chat_template = chat_template(&config["chat_template"]);
+        let (chat_template, tool_template) = chat_templates(&config["chat_template"]);
         let (known, ends, eos_is_stated) = (usize::MAX, eos.into_iter().collect(), stated.is_some());
-        Ok(Self { inner, rows, known, bos, eos, eos_is_stated, ends, chat_template, special, adds_space })
+        Ok(Self {
+            inner,
+            rows,
+            known,
+            bos,
+            eos,
+            eos_is_stated,
+            ends,
+            chat_template,
+            tool_template,
+            special,
+            adds_space,
+        })
     }
 
     /// Adds tokens that end a text, as `generation_config.json` and `config.json` have them. The first of them is the end
@@ -194,15 +208,21 @@ impl Tokenizer {
         self.chat_template.as_deref()
     }
 
+    /// The chat template for conversations with tools, where that is another.
+    pub(crate) fn tool_template(&self) -> Option<&str> {
+        self.tool_template.as_deref()
+    }
+
     /// How special tokens are written, by their names in chat templates; empty for a first or an end token that is not there.
     pub(crate) fn special_tokens(&self) -> BTreeMap<String, String> {
         self.special.clone()
     }
 
-    /// The tokens that were added to the vocabulary, but for those of spaces.
-    pub(crate) fn added_tokens(&self) -> Vec<String> {
-        let added = self.inner.get_added_vocabulary().get_vocab().keys();
-        added.filter(|token| !token.trim().is_empty()).cloned().collect()
+    /// The tokens that were added to the vocabulary, but for those of spaces; each with whether it is special.
+    pub(crate) fn added_tokens(&self) -> Vec<(String, bool)> {
+        let vocabulary = self.inner.get_added_vocabulary();
+        let added = vocabulary.get_vocab().keys().filter(|token| !token.trim().is_empty());
+        added.map(|token| (token.clone(), vocabulary.is_special_token(token))).collect()
     }
 
     /// The number of a token that is written so.
@@ -230,10 +250,11 @@ fn token_name(value: &Value) -> Option<&str> {
     value.as_str().or_else(|| value["content"].as_str())
 }
 
-/// The chat template in `tokenizer_config.json`: its text, or a list in which one is called `default`.
-fn chat_template(value: &Value) -> Option<String> {
-    let named = || value.as_array()?.iter().find(|entry| entry["name"] == "default")?["template"].as_str();
-    value.as_str().or_else(named).map(str::to_owned)
+/// The chat templates in `tokenizer_config.json`: a text, or a list in which one is called `default`, and one for
+/// conversations with tools perhaps `tool_use`.
+fn chat_templates(value: &Value) -> (Option<String>, Option<String>) {
+    let named = |name: &str| value.as_array()?.iter().find(|entry| entry["name"] == name)?["template"].as_str();
+    (value.as_str().or_else(|| named("default")).map(str::to_owned), named("tool_use").map(str::to_owned))
 }
 
 /// Decodes an answer token by token; a character that spans tokens comes out whole.

@@ -96,6 +96,10 @@ pub enum FieldKind {
     Choice(Vec<(Value, String)>),
     /// Yes or no.
     Tick,
+    /// Any text.
+    Text,
+    /// A column of the data, of those in its report; empty: recognised by name.
+    Column,
     /// Linear layers of the model, of those in [`Choices`].
     Targets,
 }

@@ -297,6 +297,9 @@ pub struct SkippedRow {
     pub at: String,
     /// Why.
     pub why: String,
+    /// The row as it stands, shortened; empty if it is not known.
+    #[serde(default)]
+    pub raw: String,
 }
 
 /// A row as the model sees it.
@@ -304,6 +307,9 @@ pub struct SkippedRow {
 pub struct PreviewRow {
     /// Its tokens in order.
     pub tokens: Vec<PreviewToken>,
+    /// The row as it stands, shortened; empty if it is not known.
+    #[serde(default)]
+    pub raw: String,
 }
 
 /// A token of a previewed row.

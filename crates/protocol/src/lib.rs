@@ -21,8 +21,8 @@ pub use architecture::{Module, Role, ends_with};
 pub use catalogue::{Catalogue, Choices, Field, FieldKind, MethodEntry, Mode, Preset, Range, Values};
 pub use command::{Asset, Command, GenerateRequest, ModelVariant};
 pub use config::{
-    BaseDtype, ComputeDtype, DataConfig, DataFormat, DeviceChoice, IstConfig, IstMode, OptimiserKind, Schedule,
-    Targets, TrainConfig, command_line, whole,
+    BaseDtype, ComputeDtype, DataConfig, DataFormat, DeviceChoice, IstConfig, IstMode, Labels, OptimiserKind,
+    PromptTemplate, Schedule, Targets, TrainConfig, command_line, whole,
 };
 pub use draw::{draws, normals};
 pub use event::{

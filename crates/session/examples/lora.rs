@@ -47,7 +47,7 @@ async fn tune(model: &str, rows: &str, out: &str) -> Result<(), Problem> {
     config.train.epochs = 1.0;
 
     let bytes = std::fs::read(rows).map_err(|e| Problem::input(format!("cannot read the rows: {e}")).at(rows))?;
-    let files = [SourceFile { name: rows.into(), bytes }];
+    let files = [SourceFile { name: rows.into(), bytes, held_out: false }];
     let dataset = load(&files, &config.data, &base.tokenizer, base.context(), config.train.seed)?;
 
     let mut run = trainer(config.clone(), &base, Rc::new(dataset), None).await?;

@@ -147,15 +147,20 @@ impl Engine {
     }
 
     async fn load_data(&mut self, mut config: DataConfig, seed: u64, files: Option<Source>) -> Result<(), Problem> {
-        config.files = names(files.as_ref());
+        name_files(&mut config, files.as_ref());
         let base = &self.base.as_ref().ok_or_else(no_model)?.value;
         let mut sources = Vec::new();
         match &files {
-            None => sources.push(SourceFile { name: format!("{}.jsonl", EXAMPLE.0), bytes: EXAMPLE.1.to_vec() }),
+            None => sources.push(SourceFile {
+                name: format!("{}.jsonl", EXAMPLE.0),
+                bytes: EXAMPLE.1.to_vec(),
+                held_out: false,
+            }),
             Some(Source { folder, .. }) => {
                 for name in folder.names() {
                     let bytes = folder.read(&name, None).await?;
-                    sources.push(SourceFile { name, bytes });
+                    let held_out = config.validation_files.contains(&name);
+                    sources.push(SourceFile { name, bytes, held_out });
                 }
             }
         }
@@ -184,7 +189,7 @@ impl Engine {
         }
         let (data, read_with, seed) = self.data.as_ref().ok_or_else(no_data)?;
         let files = data.files.clone();
-        config.data.files = names(files.as_ref());
+        name_files(&mut config.data, files.as_ref());
         if (read_with, *seed) != (&config.data, config.train.seed) {
             self.load_data(config.data.clone(), config.train.seed, files).await?;
         }
@@ -271,7 +276,7 @@ impl Engine {
             _ => self.copies.source(place.model.as_deref()).await?,
         };
         self.load_model(&config.model, config.base_dtype, model_files).await?;
-        let data_files = match config.data.files == names(None) {
+        let data_files = match config.data.files == [EXAMPLE.0] {
             true => None,
             false => self.copies.source(place.data.as_deref()).await?,
         };
@@ -365,9 +370,11 @@ impl Engine {
     }
 }
 
-/// What the configuration calls the data.
-fn names(files: Option<&Source>) -> Vec<String> {
-    files.map_or_else(|| vec![EXAMPLE.0.to_string()], |source| source.folder.names())
+/// Puts what the data is called into the configuration: files that are held out are those of these names that are there.
+fn name_files(config: &mut DataConfig, files: Option<&Source>) {
+    config.files = files.map_or_else(|| vec![EXAMPLE.0.to_string()], |source| source.folder.names());
+    config.validation_files.retain(|name| config.files.contains(name));
+    config.files.retain(|name| !config.validation_files.contains(name));
 }
 
 fn first(what: &str, next: &str) -> Problem {

@@ -74,7 +74,7 @@ impl EvalSet {
                 }
                 Err(problem) => problem.what,
             };
-            left_out.push(SkippedRow { at: at.clone(), why });
+            left_out.push(SkippedRow { at: at.clone(), why, raw: String::new() });
         }
         if sequences.is_empty() {
             let (why, at) = left_out.first().map_or(("there are none", ""), |row| (&row.why, &row.at));
@@ -121,7 +121,7 @@ impl EvalSet {
                 Ok(given) => given,
                 // A question that cannot be asked: the others can.
                 Err(problem) if problem.kind == ProblemKind::Input => {
-                    left_out.push(SkippedRow { at: at.clone(), why: problem.what });
+                    left_out.push(SkippedRow { at: at.clone(), why: problem.what, raw: String::new() });
                     continue;
                 }
                 Err(problem) => return Err(problem),
@@ -153,8 +153,8 @@ async fn ask(
 
 /// A row as a question, if it is one question and one answer.
 fn question(at: &str, row: &Row) -> Option<EvalPrompt> {
-    let Row::Turns(turns) = row else { return None };
-    let [question, right] = &turns[..] else { return None };
+    let Row::Turns(talk) = row else { return None };
+    let [question, right] = &talk.turns[..] else { return None };
     let is_one = (question.role, right.role) == (Role::User, Role::Assistant);
     is_one.then(|| EvalPrompt { at: at.into(), asked: question.content.clone(), right: right.content.trim().into() })
 }

@@ -78,7 +78,7 @@ impl RunConfig {
         if self.model.is_empty() {
             return Err(Problem::input("no model is named").at("model").next("use `starter` or a folder"));
         }
-        let held_out = self.data.validation_split > 0.0;
+        let held_out = self.data.holds_out();
         self.method.check(self.ist.mode)?;
         self.check_base()?;
         self.train.check(held_out)?;

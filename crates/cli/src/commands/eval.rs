@@ -8,7 +8,8 @@ use stratune_protocol::{BaseDtype, DeviceChoice, Problem};
 use stratune_session::EvalSet;
 use stratune_train::RunConfig;
 
-use crate::arguments::{DataFlags, choose};
+use crate::arguments::choose;
+use crate::data_flags::DataFlags;
 use crate::{open, report};
 
 /// Measure the loss on rows, and how many answers are exactly right.

@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use stratune_data::{Dataset, SourceFile, Template, Tokenizer, load};
 use stratune_models::{Model, ModelConfig};
-use stratune_protocol::{BaseDtype, DataFormat, DeviceChoice, EndReason, Problem, ProblemKind};
+use stratune_protocol::{BaseDtype, DataConfig, DataFormat, DeviceChoice, EndReason, Problem, ProblemKind};
 use stratune_session::{
     Recorder, Samples, Saving, bits_per_byte, data_fingerprint, learn_tokenizer, merged_tensors, open_model,
     read_tokenizer, test_compute,
@@ -81,8 +81,8 @@ impl Pretrain {
                 .next("use the config.json of that model"));
         }
 
-        let names: Vec<String> = self.data.iter().map(|p| p.display().to_string()).collect();
-        let files = open::files(&names)?;
+        let names = self.data.iter().map(|p| p.display().to_string()).collect();
+        let files = open::data(&DataConfig { files: names, ..config.data.clone() })?;
         let (tokenizer, beside) = match &self.from {
             Some(from) => {
                 let source = open_model(open::folder(from)?).await?;

@@ -131,7 +131,7 @@ fn foretell(conditions: &Conditions<'_>, config: &RunConfig, json: bool) {
 
 /// Reads, templates and tokenises the data, and tells what was cut or left out.
 fn read_data(config: &RunConfig, base: &Base, json: bool) -> Result<Rc<Dataset>, Problem> {
-    let files = open::files(&config.data.files)?;
+    let files = open::data(&config.data)?;
     let room = base.context().saturating_sub(config.method.virtual_tokens());
     let dataset = load(&files, &config.data, &base.tokenizer, room, config.train.seed)?;
     let dataset = set_apart(Rc::new(dataset), config)?;

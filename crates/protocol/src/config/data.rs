@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Problem;
+use crate::{Problem, PromptTemplate};
 
 /// What to learn from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -10,12 +10,25 @@ use crate::Problem;
 pub struct DataConfig {
     /// The files, in order. In the page: the names of the dropped files.
     pub files: Vec<String>,
+    /// Files to measure on and never to train on, instead of a share of the rows. In the page: those of the dropped files.
+    pub validation_files: Vec<String>,
     /// What the rows look like.
     pub format: DataFormat,
-    /// CSV and TSV: the column that is the prompt. Empty: recognised by name, or plain text if there is one column.
+    /// The column, or field of a JSON row, that is the prompt. Empty: recognised by name, or plain text if a table has one
+    /// column.
     pub prompt_column: String,
-    /// CSV and TSV: the column of the completions. Empty: recognised by name.
+    /// The column of the completions. Empty: recognised by name.
     pub completion_column: String,
+    /// The column of the system texts. Empty: recognised by name, if there is one.
+    pub system_column: String,
+    /// The column of the conversations, each a list of messages or its text as JSON. Empty: recognised by name.
+    pub messages_column: String,
+    /// The prompt, made of columns in braces, such as `Summarise: {document}`. Empty: it is a column.
+    pub prompt_template: String,
+    /// The system text of every conversation that has none of its own. Empty: none.
+    pub system_prompt: String,
+    /// What is learned.
+    pub labels: Labels,
     /// Longest sequence in tokens; longer rows are cut, and counted.
     pub max_length: usize,
     /// Share of rows held out to measure the loss on rows never trained on.
@@ -26,9 +39,15 @@ impl Default for DataConfig {
     fn default() -> Self {
         Self {
             files: Vec::new(),
+            validation_files: Vec::new(),
             format: DataFormat::Auto,
             prompt_column: String::new(),
             completion_column: String::new(),
+            system_column: String::new(),
+            messages_column: String::new(),
+            prompt_template: String::new(),
+            system_prompt: String::new(),
+            labels: Labels::Assistant,
             max_length: 512,
             validation_split: 0.1,
         }
@@ -52,8 +71,36 @@ pub enum DataFormat {
     Csv,
     /// Tab-separated values with a header.
     Tsv,
+    /// Parquet: a table whose columns may be lists of messages.
+    Parquet,
     /// Plain text, every token a label.
     Text,
+}
+
+/// What is learned of a conversation. Of plain text every token is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Labels {
+    /// All that the assistant says.
+    #[default]
+    Assistant,
+    /// The last that the assistant says.
+    Last,
+    /// All of the text up to the last answer: prompts, system texts and what the template writes, too.
+    All,
+}
+
+impl std::str::FromStr for Labels {
+    type Err = Problem;
+
+    fn from_str(text: &str) -> Result<Self, Problem> {
+        match text {
+            "assistant" => Ok(Self::Assistant),
+            "last" => Ok(Self::Last),
+            "all" => Ok(Self::All),
+            _ => Err(Problem::input(format!("unknown labels '{text}'")).next("use assistant, last or all")),
+        }
+    }
 }
 
 impl std::str::FromStr for DataFormat {
@@ -67,16 +114,22 @@ impl std::str::FromStr for DataFormat {
             "messages" | "chat" => Self::Messages,
             "csv" => Self::Csv,
             "tsv" => Self::Tsv,
+            "parquet" => Self::Parquet,
             "text" => Self::Text,
             _ => {
                 return Err(Problem::input(format!("unknown data format '{text}'"))
-                    .next("use auto, alpaca, prompt_completion, messages, csv, tsv or text"));
+                    .next("use auto, alpaca, prompt_completion, messages, csv, tsv, parquet or text"));
             }
         })
     }
 }
 
 impl DataConfig {
+    /// Whether rows are held out to measure on.
+    pub fn holds_out(&self) -> bool {
+        self.validation_split > 0.0 || !self.validation_files.is_empty()
+    }
+
     /// Checks every field against its range.
     ///
     /// # Errors
@@ -93,6 +146,70 @@ impl DataConfig {
                 "use 0 or more and less than 0.9",
             );
         }
+        if let Some(name) = self.validation_files.iter().find(|name| self.files.contains(name)) {
+            let what = format!("{name} is to be trained on and to be measured on");
+            return bad("data.validation_files", what, "leave it out of one of the two");
+        }
+        self.check_columns()
+    }
+
+    /// Refuses columns of which one would not be read.
+    fn check_columns(&self) -> Result<(), Problem> {
+        let pairs = [
+            ("prompt_column", &self.prompt_column),
+            ("completion_column", &self.completion_column),
+            ("prompt_template", &self.prompt_template),
+        ];
+        let both = |first: &str, second: &str| {
+            Err(Problem::input(format!("{first} and {second} are both given, and one of them would not be read"))
+                .at(format!("data.{second}"))
+                .next("leave one of them empty"))
+        };
+        if let Some((name, _)) = pairs.iter().find(|(_, of)| !self.messages_column.is_empty() && !of.is_empty()) {
+            return both("messages_column", name);
+        }
+        if !self.prompt_column.is_empty() && !self.prompt_template.is_empty() {
+            return both("prompt_column", "prompt_template");
+        }
+        if !self.prompt_template.is_empty() {
+            PromptTemplate::parse(&self.prompt_template)?;
+        }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_that_exclude_each_other_are_refused() {
+        let sound = DataConfig { files: vec!["a".into()], ..DataConfig::default() };
+        type Change = fn(&mut DataConfig);
+        let cases: [(Change, &str); 7] = [
+            (|c| c.validation_files = vec!["b".into()], ""),
+            (|c| c.validation_files = vec!["a".into()], "data.validation_files"),
+            (|c| c.prompt_template = "{a}".into(), ""),
+            (|c| c.prompt_template = "a".into(), "data.prompt_template"),
+            (|c| (c.prompt_template, c.prompt_column) = ("{a}".into(), "a".into()), "data.prompt_template"),
+            (|c| (c.messages_column, c.completion_column) = ("m".into(), "c".into()), "data.completion_column"),
+            (|c| (c.messages_column, c.system_column) = ("m".into(), "s".into()), ""),
+        ];
+        for (change, at) in cases {
+            let mut config = sound.clone();
+            change(&mut config);
+            assert_eq!(config.check().err().map(|problem| problem.at).unwrap_or_default(), at, "{config:?}");
+        }
+    }
+
+    #[test]
+    fn names_are_those_of_the_configuration() {
+        for labels in [Labels::Assistant, Labels::Last, Labels::All] {
+            let name = serde_json::to_value(labels).unwrap();
+            assert_eq!(name.as_str().unwrap().parse::<Labels>().unwrap(), labels);
+        }
+        assert!("some".parse::<Labels>().unwrap_err().next.contains("last"));
+        assert_eq!("parquet".parse::<DataFormat>().unwrap(), DataFormat::Parquet);
     }
 }

@@ -6,14 +6,16 @@ mod compute_dtype;
 mod data;
 mod device;
 mod ist;
+mod prompt_template;
 mod targets;
 mod train;
 
 pub use base_dtype::BaseDtype;
 pub use command_line::command_line;
 pub use compute_dtype::ComputeDtype;
-pub use data::{DataConfig, DataFormat};
+pub use data::{DataConfig, DataFormat, Labels};
 pub use device::DeviceChoice;
 pub use ist::{IstConfig, IstMode};
+pub use prompt_template::PromptTemplate;
 pub use targets::{Targets, whole};
 pub use train::{OptimiserKind, Schedule, TrainConfig};

@@ -5,13 +5,12 @@ use stratune_protocol::{Field, FieldKind, Range};
 
 use super::{MODES, name_of};
 
-/// Settings of `data`, `ist` and `train` that have no field: columns are chosen among those of the data, files are dropped,
-/// and the rest belongs to files and command lines.
+/// Settings of `data`, `ist` and `train` that have no field: files are dropped, and the rest belongs to files and command
+/// lines.
 #[cfg(test)]
-pub const WITHOUT: [&str; 8] = [
+pub const WITHOUT: [&str; 7] = [
     "data.files",
-    "data.prompt_column",
-    "data.completion_column",
+    "data.validation_files",
     "ist.floor",
     "train.packing",
     "train.keep_graphs",
@@ -60,7 +59,34 @@ fn of_data() -> Vec<Field> {
                 ("messages", "chat: messages with role and content"),
                 ("csv", "table, comma-separated"),
                 ("tsv", "table, tab-separated"),
+                ("parquet", "table, Parquet"),
                 ("text", "plain text"),
+            ]),
+        ),
+        plain("data.prompt_column", "Prompt column", "", FieldKind::Column),
+        plain("data.completion_column", "Completion column", "", FieldKind::Column),
+        advanced("data.system_column", "System column", "", FieldKind::Column),
+        advanced("data.messages_column", "Column of conversations", "", FieldKind::Column),
+        advanced(
+            "data.prompt_template",
+            "Prompt from columns",
+            "instead of a prompt column, such as: Summarise: {document}",
+            FieldKind::Text,
+        ),
+        advanced(
+            "data.system_prompt",
+            "System prompt",
+            "of every conversation that has none of its own",
+            FieldKind::Text,
+        ),
+        advanced(
+            "data.labels",
+            "Learned",
+            "",
+            choice(&[
+                ("assistant", "all that the assistant says"),
+                ("last", "the last that the assistant says"),
+                ("all", "prompts too"),
             ]),
         ),
         advanced("data.max_length", "Longest row, tokens", "longer rows are cut and counted", count(8.0)),

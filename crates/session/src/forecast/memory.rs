@@ -82,7 +82,7 @@ impl Conditions<'_> {
         let side = methods.iter().find(|m| matches!(m.kind.method().enters, Enters::Side));
         let side = side.and_then(|m| SideShape::of(model, m.reduction.unwrap_or(1)));
         let descends = config.train.optimiser == OptimiserKind::Adamw;
-        let copies = if config.data.validation_split > 0.0 { 2.0 } else { 1.0 };
+        let copies = if config.data.holds_out() { 2.0 } else { 1.0 };
         let kept = match descends && side.is_none() {
             true => blocks_that_fit(model, methods, positions as usize, config.train.graph_memory)
                 .max(config.train.keep_graphs)

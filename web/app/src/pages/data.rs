@@ -7,7 +7,7 @@ use super::model::progress;
 use super::preview::{Lengths, Preview};
 use crate::parts::card::Card;
 use crate::parts::drop_zone::DropZone;
-use crate::parts::field::{Fields, List, id_of};
+use crate::parts::field::Fields;
 use crate::state::settings::Settings;
 use crate::state::{Card as Which, Run, use_run};
 use crate::units::{self, plural};
@@ -25,7 +25,7 @@ pub fn DataCard() -> impl IntoView {
                         id="drop"
                         input_id="data-file"
                         button="Choose files"
-                        hint="or drop them here: JSONL, JSON, CSV, TSV or plain text"
+                        hint="or drop them here: JSONL, JSON, CSV, TSV, Parquet or plain text, also as .gz or .zst"
                         on_files=move |picked| run.choose_data(picked)
                     />
                     <div class="choices">
@@ -40,7 +40,6 @@ pub fn DataCard() -> impl IntoView {
                     </div>
                     <div class="fields of-data">
                         <Fields group="data." />
-                        {move || has_columns(run).then(|| view! { <Columns /> })}
                     </div>
                     {move || run.data.get().map(|report| view! { <Facts report /> })}
                 </div>
@@ -58,10 +57,6 @@ pub fn DataCard() -> impl IntoView {
 
 fn is_example(config: &Settings) -> bool {
     config.texts("data.files").is_empty()
-}
-
-fn has_columns(run: Run) -> bool {
-    run.data.with(|d| d.as_ref().is_some_and(|d| !d.columns.is_empty()))
 }
 
 fn summary(run: Run) -> String {
@@ -84,33 +79,13 @@ fn summary(run: Run) -> String {
     })
 }
 
-/// Which columns of a table are the prompt and the completion.
-#[component]
-fn Columns() -> impl IntoView {
-    let run = use_run();
-    let options = Signal::derive(move || {
-        let columns = run.data.with(|d| d.as_ref().map(|d| d.columns.clone()).unwrap_or_default());
-        let named = columns.into_iter().map(|c| (c.clone(), c));
-        std::iter::once((String::new(), "recognise it".to_string())).chain(named).collect::<Vec<_>>()
-    });
-    let column = move |path: &'static str, label: &str| {
-        let chosen = Memo::new(move |_| run.config.with(|c| c.text(path).to_string()));
-        let choose = move |name: String| run.choose(path, name.into());
-        view! { <List id=id_of(path) label=label.to_string() options=options chosen choose /> }
-    };
-    view! {
-        {column("data.prompt_column", "Prompt column")}
-        {column("data.completion_column", "Completion column")}
-    }
-}
-
 /// How much there is, and what was left out.
 #[component]
 fn Facts(report: DataReport) -> impl IntoView {
     let labelled = report.label_tokens as f64 / report.tokens.max(1) as f64;
     let more = report.skipped_rows.saturating_sub(report.skipped.len());
     let skipped = (report.skipped_rows > 0).then(|| {
-        let row = |s: SkippedRow| view! { <li><span>{s.why}</span><span class="figure">{s.at}</span></li> };
+        let row = |s: SkippedRow| view! { <li title=s.raw><span>{s.why}</span><span class="figure">{s.at}</span></li> };
         view! {
             <details id="skipped">
                 <summary>{format!("{} skipped: see why", plural(report.skipped_rows, "row", "rows"))}</summary>

@@ -125,7 +125,9 @@ impl Part {
         match field.kind {
             FieldKind::Targets => Self::Targets,
             _ if field.advanced => Self::Advanced,
-            FieldKind::Number(_) | FieldKind::Choice(_) | FieldKind::Tick => Self::Plain,
+            FieldKind::Number(_) | FieldKind::Choice(_) | FieldKind::Tick | FieldKind::Text | FieldKind::Column => {
+                Self::Plain
+            }
         }
     }
 }

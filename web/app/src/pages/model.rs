@@ -93,7 +93,12 @@ fn fields(run: Run) -> Vec<Field> {
             options.retain(|(value, _)| has(value));
             options.len() > 1
         }
-        FieldKind::Choice(_) | FieldKind::Number(_) | FieldKind::Tick | FieldKind::Targets => true,
+        FieldKind::Choice(_)
+        | FieldKind::Number(_)
+        | FieldKind::Tick
+        | FieldKind::Text
+        | FieldKind::Column
+        | FieldKind::Targets => true,
     });
     fields
 }

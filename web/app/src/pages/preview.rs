@@ -15,7 +15,12 @@ pub fn Preview(rows: Vec<PreviewRow>) -> impl IntoView {
         view! {
             <tr>
                 <th scope="row">{i + 1}</th>
-                <td>{row.tokens.into_iter().map(token).collect_view()}</td>
+                <td>
+                    {row.tokens.into_iter().map(token).collect_view()}
+                    {(!row.raw.is_empty()).then(|| view! {
+                        <details><summary>"as in the file"</summary>{row.raw}</details>
+                    })}
+                </td>
             </tr>
         }
     };

@@ -20,6 +20,8 @@ pub fn FieldView(field: Field) -> impl IntoView {
             FieldKind::Number(range) => view! { <Number field zero=range.zero /> }.into_any(),
             FieldKind::Choice(options) => view! { <Choice field options /> }.into_any(),
             FieldKind::Tick => view! { <Tick field /> }.into_any(),
+            FieldKind::Text => view! { <Text field /> }.into_any(),
+            FieldKind::Column => view! { <Column field /> }.into_any(),
             FieldKind::Targets => view! { <Targets label=field.label /> }.into_any(),
         }
     };
@@ -132,6 +134,46 @@ fn Number(field: Field, zero: String) -> impl IntoView {
             <small id=hint_id>{move || typo().unwrap_or_else(&below)}</small>
         </div>
     }
+}
+
+/// A text box. What is typed is read when the box is left.
+#[component]
+fn Text(field: Field) -> impl IntoView {
+    let run = use_run();
+    let Field { path, label, help, .. } = field;
+    let (id, below) = (id_of(&path), below(path.clone(), help));
+    let hint_id = format!("{id}-hint");
+    let text = {
+        let path = path.clone();
+        move || run.config.with(|c| c.text(&path).to_string())
+    };
+    let typed = move |event| run.choose(&path, event_target_value(&event).into());
+    view! {
+        <div class="field">
+            <label for=id.clone()>{label}</label>
+            <input id=id type="text" autocomplete="off" prop:value=text aria-describedby=hint_id.clone() on:change=typed />
+            <small id=hint_id>{below}</small>
+        </div>
+    }
+}
+
+/// A list of the data's columns; it is there while the data has some.
+#[component]
+fn Column(field: Field) -> impl IntoView {
+    let run = use_run();
+    let Field { path, label, .. } = field;
+    let columns = Memo::new(move |_| run.data.with(|d| d.as_ref().map(|d| d.columns.clone()).unwrap_or_default()));
+    let options = Signal::derive(move || {
+        let named = columns.get().into_iter().map(|c| (c.clone(), c));
+        std::iter::once((String::new(), "recognise it".to_string())).chain(named).collect::<Vec<_>>()
+    });
+    let list = move || {
+        let (of, path, label) = (path.clone(), path.clone(), label.clone());
+        let chosen = Memo::new(move |_| run.config.with(|c| c.text(&of).to_string()));
+        let id = id_of(&path);
+        view! { <List id label options chosen choose=move |name: String| run.choose(&path, name.into()) /> }
+    };
+    view! { <Show when=move || columns.with(|c| !c.is_empty())>{list.clone()}</Show> }
 }
 
 /// A list to choose a value from. Choosing a mode of IST sets all that belongs to it.

@@ -2,8 +2,9 @@
 
 use stratune_protocol::Problem;
 
-/// Endings of files that rows can be in.
-const ENDINGS: [&str; 8] = ["jsonl", "ndjson", "json", "csv", "tsv", "tab", "txt", "md"];
+/// Endings of files that rows can be in, and of such files compressed.
+const ENDINGS: [&str; 9] = ["jsonl", "ndjson", "json", "csv", "tsv", "tab", "parquet", "txt", "md"];
+const COMPRESSED: [&str; 2] = [".gz", ".zst"];
 
 /// A name for each of the picked files, from their paths; none for what is no data: hidden files, and what a folder holds
 /// besides. Two of one name are told apart by their folders.
@@ -25,15 +26,17 @@ pub fn names<'a>(paths: impl Iterator<Item = &'a str>) -> Result<Vec<Option<Stri
         names.push(calls.find(|call| !names.iter().flatten().any(|taken| taken == call)));
     }
     if names.iter().all(Option::is_none) {
-        return Err(Problem::input("there is no data in the folder")
-            .next("choose a folder with JSONL, JSON, CSV, TSV or text files directly in it, or the files themselves"));
+        return Err(Problem::input("there is no data in the folder").next(
+            "choose a folder with JSONL, JSON, CSV, TSV, Parquet or text files directly in it, or the files themselves",
+        ));
     }
     Ok(names)
 }
 
 fn has_rows(file: &str) -> bool {
-    let ending = file.rsplit_once('.').map(|(_, ending)| ending.to_lowercase());
-    ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()))
+    let file = file.to_lowercase();
+    let plain = COMPRESSED.into_iter().find_map(|ending| file.strip_suffix(ending)).unwrap_or(&file);
+    plain.rsplit_once('.').is_some_and(|(_, ending)| ENDINGS.contains(&ending))
 }
 
 #[cfg(test)]
@@ -50,6 +53,10 @@ mod tests {
         assert_eq!(
             of(&["data/.DS_Store", "data/a.png", "data/b.tsv", "data/LICENSE"]),
             [None, None, some("b.tsv"), None]
+        );
+        assert_eq!(
+            of(&["d/a.parquet", "d/b.JSONL.gz", "d/c.csv.zst", "d/model.gz", "d/e.zst"]),
+            [some("a.parquet"), some("b.JSONL.gz"), some("c.csv.zst"), None, None]
         );
         // What a person chose by itself is read whatever its ending: the engine says what is wrong with it.
         assert_eq!(of(&["rows.dat"]), [some("rows.dat")]);

@@ -98,8 +98,9 @@ impl Run {
             picked.into_iter().zip(names).filter_map(|(p, name)| Some(Picked { path: name?, ..p })).collect();
         self.config.update(|c| {
             c.put("data.files", picked.iter().map(|p| Value::from(p.path.as_str())).collect());
-            for (path, value) in [("format", "auto"), ("prompt_column", ""), ("completion_column", "")] {
-                c.put(&format!("data.{path}"), value.into());
+            c.put("data.format", "auto".into());
+            for path in ["prompt_column", "completion_column", "system_column", "messages_column", "prompt_template"] {
+                c.put(&format!("data.{path}"), "".into());
             }
         });
         self.data_files.set_value(picked);
