@@ -34,7 +34,7 @@ fn read(json: &[u8], config: Option<&[u8]>) -> Result<(), Problem> {
         template.encode(&tokenizer, &Row::Text(text.into()))?;
         let talk =
             [turns(Role::System, "s"), turns(Role::User, text), turns(Role::Assistant, text), turns(Role::User, "c")];
-        let talk = talk.into_iter().chain([turns(Role::Assistant, "d")]).collect();
+        let talk = talk.into_iter().chain([turns(Role::Assistant, "d")]).collect::<Vec<_>>();
         template.encode(&tokenizer, &Row::Turns(talk.into()))?;
     }
     // What decoders are not used to: no token, the same one again, all that there are.
