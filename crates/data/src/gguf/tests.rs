@@ -72,7 +72,7 @@ fn scores_say_what_is_put_together_first() {
     assert_eq!(bare.encode("a  a").unwrap(), [5, 10, 5]);
     assert_eq!(bare.decode(&[5, 10, 5]).unwrap(), "a  a");
     // One score for all: the order of the numbers, in which `ab` is before `ba`.
-    let (numbered, _) = tokenizer(&with(&sentence_piece(), &[("scores", json!([-1000; 13]))]));
+    let (numbered, _) = tokenizer(&with(&sentence_piece(), &[("scores", json!(vec![-1000; 13]))]));
     assert_eq!(numbered.encode("aba").unwrap(), [4, 7, 5]);
 }
 
