@@ -5,14 +5,16 @@ mod own_bits;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use burn::tensor::Device;
 use half::f16;
 use serde::Deserialize;
 use stratune_data::{GgufTokenizer, Tokenizer};
-use stratune_models::ModelConfig;
-use stratune_runtime::block_on;
-use stratune_session::{model_config, open_model, read_tokenizer};
+use stratune_models::{ModelConfig, Sampling, generate};
+use stratune_protocol::BaseDtype;
+use stratune_runtime::{block_on, read_f32};
+use stratune_session::{model_config, open_model, read_model, read_tokenizer};
 use stratune_store::{BlockType, Blocks, DiskFolder, Gguf, GgufFolder, ModelFolder};
-use stratune_tests::{fixtures, skipped};
+use stratune_tests::{fixtures, skipped, worst};
 
 /// The families whose GGUF files are beside their folders: made by llama.cpp.
 const FAMILIES: [&str; 9] = ["llama3", "qwen2", "qwen3", "gemma", "gemma2", "gemma3", "smollm3", "olmo2", "arcee"];
@@ -145,6 +147,45 @@ fn texts_become_the_tokens_of_the_models_own_tokenizers() {
         }
         println!("{name}: {} texts, {tokens} tokens", samples.len());
         assert!(wrong.is_empty(), "{name}: {} texts differ, such as {:?}", wrong.len(), wrong[0]);
+    }
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    ids: Vec<u32>,
+    /// At each of them, of every 97th token.
+    logits: Vec<Vec<f32>>,
+    greedy: Vec<u32>,
+}
+
+/// `logits.json` beside a model: what transformers says with the numbers that gguf-py makes of the file.
+#[test]
+fn real_files_say_what_transformers_says() {
+    let Some(root) = models() else { return };
+    for name in ["smollm2", "gemma3"] {
+        let (Some(path), Ok(text)) = (file_in(&root.join(name)), std::fs::read(root.join(name).join("logits.json")))
+        else {
+            skipped(format!("{name} or its logits.json is not in STRATUNE_MODELS"));
+            continue;
+        };
+        let answer: Answer = serde_json::from_slice(&text).unwrap();
+        let device = Device::flex();
+        let model = block_on(read_model(&open(&path), BaseDtype::F32.into(), &device, &mut |_| {})).unwrap();
+        let logits = model.logits(fixtures::ids(&answer.ids, &device));
+        let vocabulary = model.config.vocab_size;
+        let logits = block_on(read_f32(logits)).unwrap();
+        let every: Vec<f32> = logits.chunks(vocabulary).flat_map(|row| row.iter().copied().step_by(97)).collect();
+        let worst = worst(&every, &answer.logits.concat());
+        println!("{name}: logits differ by {worst} at most");
+        // Two ways to add up in f32, where logits are up to 30.
+        assert!(worst < 1e-3, "{name}: {worst}");
+        let mut told = Vec::new();
+        let take = |token| {
+            told.push(token);
+            Ok(true)
+        };
+        block_on(generate(&model, &answer.ids, answer.greedy.len(), &Sampling::GREEDY, take)).unwrap();
+        assert_eq!(told, answer.greedy, "{name}");
     }
 }
 

@@ -18,7 +18,7 @@ pub struct RunFlags {
     /// A run's configuration as TOML, such as the run.toml of another run; flags override it.
     #[arg(long)]
     pub config: Option<PathBuf>,
-    /// The model: `starter`, or a folder in Hugging Face form [default: starter]
+    /// The model: `starter`, a folder in Hugging Face form, or a GGUF file [default: starter]
     #[arg(long)]
     pub model: Option<String>,
     /// What its frozen matrices are kept as: f32, f16, int8 or int4 [default: f32]

@@ -15,7 +15,7 @@ use crate::{open, report};
 /// Measure the loss on rows, and how many answers are exactly right.
 #[derive(Args)]
 pub struct Eval {
-    /// The model: `starter`, or a folder in Hugging Face form
+    /// The model: `starter`, a folder in Hugging Face form, or a GGUF file
     #[arg(long, default_value = "starter")]
     model: String,
     /// An adapter folder; several are weighted and added up

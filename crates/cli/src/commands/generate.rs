@@ -14,7 +14,7 @@ use crate::{open, report};
 /// Continue a prompt.
 #[derive(Args)]
 pub struct Generate {
-    /// The model: `starter`, or a folder in Hugging Face form
+    /// The model: `starter`, a folder in Hugging Face form, or a GGUF file
     #[arg(long, default_value = "starter")]
     model: String,
     /// An adapter folder; several are weighted and added up

@@ -13,7 +13,7 @@ use crate::open;
 /// Write a model with an adapter merged into its weights.
 #[derive(Args)]
 pub struct Merge {
-    /// The model: `starter`, or a folder in Hugging Face form
+    /// The model: `starter`, a folder in Hugging Face form, or a GGUF file
     #[arg(long)]
     model: String,
     /// An adapter folder; several are weighted and added up

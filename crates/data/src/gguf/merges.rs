@@ -10,7 +10,7 @@ const LONGEST: usize = 512;
 /// first, then longer left parts, then longer right ones, then smaller numbers.
 ///
 /// `priority` is none for tokens that nothing is merged into.
-pub(super) fn of_scores<'a>(tokens: &'a [String], priority: impl Fn(usize) -> Option<f64>) -> Vec<(&'a str, &'a str)> {
+pub(super) fn of_scores(tokens: &[String], priority: impl Fn(usize) -> Option<f64>) -> Vec<(&str, &str)> {
     let ids: HashMap<&str, usize> = tokens.iter().enumerate().map(|(id, token)| (token.as_str(), id)).collect();
     let mut found = Vec::new();
     for (id, token) in tokens.iter().enumerate() {

@@ -3,6 +3,9 @@
 
 mod merges;
 mod pre;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
 mod vocabulary;
 mod word_piece;
 

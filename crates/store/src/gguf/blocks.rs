@@ -249,7 +249,7 @@ impl Blocks {
     /// So many digits of base three of each byte, the first of all bytes before the second of any.
     fn threes(&mut self, bytes: &[u8], digits: u32) {
         for n in 0..digits {
-            let digit = |byte: &u8| (u16::from(byte.wrapping_mul(3_u8.pow(n))) * 3 >> 8) as u8;
+            let digit = |byte: &u8| ((u16::from(byte.wrapping_mul(3_u8.pow(n))) * 3) >> 8) as u8;
             self.codes.extend(bytes.iter().map(digit));
         }
     }

@@ -1,0 +1,70 @@
+//! Which tensor of a GGUF file each of a checkpoint's is.
+
+use std::collections::BTreeMap;
+
+use stratune_protocol::{Module, Role};
+use stratune_store::{RowOrder, View};
+
+use super::GgufForm;
+use crate::ModelConfig;
+
+/// What llama.cpp calls a tensor, without its block and its end.
+pub(super) fn name(role: Role) -> &'static str {
+    match role {
+        Role::Embedding => "token_embd",
+        Role::FinalNorm => "output_norm",
+        Role::Head => "output",
+        Role::AttentionNorm => "attn_norm",
+        Role::Query => "attn_q",
+        Role::Key => "attn_k",
+        Role::Value => "attn_v",
+        Role::Output => "attn_output",
+        Role::QueryNorm => "attn_q_norm",
+        Role::KeyNorm => "attn_k_norm",
+        Role::AttentionOutputNorm => "post_attention_norm",
+        Role::MlpNorm => "ffn_norm",
+        Role::Gate => "ffn_gate",
+        Role::Up => "ffn_up",
+        Role::Down => "ffn_down",
+        Role::MlpOutputNorm => "post_ffw_norm",
+    }
+}
+
+/// Where a tensor of a module is in the file, if it is.
+pub(super) fn view(
+    model: &ModelConfig,
+    form: &GgufForm,
+    module: &Module,
+    tensor: &str,
+    shape: Vec<usize>,
+    shapes: &BTreeMap<String, Vec<usize>>,
+) -> Option<View> {
+    let end = tensor.rsplit('.').next()?;
+    let full = |name: &str| match module.block {
+        Some(block) => format!("blk.{block}.{name}.{end}"),
+        None => format!("{name}.{end}"),
+    };
+    let (q, kv) = (model.num_attention_heads * model.head_dim, model.num_key_value_heads * model.head_dim);
+    let own = full(name(module.role));
+    // Some files have all three in one.
+    let within = match module.role {
+        Role::Query => Some(0),
+        Role::Key => Some(q),
+        Role::Value => Some(q + kv),
+        _ => None,
+    };
+    let (tensor, first_row) = match within {
+        Some(first) if !shapes.contains_key(&own) => (full("attn_qkv"), first),
+        _ => (own, 0),
+    };
+    if !shapes.contains_key(&tensor) {
+        return None;
+    }
+    let order = match module.role {
+        Role::Query | Role::Key if form.alternating => RowOrder::Alternating { head_dim: model.head_dim },
+        _ => RowOrder::Same,
+    };
+    let is_norm = !module.role.is_linear() && !matches!(module.role, Role::Embedding | Role::Head);
+    let added = if is_norm { form.added_to_norms } else { 0.0 };
+    Some(View { tensor, first_row, shape, order, added })
+}
