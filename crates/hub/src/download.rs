@@ -12,8 +12,8 @@ use crate::transport::{Headers, Response};
 
 /// Bytes that are hashed at a time.
 const CHUNK: usize = 1 << 20;
-/// Wrong ranges after which what is there is given up.
-const STRANGE: u32 = 2;
+/// Answers of another part of the file after which what is there is given up, and after which all is.
+const STRANGE: [u32; 2] = [2, 5];
 
 /// Is told what is being done and how many bytes of the file are there.
 pub(crate) type FileWatch<'a> = dyn FnMut(Stage, u64) -> ControlFlow<()> + 'a;
@@ -114,7 +114,6 @@ impl<'a> Download<'a> {
         let (have, size) = (self.part.size(), self.entry.size);
         let strange = match response.status {
             200 if have == 0 => return Ok(()),
-            // A page about the network, such as that of a hotel, is not worth what is there.
             200 if length(&response.headers).is_none_or(|length| length == size) => {
                 self.part.clear()?;
                 return Ok(());
@@ -128,7 +127,11 @@ impl<'a> Download<'a> {
             _ => "the server sends something else than the file".into(),
         };
         self.strange += 1;
-        if self.strange >= STRANGE {
+        if self.strange >= STRANGE[1] {
+            return Err(Failed::Lasting(self.about.network(strange)));
+        }
+        // A page about the network, such as that of a hotel, is not worth what is there.
+        if self.strange >= STRANGE[0] && response.status != 200 {
             self.part.clear()?;
         }
         Err(self.passing(&strange))
@@ -327,10 +330,12 @@ mod tests {
     fn a_page_about_the_network_does_not_cost_what_is_there() {
         let server = server();
         server.fault_always("/resolve/", Fault::Status(200, Vec::new()));
-        let mut part = Memory(weights()[..700_000].to_vec());
-        server.fault("/never", Fault::Close);
-        let problem = fetch(&server, &large(), &mut part).unwrap_err();
-        assert_eq!(problem.kind, ProblemKind::Network);
+        for there in [0, 700_000] {
+            let mut part = Memory(weights()[..there].to_vec());
+            let problem = fetch(&server, &large(), &mut part).unwrap_err();
+            assert!(problem.what.contains("something else than the file"), "{problem:?}");
+            assert!(part.0.len() >= there);
+        }
         server.forget();
         server.fault("/resolve/", Fault::Status(200, Vec::new()));
         let mut part = Memory(weights()[..700_000].to_vec());
