@@ -25,7 +25,7 @@ pub async fn device(choice: DeviceChoice, json: bool) -> Result<Opened, Problem>
     Ok(opened)
 }
 
-/// Loads `starter` or a folder, its matrices kept as `dtype`.
+/// Loads `starter`, a folder, or what [`hub::fetched`](crate::hub::fetched) has named, its matrices kept as `dtype`.
 pub async fn base(model: &str, dtype: BaseDtype, opened: &Opened, json: bool) -> Result<Base, Problem> {
     let base =
         Base::load(folder(model)?, model, opened.info.weight_storage(dtype), &opened.device, &mut |_| {}).await?;
@@ -49,12 +49,12 @@ pub async fn model_report(model: &str) -> Result<ModelReport, Problem> {
     Ok(config.report(model, config.parameters()))
 }
 
-/// A model's folder.
+/// A model's folder: the starter's, one on disk, or one in the cache of the hub.
 pub fn folder(model: &str) -> Result<Rc<dyn Folder>, Problem> {
     if model == STARTER {
         return starter();
     }
-    Ok(Rc::new(DiskFolder::new(model)?))
+    Ok(Rc::new(DiskFolder::new(crate::hub::path(model)?)?))
 }
 
 #[cfg(feature = "starter")]

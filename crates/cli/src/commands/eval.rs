@@ -9,12 +9,12 @@ use stratune_session::EvalSet;
 use stratune_train::RunConfig;
 
 use crate::arguments::{DataFlags, choose};
-use crate::{open, report};
+use crate::{hub, open, report};
 
 /// Measure the loss on rows, and how many answers are exactly right.
 #[derive(Args)]
 pub struct Eval {
-    /// The model: `starter`, or a folder in Hugging Face form
+    /// The model: `starter`, a folder in Hugging Face form, or an id on the Hugging Face hub, owner/name[@revision]
     #[arg(long, default_value = "starter")]
     model: String,
     /// An adapter folder; several are weighted and added up
@@ -46,7 +46,8 @@ impl Eval {
         }
         let source = read_rows(&open::files(&config.data.files)?, &config.data)?;
         let opened = open::device(self.device, json).await?;
-        let mut base = open::base(&self.model, self.base_dtype, &opened, json).await?;
+        let model = hub::fetched(&self.model, json).await?;
+        let mut base = open::base(&model, self.base_dtype, &opened, json).await?;
         open::adapters(&mut base, &self.adapter, &self.weights).await?;
         let max_length = config.data.max_length.min(base.context());
         let eval_set = EvalSet::new(&source, &base.tokenizer, &base.template, max_length)?;
