@@ -197,7 +197,7 @@ impl State {
             asked.range = None;
         }
         let answer = if hub { self.hub(&asked) } else { self.large(&asked) };
-        spoiled(reader.into_inner(), answer, fault)
+        spoiled(reader.into_inner(), answer, fault, line.starts_with("HEAD "))
     }
 
     fn hub(&self, asked: &Asked) -> Answer {
@@ -228,14 +228,16 @@ impl State {
             if path == format!("{api}/tree/{commit}") {
                 return self.tree(repository, query);
             }
-            if let Some(file) = path.strip_prefix(&format!("/{}/resolve/{commit}/", repository.id)) {
-                return self.resolve(repository, file, asked);
+            for revision in [commit, "main", "refs/pr/1"] {
+                if let Some(file) = path.strip_prefix(&format!("/{}/resolve/{revision}/", repository.id)) {
+                    return self.resolve(repository, file, asked);
+                }
             }
             if let Some(file) = path.strip_prefix(&format!("/api/resolve-cache/models/{}/{commit}/", repository.id)) {
-                let Some(file) = repository.files.iter().find(|f| f.path == file) else {
-                    return Answer::error(404, "EntryNotFound");
-                };
-                return ranged(&file.bytes, asked.range.as_deref(), &git_sha1(&file.bytes));
+                let file = repository.files.iter().find(|f| f.path == file).unwrap();
+                let mut answer = ranged(&file.bytes, asked.range.as_deref(), &git_sha1(&file.bytes));
+                answer.headers.push(("X-Repo-Commit".into(), commit.into()));
+                return answer;
             }
         }
         match asked.authorization {
@@ -334,7 +336,7 @@ fn ranged(bytes: &[u8], range: Option<&str>, etag: &str) -> Answer {
 }
 
 /// Sends an answer as a server does that has this fault.
-fn spoiled(mut stream: TcpStream, mut answer: Answer, fault: Option<Fault>) -> std::io::Result<()> {
+fn spoiled(mut stream: TcpStream, mut answer: Answer, fault: Option<Fault>, head_alone: bool) -> std::io::Result<()> {
     let mut sent = usize::MAX;
     let mut silence = None;
     match fault {
@@ -366,8 +368,10 @@ fn spoiled(mut stream: TcpStream, mut answer: Answer, fault: Option<Fault>) -> s
         format!("HTTP/1.1 {} Answer\r\nConnection: close\r\nContent-Length: {}\r\n", answer.status, answer.body.len());
     answer.headers.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
     stream.write_all(format!("{head}\r\n").as_bytes())?;
+    if head_alone {
+        return Ok(());
+    }
     stream.write_all(&answer.body[..sent.min(answer.body.len())])?;
-    stream.flush()?;
     if let Some(time) = silence {
         thread::sleep(time);
     }
@@ -389,18 +393,11 @@ pub fn git_sha1(bytes: &[u8]) -> String {
 }
 
 fn percent_decoded(path: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = path.as_bytes();
-    while let [first, others @ ..] = rest {
-        rest = others;
-        match (first, others) {
-            (b'%', [high, low, others @ ..]) => {
-                let digits = [*high, *low];
-                bytes.push(u8::from_str_radix(std::str::from_utf8(&digits).unwrap(), 16).unwrap());
-                rest = others;
-            }
-            _ => bytes.push(*first),
-        }
+    let mut parts = path.split('%');
+    let mut bytes = parts.next().unwrap().as_bytes().to_vec();
+    for part in parts {
+        bytes.push(u8::from_str_radix(&part[..2], 16).unwrap());
+        bytes.extend(&part.as_bytes()[2..]);
     }
     String::from_utf8(bytes).unwrap()
 }

@@ -27,6 +27,9 @@ mod settings;
 #[cfg(test)]
 mod testing;
 mod transport;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod with_python;
 
 #[cfg(not(target_family = "wasm"))]
 pub use cache::Cache;
