@@ -75,7 +75,6 @@ fn a_model_is_fetched_by_its_id_and_kept() {
     assert_eq!(adapter["base_model_name_or_path"], "toy/starter");
     assert_eq!(adapter["revision"], COMMIT);
 
-    // A hub in trouble does not keep anybody from what is here.
     server.forget();
     server.fault_always("/api/", Fault::Status(404, vec![("X-Error-Code", "RevisionNotFound".into())]));
     let output = asking(&server, home, &generate("toy/starter@v9")).output().unwrap();

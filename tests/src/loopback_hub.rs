@@ -123,7 +123,6 @@ impl LoopbackHub {
         Self { state }
     }
 
-    /// The hub's address.
     pub fn base(&self) -> &str {
         &self.state.base
     }
@@ -340,7 +339,9 @@ fn spoiled(mut stream: TcpStream, mut answer: Answer, fault: Option<Fault>, head
     let mut sent = usize::MAX;
     let mut silence = None;
     match fault {
-        None | Some(Fault::Whole | Fault::Silence(_) | Fault::CutBody(_)) => {}
+        None | Some(Fault::Whole) => {}
+        Some(Fault::CutBody(bytes)) => sent = bytes,
+        Some(Fault::Silence(time)) => (sent, silence) = (answer.body.len() / 2, Some(time)),
         Some(Fault::Status(status, ref headers)) => {
             let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
             answer = Answer::new(status, &headers, "<html>trouble</html>");
@@ -358,11 +359,6 @@ fn spoiled(mut stream: TcpStream, mut answer: Answer, fault: Option<Fault>, head
         Some(Fault::Empty) => answer.body.clear(),
         Some(Fault::Longer) => answer.body.push(0),
         Some(Fault::Flip(at)) => answer.body[at] ^= 1,
-    }
-    match fault {
-        Some(Fault::CutBody(bytes)) => sent = bytes,
-        Some(Fault::Silence(time)) => (sent, silence) = (answer.body.len() / 2, Some(time)),
-        _ => {}
     }
     let mut head =
         format!("HTTP/1.1 {} Answer\r\nConnection: close\r\nContent-Length: {}\r\n", answer.status, answer.body.len());

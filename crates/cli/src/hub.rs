@@ -105,8 +105,8 @@ fn say(hub: &Hub, cache: &Cache, model: &RemoteModel, json: bool) {
     let commit = model.commit.get(..8).unwrap_or_default();
     let licence = model.licence.as_deref().map_or("no licence named".to_string(), |name| format!("licence {name}"));
     let gated = if model.gated { ", gated" } else { "" };
-    let family = model.family.as_deref().map_or(String::new(), |family| format!(" · {family}"));
-    let parameters = model.parameters.map_or(String::new(), |n| format!(" · {:.1} M parameters", n as f64 / 1e6));
+    let family = model.family.as_deref().map(|family| format!(" · {family}")).unwrap_or_default();
+    let parameters = model.parameters.map(|n| format!(" · {:.1} M parameters", n as f64 / 1e6)).unwrap_or_default();
     let missing = cache.missing(model);
     let from = match missing {
         0 => format!("{} files, all in the cache", model.files.len()),

@@ -279,7 +279,8 @@ mod tests {
         assert_eq!(fs::read_to_string(root.join("refs/refs/pr/1")).unwrap(), COMMIT);
         let mut blobs: Vec<_> = fs::read_dir(root.join("blobs")).unwrap().flatten().map(|f| f.file_name()).collect();
         let mut expected = vec![git_sha1(b"{}"), git_sha1(b"[]"), sha256(WEIGHTS)];
-        (blobs.sort(), expected.sort());
+        blobs.sort();
+        expected.sort();
         assert_eq!(blobs, expected.as_slice());
         #[cfg(unix)]
         assert_eq!(

@@ -87,7 +87,7 @@ impl About<'_> {
             (401, _) if message.contains("Invalid credentials in Authorization header") => {
                 bad("the hub does not accept the token".into(), format!("make another, and give it by {token_at}"))
             }
-            (404, "RepoNotFound") | (401, _) | (404, _) => {
+            (401 | 404, _) => {
                 let to_do = match token {
                     true => "check the name; if it is private, use a token that may read it".to_string(),
                     false => format!("check the name; if it is private, give a token by {token_at}"),

@@ -9,7 +9,21 @@ const HOSTS: [&str; 2] = ["huggingface.co", "hf.co"];
 /// Most characters of a repository's name, as the hub has it, and of a revision or a path, so that names of files end.
 const LONGEST: (usize, usize) = (96, 250);
 /// Ends of names that people give to files: what ends so is a path, and nobody is asked for it.
-const FILES: [&str; 5] = [".gguf", ".safetensors", ".toml", ".json", ".jsonl"];
+const FILES: [&str; 13] = [
+    ".gguf",
+    ".safetensors",
+    ".bin",
+    ".toml",
+    ".json",
+    ".jsonl",
+    ".csv",
+    ".tsv",
+    ".txt",
+    ".parquet",
+    ".gz",
+    ".zst",
+    ".zip",
+];
 
 /// A model on the hub: its repository, and which state and file of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -240,6 +254,7 @@ mod tests {
             "",
             ".hidden/b",
             "models/x.gguf",
+            "data/rows.csv",
             "out/model.safetensors",
             "https://example.org/o/n",
             "ftp://huggingface.co/o/n",
