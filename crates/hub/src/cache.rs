@@ -277,11 +277,12 @@ mod tests {
         assert_eq!(snapshot, root.join("snapshots").join(COMMIT));
         assert_eq!(fs::read(snapshot.join("model.safetensors")).unwrap(), WEIGHTS);
         assert_eq!(fs::read_to_string(root.join("refs/refs/pr/1")).unwrap(), COMMIT);
-        let mut blobs: Vec<_> = fs::read_dir(root.join("blobs")).unwrap().flatten().map(|f| f.file_name()).collect();
+        let names = fs::read_dir(root.join("blobs")).unwrap().flatten().map(|file| file.file_name());
+        let mut blobs: Vec<String> = names.map(|name| name.into_string().unwrap()).collect();
         let mut expected = vec![git_sha1(b"{}"), git_sha1(b"[]"), sha256(WEIGHTS)];
         blobs.sort();
         expected.sort();
-        assert_eq!(blobs, expected.as_slice());
+        assert_eq!(blobs, expected);
         #[cfg(unix)]
         assert_eq!(
             fs::read_link(snapshot.join("config.json")).unwrap(),
