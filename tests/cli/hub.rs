@@ -91,7 +91,7 @@ fn nothing_is_asked_without_an_id() {
         ("none", "there is no such file or folder, and it is no model's id"),
         ("./toy/none", "there is no such file or folder, and it is no model's id"),
         ("toy/none.gguf", "there is no such file or folder, and it is no model's id"),
-        ("toy/..none", "is not the name of a model on the hub"),
+        ("toy/no--ne", "is not the name of a model on the hub"),
     ] {
         let output = asking(&server, home, &generate(model)).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{model}");

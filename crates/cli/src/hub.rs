@@ -196,6 +196,6 @@ mod tests {
             let problem = id(name).unwrap_err();
             assert!(problem.what.contains("no such file or folder, and it is no model's id"), "{name}: {problem:?}");
         }
-        assert!(id("owner/..name").unwrap_err().what.contains("not the name of a model"));
+        assert!(id("owner/no--name").unwrap_err().what.contains("not the name of a model"));
     }
 }
