@@ -2,7 +2,11 @@
 #![allow(clippy::unwrap_used)]
 
 mod bad_input;
+mod hub;
 mod interrupted;
+#[allow(dead_code)]
+#[path = "../src/loopback_hub.rs"]
+mod loopback_hub;
 mod several;
 #[path = "../src/skipped.rs"]
 mod skipped;

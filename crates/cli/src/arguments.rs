@@ -10,7 +10,7 @@ use stratune_protocol::{
 use stratune_train::RunConfig;
 
 use crate::data_flags::DataFlags;
-use crate::open;
+use crate::{hub, open};
 
 /// The flags of a run. A flag that is not given leaves what `--config` says, or the default.
 #[derive(Args, Clone)]
@@ -18,7 +18,7 @@ pub struct RunFlags {
     /// A run's configuration as TOML, such as the run.toml of another run; flags override it.
     #[arg(long)]
     pub config: Option<PathBuf>,
-    /// The model: `starter`, a folder in Hugging Face form, or a GGUF file [default: starter]
+    /// The model: `starter`, a folder in Hugging Face form, a GGUF file, or the id of a model on the Hugging Face hub, owner/name[@revision][:file.gguf] [default: starter]
     #[arg(long)]
     pub model: Option<String>,
     /// What its frozen matrices are kept as: f32, f16, int8 or int4 [default: f32]
@@ -232,8 +232,8 @@ pub fn set<T>(field: &mut T, flag: Option<T>) {
 }
 
 impl RunFlags {
-    /// The configuration: the file, then the flags, checked.
-    pub async fn to_config(&self) -> Result<RunConfig, Problem> {
+    /// The configuration: the file, then the flags, checked; a model on the hub fetched, and named by its commit.
+    pub async fn to_config(&self, json: bool) -> Result<RunConfig, Problem> {
         let mut config = match &self.config {
             None => RunConfig::default(),
             Some(path) => {
@@ -246,6 +246,7 @@ impl RunFlags {
             }
         };
         set(&mut config.model, self.model.clone());
+        config.model = hub::fetched(&config.model, json).await?;
         set(&mut config.base_dtype, self.base_dtype);
         set(&mut config.compute_dtype, self.compute_dtype);
         set(&mut config.device, self.device);

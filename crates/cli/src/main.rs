@@ -6,6 +6,7 @@ mod data_flags;
 #[cfg(test)]
 mod documented;
 mod forecast;
+mod hub;
 mod interrupt;
 mod open;
 mod out_of_memory;
@@ -77,7 +78,7 @@ async fn run(command: CliCommand, json: bool) -> Result<u8, Problem> {
         CliCommand::Train(train) => train.run(json).await,
         CliCommand::Generate(generate) => generate.run(json).await.map(|()| 0),
         CliCommand::Eval(eval) => eval.run(json).await.map(|()| 0),
-        CliCommand::Merge(merge) => merge.run().await.map(|()| 0),
+        CliCommand::Merge(merge) => merge.run(json).await.map(|()| 0),
         CliCommand::Slice(slice) => slice.run().await.map(|()| 0),
         CliCommand::Methods(methods) => methods.run(json).await.map(|()| 0),
         CliCommand::Pretrain(pretrain) => pretrain.run(json).await,

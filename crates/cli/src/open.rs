@@ -25,7 +25,7 @@ pub async fn device(choice: DeviceChoice, json: bool) -> Result<Opened, Problem>
     Ok(opened)
 }
 
-/// Loads `starter` or a folder, its matrices kept as `dtype`.
+/// Loads `starter`, a folder, or what [`hub::fetched`](crate::hub::fetched) has named, its matrices kept as `dtype`.
 pub async fn base(model: &str, dtype: BaseDtype, opened: &Opened, json: bool) -> Result<Base, Problem> {
     let base =
         Base::load(folder(model)?, model, opened.info.weight_storage(dtype), &opened.device, &mut |_| {}).await?;
@@ -49,15 +49,16 @@ pub async fn model_report(model: &str) -> Result<ModelReport, Problem> {
     report_of(&open_model(folder(model)?).await?, model)
 }
 
-/// A model's folder, or a GGUF file as if it were one.
+/// A model's folder: the starter's, one on disk or in the cache of the hub; or a GGUF file as if it were one.
 pub fn folder(model: &str) -> Result<Rc<dyn Folder>, Problem> {
     if model == STARTER {
         return starter();
     }
-    if let Some((dir, name)) = gguf(Path::new(model)) {
-        return Ok(Rc::new(GgufFolder::new(Rc::new(DiskFolder::new(dir)?), name)?));
+    let path = crate::hub::path(model)?;
+    match gguf(&path) {
+        Some((dir, name)) => Ok(Rc::new(GgufFolder::new(Rc::new(DiskFolder::new(dir)?), name)?)),
+        None => Ok(Rc::new(DiskFolder::new(path)?)),
     }
-    Ok(Rc::new(DiskFolder::new(model)?))
 }
 
 /// The folder and the name of a GGUF file; none of anything else.

@@ -5,7 +5,7 @@
 //! configuration has them, and every tensor under its parameter path.
 
 use serde_json::{Value, json};
-use stratune_protocol::{ModelReport, Problem};
+use stratune_protocol::{ModelReport, Problem, is_commit};
 use stratune_store::{AdapterFiles, Stored, Tensors};
 
 use crate::Methods;
@@ -19,7 +19,7 @@ const OWN_KEYS: [&str; 6] = ["peft_type", "stratune_format", "base_model_name_or
 /// An adapter: methods and their tensors.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Adapter {
-    /// The model it was trained on, as its author named it.
+    /// The model it was trained on, as its author named it; with the commit, if that is known: `owner/name@COMMIT`.
     pub base_model: Option<String>,
     /// What enters the model.
     pub methods: Methods,
@@ -36,7 +36,10 @@ impl Adapter {
     /// The adapter asks for something that is not computed here; names it.
     pub fn read(files: AdapterFiles) -> Result<Self, Problem> {
         let AdapterFiles { config, text, tensors, config_at, weights_at } = files;
-        let base_model = config["base_model_name_or_path"].as_str().map(str::to_owned);
+        let base_model = config["base_model_name_or_path"].as_str().map(|name| match config["revision"].as_str() {
+            Some(commit) if is_commit(commit) => format!("{name}@{commit}"),
+            Some(_) | None => name.to_owned(),
+        });
         let (methods, seed, tensors) = match config["peft_type"].as_str() {
             Some(OWN) => own_form(&config, tensors).map_err(|p| p.at(&config_at))?,
             kind => {
@@ -94,4 +97,38 @@ fn own_form(config: &Value, tensors: Tensors) -> Result<(Methods, u64, Tensors),
         return Err(Problem::input("seed is missing").next("export the adapter again"));
     };
     Ok((methods, seed, unprefixed(tensors)?))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::Value;
+    use stratune_store::HostTensor;
+
+    use super::*;
+
+    /// A model of the hub is named as PEFT names it, repository and commit apart, and comes back as one name.
+    #[test]
+    fn a_model_keeps_its_commit() {
+        let commit = "0123456789abcdef0123456789abcdef01234567";
+        let tensor = |shape: [usize; 2]| HostTensor { shape: shape.to_vec(), data: vec![1.0; shape[0] * shape[1]] };
+        let path = |end: &str| format!("base_model.model.model.layers.0.self_attn.q_proj.lora_{end}.weight");
+        for (revision, name) in [(json!(commit), format!("o/n@{commit}")), (json!("main"), "o/n".into())] {
+            let config = json!({
+                "peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["q_proj"],
+                "base_model_name_or_path": "o/n", "revision": revision,
+            });
+            let tensors = [(path("A"), tensor([4, 3])), (path("B"), tensor([3, 4]))].into();
+            let text = config.to_string().into_bytes();
+            let at = || "here".to_string();
+            let read =
+                Adapter::read(AdapterFiles { config, text, tensors, config_at: at(), weights_at: at() }).unwrap();
+            assert_eq!(read.base_model.as_ref(), Some(&name));
+            let written = read.write(&ModelReport { name, ..ModelReport::default() }).unwrap();
+            let json = written.iter().find(|(name, _)| name == "adapter_config.json").unwrap();
+            let again: Value = serde_json::from_slice(&json.1).unwrap();
+            let commit = if revision == commit { json!(commit) } else { Value::Null };
+            assert_eq!((&again["base_model_name_or_path"], &again["revision"]), (&json!("o/n"), &commit));
+        }
+    }
 }

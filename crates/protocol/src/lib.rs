@@ -11,6 +11,7 @@ mod config;
 mod draw;
 mod event;
 mod forecast;
+mod hub_id;
 mod plan;
 mod problem;
 mod storage;
@@ -30,6 +31,7 @@ pub use event::{
     StepReport, TunedRun, WeightBytes,
 };
 pub use forecast::{Bytes, Limits, Pace, Remedy, Verdict, advice, loss_rows, scaled};
+pub use hub_id::{HubId, check_path, is_commit};
 pub use plan::{MemoryPlan, Plan, RunSize};
 pub use problem::{Problem, ProblemKind};
 pub use storage::WeightStorage;

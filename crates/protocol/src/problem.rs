@@ -14,6 +14,8 @@ pub enum ProblemKind {
     Memory,
     /// The disk, or the browser's storage: exit code 3.
     Storage,
+    /// The network, or the server at its other end: exit code 3.
+    Network,
     /// The numbers went wrong (loss is not finite): exit code 3.
     Numeric,
     /// A person has stopped what was under way: exit code 130.
@@ -27,7 +29,7 @@ impl ProblemKind {
     pub fn exit_code(self) -> u8 {
         match self {
             Self::Input => 2,
-            Self::Device | Self::Memory | Self::Storage | Self::Numeric => 3,
+            Self::Device | Self::Memory | Self::Storage | Self::Network | Self::Numeric => 3,
             Self::Stopped => 130,
             Self::Internal => 1,
         }

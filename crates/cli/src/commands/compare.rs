@@ -46,7 +46,7 @@ impl Compare {
     /// Trains and prints the table, or JSON lines. The methods take turns step by step, so that a drift of the machine
     /// meets all alike.
     pub async fn run(self, json: bool) -> Result<(), Problem> {
-        let mut config = self.run.to_config().await?;
+        let mut config = self.run.to_config(json).await?;
         if config.method != Methods::default() {
             return Err(Problem::input("every method is compared at its usual settings")
                 .at("--method")

@@ -10,12 +10,12 @@ use stratune_train::RunConfig;
 
 use crate::arguments::choose;
 use crate::data_flags::DataFlags;
-use crate::{open, report};
+use crate::{hub, open, report};
 
 /// Measure the loss on rows, and how many answers are exactly right.
 #[derive(Args)]
 pub struct Eval {
-    /// The model: `starter`, a folder in Hugging Face form, or a GGUF file
+    /// The model: `starter`, a folder in Hugging Face form, a GGUF file, or the id of a model on the Hugging Face hub, owner/name[@revision][:file.gguf]
     #[arg(long, default_value = "starter")]
     model: String,
     /// An adapter folder; several are weighted and added up
@@ -47,7 +47,8 @@ impl Eval {
         }
         let source = read_rows(&open::files(&config.data.files)?, &config.data)?;
         let opened = open::device(self.device, json).await?;
-        let mut base = open::base(&self.model, self.base_dtype, &opened, json).await?;
+        let model = hub::fetched(&self.model, json).await?;
+        let mut base = open::base(&model, self.base_dtype, &opened, json).await?;
         open::adapters(&mut base, &self.adapter, &self.weights).await?;
         let max_length = config.data.max_length.min(base.context());
         let eval_set = EvalSet::new(&source, &base.tokenizer, &base.template, max_length)?;

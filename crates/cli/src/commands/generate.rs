@@ -9,12 +9,12 @@ use stratune_session::{answer, answer_each};
 use stratune_train::Event;
 
 use crate::arguments::choose;
-use crate::{open, report};
+use crate::{hub, open, report};
 
 /// Continue a prompt.
 #[derive(Args)]
 pub struct Generate {
-    /// The model: `starter`, a folder in Hugging Face form, or a GGUF file
+    /// The model: `starter`, a folder in Hugging Face form, a GGUF file, or the id of a model on the Hugging Face hub, owner/name[@revision][:file.gguf]
     #[arg(long, default_value = "starter")]
     model: String,
     /// An adapter folder; several are weighted and added up
@@ -70,7 +70,8 @@ impl Generate {
             return Err(Problem::input(format!("top-p is {}", self.top_p)).at("--top-p").next("use 0 to 1"));
         }
         let opened = open::device(self.device, json).await?;
-        let mut base = open::base(&self.model, self.base_dtype, &opened, json).await?;
+        let model = hub::fetched(&self.model, json).await?;
+        let mut base = open::base(&model, self.base_dtype, &opened, json).await?;
         let variant = if self.adapter.is_empty() { ModelVariant::Base } else { ModelVariant::Tuned };
         let weights = if self.each { vec![1.0; self.adapter.len()] } else { self.weights };
         open::adapters(&mut base, &self.adapter, &weights).await?;

@@ -13,12 +13,13 @@ use stratune_train::RunConfig;
 
 use crate::arguments::RunFlags;
 use crate::forecast::Forecast;
-use crate::open;
+use crate::{hub, open};
 
 /// Say what a model, adapter, checkpoint or dataset is, and what a run on the model would need.
 #[derive(Args)]
 pub struct Inspect {
-    /// A model or adapter folder, a checkpoint, a data file, `starter` or `example`; without it the model of --config
+    /// A model or adapter folder, a checkpoint, a data file, `starter`, `example` or an id on the hub; without it the model of
+    /// --config
     #[arg(conflicts_with = "model")]
     path: Option<String>,
     /// Of a model: also time a few steps on --data and throw them away, to say how long the run would take
@@ -48,7 +49,7 @@ impl Inspect {
         };
         let path = Path::new(&name);
         let has = |name: &str| path.join(name).exists();
-        if name == STARTER || has("config.json") || is_gguf(path) {
+        if name == STARTER || has("config.json") || is_gguf(path) || hub::is_id(&name) {
             self.run.model = Some(name);
             return self.model(json).await;
         }
@@ -76,7 +77,7 @@ impl Inspect {
 
     /// The model, and a run on it.
     async fn model(self, json: bool) -> Result<(), Problem> {
-        let config = self.run.to_config().await?;
+        let config = self.run.to_config(json).await?;
         let folder = open::folder(&config.model)?;
         let files = open_model(folder.clone()).await?;
         let mut found = model(&config.model, folder.as_ref(), &files).await?;

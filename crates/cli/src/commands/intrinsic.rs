@@ -43,7 +43,7 @@ impl Intrinsic {
     /// Trains everything once, then each dimension with DID and with SAID, and prints the curves. The gain is how far the
     /// held-out loss falls, over how far full fine-tuning makes it fall.
     pub async fn run(self, json: bool) -> Result<(), Problem> {
-        let mut config = self.run.to_config().await?;
+        let mut config = self.run.to_config(json).await?;
         if config.method != Methods::default() {
             return Err(Problem::input("the methods are full, did and said, at their usual settings")
                 .at("--method")

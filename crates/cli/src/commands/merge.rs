@@ -8,12 +8,12 @@ use stratune_session::{merged_tensors, open_model};
 use stratune_store::{Stored, changed_config, model_files, write_files};
 
 use crate::arguments::choose;
-use crate::open;
+use crate::{hub, open};
 
 /// Write a model with an adapter merged into its weights.
 #[derive(Args)]
 pub struct Merge {
-    /// The model: `starter`, a folder in Hugging Face form, or a GGUF file
+    /// The model: `starter`, a folder in Hugging Face form, a GGUF file, or the id of a model on the Hugging Face hub, owner/name[@revision][:file.gguf]
     #[arg(long)]
     model: String,
     /// An adapter folder; several are weighted and added up
@@ -45,16 +45,17 @@ enum Dtype {
 
 impl Merge {
     /// Merges on the CPU and writes the folder.
-    pub async fn run(self) -> Result<(), Problem> {
+    pub async fn run(self, json: bool) -> Result<(), Problem> {
+        let model = hub::fetched(&self.model, json).await?;
         let opened = open::device(DeviceChoice::Cpu, false).await?;
-        let mut base = open::base(&self.model, self.base_dtype, &opened, false).await?;
+        let mut base = open::base(&model, self.base_dtype, &opened, false).await?;
         open::adapters(&mut base, &self.adapter, &self.weights).await?;
         let stored = match self.dtype {
             Dtype::F32 => Stored::F32,
             Dtype::F16 => Stored::F16,
             Dtype::Bf16 => Stored::BF16,
         };
-        let source = open_model(open::folder(&self.model)?).await?;
+        let source = open_model(open::folder(&model)?).await?;
         let before = base.model.config.to_json();
         let (after, tensors) = merged_tensors(base.model).await?;
         let config = changed_config(source.config(), &before, &after.to_json());

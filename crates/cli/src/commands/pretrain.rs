@@ -17,7 +17,7 @@ use stratune_train::{Event, Identity, RunConfig, Trainer};
 
 use crate::report::{self, Bar};
 
-use crate::{interrupt, open};
+use crate::{hub, interrupt, open};
 
 /// Text that the tokenizer is learned from: more changes nothing that matters and takes long.
 const TOKENIZER_BYTES: usize = 16 << 20;
@@ -29,7 +29,7 @@ pub struct Pretrain {
     /// one is learned
     #[arg(long)]
     config: PathBuf,
-    /// Begin with this model's weights and tokenizer: starter, or a folder of the same geometry
+    /// Begin with this model's weights and tokenizer: starter, a folder or an id on the hub, of the same geometry
     #[arg(long, value_name = "MODEL")]
     from: Option<String>,
     /// Text files
@@ -72,7 +72,10 @@ impl Pretrain {
         let opened = open::device(self.device, json).await?;
         test_compute(&opened, config.compute_dtype).await?;
         let from = match &self.from {
-            Some(from) => Some(open::base(from, BaseDtype::F32, &opened, json).await?),
+            Some(from) => {
+                let from = hub::fetched(from, json).await?;
+                Some(open::base(&from, BaseDtype::F32, &opened, json).await?)
+            }
             None => None,
         };
         if let Some(from) = from.as_ref().filter(|from| *from.model.config != geometry) {
@@ -83,9 +86,9 @@ impl Pretrain {
 
         let names = self.data.iter().map(|p| p.display().to_string()).collect();
         let files = open::data(&DataConfig { files: names, ..config.data.clone() })?;
-        let (tokenizer, beside) = match &self.from {
+        let (tokenizer, beside) = match &from {
             Some(from) => {
-                let source = open_model(open::folder(from)?).await?;
+                let source = open_model(open::folder(&from.name)?).await?;
                 (read_tokenizer(&source, &geometry).await?, source.beside().await?)
             }
             None => {

@@ -17,7 +17,7 @@ use crate::arguments::RunFlags;
 
 use crate::records::Records;
 use crate::report::{self, Bar};
-use crate::{interrupt, open, out_of_memory};
+use crate::{hub, interrupt, open, out_of_memory};
 
 /// Fine-tune a model; the result is an adapter that Hugging Face PEFT reads.
 #[derive(Args)]
@@ -39,7 +39,7 @@ impl Train {
     /// Runs, and gives the exit code.
     pub async fn run(self, json: bool) -> Result<u8, Problem> {
         let checkpoints = Rc::new(DiskCheckpoints::new(&self.out));
-        let (config, checkpoint, replaces) = self.plan(checkpoints.as_ref()).await?;
+        let (config, checkpoint, replaces) = self.plan(checkpoints.as_ref(), json).await?;
         let control = interrupt::control()?;
         let opened = open::device(config.device, json).await?;
         let base = open::base(&config.model, config.base_dtype, &opened, json).await?;
@@ -87,7 +87,11 @@ impl Train {
     }
 
     /// The configuration, the checkpoint to go on from, and whether there is a run in the way.
-    async fn plan(&self, checkpoints: &DiskCheckpoints) -> Result<(RunConfig, Option<Checkpoint>, bool), Problem> {
+    async fn plan(
+        &self,
+        checkpoints: &DiskCheckpoints,
+        json: bool,
+    ) -> Result<(RunConfig, Option<Checkpoint>, bool), Problem> {
         let at = self.out.display().to_string();
         if self.resume {
             let checkpoint = checkpoints.load().await?.ok_or_else(|| {
@@ -96,6 +100,7 @@ impl Train {
                     .next("leave --resume out to start a run")
             })?;
             let mut config = *saved_run(&checkpoint)?.config;
+            config.model = hub::fetched(&config.model, json).await?;
             config.device = self.run.device.unwrap_or(config.device);
             config.compute_dtype = self.run.compute_dtype.unwrap_or(config.compute_dtype);
             return Ok((config, Some(checkpoint), false));
@@ -106,7 +111,7 @@ impl Train {
                 .at(&at)
                 .next("use --resume to go on with it, --overwrite to replace it, or another --out"));
         }
-        let config = self.run.to_config().await?;
+        let config = self.run.to_config(json).await?;
         if config.data.files.is_empty() {
             return Err(Problem::input("no data is given").at("--data").next("name a file, or `example`"));
         }

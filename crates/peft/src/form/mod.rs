@@ -9,7 +9,7 @@ pub(crate) mod virtual_tokens;
 pub(crate) use pattern::Patterns;
 use serde_json::{Map, Value, json};
 pub(crate) use sites::{Sites, patterns, spread};
-use stratune_protocol::{ModelReport, Problem};
+use stratune_protocol::{HubId, ModelReport, Problem};
 use stratune_store::{HostTensor, Tensors};
 pub use virtual_tokens::prefix_part;
 
@@ -121,12 +121,13 @@ pub(crate) fn write(
     let [method] = methods.as_slice() else { return None };
     let form = method.kind.method().peft.filter(|_| method.gated != Some(true))?;
     let (mut fields, tensors) = (form.write)(model, method, tensors)?;
+    let (name, revision) = HubId::split(&model.name);
     let common = json!({
         "auto_mapping": null,
-        "base_model_name_or_path": model.name,
+        "base_model_name_or_path": name,
         "inference_mode": true,
         "peft_type": form.peft_type,
-        "revision": null,
+        "revision": revision,
         "task_type": "CAUSAL_LM",
     });
     if let Value::Object(common) = common {
