@@ -5,8 +5,13 @@ use super::{Family, Fields};
 use crate::ModelConfig;
 
 /// Biases where `attention_bias` and `mlp_bias` say so.
-pub const FAMILY: Family =
-    Family { model_type: "arcee", class: "ArceeForCausalLM", read, bias_keys: &[ATTENTION_BIAS, MLP_BIAS] };
+pub const FAMILY: Family = Family {
+    model_type: "arcee",
+    class: "ArceeForCausalLM",
+    read,
+    bias_keys: &[ATTENTION_BIAS, MLP_BIAS],
+    file_names: &[],
+};
 
 fn read(family: &'static Family, fields: &Fields<'_>) -> Result<ModelConfig, String> {
     let arcee = Decoder {

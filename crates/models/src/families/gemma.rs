@@ -9,7 +9,7 @@ use crate::ModelConfig;
 
 /// Biases where `attention_bias` says so.
 pub const FAMILY: Family =
-    Family { model_type: "gemma", class: "GemmaForCausalLM", read, bias_keys: &[ATTENTION_BIAS] };
+    Family { model_type: "gemma", class: "GemmaForCausalLM", read, bias_keys: &[ATTENTION_BIAS], file_names: &[] };
 
 /// What the first Gemma is, and those after it change.
 pub(super) const GEMMA: Decoder = Decoder {

@@ -7,7 +7,7 @@ use crate::ModelConfig;
 
 /// Biases where `attention_bias` says so.
 pub const FAMILY: Family =
-    Family { model_type: "gemma2", class: "Gemma2ForCausalLM", read, bias_keys: &[ATTENTION_BIAS] };
+    Family { model_type: "gemma2", class: "Gemma2ForCausalLM", read, bias_keys: &[ATTENTION_BIAS], file_names: &[] };
 
 /// What the second Gemma is, and the third changes.
 pub(super) const GEMMA2: Decoder = Decoder {

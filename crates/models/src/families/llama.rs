@@ -5,8 +5,13 @@ use super::{Family, Fields};
 use crate::ModelConfig;
 
 /// Biases where `attention_bias` and `mlp_bias` say so.
-pub const FAMILY: Family =
-    Family { model_type: "llama", class: "LlamaForCausalLM", read, bias_keys: &[ATTENTION_BIAS, MLP_BIAS] };
+pub const FAMILY: Family = Family {
+    model_type: "llama",
+    class: "LlamaForCausalLM",
+    read,
+    bias_keys: &[ATTENTION_BIAS, MLP_BIAS],
+    file_names: &[],
+};
 
 fn read(family: &'static Family, fields: &Fields<'_>) -> Result<ModelConfig, String> {
     common::read(family, fields, &LLAMA)
@@ -33,7 +38,7 @@ mod tests {
             }
             let config = ModelConfig::from_json(&json, "config.json").unwrap();
             assert_eq!(
-                (config.num_key_value_heads, config.head_dim, config.attention[0].rope.unwrap().theta),
+                (config.num_key_value_heads, config.head_dim, config.attention[0].rope.as_ref().unwrap().theta),
                 (4, 8, 1e4)
             );
         }

@@ -5,7 +5,8 @@ use super::{Family, Fields};
 use crate::ModelConfig;
 
 /// Without biases.
-pub const FAMILY: Family = Family { model_type: "mistral", class: "MistralForCausalLM", read, bias_keys: &[] };
+pub const FAMILY: Family =
+    Family { model_type: "mistral", class: "MistralForCausalLM", read, bias_keys: &[], file_names: &[] };
 
 fn read(family: &'static Family, fields: &Fields<'_>) -> Result<ModelConfig, String> {
     let mistral = Decoder { num_key_value_heads: |_| 8, max_position_embeddings: 131_072, ..LLAMA };

@@ -8,10 +8,14 @@ mod fields;
 mod gemma;
 mod gemma2;
 mod gemma3;
+mod gemma3_multimodal;
+mod gpt2;
+mod gpt_neox;
 mod granite;
 mod llama;
 mod mistral;
 mod olmo2;
+mod phi3;
 mod qwen2;
 mod qwen3;
 mod rope;
@@ -35,10 +39,12 @@ pub struct Family {
     pub read: fn(&'static Family, &Fields<'_>) -> Result<ModelConfig, String>,
     /// The keys of `config.json` that give linear layers biases, and which.
     pub bias_keys: &'static [(&'static str, &'static [Role])],
+    /// What else the beginnings of paths are called in files: a beginning, and another one for it.
+    pub file_names: &'static [(&'static str, &'static str)],
 }
 
 /// All of them.
-pub const FAMILIES: [&Family; 11] = [
+pub const FAMILIES: [&Family; 15] = [
     &llama::FAMILY,
     &mistral::FAMILY,
     &qwen2::FAMILY,
@@ -46,8 +52,12 @@ pub const FAMILIES: [&Family; 11] = [
     &gemma::FAMILY,
     &gemma2::FAMILY,
     &gemma3::FAMILY,
+    &gemma3_multimodal::FAMILY,
     &smollm3::FAMILY,
     &granite::FAMILY,
     &olmo2::FAMILY,
     &arcee::FAMILY,
+    &phi3::FAMILY,
+    &gpt2::FAMILY,
+    &gpt_neox::FAMILY,
 ];

@@ -6,7 +6,7 @@ use crate::ModelConfig;
 
 /// Biases where `attention_bias` says so.
 pub const FAMILY: Family =
-    Family { model_type: "olmo2", class: "Olmo2ForCausalLM", read, bias_keys: &[ATTENTION_BIAS] };
+    Family { model_type: "olmo2", class: "Olmo2ForCausalLM", read, bias_keys: &[ATTENTION_BIAS], file_names: &[] };
 
 fn read(family: &'static Family, fields: &Fields<'_>) -> Result<ModelConfig, String> {
     let olmo2 = Decoder { rms_norm_eps: 1e-5, norms: Norms::Post, qk_norm: QkNorm::Whole, ..LLAMA };

@@ -8,7 +8,8 @@ use super::{Family, Fields};
 use crate::ModelConfig;
 
 /// No key gives other layers biases.
-pub const FAMILY: Family = Family { model_type: "qwen2", class: "Qwen2ForCausalLM", read, bias_keys: &[] };
+pub const FAMILY: Family =
+    Family { model_type: "qwen2", class: "Qwen2ForCausalLM", read, bias_keys: &[], file_names: &[] };
 
 fn read(family: &'static Family, fields: &Fields<'_>) -> Result<ModelConfig, String> {
     let qwen2 = Decoder {

@@ -6,7 +6,7 @@ use crate::ModelConfig;
 
 /// Biases where `attention_bias` says so.
 pub const FAMILY: Family =
-    Family { model_type: "qwen3", class: "Qwen3ForCausalLM", read, bias_keys: &[ATTENTION_BIAS] };
+    Family { model_type: "qwen3", class: "Qwen3ForCausalLM", read, bias_keys: &[ATTENTION_BIAS], file_names: &[] };
 
 fn read(family: &'static Family, fields: &Fields<'_>) -> Result<ModelConfig, String> {
     let qwen3 = Decoder {
