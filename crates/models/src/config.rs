@@ -250,6 +250,7 @@ impl ModelConfig {
             intermediate_size: self.intermediate_size,
             key_value_size: self.num_key_value_heads * self.head_dim,
             query_size: self.num_attention_heads * self.head_dim,
+            beside_others: self.json["text_config"].is_object(),
             head_dim: self.head_dim,
             vocabulary: self.vocab_size,
             context: self.max_position_embeddings,

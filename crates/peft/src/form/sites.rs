@@ -87,13 +87,13 @@ pub(crate) fn name<'a>(site: &'a Module, model: &ModelReport) -> &'a str {
 }
 
 /// What PEFT's `target_modules` calls the layers that a method enters: by their names, or by their paths where a name
-/// is also that of a layer that it does not enter.
+/// is also that of a layer that it does not enter, in the model or beside it.
 pub(crate) fn target_modules(method: &MethodConfig, model: &ModelReport) -> Vec<String> {
     let sites = method.sites(model);
     let names: BTreeSet<&str> = sites.iter().map(|site| name(site, model)).collect();
     let named =
         MethodConfig { targets: Some(Targets::listed(&names.iter().copied().collect::<Vec<_>>())), ..method.clone() };
-    match named.sites(model) == sites {
+    match named.sites(model) == sites && !model.beside_others {
         true => names.into_iter().map(str::to_string).collect(),
         false => sites.iter().map(|site| site.path.clone()).collect(),
     }
