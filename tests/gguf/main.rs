@@ -73,7 +73,7 @@ fn each_family_has_the_configuration_of_its_folder() {
         assert_eq!(sizes(&have), sizes(&want), "{family}");
         let switches = |config: &ModelConfig| {
             (
-                (config.rms_norm_eps, config.activation, config.zero_centered_norms),
+                (config.norm_eps, config.activation, config.zero_centered_norms),
                 (config.embedding_multiplier, config.residual_multiplier, config.logits_scaling),
                 (config.final_logit_softcapping, config.scores.softcap),
             )

@@ -34,12 +34,8 @@ async fn states(model: &Model, rows: &[Sequence]) -> Vec<f32> {
     let batch = DeviceBatch::new(&pack(&rows.iter().collect::<Vec<_>>()), &model.device());
     assert_eq!(batch.tokens.dims(), [1, 32], "they share a row");
     let options = ForwardOptions { context: &|i| model.inference_context(i), alter: None };
-    let x = model.forward_blocks(
-        model.embed_with_prompt(batch.tokens.clone()),
-        &batch.model_positions(model),
-        None,
-        options,
-    );
+    let at = batch.model_positions(model);
+    let x = model.forward_blocks(model.embed_with_prompt(batch.tokens.clone(), &at), &at, None, options);
     read_f32(x).await.expect("states")
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use stratune_models::Model;
-use stratune_models::nn::{KvCache, RmsNorm};
+use stratune_models::nn::{KvCache, Norm};
 use stratune_peft::{
     AdapterPlacement, Gradients, MethodConfig, MethodKind, Methods, Param, ParamId, Parameters, UpdateRule,
     VeraMatrices, Visitor, snapshot,
@@ -307,7 +307,7 @@ async fn houlsbys_adapters_come_after_attention_and_feed_forward(device: &Device
         let [adapter] = of[..] else { panic!("{} adapters there", of.len()) };
         h.clone() + adapter.forward(h, &context)
     };
-    let normed = |norm: &Option<RmsNorm>, x| norm.as_ref().expect("a norm before it").forward(x, &context);
+    let normed = |norm: &Option<Norm>, x| norm.as_ref().expect("a norm before it").forward(x, &context);
     let h = block.self_attn.forward(normed(&block.attention_norm, x.clone()), None, &at, None, &context);
     let middle = x.clone() + adapted(AdapterPlacement::AfterAttention, h);
     let fed = block.mlp.forward(&normed(&block.mlp_norm, middle.clone()), None, &context);

@@ -18,7 +18,7 @@ macro_rules! folder {
 
 type Files = &'static [(&'static str, &'static [u8])];
 
-const FOLDERS: [(&str, Files); 39] = [
+const FOLDERS: [(&str, Files); 49] = [
     folder!("tiny-llama": "config.json", "model.safetensors", "logits.json"),
     folder!("tiny-llama3": "config.json", "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors",
         "model.safetensors.index.json", "logits.json"),
@@ -34,7 +34,17 @@ const FOLDERS: [(&str, Files); 39] = [
     folder!("tiny-granite": "config.json", "model.safetensors", "logits.json"),
     folder!("tiny-olmo2": "config.json", "model.safetensors", "logits.json"),
     folder!("tiny-arcee": "config.json", "model.safetensors", "logits.json"),
+    folder!("tiny-phi3": "config.json", "model.safetensors", "logits.json"),
+    folder!("tiny-phi3-short": "config.json", "model.safetensors", "logits.json"),
+    folder!("tiny-gpt2": "config.json", "model.safetensors", "logits.json"),
+    folder!("tiny-gpt-neox": "config.json", "model.safetensors", "logits.json"),
+    folder!("tiny-gpt-neox-serial": "config.json", "model.safetensors", "logits.json"),
+    folder!("tiny-gemma3-multimodal": "config.json", "model.safetensors", "logits.json"),
     folder!("peft-arcee": "adapter_config.json", "adapter_model.safetensors", "logits.json", "gradients.json"),
+    folder!("peft-phi3": "adapter_config.json", "adapter_model.safetensors", "logits.json", "gradients.json"),
+    folder!("peft-gpt2": "adapter_config.json", "adapter_model.safetensors", "logits.json", "gradients.json"),
+    folder!("peft-gpt-neox": "adapter_config.json", "adapter_model.safetensors", "logits.json", "gradients.json"),
+    folder!("peft-gemma3-multimodal": "adapter_config.json", "adapter_model.safetensors", "logits.json", "gradients.json"),
     folder!("peft-qwen2": "adapter_config.json", "adapter_model.safetensors", "logits.json", "gradients.json"),
     folder!("peft-qwen3": "adapter_config.json", "adapter_model.safetensors", "logits.json", "gradients.json"),
     folder!("peft-gemma3": "adapter_config.json", "adapter_model.safetensors", "logits.json", "gradients.json"),

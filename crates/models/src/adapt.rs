@@ -11,7 +11,7 @@ use stratune_peft::{
 use stratune_protocol::{Module, Problem, Role, draws};
 
 use crate::ladder::train;
-use crate::nn::{KvCache, RmsNorm, scaled};
+use crate::nn::{KvCache, Norm, scaled};
 use crate::{Block, Ladder, Model};
 
 impl Model {
@@ -120,12 +120,12 @@ impl Model {
         for (_, block) in self.layers.iter_mut().enumerate().filter(|(i, _)| method.enters_layer(*i)) {
             for norm in block.norms_mut() {
                 claim(owners, method.kind, &norm.id.path, [".ln_tuning_layers".to_string()])?;
-                norm.tuned = Some(Param::trainable(norm.weight.value.clone()));
+                norm.tune();
             }
         }
         // The last norm belongs to no block: it trains where every block does.
         if method.layers.is_empty() {
-            self.norm.tuned = Some(Param::trainable(self.norm.weight.value.clone()));
+            self.norm.tune();
         }
         Ok(())
     }
@@ -254,7 +254,7 @@ impl Model {
         let shared = std::mem::take(&mut self.shared);
         for block in &mut self.layers {
             block.linears_mut().for_each(|linear| linear.merge(&shared));
-            block.norms_mut().for_each(RmsNorm::merge);
+            block.norms_mut().for_each(Norm::merge);
         }
         self.norm.merge();
         self.add_zero_biases();

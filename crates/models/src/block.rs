@@ -8,7 +8,7 @@ use stratune_peft::{
 };
 use stratune_protocol::Role;
 
-use crate::nn::{Attention, KvCache, Mlp, Positions, RmsNorm, scaled};
+use crate::nn::{Attention, KvCache, Mlp, Norm, Positions, scaled};
 
 /// Attention and feed-forward, each added to its input; norms before them, after them or both.
 #[derive(Clone, Debug)]
@@ -16,17 +16,19 @@ pub struct Block {
     /// Which block it is.
     pub id: ModuleId,
     /// Of what the attention reads.
-    pub attention_norm: Option<RmsNorm>,
+    pub attention_norm: Option<Norm>,
     /// The attention.
     pub self_attn: Attention,
     /// Of what the attention gives. Few models have it, so it is elsewhere, as is the other one.
-    pub attention_output_norm: Option<Box<RmsNorm>>,
+    pub attention_output_norm: Option<Box<Norm>>,
     /// Of what the feed-forward reads.
-    pub mlp_norm: Option<RmsNorm>,
+    pub mlp_norm: Option<Norm>,
     /// The feed-forward.
     pub mlp: Mlp,
     /// Of what the feed-forward gives.
-    pub mlp_output_norm: Option<Box<RmsNorm>>,
+    pub mlp_output_norm: Option<Box<Norm>>,
+    /// Whether the feed-forward reads what the block reads, and not what the attention has been added to.
+    pub parallel: bool,
     /// What both are multiplied by before they are added.
     pub residual_multiplier: f64,
     /// Small networks that methods put after or beside these.
@@ -44,6 +46,13 @@ impl Block {
         context: &ForwardContext,
     ) -> Tensor<3> {
         let (x, inner) = beside(self.attention_norm.as_ref(), x, context);
+        let (x, same) = match self.parallel {
+            false => (x, None),
+            true => {
+                let (x, fed) = beside(self.mlp_norm.as_ref(), x, context);
+                (x, Some(fed))
+            }
+        };
         let x = self.added(
             AdapterPlacement::AfterAttention,
             self.attention_output_norm.as_deref(),
@@ -51,7 +60,10 @@ impl Block {
             context,
             |residual| self.self_attn.forward(inner, residual, at, cache, context),
         );
-        let (x, inner) = beside(self.mlp_norm.as_ref(), x, context);
+        let (x, inner) = match same {
+            Some(inner) => (x, inner),
+            None => beside(self.mlp_norm.as_ref(), x, context),
+        };
         self.added(AdapterPlacement::AfterMlp, self.mlp_output_norm.as_deref(), x, context, |residual| {
             let fed = self.mlp.forward(&inner, residual, context);
             self.at(AdapterPlacement::BesideMlp).fold(fed, |fed, adapter| fed + adapter.forward(inner.clone(), context))
@@ -63,7 +75,7 @@ impl Block {
     fn added(
         &self,
         place: AdapterPlacement,
-        norm: Option<&RmsNorm>,
+        norm: Option<&Norm>,
         x: Tensor<3>,
         context: &ForwardContext,
         part: impl FnOnce(Option<Tensor<3>>) -> Tensor<3>,
@@ -93,7 +105,7 @@ impl Block {
         self.self_attn.group_weights();
         self.mlp.group_weights();
         // Where they were is not to be held until those of the next block are there too.
-        self.self_attn.q_proj.weight.device().memory_cleanup();
+        self.self_attn.o_proj.weight.device().memory_cleanup();
     }
 
     /// Puts the factors of low-rank updates, and biases, where one dispatch can read those of several layers. The optimiser
@@ -135,7 +147,7 @@ impl Block {
     }
 
     /// The norms of what its attention and feed-forward read and give.
-    pub fn norms_mut(&mut self) -> impl Iterator<Item = &mut RmsNorm> {
+    pub fn norms_mut(&mut self) -> impl Iterator<Item = &mut Norm> {
         let attention = [self.attention_norm.as_mut(), self.attention_output_norm.as_deref_mut()];
         attention.into_iter().chain([self.mlp_norm.as_mut(), self.mlp_output_norm.as_deref_mut()]).flatten()
     }
@@ -174,28 +186,27 @@ impl Block {
 
     fn linears_with_roles(&mut self) -> impl Iterator<Item = (Role, &mut Linear)> {
         let Self { self_attn: attention, mlp, .. } = self;
-        let all = [
-            (Role::Query, Some(&mut attention.q_proj)),
-            (Role::Key, Some(&mut attention.k_proj)),
-            (Role::Value, Some(&mut attention.v_proj)),
+        let up = if mlp.fused { Role::GateUp } else { Role::Up };
+        let others = [
             (Role::Output, Some(&mut attention.o_proj)),
             (Role::Gate, mlp.gate_proj.as_mut()),
-            (Role::Up, Some(&mut mlp.up_proj)),
+            (up, Some(&mut mlp.up_proj)),
             (Role::Down, Some(&mut mlp.down_proj)),
         ];
-        all.into_iter().filter_map(|(role, linear)| Some((role, linear?)))
+        let others = others.into_iter().filter_map(|(role, linear)| Some((role, linear?)));
+        attention.projections.layers_mut().into_iter().chain(others)
     }
 }
 
 /// `x` as it is, and what a part of the block reads of it.
-fn beside(norm: Option<&RmsNorm>, x: Tensor<3>, context: &ForwardContext) -> (Tensor<3>, Tensor<3>) {
+fn beside(norm: Option<&Norm>, x: Tensor<3>, context: &ForwardContext) -> (Tensor<3>, Tensor<3>) {
     match norm {
         None => (x.clone(), x),
         Some(norm) => norm.forward_residual(x, context),
     }
 }
 
-fn each_of(norm: Option<&mut RmsNorm>, visitor: &mut impl Visitor) {
+fn each_of(norm: Option<&mut Norm>, visitor: &mut impl Visitor) {
     if let Some(norm) = norm {
         norm.each(visitor);
     }

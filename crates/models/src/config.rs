@@ -7,7 +7,7 @@ use stratune_kernels::{Activation, Scores};
 use stratune_protocol::{ModelReport, Module, Problem, Role};
 
 use crate::families::{self, Family, Fields};
-use crate::nn::AttentionKind;
+use crate::nn::{AttentionKind, Rope};
 
 /// What a model is, read from its `config.json` by its family.
 #[derive(Clone, Debug)]
@@ -30,16 +30,26 @@ pub struct ModelConfig {
     pub num_key_value_heads: usize,
     /// Width of a head.
     pub head_dim: usize,
-    /// Added to the mean square in the norms.
-    pub rms_norm_eps: f64,
+    /// How many numbers of a head, from its first, are rotated.
+    pub rotary_dim: usize,
+    /// Added to the mean square, or the variance, in the norms.
+    pub norm_eps: f64,
     /// Longest sequence it was made for.
     pub max_position_embeddings: usize,
     /// What each block's attention makes of positions.
     pub attention: Vec<AttentionKind>,
     /// How scores are made of queries and keys.
     pub scores: Scores,
+    /// Whether the scores of block i are divided by i + 1, too.
+    pub scores_by_depth: bool,
+    /// Whether the rows of queries, keys and values in one matrix are those of one head after those of another.
+    pub heads_apart: bool,
+    /// Whether attention and feed-forward read the same: what the block reads.
+    pub parallel: bool,
     /// Of the feed-forward layers.
     pub activation: Activation,
+    /// Whether norms take the mean off first.
+    pub centring_norms: bool,
     /// Whether the gain of a norm is 1 + weight.
     pub zero_centered_norms: bool,
     /// What embeddings of tokens are multiplied by.
@@ -72,12 +82,23 @@ pub struct Entry {
     pub shape: Vec<usize>,
     /// What its module is for.
     pub role: Role,
+    /// Whether files have it as `[in, out]`.
+    pub transposed: bool,
 }
 
 impl Entry {
     /// Whether it has a row for each token.
     pub(crate) fn is_embedding(&self) -> bool {
         matches!(self.role, Role::Embedding | Role::Head)
+    }
+
+    /// Its shape in files.
+    pub fn file_shape(&self) -> Vec<usize> {
+        let mut shape = self.shape.clone();
+        if self.transposed {
+            shape.reverse();
+        }
+        shape
     }
 }
 
@@ -116,7 +137,33 @@ impl ModelConfig {
         if !self.head_dim.is_multiple_of(2) {
             return Err(format!("head_dim is {}: rotary positions need an even one", self.head_dim));
         }
-        Ok(())
+        if !self.rotary_dim.is_multiple_of(2) || !(2..=self.head_dim).contains(&self.rotary_dim) {
+            let (rotated, head_dim) = (self.rotary_dim, self.head_dim);
+            return Err(format!("partial_rotary_factor rotates {rotated} of the {head_dim} numbers of a head"));
+        }
+        let lists = self.attention.iter().filter_map(|kind| kind.rope.as_ref()).flat_map(Rope::lists);
+        match lists.into_iter().find(|list| list.len() != self.rotary_dim / 2) {
+            None => Ok(()),
+            Some(list) => {
+                let (has, pairs) = (list.len(), self.rotary_dim / 2);
+                Err(format!("short_factor or long_factor has {has} numbers where a head has {pairs} pairs that rotate"))
+            }
+        }
+    }
+
+    /// What a tensor may be called in files: its name, other names that its family has for it, and the name without its first
+    /// part, as a model that was saved without its output layer has it.
+    pub fn names_in_files(&self, name: &str) -> Vec<String> {
+        let others = self.family.file_names.iter();
+        let others = others.filter_map(|(begins, other)| Some(format!("{other}{}", name.strip_prefix(begins)?)));
+        let short = name.split_once('.').map(|(_, behind)| behind.to_string());
+        std::iter::once(name.to_string()).chain(others).chain(short).collect()
+    }
+
+    /// How scores are made in block `i`.
+    pub(crate) fn scores_of(&self, i: usize) -> Scores {
+        let by = if self.scores_by_depth { (i + 1) as f32 } else { 1.0 };
+        Scores { scale: self.scores.scale / by, ..self.scores }
     }
 
     /// The same with other values of `config.json`.
@@ -126,7 +173,7 @@ impl ModelConfig {
     pub fn changed<const N: usize>(&self, values: [(&str, Value); N]) -> Result<Self, Problem> {
         let mut json = self.json.clone();
         for (key, value) in values {
-            json[key] = value;
+            set(&mut json, key, value);
         }
         Self::from_json(&json, "config.json")
     }
@@ -144,7 +191,11 @@ impl ModelConfig {
     pub fn layout(&self) -> Vec<Entry> {
         let of = |module: &Module| {
             let role = module.role;
-            module.tensors().map(move |(name, shape)| Entry { name, shape, role }).collect::<Vec<_>>()
+            let of = move |(name, shape): (String, Vec<usize>)| {
+                let transposed = module.transposed && shape.len() == 2;
+                Entry { name, shape, role, transposed }
+            };
+            module.tensors().map(of).collect::<Vec<_>>()
         };
         self.modules.iter().flat_map(of).collect()
     }
@@ -183,7 +234,7 @@ impl ModelConfig {
                 let what = format!("{} models have no place for a bias at {}", self.family.model_type, module.name());
                 return Err(Problem::input(what).next("keep the adapter beside the model: --adapter takes it"));
             };
-            json[*key] = true.into();
+            set(&mut json, key, true.into());
         }
         Self::from_json(&json, "config.json")
     }
@@ -199,6 +250,7 @@ impl ModelConfig {
             intermediate_size: self.intermediate_size,
             key_value_size: self.num_key_value_heads * self.head_dim,
             query_size: self.num_attention_heads * self.head_dim,
+            beside_others: self.json["text_config"].is_object(),
             head_dim: self.head_dim,
             activation: self.activation.name().into(),
             vocabulary: self.vocab_size,
@@ -207,6 +259,12 @@ impl ModelConfig {
             modules: self.modules.clone(),
         }
     }
+}
+
+/// Sets a key of a `config.json`: of its text part, where it has several parts.
+fn set(json: &mut Value, key: &str, value: Value) {
+    let of = if json["text_config"].is_object() { &mut json["text_config"] } else { json };
+    of[key] = value;
 }
 
 #[cfg(test)]
@@ -233,7 +291,7 @@ mod tests {
                 "{}",
                 family.model_type
             );
-            assert!(config.to_json()["architectures"][0].as_str().unwrap().ends_with("ForCausalLM"));
+            assert_eq!(config.to_json()["architectures"][0], family.class);
         }
     }
 
@@ -276,6 +334,12 @@ mod tests {
                 // Where some families have the activation.
                 if key == "hidden_act" {
                     json["hidden_activation"] = value.clone();
+                    json["activation_function"] = value.clone();
+                }
+                // Those that have as many key heads as query heads, of a width that follows, know no such keys.
+                let fixed = ModelConfig::from_json(&json, "config.json").is_ok_and(|c| c.num_key_value_heads == 4);
+                if fixed && ["num_key_value_heads", "head_dim"].contains(&key) {
+                    continue;
                 }
                 json[key] = value;
                 let problem = ModelConfig::from_json(&json, "config.json").unwrap_err();

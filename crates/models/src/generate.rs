@@ -93,6 +93,7 @@ pub async fn generate_rows(
         return Err(Problem::input(what).next("shorten the prompt"));
     }
     let mut caches = model.caches();
+    let mut texts = vec![prompt.to_vec(); rows];
     let mut tokens = prompt.repeat(rows);
     let mut going = vec![true; rows];
     for step in 0..max_tokens.min(context - prompt.len()) {
@@ -102,9 +103,14 @@ pub async fn generate_rows(
         tokens = logits.chunks(model.config.vocab_size).map(|row| sampling.pick(row, step as u64)).collect();
         for (row, token) in tokens.iter().enumerate() {
             going[row] = going[row] && take(row, *token)?;
+            texts[row].push(*token);
         }
         if !going.contains(&true) {
             break;
+        }
+        let length = texts.first().map_or(0, Vec::len);
+        if !model.caches_last(length - 1, length) {
+            (caches, tokens) = (model.caches(), texts.concat());
         }
         yield_now().await;
     }

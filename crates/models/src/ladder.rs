@@ -47,8 +47,8 @@ impl Ladder {
         let side = shape.hidden_size;
         let head_dim = side / shape.heads;
         let unstretched = |kind: &AttentionKind| {
-            let rope = kind.rope.map(|rope| Rope { scaling: None, ..rope });
-            AttentionKind { rope, ..*kind }
+            let rope = kind.rope.as_ref().map(|rope| Rope { scaling: None, ..*rope });
+            AttentionKind { rope, window: kind.window }
         };
         let mut config = ModelConfig {
             vocab_size: 1,
@@ -57,8 +57,12 @@ impl Ladder {
             num_attention_heads: shape.heads,
             num_key_value_heads: shape.heads,
             head_dim,
+            rotary_dim: head_dim,
             attention: model.attention.iter().map(unstretched).collect(),
             scores: Scores::of(head_dim),
+            scores_by_depth: false,
+            parallel: false,
+            centring_norms: false,
             zero_centered_norms: false,
             residual_multiplier: 1.0,
             ..model.clone()

@@ -108,7 +108,11 @@ pub fn quantized_dtype(dtype: BaseDtype) -> Option<QuantizedDtype> {
 impl TensorLoader {
     /// A piece, of this shape, of which nothing has come yet: matrices as `dtype` has them, vectors as floats.
     pub fn new(role: Role, shape: &[usize], dtype: BaseDtype, device: &Device) -> Self {
-        let dtype = if matches!(role, Role::Embedding | Role::Head) { dtype.of_embeddings() } else { dtype };
+        let dtype = if matches!(role, Role::Embedding | Role::PositionEmbedding | Role::Head) {
+            dtype.of_embeddings()
+        } else {
+            dtype
+        };
         match (shape, quantized_dtype(dtype)) {
             (&[rows, columns], Some(dtype)) => Self::Quantized(Quantizer::new([rows, columns], dtype, device)),
             _ => Self::Floats(TensorBuilder::new(shape.iter().product(), device)),

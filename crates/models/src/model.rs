@@ -3,12 +3,12 @@
 use std::iter;
 use std::rc::Rc;
 
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use stratune_kernels::{Compute, Matrix, WeightFormat, linear_by_pieces};
 use stratune_peft::{Embedding, ForwardContext, Param, ParamId, Parameters, Shared, Visitor};
 use stratune_protocol::WeightBytes;
 
-use crate::nn::{KvCache, PackedTexts, Positions, RmsNorm, Rotaries, scaled};
+use crate::nn::{KvCache, Norm, PackedTexts, Positions, Rotaries, scaled};
 use crate::{Block, Ladder, ModelConfig};
 
 /// A model. Its training loop takes it apart: [`embed`](Self::embed), the [`layers`](Self::layers) one by one,
@@ -19,10 +19,12 @@ pub struct Model {
     pub config: Rc<ModelConfig>,
     /// `[vocabulary, hidden]`.
     pub embed_tokens: Embedding,
+    /// `[positions, hidden]`, where positions have embeddings that are added to those of the tokens.
+    pub embed_positions: Option<Embedding>,
     /// From the input upwards.
     pub layers: Vec<Block>,
     /// Before the output layer.
-    pub norm: RmsNorm,
+    pub norm: Norm,
     /// `[vocabulary, hidden]`; none if it is the embedding.
     pub lm_head: Option<Embedding>,
     /// Cosines and sines of every position of the context.
@@ -89,15 +91,37 @@ impl Model {
     /// beginning of a text, prefixes among the earlier ones.
     pub fn positions(&self, seq: usize, past: usize) -> Positions {
         let (seq, past) = if past == 0 { (seq + self.prompt_length(), 0) } else { (seq, past + self.prompt_length()) };
+        let pasts = self.pasts(past);
+        let mut at = self.with_ladder(|rotaries| Positions::new(rotaries, seq, &pasts, &self.device()));
+        if self.embed_positions.is_some() {
+            let past = pasts.into_iter().max().unwrap_or(past);
+            // Those beyond the last can only be padding.
+            let last = self.config.max_position_embeddings.saturating_sub(1);
+            let ids: Vec<i32> = (past..past + seq).map(|position| position.min(last) as i32).collect();
+            at.position_ids = Some(Tensor::from_data(TensorData::new(ids, [1, seq]), &self.device()));
+        }
+        at
+    }
+
+    /// How many positions come before the tokens that follow `past`, in each block.
+    fn pasts(&self, past: usize) -> Vec<usize> {
         let prefixes = self.layers.iter().filter_map(|block| block.self_attn.prefix.as_ref());
-        let pasts: Vec<usize> = prefixes.map(|prefix| past + prefix.length()).chain([past]).collect();
-        self.with_ladder(|rotaries| Positions::new(rotaries, seq, &pasts, &self.device()))
+        prefixes.map(|prefix| past + prefix.length()).chain([past]).collect()
+    }
+
+    /// Whether what caches hold of a text of `before` tokens does for one of `after`: some models rotate the keys of long
+    /// texts otherwise.
+    pub fn caches_last(&self, before: usize, after: usize) -> bool {
+        let [before, after] = [before, after].map(|tokens| self.pasts(tokens + self.prompt_length()));
+        before.into_iter().zip(after).all(|(before, after)| !self.rotaries.differ(before, after))
     }
 
     /// What the blocks need for rows of several texts from their beginning, if the model [can_pack](Self::can_pack)
     /// them.
     pub fn packed_positions(&self, texts: &PackedTexts) -> Positions {
-        self.with_ladder(|rotaries| Positions::of_packed(rotaries, texts))
+        let mut at = self.with_ladder(|rotaries| Positions::of_packed(rotaries, texts));
+        at.position_ids = self.embed_positions.as_ref().map(|_| texts.position_ids.clone());
+        at
     }
 
     /// Whether a row of a batch may hold several texts: no method puts positions before a text, and no row has an adapter
@@ -138,14 +162,14 @@ impl Model {
         scaled(rows.reshape([batch, seq, self.config.hidden_size]), self.config.embedding_multiplier)
     }
 
-    /// The embedded beginning of a text: its prompt, if the model has one, and the tokens.
+    /// The embedded beginning of a text: its prompt, if the model has one, and the tokens, where they are.
     ///
     /// # Shapes
     /// - `tokens`: `[batch, seq]`
     /// - output: `[batch, prompt + seq, hidden]`
-    pub fn embed_with_prompt(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
+    pub fn embed_with_prompt(&self, tokens: Tensor<2, Int>, at: &Positions) -> Tensor<3> {
         let x = self.embed(tokens);
-        match &self.prompt {
+        let x = match &self.prompt {
             None => x,
             Some(prompt) => {
                 let [batch, _, hidden] = x.dims();
@@ -154,7 +178,16 @@ impl Model {
                 let before = before.expand([batch, length, hidden]);
                 Tensor::cat(vec![before, x], 1)
             }
-        }
+        };
+        self.at_positions(x, at)
+    }
+
+    /// What enters the first block: `x` and the embeddings of its positions, where the model has such.
+    fn at_positions(&self, x: Tensor<3>, at: &Positions) -> Tensor<3> {
+        let Some((table, ids)) = self.embed_positions.as_ref().zip(at.position_ids.as_ref()) else { return x };
+        let [batch, seq] = ids.dims();
+        let rows = table.rows(ids.clone().reshape([batch * seq]));
+        x + rows.reshape([batch, seq, self.config.hidden_size])
     }
 
     /// `x` without the positions of the prompt.
@@ -220,14 +253,14 @@ impl Model {
         self.lm_head.as_ref().unwrap_or(&self.embed_tokens)
     }
 
-    /// The embedding and the output layer, if that is another matrix.
+    /// The embedding of tokens, that of positions, if there is one, and the output layer, if that is another matrix.
     pub fn embeddings(&self) -> impl Iterator<Item = &Embedding> {
-        iter::once(&self.embed_tokens).chain(&self.lm_head)
+        iter::once(&self.embed_tokens).chain(&self.embed_positions).chain(&self.lm_head)
     }
 
     /// The same, to be changed.
     pub fn embeddings_mut(&mut self) -> impl Iterator<Item = &mut Embedding> {
-        iter::once(&mut self.embed_tokens).chain(&mut self.lm_head)
+        iter::once(&mut self.embed_tokens).chain(&mut self.embed_positions).chain(&mut self.lm_head)
     }
 
     /// The blocks' output after the last norm; `caches`, one a block, carry the positions before.
@@ -240,7 +273,10 @@ impl Model {
         let past = caches.as_ref().map_or(0, |c| self.text_length(c));
         let at = self.positions(seq, past);
         let begins = past == 0;
-        let x = if begins { self.embed_with_prompt(tokens) } else { self.embed(tokens) };
+        let x = match begins {
+            true => self.embed_with_prompt(tokens, &at),
+            false => self.at_positions(self.embed(tokens), &at),
+        };
         let mut x = self.forward_blocks(
             x,
             &at,
@@ -267,7 +303,7 @@ impl Model {
 
     /// The same with a norm in the place of the model's. The division of the logits is made here, where there are fewer
     /// numbers than logits.
-    pub fn final_norm_by(&self, norm: &RmsNorm, x: Tensor<3>) -> Tensor<3> {
+    pub fn final_norm_by(&self, norm: &Norm, x: Tensor<3>) -> Tensor<3> {
         let normed = norm.forward(x, &self.inference_context(self.layers.len()));
         scaled(normed, self.config.logits_scaling.recip())
     }
@@ -312,6 +348,9 @@ impl Model {
 impl Parameters for Model {
     fn each(&mut self, visitor: &mut impl Visitor) {
         self.embed_tokens.each(visitor);
+        if let Some(table) = &mut self.embed_positions {
+            table.each(visitor);
+        }
         for block in &mut self.layers {
             block.each(visitor);
         }

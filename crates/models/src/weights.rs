@@ -10,7 +10,7 @@ use stratune_protocol::{BaseDtype, Module, Problem, Role, WeightStorage, draws, 
 
 use crate::config::Entry;
 use crate::load::{LoadedTensor, TensorLoader, Weights, pieces};
-use crate::nn::{Attention, Mlp, QkNorm, RmsNorm, Rotaries};
+use crate::nn::{Attention, FusedRows, Mlp, Norm, Projections, QkNorm, Rotaries};
 use crate::{Block, Model, ModelConfig};
 
 /// Takes the modules of a model out of its weights.
@@ -71,14 +71,19 @@ impl WeightReader<'_> {
         Ok(linear)
     }
 
-    fn norm(&mut self, block: Option<usize>, role: Role) -> Result<RmsNorm, Problem> {
+    fn norm(&mut self, block: Option<usize>, role: Role) -> Result<Norm, Problem> {
         let module = self.module(block, role)?;
         let gain = self.vector(&format!("{}.weight", module.path), module.count())?;
-        Ok(RmsNorm::new(id(&module), gain, self.config.zero_centered_norms, self.config.rms_norm_eps))
+        let mut norm = Norm::new(id(&module), gain, self.config.zero_centered_norms, self.config.norm_eps);
+        norm.centring = self.config.centring_norms;
+        if module.bias {
+            norm.bias = Some(Param::frozen(self.vector(&format!("{}.bias", module.path), module.count())?));
+        }
+        Ok(norm)
     }
 
     /// The norm of this role in a block, if the model has one.
-    fn norm_of(&mut self, i: usize, role: Role) -> Result<Option<RmsNorm>, Problem> {
+    fn norm_of(&mut self, i: usize, role: Role) -> Result<Option<Norm>, Problem> {
         if self.config.module(Some(i), role).is_none() {
             return Ok(None);
         }
@@ -92,30 +97,44 @@ impl WeightReader<'_> {
     }
 
     fn attention(&mut self, i: usize) -> Result<Attention, Problem> {
-        let q_proj = self.linear(i, Role::Query)?;
+        let projections = match self.config.module(Some(i), Role::QueryKeyValue) {
+            None => {
+                let layers = [self.linear(i, Role::Query)?, self.linear(i, Role::Key)?, self.linear(i, Role::Value)?];
+                Projections::Apart(Box::new(layers))
+            }
+            Some(_) => {
+                let rows = match self.config.heads_apart {
+                    true => FusedRows::ByHead,
+                    false => FusedRows::Apart(self.config.num_key_value_heads * self.config.head_dim),
+                };
+                Projections::Fused(Box::new(self.linear(i, Role::QueryKeyValue)?), rows)
+            }
+        };
+        let o_proj = self.linear(i, Role::Output)?;
         Ok(Attention {
-            id: above(&q_proj.id, 1),
-            q_proj,
-            k_proj: self.linear(i, Role::Key)?,
-            v_proj: self.linear(i, Role::Value)?,
-            o_proj: self.linear(i, Role::Output)?,
+            id: above(&o_proj.id, 1),
+            projections,
+            o_proj,
             qk_norm: None,
             head_dim: self.config.head_dim,
-            kind: self.config.attention[i],
-            scores: self.config.scores,
+            rotary_dim: self.config.rotary_dim,
+            kind: self.config.attention[i].clone(),
+            scores: self.config.scores_of(i),
             prefix: None,
         })
     }
 
     fn mlp(&mut self, i: usize) -> Result<Mlp, Problem> {
+        let fused = self.config.module(Some(i), Role::GateUp).is_some();
         Ok(Mlp {
+            fused,
             gate_proj: self
                 .config
                 .module(Some(i), Role::Gate)
                 .is_some()
                 .then(|| self.linear(i, Role::Gate))
                 .transpose()?,
-            up_proj: self.linear(i, Role::Up)?,
+            up_proj: self.linear(i, if fused { Role::GateUp } else { Role::Up })?,
             down_proj: self.linear(i, Role::Down)?,
             activation: self.config.activation,
         })
@@ -144,6 +163,8 @@ impl Model {
     pub fn from_weights(config: ModelConfig, weights: Weights, device: &Device) -> Result<Self, Problem> {
         let mut reader = WeightReader { config: &config, weights };
         let embed_tokens = reader.embedding(Role::Embedding)?;
+        let positions = config.module(None, Role::PositionEmbedding).is_some();
+        let embed_positions = positions.then(|| reader.embedding(Role::PositionEmbedding)).transpose()?;
         let tied = config.module(None, Role::Head).is_none();
         let lm_head = if tied { None } else { Some(reader.embedding(Role::Head)?) };
         // Matrices before vectors: what was read for them makes room before anything small is put there.
@@ -160,18 +181,20 @@ impl Model {
                 mlp_norm: reader.norm_of(i, Role::MlpNorm)?,
                 mlp,
                 mlp_output_norm: reader.norm_of(i, Role::MlpOutputNorm)?.map(Box::new),
+                parallel: config.parallel,
                 residual_multiplier: config.residual_multiplier,
                 adapters: Vec::new(),
             });
         }
         let norm = reader.norm(None, Role::FinalNorm)?;
-        let rotaries = Rotaries::of(&config.attention, config.head_dim, config.max_position_embeddings, device);
+        let rotaries = Rotaries::of(&config.attention, config.rotary_dim, config.max_position_embeddings, device);
         let shared = Shared::default();
         let config = Rc::new(config);
         let (prompt, ladder, row_adapters, compute) = (None, None, None, Compute::default());
         Ok(Self {
             config,
             embed_tokens,
+            embed_positions,
             layers,
             norm,
             lm_head,
@@ -207,7 +230,7 @@ impl Model {
         let residual = 0.02 / (2.0 * config.num_hidden_layers as f32).sqrt();
         let mut weights = Weights::of(&config);
         for (i, entry) in config.layout().into_iter().enumerate() {
-            let Entry { name, shape, role } = &entry;
+            let Entry { name, shape, role, .. } = &entry;
             let count = shape.iter().product();
             let mut values: Vec<f32> = if name.ends_with(".bias") {
                 vec![0.0; count]

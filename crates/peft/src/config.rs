@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use stratune_protocol::{BaseDtype, ModelReport, Module, Problem, Targets, ends_with};
+use stratune_protocol::{BaseDtype, ModelReport, Module, Problem, Role, Targets, ends_with};
 
 use crate::method::{Enters, Merges};
 use crate::setting::{Projection, Setting, Usual};
@@ -178,7 +178,11 @@ impl MethodConfig {
         let here = |module: &&Module| module.block.is_some_and(|block| self.enters_layer(block));
         let linears = model.linears().filter(here);
         match &self.targets {
-            None => linears.filter(|module| self.kind.method().roles.contains(&module.role)).collect(),
+            None => {
+                let roles = self.kind.method().roles;
+                let enters = |role: Role| roles.contains(&role) || role.fused().iter().any(|one| roles.contains(one));
+                linears.filter(|module| enters(module.role)).collect()
+            }
             // An expression that is none is refused before it comes to this.
             Some(targets) => {
                 targets.matcher().map_or_else(|_| Vec::new(), |matches| linears.filter(|m| matches(m)).collect())

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 pub enum Role {
     /// Tokens to vectors: `[vocab_size, hidden_size]`.
     Embedding,
+    /// Positions to vectors, which are added to those of the tokens: `[positions, hidden_size]`.
+    PositionEmbedding,
     /// The norm of what the attention reads.
     AttentionNorm,
     /// Queries.
@@ -16,6 +18,8 @@ pub enum Role {
     Key,
     /// Values.
     Value,
+    /// Queries, keys and values in one matrix.
+    QueryKeyValue,
     /// The norm of queries, of each head or of all at once.
     QueryNorm,
     /// The norm of keys, of each head or of all at once.
@@ -28,6 +32,8 @@ pub enum Role {
     MlpNorm,
     /// The half of a gated feed-forward that goes through the activation.
     Gate,
+    /// Both halves of a gated feed-forward in one matrix: the gate's rows, then the others.
+    GateUp,
     /// Into the feed-forward; its first layer where nothing is gated.
     Up,
     /// Out of the feed-forward.
@@ -41,23 +47,37 @@ pub enum Role {
 }
 
 impl Role {
-    /// The linear layers of a block, in the order of the forward pass.
-    pub const LINEAR: [Self; 7] = [Self::Query, Self::Key, Self::Value, Self::Output, Self::Gate, Self::Up, Self::Down];
+    /// The linear layers of a block, in the order of the forward pass; then those that are several of them in one. A layer's
+    /// random numbers are drawn by its place in this list, so a new one comes last.
+    pub const LINEAR: [Self; 9] = [
+        Self::Query,
+        Self::Key,
+        Self::Value,
+        Self::Output,
+        Self::Gate,
+        Self::Up,
+        Self::Down,
+        Self::QueryKeyValue,
+        Self::GateUp,
+    ];
 
     /// As configurations write it, such as `query`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Embedding => "embedding",
+            Self::PositionEmbedding => "position_embedding",
             Self::AttentionNorm => "attention_norm",
             Self::Query => "query",
             Self::Key => "key",
             Self::Value => "value",
+            Self::QueryKeyValue => "query_key_value",
             Self::QueryNorm => "query_norm",
             Self::KeyNorm => "key_norm",
             Self::Output => "output",
             Self::AttentionOutputNorm => "attention_output_norm",
             Self::MlpNorm => "mlp_norm",
             Self::Gate => "gate",
+            Self::GateUp => "gate_up",
             Self::Up => "up",
             Self::Down => "down",
             Self::MlpOutputNorm => "mlp_output_norm",
@@ -79,9 +99,18 @@ impl Role {
     /// The part of the block that a linear layer belongs to: `attention` or `mlp`.
     pub fn part(self) -> Option<&'static str> {
         match self {
-            Self::Query | Self::Key | Self::Value | Self::Output => Some("attention"),
-            Self::Gate | Self::Up | Self::Down => Some("mlp"),
+            Self::Query | Self::Key | Self::Value | Self::QueryKeyValue | Self::Output => Some("attention"),
+            Self::Gate | Self::GateUp | Self::Up | Self::Down => Some("mlp"),
             _ => None,
+        }
+    }
+
+    /// The linear layers whose matrices it has in one; none if it is a layer by itself.
+    pub fn fused(self) -> &'static [Self] {
+        match self {
+            Self::QueryKeyValue => &[Self::Query, Self::Key, Self::Value],
+            Self::GateUp => &[Self::Gate, Self::Up],
+            _ => &[],
         }
     }
 
@@ -110,6 +139,9 @@ pub struct Module {
     /// Whether it has a bias.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub bias: bool,
+    /// Whether files have its weight as `[in, out]`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub transposed: bool,
 }
 
 impl Module {
@@ -141,7 +173,7 @@ impl Module {
         ends_with(&self.path, key)
     }
 
-    /// Its tensors in a checkpoint with their shapes.
+    /// Its tensors by their names in a checkpoint, with the shapes that they have here.
     pub fn tensors(&self) -> impl Iterator<Item = (String, Vec<usize>)> + '_ {
         let bias = self.bias.then(|| (format!("{}.bias", self.path), vec![self.shape[0]]));
         std::iter::once((format!("{}.weight", self.path), self.shape.clone())).chain(bias)
@@ -178,10 +210,17 @@ pub mod testing {
                 role,
                 shape,
                 bias: false,
+                transposed: false,
             })
         };
-        let norm =
-            Module { path: "model.norm".into(), block: None, role: Role::FinalNorm, shape: vec![d], bias: false };
+        let norm = Module {
+            path: "model.norm".into(),
+            block: None,
+            role: Role::FinalNorm,
+            shape: vec![d],
+            bias: false,
+            transposed: false,
+        };
         ModelReport {
             layers,
             hidden_size: d,
@@ -207,6 +246,7 @@ mod tests {
             role: Role::Query,
             shape: vec![8, 4],
             bias: true,
+            transposed: false,
         };
         for (key, named) in [
             ("q_proj", true),
@@ -229,6 +269,7 @@ mod tests {
             assert_eq!(serde_json::to_value(role).ok(), Some(role.name().into()));
             assert!(role.part().is_some());
             assert!(role.siblings().is_empty() || role.siblings().contains(&role));
+            assert!(role.fused().iter().all(|one| one.part() == role.part()));
         }
     }
 }

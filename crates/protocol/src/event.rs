@@ -206,6 +206,9 @@ pub struct ModelReport {
     pub key_value_size: usize,
     /// Outputs of q.
     pub query_size: usize,
+    /// Whether it is a part of a model whose other parts have layers of the same names.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub beside_others: bool,
     /// Width of a head.
     pub head_dim: usize,
     /// The activation of its feed-forward layers, such as `silu`.

@@ -135,7 +135,7 @@ pub async fn mix(base: &Model, adapters: &[(Adapter, f32)]) -> Result<Model, Pro
     base.mixed(models)
 }
 
-/// A model's geometry and all of its tensors on the host, its additions merged into them.
+/// A model's geometry and all of its tensors on the host, its additions merged into them, as files have them.
 ///
 /// # Errors
 /// An addition cannot be merged, or the device does not answer.
@@ -149,7 +149,19 @@ pub async fn merged_tensors(mut model: Model) -> Result<(ModelConfig, Tensors), 
             place.insert(HostTensor { shape: table.dims().to_vec(), data: table.read().await? });
         }
     }
+    for entry in model.config.layout().into_iter().filter(|entry| entry.transposed) {
+        if let Some(tensor) = tensors.get_mut(&entry.name) {
+            *tensor = turned(tensor);
+        }
+    }
     Ok(((*model.config).clone(), tensors))
+}
+
+/// A matrix transposed.
+fn turned(HostTensor { shape, data }: &HostTensor) -> HostTensor {
+    let &[rows, columns] = &shape[..] else { return HostTensor { shape: shape.clone(), data: data.clone() } };
+    let column = |c: usize| (0..rows).map(move |r| data[r * columns + c]);
+    HostTensor { shape: vec![columns, rows], data: (0..columns).flat_map(column).collect() }
 }
 
 async fn read(values: Values) -> Result<Tensors, Problem> {

@@ -114,7 +114,7 @@ pub fn report_of(files: &ModelFolder, name: &str) -> Result<ModelReport, Problem
     let mut bytes = WeightBytes::default();
     for entry in config.layout() {
         let [rows, columns] = entry.shape[..] else { continue };
-        let written = name_in_files(files, &entry).ok().and_then(|name| files.block_type(&name));
+        let written = name_in_files(files, &config, &entry).ok().and_then(|name| files.block_type(&name));
         let taken = match kept_as(written) {
             Some(format) => format.bytes([rows, columns]),
             None => 4 * rows as u64 * columns as u64,
@@ -145,14 +145,14 @@ pub async fn read_tokenizer(files: &ModelFolder, config: &ModelConfig) -> Result
     tokenizer.for_model(config.vocab_size).map_err(|problem| problem.at(at))
 }
 
-/// What a tensor is called in a folder's files: a model that was saved without its output layer leaves out the first part
-/// of every path, `model.`.
-fn name_in_files(files: &ModelFolder, Entry { name, shape, .. }: &Entry) -> Result<String, Problem> {
-    let names = [Some(name.as_str()), name.split_once('.').map(|(_, behind)| behind)];
-    let found = names.into_iter().flatten().find_map(|name| Some((name, files.shape(name)?)));
+/// What a tensor is called in a folder's files.
+fn name_in_files(files: &ModelFolder, config: &ModelConfig, entry: &Entry) -> Result<String, Problem> {
+    let (name, shape) = (&entry.name, entry.file_shape());
+    let names = config.names_in_files(name);
+    let found = names.into_iter().find_map(|name| Some((files.shape(&name)?, name)));
     match found {
-        Some((name, there)) if there == *shape => Ok(name.to_string()),
-        Some((name, there)) => {
+        Some((there, name)) if there == shape => Ok(name),
+        Some((there, name)) => {
             let what = format!("{name} is {there:?} where config.json says {shape:?}");
             Err(Problem::input(what).at(files.label()).next("use a config.json that belongs to these weights"))
         }
@@ -161,6 +161,27 @@ fn name_in_files(files: &ModelFolder, Entry { name, shape, .. }: &Entry) -> Resu
             Err(Problem::input(what).at(files.label()).next("use a complete model folder"))
         }
     }
+}
+
+/// The tensors that a folder should have by its `config.json` and has not, or of another shape.
+pub fn missing_tensors(files: &ModelFolder, config: &ModelConfig) -> Vec<String> {
+    let missing = |entry: &Entry| name_in_files(files, config, entry).is_err();
+    config.layout().into_iter().filter(missing).map(|entry| entry.name).collect()
+}
+
+/// The numbers of a matrix that its file has as `[in, out]`, as `[out, in]`.
+async fn transposed(files: &ModelFolder, name: &str, shape: &[usize]) -> Result<Vec<f32>, Problem> {
+    let &[outputs, inputs] = shape else { return files.numbers(name, 0..shape.iter().product()).await };
+    let mut numbers = vec![0.0; outputs * inputs];
+    let most = chunk_length(outputs) / outputs.max(1);
+    for first in (0..inputs).step_by(most.max(1)) {
+        let end = inputs.min(first + most.max(1));
+        let rows = files.numbers(name, first * outputs..end * outputs).await?;
+        for (i, row) in rows.chunks(outputs.max(1)).enumerate() {
+            row.iter().enumerate().for_each(|(o, number)| numbers[o * inputs + first + i] = *number);
+        }
+    }
+    Ok(numbers)
 }
 
 /// A piece of a tensor on its way: as numbers, or as the blocks of a GGUF file.
@@ -172,7 +193,7 @@ enum Loader {
 impl Loader {
     /// As `dtype` says; what a file has in few bits that kernels do not read comes as floats.
     fn new(files: &ModelFolder, name: &str, entry: &Entry, shape: &[usize], dtype: BaseDtype, device: &Device) -> Self {
-        let written = files.block_type(name).filter(|_| dtype == BaseDtype::File);
+        let written = files.block_type(name).filter(|_| dtype == BaseDtype::File && !entry.transposed);
         match (kept_as(written), shape) {
             (Some(WeightFormat::Rounded(_)), [_, _]) => {
                 Self::Numbers(TensorLoader::new(entry.role, shape, BaseDtype::F16, device))
@@ -185,7 +206,8 @@ impl Loader {
     }
 }
 
-/// The model of a folder, read some rows at a time: no more of it is on the host, unless that is the device.
+/// The model of a folder, read some rows at a time: no more of it is on the host, unless that is the device; of matrices
+/// that files have transposed one.
 ///
 /// # Errors
 /// A tensor is missing, damaged, or of another shape than `config.json` says.
@@ -204,7 +226,11 @@ pub async fn read_model(
     let mut weights = Weights::of(&config);
     let mut on_the_way = 0;
     for (done, entry) in layout.into_iter().enumerate() {
-        let name = name_in_files(files, &entry)?;
+        let name = name_in_files(files, &config, &entry)?;
+        let mut turned = match entry.transposed {
+            true => transposed(files, &name, &entry.shape).await?,
+            false => Vec::new(),
+        };
         let mut loaded = Vec::new();
         for (range, shape) in pieces(&entry, storage) {
             let columns = if let [_, columns] = shape[..] { columns } else { 1 };
@@ -213,7 +239,10 @@ pub async fn read_model(
             for from in range.clone().step_by(most) {
                 let to = range.end.min(from + most);
                 match &mut loader {
-                    Loader::Numbers(loader) => loader.add(files.numbers(&name, from..to).await?),
+                    Loader::Numbers(loader) => loader.add(match entry.transposed {
+                        true => turned.drain(..to - from).collect(),
+                        false => files.numbers(&name, from..to).await?,
+                    }),
                     Loader::Blocks(loader) => {
                         loader.add(&files.blocks(&name, from / columns..to.div_ceil(columns)).await?);
                     }

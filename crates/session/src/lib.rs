@@ -28,7 +28,7 @@ mod tuned;
 
 pub use adapter::{adapter_of, attach, merged_tensors, mix, read_adapter, sliced};
 pub use answer::{answer, answer_each, prompt_tokens};
-pub use base::{Base, model_config, read_model, read_tokenizer, report_of};
+pub use base::{Base, missing_tensors, model_config, read_model, read_tokenizer, report_of};
 pub use catalogue::{catalogue, choices, page_default};
 pub use choose::{open_device, test_compute};
 pub use engine::{Assets, Engine, Outbox};

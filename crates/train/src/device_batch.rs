@@ -65,7 +65,8 @@ impl DeviceBatch {
         let texts = batch.shared.as_ref().map(|shared| {
             let starts: Vec<f32> = shared.starts.iter().map(|place| *place as f32).collect();
             let starts = Tensor::from_data(TensorData::new(starts, [batch.rows, batch.width]), device);
-            PackedTexts { position_ids: grid(&shared.position_ids), starts }
+            let longest = shared.position_ids.iter().max().map_or(0, |last| *last as usize + 1);
+            PackedTexts { position_ids: grid(&shared.position_ids), starts, longest }
         });
         Self {
             tokens: grid(&batch.tokens),

@@ -79,6 +79,6 @@ pub(crate) fn loss(
     let damping = |i: usize| damping.and_then(|d| d.get(i).copied()).unwrap_or(1.0);
     let options =
         ForwardOptions { context: &|i| ForwardContext { damping: damping(i), ..model.inference_context(i) }, alter };
-    let x = model.forward_blocks(model.embed_with_prompt(batch.tokens.clone()), &at, None, options);
+    let x = model.forward_blocks(model.embed_with_prompt(batch.tokens.clone(), &at), &at, None, options);
     objective.loss(model, model.without_prompt(x), batch)
 }

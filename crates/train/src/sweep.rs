@@ -7,11 +7,11 @@
 
 use std::rc::Rc;
 
-use burn::tensor::{IndexingUpdateOp, Tensor};
+use burn::tensor::{IndexingUpdateOp, Int, Tensor};
 use stratune_kernels::backward_from;
 use stratune_models::nn::{Positions, scaled};
 use stratune_models::{Block, Ladder, Model};
-use stratune_peft::{Dropout, ForwardContext, Gradients, Shared, collect_gradients, require_grad};
+use stratune_peft::{Dropout, Embedding, ForwardContext, Gradients, Shared, collect_gradients, require_grad};
 
 use crate::objective::add;
 use crate::{DeviceBatch, Objective};
@@ -48,7 +48,9 @@ pub fn sweep(model: &Model, batch: &DeviceBatch, options: &SweepOptions<'_>) -> 
         return sweep_ladder(model, ladder, batch, options);
     }
     let layers = model.layers.len();
-    let trains_input = model.embed_tokens.trains() || model.prompt.as_ref().is_some_and(|p| p.trainable);
+    let tables = [Some(&model.embed_tokens), model.embed_positions.as_ref()];
+    let trains_table = tables.into_iter().flatten().any(Embedding::trains);
+    let trains_input = trains_table || model.prompt.as_ref().is_some_and(|p| p.trainable);
     // A block that is to train and in which no method trains anything has nothing to give.
     let blocks = model.layers.iter().zip(options.active);
     let active: Vec<bool> = blocks.map(|(block, active)| *active && block.trains(&model.shared)).collect();
@@ -71,7 +73,7 @@ pub fn sweep(model: &Model, batch: &DeviceBatch, options: &SweepOptions<'_>) -> 
         let needs_input = trains_input || i > floor;
         Graph::of(&model.layers[i], x, &at, context(i), active[i], needs_input)
     };
-    let mut x = model.embed_with_prompt(batch.tokens.clone());
+    let mut x = model.embed_with_prompt(batch.tokens.clone(), &at);
     let mut saved = Vec::with_capacity(layers - floor);
     for i in 0..layers {
         if i >= floor && i + options.keep_graphs >= layers {
@@ -102,7 +104,7 @@ pub fn sweep(model: &Model, batch: &DeviceBatch, options: &SweepOptions<'_>) -> 
         }
     }
     if trains_input {
-        input_gradients(model, batch, dy, &mut gradients);
+        input_gradients(model, (batch, &at), dy, &mut gradients);
     }
     SweepOutput { loss, gradients, passed }
 }
@@ -110,7 +112,7 @@ pub fn sweep(model: &Model, batch: &DeviceBatch, options: &SweepOptions<'_>) -> 
 /// Loss and gradients of one batch for a ladder: the model runs without a graph, and the ladder alone with one.
 fn sweep_ladder(model: &Model, ladder: &Ladder, batch: &DeviceBatch, options: &SweepOptions<'_>) -> SweepOutput {
     let at = batch.model_positions(model);
-    let mut x = model.embed_with_prompt(batch.tokens.clone());
+    let mut x = model.embed_with_prompt(batch.tokens.clone(), &at);
     let mut states = vec![x.clone()];
     for (i, block) in model.layers.iter().enumerate() {
         x = block.forward(x, &at, None, &model.inference_context(i));
@@ -188,7 +190,13 @@ fn below_prompt(model: &Model, dy: Tensor<3>) -> Tensor<3> {
 
 /// The prompt gets the gradient of its positions, each token's row of the embedding that of the positions where it
 /// stands.
-fn input_gradients(model: &Model, batch: &DeviceBatch, dy: Tensor<3>, into: &mut Gradients) {
+fn input_gradients(model: &Model, (batch, at): (&DeviceBatch, &Positions), dy: Tensor<3>, into: &mut Gradients) {
+    let positions = model.embed_positions.as_ref().filter(|table| table.trains());
+    if let Some((table, ids)) = positions.zip(at.position_ids.as_ref()) {
+        // Where all rows have the same positions, what they give is added up first.
+        let dy = if ids.dims()[0] == 1 { dy.clone().sum_dim(0) } else { dy.clone() };
+        add(into, &table.id.param("weight"), scattered(table, ids.clone(), dy));
+    }
     let length = model.prompt_length();
     if model.prompt.as_ref().is_some_and(|p| p.trainable) {
         let dy = dy.clone().narrow(1, 0, length).sum_dim(0).squeeze_dim(0);
@@ -198,9 +206,16 @@ fn input_gradients(model: &Model, batch: &DeviceBatch, dy: Tensor<3>, into: &mut
         return;
     }
     let dy = scaled(model.without_prompt(dy), model.config.embedding_multiplier);
+    let embedding = &model.embed_tokens;
+    add(into, &embedding.id.param("weight"), scattered(embedding, batch.tokens.clone(), dy));
+}
+
+/// The gradient of a table: to each row that of the places where it stands.
+///
+/// # Shapes
+/// - `ids`: `[rows, width]`, `dy`: `[rows, width, hidden]`
+fn scattered(table: &Embedding, ids: Tensor<2, Int>, dy: Tensor<3>) -> Tensor<2> {
     let [rows, width, hidden] = dy.dims();
-    let ids = batch.tokens.clone().reshape([rows * width]);
-    let embedding = Tensor::<2>::zeros(model.embed_tokens.dims(), &dy.device());
-    let embedding = embedding.select_assign(0, ids, dy.reshape([rows * width, hidden]), IndexingUpdateOp::Add);
-    add(into, &model.embed_tokens.id.param("weight"), embedding);
+    let (ids, dy) = (ids.reshape([rows * width]), dy.reshape([rows * width, hidden]));
+    Tensor::zeros(table.dims(), &dy.device()).select_assign(0, ids, dy, IndexingUpdateOp::Add)
 }

@@ -20,7 +20,7 @@ async fn says(model: &Model, expected: &Logits, name: &str) {
 
 /// Models of each family, tied and untied, f32, f16 and bf16, whole and sharded, with and without stretched positions,
 /// biases, norms of heads and windows.
-const MODELS: [&str; 14] = [
+const MODELS: [&str; 20] = [
     "tiny-llama",
     "tiny-llama3",
     "tiny-llama-f16",
@@ -35,6 +35,12 @@ const MODELS: [&str; 14] = [
     "tiny-granite",
     "tiny-olmo2",
     "tiny-arcee",
+    "tiny-phi3",
+    "tiny-phi3-short",
+    "tiny-gpt2",
+    "tiny-gpt-neox",
+    "tiny-gpt-neox-serial",
+    "tiny-gemma3-multimodal",
 ];
 
 /// Logits, and greedy text through the cache.
@@ -93,7 +99,7 @@ pub const PEFT_FOLDERS: [&str; 13] = [
 ];
 
 /// LoRA on all linear layers of each family but the first, with gradients.
-pub const FAMILY_FOLDERS: [&str; 10] = [
+pub const FAMILY_FOLDERS: [&str; 14] = [
     "peft-qwen2",
     "peft-qwen3",
     "peft-gemma3",
@@ -104,6 +110,10 @@ pub const FAMILY_FOLDERS: [&str; 10] = [
     "peft-granite",
     "peft-olmo2",
     "peft-arcee",
+    "peft-phi3",
+    "peft-gpt2",
+    "peft-gpt-neox",
+    "peft-gemma3-multimodal",
 ];
 
 /// Adapters written by PEFT say the same here.

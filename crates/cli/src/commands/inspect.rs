@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use stratune_data::read_rows;
 use stratune_models::ModelConfig;
 use stratune_protocol::Problem;
-use stratune_session::{STARTER, open_model, read_adapter, saved_run};
+use stratune_session::{STARTER, missing_tensors, open_model, read_adapter, saved_run};
 use stratune_store::{Checkpoint, DiskFolder, Folder, ModelFolder};
 use stratune_train::RunConfig;
 
@@ -128,8 +128,7 @@ async fn model(name: &str, folder: &dyn Folder, files: &ModelFolder) -> Result<V
     let bytes: u64 = folder.names().iter().filter_map(|n| folder.size(n)).sum();
     let config = ModelConfig::from_json(files.config(), "config.json")?;
     let report = config.report(name, config.parameters());
-    let missing: Vec<String> =
-        config.layout().into_iter().filter(|e| files.shape(&e.name) != Some(&e.shape[..])).map(|e| e.name).collect();
+    let missing = missing_tensors(files, &config);
     Ok(json!({
         "kind": "model",
         "family": report.family,

@@ -1,11 +1,13 @@
 //! `stratune merge`
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use stratune_models::ModelConfig;
 use stratune_protocol::{BaseDtype, DeviceChoice, Problem};
 use stratune_session::{merged_tensors, open_model};
-use stratune_store::{Stored, changed_config, model_files, write_files};
+use stratune_store::{ModelFolder, Stored, changed_config, model_files, write_files};
 
 use crate::arguments::choose;
 use crate::{hub, open};
@@ -43,6 +45,17 @@ enum Dtype {
     Bf16,
 }
 
+/// The tensors of a folder that belong to other parts of its model, of images: they go along as they came.
+fn names_of_others(source: &ModelFolder, config: &ModelConfig) -> Vec<String> {
+    if !config.report("", 0).beside_others {
+        return Vec::new();
+    }
+    let own: BTreeSet<String> = config.layout().iter().flat_map(|entry| config.names_in_files(&entry.name)).collect();
+    // A copy of the embedding that a tied output layer has is none of them.
+    let other = |name: &String| !own.contains(name) && !name.ends_with("lm_head.weight");
+    source.names().into_iter().filter(other).collect()
+}
+
 impl Merge {
     /// Merges on the CPU and writes the folder.
     pub async fn run(self, json: bool) -> Result<(), Problem> {
@@ -57,7 +70,12 @@ impl Merge {
         };
         let source = open_model(open::folder(&model)?).await?;
         let before = base.model.config.to_json();
-        let (after, tensors) = merged_tensors(base.model).await?;
+        let others = names_of_others(&source, &base.model.config);
+        let (after, mut tensors) = merged_tensors(base.model).await?;
+        for name in others {
+            let tensor = source.tensor(&name).await?;
+            tensors.insert(name, tensor);
+        }
         let config = changed_config(source.config(), &before, &after.to_json());
         let files = model_files(&config, &tensors, stored, source.beside().await?)?;
         write_files(&self.out, &files, self.overwrite)?;

@@ -130,10 +130,10 @@ fn read(format: BlockFormat, b: &[u8], i: usize, block: &mut Block) {
             block.head = half(b, 0) | half(b, 2) << 16;
             let five = format == BlockFormat::Q5K;
             let low = if five { 48 } else { 16 };
-            for i in 0..256 {
+            for (i, q) in q.iter_mut().enumerate() {
                 let (j, l) = (i / 32, i % 32);
                 let nibble = b[low + 32 * (j / 2) + l] >> (4 * (j % 2)) & 15;
-                q[i] = nibble | if five { (b[16 + l] >> j & 1) << 4 } else { 0 };
+                *q = nibble | if five { (b[16 + l] >> j & 1) << 4 } else { 0 };
             }
             six_bits(&b[4..16], block);
         }

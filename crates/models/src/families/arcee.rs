@@ -11,6 +11,7 @@ pub const FAMILY: Family = Family {
     class: "ArceeForCausalLM",
     read,
     bias_keys: &[ATTENTION_BIAS, MLP_BIAS],
+    file_names: &[],
     gguf: Some(&GGUF),
 };
 

@@ -33,6 +33,8 @@ pub(super) struct Decoder {
     pub biased: &'static [Role],
     /// Whether the feed-forward is gated.
     pub gated: bool,
+    /// Whether queries, keys and values are made by one matrix, and both halves of the feed-forward.
+    pub fused: bool,
     /// Where a block's norms are.
     pub norms: Norms,
     /// What queries and keys are normalised by.
@@ -72,6 +74,7 @@ pub(super) const LLAMA: Decoder = Decoder {
     tie_word_embeddings: false,
     biased: &[],
     gated: true,
+    fused: false,
     norms: Norms::Pre,
     qk_norm: QkNorm::None,
 };
@@ -103,11 +106,16 @@ pub(super) fn read(family: &'static Family, fields: &Fields<'_>, of: &Decoder) -
         num_attention_heads,
         num_key_value_heads: kv_heads.or((of.num_key_value_heads)(num_attention_heads), num_attention_heads),
         head_dim,
-        rms_norm_eps: fields.number_or("rms_norm_eps", of.rms_norm_eps)?,
+        rotary_dim: head_dim,
+        norm_eps: fields.number_or("rms_norm_eps", of.rms_norm_eps)?,
         max_position_embeddings,
         attention: vec![AttentionKind { rope: Some(rope), window: None }; num_hidden_layers],
         scores: Scores::of(head_dim),
+        scores_by_depth: false,
+        heads_apart: false,
+        parallel: false,
         activation: activation(fields, of.activation)?,
+        centring_norms: false,
         zero_centered_norms: false,
         embedding_multiplier: 1.0,
         multiplies_prompt: false,
@@ -144,13 +152,17 @@ pub(crate) fn plain_modules(config: &ModelConfig) -> Vec<Module> {
     modules(config, &LLAMA, &[], true)
 }
 
+/// A module whose weight files have as it is here.
+pub(super) fn module(block: Option<usize>, path: String, role: Role, shape: Vec<usize>, bias: bool) -> Module {
+    Module { path, block, role, shape, bias, transposed: false }
+}
+
 /// The table of modules, by the names that checkpoints of these families have.
 fn modules(config: &ModelConfig, of: &Decoder, biased: &[Role], tied: bool) -> Vec<Module> {
     let (d, m, h) = (config.hidden_size, config.intermediate_size, config.head_dim);
     let (q, kv) = (config.num_attention_heads * h, config.num_key_value_heads * h);
     let module = |block: Option<usize>, path: String, role: Role, shape: Vec<usize>| {
-        let bias = biased.contains(&role);
-        Module { path, block, role, shape, bias }
+        module(block, path, role, shape, biased.contains(&role))
     };
     let [attention_norms, mlp_norms] = of.norms.names();
     let qk_norms = match of.qk_norm {
@@ -169,9 +181,13 @@ fn modules(config: &ModelConfig, of: &Decoder, biased: &[Role], tied: bool) -> V
             }
         };
         norm(&mut add, attention_norms[0], Role::AttentionNorm);
-        add("self_attn.q_proj", Role::Query, vec![q, d]);
-        add("self_attn.k_proj", Role::Key, vec![kv, d]);
-        add("self_attn.v_proj", Role::Value, vec![kv, d]);
+        if of.fused {
+            add("self_attn.qkv_proj", Role::QueryKeyValue, vec![q + 2 * kv, d]);
+        } else {
+            add("self_attn.q_proj", Role::Query, vec![q, d]);
+            add("self_attn.k_proj", Role::Key, vec![kv, d]);
+            add("self_attn.v_proj", Role::Value, vec![kv, d]);
+        }
         add("self_attn.o_proj", Role::Output, vec![d, q]);
         if let Some([of_queries, of_keys]) = qk_norms {
             add("self_attn.q_norm", Role::QueryNorm, vec![of_queries]);
@@ -179,10 +195,14 @@ fn modules(config: &ModelConfig, of: &Decoder, biased: &[Role], tied: bool) -> V
         }
         norm(&mut add, attention_norms[1], Role::AttentionOutputNorm);
         norm(&mut add, mlp_norms[0], Role::MlpNorm);
-        if of.gated {
-            add("mlp.gate_proj", Role::Gate, vec![m, d]);
+        if of.fused {
+            add("mlp.gate_up_proj", Role::GateUp, vec![2 * m, d]);
+        } else {
+            if of.gated {
+                add("mlp.gate_proj", Role::Gate, vec![m, d]);
+            }
+            add("mlp.up_proj", Role::Up, vec![m, d]);
         }
-        add("mlp.up_proj", Role::Up, vec![m, d]);
         add("mlp.down_proj", Role::Down, vec![d, m]);
         norm(&mut add, mlp_norms[1], Role::MlpOutputNorm);
     }

@@ -9,8 +9,14 @@ use super::{Family, Fields};
 use crate::ModelConfig;
 
 /// Biases where `attention_bias` says so.
-pub const FAMILY: Family =
-    Family { model_type: "gemma", class: "GemmaForCausalLM", read, bias_keys: &[ATTENTION_BIAS], gguf: Some(&GGUF) };
+pub const FAMILY: Family = Family {
+    model_type: "gemma",
+    class: "GemmaForCausalLM",
+    read,
+    bias_keys: &[ATTENTION_BIAS],
+    file_names: &[],
+    gguf: Some(&GGUF),
+};
 
 /// Files hold what norms multiply by.
 pub(super) const GGUF: GgufForm = GgufForm { architecture: "gemma", added_to_norms: 1.0, ..gguf::PLAIN };

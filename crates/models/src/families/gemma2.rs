@@ -7,8 +7,14 @@ use super::{Family, Fields, gemma};
 use crate::ModelConfig;
 
 /// Biases where `attention_bias` says so.
-pub const FAMILY: Family =
-    Family { model_type: "gemma2", class: "Gemma2ForCausalLM", read, bias_keys: &[ATTENTION_BIAS], gguf: Some(&GGUF) };
+pub const FAMILY: Family = Family {
+    model_type: "gemma2",
+    class: "Gemma2ForCausalLM",
+    read,
+    bias_keys: &[ATTENTION_BIAS],
+    file_names: &[],
+    gguf: Some(&GGUF),
+};
 
 /// No key says what scores are divided by: the root of a head's width, but in the largest model.
 const GGUF: GgufForm = GgufForm {

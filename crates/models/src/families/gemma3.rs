@@ -13,6 +13,7 @@ pub const FAMILY: Family = Family {
     class: "Gemma3ForCausalLM",
     read,
     bias_keys: &[ATTENTION_BIAS],
+    file_names: &[],
     gguf: Some(&GGUF),
 };
 
@@ -39,7 +40,7 @@ const GGUF: GgufForm = GgufForm {
 const GEMMA3: Decoder = Decoder { max_position_embeddings: 131_072, qk_norm: QkNorm::Head, ..gemma2::GEMMA2 };
 
 /// `attn_logit_softcapping` is a key of the configuration that no model of the family applies.
-fn read(family: &'static Family, fields: &Fields<'_>) -> Result<ModelConfig, String> {
+pub(super) fn read(family: &'static Family, fields: &Fields<'_>) -> Result<ModelConfig, String> {
     let mut config = gemma::decoder(family, fields, &GEMMA3)?;
     config.scores.scale = gemma::query_scale(fields)?;
     config.final_logit_softcapping = gemma::softcap(fields, "final_logit_softcapping", None)?;
@@ -54,7 +55,7 @@ fn read(family: &'static Family, fields: &Fields<'_>) -> Result<ModelConfig, Str
     config.slide(&common::windows(fields, &slides, Some(4096))?);
     let [full, sliding] = ropes(fields, config.max_position_embeddings)?;
     for (kind, slides) in config.attention.iter_mut().zip(slides) {
-        kind.rope = Some(if slides { sliding } else { full });
+        kind.rope = Some(if slides { sliding.clone() } else { full.clone() });
     }
     Ok(config)
 }
@@ -95,17 +96,19 @@ mod tests {
         let new = read(json!({"rope_parameters": {"full_attention": full, "sliding_attention": sliding},
                               "layer_types": types, "sliding_window": 7}));
         assert_eq!(old.attention, new.attention);
-        assert_eq!(old.attention[0].rope.unwrap(), Rope { theta: 2e4, scaling: None });
-        assert!(old.attention[2].rope.unwrap().scaling.is_some() && old.attention[2].window.is_none());
+        assert_eq!(old.attention[0].rope.clone().unwrap(), Rope { theta: 2e4, scaling: None });
+        assert!(old.attention[2].rope.as_ref().unwrap().scaling.is_some() && old.attention[2].window.is_none());
     }
 
     #[test]
     fn what_is_absent_has_the_defaults_of_the_family() {
         let config = read(json!({}));
-        assert!(config.attention.iter().all(|kind| kind.window == Some(4096) && kind.rope.unwrap().theta == 1e4));
+        assert!(
+            config.attention.iter().all(|kind| kind.window == Some(4096) && kind.rope.as_ref().unwrap().theta == 1e4)
+        );
         assert_eq!((config.head_dim, config.scores.scale, config.scores.softcap), (256, 0.0625, None));
         assert_eq!(config.final_logit_softcapping, None);
-        let full = read(json!({"sliding_window_pattern": 1})).attention[0];
+        let full = read(json!({"sliding_window_pattern": 1})).attention[0].clone();
         assert_eq!((full.window, full.rope.unwrap().theta), (None, 1e6));
     }
 }

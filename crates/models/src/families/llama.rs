@@ -11,6 +11,7 @@ pub const FAMILY: Family = Family {
     class: "LlamaForCausalLM",
     read,
     bias_keys: &[ATTENTION_BIAS, MLP_BIAS],
+    file_names: &[],
     gguf: Some(&GGUF),
 };
 
@@ -50,7 +51,7 @@ mod tests {
             }
             let config = ModelConfig::from_json(&json, "config.json").unwrap();
             assert_eq!(
-                (config.num_key_value_heads, config.head_dim, config.attention[0].rope.unwrap().theta),
+                (config.num_key_value_heads, config.head_dim, config.attention[0].rope.as_ref().unwrap().theta),
                 (4, 8, 1e4)
             );
         }

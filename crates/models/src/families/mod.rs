@@ -8,11 +8,15 @@ mod fields;
 mod gemma;
 mod gemma2;
 mod gemma3;
+mod gemma3_multimodal;
 mod gguf;
+mod gpt2;
+mod gpt_neox;
 mod granite;
 mod llama;
 mod mistral;
 mod olmo2;
+mod phi3;
 mod qwen2;
 mod qwen3;
 mod rope;
@@ -39,10 +43,12 @@ pub struct Family {
     pub bias_keys: &'static [(&'static str, &'static [Role])],
     /// How llama.cpp's files have it; none if they say that it is another.
     pub gguf: Option<&'static GgufForm>,
+    /// What else the beginnings of paths are called in files: a beginning, and another one for it.
+    pub file_names: &'static [(&'static str, &'static str)],
 }
 
 /// All of them.
-pub const FAMILIES: [&Family; 11] = [
+pub const FAMILIES: [&Family; 15] = [
     &llama::FAMILY,
     &mistral::FAMILY,
     &qwen2::FAMILY,
@@ -50,8 +56,12 @@ pub const FAMILIES: [&Family; 11] = [
     &gemma::FAMILY,
     &gemma2::FAMILY,
     &gemma3::FAMILY,
+    &gemma3_multimodal::FAMILY,
     &smollm3::FAMILY,
     &granite::FAMILY,
     &olmo2::FAMILY,
     &arcee::FAMILY,
+    &phi3::FAMILY,
+    &gpt2::FAMILY,
+    &gpt_neox::FAMILY,
 ];

@@ -10,7 +10,7 @@ use crate::ModelConfig;
 
 /// No key gives other layers biases.
 pub const FAMILY: Family =
-    Family { model_type: "qwen2", class: "Qwen2ForCausalLM", read, bias_keys: &[], gguf: Some(&GGUF) };
+    Family { model_type: "qwen2", class: "Qwen2ForCausalLM", read, bias_keys: &[], file_names: &[], gguf: Some(&GGUF) };
 
 const GGUF: GgufForm = GgufForm { architecture: "qwen2", ..gguf::PLAIN };
 

@@ -6,8 +6,14 @@ use super::{Family, Fields, qwen2};
 use crate::ModelConfig;
 
 /// Biases where `attention_bias` says so.
-pub const FAMILY: Family =
-    Family { model_type: "qwen3", class: "Qwen3ForCausalLM", read, bias_keys: &[ATTENTION_BIAS], gguf: Some(&GGUF) };
+pub const FAMILY: Family = Family {
+    model_type: "qwen3",
+    class: "Qwen3ForCausalLM",
+    read,
+    bias_keys: &[ATTENTION_BIAS],
+    file_names: &[],
+    gguf: Some(&GGUF),
+};
 
 const GGUF: GgufForm = GgufForm { architecture: "qwen3", ..gguf::PLAIN };
 

@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::Fields;
-use crate::nn::{Rope, RopeScaling, Yarn};
+use crate::nn::{LongRope, Rope, RopeScaling, Yarn};
 
 /// `context` is the longest sequence the model was made for.
 pub(super) fn read(fields: &Fields<'_>, default_theta: f64, context: usize) -> Result<Rope, String> {
@@ -12,6 +12,18 @@ pub(super) fn read(fields: &Fields<'_>, default_theta: f64, context: usize) -> R
     let inner =
         if old.0.as_object().is_some_and(|keys| !keys.is_empty()) { old } else { fields.within("rope_parameters") };
     of(&inner, fields, fields.number_or("rope_theta", default_theta)?, context)
+}
+
+/// How many numbers of a head of `head_dim` are rotated, as `partial_rotary_factor` says it.
+pub(super) fn rotated(fields: &Fields<'_>, head_dim: usize, default: f64) -> Result<usize, String> {
+    let old = fields.within("rope_scaling").number_or("partial_rotary_factor", f64::NAN)?;
+    let inner = fields.within("rope_parameters").number_or("partial_rotary_factor", f64::NAN)?;
+    let outer = fields.number_or("partial_rotary_factor", default)?;
+    let share = [old, inner].into_iter().find(|share| !share.is_nan()).unwrap_or(outer);
+    match share > 0.0 && share <= 1.0 {
+        true => Ok((head_dim as f64 * share) as usize),
+        false => Err(format!("partial_rotary_factor is {share}")),
+    }
 }
 
 /// What `inner` says, in a `config.json` of these fields.
@@ -39,6 +51,19 @@ pub(super) fn of(inner: &Fields<'_>, fields: &Fields<'_>, theta: f64, context: u
             high_freq_factor: needed("high_freq_factor")?,
             original_max_position_embeddings: original()?,
         }),
+        "longrope" => {
+            let original = original()?;
+            let factor = inner.number_or("factor", context as f64 / original)?;
+            let usual = if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / original.ln()).sqrt() };
+            let attention_factor = inner.number_or("attention_factor", usual)?;
+            if !(original >= 1.0 && attention_factor.is_finite()) {
+                return Err(format!("original_max_position_embeddings {original} of the rope parameters is none"));
+            }
+            let [short_factor, long_factor] = [factors(inner, "short_factor")?, factors(inner, "long_factor")?];
+            let original_max_position_embeddings = original as usize;
+            let given = LongRope { short_factor, long_factor, original_max_position_embeddings, attention_factor };
+            Some(RopeScaling::LongRope(given.into()))
+        }
         "yarn" => {
             let factor = needed("factor")?;
             let scale = |mscale: f64| if factor <= 1.0 { 1.0 } else { 0.1 * mscale * factor.ln() + 1.0 };
@@ -63,6 +88,16 @@ pub(super) fn of(inner: &Fields<'_>, fields: &Fields<'_>, theta: f64, context: u
         return Err(format!("rope_theta is {theta}"));
     }
     Ok(Rope { theta, scaling })
+}
+
+/// A list of positive numbers.
+fn factors(inner: &Fields<'_>, key: &str) -> Result<Vec<f64>, String> {
+    let number = |value: &Value| value.as_f64().filter(|x| x.is_finite() && *x > 0.0);
+    let list = inner.get(key).and_then(Value::as_array);
+    match list.and_then(|list| list.iter().map(number).collect()) {
+        Some(numbers) => Ok(numbers),
+        None => Err(format!("{key} of the rope parameters is missing or no list of positive numbers")),
+    }
 }
 
 #[cfg(test)]
@@ -100,6 +135,11 @@ mod tests {
             (json!({"rope_scaling": {"type": "linear"}}), "factor"),
             (json!({"rope_scaling": {"type": "spiral"}}), "spiral"),
             (json!({"rope_theta": 0.0}), "rope_theta"),
+            (json!({"rope_scaling": {"type": "longrope", "short_factor": [1.0]}}), "long_factor"),
+            (
+                json!({"rope_scaling": {"type": "longrope", "short_factor": [-1.0], "long_factor": [1.0]}}),
+                "short_factor",
+            ),
         ] {
             assert!(read(&Fields(&json), 1e4, 64).unwrap_err().contains(named), "{json}");
         }

@@ -3,26 +3,25 @@
 use burn::tensor::Tensor;
 use stratune_kernels::{HeadNorms, Scores, causal_attention, self_attention};
 use stratune_peft::{Additions, ForwardContext, Linear, ModuleId, Parameters, Prefix, Visitor};
+use stratune_protocol::Role;
 
-use super::{AttentionKind, BlockPositions, KvCache, Positions, RmsNorm};
+use super::{AttentionKind, BlockPositions, KvCache, Norm, Positions};
 
 /// Self-attention.
 #[derive(Clone, Debug)]
 pub struct Attention {
     /// Which module it is.
     pub id: ModuleId,
-    /// hidden → heads · head_dim.
-    pub q_proj: Linear,
-    /// hidden → kv_heads · head_dim.
-    pub k_proj: Linear,
-    /// hidden → kv_heads · head_dim.
-    pub v_proj: Linear,
+    /// What makes queries, keys and values.
+    pub projections: Projections,
     /// heads · head_dim → hidden.
     pub o_proj: Linear,
     /// What queries and keys are normalised by, before they are rotated. Few models have it, so it is elsewhere.
     pub qk_norm: Option<Box<QkNorm>>,
     /// Width of a head.
     pub head_dim: usize,
+    /// How many numbers of a head, from its first, are rotated.
+    pub rotary_dim: usize,
     /// What it makes of positions.
     pub kind: AttentionKind,
     /// How scores are made of queries and keys.
@@ -31,20 +30,78 @@ pub struct Attention {
     pub prefix: Option<Prefix>,
 }
 
+/// What makes queries, keys and values.
+#[derive(Clone, Debug)]
+pub enum Projections {
+    /// A layer each: hidden → heads · head_dim, and twice hidden → kv_heads · head_dim.
+    Apart(Box<[Linear; 3]>),
+    /// One for all: hidden → (heads + 2 kv_heads) · head_dim.
+    Fused(Box<Linear>, FusedRows),
+}
+
+/// Which rows of one matrix make queries, which keys and which values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FusedRows {
+    /// Those of all queries, then those of all keys, then those of all values; the last two are so many each.
+    Apart(usize),
+    /// Head by head: its query's, its key's, its value's.
+    ByHead,
+}
+
+impl Projections {
+    /// Queries, keys and values of `x`, in heads of this width.
+    ///
+    /// # Shapes
+    /// - `x`: `[batch, seq, hidden]`
+    /// - output: `[batch, seq, heads · head_dim]`, and twice `[batch, seq, kv_heads · head_dim]`
+    fn forward(&self, x: &Tensor<3>, head_dim: usize, context: &ForwardContext) -> [Tensor<3>; 3] {
+        let (layer, rows) = match self {
+            Self::Apart(layers) => return Linear::forward_each(layers.each_ref(), x, context),
+            Self::Fused(layer, rows) => (layer, rows),
+        };
+        let all = layer.forward(x.clone(), context);
+        let [batch, seq, width] = all.dims();
+        match rows {
+            FusedRows::Apart(kv) => {
+                let q = width - 2 * kv;
+                [(0, q), (q, *kv), (q + kv, *kv)].map(|(from, width)| all.clone().narrow(2, from, width))
+            }
+            FusedRows::ByHead => {
+                let heads = width / (3 * head_dim);
+                let all = all.reshape([batch, seq, heads, 3 * head_dim]);
+                [0, 1, 2].map(|part| {
+                    all.clone().narrow(3, part * head_dim, head_dim).reshape([batch, seq, heads * head_dim])
+                })
+            }
+        }
+    }
+
+    /// The layers with their roles.
+    pub fn layers_mut(&mut self) -> Vec<(Role, &mut Linear)> {
+        match self {
+            Self::Apart(layers) => [Role::Query, Role::Key, Role::Value].into_iter().zip(layers.iter_mut()).collect(),
+            Self::Fused(layer, _) => vec![(Role::QueryKeyValue, layer)],
+        }
+    }
+}
+
 /// Norms of queries and keys: of each head, if they are as wide as one, or of all heads at once.
 #[derive(Clone, Debug)]
 pub struct QkNorm {
     /// Of queries, `[head_dim]` or `[heads · head_dim]`.
-    pub q_norm: RmsNorm,
+    pub q_norm: Norm,
     /// Of keys, `[head_dim]` or `[kv_heads · head_dim]`.
-    pub k_norm: RmsNorm,
+    pub k_norm: Norm,
 }
 
 impl QkNorm {
     /// As norms of heads of this width, if they are such and frozen.
     fn of_heads(&self, head_dim: usize) -> Option<HeadNorms> {
         let [q, k] = [&self.q_norm, &self.k_norm];
-        let frozen = |norm: &RmsNorm| norm.width() == head_dim && norm.tuned.is_none() && !norm.weight.trainable;
+        let frozen = |norm: &Norm| {
+            let is_rms = !norm.centring && norm.bias.is_none();
+            is_rms && norm.width() == head_dim && norm.tuned.is_none() && !norm.weight.trainable
+        };
         let alike = (q.zero_centered, q.eps) == (k.zero_centered, k.eps);
         (alike && frozen(q) && frozen(k)).then(|| HeadNorms {
             q: q.weight.value.clone(),
@@ -73,21 +130,20 @@ impl Attention {
         let prefix = self.prefix.as_ref();
         let cached = cache.as_ref().map_or(0, |c| c.len());
         let offset = if cached > 0 { cached } else { prefix.map_or(0, Prefix::length) };
-        let block_positions = at.after(offset, self.kind);
+        let block_positions = at.after(offset, &self.kind);
         if prefix.is_none()
             && cache.is_none()
             && let Some(mixed) = self.of_the_text_alone(&x, block_positions, context)
         {
             return self.o_proj.forward_residual(mixed, residual, context);
         }
-        let projections = Linear::forward_each([&self.q_proj, &self.k_proj, &self.v_proj], &x, context);
-        let [q, k, v] = projections;
+        let [q, k, v] = self.projections.forward(&x, self.head_dim, context);
         let [q, k] = match &self.qk_norm {
             None => [q, k],
             Some(norm) => [(q, &norm.q_norm), (k, &norm.k_norm)].map(|(t, norm)| normed(t, norm, context)),
         };
         let [q, k, v] = [q, k, v].map(|t| self.split(t));
-        let [q, k, v] = block_positions.cos_sin.apply_rotary(q, k, v);
+        let [q, k, v] = self.rotated([q, k, v], block_positions);
         let (k, v) = match prefix.filter(|_| cached == 0) {
             None => (k, v),
             Some(prefix) => {
@@ -109,7 +165,7 @@ impl Attention {
             Some(prefix) => {
                 let text = k.dims()[2] - prefix.length();
                 let of_text = |t: Tensor<4>| t.narrow(2, prefix.length(), text);
-                let without = self.mixed(q, of_text(k), of_text(v), at.after(text - seq, self.kind));
+                let without = self.mixed(q, of_text(k), of_text(v), at.after(text - seq, &self.kind));
                 prefix.blend(x, without, mixed, context)
             }
         };
@@ -125,11 +181,15 @@ impl Attention {
         block_positions: &BlockPositions,
         context: &ForwardContext,
     ) -> Option<Tensor<3>> {
+        let Projections::Apart(layers) = &self.projections else { return None };
+        if self.rotary_dim < self.head_dim {
+            return None;
+        }
         let norms = match &self.qk_norm {
             None => None,
             Some(norm) => Some(norm.of_heads(self.head_dim)?),
         };
-        let layers = Linear::plain([&self.q_proj, &self.k_proj, &self.v_proj], context)?;
+        let layers = Linear::plain(layers.each_ref(), context)?;
         Some(self_attention(
             x.clone(),
             &layers,
@@ -139,6 +199,20 @@ impl Attention {
             self.scores,
             norms,
         ))
+    }
+
+    /// Queries and keys rotated, what of their heads is not behind what is.
+    fn rotated(&self, [q, k, v]: [Tensor<4>; 3], block_positions: &BlockPositions) -> [Tensor<4>; 3] {
+        let rest = self.head_dim - self.rotary_dim;
+        if rest == 0 {
+            return block_positions.cos_sin.apply_rotary(q, k, v);
+        }
+        let [first, last] = [(0, self.rotary_dim), (self.rotary_dim, rest)]
+            .map(|(from, width)| [&q, &k].map(|t| t.clone().narrow(3, from, width)));
+        let ([rotated_q, rotated_k], [rest_q, rest_k]) = (first, last);
+        // The values go by: those that are rotated with queries and keys are of another width.
+        let [rotated_q, rotated_k, _] = block_positions.cos_sin.apply_rotary(rotated_q, rotated_k.clone(), rotated_k);
+        [Tensor::cat(vec![rotated_q, rest_q], 3), Tensor::cat(vec![rotated_k, rest_k], 3), v]
     }
 
     /// What each query makes of the values that it sees.
@@ -155,7 +229,9 @@ impl Attention {
 
     /// Puts the weights that read the same input where one dispatch can read all of them.
     pub fn group_weights(&mut self) {
-        Linear::group_weights([&mut self.q_proj, &mut self.k_proj, &mut self.v_proj]);
+        if let Projections::Apart(layers) = &mut self.projections {
+            Linear::group_weights(layers.each_mut());
+        }
     }
 
     /// `[batch, seq, heads · head_dim]` to `[batch, heads, seq, head_dim]`.
@@ -166,7 +242,7 @@ impl Attention {
 }
 
 /// Each part of a row that is as wide as the norm, normalised.
-fn normed(t: Tensor<3>, norm: &RmsNorm, context: &ForwardContext) -> Tensor<3> {
+fn normed(t: Tensor<3>, norm: &Norm, context: &ForwardContext) -> Tensor<3> {
     let [batch, seq, width] = t.dims();
     let parts = t.reshape([batch, seq * width / norm.width(), norm.width()]);
     norm.forward(parts, context).reshape([batch, seq, width])
@@ -174,9 +250,7 @@ fn normed(t: Tensor<3>, norm: &RmsNorm, context: &ForwardContext) -> Tensor<3> {
 
 impl Parameters for Attention {
     fn each(&mut self, visitor: &mut impl Visitor) {
-        self.q_proj.each(visitor);
-        self.k_proj.each(visitor);
-        self.v_proj.each(visitor);
+        self.projections.layers_mut().into_iter().for_each(|(_, layer)| layer.each(visitor));
         self.o_proj.each(visitor);
         if let Some(norm) = &mut self.qk_norm {
             norm.q_norm.each(visitor);

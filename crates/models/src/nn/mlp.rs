@@ -7,10 +7,12 @@ use stratune_peft::{ForwardContext, Linear, Parameters, Visitor};
 /// `down(f(gate x) · up x)`, or `down(f(up x))` where nothing is gated.
 #[derive(Clone, Debug)]
 pub struct Mlp {
-    /// hidden → intermediate, through the activation; none where nothing is gated.
+    /// hidden → intermediate, through the activation; none where nothing is gated, or `up_proj` makes it, too.
     pub gate_proj: Option<Linear>,
-    /// hidden → intermediate.
+    /// hidden → intermediate; where it is `fused`, hidden → 2 · intermediate: the gate's half, then the other.
     pub up_proj: Linear,
+    /// Whether `up_proj` makes both halves.
+    pub fused: bool,
     /// intermediate → hidden.
     pub down_proj: Linear,
     /// f.
@@ -24,6 +26,16 @@ impl Mlp {
     /// - `x`, `residual`, output: `[batch, seq, hidden]`
     pub fn forward(&self, x: &Tensor<3>, residual: Option<Tensor<3>>, context: &ForwardContext) -> Tensor<3> {
         let Self { gate_proj, up_proj, down_proj, .. } = self;
+        let gated = |gate, up| match self.activation {
+            Activation::Silu => swiglu(gate, up),
+            other => activation(gate, other) * up,
+        };
+        if self.fused {
+            let both = up_proj.forward(x.clone(), context);
+            let half = both.dims()[2] / 2;
+            let inner = gated(both.clone().narrow(2, 0, half), both.narrow(2, half, half));
+            return down_proj.forward_residual(inner, residual, context);
+        }
         let Some(gate_proj) = gate_proj else {
             let inner = activation(up_proj.forward(x.clone(), context), self.activation);
             return down_proj.forward_residual(inner, residual, context);
@@ -34,11 +46,7 @@ impl Mlp {
             return feed_forward(x.clone(), gate, up, down, residual);
         }
         let [gate, up] = Linear::forward_each([gate_proj, up_proj], x, context);
-        let gated = match self.activation {
-            Activation::Silu => swiglu(gate, up),
-            other => activation(gate, other) * up,
-        };
-        down_proj.forward_residual(gated, residual, context)
+        down_proj.forward_residual(gated(gate, up), residual, context)
     }
 
     /// Puts the weights that read the same input where one dispatch can read both.

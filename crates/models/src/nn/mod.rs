@@ -9,12 +9,12 @@ mod rope;
 
 use burn::tensor::Tensor;
 
-pub use attention::{Attention, QkNorm};
+pub use attention::{Attention, FusedRows, Projections, QkNorm};
 pub use cache::KvCache;
 pub use mlp::Mlp;
-pub use norm::RmsNorm;
+pub use norm::Norm;
 pub use positions::{AttentionKind, BlockPositions, PackedTexts, Positions, Rotaries};
-pub use rope::{Rope, RopeScaling, Yarn};
+pub use rope::{LongRope, Rope, RopeScaling, Yarn};
 
 /// `factor x`: no work where the factor is one, as it is in most families.
 pub fn scaled<const D: usize>(x: Tensor<D>, factor: f64) -> Tensor<D> {

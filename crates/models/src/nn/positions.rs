@@ -6,7 +6,7 @@ use stratune_kernels::{AttentionMask, CosSin, Rotary};
 use super::Rope;
 
 /// What one block's attention makes of positions: the blocks of a model may differ in it.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct AttentionKind {
     /// Rotary positions; none: queries and keys are not rotated.
     pub rope: Option<Rope>,
@@ -20,36 +20,66 @@ pub struct Rotaries {
     /// Each kind once.
     kinds: Vec<AttentionKind>,
     /// Each rope of them once.
-    tables: Vec<(Option<Rope>, Rotary)>,
+    tables: Vec<Table>,
+}
+
+/// The angles of one rope.
+#[derive(Clone, Debug)]
+struct Table {
+    rope: Option<Rope>,
+    /// Of a text.
+    usual: Rotary,
+    /// Of a text of more positions than this, where that differs.
+    beyond: Option<(usize, Rotary)>,
+}
+
+impl Table {
+    fn new(rope: Option<&Rope>, width: usize, positions: usize, device: &Device) -> Self {
+        let Some(of) = rope else { return Self { rope: None, usual: Rotary::none(width, device), beyond: None } };
+        let switch = of.switches_after().filter(|switch| *switch < positions);
+        let usual = of.rotary(width, [switch.unwrap_or(positions), 0], device);
+        let beyond = switch.map(|switch| (switch, of.rotary(width, [positions; 2], device)));
+        Self { rope: rope.cloned(), usual, beyond }
+    }
+
+    /// That of a text of `longest` positions.
+    fn of(&self, longest: usize) -> &Rotary {
+        match &self.beyond {
+            Some((switch, beyond)) if longest > *switch => beyond,
+            _ => &self.usual,
+        }
+    }
 }
 
 impl Rotaries {
-    /// Those of blocks of these kinds, with heads of `head_dim`, for `positions` positions.
-    pub fn of(of_blocks: &[AttentionKind], head_dim: usize, positions: usize, device: &Device) -> Self {
-        let (mut kinds, mut tables) = (Vec::new(), Vec::<(Option<Rope>, Rotary)>::new());
-        for &kind in of_blocks {
-            if !kinds.contains(&kind) {
-                kinds.push(kind);
+    /// Those of blocks of these kinds, with heads of which `width` numbers are rotated, for `positions` positions.
+    pub fn of(of_blocks: &[AttentionKind], width: usize, positions: usize, device: &Device) -> Self {
+        let (mut kinds, mut tables) = (Vec::new(), Vec::<Table>::new());
+        for kind in of_blocks {
+            if !kinds.contains(kind) {
+                kinds.push(kind.clone());
             }
-            if !tables.iter().any(|(rope, _)| *rope == kind.rope) {
-                let table = match kind.rope {
-                    Some(rope) => rope.rotary(head_dim, positions, device),
-                    None => Rotary::none(head_dim, device),
-                };
-                tables.push((kind.rope, table));
+            if !tables.iter().any(|table| table.rope == kind.rope) {
+                tables.push(Table::new(kind.rope.as_ref(), width, positions, device));
             }
         }
         Self { kinds, tables }
     }
 
-    /// Each kind with its angles, which `of` makes of its table once.
-    fn cos_sin(&self, of: impl Fn(Option<Rope>, &Rotary) -> CosSin) -> Vec<(AttentionKind, CosSin)> {
-        let made = self.tables.iter().map(|(rope, table)| (rope, of(*rope, table))).collect::<Vec<_>>();
-        let with = |(rope, cos_sin): &(&Option<Rope>, CosSin)| {
-            let kinds = self.kinds.iter().filter(|kind| kind.rope == **rope);
-            kinds.map(|kind| (*kind, cos_sin.clone())).collect::<Vec<_>>()
+    /// Whether keys of a text of `before` positions are rotated otherwise than those of one of `after`.
+    pub fn differ(&self, before: usize, after: usize) -> bool {
+        let switches = self.tables.iter().filter_map(|table| table.beyond.as_ref());
+        switches.into_iter().any(|(switch, _)| (before <= *switch) != (after <= *switch))
+    }
+
+    /// Each kind with its angles in a text of `longest` positions, which `of` makes of its table once.
+    fn cos_sin(&self, longest: usize, of: impl Fn(&Option<Rope>, &Rotary) -> CosSin) -> Vec<(AttentionKind, CosSin)> {
+        let with = |table: &Table| {
+            let cos_sin = of(&table.rope, table.of(longest));
+            let kinds = self.kinds.iter().filter(|kind| kind.rope == table.rope);
+            kinds.map(|kind| (kind.clone(), cos_sin.clone())).collect::<Vec<_>>()
         };
-        made.iter().flat_map(with).collect()
+        self.tables.iter().flat_map(with).collect()
     }
 }
 
@@ -60,6 +90,8 @@ pub struct Positions {
     by_block: Vec<(usize, AttentionKind, BlockPositions)>,
     /// The same for the blocks of a ladder beside the model.
     pub side: Option<Box<Self>>,
+    /// The positions of the text themselves, `[batch or 1, seq]`, where a model has embeddings of them.
+    pub position_ids: Option<Tensor<2, Int>>,
 }
 
 /// Where the tokens are for one block.
@@ -78,6 +110,8 @@ pub struct PackedTexts {
     pub position_ids: Tensor<2, Int>,
     /// The position within the row where its text begins, as a number: `[batch, seq]`.
     pub starts: Tensor<2>,
+    /// Positions of the longest of them.
+    pub longest: usize,
 }
 
 impl Positions {
@@ -88,7 +122,7 @@ impl Positions {
             if by_block.iter().any(|(p, ..)| *p == past) {
                 continue;
             }
-            for (kind, cos_sin) in rotaries.cos_sin(|_, table| table.cos_sin_after(past, seq)) {
+            for (kind, cos_sin) in rotaries.cos_sin(past + seq, |_, table| table.cos_sin_after(past, seq)) {
                 let mask = match kind.window {
                     // One that is alone is given the keys of its window.
                     Some(window) if seq > 1 && past + seq > window => {
@@ -99,13 +133,13 @@ impl Positions {
                 by_block.push((past, kind, BlockPositions { cos_sin, mask }));
             }
         }
-        Self { by_block, side: None }
+        Self { by_block, side: None, position_ids: None }
     }
 
     /// For rows of several texts, which follow nothing.
     pub fn of_packed(rotaries: &Rotaries, texts: &PackedTexts) -> Self {
         let [_, seq] = texts.starts.dims();
-        let cos_sin = rotaries.cos_sin(|rope, table| match rope {
+        let cos_sin = rotaries.cos_sin(texts.longest, |rope, table| match rope {
             Some(_) => table.cos_sin_at(&texts.position_ids),
             None => table.cos_sin_after(0, seq),
         });
@@ -117,15 +151,15 @@ impl Positions {
             };
             (0, kind, BlockPositions { cos_sin, mask })
         };
-        Self { by_block: cos_sin.into_iter().map(of).collect(), side: None }
+        Self { by_block: cos_sin.into_iter().map(of).collect(), side: None, position_ids: None }
     }
 
     /// For tokens that follow `past` positions, in a block of this kind.
     ///
     /// # Panics
     /// If these positions were not made for that many, or for this kind.
-    pub fn after(&self, past: usize, kind: AttentionKind) -> &BlockPositions {
-        let found = self.by_block.iter().find(|(p, k, _)| (*p, *k) == (past, kind));
+    pub fn after(&self, past: usize, kind: &AttentionKind) -> &BlockPositions {
+        let found = self.by_block.iter().find(|(p, k, _)| (*p, k) == (past, kind));
         #[allow(clippy::expect_used)] // The model makes them for every past and kind that its blocks have.
         found.map(|(.., positions)| positions).expect("a standing for every past and kind of the model")
     }

@@ -1,12 +1,13 @@
 //! Frequencies of rotary positions (Su et al. 2021, arXiv 2104.09864), and how they are stretched to longer texts.
 
 use std::f64::consts::TAU;
+use std::rc::Rc;
 
 use burn::tensor::Device;
 use stratune_kernels::Rotary;
 
 /// Rotary positions.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Rope {
     /// Base of the wavelengths.
     pub theta: f64,
@@ -15,7 +16,7 @@ pub struct Rope {
 }
 
 /// How wavelengths are stretched to texts that are longer than those the model was first trained on.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum RopeScaling {
     /// All alike.
     Linear {
@@ -35,6 +36,22 @@ pub enum RopeScaling {
     },
     /// YaRN (Peng et al. 2023, arXiv 2309.00071).
     Yarn(Yarn),
+    /// LongRoPE (Ding et al. 2024, arXiv 2402.13753).
+    LongRope(Rc<LongRope>),
+}
+
+/// LongRoPE's settings: every frequency has a divisor of its own, and another in texts that are longer than those the model
+/// was first trained on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LongRope {
+    /// In texts of up to `original_max_position_embeddings` positions.
+    pub short_factor: Vec<f64>,
+    /// In longer ones.
+    pub long_factor: Vec<f64>,
+    /// The context it was first trained on.
+    pub original_max_position_embeddings: usize,
+    /// What cosines and sines are multiplied by, in short texts, too.
+    pub attention_factor: f64,
 }
 
 /// YaRN's settings.
@@ -55,10 +72,27 @@ pub struct Yarn {
 }
 
 impl Rope {
-    /// One frequency for each pair of a head of `head_dim`, in radians a position.
-    pub fn frequencies(&self, head_dim: usize) -> Vec<f64> {
+    /// How many positions a text has at most before other frequencies are for it; none if all texts have the same.
+    pub fn switches_after(&self) -> Option<usize> {
+        match &self.scaling {
+            Some(RopeScaling::LongRope(long)) => Some(long.original_max_position_embeddings),
+            None | Some(RopeScaling::Linear { .. } | RopeScaling::Llama3 { .. } | RopeScaling::Yarn(_)) => None,
+        }
+    }
+
+    /// The lists of a number for each frequency that it has.
+    pub(crate) fn lists(&self) -> Vec<&[f64]> {
+        match &self.scaling {
+            Some(RopeScaling::LongRope(long)) => vec![&long.short_factor, &long.long_factor],
+            None | Some(RopeScaling::Linear { .. } | RopeScaling::Llama3 { .. } | RopeScaling::Yarn(_)) => Vec::new(),
+        }
+    }
+
+    /// One frequency for each pair of the `head_dim` numbers of a head that are rotated, in radians a position, in a text of
+    /// `longest` positions.
+    pub fn frequencies(&self, head_dim: usize, longest: usize) -> Vec<f64> {
         let plain = (0..head_dim / 2).map(|i| self.theta.powf(-2.0 * i as f64 / head_dim as f64));
-        match self.scaling {
+        match self.scaling.clone() {
             None => plain.collect(),
             Some(RopeScaling::Linear { factor }) => plain.map(|frequency| frequency / factor).collect(),
             Some(RopeScaling::Llama3 {
@@ -84,16 +118,22 @@ impl Rope {
                 let stretched = yarn.stretched(self.theta, head_dim);
                 plain.zip(stretched).map(|(f, r)| r * f / yarn.factor + (1.0 - r) * f).collect()
             }
+            Some(RopeScaling::LongRope(long)) => {
+                let is_long = longest > long.original_max_position_embeddings;
+                let factors = if is_long { &long.long_factor } else { &long.short_factor };
+                plain.zip(factors).map(|(frequency, factor)| frequency / factor).collect()
+            }
         }
     }
 
-    /// Tables of cosines and sines for `positions` positions.
-    pub fn rotary(&self, head_dim: usize, positions: usize, device: &Device) -> Rotary {
-        let magnitude = match self.scaling {
+    /// Tables of cosines and sines for `positions` positions of a text of `longest`.
+    pub fn rotary(&self, head_dim: usize, [positions, longest]: [usize; 2], device: &Device) -> Rotary {
+        let magnitude = match &self.scaling {
             Some(RopeScaling::Yarn(yarn)) => yarn.attention_factor,
+            Some(RopeScaling::LongRope(long)) => long.attention_factor,
             None | Some(RopeScaling::Linear { .. } | RopeScaling::Llama3 { .. }) => 1.0,
         };
-        Rotary::of(&self.frequencies(head_dim), magnitude, positions, device)
+        Rotary::of(&self.frequencies(head_dim, longest), magnitude, positions, device)
     }
 }
 
@@ -121,9 +161,23 @@ mod tests {
     #[test]
     fn linear_divides_all() {
         let rope = Rope { scaling: Some(RopeScaling::Linear { factor: 4.0 }), ..PLAIN };
-        let want: Vec<f64> = PLAIN.frequencies(8).iter().map(|f| f / 4.0).collect();
-        assert_eq!(rope.frequencies(8), want);
+        let want: Vec<f64> = PLAIN.frequencies(8, 1).iter().map(|f| f / 4.0).collect();
+        assert_eq!(rope.frequencies(8, 1), want);
         assert_eq!(want[0], 0.25);
+    }
+
+    #[test]
+    fn longrope_has_other_divisors_in_long_texts() {
+        let long = LongRope {
+            short_factor: vec![1.0, 2.0],
+            long_factor: vec![3.0, 4.0],
+            original_max_position_embeddings: 16,
+            attention_factor: 1.0,
+        };
+        let rope = Rope { scaling: Some(RopeScaling::LongRope(long.into())), ..PLAIN };
+        assert_eq!(rope.frequencies(4, 16), [1.0, 0.005]);
+        assert_eq!(rope.frequencies(4, 17), [1.0 / 3.0, 0.0025]);
+        assert_eq!(rope.switches_after(), Some(16));
     }
 
     /// What rotates often stays, what rotates seldom is stretched, and between the two lies a slope.
@@ -139,7 +193,7 @@ mod tests {
         };
         let rope = Rope { scaling: Some(RopeScaling::Yarn(yarn)), ..PLAIN };
         let ratios: Vec<f64> =
-            PLAIN.frequencies(64).iter().zip(rope.frequencies(64)).map(|(plain, yarn)| plain / yarn).collect();
+            PLAIN.frequencies(64, 1).iter().zip(rope.frequencies(64, 1)).map(|(plain, yarn)| plain / yarn).collect();
         // D(32) = 64 ln(2048 / 64π) / (2 ln 10⁴) = 8.06 and D(1) = 20.1: from pair 8 to pair 21.
         assert!(ratios[..=8].iter().all(|r| (r - 1.0).abs() < 1e-12), "{ratios:?}");
         assert!(ratios[21..].iter().all(|r| (r - 4.0).abs() < 1e-12), "{ratios:?}");

@@ -8,7 +8,8 @@ use stratune_protocol::{ModelReport, Problem};
 use stratune_store::{HostTensor, Tensors};
 
 use super::{
-    COMMON, Form, Patterns, Read, Sites, is_set, number, patterns, placed, prefixed, spread, unprefixed, with,
+    COMMON, Form, Patterns, Read, Sites, fan_in_fan_out, is_set, number, patterns, placed, prefixed, spread,
+    unprefixed, with,
 };
 use crate::{MethodConfig, MethodKind, Methods};
 
@@ -28,8 +29,7 @@ pub(crate) static ON_ITS_OWN_BASE: Form =
     Form { peft_type: FORM.peft_type, read: FORM.read, write: |_, _, _| None, integers: FORM.integers };
 
 /// Settings that change the model beyond what is computed here. Unless null, false or empty, they are refused.
-const BEYOND: [&str; 16] = [
-    "fan_in_fan_out",
+const BEYOND: [&str; 15] = [
     "modules_to_save",
     "lora_bias",
     "layer_replication",
@@ -47,8 +47,9 @@ const BEYOND: [&str; 16] = [
     "corda_config",
 ];
 
-/// Settings that matter to PEFT's training alone.
-const HARMLESS: [&str; 9] = [
+/// Settings that matter to PEFT's training or merging alone.
+const HARMLESS: [&str; 10] = [
+    "fan_in_fan_out",
     "ensure_weight_tying",
     "eva_config",
     "loftq_config",
@@ -184,7 +185,7 @@ fn fields(model: &ModelReport, method: &MethodConfig) -> Map<String, Value> {
         json!({
             "alpha_pattern": alphas,
             "bias": "none",
-            "fan_in_fan_out": false,
+            "fan_in_fan_out": fan_in_fan_out(model, method),
             "init_lora_weights": true,
             "lora_alpha": number(method.alpha.unwrap_or(1.0)),
             "lora_dropout": number(method.dropout.unwrap_or(0.0)),
@@ -254,7 +255,6 @@ mod tests {
     fn what_is_not_computed_is_refused() {
         let cases = [
             (r#"{"bias":"all"}"#, "bias is \"all\""),
-            (r#"{"fan_in_fan_out":true}"#, "fan_in_fan_out is true"),
             (r#"{"modules_to_save":["lm_head"]}"#, "modules_to_save is [\"lm_head\"]"),
             (r#"{"init_lora_weights":"olora"}"#, "init_lora_weights is olora"),
             (r#"{"rank_pattern":{"(q_proj":2}}"#, "'(q_proj' is no regular expression"),
@@ -269,7 +269,7 @@ mod tests {
             assert!(problem.at == "config" && !problem.next.is_empty(), "{problem:?}");
         }
         let harmless = r#"{"r":4,"modules_to_save":[],"rank_pattern":null,"init_lora_weights":"gaussian",
-            "runtime_config":{"ephemeral_gpu_offload":true},"next_years_config":{"a":[false,null]}}"#;
+            "runtime_config":{"ephemeral_gpu_offload":true},"fan_in_fan_out":true,"next_years_config":{"a":[false,null]}}"#;
         read_text(harmless, Q0.to_vec()).unwrap();
     }
 

@@ -8,7 +8,7 @@ pub(crate) mod virtual_tokens;
 
 pub(crate) use pattern::Patterns;
 use serde_json::{Map, Value, json};
-pub(crate) use sites::{Sites, patterns, spread};
+pub(crate) use sites::{Sites, name, patterns, spread};
 use stratune_protocol::{HubId, ModelReport, Problem};
 use stratune_store::{HostTensor, Tensors};
 pub use virtual_tokens::prefix_part;
@@ -146,6 +146,12 @@ pub(crate) fn placed(model: &ModelReport, method: &MethodConfig) -> Map<String, 
     fields.insert("layers_pattern".into(), Value::Null);
     fields.insert("modules_to_save".into(), Value::Null);
     fields
+}
+
+/// Whether files have the weight of a layer that the method enters as `[in, out]`, which PEFT calls `fan_in_fan_out`. The
+/// tensors of an adapter are the same then; what PEFT merges it transposes.
+pub(crate) fn fan_in_fan_out(model: &ModelReport, method: &MethodConfig) -> bool {
+    method.sites(model).iter().any(|site| site.transposed)
 }
 
 /// The same for a kind of adapter that has no list of layers: those are named in a regular expression.

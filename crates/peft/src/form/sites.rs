@@ -79,14 +79,21 @@ pub(crate) fn spread(
     Ok(groups.into_iter().map(one).collect())
 }
 
+/// The end of a layer's path that is of its role alone: its name, or more where layers of other roles have that, too.
+pub(crate) fn name<'a>(site: &'a Module, model: &ModelReport) -> &'a str {
+    let others = |end: &str| model.linears().any(|other| other.role != site.role && other.is_named(end));
+    let starts = site.path.rmatch_indices('.').map(|(dot, _)| dot + 1);
+    starts.map(|start| &site.path[start..]).find(|end| !others(end)).unwrap_or(&site.path)
+}
+
 /// What PEFT's `target_modules` calls the layers that a method enters: by their names, or by their paths where a name
-/// is also that of a layer that it does not enter.
+/// is also that of a layer that it does not enter, in the model or beside it.
 pub(crate) fn target_modules(method: &MethodConfig, model: &ModelReport) -> Vec<String> {
     let sites = method.sites(model);
-    let names: BTreeSet<&str> = sites.iter().map(|site| site.name()).collect();
+    let names: BTreeSet<&str> = sites.iter().map(|site| name(site, model)).collect();
     let named =
         MethodConfig { targets: Some(Targets::listed(&names.iter().copied().collect::<Vec<_>>())), ..method.clone() };
-    match named.sites(model) == sites {
+    match named.sites(model) == sites && !model.beside_others {
         true => names.into_iter().map(str::to_string).collect(),
         false => sites.iter().map(|site| site.path.clone()).collect(),
     }
@@ -118,6 +125,23 @@ pub(crate) fn patterns(method: &MethodConfig, model: &ModelReport) -> [Value; 2]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_two_roles_have_is_told_apart() {
+        let mut model = stratune_protocol::testing::model(2, [4, 8, 4, 2]);
+        let ends = [("o_proj", "c_proj"), ("down_proj", "c_proj")];
+        for module in &mut model.modules {
+            for (old, new) in ends {
+                module.path = module.path.replace(old, new);
+            }
+        }
+        let words = |targets: &str| {
+            let targets = Some(targets.parse().unwrap());
+            target_modules(&MethodConfig { targets, ..MethodConfig::default() }, &model)
+        };
+        assert_eq!(words("output,query"), ["q_proj", "self_attn.c_proj"]);
+        assert_eq!(words("c_proj"), ["mlp.c_proj", "self_attn.c_proj"]);
+    }
 
     #[test]
     fn blocks_are_counted_by_the_first_number() {

@@ -16,7 +16,7 @@ use stratune_store::{HostTensor, Tensors};
 use crate::base_layer::AdaptedLayer;
 use crate::delta::{DeltaProperties, Finalized, stays};
 use crate::form::lora::{check, factors};
-use crate::form::{Form, Given, Read, Sites, number, placed, prefixed, spread, unprefixed, with};
+use crate::form::{Form, Given, Read, Sites, fan_in_fan_out, number, placed, prefixed, spread, unprefixed, with};
 use crate::low_rank::check_rank;
 use crate::method::{
     Built, Enters, Family, FromData, Merges, Method, SavedActivations, as_it_is, as_usual, beside_any, block_by_block,
@@ -262,7 +262,7 @@ fn fields(model: &ModelReport, method: &MethodConfig) -> Map<String, Value> {
             "beta2": 0.85,
             "bias": "none",
             "deltaT": method.interval,
-            "fan_in_fan_out": false,
+            "fan_in_fan_out": fan_in_fan_out(model, method),
             "init_r": method.initial_rank,
             "lora_alpha": number(method.alpha.unwrap_or(1.0)),
             "lora_dropout": number(method.dropout.unwrap_or(0.0)),

@@ -11,7 +11,9 @@ use stratune_store::Tensors;
 
 use crate::base_layer::AdaptedLayer;
 use crate::delta::{DeltaProperties, Effect, Finalized, stays};
-use crate::form::{Form, Given, Read, Sites, placed_by_pattern, prefixed, refuse, spread, unprefixed, with};
+use crate::form::{
+    Form, Given, Read, Sites, fan_in_fan_out, name, placed_by_pattern, prefixed, refuse, spread, unprefixed, with,
+};
 use crate::method::{
     Built, Enters, Family, FromData, Merges, Method, SavedActivations, as_it_is, as_usual, beside_any, block_by_block,
     shares_nothing,
@@ -161,7 +163,11 @@ fn read(given: Given<'_>) -> Read {
 
 fn fields(model: &ModelReport, method: &MethodConfig) -> Map<String, Value> {
     let sites = method.sites(model);
-    let down: BTreeSet<&str> = sites.iter().filter(|site| site.role == Role::Down).map(|site| site.name()).collect();
+    let down: BTreeSet<&str> =
+        sites.iter().filter(|site| site.role == Role::Down).map(|site| name(site, model)).collect();
     let fields = placed_by_pattern(model, method);
-    with(fields, json!({ "feedforward_modules": down, "fan_in_fan_out": false, "init_ia3_weights": true }))
+    with(
+        fields,
+        json!({ "feedforward_modules": down, "fan_in_fan_out": fan_in_fan_out(model, method), "init_ia3_weights": true }),
+    )
 }

@@ -1,4 +1,4 @@
-//! Layer-norm tuning: only the gains of the norms train.
+//! Layer-norm tuning: only the gains of the norms train, and their biases where they have some.
 
 use std::collections::BTreeSet;
 use stratune_protocol::{ModelReport, Module, Role};
@@ -49,7 +49,8 @@ fn trainable(method: &MethodConfig, model: &ModelReport) -> u64 {
         // The last norm belongs to no block: it trains where every block does.
         None => norm.role == Role::FinalNorm && method.layers.is_empty(),
     };
-    model.modules.iter().filter(enters).map(|norm| norm.count() as u64).sum()
+    let count = |norm: &Module| norm.tensors().map(|(_, shape)| shape[0] as u64).sum::<u64>();
+    model.modules.iter().filter(enters).map(count).sum()
 }
 
 static FORM: Form = Form {
@@ -63,7 +64,9 @@ static FORM: Form = Form {
 fn read(given: Given<'_>) -> Read {
     given.known(&[])?;
     let tensors = unprefixed(given.tensors)?;
-    if let Some(path) = tensors.keys().find(|path| !path.ends_with(".ln_tuning_layers.weight")) {
+    let known =
+        |path: &str| [".ln_tuning_layers.weight", ".ln_tuning_layers.bias"].iter().any(|end| path.ends_with(end));
+    if let Some(path) = tensors.keys().find(|path| !known(path)) {
         return refuse(format!("tensor '{path}' is not part of a layer-norm adapter"));
     }
     Ok((MethodKind::LayerNorm.into(), tensors))

@@ -14,7 +14,9 @@ use stratune_store::HostTensor;
 
 use crate::base_layer::AdaptedLayer;
 use crate::delta::{DeltaProperties, Finalized, stays};
-use crate::form::{Form, Given, Read, Sites, number, patterns, placed, prefixed, refuse, spread, unprefixed, with};
+use crate::form::{
+    Form, Given, Read, Sites, fan_in_fan_out, number, patterns, placed, prefixed, refuse, spread, unprefixed, with,
+};
 use crate::method::{
     Built, Enters, Family, FromData, Merges, Method, SavedActivations, as_it_is, as_usual, beside_any, block_by_block,
     shares_nothing,
@@ -213,7 +215,10 @@ impl KroneckerShape {
 static FORM: Form = Form {
     peft_type: "LOKR",
     read,
-    write: |model, method, tensors| Some((fields(model, method), prefixed(tensors.clone()))),
+    // PEFT has it for matrices that are `[out, in]` alone.
+    write: |model, method, tensors| {
+        (!fan_in_fan_out(model, method)).then(|| (fields(model, method), prefixed(tensors.clone())))
+    },
     integers: &[],
 };
 

@@ -232,8 +232,8 @@ fn read(given: Given<'_>) -> Read {
 
 /// None if a layer lacks its prefix.
 fn write(model: &ModelReport, tensors: &Tensors) -> Option<Tensors> {
-    let queries = model.modules.iter().filter(|module| module.role == Role::Query);
-    let parts = queries.flat_map(|q| ["keys", "values"].map(|part| format!("{}.prefix.{part}", q.parent())));
+    let outputs = model.modules.iter().filter(|module| module.role == Role::Output);
+    let parts = outputs.flat_map(|o| ["keys", "values"].map(|part| format!("{}.prefix.{part}", o.parent())));
     let parts: Vec<&HostTensor> = parts.map(|path| tensors.get(&path)).collect::<Option<_>>()?;
     let [length, size] = [parts.first()?.shape[0], parts.first()?.shape[1]];
     let row = |r: usize| parts.iter().flat_map(move |part| &part.data[r * size..(r + 1) * size]).copied();

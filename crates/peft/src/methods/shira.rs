@@ -5,7 +5,9 @@ use serde_json::{Map, Value, json};
 use stratune_protocol::ModelReport;
 use stratune_store::{HostTensor, Tensors};
 
-use crate::form::{Form, Given, Read, Sites, placed_by_pattern, prefixed, refuse, spread, unprefixed, with};
+use crate::form::{
+    Form, Given, Read, Sites, fan_in_fan_out, placed_by_pattern, prefixed, refuse, spread, unprefixed, with,
+};
 use crate::method::{
     Built, Enters, Family, FromData, Merges, Method, SavedActivations, as_it_is, as_usual, beside_any, block_by_block,
     shares_nothing,
@@ -57,7 +59,10 @@ fn trainable(method: &MethodConfig, model: &ModelReport) -> u64 {
 static FORM: Form = Form {
     peft_type: "SHIRA",
     read,
-    write: |model, method, tensors| Some((fields(model, method), write(tensors)?)),
+    // PEFT has it for matrices that are `[out, in]` alone.
+    write: |model, method, tensors| {
+        (!fan_in_fan_out(model, method)).then(|| Some((fields(model, method), write(tensors)?))).flatten()
+    },
     integers: &[INDICES],
 };
 

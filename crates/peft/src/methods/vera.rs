@@ -11,7 +11,9 @@ use stratune_store::Tensors;
 
 use crate::base_layer::AdaptedLayer;
 use crate::delta::{DeltaProperties, Finalized, stays};
-use crate::form::{Form, Given, Read, Sites, number, placed, prefixed, refuse, spread, unprefixed, with};
+use crate::form::{
+    Form, Given, Read, Sites, fan_in_fan_out, number, placed, prefixed, refuse, spread, unprefixed, with,
+};
 use crate::method::{
     Built, Entered, Enters, Family, FromData, Merges, Method, SavedActivations, as_it_is, beside_any, block_by_block,
 };
@@ -226,11 +228,10 @@ const SHARED: [(&str, &str); 2] = [("base_model.vera_A", "shared.vera_A"), ("bas
 
 fn read(given: Given<'_>) -> Read {
     given.known(&KEYS)?;
-    let fan_in = given.is_true("fan_in_fan_out");
     let rank = given.count("r");
     let Given { fields, mut tensors, .. } = given;
-    if fields.get("bias").is_some_and(|v| v != "none") || fan_in {
-        return refuse("the adapter trains biases or has fan_in_fan_out");
+    if fields.get("bias").is_some_and(|v| v != "none") {
+        return refuse("the adapter trains biases");
     }
     let mut kept = Tensors::new();
     for (theirs, ours) in SHARED {
@@ -269,7 +270,7 @@ fn fields(model: &ModelReport, method: &MethodConfig) -> Map<String, Value> {
         json!({
             "bias": "none",
             "d_initial": 0.1,
-            "fan_in_fan_out": false,
+            "fan_in_fan_out": fan_in_fan_out(model, method),
             "init_weights": true,
             "projection_prng_key": 0,
             "r": method.rank,

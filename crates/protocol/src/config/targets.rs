@@ -5,7 +5,7 @@ use std::str::FromStr;
 use regex_lite::Regex;
 use serde::{Deserialize, Serialize};
 
-use crate::{ModelReport, Module, Problem};
+use crate::{ModelReport, Module, Problem, Role};
 
 /// Every linear layer of the blocks, as PEFT says it.
 const ALL_LINEAR: &str = "all-linear";
@@ -17,7 +17,8 @@ pub enum Targets {
     /// All of them: `all-linear`.
     AllLinear,
     /// Those that one of these words names: a module's path or the end of it (`q_proj`, `self_attn.q_proj`), its role
-    /// (`query`, `key`, `value`, `output`, `gate`, `up`, `down`), or a part of the block (`attention`, `mlp`).
+    /// (`query`, `key`, `value`, `output`, `gate`, `up`, `down`), or a part of the block (`attention`, `mlp`). Where a model
+    /// has queries, keys and values in one layer, each of their roles means that layer; so do `gate` and `up`.
     Listed(Vec<String>),
     /// Those whose whole path this regular expression matches.
     Pattern(String),
@@ -143,7 +144,9 @@ pub fn whole(pattern: &str) -> Result<Regex, regex_lite::Error> {
 }
 
 fn names(word: &str, module: &Module) -> bool {
-    module.is_named(word) || word == module.role.name() || module.role.part() == Some(word)
+    let role = |role: Role| role.name() == word;
+    let (of, fused) = (module.role, module.role.fused());
+    module.is_named(word) || role(of) || fused.iter().any(|one| role(*one)) || of.part() == Some(word)
 }
 
 #[cfg(test)]
@@ -176,6 +179,23 @@ mod tests {
             assert_eq!(matched(&text.parse().unwrap()).join(" "), want, "{text}");
         }
         assert_eq!(matched(&"all-linear".parse().unwrap()).len(), 14);
+    }
+
+    #[test]
+    fn a_layer_that_is_several_is_each_of_them() {
+        let mut model = model(1, [4, 8, 4, 2]);
+        model.modules.retain(|module| ![Role::Key, Role::Value].contains(&module.role));
+        for module in model.modules.iter_mut().filter(|module| module.role == Role::Query) {
+            (module.path, module.role) = ("model.layers.0.self_attn.qkv_proj".into(), Role::QueryKeyValue);
+        }
+        for word in ["key", "query_key_value", "qkv_proj"] {
+            let targets = Targets::listed(&[word]);
+            targets.check(&model).unwrap();
+            let matches = targets.matcher().unwrap();
+            assert_eq!(model.linears().filter(|module| matches(module)).count(), 1, "{word}");
+        }
+        let problem = Targets::listed(&["q_proj"]).check(&model).unwrap_err();
+        assert!(problem.what.contains("q_proj") && problem.next.contains("qkv_proj"), "{problem}");
     }
 
     #[test]

@@ -12,19 +12,22 @@ use crate::ModelConfig;
 pub(super) fn name(role: Role) -> &'static str {
     match role {
         Role::Embedding => "token_embd",
+        Role::PositionEmbedding => "position_embd",
         Role::FinalNorm => "output_norm",
         Role::Head => "output",
         Role::AttentionNorm => "attn_norm",
         Role::Query => "attn_q",
         Role::Key => "attn_k",
         Role::Value => "attn_v",
+        Role::QueryKeyValue => "attn_qkv",
         Role::Output => "attn_output",
         Role::QueryNorm => "attn_q_norm",
         Role::KeyNorm => "attn_k_norm",
         Role::AttentionOutputNorm => "post_attention_norm",
         Role::MlpNorm => "ffn_norm",
         Role::Gate => "ffn_gate",
-        Role::Up => "ffn_up",
+        // Where both are one, that has the name of up.
+        Role::Up | Role::GateUp => "ffn_up",
         Role::Down => "ffn_down",
         Role::MlpOutputNorm => "post_ffw_norm",
     }
