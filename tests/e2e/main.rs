@@ -7,6 +7,7 @@
 
 mod adapter;
 mod browser;
+mod gguf;
 mod large;
 mod native;
 mod page;

@@ -23,7 +23,8 @@ pub fn ModelCard() -> impl IntoView {
         <Card which=Which::Model summary=Signal::derive(move || summary(run)) busy=busy>
             <p class="explain">
                 "The starter is a small model that comes with the page. Any folder in Hugging Face form whose family is
-                supported works as well; it is read where it is, on your disk."
+                supported works as well, and so does a GGUF file, which keeps its own bits; it is read where it is, on your
+                disk."
             </p>
             <div class="choices">
                 <button
@@ -40,7 +41,8 @@ pub fn ModelCard() -> impl IntoView {
                 input_id="model-files"
                 folder=true
                 button="Choose a model folder"
-                hint="or drop one here: config.json, *.safetensors, tokenizer.json"
+                file=("model-gguf", "Choose a GGUF file")
+                hint="or drop one here: config.json, *.safetensors, tokenizer.json; or *.gguf"
                 on_files=move |picked| run.choose_model(picked)
             />
             <div class="fields">

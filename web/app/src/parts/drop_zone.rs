@@ -16,6 +16,9 @@ pub fn DropZone(
     /// Whether a folder is wanted.
     #[prop(optional)]
     folder: bool,
+    /// Where a folder is wanted and a file will do: the name of another hidden field, and what its button says.
+    #[prop(optional)]
+    file: Option<(&'static str, &'static str)>,
     /// What the button says.
     button: &'static str,
     /// What stands beside it.
@@ -24,7 +27,8 @@ pub fn DropZone(
 ) -> impl IntoView {
     let over = RwSignal::new(false);
     let input = NodeRef::<html::Input>::new();
-    let chosen = move |_| {
+    let of_file = NodeRef::<html::Input>::new();
+    let chosen = move |input: NodeRef<html::Input>| {
         if let Some(input) = input.get_untracked() {
             let picked = files::from_input(&input);
             if !picked.is_empty() {
@@ -43,7 +47,7 @@ pub fn DropZone(
             }
         });
     };
-    let open = move |_| {
+    let open = move |input: NodeRef<html::Input>| {
         if let Some(input) = input.get_untracked() {
             input.click();
         }
@@ -66,8 +70,12 @@ pub fn DropZone(
             on:dragleave=move |_| over.set(false)
             on:drop=dropped
         >
-            <input node_ref=input id=input_id type="file" multiple hidden tabindex="-1" aria-label=button on:change=chosen />
-            <button type="button" on:click=open>{button}</button>
+            <input node_ref=input id=input_id type="file" multiple hidden tabindex="-1" aria-label=button on:change=move |_| chosen(input) />
+            <button type="button" on:click=move |_| open(input)>{button}</button>
+            {file.map(|(id, button)| view! {
+                <input node_ref=of_file id=id type="file" multiple hidden tabindex="-1" aria-label=button on:change=move |_| chosen(of_file) />
+                <button type="button" on:click=move |_| open(of_file)>{button}</button>
+            })}
             <span>{hint}</span>
         </div>
     }

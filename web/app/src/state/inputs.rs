@@ -13,7 +13,7 @@ use super::{data_files, model_files};
 use crate::bridge::files::Picked;
 
 impl Run {
-    /// Takes a folder as the model, if it can be one.
+    /// Takes a folder or a GGUF file as the model, if it can be one.
     pub fn choose_model(self, picked: Vec<Picked>) {
         self.notices.update(Notices::clear_alerts);
         let folder = picked.first().map(|p| model_files::split_folder(&p.path).0.to_string()).unwrap_or_default();
@@ -25,11 +25,16 @@ impl Run {
         self.model_listing.set(parcel(&files).0);
         let missing = model_files::missing(files.iter().map(|p| p.path.as_str()));
         if !missing.is_empty() {
-            let problem = Problem::input(format!("the folder lacks {}", missing.join(" and ")))
-                .at(folder)
-                .next("choose a folder in Hugging Face form: config.json, *.safetensors, tokenizer.json");
+            let problem = Problem::input(format!("the folder lacks {}", missing.join(" and "))).at(folder).next(
+                "choose a folder in Hugging Face form: config.json, *.safetensors, tokenizer.json; or a GGUF file",
+            );
             return self.alert(problem, None);
         }
+        // A file that came without a folder names itself.
+        let folder = match files.iter().find(|p| folder.is_empty() && model_files::is_gguf(&p.path)) {
+            Some(file) => file.path.clone(),
+            None => folder,
+        };
         self.model_files.set_value(files);
         self.take_model(if folder.is_empty() { "model".into() } else { folder });
     }

@@ -1,9 +1,12 @@
-//! Whether a folder can be a model, before it is read.
+//! Whether a folder or a file can be a model, before it is read.
 
-/// What a model's folder must hold, and lacks.
+/// What a model's folder must hold, and lacks. A GGUF file has all of it.
 pub fn missing<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Vec<&'static str> {
     let has = |found: fn(&str) -> bool| names.clone().any(|n| found(base(n)));
     let mut missing = Vec::new();
+    if has(is_gguf) {
+        return missing;
+    }
     if !has(|n| n == "config.json") {
         missing.push("config.json");
     }
@@ -26,7 +29,12 @@ pub fn belongs(inside: &str) -> bool {
     let ending = inside.rsplit('.').next().unwrap_or_default();
     !inside.contains('/')
         && !inside.starts_with('.')
-        && ["json", "safetensors", "jinja", "txt", "model"].contains(&ending)
+        && ["json", "safetensors", "gguf", "jinja", "txt", "model"].contains(&ending)
+}
+
+/// Whether a file is a model by itself, or a part of one.
+pub fn is_gguf(name: &str) -> bool {
+    name.ends_with(".gguf")
 }
 
 fn base(name: &str) -> &str {
@@ -43,6 +51,7 @@ mod tests {
         assert_eq!(missing(all.into_iter()), Vec::<&str>::new());
         assert_eq!(missing(["x/config.json", "model.bin"].into_iter()), ["*.safetensors", "tokenizer.json"]);
         assert_eq!(missing([].into_iter()).len(), 3);
+        assert_eq!(missing(["model.Q4_1.gguf"].into_iter()), Vec::<&str>::new());
     }
 
     #[test]
@@ -55,7 +64,8 @@ mod tests {
             ("model.safetensors", true),
             (".hidden.json", false),
             ("onnx/a.json", false),
-            ("model.gguf", false),
+            ("model.gguf", true),
+            ("pytorch_model.bin", false),
         ] {
             assert_eq!(belongs(name), fits, "{name}");
         }
