@@ -31,7 +31,7 @@ async fn a_gguf_file_trains_in_the_page() {
     page.click("train").await;
     let end = page.until("the run is done", 300, |seen| seen.state == "done").await;
     assert_eq!(end.step, STEPS);
-    page.click("export").await;
+    page.click("download-adapter").await;
     adapter::check(&adapter::downloaded(browser.folder()).await).await;
     browser.quit().await;
 }
