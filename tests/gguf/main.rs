@@ -92,6 +92,16 @@ fn each_family_has_the_configuration_of_its_folder() {
     }
 }
 
+/// As repositories with GGUF files are when they are cloned: a `config.json` beside them, and no safetensors.
+#[test]
+fn a_configuration_beside_a_file_does_not_hide_it() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::copy(fixture("qwen3"), folder.path().join("model.gguf")).unwrap();
+    std::fs::write(folder.path().join("config.json"), "{}").unwrap();
+    let model = block_on(open_model(Rc::new(DiskFolder::new(folder.path()).unwrap()))).unwrap();
+    assert!(model.is_gguf());
+}
+
 #[test]
 fn the_vocabulary_of_a_file_is_a_tokenizer() {
     for family in FAMILIES {

@@ -21,7 +21,7 @@ pub struct RunFlags {
     /// The model: `starter`, a folder in Hugging Face form, a GGUF file, or the id of a model on the Hugging Face hub, owner/name[@revision][:file.gguf] [default: starter]
     #[arg(long)]
     pub model: Option<String>,
-    /// What its frozen matrices are kept as: f32, f16, int8 or int4 [default: f32]
+    /// What its frozen matrices are kept as: file (a GGUF's blocks in their own bits), f32, f16, int8 or int4 [default: file]
     #[arg(long, value_parser = choose::<BaseDtype>)]
     base_dtype: Option<BaseDtype>,
     /// What products multiply in: f32, or f16 or bf16 where the device has them [default: f32]

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use serde_json::{Value, json};
 use stratune_data::load;
 use stratune_protocol::{Bytes, Pace, Problem};
-use stratune_session::{Base, Conditions, MemoryReport, model_config, open_device, pace, read_tokenizer};
+use stratune_session::{Base, Conditions, MemoryReport, model_config, open_device, pace, read_tokenizer, report_of};
 use stratune_store::ModelFolder;
 use stratune_train::RunConfig;
 
@@ -28,7 +28,7 @@ impl Forecast {
     /// The configuration does not fit the model, the device is not there, or there is nothing to try steps on.
     pub async fn of(config: RunConfig, files: &ModelFolder, trial: bool) -> Result<Self, Problem> {
         let geometry = model_config(files)?;
-        let model = geometry.report(&config.model, geometry.parameters());
+        let model = report_of(files, &config.model)?;
         let opened = open_device(config.device).await?;
         let dataset = match config.data.files.is_empty() {
             true => None,

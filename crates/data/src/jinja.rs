@@ -69,8 +69,9 @@ impl Rendered {
                     start = rendered.text.len();
                 }
                 depth += 1;
-            } else if mark.is_some() {
-                depth = depth.saturating_sub(1);
+            } else if mark.is_some() && depth > 0 {
+                // One that closes nothing came with a text.
+                depth -= 1;
                 if depth == 0 && rendered.text.len() > start {
                     rendered.generated.push(start..rendered.text.len());
                 }
@@ -147,5 +148,25 @@ impl serde_json::ser::Formatter for Spaced {
 
     fn begin_object_value<W: ?Sized + std::io::Write>(&mut self, writer: &mut W) -> std::io::Result<()> {
         writer.write_all(b": ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Marks that a text brings close nothing twice: spans are in order and apart, whatever comes.
+    #[test]
+    fn a_mark_that_closes_nothing_is_none() {
+        let [open, close] = MARKS;
+        for (marked, text, generated) in [
+            (format!("a{open}b{close}c"), "abc", vec![1..2]),
+            (format!("a{open}b{close}c{close}d"), "abcd", vec![1..2]),
+            (format!("{close}a{open}b{open}c{close}d{close}e{open}f{close}"), "abcdef", vec![1..4, 5..6]),
+            (format!("a{open}b"), "ab", vec![]),
+        ] {
+            let rendered = Rendered::of(&marked);
+            assert_eq!((rendered.text.as_str(), rendered.generated), (text, generated), "{marked:?}");
+        }
     }
 }

@@ -56,9 +56,12 @@ fn guarded<T>(read: impl FnOnce() -> T) -> Option<T> {
 }
 
 fn bad(name: &str, why: &str) -> Problem {
-    Problem::input(format!("the file cannot be read as Parquet: {why}"))
-        .at(name)
-        .next("write or download it again, compressed by snappy, gzip, lz4 or zstd")
+    Problem::input(format!("the file cannot be read as Parquet: {why}")).at(name).next(
+        match cfg!(target_family = "wasm") {
+            true => "write or download it again, compressed by snappy, gzip or lz4",
+            false => "write or download it again, compressed by snappy, gzip, lz4 or zstd",
+        },
+    )
 }
 
 #[cfg(test)]

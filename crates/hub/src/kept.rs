@@ -58,7 +58,10 @@ impl Cache {
         };
         let gguf = files.iter().find(|file| file.path.ends_with(".gguf"));
         let path = gguf.map_or_else(|| snapshot.clone(), |file| snapshot.join(&file.path));
-        Ok(KeptModel { pinned: id.at_commit(&commit), path })
+        let pinned = id.at_commit(&commit);
+        // The repository may have other weights, which are not here: what is taken is named.
+        let file = pinned.file.clone().or_else(|| gguf.map(|file| file.path.clone()));
+        Ok(KeptModel { pinned: HubId { file, ..pinned }, path })
     }
 }
 

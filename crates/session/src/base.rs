@@ -25,8 +25,10 @@ pub struct Base {
     pub template: Template,
     /// What tells this model from another.
     pub fingerprint: String,
-    /// Its name: `starter`, or the folder.
+    /// Its name: `starter`, the folder or the file, or the id on the hub.
     pub name: String,
+    /// What its matrices take as a GGUF file has them, if it is one.
+    pub in_file: Option<WeightBytes>,
     /// What its matrices are kept as.
     pub dtype: BaseDtype,
     /// The sizes at which the device's arithmetic was last found to be right.
@@ -51,8 +53,9 @@ impl Base {
         let template = Template::of(&tokenizer)?;
         let model = read_model(&files, storage, device, emit).await?;
         let fingerprint = files.fingerprint().await?;
+        let in_file = report_of(&files, name)?.in_file;
         let (name, tested) = (name.to_string(), RefCell::new(None));
-        Ok(Self { model, tokenizer, template, fingerprint, name, dtype: storage.dtype, tested })
+        Ok(Self { model, tokenizer, template, fingerprint, name, in_file, dtype: storage.dtype, tested })
     }
 
     /// Tests the arithmetic of the device at the sizes of this model, and of batches of `rows` examples of `seq` tokens, with
@@ -86,9 +89,7 @@ impl Base {
     /// What the model is, for people.
     pub fn report(&self) -> ModelReport {
         let config = &self.model.config;
-        let report = config.report(&self.name, config.parameters());
-        let in_file = self.dtype == BaseDtype::File && !self.model.formats().is_empty();
-        ModelReport { in_file: in_file.then(|| self.model.weight_bytes()), ..report }
+        ModelReport { in_file: self.in_file, ..config.report(&self.name, config.parameters()) }
     }
 
     /// Longest sequence it was made for, less what an adapter takes of it.
@@ -244,7 +245,12 @@ pub async fn read_model(
                         false => files.numbers(&name, from..to).await?,
                     }),
                     Loader::Blocks(loader) => {
-                        loader.add(&files.blocks(&name, from / columns..to.div_ceil(columns)).await?);
+                        let blocks = files.blocks(&name, from / columns..to.div_ceil(columns)).await?;
+                        if !loader.add(&blocks) {
+                            return Err(Problem::input(format!("{name} has a scale that is no number"))
+                                .at(files.label())
+                                .next("download or convert the file again"));
+                        }
                     }
                 }
                 on_the_way += to - from;

@@ -176,6 +176,9 @@ impl Engine {
 
     /// Sees to it that model and data are read as `config` says, and tells `config` what the data is called.
     async fn read_as(&mut self, config: &mut RunConfig) -> Result<(), Problem> {
+        if let Some((data, ..)) = &self.data {
+            name_files(&mut config.data, data.files.as_ref());
+        }
         config.validate()?;
         let base = self.base.as_ref().ok_or_else(no_model)?;
         let now = base.value.dtype;
@@ -189,7 +192,6 @@ impl Engine {
         }
         let (data, read_with, seed) = self.data.as_ref().ok_or_else(no_data)?;
         let files = data.files.clone();
-        name_files(&mut config.data, files.as_ref());
         if (read_with, *seed) != (&config.data, config.train.seed) {
             self.load_data(config.data.clone(), config.train.seed, files).await?;
         }

@@ -8,14 +8,16 @@ use stratune_models::families::{GgufModel, ROPE_FACTORS};
 use stratune_protocol::Problem;
 use stratune_store::{Folder, Gguf, ModelFolder, gguf_files};
 
-/// Opens the model in a folder by its headers; no weight is read. A GGUF file is opened where there is no `config.json`.
+/// Opens the model in a folder by its headers; no weight is read. A GGUF file is opened where there is no `config.json`
+/// with safetensors.
 ///
 /// # Errors
 /// A file is missing or damaged, there are several models, or it is of a family or a form that is not known here.
 pub async fn open_model(folder: Rc<dyn Folder>) -> Result<ModelFolder, Problem> {
-    if folder.size("config.json").is_none()
-        && let Some(files) = gguf_files(&*folder)?
-    {
+    let names = folder.names();
+    let has_weights =
+        names.iter().any(|name| name == "config.json") && names.iter().any(|n| n.ends_with(".safetensors"));
+    if !has_weights && let Some(files) = gguf_files(&*folder)? {
         return of_gguf(Gguf::open(folder, files).await?).await;
     }
     ModelFolder::open(folder).await

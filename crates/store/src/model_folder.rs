@@ -352,9 +352,8 @@ fn json<T: serde::de::DeserializeOwned>(folder: &dyn Folder, name: &str, bytes: 
 /// Reads the index of a model in shards, and checks that each shard is there.
 async fn read_index(folder: &dyn Folder) -> Result<Index, Problem> {
     if folder.size(INDEX).is_none() {
-        let next = if folder.names().iter().any(|n| n.ends_with(".bin") || n.ends_with(".pth") || n.ends_with(".gguf"))
-        {
-            "get the model in safetensors form; other weight formats are not read"
+        let next = if folder.names().iter().any(|n| n.ends_with(".bin") || n.ends_with(".pth")) {
+            "get the model in safetensors form, or as GGUF; other weight formats are not read"
         } else {
             DOWNLOAD
         };

@@ -19,7 +19,7 @@ pub type TunedRun = stratune_protocol::TunedRun<RunConfig>;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RunConfig {
-    /// The model to tune: `starter`, or a folder in Hugging Face form.
+    /// The model to tune: `starter`, a folder in Hugging Face form, a GGUF file, or an id on the hub with its commit.
     pub model: String,
     /// What the model's frozen matrices are kept as.
     pub base_dtype: BaseDtype,

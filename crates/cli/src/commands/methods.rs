@@ -7,7 +7,7 @@ use stratune_peft::{Merges, MethodKind, MethodPreset, Methods};
 use stratune_protocol::{BaseDtype, DeviceChoice, ModelReport, Problem};
 use stratune_runtime::Stopwatch;
 
-use crate::open;
+use crate::{hub, open};
 
 /// Texts of this many tokens are timed.
 const TOKENS: u32 = 64;
@@ -17,7 +17,7 @@ const RUNS: usize = 15;
 /// List every method: what it trains, where, how much of it, and what it costs when the model serves.
 #[derive(Args)]
 pub struct ListMethods {
-    /// The model that numbers are counted and latency is measured on: `starter`, or a folder
+    /// The model that numbers are counted and latency is measured on: `starter`, a folder, a GGUF file, or an id on the hub
     #[arg(long, default_value = "starter")]
     model: String,
     /// Leave the latency out, which takes a few seconds to measure
@@ -39,7 +39,8 @@ impl ListMethods {
     /// Prints the table, or JSON lines.
     pub async fn run(self, json: bool) -> Result<(), Problem> {
         let opened = open::device(self.device, json).await?;
-        let base = open::base(&self.model, BaseDtype::File, &opened, json).await?;
+        let model = hub::fetched(&self.model, json).await?;
+        let base = open::base(&model, BaseDtype::File, &opened, json).await?;
         let report = base.report();
         if !json {
             println!("| method | family | trains | enters | parameters | share | merges | latency | PEFT |");

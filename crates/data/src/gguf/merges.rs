@@ -6,11 +6,16 @@ use std::collections::HashMap;
 /// way to cut a token is looked up.
 const LONGEST: usize = 512;
 
+/// Most merges: ten times those of 262,144 tokens. More would fill a page's memory.
+const MOST: usize = 8 << 20;
+
 /// The merges that scores come to, first ones first: every way to put a token together from two others. Higher scores come
 /// first, then longer left parts, then longer right ones, then smaller numbers.
 ///
 /// `priority` is none for tokens that nothing is merged into.
-pub(super) fn of_scores(tokens: &[String], priority: impl Fn(usize) -> Option<f64>) -> Vec<(&str, &str)> {
+///
+/// None if there are more than [`MOST`], which no vocabulary that was learned has.
+pub(super) fn of_scores(tokens: &[String], priority: impl Fn(usize) -> Option<f64>) -> Option<Vec<(&str, &str)>> {
     let ids: HashMap<&str, usize> = tokens.iter().enumerate().map(|(id, token)| (token.as_str(), id)).collect();
     let mut found = Vec::new();
     for (id, token) in tokens.iter().enumerate() {
@@ -23,10 +28,13 @@ pub(super) fn of_scores(tokens: &[String], priority: impl Fn(usize) -> Option<f6
                 found.push((score, [length(left), length(right)], [a, b], (left, right)));
             }
         }
+        if found.len() > MOST {
+            return None;
+        }
         found[first..].sort_by_key(|(_, _, parts, _)| *parts);
     }
     found.sort_by(|a, b| b.0.total_cmp(&a.0).then(b.1.cmp(&a.1)));
-    found.into_iter().map(|(.., parts)| parts).collect()
+    Some(found.into_iter().map(|(.., parts)| parts).collect())
 }
 
 #[cfg(test)]
@@ -39,6 +47,6 @@ mod tests {
         let tokens: Vec<String> = ["a", "b", "ab", "ba", "aba", "<s>"].map(String::from).into();
         let scores = [0.0, 0.0, -2.0, -1.0, -3.0, 0.0];
         let merges = of_scores(&tokens, |id| (id != 5).then_some(scores[id]));
-        assert_eq!(merges, [("b", "a"), ("a", "b"), ("ab", "a"), ("a", "ba")]);
+        assert_eq!(merges.unwrap(), [("b", "a"), ("a", "b"), ("ab", "a"), ("a", "ba")]);
     }
 }

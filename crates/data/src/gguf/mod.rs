@@ -127,7 +127,8 @@ fn sentence_piece(vocabulary: &Vocabulary<'_>, metadata: &Value) -> Result<GgufT
         Kind::UserDefined if is_of_spaces(&vocabulary.tokens[id]) => Some(f64::from(u32::MAX) - id as f64),
         Kind::UserDefined | Kind::Unknown | Kind::Control | Kind::Byte => None,
     };
-    let merges = merges::of_scores(&vocabulary.tokens, priority);
+    let merges = merges::of_scores(&vocabulary.tokens, priority)
+        .ok_or("tokenizer.ggml.tokens can be put together from each other in more ways than any learned vocabulary")?;
     let prefixed = vocabulary.flag("add_space_prefix", true);
     let replace = json!({"type": "Replace", "pattern": {"String": " "}, "content": "▁"});
     let mut decoders = vec![

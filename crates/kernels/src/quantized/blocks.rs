@@ -198,8 +198,15 @@ impl BlockFormat {
         noise
     }
 
+    /// Whether all f16 in these blocks are numbers.
+    pub(crate) fn is_finite(self, blocks: &[u8]) -> bool {
+        // The exponent of infinity and of what is no number: five bits, of which the second byte has all.
+        let finite = |block: &[u8]| self.halves().iter().all(|at| block[at + 1] & 0x7c != 0x7c);
+        blocks.chunks_exact(self.in_file().1).all(finite)
+    }
+
     /// Where f16 are in a block of a file.
-    const fn halves(self) -> &'static [usize] {
+    pub(crate) const fn halves(self) -> &'static [usize] {
         match self {
             Self::Q4_0 | Self::Q5_0 | Self::Q8_0 | Self::Iq4Nl | Self::Iq4Xs => &[0],
             Self::Q4_1 | Self::Q5_1 | Self::Q4K | Self::Q5K => &[0, 2],

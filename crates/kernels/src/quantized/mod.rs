@@ -193,7 +193,8 @@ impl Quantized {
     /// A matrix of a GGUF file, of rows of whole blocks.
     pub fn of_blocks(bytes: &[u8], [rows, columns]: [usize; 2], format: BlockFormat, device: &Device) -> Self {
         let mut loader = BlockLoader::new([rows, columns], format, device);
-        loader.add(bytes);
+        let finite = loader.add(bytes);
+        debug_assert!(finite, "scales are numbers");
         loader.finish()
     }
 
@@ -305,8 +306,10 @@ impl BlockLoader {
         Self { words: TensorBuilder::new(words, device), format, columns }
     }
 
-    /// The next rows, one behind the other, as the file has them.
-    pub fn add(&mut self, bytes: &[u8]) {
+    /// The next rows, one behind the other, as the file has them. Whether all of their scales are numbers: what is not is no
+    /// number here, and may be one on another device.
+    #[must_use]
+    pub fn add(&mut self, bytes: &[u8]) -> bool {
         let (numbers, of_block) = self.format.in_file();
         let row = (self.columns / numbers * of_block).max(1);
         for rows in bytes.chunks(chunk_length(row)) {
@@ -315,6 +318,7 @@ impl BlockLoader {
             rows.chunks_exact(row).for_each(|row| self.format.repack(row, &mut words));
             self.words.add(words);
         }
+        self.format.is_finite(bytes)
     }
 
     /// The rows that were added.
@@ -380,7 +384,7 @@ mod tests {
                 let noise = format.noise(shape);
                 let quantized = Quantized::of_blocks(&noise, shape, format, device);
                 let mut loader = BlockLoader::new(shape, format, device);
-                noise.chunks(blocks * bytes).for_each(|row| loader.add(row));
+                noise.chunks(blocks * bytes).for_each(|row| assert!(loader.add(row)));
                 let by_rows = loader.finish();
                 assert_eq!((quantized.dims(), by_rows.dims()), (shape, shape));
                 let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect::<Vec<_>>();
@@ -394,6 +398,18 @@ mod tests {
                 let mean = values.iter().map(|v| v.abs()).sum::<f32>() / values.len() as f32;
                 assert!((0.003..3.0).contains(&mean), "{format:?}: {mean}");
             }
+        }
+    }
+
+    #[test]
+    fn scales_that_are_no_numbers_are_seen() {
+        for format in BlockFormat::ALL {
+            let (numbers, _) = format.in_file();
+            let mut blocks = format.noise([1, 2 * numbers]);
+            assert!(format.is_finite(&blocks), "{format:?}");
+            let last = blocks.len() - format.in_file().1 + format.halves().last().unwrap();
+            blocks[last..last + 2].copy_from_slice(&0x7c00_u16.to_le_bytes());
+            assert!(!format.is_finite(&blocks), "{format:?}");
         }
     }
 

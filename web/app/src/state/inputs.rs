@@ -22,6 +22,10 @@ impl Run {
             .map(|p| Picked { path: model_files::split_folder(&p.path).1.to_string(), file: p.file })
             .filter(|p| model_files::belongs(&p.path))
             .collect();
+        // Where there are both, the safetensors are what the configuration is of.
+        let ends = |end: &str| files.iter().any(|p| p.path.ends_with(end));
+        let both = ends("config.json") && ends(".safetensors");
+        let files: Vec<Picked> = files.iter().filter(|p| !both || !model_files::is_gguf(&p.path)).cloned().collect();
         self.model_listing.set(parcel(&files).0);
         let missing = model_files::missing(files.iter().map(|p| p.path.as_str()));
         if !missing.is_empty() {
