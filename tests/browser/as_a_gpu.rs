@@ -3,7 +3,7 @@
 
 mod common;
 
-use stratune_kernels::{Sizes, self_test};
+use stratune_kernels::{BlockFormat, Sizes, WeightFormat, formats_are_read, self_test};
 use stratune_runtime::open_wgpu;
 use stratune_tests::checks;
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
@@ -20,6 +20,7 @@ async fn what_a_gpu_is_given_is_right() {
     assert!(!opened.info.software, "{} still says that it is software", opened.info.name);
     let device = opened.device;
     assert_eq!(self_test(&device, &Sizes::default()).await, Ok(()));
+    assert_eq!(formats_are_read(&device, &BlockFormat::ALL.map(WeightFormat::from), 48).await, Ok(()));
     checks::gradients_agree_with_peft(&device).await;
     common::no_errors();
 }

@@ -71,8 +71,8 @@ pub async fn fewer_bits_are_less_exact(device: &Device) {
         offs.push(worst(&says(&small_as(LAYERS, dtype, device)).await, &expected) / largest);
     }
     // f16 has 11 bits, an integer of 8 bits is half of a 127th of its block's largest off, and one of 4 a 14th.
-    assert_eq!(offs[0], 0.0);
-    for (off, most) in offs[1..].iter().zip([2e-3, 2e-2, 0.3]) {
+    assert_eq!(offs[..2], [0.0; 2]);
+    for (off, most) in offs[2..].iter().zip([2e-3, 2e-2, 0.3]) {
         assert!(*off > 0.0 && *off < most, "{offs:?}");
     }
     assert!(offs.is_sorted(), "{offs:?}");

@@ -85,15 +85,16 @@ impl Rendered {
 fn with_generation_tags(source: &str) -> (String, bool) {
     let (mut out, mut rest, mut is_marked) = (String::new(), source, false);
     while let Some(at) = rest.find("{%") {
-        let Some(length) = rest[at..].find("%}") else { break };
-        let inside = &rest[at + 2..at + length];
+        let begin = at + 2;
+        let Some(length) = rest[begin..].find("%}") else { break };
+        let inside = &rest[begin..begin + length];
         let name = inside.trim_matches(|c: char| c.is_whitespace() || c == '-' || c == '+');
         let instead = match name {
             "generation" => Some(format!("filter {GENERATED}")),
             "endgeneration" => Some("endfilter".into()),
             _ => None,
         };
-        out += &rest[..at + 2];
+        out += &rest[..begin];
         match instead {
             // What strips spaces stays.
             Some(tag) => {
@@ -105,7 +106,7 @@ fn with_generation_tags(source: &str) -> (String, bool) {
             None => out += inside,
         }
         out += "%}";
-        rest = &rest[at + length + 2..];
+        rest = &rest[begin + length + 2..];
     }
     (out + rest, is_marked)
 }
@@ -154,6 +155,20 @@ impl serde_json::ser::Formatter for Spaced {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A tag that is cut short is left to Jinja, which refuses it.
+    #[test]
+    fn tags_are_found_where_they_are_whole() {
+        for (source, marked, left) in [
+            // From the first two characters on it is one tag, which nobody knows.
+            ("{%}{% generation %}a{% endgeneration %}", true, 1),
+            ("{% generation %}a{%- endgeneration -%}{% if", true, 0),
+            ("{% if x %}{%%}", false, 0),
+        ] {
+            let (out, is_marked) = with_generation_tags(source);
+            assert_eq!((is_marked, out.matches("generation").count()), (marked, left), "{out}");
+        }
+    }
 
     /// Marks that a text brings close nothing twice: spans are in order and apart, whatever comes.
     #[test]

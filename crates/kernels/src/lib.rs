@@ -48,5 +48,5 @@ pub use rms_norm::{rms_norm, rms_norm_residual};
 pub use rotary::{CosSin, Rotary};
 pub use seed::backward_from;
 pub use self_attention::self_attention;
-pub use self_test::{Fault, Sizes, self_test};
+pub use self_test::{Fault, Sizes, formats_are_read, self_test};
 pub use swiglu::swiglu;

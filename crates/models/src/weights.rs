@@ -226,7 +226,9 @@ impl Model {
         seed: u64,
         device: &Device,
     ) -> Result<Self, Problem> {
-        let storage = storage.into();
+        // There is no file whose blocks it could have.
+        let storage: WeightStorage = storage.into();
+        let storage = WeightStorage { dtype: storage.dtype.resolved(false), ..storage };
         let residual = 0.02 / (2.0 * config.num_hidden_layers as f32).sqrt();
         let mut weights = Weights::of(&config);
         for (i, entry) in config.layout().into_iter().enumerate() {

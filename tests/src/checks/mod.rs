@@ -29,6 +29,8 @@ pub use stories::stories_are_told;
 /// All of them. Panics with the first that fails.
 pub async fn all(device: &Device) {
     assert_eq!(stratune_kernels::self_test(device, &stratune_kernels::Sizes::default()).await, Ok(()));
+    let formats = stratune_kernels::BlockFormat::ALL.map(stratune_kernels::WeightFormat::from);
+    assert_eq!(stratune_kernels::formats_are_read(device, &formats, 48).await, Ok(()));
     // Each by itself: the frames of all of them together would fill the stack of a thread.
     let checks: [Pin<Box<dyn Future<Output = ()> + '_>>; 12] = [
         Box::pin(logits_agree_with_transformers(device)),

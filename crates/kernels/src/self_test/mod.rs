@@ -138,9 +138,7 @@ pub async fn self_test(device: &Device, of: &Sizes) -> Result<(), Fault> {
         let out = out.min((MAX / inner).next_multiple_of(4));
         frozen_is_right(device, of.formats.first().copied(), inner, out).await?;
     }
-    for format in of.formats.iter().skip(1) {
-        frozen_is_right(device, Some(*format), hidden, 68).await?;
-    }
+    formats_are_read(device, of.formats.get(1..).unwrap_or_default(), hidden).await?;
     if of.compute != ComputeDtype::F32 {
         half_precision_multiplies(device, of.compute).await.map_err(Fault::in_half_precision)?;
     }
@@ -165,6 +163,17 @@ pub async fn self_test(device: &Device, of: &Sizes) -> Result<(), Fault> {
     fastfood_is_right(device, 1 << 13, 1000, 5000).await?;
     loss_is_right(device, of.vocabulary).await?;
     step_is_right(device, NARROW * hidden + 6).await
+}
+
+/// Compares products with matrices that are kept so, of about so many columns, with sums made on the host.
+///
+/// # Errors
+/// The first that is wrong, or why the device does not answer.
+pub async fn formats_are_read(device: &Device, formats: &[WeightFormat], columns: usize) -> Result<(), Fault> {
+    for format in formats {
+        frozen_is_right(device, Some(*format), columns, 68).await?;
+    }
+    Ok(())
 }
 
 #[cfg(all(test, feature = "cpu"))]
