@@ -225,7 +225,8 @@ fn frugal_methods_hold_less() {
         config.train.packing = false;
         config.train.steps = 2;
         config.train.optimiser = optimiser;
-        peak(&config).0
+        // On a machine that others use cores do not always work at once, and then hold less.
+        (0..3).map(|_| peak(&config).0).max().unwrap()
     };
     let adamw = |kind| of(kind, OptimiserKind::Adamw);
     let lora = adamw(MethodKind::Lora);
