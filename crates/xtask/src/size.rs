@@ -17,12 +17,12 @@ struct Budget {
 
 /// Where a file is above what it should be, its budget is what it measured and 3 % more.
 const BUDGETS: [Budget; 3] = [
-    // Should be 300 kB: 335 kB were measured by gzip.
-    Budget { file: "stratune-app_bg.wasm", gzip: 345_000, brotli: 300_000 },
-    // Should be 4 MB: 2,372 and 1,590 kB were measured.
+    // Should be 300 kB: 340 kB were measured by gzip.
+    Budget { file: "stratune-app_bg.wasm", gzip: 350_000, brotli: 300_000 },
+    // Should be 4 MB: 3,136 kB were measured by gzip.
     Budget { file: "engine_cpu_bg.wasm", gzip: 4_000_000, brotli: 4_000_000 },
-    // Should be 4 MB: 5,171 kB were measured by gzip.
-    Budget { file: "engine_gpu_bg.wasm", gzip: 5_400_000, brotli: 4_000_000 },
+    // Should be 4 MB: 5,820 kB were measured by gzip, 500 of them for Parquet and compressed files.
+    Budget { file: "engine_gpu_bg.wasm", gzip: 6_000_000, brotli: 4_000_000 },
 ];
 
 /// Prints the sizes of the built page and refuses one above its budget. A packer that is not installed is left out.
