@@ -12,165 +12,27 @@ mod blocks;
 pub(crate) mod cube;
 #[cfg(feature = "cpu")]
 mod flex;
+mod format;
 mod host;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 mod launch;
+mod loader;
 mod reference;
 mod repack;
 
 use burn::backend::Dispatch;
 use burn::tensor::{Device, Int, Tensor};
 use stratune_protocol::Problem;
-use stratune_runtime::{TensorBuilder, chunk_length, read_i32};
+use stratune_runtime::read_i32;
 
 pub use blocks::BlockFormat;
+pub use format::{QuantizedDtype, WeightFormat};
 #[cfg(feature = "cpu")]
 pub(crate) use host::dequantize_row;
+pub use loader::{BlockLoader, Quantizer};
 pub(crate) use reference::QuantizedOps;
 
-/// Numbers of a row that are quantized together.
-const BLOCK: usize = 32;
-
-/// What a number is quantized to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum QuantizedDtype {
-    /// A half-precision float; beyond ± 65504, that.
-    F16,
-    /// An integer between ± 127.
-    Int8,
-    /// An integer between ± 7.
-    Int4,
-}
-
-impl QuantizedDtype {
-    /// Bits of a number.
-    pub(crate) const fn bits(self) -> usize {
-        match self {
-            Self::F16 => 16,
-            Self::Int8 => 8,
-            Self::Int4 => 4,
-        }
-    }
-
-    /// Words before the numbers of a block.
-    pub(crate) const fn head(self) -> usize {
-        match self {
-            Self::F16 => 0,
-            Self::Int8 | Self::Int4 => 1,
-        }
-    }
-
-    /// What is left of a row's numbers.
-    pub(crate) fn rounded(self, row: &[f32]) -> Vec<f32> {
-        let (mut words, mut back) = (Vec::new(), vec![0.0; row.len()]);
-        host::quantize_row(row, self, &mut words);
-        host::dequantize_row(&words, self.into(), &mut back);
-        back
-    }
-
-    /// The largest integer; f16 has none, and 1 stands for it.
-    pub(crate) const fn steps(self) -> f32 {
-        match self {
-            Self::F16 => 1.0,
-            Self::Int8 => 127.0,
-            Self::Int4 => 7.0,
-        }
-    }
-}
-
-/// What the words of a matrix are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum WeightFormat {
-    /// What floats were quantized to.
-    Rounded(QuantizedDtype),
-    /// What a GGUF file has, in its own bits.
-    Blocks(BlockFormat),
-}
-
-impl From<QuantizedDtype> for WeightFormat {
-    fn from(dtype: QuantizedDtype) -> Self {
-        Self::Rounded(dtype)
-    }
-}
-
-impl From<BlockFormat> for WeightFormat {
-    fn from(format: BlockFormat) -> Self {
-        Self::Blocks(format)
-    }
-}
-
-impl std::fmt::Display for WeightFormat {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Rounded(QuantizedDtype::F16) => "f16",
-            Self::Rounded(QuantizedDtype::Int8) => "int8",
-            Self::Rounded(QuantizedDtype::Int4) => "int4",
-            Self::Blocks(format) => format.name(),
-        })
-    }
-}
-
-impl WeightFormat {
-    /// Numbers of a block.
-    pub(crate) const fn block(self) -> usize {
-        match self {
-            Self::Rounded(_) => BLOCK,
-            Self::Blocks(format) => format.layout().block,
-        }
-    }
-
-    /// Words of 32 bits in a block.
-    pub(crate) const fn block_words(self) -> usize {
-        match self {
-            Self::Rounded(dtype) => dtype.head() + dtype.bits() * BLOCK / 32,
-            Self::Blocks(format) => format.layout().words(),
-        }
-    }
-
-    /// Fours of numbers in a block.
-    #[cfg(any(feature = "wgpu", feature = "cuda"))]
-    pub(crate) const fn block_fours(self) -> u32 {
-        self.block() as u32 / 4
-    }
-
-    /// Words of a row of so many numbers.
-    const fn row_words(self, columns: usize) -> usize {
-        columns.div_ceil(self.block()) * self.block_words()
-    }
-
-    /// So many numbers, or as many more as make whole blocks of a file.
-    pub(crate) fn whole_blocks(self, numbers: usize) -> usize {
-        match self {
-            Self::Rounded(_) => numbers,
-            Self::Blocks(format) => numbers.next_multiple_of(format.in_file().0),
-        }
-    }
-
-    /// A matrix of these sides, and its numbers: these rounded, or noise where only a file has such blocks.
-    pub(crate) fn made_of(self, values: &[f32], sides: [usize; 2], device: &Device) -> (Quantized, Vec<f32>) {
-        match self {
-            Self::Rounded(dtype) => {
-                let rounded = values.chunks(sides[1].max(1)).flat_map(|row| dtype.rounded(row)).collect();
-                (Quantized::new(values, sides, dtype, device), rounded)
-            }
-            Self::Blocks(format) => {
-                let (noise, mut numbers) = (format.noise(sides), vec![0.0; sides[0] * sides[1]]);
-                let of_row = sides[1] / format.in_file().0 * format.in_file().1;
-                for (row, numbers) in noise.chunks(of_row.max(1)).zip(numbers.chunks_mut(sides[1].max(1))) {
-                    let mut words = Vec::new();
-                    format.repack(row, &mut words);
-                    host::dequantize_row(&words, self, numbers);
-                }
-                (Quantized::of_blocks(&noise, sides, format, device), numbers)
-            }
-        }
-    }
-
-    /// Bytes that a matrix takes.
-    pub fn bytes(self, [rows, columns]: [usize; 2]) -> u64 {
-        4 * rows as u64 * self.row_words(columns) as u64
-    }
-}
+use format::BLOCK;
 
 /// A quantized matrix on a device. A clone shares its memory.
 #[derive(Clone, Debug)]
@@ -248,82 +110,6 @@ impl Quantized {
 
     pub(crate) fn words(self) -> Tensor<2, Int> {
         self.words
-    }
-}
-
-/// A matrix on its way to a device. What is quantized goes there at once, and no more than some rows of it are on the
-/// host.
-#[derive(Debug)]
-pub struct Quantizer {
-    words: TensorBuilder<Int>,
-    dtype: QuantizedDtype,
-    columns: usize,
-}
-
-impl Quantizer {
-    /// Of a matrix of so many rows and columns, none of which is there yet.
-    pub fn new([rows, columns]: [usize; 2], dtype: QuantizedDtype, device: &Device) -> Self {
-        let words = rows * WeightFormat::from(dtype).row_words(columns);
-        Self { words: TensorBuilder::new(words, device), dtype, columns }
-    }
-
-    /// The next rows, one behind the other.
-    pub fn add(&mut self, values: &[f32]) {
-        let columns = self.columns.max(1);
-        for rows in values.chunks(chunk_length(columns)) {
-            let mut words =
-                Vec::with_capacity(rows.len() / columns * WeightFormat::from(self.dtype).row_words(columns));
-            rows.chunks_exact(columns).for_each(|row| host::quantize_row(row, self.dtype, &mut words));
-            self.words.add(words);
-        }
-    }
-
-    /// The rows that were added.
-    pub fn finish(self) -> Quantized {
-        finished(self.words, self.dtype.into(), self.columns)
-    }
-}
-
-fn finished(words: TensorBuilder<Int>, format: WeightFormat, columns: usize) -> Quantized {
-    let (words, row_words) = (words.finish(), format.row_words(columns));
-    let rows = words.dims()[0] / row_words.max(1);
-    Quantized { words: words.reshape([rows, row_words]), format, columns }
-}
-
-/// A matrix of a GGUF file on its way to a device.
-#[derive(Debug)]
-pub struct BlockLoader {
-    words: TensorBuilder<Int>,
-    format: BlockFormat,
-    columns: usize,
-}
-
-impl BlockLoader {
-    /// Of a matrix of so many rows and columns, none of which is there yet. Columns are whole blocks of the file.
-    pub fn new([rows, columns]: [usize; 2], format: BlockFormat, device: &Device) -> Self {
-        debug_assert!(columns.is_multiple_of(format.in_file().0));
-        let words = rows * WeightFormat::from(format).row_words(columns);
-        Self { words: TensorBuilder::new(words, device), format, columns }
-    }
-
-    /// The next rows, one behind the other, as the file has them. Whether all of their scales are numbers: what is not is no
-    /// number here, and may be one on another device.
-    #[must_use]
-    pub fn add(&mut self, bytes: &[u8]) -> bool {
-        let (numbers, of_block) = self.format.in_file();
-        let row = (self.columns / numbers * of_block).max(1);
-        for rows in bytes.chunks(chunk_length(row)) {
-            let mut words =
-                Vec::with_capacity(rows.len() / row * WeightFormat::from(self.format).row_words(self.columns));
-            rows.chunks_exact(row).for_each(|row| self.format.repack(row, &mut words));
-            self.words.add(words);
-        }
-        self.format.is_finite(bytes)
-    }
-
-    /// The rows that were added.
-    pub fn finish(self) -> Quantized {
-        finished(self.words, self.format.into(), self.columns)
     }
 }
 
