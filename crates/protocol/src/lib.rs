@@ -14,6 +14,7 @@ mod forecast;
 mod hub_id;
 mod plan;
 mod problem;
+mod report;
 mod storage;
 
 #[doc(hidden)]
@@ -26,12 +27,10 @@ pub use config::{
     PromptTemplate, Schedule, Targets, TrainConfig, command_line, whole,
 };
 pub use draw::{draws, normals};
-pub use event::{
-    AdapterInfo, Candidate, DataReport, EndReason, Event, ModelReport, PreviewRow, PreviewToken, SavedRun, SkippedRow,
-    StepReport, TunedRun, WeightBytes,
-};
+pub use event::{AdapterInfo, Candidate, EndReason, Event, SavedRun, StepReport, TunedRun};
 pub use forecast::{Bytes, Limits, Pace, Remedy, Verdict, advice, loss_rows, scaled};
 pub use hub_id::{HubId, check_path, is_commit};
 pub use plan::{MemoryPlan, Plan, RunSize};
 pub use problem::{Problem, ProblemKind};
+pub use report::{DataReport, ModelReport, PreviewRow, PreviewToken, SkippedRow, WeightBytes};
 pub use storage::WeightStorage;
