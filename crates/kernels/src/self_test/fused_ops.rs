@@ -118,30 +118,18 @@ pub async fn fused_ops_are_right(device: &Device, of: &Sizes, beside: Beside) ->
         let weight = |step| Tensor::<1>::from_data(TensorData::new(wave(head_dim, step), [head_dim]), device);
         (beside == Beside::Norms).then(|| HeadNorms { q: weight(0.9), k: weight(1.3), offset: 1.0, eps: 1e-5 })
     };
-    let attended = |x: Tensor<3>, of: &[Layer]| match of {
-        [q, k, v] => self_attention(
-            x,
-            &[q.clone(), k.clone(), v.clone()],
-            head_dim,
-            &cos_sin,
-            &mask,
-            Scores::of(head_dim),
-            norms(),
-        ),
-        _ => x,
+    type Attended = fn(Tensor<3>, &[Layer; 3], usize, &CosSin, &AttentionMask, Scores, Option<HeadNorms>) -> Tensor<3>;
+    let by = |attended: Attended| {
+        let (cos_sin, mask) = (&cos_sin, &mask);
+        move |x: Tensor<3>, of: &[Layer]| match of {
+            [q, k, v] => {
+                let layers = [q.clone(), k.clone(), v.clone()];
+                attended(x, &layers, head_dim, cos_sin, mask, Scores::of(head_dim), norms())
+            }
+            _ => x,
+        }
     };
-    let of_parts = |x: Tensor<3>, of: &[Layer]| match of {
-        [q, k, v] => attended_by_parts(
-            x,
-            &[q.clone(), k.clone(), v.clone()],
-            head_dim,
-            &cos_sin,
-            &mask,
-            Scores::of(head_dim),
-            norms(),
-        ),
-        _ => x,
-    };
+    let (attended, of_parts) = (by(self_attention), by(attended_by_parts));
     let made = || vec![Updated::new(&sides, 0.53, format, beside, device)];
     let name =
         format!("attention of {hidden} over {heads} and {kv_heads} heads of {head_dim} at {seq} with {beside:?}");
