@@ -11,6 +11,7 @@ mod batch;
 mod charsmap;
 mod chat;
 mod compressed;
+mod continuation;
 mod dataset;
 mod fields;
 mod gguf;
@@ -35,6 +36,7 @@ mod tokenizer_file;
 mod tools;
 
 pub use batch::{Batch, PackedRows, collate, pack};
+pub use continuation::continuation;
 pub use dataset::{Dataset, load};
 pub use gguf::GgufTokenizer;
 pub use plan::Plan;

@@ -37,7 +37,7 @@ pub use activation::{Activation, activation};
 pub use adamw::{AdamwOutput, AdamwStep, Moments, adamw};
 pub use attention::{AttentionMask, Scores, causal_attention};
 pub use compute::{Compute, compute_dtypes};
-pub use cross_entropy::{CrossEntropy, linear_cross_entropy};
+pub use cross_entropy::{CrossEntropy, linear_cross_entropy, linear_cross_entropy_rows};
 pub use fastfood::Fastfood;
 pub use feed_forward::feed_forward;
 pub use grad_norm::{GroupedGradients, group_gradients};

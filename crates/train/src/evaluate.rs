@@ -5,9 +5,9 @@ use stratune_data::Sequence;
 use stratune_models::{Alter, ForwardOptions, Model};
 use stratune_peft::ForwardContext;
 use stratune_protocol::Problem;
-use stratune_runtime::{read_scalars, yield_now};
+use stratune_runtime::{read_f32, read_scalars, yield_now};
 
-use crate::{Batching, DeviceBatch, Objective};
+use crate::{Batching, DeviceBatch, NextToken, Objective};
 
 /// A mean loss.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -67,6 +67,38 @@ pub(crate) async fn evaluate_with_progress(
     Ok(Evaluation { loss: sum / tokens.max(1) as f64, tokens })
 }
 
+/// −log p of each row's labels together, in nats, in the order of `rows`; `size` rows run at once. `tell` hears now and then how
+/// many are done.
+///
+/// # Errors
+/// The device does not answer.
+pub async fn row_losses(
+    model: &Model,
+    rows: &[&Sequence],
+    size: usize,
+    tell: &mut dyn FnMut(usize),
+) -> Result<Vec<f64>, Problem> {
+    let by = Batching { size, packing: false };
+    let mut sums = vec![0.0; rows.len()];
+    // Rows of one length are together: none is padded to the longest of all.
+    let mut order: Vec<usize> = (0..rows.len()).filter(|row| rows[*row].label_count() > 0).collect();
+    order.sort_by_key(|row| rows[*row].tokens.len());
+    let mut done = rows.len() - order.len();
+    for chunk in order.chunks(size.max(1)) {
+        let examples: Vec<&Sequence> = chunk.iter().map(|row| rows[*row]).collect();
+        let batch = by.to_device(model, &examples);
+        let x = hidden_states(model, &batch, None, None);
+        let mut losses = read_f32(NextToken.losses(model, x, &batch)).await?.into_iter().map(f64::from);
+        for (row, example) in chunk.iter().zip(&examples) {
+            sums[*row] = losses.by_ref().take(example.label_count()).sum();
+        }
+        done += chunk.len();
+        tell(done);
+        yield_now().await;
+    }
+    Ok(sums)
+}
+
 /// Summed loss of one batch, `[1]`.
 pub(crate) fn loss(
     objective: &dyn Objective,
@@ -75,10 +107,15 @@ pub(crate) fn loss(
     damping: Option<&[f32]>,
     alter: Option<Alter<'_>>,
 ) -> Tensor<1> {
+    objective.loss(model, hidden_states(model, batch, damping, alter), batch)
+}
+
+/// What leaves the last block, `[rows, width, hidden_size]`.
+fn hidden_states(model: &Model, batch: &DeviceBatch, damping: Option<&[f32]>, alter: Option<Alter<'_>>) -> Tensor<3> {
     let at = batch.model_positions(model);
     let damping = |i: usize| damping.and_then(|d| d.get(i).copied()).unwrap_or(1.0);
     let options =
         ForwardOptions { context: &|i| ForwardContext { damping: damping(i), ..model.inference_context(i) }, alter };
     let x = model.forward_blocks(model.embed_with_prompt(batch.tokens.clone(), &at), &at, None, options);
-    objective.loss(model, model.without_prompt(x), batch)
+    model.without_prompt(x)
 }

@@ -30,7 +30,7 @@ mod validate;
 
 pub use config::{Command, Event, RunConfig, SavedRun, TunedRun};
 pub use device_batch::{Batching, DeviceBatch};
-pub use evaluate::{Evaluation, evaluate};
+pub use evaluate::{Evaluation, evaluate, row_losses};
 pub use hook::{Hook, HookState, Rows, Run, Saved, Selection, Tell};
 pub use hooks::{AdaLora, Pruned, hooks_of, prune};
 pub use mezo::{MezoStep, Perturbation, ProjectedGradient};

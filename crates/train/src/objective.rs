@@ -2,7 +2,7 @@
 
 use burn::tensor::{IndexingUpdateOp, Tensor};
 use stratune_kernels::backward_from;
-use stratune_kernels::cross_entropy::{CrossEntropy, NeedsGrad, linear_cross_entropy};
+use stratune_kernels::cross_entropy::{CrossEntropy, NeedsGrad, linear_cross_entropy, linear_cross_entropy_rows};
 use stratune_models::Model;
 use stratune_peft::{Gradients, ParamId, collect_gradients, require_grad};
 
@@ -28,6 +28,15 @@ pub trait Objective {
 /// The next token: cross entropy at the positions whose next token is a label, and nowhere else.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NextToken;
+
+impl NextToken {
+    /// The loss at each label by itself, `[labels]`; `x`: `[rows, width, hidden_size]`.
+    pub(crate) fn losses(&self, model: &Model, x: Tensor<3>, batch: &DeviceBatch) -> Tensor<1> {
+        let normed = model.final_norm(labelled(x, batch).unsqueeze()).squeeze_dim(0);
+        let (head, cap) = (model.head().matrices(), model.config.final_logit_softcapping);
+        linear_cross_entropy_rows(normed, &head, cap, batch.targets.clone(), model.compute)
+    }
+}
 
 impl Objective for NextToken {
     fn loss(&self, model: &Model, x: Tensor<3>, batch: &DeviceBatch) -> Tensor<1> {

@@ -70,18 +70,14 @@ pub fn linear_cross_entropy(
     for start in (0..rows).step_by(at_once) {
         let count = at_once.min(rows - start);
         let hidden = hidden.clone().narrow(0, start, count);
-        let targets = targets.clone().narrow(0, start, count).into_dispatch();
-        let logits = products(&hidden, head, compute);
-        let bent = cap.map(|cap| (cap, logits.clone().div_scalar(cap).clamp(-10.0, 10.0).tanh()));
-        let logits = bent.clone().map_or(logits, |(cap, bent)| bent.mul_scalar(cap));
-        let (losses, d_logits) = Dispatch::cross_entropy(logits.into_dispatch(), targets, scale as f32);
-        let d_logits = Tensor::from_dispatch(d_logits);
+        let targets = targets.clone().narrow(0, start, count);
+        let Chunk { losses, d_logits, bent } = chunk(&hidden, head, cap, targets, scale, compute);
         let d_logits = match bent {
             None => d_logits,
-            Some((_, bent)) if needs_grad != NeedsGrad::None => d_logits * (bent.clone() * bent).neg().add_scalar(1.0),
+            Some(bent) if needs_grad != NeedsGrad::None => d_logits * (bent.clone() * bent).neg().add_scalar(1.0),
             Some(_) => d_logits,
         };
-        let chunk_loss = Tensor::<1>::from_dispatch(losses).sum();
+        let chunk_loss = losses.sum();
         loss = Some(loss.map_or(chunk_loss.clone(), |sum| sum + chunk_loss));
         if needs_grad != NeedsGrad::None {
             d_hidden.extend(products_dx(d_logits.clone(), head, compute));
@@ -100,6 +96,52 @@ pub fn linear_cross_entropy(
         d_hidden: (!d_hidden.is_empty()).then(|| Tensor::cat(d_hidden, 0)),
         d_head,
     }
+}
+
+/// −log p(target) of each row by itself, `[rows]`: what [`linear_cross_entropy`] sums.
+///
+/// # Shapes
+/// - as there
+pub fn linear_cross_entropy_rows(
+    hidden: Tensor<2>,
+    head: &[Matrix],
+    cap: Option<f64>,
+    targets: Tensor<1, Int>,
+    compute: Compute,
+) -> Tensor<1> {
+    let [rows, _] = hidden.dims();
+    let at_once = loss_rows(head.iter().map(|piece| piece.dims()[0]).sum());
+    let of = |start: usize| {
+        let count = at_once.min(rows - start);
+        let hidden = hidden.clone().narrow(0, start, count);
+        chunk(&hidden, head, cap, targets.clone().narrow(0, start, count), 1.0, compute).losses
+    };
+    Tensor::cat((0..rows).step_by(at_once).map(of).collect(), 0)
+}
+
+/// What some rows give at once.
+struct Chunk {
+    /// −log p(target), `[rows]`.
+    losses: Tensor<1>,
+    /// `(p − onehot(target)) · scale`, `[rows, vocabulary]`.
+    d_logits: Tensor<2>,
+    /// `tanh(l / c)`, where there is a cap c.
+    bent: Option<Tensor<2>>,
+}
+
+fn chunk(
+    hidden: &Tensor<2>,
+    head: &[Matrix],
+    cap: Option<f64>,
+    targets: Tensor<1, Int>,
+    scale: f64,
+    compute: Compute,
+) -> Chunk {
+    let logits = products(hidden, head, compute);
+    let bent = cap.map(|cap| logits.clone().div_scalar(cap).clamp(-10.0, 10.0).tanh());
+    let logits = bent.clone().zip(cap).map_or(logits, |(bent, cap)| bent.mul_scalar(cap));
+    let (losses, d_logits) = Dispatch::cross_entropy(logits.into_dispatch(), targets.into_dispatch(), scale as f32);
+    Chunk { losses: Tensor::from_dispatch(losses), d_logits: Tensor::from_dispatch(d_logits), bent }
 }
 
 #[cfg(all(test, feature = "cpu"))]
@@ -131,7 +173,8 @@ mod tests {
                 Some(cap) => logits.div_scalar(cap).tanh().mul_scalar(cap),
             };
             let log_p = log_softmax(logits, 1);
-            let loss = log_p.gather(1, targets.clone().autodiff().reshape([rows, 1])).sum().neg();
+            let of_rows = log_p.gather(1, targets.clone().autodiff().reshape([rows, 1])).neg();
+            let loss = of_rows.clone().sum();
             let grads = loss.clone().mul_scalar(scale).backward();
 
             let close = |a: Vec<f32>, b: Vec<f32>| {
@@ -153,6 +196,8 @@ mod tests {
                     Compute::default(),
                 );
                 assert!((ours.loss.into_scalar::<f32>() - theirs).abs() < 1e-3 * theirs);
+                let each = linear_cross_entropy_rows(hidden.clone(), &pieces, cap, targets.clone(), Compute::default());
+                close(values(each.unsqueeze_dim(1)), values(of_rows.clone().inner()));
                 close(values(ours.d_hidden.unwrap()), values(h.grad(&grads).unwrap()));
                 close(values(ours.d_head.unwrap()), values(w.grad(&grads).unwrap()));
             }

@@ -1,0 +1,16 @@
+//! Studies: tables of runs. A TOML file says which runs there are ([`Study`]), each leaves a line of JSON ([`Record`]), and
+//! means, intervals and paired differences follow ([`Summary`]), as Markdown ([`markdown()`]) and as a picture ([`plot()`]).
+//!
+//! Nothing here runs anything: `stratune study` does, with the same commands that a person would use.
+
+mod markdown;
+mod plot;
+mod record;
+mod study;
+mod summary;
+
+pub use markdown::markdown;
+pub use plot::plot;
+pub use record::{HeldOut, Made, Record, TaskScore, Training, fingerprint, read_records};
+pub use study::{Axis, AxisValue, PlannedRun, Study, StudyTask};
+pub use summary::{CONFIDENCE, Estimate, Measure, Row, Summary};
