@@ -8,6 +8,7 @@ mod documented;
 mod forecast;
 mod hub;
 mod interrupt;
+mod machine;
 mod open;
 mod out_of_memory;
 mod records;
@@ -36,7 +37,7 @@ enum CliCommand {
     Train(Box<commands::train::Train>),
     /// Continue a prompt.
     Generate(commands::generate::Generate),
-    /// Measure the loss on rows, and how many answers are exactly right.
+    /// Measure the loss on rows, and how many answers are exactly right; or judge by a task of the literature.
     Eval(commands::eval::Eval),
     /// Write a model with an adapter merged into its weights.
     Merge(commands::merge::Merge),
@@ -52,6 +53,8 @@ enum CliCommand {
     Bench(Box<commands::bench::Bench>),
     /// Train many methods on the same rows, and say what each costs and how well it does.
     Compare(Box<commands::compare::Compare>),
+    /// Train every combination of a study's file, and make its table; a study that was interrupted goes on.
+    Study(commands::study::StudyCommand),
     /// Find how few numbers can steer a model to a task: the intrinsic dimension d₉₀.
     Intrinsic(Box<commands::intrinsic::Intrinsic>),
 }
@@ -85,6 +88,7 @@ async fn run(command: CliCommand, json: bool) -> Result<u8, Problem> {
         CliCommand::Inspect(inspect) => inspect.run(json).await.map(|()| 0),
         CliCommand::Bench(bench) => bench.run(json).await.map(|()| 0),
         CliCommand::Compare(compare) => compare.run(json).await.map(|()| 0),
+        CliCommand::Study(study) => study.run(json).await,
         CliCommand::Intrinsic(intrinsic) => intrinsic.run(json).await.map(|()| 0),
     }
 }

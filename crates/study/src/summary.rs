@@ -1,6 +1,6 @@
 //! What a study's records say: means, intervals, differences from the baseline.
 
-use statrs::distribution::{ContinuousCDF, StudentsT};
+use special::Beta;
 
 use crate::{Record, Study};
 
@@ -29,12 +29,18 @@ impl Estimate {
         let half_width = (count > 1).then(|| {
             let freedom = (count - 1) as f64;
             let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / freedom;
-            let quantile =
-                StudentsT::new(0.0, 1.0, freedom).map_or(f64::NAN, |t| t.inverse_cdf(0.5 + CONFIDENCE / 2.0));
-            quantile * (variance / count as f64).sqrt()
+            quantile(freedom) * (variance / count as f64).sqrt()
         });
         Some(Self { mean, half_width, count })
     }
+}
+
+/// What Student's t of so many degrees of freedom is beyond, to either side, in one of twenty cases. With x = ν / (ν + t²),
+/// P(|T| > t) is the regularised incomplete beta function of x at (ν / 2, 1 / 2).
+fn quantile(freedom: f64) -> f64 {
+    let (p, q) = (freedom / 2.0, 0.5_f64);
+    let x = (1.0 - CONFIDENCE).inv_inc_beta(p, q, p.ln_beta(q));
+    (freedom * (1.0 - x) / x).sqrt()
 }
 
 /// Something that is measured of a run.
@@ -220,6 +226,10 @@ pub(crate) mod tests {
         // scipy.stats.t.interval(0.95, 2, loc=2, scale=stats.sem([1, 2, 3])): 2 ± 2.4841377
         let estimate = Estimate::of(&[1.0, 2.0, 3.0]).unwrap();
         assert!((estimate.mean - 2.0).abs() < 1e-12 && (estimate.half_width.unwrap() - 2.484_137_7).abs() < 1e-6);
+        // scipy.stats.t.ppf(0.975, n)
+        for (freedom, wanted) in [(1.0, 12.706_205), (4.0, 2.776_445), (30.0, 2.042_272)] {
+            assert!((quantile(freedom) - wanted).abs() < 1e-5, "{freedom}: {}", quantile(freedom));
+        }
         assert_eq!(Estimate::of(&[1.5]), Some(Estimate { mean: 1.5, half_width: None, count: 1 }));
         assert_eq!(Estimate::of(&[]), None);
     }

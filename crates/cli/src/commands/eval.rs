@@ -3,16 +3,17 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use stratune_data::read_rows;
+use stratune_data::{Source, read_rows};
 use stratune_protocol::{BaseDtype, DeviceChoice, Problem};
-use stratune_session::EvalSet;
+use stratune_session::{Base, EvalSet};
 use stratune_train::RunConfig;
 
+use super::task::TaskFlags;
 use crate::arguments::choose;
 use crate::data_flags::DataFlags;
 use crate::{hub, open, report};
 
-/// Measure the loss on rows, and how many answers are exactly right.
+/// Measure the loss on rows, and how many answers are exactly right; or judge by a task of the literature.
 #[derive(Args)]
 pub struct Eval {
     /// The model: `starter`, a folder in Hugging Face form, a GGUF file, or the id of a model on the Hugging Face hub, owner/name[@revision][:file.gguf]
@@ -35,23 +36,37 @@ pub struct Eval {
     /// Print this many questions with their answers
     #[arg(long, default_value_t = 0)]
     show: usize,
+    #[command(flatten)]
+    task: TaskFlags,
 }
 
 impl Eval {
     /// Prints the marks.
     pub async fn run(self, json: bool) -> Result<(), Problem> {
         let mut config = RunConfig::default();
-        self.data.apply(&mut config);
-        if config.data.files.is_empty() {
+        self.data.clone().apply(&mut config);
+        let task = self.task.open(&config.data.files)?;
+        if task.is_none() && config.data.files.is_empty() {
             return Err(Problem::input("no data is given").at("--data").next("name a file, or `example-held-out`"));
         }
-        let source = read_rows(&open::files(&config.data.files)?, &config.data)?;
+        let source = match &task {
+            None => Some(read_rows(&open::files(&config.data.files)?, &config.data)?),
+            Some(_) => None,
+        };
         let opened = open::device(self.device, json).await?;
         let model = hub::fetched(&self.model, json).await?;
         let mut base = open::base(&model, self.base_dtype, &opened, json).await?;
         open::adapters(&mut base, &self.adapter, &self.weights).await?;
-        let max_length = config.data.max_length.min(base.context());
-        let eval_set = EvalSet::new(&source, &base.tokenizer, &base.template, max_length)?;
+        match (task, source) {
+            (Some(task), _) => task.judge(&base, self.data.max_length, json).await,
+            (None, Some(source)) => self.measure(&base, &source, config.data.max_length, json).await,
+            (None, None) => Ok(()),
+        }
+    }
+
+    /// Loss and exact answers on rows.
+    async fn measure(&self, base: &Base, source: &Source, max_length: usize, json: bool) -> Result<(), Problem> {
+        let eval_set = EvalSet::new(source, &base.tokenizer, &base.template, max_length.min(base.context()))?;
         let mut show = |done: usize, question: &str, given: &str, right: bool| {
             if done <= self.show {
                 eprintln!("{} {question}\n    {given}", if right { "✓" } else { "✗" });

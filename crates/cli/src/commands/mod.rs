@@ -10,4 +10,6 @@ pub mod merge;
 pub mod methods;
 pub mod pretrain;
 pub mod slice;
+pub mod study;
+pub mod task;
 pub mod train;
