@@ -32,10 +32,7 @@ impl Task {
         match self.answers {
             Answers::FirstWord(words) => first_word(text, words).map(Prediction::Choice),
             Answers::LastNumber => last_number(text).map(Prediction::Number),
-            Answers::FirstLetter => {
-                let letter = text.bytes().find(|byte| (b'A'..=b'E').contains(byte))?;
-                Some(Prediction::Choice(usize::from(letter - b'A')))
-            }
+            Answers::FirstLetter => first_letter(text).map(Prediction::Choice),
             Answers::Named => named(answered(text), item).map(Prediction::Choice),
             Answers::Text => {
                 let text = answered(text).lines().next().unwrap_or_default().trim();
@@ -73,8 +70,13 @@ fn first_word(text: &str, words: &[&str]) -> Option<usize> {
     found.min().map(|(_, place)| place)
 }
 
+/// The first capital from A to E, A as 0.
+pub(crate) fn first_letter(text: &str) -> Option<usize> {
+    text.bytes().find(|byte| (b'A'..=b'E').contains(byte)).map(|byte| usize::from(byte - b'A'))
+}
+
 /// The last number as `-?\d+\.?\d*` finds it in a text without commas.
-fn last_number(text: &str) -> Option<f64> {
+pub(crate) fn last_number(text: &str) -> Option<f64> {
     let text: Vec<u8> = text.bytes().filter(|&byte| byte != b',').collect();
     let digits = |from: usize| text[from..].iter().take_while(|byte| byte.is_ascii_digit()).count();
     let (mut at, mut last) = (0, None);
@@ -123,4 +125,94 @@ fn first_named(text: &str, answers: impl Iterator<Item = String>) -> Option<usiz
         .filter(|(_, answer)| !answer.is_empty())
         .filter_map(|(place, answer)| first(&answer).map(|at| (at, std::cmp::Reverse(answer.len()), place)));
     found.min().map(|(.., place)| place)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::item::Choice;
+    use crate::task;
+
+    fn item(answers: &[&str]) -> Item {
+        let choices = answers.iter().map(|&answer| Choice::new(answer, "", answer)).collect();
+        Item::choosing("", String::new(), choices, 0, &[])
+    }
+
+    /// What Python's `re.findall(r"-?\d+\.?\d*", text.replace(",", ""))[-1]` gives.
+    #[test]
+    fn the_last_number_is_pythons() {
+        let cases = [
+            ("The answer is 1,040.", Some(1040.0)),
+            ("3 - 5 is -2, I think", Some(-2.0)),
+            ("it is 5-3", Some(-3.0)),
+            ("1.5.2", Some(2.0)),
+            ("--7", Some(-7.0)),
+            ("7-", Some(7.0)),
+            ("costs $.5", Some(5.0)),
+            ("é 4½", Some(4.0)),
+            ("none", None),
+            ("", None),
+            ("-", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(last_number(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_first_word_counts_as_llm_adapters_has_it() {
+        let boolq = task("boolq").unwrap();
+        let told = |text: &str| boolq.extract(&item(&["true", "false"]), text);
+        assert_eq!(told("the correct answer is false, not true"), Some(Prediction::Choice(1)));
+        assert_eq!(told("untrue"), Some(Prediction::Choice(0)));
+        assert_eq!(told("True"), None);
+        // Not offered, and so wrong.
+        let arc = task("arc_easy").unwrap();
+        assert_eq!(arc.extract(&item(&["answer1", "answer2"]), "answer5"), Some(Prediction::Choice(4)));
+        assert_eq!(
+            task("aqua").unwrap().extract(&item(&[]), "The answer is (D), not (A)."),
+            Some(Prediction::Choice(3))
+        );
+    }
+
+    #[test]
+    fn names_are_words_of_their_own() {
+        let rte = task("glue/rte").unwrap();
+        let entailed = item(&["entailment", "not_entailment"]);
+        let own = item(&["no", "yes", "no way", "is", "A", "a", "C++"]);
+        let cases = [
+            (&entailed, "Not_Entailment.", Some(1)),
+            (&entailed, "The correct answer is entailment", Some(0)),
+            (&entailed, "entailments", None),
+            (&own, "I know: yes", Some(1)),
+            (&own, "no way", Some(2)),
+            (&own, "the correct answer is is", Some(3)),
+            (&own, "a", Some(5)),
+            (&own, "A", Some(4)),
+            (&own, "YES", Some(1)),
+            (&own, "use C++", Some(6)),
+            (&own, "", None),
+        ];
+        for (item, text, expected) in cases {
+            assert_eq!(rte.extract(item, text), expected.map(Prediction::Choice), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_likeliest_choice_wins_and_length_may_count() {
+        let piqa = task("piqa").unwrap();
+        let item = item(&["ab", "abcdefgh"]);
+        let chosen = |logprobs: &[f64], normalised| piqa.predict(&item, logprobs, normalised);
+        assert_eq!(chosen(&[-4.0, -6.0], false), Some(Prediction::Choice(0)));
+        // -2 a character against -0.75.
+        assert_eq!(chosen(&[-4.0, -6.0], true), Some(Prediction::Choice(1)));
+        assert_eq!(chosen(&[-1.0, -1.0], false), Some(Prediction::Choice(0)));
+        assert_eq!(chosen(&[f64::NAN, -9.0], false), Some(Prediction::Choice(1)));
+        assert_eq!(chosen(&[-1.0], false), None);
+        // Characters, not bytes: é is one.
+        let accented = self::item(&["éé", "abc"]);
+        assert_eq!(piqa.predict(&accented, &[-2.4, -3.3], true), Some(Prediction::Choice(1)));
+        assert_eq!(piqa.predict(&self::item(&[]), &[], false), None);
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use csv::ReaderBuilder;
+use csv::{ReaderBuilder, StringRecord};
 use serde_json::{Map, Value};
 use stratune_protocol::Problem;
 
@@ -32,103 +32,123 @@ impl TaskFiles for BTreeMap<String, Vec<u8>> {
     }
 }
 
-/// A file that was found, as text.
+/// A file that was found.
 pub(crate) struct Source<'a> {
     /// Its path, as places name it.
     pub(crate) path: String,
-    /// What it says, without a byte order mark.
-    pub(crate) text: String,
+    pub(crate) bytes: Vec<u8>,
     /// The files beside it.
     pub(crate) files: &'a dyn TaskFiles,
 }
 
 impl<'a> Source<'a> {
     /// The file at `path`, none if it is not there.
+    pub(crate) fn find(files: &'a dyn TaskFiles, path: &str) -> Option<Self> {
+        files.read(path).map(|bytes| Self { path: path.to_owned(), bytes, files })
+    }
+
+    /// A file in the same folder.
+    ///
+    /// # Errors
+    /// It is not there.
+    pub(crate) fn beside(&self, name: &str) -> Result<Self, Problem> {
+        let folder = self.path.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
+        let path = format!("{folder}{name}");
+        Self::find(self.files, &path).ok_or_else(|| {
+            Problem::input(format!("{} needs the file {name} beside it, which is not there", self.path)).at(path)
+        })
+    }
+
+    /// What it says, without a byte order mark.
     ///
     /// # Errors
     /// It is not text in UTF-8.
-    pub(crate) fn find(files: &'a dyn TaskFiles, path: &str) -> Option<Result<Self, Problem>> {
-        let bytes = files.read(path)?;
-        let text = String::from_utf8(bytes).map_err(|error| {
-            let row =
-                error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|&&byte| byte == b'\n').count();
+    pub(crate) fn text(&self) -> Result<&str, Problem> {
+        let text = std::str::from_utf8(&self.bytes).map_err(|error| {
+            let line = self.bytes[..error.valid_up_to()].iter().filter(|&&byte| byte == b'\n').count() + 1;
             Problem::input("the file is not text in UTF-8")
-                .at(format!("{path}, line {}", row + 1))
+                .at(format!("{}, line {line}", self.path))
                 .next("save it as UTF-8, or get it again")
-        });
-        Some(text.map(|text| Self {
-            path: path.to_owned(),
-            text: text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text),
-            files,
-        }))
+        })?;
+        Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
     }
 
     /// The rows of a JSON list.
     pub(crate) fn list(&self) -> Result<Vec<Row>, Problem> {
-        let rows: Vec<Value> = serde_json::from_str(&self.text).map_err(|error| {
-            Problem::input(format!("it is no list in JSON: {error}"))
-                .at(&self.path)
-                .next("get the file again; it may have been cut off")
-        })?;
+        let rows: Vec<Value> = serde_json::from_str(self.text()?)
+            .map_err(|error| Problem::input(format!("it is no list in JSON: {error}")).at(&self.path).next(CUT_OFF))?;
         let at = |row: usize| format!("{}, row {}", self.path, row + 1);
         Ok(rows.into_iter().enumerate().map(|(row, value)| Row { at: at(row), value }).collect())
     }
 
     /// The rows of JSON lines.
     pub(crate) fn lines(&self) -> Result<Vec<Row>, Problem> {
-        let lines = self.text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+        let lines = self.text()?.split('\n').enumerate().filter(|(_, line)| !line.trim().is_empty());
         let row = |(line, text): (usize, &str)| {
             let at = format!("{}, line {}", self.path, line + 1);
             match serde_json::from_str(text) {
                 Ok(value) => Ok(Row { at, value }),
-                Err(error) => Err(Problem::input(format!("the line is no JSON: {error}"))
-                    .at(at)
-                    .next("get the file again; it may have been cut off")),
+                Err(error) => Err(Problem::input(format!("the line is no JSON: {error}")).at(at).next(CUT_OFF)),
             }
         };
         lines.map(row).collect()
     }
 
-    /// The rows of a table parted by tabs, in which quotes are letters like others. The first line names the columns,
-    /// unless `columns` does.
-    pub(crate) fn table(&self, columns: Option<&[&str]>) -> Result<Vec<Row>, Problem> {
-        self.cells(ReaderBuilder::new().delimiter(b'\t').quoting(false), columns)
-    }
-
-    /// The rows of a table with a header; with `quoting` a quoted field may hold the delimiter and line ends.
-    pub(crate) fn delimited(&self, delimiter: u8, quoting: bool) -> Result<Vec<Row>, Problem> {
-        self.cells(ReaderBuilder::new().delimiter(delimiter).quoting(quoting), None)
-    }
-
-    fn cells(&self, reader: &mut ReaderBuilder, columns: Option<&[&str]>) -> Result<Vec<Row>, Problem> {
-        let mut reader = reader.flexible(true).has_headers(columns.is_none()).from_reader(self.text.as_bytes());
-        let unreadable = |error: csv::Error| {
-            Problem::input(format!("the table cannot be read: {error}")).at(&self.path).next("get the file again")
-        };
-        let names: Vec<String> = match columns {
-            Some(names) => names.iter().map(|&name| name.to_owned()).collect(),
-            None => reader.headers().map_err(unreadable)?.iter().map(|name| name.trim().to_owned()).collect(),
+    /// The rows of a table whose fields are parted by tabs and hold quotes like other letters. The first line names the
+    /// columns, unless `columns` does. Rows with too few fields are an error, or left out if the published file `has_torn`
+    /// ones.
+    pub(crate) fn table(&self, columns: Option<&[&str]>, has_torn: bool) -> Result<Vec<Row>, Problem> {
+        let lines = self.text()?.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
+        let mut lines = lines.enumerate().filter(|(_, line)| !line.is_empty());
+        let names: Vec<&str> = match columns {
+            Some(names) => names.to_vec(),
+            None => lines.next().map(|(_, line)| line.split('\t').map(str::trim).collect()).unwrap_or_default(),
         };
         let mut rows = Vec::new();
-        for record in reader.records() {
-            let record = record.map_err(unreadable)?;
-            let line = record.position().map_or(0, csv::Position::line);
-            let at = format!("{}, line {line}", self.path);
-            if record.len() < names.len() {
-                let (has, expected) = (record.len(), names.len());
-                return Err(Problem::input(format!("the row has {has} fields where the table has {expected}"))
-                    .at(at)
-                    .next("get the file again; it may have been cut off"));
+        for (line, text) in lines {
+            let at = format!("{}, line {}", self.path, line + 1);
+            let fields: Vec<&str> = text.split('\t').collect();
+            if fields.len() >= names.len() {
+                rows.push(Row::of_cells(at, &names, fields));
+            } else if !has_torn {
+                return Err(too_few(fields.len(), names.len()).at(at));
             }
-            let mut cells = Map::new();
-            for (name, cell) in names.iter().zip(&record) {
-                // Of two columns with one name the first is meant.
-                cells.entry(name.as_str()).or_insert_with(|| cell.into());
-            }
-            rows.push(Row { at, value: Value::Object(cells) });
         }
         Ok(rows)
     }
+
+    /// The rows of a table in which a quoted field may hold the delimiter, quotes and line ends.
+    pub(crate) fn quoted(&self, delimiter: u8, columns: Option<&[&str]>) -> Result<Vec<Row>, Problem> {
+        let text = self.text()?;
+        let mut reader = ReaderBuilder::new();
+        let mut reader =
+            reader.delimiter(delimiter).flexible(true).has_headers(columns.is_none()).from_reader(text.as_bytes());
+        let unreadable = |error: csv::Error| {
+            Problem::input(format!("the table cannot be read: {error}")).at(&self.path).next(CUT_OFF)
+        };
+        let header = reader.headers().map_err(unreadable)?.clone();
+        let names: Vec<&str> = columns.map_or_else(|| header.iter().map(str::trim).collect(), <[&str]>::to_vec);
+        let (mut rows, mut record) = (Vec::new(), StringRecord::new());
+        while reader.read_record(&mut record).map_err(unreadable)? {
+            let (line, start) = record.position().map_or((0, 0), |place| (place.line(), place.byte() as usize));
+            let raw = text.get(start..reader.position().byte() as usize).unwrap_or_default();
+            // The reader counts blank lines before a row as part of it.
+            let blank = raw.chars().take_while(|c| matches!(c, '\r' | '\n')).filter(|&c| c == '\n').count() as u64;
+            let at = format!("{}, line {}", self.path, line + blank);
+            if record.len() < names.len() {
+                return Err(too_few(record.len(), names.len()).at(at));
+            }
+            rows.push(Row::of_cells(at, &names, &record));
+        }
+        Ok(rows)
+    }
+}
+
+/// What a file that cannot be read to its end most often is.
+const CUT_OFF: &str = "get the file again; it may have been cut off";
+
+fn too_few(fields: usize, columns: usize) -> Problem {
+    Problem::input(format!("the row has {fields} fields where the table has {columns}")).next(CUT_OFF)
 }
 
 /// A row with its place.
@@ -138,6 +158,15 @@ pub(crate) struct Row {
 }
 
 impl Row {
+    /// A row of a table. Of two columns with one name the first is meant.
+    fn of_cells<'a>(at: String, names: &[&str], cells: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut row = Map::new();
+        for (name, cell) in names.iter().zip(cells) {
+            row.entry(*name).or_insert_with(|| cell.into());
+        }
+        Self { at, value: Value::Object(row) }
+    }
+
     /// What is wrong with a field.
     pub(crate) fn problem(&self, field: &str, what: impl Into<String>) -> Problem {
         Problem::input(what).at(format!("{}, field '{field}'", self.at))
@@ -145,7 +174,8 @@ impl Row {
 
     /// A field of any form, none if it is not there or null.
     pub(crate) fn get(&self, field: &str) -> Option<&Value> {
-        field.split('.').try_fold(&self.value, |value, name| value.get(name)).filter(|value| !value.is_null())
+        let inner = || field.split('.').try_fold(&self.value, |value, name| value.get(name));
+        self.value.get(field).or_else(inner).filter(|value| !value.is_null())
     }
 
     /// A field that must be there; `a.b` is the field b of the object a.
@@ -156,6 +186,15 @@ impl Row {
             let has = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
             self.problem(field, format!("the row has no field '{field}'; its fields are {has}"))
         })
+    }
+
+    /// The rows of a list within a row, called `what` in places.
+    pub(crate) fn rows(&self, field: &str, what: &str) -> Result<Vec<Self>, Problem> {
+        let Value::Array(list) = self.field(field)? else {
+            return Err(self.problem(field, "the field is no list"));
+        };
+        let at = |place: usize| format!("{}, {what} {}", self.at, place + 1);
+        Ok(list.iter().enumerate().map(|(place, value)| Self { at: at(place), value: value.clone() }).collect())
     }
 
     /// A field that is text.

@@ -6,8 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::item::{Item, Label, Prediction};
 
-/// How far a number may be from the right one, as LLM-Adapters has it.
-const NEAR: f64 = 1e-3;
+/// Whether two numbers are one, as LLM-Adapters has it: to 0.001.
+pub(crate) fn is_near(one: f64, other: f64) -> bool {
+    (one - other).abs() <= 1e-3
+}
 
 /// A way to judge the answers of a whole task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,7 +127,7 @@ impl Judged {
             (Label::Choice(right), _) => judged.classes = Some((*right, None)),
             (Label::Number(right), Some(Prediction::Number(got))) if got.is_finite() => {
                 judged.numbers = Some((*right, *got));
-                judged.is_right = (right - got).abs() <= NEAR;
+                judged.is_right = is_near(*right, *got);
             }
             (Label::Text(right), Some(Prediction::Text(got))) => {
                 let got = simplified(got);
@@ -178,9 +180,14 @@ fn pearson(pairs: &[(f64, f64)]) -> Option<f64> {
     if pairs.iter().all(|pair| pair.0 == first.0) || pairs.iter().all(|pair| pair.1 == first.1) {
         return None;
     }
+    // In units of the farthest, so that a wild answer's square is still a number.
+    let far = |distance: fn(&(f64, f64), (f64, f64)) -> f64| {
+        pairs.iter().map(|pair| distance(pair, middle).abs()).fold(0.0, f64::max)
+    };
+    let (far_x, far_y) = (far(|pair, middle| pair.0 - middle.0), far(|pair, middle| pair.1 - middle.1));
     let (mut xx, mut yy, mut xy) = (0.0, 0.0, 0.0);
     for (x, y) in pairs {
-        let (x, y) = (x - middle.0, y - middle.1);
+        let (x, y) = ((x - middle.0) / far_x, (y - middle.1) / far_y);
         (xx, yy, xy) = (xx + x * x, yy + y * y, xy + x * y);
     }
     let correlation = xy / (xx.sqrt() * yy.sqrt());
@@ -205,7 +212,7 @@ fn ranks(values: &[f64]) -> Vec<f64> {
 /// A text as SQuAD compares it: no capitals, ASCII punctuation, articles, or spaces beyond one.
 fn simplified(text: &str) -> String {
     let text: String = text.to_lowercase().chars().filter(|c| !c.is_ascii_punctuation()).collect();
-    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let is_word = char::is_alphanumeric;
     let mut kept = String::with_capacity(text.len());
     let mut rest = text.as_str();
     while let Some(first) = rest.chars().next() {
@@ -231,4 +238,132 @@ fn overlap(right: &str, got: &str) -> f64 {
     }
     let words = right.split_whitespace().count() + got.split_whitespace().count();
     if shared == 0 { 0.0 } else { 2.0 * f64::from(shared) / words as f64 }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::item::response;
+
+    fn item(label: Label) -> Item {
+        Item {
+            at: String::new(),
+            prompt: String::new(),
+            response: response(""),
+            choices: vec![],
+            label,
+            group: None,
+            texts: vec![],
+        }
+    }
+
+    /// The value of a metric over one unit an item.
+    fn value(metric: Metric, labels: &[Label], answers: &[Option<Prediction>]) -> Option<f64> {
+        let judge = |(label, answer): (&Label, &Option<Prediction>)| Judged::new(&item(label.clone()), answer.as_ref());
+        let judged: Vec<Judged> = labels.iter().zip(answers).map(judge).collect();
+        let places: Vec<usize> = (0..judged.len()).collect();
+        metric.value(&judged, &places.iter().map(std::slice::from_ref).collect::<Vec<_>>())
+    }
+
+    fn classes(metric: Metric, labels: &[usize], answers: &[Option<usize>]) -> Option<f64> {
+        let labels: Vec<Label> = labels.iter().map(|&label| Label::Choice(label)).collect();
+        value(metric, &labels, &answers.iter().map(|answer| answer.map(Prediction::Choice)).collect::<Vec<_>>())
+    }
+
+    fn numbers(metric: Metric, labels: &[f64], answers: &[f64]) -> Option<f64> {
+        let labels: Vec<Label> = labels.iter().map(|&label| Label::Number(label)).collect();
+        value(metric, &labels, &answers.iter().map(|&answer| Some(Prediction::Number(answer))).collect::<Vec<_>>())
+    }
+
+    fn texts(metric: Metric, labels: &[&str], answer: &str) -> f64 {
+        let label = Label::Text(labels.iter().map(|&label| label.to_owned()).collect());
+        value(metric, &[label], &[Some(Prediction::Text(answer.to_owned()))]).unwrap()
+    }
+
+    /// Numbers of scikit-learn 1.x: `accuracy_score`, `f1_score` (of class 1, and `average="macro"`),
+    /// `matthews_corrcoef`.
+    #[test]
+    fn classes_are_judged_as_scikit_learn_does() {
+        let (labels, answers) = ([0, 1, 2, 1, 0, 2, 1, 1, 0, 2], [0, 1, 1, 1, 2, 2, 0, 1, 0, 2]);
+        let two = ([1, 0, 1, 1, 0, 0, 1, 0], [1, 1, 1, 0, 0, 0, 1, 0]);
+        let cases = [
+            (Metric::Accuracy, 0.7),
+            (Metric::F1, 0.75),
+            (Metric::MacroF1, 0.694_444_444_444_444_3),
+            (Metric::Matthews, 0.545_454_545_454_545_4),
+        ];
+        for (metric, expected) in cases {
+            let got = classes(metric, &labels, &answers.map(Some)).unwrap();
+            assert!((got - expected).abs() < 1e-12, "{metric:?} {got}");
+        }
+        for (metric, expected) in [(Metric::F1, 0.75), (Metric::Matthews, 0.5)] {
+            let got = classes(metric, &two.0, &two.1.map(Some)).unwrap();
+            assert!((got - expected).abs() < 1e-12, "{metric:?} {got}");
+        }
+    }
+
+    /// What is not answered is wrong: scikit-learn's numbers where it is a class that no label has.
+    #[test]
+    fn no_answer_is_wrong() {
+        let (labels, answers) = ([0, 1, 1, 0, 1], [Some(0), Some(1), None, None, Some(0)]);
+        for (metric, expected) in
+            [(Metric::Accuracy, 0.4), (Metric::F1, 0.5), (Metric::Matthews, 0.216_506_350_946_109_68)]
+        {
+            let got = classes(metric, &labels, &answers).unwrap();
+            assert!((got - expected).abs() < 1e-12, "{metric:?} {got}");
+        }
+        let text = Label::Text(vec!["a".into()]);
+        assert_eq!(value(Metric::ExactMatch, &[text.clone()], &[None]), Some(0.0));
+        assert_eq!(value(Metric::TokenF1, &[text], &[Some(Prediction::Choice(0))]), Some(0.0));
+    }
+
+    #[test]
+    fn answers_that_are_all_alike_have_a_defined_value() {
+        assert_eq!(classes(Metric::Matthews, &[0, 1, 1], &[Some(1); 3]), Some(0.0));
+        assert_eq!(classes(Metric::Matthews, &[1, 1, 1], &[Some(1); 3]), Some(0.0));
+        assert_eq!(classes(Metric::F1, &[0, 0], &[Some(0); 2]), Some(0.0));
+        // 0.1 three times has a mean that is not 0.1.
+        assert_eq!(numbers(Metric::Pearson, &[1.0, 2.0, 3.0], &[0.1; 3]), None);
+        assert_eq!(numbers(Metric::Spearman, &[0.1; 3], &[1.0, 2.0, 3.0]), None);
+        assert_eq!(numbers(Metric::Pearson, &[1.0, 2.0, 3.0], &[1e308, 1e308, 1e308 * 0.5]), None);
+        assert_eq!(numbers(Metric::Pearson, &[1.0, 2.0], &[1e200, -1e200]).map(f64::round), Some(-1.0));
+        assert_eq!(numbers(Metric::Pearson, &[1.0], &[1.0]), None);
+        assert_eq!(numbers(Metric::Pearson, &[1.0, 2.0], &[f64::NAN, 1.0]), None);
+        for metric in Metric::ALL {
+            assert_eq!(value(metric, &[], &[]), None, "{metric:?}");
+        }
+    }
+
+    /// Numbers of scipy 1.x: `stats.pearsonr`, `stats.spearmanr`, `stats.rankdata`.
+    #[test]
+    fn numbers_go_together_as_scipy_says() {
+        let (labels, answers) = ([5.0, 3.2, 0.0, 1.5, 3.2, 4.8, 2.0], [4.5, 3.0, 0.5, 2.0, 2.0, 5.0, 2.5]);
+        let pearson = numbers(Metric::Pearson, &labels, &answers).unwrap();
+        let spearman = numbers(Metric::Spearman, &labels, &answers).unwrap();
+        assert!((pearson - 0.935_425_494_491_202_6).abs() < 1e-12, "{pearson}");
+        assert!((spearman - 0.863_636_363_636_363_6).abs() < 1e-12, "{spearman}");
+        assert_eq!(ranks(&labels), [7.0, 4.5, 1.0, 2.0, 4.5, 6.0, 3.0]);
+        assert_eq!(numbers(Metric::Accuracy, &[2.0, 3.0], &[2.0009, 3.0011]), Some(0.5));
+    }
+
+    /// By the rules of SQuAD's script, by hand.
+    #[test]
+    fn texts_are_compared_without_articles_capitals_and_punctuation() {
+        assert_eq!(texts(Metric::ExactMatch, &["Rome", "The U.N."], "the UN"), 1.0);
+        assert_eq!(texts(Metric::ExactMatch, &["Rome"], "Rome, Italy"), 0.0);
+        // Two of two words and two of three: 2·2/(2+3).
+        assert_eq!(texts(Metric::TokenF1, &["x", "Jo Ann"], "a Jo, Ann Lee"), 0.8);
+        // A word counts as often as both have it.
+        assert_eq!(texts(Metric::TokenF1, &["no no no"], "no no"), 0.8);
+        assert_eq!(texts(Metric::TokenF1, &["Zoë"], "Bo"), 0.0);
+        assert_eq!(simplified("An  apple–a day, THE end_a a"), "apple– day enda");
+    }
+
+    #[test]
+    fn a_metric_alone_is_itself() {
+        for metric in Metric::ALL {
+            assert_eq!(metric.alone(), [metric]);
+        }
+    }
 }

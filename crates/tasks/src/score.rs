@@ -95,3 +95,78 @@ fn units(items: &[Item]) -> Vec<Vec<usize>> {
     }
     units
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::item::Label;
+    use crate::task;
+
+    fn item(group: Option<&str>, right: usize) -> Item {
+        let item = Item::choosing("", String::new(), vec![], right, &[]);
+        Item { group: group.map(str::to_owned), ..item }
+    }
+
+    fn answers(places: &[usize]) -> Vec<Option<Prediction>> {
+        places.iter().map(|&place| Some(Prediction::Choice(place))).collect()
+    }
+
+    /// MultiRC's two metrics by hand: hits 2, one false alarm, one miss; of three questions one is right in whole.
+    #[test]
+    fn groups_are_judged_and_drawn_as_one() {
+        let items = [
+            item(Some("a"), 1),
+            item(Some("b"), 0),
+            item(Some("a"), 0),
+            item(Some("b"), 1),
+            item(Some("c"), 1),
+            item(Some("c"), 0),
+        ];
+        let scored = task("multirc").unwrap().score(&items, &answers(&[1, 0, 0, 1, 0, 1])).unwrap();
+        assert_eq!((scored[0].metric, scored[0].value), (Metric::F1, Some(2.0 * 2.0 / (4.0 + 2.0))));
+        assert_eq!((scored[1].metric, scored[1].value), (Metric::GroupExactMatch, Some(2.0 / 3.0)));
+        assert_eq!(units(&items), [vec![0, 2], vec![1, 3], vec![4, 5]]);
+        // Three groups give no other shares than thirds, whatever is drawn.
+        let Interval { low, high } = scored[1].interval.unwrap();
+        assert_eq!((low, high), (0.0, 1.0));
+    }
+
+    #[test]
+    fn one_item_has_no_interval_and_what_is_unanswered_is_counted() {
+        let task = task("boolq").unwrap();
+        let one = task.score(&[item(None, 1)], &[None]).unwrap();
+        assert_eq!((one[0].value, one[0].interval, one[0].items, one[0].unanswered), (Some(0.0), None, 1, 1));
+        let group = [item(Some("a"), 1), item(Some("a"), 0)];
+        assert_eq!(task.score(&group, &answers(&[1, 0])).unwrap()[0].interval, None);
+        assert_eq!(task.score(&[], &[]).unwrap()[0].value, None);
+        assert!(task.score(&[], &[None]).is_err());
+    }
+
+    /// Two systems that fail on nearly the same items: each is uncertain, their difference is not.
+    #[test]
+    fn a_difference_is_paired() {
+        let task = task("boolq").unwrap();
+        let items: Vec<Item> = (0..200).map(|_| item(None, 1)).collect();
+        let one: Vec<usize> = (0..200).map(|place| usize::from(place % 2 == 0 || place % 20 == 1)).collect();
+        let other: Vec<usize> = (0..200).map(|place| usize::from(place % 2 == 0)).collect();
+        let difference = task.compare(&items, &answers(&one), &answers(&other)).unwrap().remove(0);
+        let alone = task.score(&items, &answers(&one)).unwrap().remove(0);
+        assert!((difference.value.unwrap() - 0.05).abs() < 1e-12, "{difference:?}");
+        let (paired, single) = (difference.interval.unwrap(), alone.interval.unwrap());
+        assert!(
+            paired.low > 0.0 && paired.high - paired.low < 0.5 * (single.high - single.low),
+            "{paired:?} {single:?}"
+        );
+        let same = task.compare(&items, &answers(&one), &answers(&one)).unwrap().remove(0);
+        assert_eq!((same.value, same.interval), (Some(0.0), Some(Interval { low: 0.0, high: 0.0 })));
+    }
+
+    #[test]
+    fn an_undefined_correlation_has_no_value_and_no_interval() {
+        let number = |number| Item { label: Label::Number(number), ..item(None, 0) };
+        let items = [number(1.0), number(2.0), number(3.0)];
+        let scored = task("stsb").unwrap().score(&items, &vec![Some(Prediction::Number(2.0)); 3]).unwrap();
+        assert!(scored.iter().all(|scored| scored.value.is_none() && scored.interval.is_none()), "{scored:?}");
+    }
+}

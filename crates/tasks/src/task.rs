@@ -6,10 +6,11 @@ use serde::{Deserialize, Serialize};
 use stratune_protocol::Problem;
 
 use crate::answer::Answers;
-use crate::commonsense;
 use crate::files::{Source, TaskFiles};
 use crate::item::{Item, Label};
 use crate::metrics::Metric;
+use crate::own::OwnData;
+use crate::{classification, commonsense, glue, math, superglue};
 
 /// Where a task is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,8 +75,16 @@ pub enum Judge {
     Likelihood,
 }
 
-/// Rows of a found file.
-pub(crate) type Read = fn(&Task, &Source) -> Result<Vec<Item>, Problem>;
+/// The items of a split, out of a file that was found.
+pub(crate) type Read = fn(Split, &Source) -> Result<Vec<Item>, Problem>;
+
+/// Where a task's rows are from.
+pub(crate) enum Rows {
+    /// Files as somebody published them.
+    Published(Read),
+    /// Files of one's own.
+    Own(OwnData),
+}
 
 /// What is asked, where its rows are, and how answers are judged.
 pub struct Task {
@@ -89,13 +98,25 @@ pub struct Task {
     pub source: &'static str,
     /// The split that publications report, of those whose labels are public.
     pub judged_on: Split,
-    /// The files of each split, in the order in which they are looked for.
+    /// The files of each split, in the order in which they are looked for; none of own rows, which name theirs.
     pub files: &'static [(Split, &'static [&'static str])],
     pub(crate) answers: Answers,
-    pub(crate) read: Read,
+    pub(crate) read: Rows,
 }
 
 impl Task {
+    /// The task with another place to get it.
+    pub(crate) const fn with_source(mut self, source: &'static str) -> Self {
+        self.source = source;
+        self
+    }
+
+    /// The task with another way to find answers in text.
+    pub(crate) const fn with_answers(mut self, answers: Answers) -> Self {
+        self.answers = answers;
+        self
+    }
+
     /// Its name with its family's: `glue/RTE`.
     pub fn full_name(&self) -> String {
         format!("{}/{}", self.family.name(), self.name)
@@ -114,6 +135,10 @@ impl Task {
     /// # Errors
     /// No file of the split is there; a row lacks a field, or its label is none of the task's: file, row and field.
     pub fn read(&self, files: &dyn TaskFiles, split: Split) -> Result<Vec<Item>, Problem> {
+        let read = match &self.read {
+            Rows::Published(read) => read,
+            Rows::Own(own) => return own.read(files, split),
+        };
         let Some((_, paths)) = self.files.iter().find(|(of, _)| *of == split) else {
             let has: Vec<&str> = self.files.iter().map(|(of, _)| of.name()).collect();
             return Err(Problem::input(format!("{} has no {} rows", self.full_name(), split.name()))
@@ -124,8 +149,8 @@ impl Task {
                 .at(paths.join(" or "))
                 .next(format!("get them: {}", self.source)));
         };
-        let source = source?;
-        let items = (self.read)(self, &source)?;
+        let items =
+            read(split, &source).map_err(|problem| problem.or_next(&format!("get its files: {}", self.source)))?;
         if items.is_empty() {
             return Err(Problem::input("the file has no rows")
                 .at(&source.path)
@@ -136,7 +161,12 @@ impl Task {
 }
 
 /// The families in the order in which a bare name is looked up.
-static TASKS: LazyLock<Vec<&'static Task>> = LazyLock::new(|| [commonsense::TASKS].into_iter().flatten().collect());
+static TASKS: LazyLock<Vec<&'static Task>> = LazyLock::new(|| {
+    [commonsense::TASKS, math::TASKS, glue::TASKS, superglue::TASKS, classification::TASKS]
+        .into_iter()
+        .flatten()
+        .collect()
+});
 
 /// All tasks. Where two have one name, the first is meant by it.
 pub fn tasks() -> &'static [&'static Task] {
@@ -152,14 +182,11 @@ pub fn task(name: &str) -> Result<&'static Task, Problem> {
     let asked = plain(name);
     let found = tasks().iter().find(|task| plain(task.name) == asked || plain(&task.full_name()) == asked);
     found.copied().ok_or_else(|| {
+        let last = asked.rsplit('/').next().unwrap_or_default();
         let is_near = |task: &Task| {
             let own = plain(task.name);
-            let last = asked.rsplit('/').next().unwrap_or_default();
-            let family = plain(task.family.name());
-            own.contains(last) && !last.is_empty()
-                || last.contains(&own)
-                || distance(&own, last) <= 2
-                || asked == family
+            let is_like = own.contains(last) || last.contains(&own) || distance(&own, last) <= 2.min(own.len() / 2);
+            !last.is_empty() && is_like || asked == plain(task.family.name())
         };
         let near: Vec<String> = tasks().iter().filter(|task| is_near(task)).map(|task| task.full_name()).collect();
         let next = if near.is_empty() {
@@ -190,4 +217,51 @@ fn distance(a: &str, b: &str) -> usize {
         }
     }
     row[b.len()]
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_and_near_ones_told() {
+        let cases = [
+            ("boolq", "commonsense/boolq"),
+            ("BoolQ", "commonsense/boolq"),
+            ("superglue/boolq", "superglue/BoolQ"),
+            ("rte", "glue/RTE"),
+            ("superglue/RTE", "superglue/RTE"),
+            ("arc_easy", "commonsense/ARC-Easy"),
+            ("sst2", "glue/SST-2"),
+            ("socialIQa", "commonsense/social_i_qa"),
+            ("mnli-mm", "glue/MNLI-mm"),
+        ];
+        for (name, expected) in cases {
+            assert_eq!(task(name).map(|task| task.full_name()), Ok(expected.to_owned()), "{name}");
+        }
+        let told = |name: &str| task(name).err().map(|problem| problem.next).unwrap_or_default();
+        assert!(told("winogrand").contains("commonsense/winogrande"), "{}", told("winogrand"));
+        assert!(told("glue/sts").contains("glue/STS-B"));
+        assert!(told("mnlii").contains("glue/MNLI") && !told("mnlii").contains("boolq"), "{}", told("mnlii"));
+        assert!(told("quartz").contains("the tasks are commonsense/boolq, "));
+        assert!(told("").contains("the tasks are "));
+    }
+
+    #[test]
+    fn full_names_are_distinct() {
+        let mut names: Vec<String> = tasks().iter().map(|task| plain(&task.full_name())).collect();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), tasks().len());
+    }
+
+    #[test]
+    fn letters_between_words_are_counted() {
+        for (a, b, expected) in
+            [("", "", 0), ("", "ab", 2), ("mnli", "mnlii", 1), ("piqa", "siqa", 1), ("kitten", "sitting", 3)]
+        {
+            assert_eq!((distance(a, b), distance(b, a)), (expected, expected), "{a} {b}");
+        }
+    }
 }

@@ -1,13 +1,18 @@
 //! The eight sets of LLM-Adapters. A row is an instruction, and the word that answers it; question and options are
-//! taken out of the instruction, to rank them by likelihood as lm-evaluation-harness asks.
+//! taken out of the instruction, to rank them by likelihood as lm-evaluation-harness asks. Original rows are made into
+//! the same instructions.
+
+mod original;
 
 use stratune_protocol::Problem;
+
+use original::{Original, Originals, ai2, hellaswag, piqa, social_iqa, winogrande};
 
 use crate::answer::Answers;
 use crate::files::{Row, Source};
 use crate::item::{Choice, Item};
 use crate::metrics::Metric;
-use crate::task::{Family, Split, Task};
+use crate::task::{Family, Read, Rows, Split, Task};
 
 /// How the instructions of a set are written.
 struct Form {
@@ -143,9 +148,18 @@ impl Form {
         Item::choosing(&row.at, prompt, choices, right, &[question])
     }
 
-    /// Rows as LLM-Adapters writes them.
-    fn read(&self, source: &Source) -> Result<Vec<Item>, Problem> {
-        source.list()?.iter().map(|row| self.adapters(row)).collect()
+    /// Rows as LLM-Adapters writes them, or in files that end in `.jsonl` as the set's authors do.
+    fn read(&self, source: &Source, originals: Originals) -> Result<Vec<Item>, Problem> {
+        if source.path.ends_with(".json") {
+            return source.list()?.iter().map(|row| self.adapters(row)).collect();
+        }
+        let item = |(row, original): &(Row, Original)| {
+            let options: Vec<&str> = original.options.iter().map(String::as_str).collect();
+            let prompt = self.instruction(&original.question, &options);
+            let ranked = original.ranked.as_ref().unwrap_or(&original.question);
+            self.item(row, prompt, ranked, &options, original.right)
+        };
+        Ok(originals(source)?.iter().map(item).collect())
     }
 
     fn adapters(&self, row: &Row) -> Result<Item, Problem> {
@@ -164,17 +178,17 @@ const fn set(
     name: &'static str,
     words: &'static [&'static str],
     files: &'static [(Split, &'static [&'static str])],
-    read: crate::task::Read,
+    read: Read,
 ) -> Task {
     Task {
         name,
         family: Family::Commonsense,
         metrics: &[Metric::Accuracy],
-        source: "the folder `dataset` of https://github.com/AGI-Edgerunners/LLM-Adapters",
+        source: "the folder `dataset` of https://github.com/AGI-Edgerunners/LLM-Adapters (.json), or its authors' files (.jsonl)",
         judged_on: Split::Test,
         files,
         answers: Answers::FirstWord(words),
-        read,
+        read: Rows::Published(read),
     }
 }
 
@@ -186,49 +200,78 @@ pub(crate) static TASKS: &[Task] = &[
         "boolq",
         &["true", "false"],
         &[(Split::Train, &["boolq/train.json"]), (Split::Test, &["boolq/test.json"])],
-        |_, source| BOOLQ.read(source),
+        // The rows of its authors have a passage, and are SuperGLUE's.
+        |_, source| source.list()?.iter().map(|row| BOOLQ.adapters(row)).collect(),
     ),
     set(
         "piqa",
         &["solution1", "solution2"],
-        &[(Split::Train, &["piqa/train.json"]), (Split::Test, &["piqa/test.json"])],
-        |_, source| PIQA.read(source),
+        &[
+            (Split::Train, &["piqa/train.json", "piqa/train.jsonl"]),
+            (Split::Validation, &["piqa/valid.jsonl", "piqa/dev.jsonl"]),
+            (Split::Test, &["piqa/test.json"]),
+        ],
+        |_, source| PIQA.read(source, piqa),
     ),
     set(
         "social_i_qa",
         ANSWERS,
-        &[(Split::Train, &["social_i_qa/train.json"]), (Split::Test, &["social_i_qa/test.json"])],
-        |_, source| SOCIAL_IQA.read(source),
+        &[
+            (Split::Train, &["social_i_qa/train.json", "social_i_qa/train.jsonl"]),
+            (Split::Validation, &["social_i_qa/dev.jsonl"]),
+            (Split::Test, &["social_i_qa/test.json"]),
+        ],
+        |_, source| SOCIAL_IQA.read(source, social_iqa),
     ),
     set(
         "hellaswag",
         &["ending1", "ending2", "ending3", "ending4"],
-        &[(Split::Train, &["hellaswag/train.json"]), (Split::Test, &["hellaswag/test.json"])],
-        |_, source| HELLASWAG.read(source),
+        &[
+            (Split::Train, &["hellaswag/train.json", "hellaswag/hellaswag_train.jsonl"]),
+            (Split::Validation, &["hellaswag/hellaswag_val.jsonl"]),
+            (Split::Test, &["hellaswag/test.json"]),
+        ],
+        |_, source| HELLASWAG.read(source, hellaswag),
     ),
     set(
         "winogrande",
         &["option1", "option2"],
-        &[(Split::Train, &["winogrande/train.json"]), (Split::Test, &["winogrande/test.json"])],
-        |_, source| WINOGRANDE.read(source),
+        &[
+            (Split::Train, &["winogrande/train.json", "winogrande/train_xl.jsonl"]),
+            (Split::Validation, &["winogrande/dev.jsonl"]),
+            (Split::Test, &["winogrande/test.json"]),
+        ],
+        |_, source| WINOGRANDE.read(source, winogrande),
     ),
     set(
         "ARC-Easy",
         ANSWERS,
-        &[(Split::Train, &["ARC-Easy/train.json"]), (Split::Test, &["ARC-Easy/test.json"])],
-        |_, source| ARC.read(source),
+        &[
+            (Split::Train, &["ARC-Easy/train.json", "ARC-Easy/ARC-Easy-Train.jsonl"]),
+            (Split::Validation, &["ARC-Easy/ARC-Easy-Dev.jsonl"]),
+            (Split::Test, &["ARC-Easy/test.json", "ARC-Easy/ARC-Easy-Test.jsonl"]),
+        ],
+        |_, source| ARC.read(source, ai2),
     ),
     set(
         "ARC-Challenge",
         ANSWERS,
-        &[(Split::Train, &["ARC-Challenge/train.json"]), (Split::Test, &["ARC-Challenge/test.json"])],
-        |_, source| ARC.read(source),
+        &[
+            (Split::Train, &["ARC-Challenge/train.json", "ARC-Challenge/ARC-Challenge-Train.jsonl"]),
+            (Split::Validation, &["ARC-Challenge/ARC-Challenge-Dev.jsonl"]),
+            (Split::Test, &["ARC-Challenge/test.json", "ARC-Challenge/ARC-Challenge-Test.jsonl"]),
+        ],
+        |_, source| ARC.read(source, ai2),
     ),
     set(
         "openbookqa",
         ANSWERS,
-        &[(Split::Train, &["openbookqa/train.json"]), (Split::Test, &["openbookqa/test.json"])],
-        |_, source| OPENBOOKQA.read(source),
+        &[
+            (Split::Train, &["openbookqa/train.json", "openbookqa/train.jsonl"]),
+            (Split::Validation, &["openbookqa/dev.jsonl"]),
+            (Split::Test, &["openbookqa/test.json", "openbookqa/test.jsonl"]),
+        ],
+        |_, source| OPENBOOKQA.read(source, ai2),
     ),
 ];
 
@@ -236,21 +279,82 @@ pub(crate) static TASKS: &[Task] = &[
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::{Label, Prediction, task};
+    use crate::fixtures::{files, items};
+    use crate::{Label, task};
     use std::collections::BTreeMap;
 
+    /// What lm-evaluation-harness's `preprocess` gives for these texts.
     #[test]
-    fn an_instruction_is_parted_into_question_and_options() {
-        let text = r#"[{"instruction": "Please choose the correct answer to fill in the blank to complete the given sentence: The cup did not fit the box as _ was small.\n\nOption1: cup Option2: box Answer format: option1/option2", "input": "", "output": "the correct answer is option2", "answer": "option2"}]"#;
-        let files = BTreeMap::from([("winogrande/test.json".to_owned(), text.as_bytes().to_vec())]);
-        let task = task("WinoGrande").unwrap();
-        let items = task.read(&files, Split::Test).unwrap();
-        let [item] = items.as_slice() else { panic!("{items:?}") };
-        assert_eq!((item.label.clone(), item.response.as_str()), (Label::Choice(1), "the correct answer is option2"));
-        assert_eq!(item.choices[1].context, "The cup did not fit the box as box");
-        assert_eq!(item.choices[1].continuation, " was small.");
-        assert_eq!(item.at, "winogrande/test.json, row 1");
-        assert_eq!(task.extract(item, &item.response), Some(Prediction::Choice(1)));
-        assert_eq!(task.predict(item, &[-3.0, -2.0], false), Some(Prediction::Choice(1)));
+    fn marks_of_wikihow_are_left_out() {
+        let cases = [
+            ("[header] A [title] B. [step] C", " A. B. C"),
+            (" a [substeps] b  c", "a b c"),
+            ("a [b [c] d] e", "a d] e"),
+            ("a [b\n] c", "a [b\n] c"),
+            ("a [b", "a [b"),
+            ("[]x", "x"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(without_brackets(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn original_rows_become_the_same_items() {
+        for name in ["piqa", "social_i_qa", "winogrande"] {
+            let task = task(name).unwrap();
+            let original = task.read(&files(), Split::Validation).unwrap();
+            let adapted = items(task);
+            assert_eq!((&original[0].prompt, &original[0].choices), (&adapted[0].prompt, &adapted[0].choices));
+            assert_eq!(original[0].label, adapted[0].label);
+        }
+        let item = task("hellaswag").unwrap().read(&files(), Split::Validation).unwrap().remove(0);
+        assert_eq!(item.choices[1].context, "Boiling eggs: A pot stands there. The cook");
+        assert_eq!((item.choices[1].continuation.as_str(), item.label), (" sleeps long.", Label::Choice(3)));
+        let item = items(task("arc_challenge").unwrap()).remove(0);
+        assert!(
+            item.prompt.ends_with("Answer1: shoes Answer2: light\n\nAnswer format: answer1/answer2"),
+            "{}",
+            item.prompt
+        );
+    }
+
+    #[test]
+    fn a_row_of_another_task_or_without_its_answer_is_refused() {
+        let told = |text: &str| {
+            let files = BTreeMap::from([("boolq/test.json".to_owned(), text.as_bytes().to_vec())]);
+            let problem = task("boolq").unwrap().read(&files, Split::Test).unwrap_err();
+            format!("{} | {} | {}", problem.what, problem.at, problem.next)
+        };
+        let ask = BOOLQ.instruction("is it", &[]);
+        let row = |instruction: &str, answer: &str| {
+            serde_json::json!([{"instruction": instruction, "answer": answer}]).to_string()
+        };
+        let told_of = |instruction: &str, answer: &str| told(&row(instruction, answer));
+        assert!(
+            told_of(&PIQA.instruction("x", &["a", "b"]), "solution1")
+                .contains("boolq/test.json, row 1, field 'instruction'")
+        );
+        assert!(told_of(&ask, "maybe").contains("'maybe' is no label of the task; its labels are true, false"));
+        assert!(told(r#"[{"instruction": 3}]"#).contains("the field is not text"));
+        assert!(told("[{\"answer\": \"true\"}]").contains("the row has no field 'instruction'; its fields are answer"));
+        assert!(told("[1]").contains("its fields are none"));
+        assert!(told("[]").contains("the file has no rows"));
+        assert!(told("[{").contains("may have been cut off"));
+        assert!(told("{}").contains("no list in JSON"));
+    }
+
+    #[test]
+    fn labels_beside_rows_are_as_many_and_known() {
+        for (labels, told) in [("0\n1\n", "2 labels for the 1 rows"), ("7\n", "'7' is no label"), ("", "0 labels")] {
+            let mut files = files();
+            files.insert("piqa/valid-labels.lst".into(), labels.as_bytes().to_vec());
+            let problem = task("piqa").unwrap().read(&files, Split::Validation).unwrap_err();
+            assert!(problem.what.contains(told) && problem.at.contains("valid-labels.lst"), "{problem:?}");
+        }
+        let mut files = files();
+        files.remove("piqa/valid-labels.lst");
+        let problem = task("piqa").unwrap().read(&files, Split::Validation).unwrap_err();
+        assert_eq!(problem.at, "piqa/valid-labels.lst");
     }
 }

@@ -1,0 +1,113 @@
+//! What holds of the published files, where they are at hand.
+#![allow(clippy::unwrap_used)]
+
+use std::env;
+use std::path::PathBuf;
+
+use crate::fixtures::check;
+use crate::{Folder, Item, Split, TaskFiles, task};
+
+#[path = "../../../tests/src/skipped.rs"]
+mod skipped;
+
+/// Folders of `STRATUNE_DATA`, in which a few names are others than the published ones.
+struct Data(Folder);
+
+impl Data {
+    fn find() -> Option<Self> {
+        let root = env::var_os("STRATUNE_DATA").map(PathBuf::from);
+        if root.is_none() {
+            skipped::skipped("STRATUNE_DATA is not set");
+        }
+        root.map(|root| Self(Folder(root)))
+    }
+}
+
+impl TaskFiles for Data {
+    fn read(&self, path: &str) -> Option<Vec<u8>> {
+        let other = match path {
+            "piqa/valid.jsonl" => "commonsense/raw/piqa_valid.jsonl".into(),
+            "piqa/valid-labels.lst" => "commonsense/raw/piqa_valid-labels.lst".into(),
+            "hellaswag/hellaswag_val.jsonl" => "commonsense/raw/hellaswag_val1000.jsonl".into(),
+            path => path.replace("hellaswag/", "hellaswag_subset/"),
+        };
+        let folders = ["", "commonsense/", "math/", "glue/", "superglue_fewglue32/", "classify/"];
+        folders.iter().find_map(|folder| self.0.read(&format!("{folder}{other}")))
+    }
+}
+
+/// Rows of each file, as Python's `json` and `split` count them; every label is a choice, and is found in what is trained.
+#[test]
+fn published_files_are_read_whole() {
+    let Some(data) = Data::find() else { return };
+    let cases = [
+        ("commonsense/boolq", Split::Train, 9427),
+        ("commonsense/boolq", Split::Test, 3270),
+        ("piqa", Split::Validation, 1838),
+        ("piqa", Split::Test, 1838),
+        ("social_i_qa", Split::Train, 33_410),
+        ("social_i_qa", Split::Test, 1954),
+        ("hellaswag", Split::Train, 1000),
+        ("hellaswag", Split::Validation, 1000),
+        ("hellaswag", Split::Test, 1000),
+        ("winogrande", Split::Test, 1267),
+        ("arc_easy", Split::Train, 2251),
+        ("arc_easy", Split::Test, 2376),
+        ("arc_challenge", Split::Train, 1119),
+        ("arc_challenge", Split::Test, 1172),
+        ("openbookqa", Split::Train, 4957),
+        ("openbookqa", Split::Test, 500),
+        ("gsm8k", Split::Train, 7473),
+        ("gsm8k", Split::Test, 1319),
+        ("aqua", Split::Test, 254),
+        ("svamp", Split::Test, 1000),
+        ("addsub", Split::Test, 395),
+        ("multiarith", Split::Test, 600),
+        ("singleeq", Split::Test, 508),
+        ("mathqa", Split::Test, 2985),
+        ("mawps", Split::Test, 238),
+        ("cola", Split::Train, 8551),
+        ("cola", Split::Validation, 1043),
+        ("sst2", Split::Train, 60_614),
+        ("sst2", Split::Validation, 6735),
+        ("sst2", Split::Test, 872),
+        ("mrpc", Split::Train, 4076),
+        ("mrpc", Split::Test, 1725),
+        ("glue/rte", Split::Train, 2127),
+        ("glue/rte", Split::Validation, 277),
+        ("wnli", Split::Train, 518),
+        ("wnli", Split::Validation, 71),
+        ("superglue/boolq", Split::Train, 32),
+        ("cb", Split::Train, 32),
+        ("copa", Split::Train, 32),
+        ("multirc", Split::Train, 154),
+        ("record", Split::Train, 32),
+        ("superglue/rte", Split::Train, 32),
+        ("wic", Split::Train, 32),
+        ("wsc", Split::Train, 32),
+        ("clinc150", Split::Train, 15_000),
+        ("clinc150", Split::Validation, 3000),
+        ("clinc150", Split::Test, 4500),
+        ("ag_news", Split::Validation, 10_001),
+        ("ag_news", Split::Test, 7600),
+    ];
+    for (name, split, rows) in cases {
+        let task = task(name).unwrap();
+        let items = task.read(&data, split).unwrap_or_else(|problem| panic!("{name}: {problem:?}"));
+        assert_eq!(items.len(), rows, "{name} {split:?}");
+        // Of many classes each check walks all, so a part is enough.
+        let step = if items[0].choices.len() > 10 { 100 } else { 1 };
+        items.iter().step_by(step).for_each(|item| check(task, item));
+    }
+}
+
+/// LLM-Adapters' rows of PIQA are the original ones, in the same order.
+#[test]
+fn original_rows_of_piqa_give_llm_adapters_rows() {
+    let Some(data) = Data::find() else { return };
+    let piqa = task("piqa").unwrap();
+    let read = |split| piqa.read(&data, split).unwrap();
+    let told = |item: Item| (item.prompt, item.response, item.choices, item.texts);
+    let (original, adapted) = (read(Split::Validation), read(Split::Test));
+    assert!(original.into_iter().map(told).eq(adapted.into_iter().map(told)));
+}
