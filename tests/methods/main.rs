@@ -1,5 +1,6 @@
 //! Every method of the table, by the same checks: a new method is tested by being listed.
 
+mod dylora;
 mod for_peft;
 mod kept_base;
 mod packing;

@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::Value;
-use stratune_protocol::{Problem, ProblemKind};
+use stratune_protocol::{EndReason, Problem, ProblemKind};
 use stratune_runtime::{Control, RunRequest, free_memory};
 use stratune_study::{
     HeldOut, PlannedRun, Record, Study, Summary, TaskScore, Training, fingerprint, markdown, plot, read_records,
 };
-use stratune_train::RunConfig;
+use stratune_train::{Event, RunConfig};
 
 use crate::machine::made;
 use crate::{interrupt, open};
@@ -178,40 +178,12 @@ impl Going<'_> {
     /// Trains, judges, and writes the record; none if it was interrupted.
     fn one(&self, run: &PlannedRun) -> Result<Option<Record>, Problem> {
         let folder = self.out.join(&run.id);
-        let config = self.out.join(format!("{}.toml", run.id));
-        let print = fingerprint(self.study, run);
-        let marker = folder.join("fingerprint");
-        // What is in the folder is a run of this configuration, or is replaced.
-        let same = fs::read_to_string(&marker).is_ok_and(|there| there == print);
-        write(&config, &toml_of(run)?)?;
-        let mut training = vec!["train", "--json", "--out", text(&folder)?];
-        match (same && folder.join("checkpoint.safetensors").exists(), folder.exists()) {
-            (true, _) => training.push("--resume"),
-            (false, there) => {
-                training.extend(["--config", text(&config)?]);
-                if there {
-                    training.push("--overwrite");
-                }
-            }
-        }
-        fs::create_dir_all(&folder).map_err(|e| open::cannot_write(&folder, &e))?;
-        let log = self.out.join(format!("{}.events.jsonl", run.id));
-        if !same {
-            write(&log, "")?;
-        }
-        write(&marker, &print)?;
-        self.tell(&run.id, "training");
-        let (status, _) = self.child(&training, Some(&log))?;
-        if status.code() == Some(i32::from(interrupt::EXIT_CODE)) || status.code().is_none() {
-            return Ok(None);
-        }
-        let events = fs::read_to_string(&log).map_err(|e| open::cannot_write(&log, &e))?;
-        failure(status, &events)?;
+        let Some(events) = self.train(run, &folder)? else { return Ok(None) };
         let mut record = Record {
             id: run.id.clone(),
             values: run.values.clone(),
             seed: run.seed,
-            fingerprint: print,
+            fingerprint: fingerprint(self.study, run),
             training: Training::of(events.lines()),
             made: made(),
             ..Record::default()
@@ -245,6 +217,34 @@ impl Going<'_> {
         let written = file.and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()));
         written.map_err(|e| open::cannot_write(&self.results, &e))?;
         Ok(Some(record))
+    }
+
+    /// Trains, or goes on where an earlier study was interrupted, or takes what it has trained; gives the run's events. None
+    /// if it was interrupted.
+    fn train(&self, run: &PlannedRun, folder: &Path) -> Result<Option<String>, Problem> {
+        let [config, log] = ["toml", "events.jsonl"].map(|end| self.out.join(format!("{}.{end}", run.id)));
+        let wanted = toml_of(run)?;
+        let same = fs::read_to_string(&config).is_ok_and(|there| there == wanted);
+        let events = || fs::read_to_string(&log).unwrap_or_default();
+        if same && is_complete(&events()) {
+            return Ok(Some(events()));
+        }
+        let mut arguments = vec!["train", "--json", "--out", text(folder)?];
+        if same && folder.join("checkpoint.safetensors").exists() {
+            arguments.push("--resume");
+        } else {
+            // What is in the folder is of another configuration, and stays until this run has its first checkpoint.
+            write(&log, "")?;
+            write(&config, &wanted)?;
+            arguments.extend(["--config", text(&config)?, "--overwrite"]);
+        }
+        self.tell(&run.id, "training");
+        let (status, _) = self.child(&arguments, Some(&log))?;
+        if status.code().is_none_or(|code| code == i32::from(interrupt::EXIT_CODE)) {
+            return Ok(None);
+        }
+        failure(status, &events())?;
+        Ok(Some(events()))
     }
 
     fn is_stopped(&self) -> bool {
@@ -304,13 +304,22 @@ impl Going<'_> {
     }
 }
 
+/// Whether a run's events tell that it came to its end.
+fn is_complete(events: &str) -> bool {
+    let ended = |line: &str| match Event::from_line(line) {
+        Some(Event::Ended { reason, .. }) => Some(reason != EndReason::Stopped),
+        _ => None,
+    };
+    events.lines().rev().find_map(ended) == Some(true)
+}
+
 /// The problem that a program told before it ended, if it did not end well.
 fn failure(status: ExitStatus, events: &str) -> Result<(), Problem> {
     if status.success() {
         return Ok(());
     }
-    let told = |line: &str| match stratune_train::Event::from_line(line) {
-        Some(stratune_train::Event::Problem(problem)) => Some(problem),
+    let told = |line: &str| match Event::from_line(line) {
+        Some(Event::Problem(problem)) => Some(problem),
         _ => None,
     };
     let unknown = || Problem::new(ProblemKind::Internal, format!("the run ended with {status}"));
@@ -331,11 +340,17 @@ fn scores(task: &str, report: &Value) -> Vec<TaskScore> {
     all.iter().filter_map(score).collect()
 }
 
+/// The records there are. What a study that was killed has left of a line is taken away: the next begins a line.
 fn records(path: &Path) -> Result<Vec<Record>, Problem> {
-    match path.exists() {
-        false => Ok(Vec::new()),
-        true => read_records(&String::from_utf8_lossy(&open::read(path)?)),
+    if !path.exists() {
+        return Ok(Vec::new());
     }
+    let text = String::from_utf8_lossy(&open::read(path)?).into_owned();
+    let records = read_records(&text)?;
+    if !text.ends_with('\n') {
+        write(path, &text[..text.rfind('\n').map_or(0, |end| end + 1)])?;
+    }
+    Ok(records)
 }
 
 fn toml_of(run: &PlannedRun) -> Result<String, Problem> {
