@@ -314,7 +314,7 @@ mod tests {
             assert!((got - expected).abs() < 1e-12, "{metric:?} {got}");
         }
         let text = Label::Text(vec!["a".into()]);
-        assert_eq!(value(Metric::ExactMatch, &[text.clone()], &[None]), Some(0.0));
+        assert_eq!(value(Metric::ExactMatch, std::slice::from_ref(&text), &[None]), Some(0.0));
         assert_eq!(value(Metric::TokenF1, &[text], &[Some(Prediction::Choice(0))]), Some(0.0));
     }
 

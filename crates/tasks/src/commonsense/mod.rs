@@ -12,7 +12,10 @@ use crate::answer::Answers;
 use crate::files::{Row, Source};
 use crate::item::{Choice, Item};
 use crate::metrics::Metric;
-use crate::task::{Family, Read, Rows, Split, Task};
+use crate::task::{Family, Paths, Read, Rows, Split, Task};
+
+/// Context and continuation of each option of a question.
+type Rank = fn(&str, &[&str]) -> Vec<(String, String)>;
 
 /// How the instructions of a set are written.
 struct Form {
@@ -24,8 +27,8 @@ struct Form {
     between: &'static str,
     /// What parts the last option, or the question if there are none, from the line that says which answers there are.
     end: &'static str,
-    /// Context and continuation of each option, as lm-evaluation-harness asks.
-    rank: fn(&str, &[&str]) -> Vec<(String, String)>,
+    /// What is ranked, as lm-evaluation-harness asks.
+    rank: Rank,
 }
 
 /// What stands before the answers that there are.
@@ -174,12 +177,7 @@ impl Form {
     }
 }
 
-const fn set(
-    name: &'static str,
-    words: &'static [&'static str],
-    files: &'static [(Split, &'static [&'static str])],
-    read: Read,
-) -> Task {
+const fn set(name: &'static str, words: &'static [&'static str], files: Paths, read: Read) -> Task {
     Task {
         name,
         family: Family::Commonsense,
