@@ -10,7 +10,7 @@ use crate::classify::Asked;
 use crate::files::{Row, Source};
 use crate::item::Item;
 use crate::metrics::Metric;
-use crate::task::{Family, Read, Rows, Split, Task};
+use crate::task::{Family, Paths, Read, Rows, Split, Task};
 
 /// An item of one text; what stands before it and the class is the same for likelihoods and prompts.
 fn item(at: &str, ask: &str, text: &str, classes: &[&str], right: usize) -> Item {
@@ -85,13 +85,7 @@ fn ag_news(_: Split, source: &Source) -> Result<Vec<Item>, Problem> {
     rows.iter().map(news).collect()
 }
 
-const fn set(
-    name: &'static str,
-    source: &'static str,
-    judged_on: Split,
-    files: &'static [(Split, &'static [&'static str])],
-    read: Read,
-) -> Task {
+const fn set(name: &'static str, source: &'static str, judged_on: Split, files: Paths, read: Read) -> Task {
     Task {
         name,
         family: Family::Classification,

@@ -35,7 +35,7 @@ const FILES: &[(&str, &str)] = &[
     ("social_i_qa/dev-labels.lst", "2\n"),
     (
         "hellaswag/test.json",
-        r#"[{"instruction": "Please choose the correct ending to complete the given sentence: [header] How to boil an egg [title] Take a pot. [step] Fill it.\n\nEnding1: Eat it. Ending2: Put it on the stove. [title] Wait. Ending3: Sell it. Ending4: Paint it.\n\nAnswer format: ending1/ending2/ending3/ending4", "input": "", "output": "the correct answer is ending2", "answer": "ending2"}]"#,
+        r#"[{"instruction": "Please choose the correct ending to complete the given sentence: Food: [header] How to boil an egg [title] Take a pot. [step] Fill it.\n\nEnding1: Eat it. Ending2: Put it on the stove. [title] Wait. Ending3: Sell it. Ending4: Paint it.\n\nAnswer format: ending1/ending2/ending3/ending4", "input": "", "output": "the correct answer is ending2", "answer": "ending2"}]"#,
     ),
     (
         "hellaswag/hellaswag_val.jsonl",

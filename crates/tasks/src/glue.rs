@@ -7,7 +7,7 @@ use crate::classify::Asked;
 use crate::files::{Row, Source};
 use crate::item::{Item, Label, response};
 use crate::metrics::Metric;
-use crate::task::{Family, Read, Rows, Split, Task};
+use crate::task::{Family, Paths, Read, Rows, Split, Task};
 
 /// A task of one or two sentences and a few classes.
 struct Form {
@@ -140,12 +140,7 @@ fn stsb(_: Split, source: &Source) -> Result<Vec<Item>, Problem> {
     source.table(None, false)?.iter().map(item).collect()
 }
 
-const fn glue(
-    name: &'static str,
-    metrics: &'static [Metric],
-    files: &'static [(Split, &'static [&'static str])],
-    read: Read,
-) -> Task {
+const fn glue(name: &'static str, metrics: &'static [Metric], files: Paths, read: Read) -> Task {
     Task {
         name,
         family: Family::Glue,

@@ -14,7 +14,7 @@ fn choices_are_ranked_as_the_harness_asks() {
         ("social_i_qa", "Q: Ann lent Bo her bike. How does Bo feel?\nA:", &[" robbed", " thankful", " like walking"]),
         (
             "hellaswag",
-            " How to boil an egg. Take a pot. Fill it.",
+            "Food: How to boil an egg. Take a pot. Fill it.",
             &[" Eat it.", " Put it on the stove.. Wait.", " Sell it.", " Paint it."],
         ),
         ("arc_easy", "Question: What do plants need?\nAnswer:", &[" light", " shoes", " noise", " oil", " tin"]),

@@ -22,7 +22,7 @@ pub use item::{Choice, Item, Label, Prediction};
 pub use metrics::Metric;
 pub use own::OwnData;
 pub use score::Scored;
-pub use task::{Family, Judge, Split, Task, task, tasks};
+pub use task::{Family, Judge, Paths, Split, Task, task, tasks};
 
 #[cfg(test)]
 mod fixtures;

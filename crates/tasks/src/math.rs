@@ -6,7 +6,7 @@ use crate::answer::{Answers, first_letter, last_number};
 use crate::files::{Row, Source};
 use crate::item::{Choice, Item, Label};
 use crate::metrics::{Metric, is_near};
-use crate::task::{Family, Read, Rows, Split, Task};
+use crate::task::{Family, Paths, Read, Rows, Split, Task};
 
 const LETTERS: [&str; 5] = ["A", "B", "C", "D", "E"];
 
@@ -105,12 +105,7 @@ fn options(prompt: &str) -> Option<(&str, Vec<String>)> {
     Some((question.trim(), found.into_iter().map(clean).collect()))
 }
 
-const fn set(
-    name: &'static str,
-    answers: Answers,
-    files: &'static [(Split, &'static [&'static str])],
-    read: Read,
-) -> Task {
+const fn set(name: &'static str, answers: Answers, files: Paths, read: Read) -> Task {
     Task {
         name,
         family: Family::Math,

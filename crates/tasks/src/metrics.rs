@@ -1,6 +1,6 @@
 //! Metrics: what they are called, and their values over judged items.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +17,7 @@ pub(crate) fn is_near(one: f64, other: f64) -> bool {
 pub enum Metric {
     /// The share of items that were answered rightly; of numbers, to 0.001.
     Accuracy,
-    /// Of the second class: 2 hits / (2 hits + false alarms + misses), 0 where there is none of these.
+    /// Of the second class: 2 hits / (its labels + its answers), 0 without hits.
     F1,
     /// The mean of the F1 of every class that occurs in labels or answers.
     MacroF1,
@@ -88,11 +88,8 @@ impl Metric {
                 let is_right = |&row: &usize| judged.get(row).is_some_and(|row| row.is_right);
                 f64::from(u8::from(unit.iter().all(is_right)))
             })),
-            Self::F1 => (classes().next().is_some()).then(|| f1(classes(), 1)),
-            Self::MacroF1 => {
-                let all: BTreeSet<usize> = classes().flat_map(|(label, got)| [Some(label), got]).flatten().collect();
-                mean(all.into_iter().map(|class| f1(classes(), class)))
-            }
+            Self::F1 => classes().next().map(|_| f1(counts(classes()).get(&1))),
+            Self::MacroF1 => mean(counts(classes()).values().map(|count| f1(Some(count)))),
             Self::Matthews => (classes().next().is_some()).then(|| matthews(classes())),
             Self::Pearson => pearson(&rows().filter_map(|row| row.numbers).collect::<Vec<_>>()),
             Self::Spearman => {
@@ -145,16 +142,34 @@ fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
     (count > 0).then(|| sum / count as f64)
 }
 
-fn f1(classes: impl Iterator<Item = (usize, Option<usize>)>, class: usize) -> f64 {
-    let (mut hits, mut others) = (0_usize, 0_usize);
+/// How often a class was right, was the label, and was answered.
+#[derive(Default)]
+struct Count {
+    hits: usize,
+    labels: usize,
+    answers: usize,
+}
+
+/// The counts of every class that occurs.
+fn counts(classes: impl Iterator<Item = (usize, Option<usize>)>) -> BTreeMap<usize, Count> {
+    let mut counts: BTreeMap<usize, Count> = BTreeMap::new();
     for (label, got) in classes {
-        match (label == class, got == Some(class)) {
-            (true, true) => hits += 1,
-            (false, false) => {}
-            _ => others += 1,
+        let of_label = counts.entry(label).or_default();
+        of_label.labels += 1;
+        of_label.hits += usize::from(got == Some(label));
+        if let Some(got) = got {
+            counts.entry(got).or_default().answers += 1;
         }
     }
-    if hits == 0 { 0.0 } else { 2.0 * hits as f64 / (2 * hits + others) as f64 }
+    counts
+}
+
+/// 2 hits / (labels + answers), 0 without hits.
+fn f1(count: Option<&Count>) -> f64 {
+    match count {
+        Some(Count { hits, labels, answers }) if *hits > 0 => 2.0 * *hits as f64 / (labels + answers) as f64,
+        _ => 0.0,
+    }
 }
 
 /// No answer counts as a class of its own, which no label has.
@@ -314,7 +329,7 @@ mod tests {
             assert!((got - expected).abs() < 1e-12, "{metric:?} {got}");
         }
         let text = Label::Text(vec!["a".into()]);
-        assert_eq!(value(Metric::ExactMatch, &[text.clone()], &[None]), Some(0.0));
+        assert_eq!(value(Metric::ExactMatch, std::slice::from_ref(&text), &[None]), Some(0.0));
         assert_eq!(value(Metric::TokenF1, &[text], &[Some(Prediction::Choice(0))]), Some(0.0));
     }
 

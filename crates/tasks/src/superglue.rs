@@ -9,7 +9,7 @@ use crate::classify::Asked;
 use crate::files::{Row, Source};
 use crate::item::{Choice, Item, Label, response};
 use crate::metrics::Metric;
-use crate::task::{Family, Read, Rows, Split, Task};
+use crate::task::{Family, Paths, Read, Rows, Split, Task};
 
 /// Is the answer to the question yes, as the passage has it?
 fn boolq(row: &Row) -> Result<Item, Problem> {
@@ -201,12 +201,7 @@ fn name(entity: &Row, passage: &str) -> Result<String, Problem> {
     if name.is_empty() { Err(entity.problem("start", "the place is outside the passage")) } else { Ok(name) }
 }
 
-const fn superglue(
-    name: &'static str,
-    metrics: &'static [Metric],
-    files: &'static [(Split, &'static [&'static str])],
-    read: Read,
-) -> Task {
+const fn superglue(name: &'static str, metrics: &'static [Metric], files: Paths, read: Read) -> Task {
     Task {
         name,
         family: Family::SuperGlue,

@@ -75,6 +75,19 @@ pub enum Judge {
     Likelihood,
 }
 
+impl Judge {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Generated => "generated",
+            Self::Likelihood => "likelihood",
+        }
+    }
+}
+
+/// The paths at which each split is looked for, in their order.
+pub type Paths = &'static [(Split, &'static [&'static str])];
+
 /// The items of a split, out of a file that was found.
 pub(crate) type Read = fn(Split, &Source) -> Result<Vec<Item>, Problem>;
 
@@ -99,7 +112,7 @@ pub struct Task {
     /// The split that publications report, of those whose labels are public.
     pub judged_on: Split,
     /// The files of each split, in the order in which they are looked for; none of own rows, which name theirs.
-    pub files: &'static [(Split, &'static [&'static str])],
+    pub files: Paths,
     pub(crate) answers: Answers,
     pub(crate) read: Rows,
 }
@@ -128,6 +141,14 @@ impl Task {
         let first = items.first().map(answers).unwrap_or_default();
         let is_choice = |item: &Item| matches!(item.label, Label::Choice(_));
         if items.iter().all(|item| is_choice(item) && answers(item) == first) { first } else { vec![] }
+    }
+
+    /// The ways in which it can be judged: by what is written always, by likelihood where items have choices.
+    pub fn judges(&self) -> &'static [Judge] {
+        match (self.answers, &self.read) {
+            (Answers::LastNumber, _) | (Answers::Text, Rows::Own(_)) => &[Judge::Generated],
+            _ => &[Judge::Generated, Judge::Likelihood],
+        }
     }
 
     /// The items of a split.
@@ -246,6 +267,35 @@ mod tests {
         assert!(told("mnlii").contains("glue/MNLI") && !told("mnlii").contains("boolq"), "{}", told("mnlii"));
         assert!(told("quartz").contains("the tasks are commonsense/boolq, "));
         assert!(told("").contains("the tasks are "));
+    }
+
+    #[test]
+    fn what_has_choices_can_be_ranked() {
+        for task in tasks() {
+            let items = crate::fixtures::items(task);
+            let has_choices = items.iter().all(|item| !item.choices.is_empty());
+            assert_eq!(task.judges().contains(&Judge::Likelihood), has_choices, "{}", task.full_name());
+        }
+    }
+
+    /// The table of the README is made from the list.
+    #[test]
+    fn the_readme_lists_the_tasks() {
+        let row = |task: &&Task| {
+            let files = |split: Split| {
+                let of = task.files.iter().filter(|(of, _)| *of == split).flat_map(|(_, paths)| *paths);
+                let paths = of.map(|path| format!("`{path}`")).collect::<Vec<_>>().join(" ");
+                if split == task.judged_on { format!("**{paths}**") } else { paths }
+            };
+            let splits = [Split::Train, Split::Validation, Split::Test].map(files).join(" | ");
+            let metrics: Vec<&str> = task.metrics.iter().map(|metric| metric.name()).collect();
+            let is_ranked = if task.judges().contains(&Judge::Likelihood) { "yes" } else { "no" };
+            format!("| `{}` | {splits} | {} | {is_ranked} |", task.full_name(), metrics.join(", "))
+                .replace("|  |", "| |")
+        };
+        let table: Vec<String> = tasks().iter().map(row).collect();
+        let table = table.join("\n");
+        assert!(include_str!("../README.md").contains(&format!("\n{table}\n")), "the rows should be\n{table}");
     }
 
     #[test]

@@ -12,7 +12,10 @@ use crate::answer::Answers;
 use crate::files::{Row, Source};
 use crate::item::{Choice, Item};
 use crate::metrics::Metric;
-use crate::task::{Family, Read, Rows, Split, Task};
+use crate::task::{Family, Paths, Read, Rows, Split, Task};
+
+/// Context and continuation of each option of a question; nothing if the question has not what the set needs.
+type Rank = fn(&str, &[&str]) -> Vec<(String, String)>;
 
 /// How the instructions of a set are written.
 struct Form {
@@ -24,8 +27,8 @@ struct Form {
     between: &'static str,
     /// What parts the last option, or the question if there are none, from the line that says which answers there are.
     end: &'static str,
-    /// Context and continuation of each option, as lm-evaluation-harness asks.
-    rank: fn(&str, &[&str]) -> Vec<(String, String)>,
+    /// What is ranked, as lm-evaluation-harness asks.
+    rank: Rank,
 }
 
 /// What stands before the answers that there are.
@@ -75,7 +78,7 @@ const WINOGRANDE: Form = Form {
     end: " ",
     // Partial evaluation: each option stands in the blank, and what follows the blank is scored.
     rank: |question, options| {
-        let (before, rest) = question.split_once('_').unwrap_or((question, ""));
+        let Some((before, rest)) = question.split_once('_') else { return vec![] };
         options.iter().map(|option| (format!("{before}{option}"), rest.trim().to_owned())).collect()
     },
 };
@@ -142,10 +145,14 @@ impl Form {
     }
 
     /// An item with its choices.
-    fn item(&self, row: &Row, prompt: String, question: &str, options: &[&str], right: usize) -> Item {
-        let ranked = (self.rank)(question, options).into_iter().zip(self.words(options.len()));
-        let choices = ranked.map(|((context, text), word)| Choice::new(word, context, &text)).collect();
-        Item::choosing(&row.at, prompt, choices, right, &[question])
+    fn item(&self, row: &Row, prompt: String, question: &str, options: &[&str], right: usize) -> Result<Item, Problem> {
+        let ranked = (self.rank)(question, options);
+        if ranked.is_empty() {
+            return Err(Problem::input("the sentence has no blank '_'").at(&row.at));
+        }
+        let choices = ranked.into_iter().zip(self.words(options.len()));
+        let choices = choices.map(|((context, text), word)| Choice::new(word, context, &text)).collect();
+        Ok(Item::choosing(&row.at, prompt, choices, right, &[question]))
     }
 
     /// Rows as LLM-Adapters writes them, or in files that end in `.jsonl` as the set's authors do.
@@ -156,10 +163,9 @@ impl Form {
         let item = |(row, original): &(Row, Original)| {
             let options: Vec<&str> = original.options.iter().map(String::as_str).collect();
             let prompt = self.instruction(&original.question, &options);
-            let ranked = original.ranked.as_ref().unwrap_or(&original.question);
-            self.item(row, prompt, ranked, &options, original.right)
+            self.item(row, prompt, &original.question, &options, original.right)
         };
-        Ok(originals(source)?.iter().map(item).collect())
+        originals(source)?.iter().map(item).collect()
     }
 
     fn adapters(&self, row: &Row) -> Result<Item, Problem> {
@@ -170,16 +176,11 @@ impl Form {
                 .next(format!("it begins '{}' and ends '{FORMAT}{}'", self.ask.trim(), self.words(2).join("/"))));
         };
         let right = row.class("answer", &self.words(options.len()))?;
-        Ok(self.item(row, instruction.to_owned(), question, &options, right))
+        self.item(row, instruction.to_owned(), question, &options, right)
     }
 }
 
-const fn set(
-    name: &'static str,
-    words: &'static [&'static str],
-    files: &'static [(Split, &'static [&'static str])],
-    read: Read,
-) -> Task {
+const fn set(name: &'static str, words: &'static [&'static str], files: Paths, read: Read) -> Task {
     Task {
         name,
         family: Family::Commonsense,
@@ -338,6 +339,16 @@ mod tests {
         assert!(told_of(&ask, "maybe").contains("'maybe' is no label of the task; its labels are true, false"));
         assert!(told(r#"[{"instruction": 3}]"#).contains("the field is not text"));
         assert!(told("[{\"answer\": \"true\"}]").contains("the row has no field 'instruction'; its fields are answer"));
+        let mut files = files();
+        files.insert(
+            "winogrande/dev.jsonl".into(),
+            r#"{"sentence": "x", "option1": "a", "option2": "b", "answer": "1"}"#.into(),
+        );
+        let problem = task("winogrande").unwrap().read(&files, Split::Validation).unwrap_err();
+        assert_eq!(
+            (problem.what.as_str(), problem.at.as_str()),
+            ("the sentence has no blank '_'", "winogrande/dev.jsonl, line 1")
+        );
         assert!(told("[1]").contains("its fields are none"));
         assert!(told("[]").contains("the file has no rows"));
         assert!(told("[{").contains("may have been cut off"));

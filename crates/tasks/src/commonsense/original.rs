@@ -7,8 +7,6 @@ use crate::files::{Row, Source};
 /// A row before it is an instruction.
 pub(super) struct Original {
     pub(super) question: String,
-    /// The question as it is ranked, if that is another text.
-    pub(super) ranked: Option<String>,
     pub(super) options: Vec<String>,
     /// Which option is right.
     pub(super) right: usize,
@@ -32,7 +30,7 @@ pub(super) fn social_iqa(source: &Source) -> Result<Vec<(Row, Original)>, Proble
     labelled(source, &["1", "2", "3"], original)
 }
 
-/// A beginning in two parts and four endings. What is ranked begins with the activity.
+/// A beginning in two parts, before which the activity is said, and four endings.
 pub(super) fn hellaswag(source: &Source) -> Result<Vec<(Row, Original)>, Problem> {
     each(source, |row| {
         let (activity, first, second) = (row.text("activity_label")?, row.text("ctx_a")?, row.text("ctx_b")?);
@@ -46,8 +44,7 @@ pub(super) fn hellaswag(source: &Source) -> Result<Vec<(Row, Original)>, Problem
         let options = options.collect::<Result<Vec<_>, _>>()?;
         let places: Vec<String> = (0..options.len()).map(|place| place.to_string()).collect();
         Ok(Original {
-            question: row.text("ctx")?.to_owned(),
-            ranked: Some(format!("{activity}: {first} {capital}{}", letters.as_str().to_lowercase())),
+            question: format!("{activity}: {first} {capital}{}", letters.as_str().to_lowercase()),
             right: row.class("label", &places)?,
             options,
         })
@@ -59,7 +56,6 @@ pub(super) fn winogrande(source: &Source) -> Result<Vec<(Row, Original)>, Proble
     each(source, |row| {
         Ok(Original {
             question: row.text("sentence")?.to_owned(),
-            ranked: None,
             options: texts(row, &["option1", "option2"])?,
             right: row.class("answer", &["1", "2"])?,
         })
@@ -73,7 +69,6 @@ pub(super) fn ai2(source: &Source) -> Result<Vec<(Row, Original)>, Problem> {
         let labels = choices.iter().map(|choice| choice.word("label")).collect::<Result<Vec<_>, _>>()?;
         Ok(Original {
             question: row.text("question.stem")?.to_owned(),
-            ranked: None,
             options: choices
                 .iter()
                 .map(|choice| Ok(choice.text("text")?.to_owned()))
@@ -111,7 +106,7 @@ fn labelled(
             let what = format!("'{label}' is no label of the task; its labels are {}", labels.join(", "));
             return Err(Problem::input(what).at(format!("{}, for {}", beside.path, row.at)));
         };
-        Ok((row, Original { question, ranked: None, options, right }))
+        Ok((row, Original { question, options, right }))
     };
     rows.into_iter().zip(listed).map(original).collect()
 }
