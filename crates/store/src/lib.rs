@@ -38,7 +38,9 @@ pub use disk::{DiskFolder, write_files};
 #[cfg(not(target_family = "wasm"))]
 pub use disk_checkpoints::DiskCheckpoints;
 pub use folder::{Folder, MemoryFolder};
-pub use gguf::{BlockForm, BlockType, Blocks, Gguf, GgufFolder, RowOrder, TABLE_FP4, TABLE_IQ4, View, gguf_files};
+pub use gguf::{
+    BlockForm, BlockType, Blocks, Ftype, Gguf, GgufFolder, RowOrder, TABLE_FP4, TABLE_IQ4, View, gguf_files, quantize,
+};
 pub use model_files::{changed_config, model_files};
 pub use model_folder::ModelFolder;
 #[cfg(target_family = "wasm")]

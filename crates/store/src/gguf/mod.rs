@@ -5,8 +5,10 @@
 mod block_type;
 mod blocks;
 mod file;
+mod ftype;
 mod header;
 mod names;
+mod quantize;
 mod reader;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -18,5 +20,7 @@ mod write;
 pub use block_type::BlockType;
 pub use blocks::{BlockForm, Blocks, TABLE_FP4, TABLE_IQ4};
 pub use file::Gguf;
+pub use ftype::Ftype;
 pub use names::{GgufFolder, gguf_files};
+pub use quantize::quantize;
 pub use view::{RowOrder, View};
