@@ -13,9 +13,11 @@ mod reader;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
+mod value;
 mod view;
 #[cfg(test)]
 mod write;
+mod writer;
 
 pub use block_type::BlockType;
 pub use blocks::{BlockForm, Blocks, TABLE_FP4, TABLE_IQ4};
@@ -23,4 +25,6 @@ pub use file::Gguf;
 pub use ftype::Ftype;
 pub use names::{GgufFolder, gguf_files};
 pub use quantize::quantize;
+pub use value::{Element, GgufValue};
 pub use view::{RowOrder, View};
+pub use writer::{GgufMetadata, GgufTensor, GgufWriter};
