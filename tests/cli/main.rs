@@ -10,6 +10,7 @@ mod loopback_hub;
 mod several;
 #[path = "../src/skipped.rs"]
 mod skipped;
+mod taken;
 mod text;
 mod whole;
 
