@@ -11,6 +11,7 @@ mod several;
 #[path = "../src/skipped.rs"]
 mod skipped;
 mod study;
+mod taken;
 mod text;
 mod whole;
 

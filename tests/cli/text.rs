@@ -51,7 +51,8 @@ fn a_merged_folder_holds_what_its_model_did() {
     for name in beside.map(|(name, _)| name).into_iter().chain(["tokenizer.json", "tokenizer_config.json"]) {
         assert_eq!(fs::read(merged.join(name)).unwrap(), fs::read(model.join(name)).unwrap(), "{name}");
     }
-    assert!(!merged.join("README.md").exists());
+    let card = fs::read_to_string(merged.join("README.md")).unwrap();
+    assert!(!card.contains("another model") && card.contains("library_name: transformers"), "{card}");
     let mut kept: Value = serde_json::from_slice(&fs::read(merged.join("config.json")).unwrap()).unwrap();
     for key in ["dtype", "torch_dtype"] {
         config[key] = "float32".into();

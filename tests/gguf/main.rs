@@ -1,6 +1,8 @@
 //! GGUF files say the same as the folders that they were made of: configuration, numbers, tokens.
 
+mod made;
 mod own_bits;
+mod written;
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;

@@ -79,8 +79,9 @@ fn starter() -> Result<Rc<dyn Folder>, Problem> {
         .next("build with the cargo feature 'starter', or name a folder"))
 }
 
-/// Puts the adapters of some folders into a model: one as it is, several weighted, each by one unless told otherwise.
-pub async fn adapters(base: &mut Base, dirs: &[PathBuf], weights: &[f32]) -> Result<(), Problem> {
+/// Puts the adapters of some folders into a model: one as it is, several weighted, each by one unless told otherwise. Gives what
+/// they are called.
+pub async fn adapters(base: &mut Base, dirs: &[PathBuf], weights: &[f32]) -> Result<Option<String>, Problem> {
     if !weights.is_empty() && weights.len() != dirs.len() {
         let what = format!("there are {} adapters and {} weights", dirs.len(), weights.len());
         return Err(Problem::input(what).at("--weights").next("give a weight for each adapter, or none"));
@@ -89,8 +90,12 @@ pub async fn adapters(base: &mut Base, dirs: &[PathBuf], weights: &[f32]) -> Res
         return Err(Problem::input(format!("a weight is {weight}")).at("--weights").next("use a number"));
     }
     match (dirs, weights) {
-        ([], _) => Ok(()),
-        ([dir], []) => attach(&mut base.model, &read_adapter(&DiskFolder::new(dir)?).await?).await,
+        ([], _) => Ok(None),
+        ([dir], []) => {
+            let adapter = read_adapter(&DiskFolder::new(dir)?).await?;
+            attach(&mut base.model, &adapter).await?;
+            Ok(Some(adapter.methods.title()))
+        }
         _ => {
             let mut read = Vec::new();
             for (k, dir) in dirs.iter().enumerate() {
@@ -98,7 +103,8 @@ pub async fn adapters(base: &mut Base, dirs: &[PathBuf], weights: &[f32]) -> Res
                 read.push((read_adapter(&DiskFolder::new(dir)?).await?, weight));
             }
             base.model = mix(&base.model, &read).await?;
-            Ok(())
+            let titles: Vec<String> = read.iter().map(|(adapter, _)| adapter.methods.title()).collect();
+            Ok(Some(titles.join(", ")))
         }
     }
 }

@@ -38,7 +38,7 @@ mod tools;
 pub use batch::{Batch, PackedRows, collate, pack};
 pub use continuation::continuation;
 pub use dataset::{Dataset, load};
-pub use gguf::GgufTokenizer;
+pub use gguf::{GgufTokenizer, WrittenTokenizer};
 pub use plan::Plan;
 pub use row::{Conversation, Role, Row, Turn};
 pub use sequence::Sequence;

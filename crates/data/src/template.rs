@@ -53,6 +53,24 @@ impl Template {
         tokenizer.ends(token) || self.end == Some(token)
     }
 
+    /// The form of a lone prompt in Go's templates, as Ollama has them, where there is no chat template. A prompt that ends with a
+    /// space gets no line break in training, which Go's cannot say.
+    pub fn go(&self) -> Option<String> {
+        self.chat.is_none().then(|| "{{ if .System }}{{ .System }}\n\n{{ end }}{{ .Prompt }}\n".into())
+    }
+
+    /// The texts of all tokens that end an answer.
+    pub fn all_ends(&self, tokenizer: &Tokenizer) -> Vec<String> {
+        let mut ends = tokenizer.all_ends();
+        ends.extend(self.end.filter(|end| !ends.contains(end)));
+        ends.into_iter().filter_map(|id| tokenizer.written(id)).collect()
+    }
+
+    /// The token with which the chat template ends an answer, if it writes one.
+    pub(crate) fn end(&self) -> Option<u32> {
+        self.end
+    }
+
     /// A lone prompt as rows have it, ready to be continued.
     ///
     /// # Errors

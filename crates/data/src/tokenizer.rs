@@ -140,6 +140,11 @@ impl Tokenizer {
         }
     }
 
+    /// The tokens of a text, with those that are put around every text if `special`.
+    pub(crate) fn encode_with(&self, text: &str, special: bool) -> Result<Vec<u32>, Problem> {
+        ids(&self.inner, text, special)
+    }
+
     /// The tokens of a text that goes on after another: without the space that SentencePiece puts before a text.
     pub(crate) fn encode_after(&self, text: &str) -> Result<Vec<u32>, Problem> {
         if self.adds_space && !text.is_empty() {
@@ -201,6 +206,16 @@ impl Tokenizer {
     /// Whether a text is over with this token.
     pub fn ends(&self, token: u32) -> bool {
         self.ends.contains(&token)
+    }
+
+    /// A token as the vocabulary has it.
+    pub(crate) fn written(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
+    /// Every token that ends a text, by its number.
+    pub(crate) fn all_ends(&self) -> Vec<u32> {
+        self.ends.iter().copied().collect()
     }
 
     /// The chat template beside the tokenizer.

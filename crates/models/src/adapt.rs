@@ -12,7 +12,7 @@ use stratune_protocol::{Module, Problem, Role, draws};
 
 use crate::ladder::train;
 use crate::nn::{KvCache, Norm, scaled};
-use crate::{Block, Ladder, Model};
+use crate::{Block, Ladder, Model, ModelConfig};
 
 impl Model {
     /// Puts methods into the model, each on top of the ones before, drawn from `seed`. They change nothing yet, but for
@@ -228,6 +228,23 @@ impl Model {
     /// # Errors
     /// One cannot; the model stays as it was.
     pub fn merge(&mut self) -> Result<(), Problem> {
+        self.config = self.merged_config()?.into();
+        let shared = std::mem::take(&mut self.shared);
+        for block in &mut self.layers {
+            block.linears_mut().for_each(|linear| linear.merge(&shared));
+            block.norms_mut().for_each(Norm::merge);
+        }
+        self.norm.merge();
+        self.add_zero_biases();
+        self.dequantize_blocks();
+        Ok(())
+    }
+
+    /// What the model is with every addition in its weights.
+    ///
+    /// # Errors
+    /// One cannot be merged.
+    pub(crate) fn merged_config(&mut self) -> Result<ModelConfig, Problem> {
         let refuse = |what: &str| {
             Err(Problem::input(format!("{what} cannot be merged into the weights"))
                 .next("keep the adapter beside the model: --adapter takes it"))
@@ -250,16 +267,7 @@ impl Model {
             return refuse("an update behind a gate");
         }
         let roles = self.biased_roles();
-        self.config = self.config.with_biases(&roles)?.into();
-        let shared = std::mem::take(&mut self.shared);
-        for block in &mut self.layers {
-            block.linears_mut().for_each(|linear| linear.merge(&shared));
-            block.norms_mut().for_each(Norm::merge);
-        }
-        self.norm.merge();
-        self.add_zero_biases();
-        self.dequantize_blocks();
-        Ok(())
+        self.config.with_biases(&roles)
     }
 
     /// Dequantizes every matrix. An embedding in pieces stays as it is: as floats its pieces

@@ -127,6 +127,11 @@ impl ModelConfig {
         }
     }
 
+    /// The window that blocks see, if one sees no more.
+    pub(crate) fn window(&self) -> Option<usize> {
+        self.attention.iter().find_map(|kind| kind.window)
+    }
+
     fn check(&self) -> Result<(), String> {
         if !self.num_attention_heads.is_multiple_of(self.num_key_value_heads) {
             return Err(format!(

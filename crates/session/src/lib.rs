@@ -12,6 +12,7 @@ mod choose;
 mod copies;
 mod engine;
 mod eval_set;
+mod export;
 mod forecast;
 mod immediate;
 mod judge;
@@ -34,6 +35,10 @@ pub use catalogue::{catalogue, choices, page_default};
 pub use choose::{open_device, test_compute};
 pub use engine::{Assets, Engine, Outbox};
 pub use eval_set::{EvalMetrics, EvalSet};
+pub use export::{
+    Export, GGUF_ADAPTER, GGUF_MODEL, RunFacts, Serves, card, licence, modelfile, write_gguf, write_gguf_adapter,
+    write_licences, write_model_folder,
+};
 pub use forecast::{Conditions, Forecast, MemoryReport};
 pub use immediate::ImmediateCommands;
 pub use judge::{JudgeOptions, Judged, TaskReport, judge};

@@ -6,6 +6,8 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use stratune_protocol::Problem;
 
+use crate::folder::{Folder, place};
+use crate::header::{Header, PREFIX};
 use crate::safetensors::{read_safetensors, write_safetensors};
 use crate::tensor::{HostTensor, Stored};
 
@@ -52,6 +54,25 @@ impl Checkpoint {
         }
         let meta = serde_json::from_str(meta).map_err(|e| bad(&format!("field 'meta' cannot be read: {e}")))?;
         Ok(Self { tensors, meta })
+    }
+}
+
+impl Checkpoint {
+    /// What of a checkpoint's file is not tensors, read without them and not checked against its checksum; none if there is no
+    /// such file.
+    ///
+    /// # Errors
+    /// It cannot be read, or is no checkpoint.
+    pub async fn read_meta(folder: &dyn Folder, name: &str) -> Result<Option<Value>, Problem> {
+        let Some(size) = folder.size(name) else { return Ok(None) };
+        let at = place(folder, name);
+        let prefix = folder.read(name, Some(0..PREFIX.min(size))).await?;
+        let length = Header::length(&prefix, size, &at)?;
+        let header = Header::parse(&folder.read(name, Some(PREFIX..PREFIX + length)).await?, size, &at)?;
+        let meta = header.metadata.get("meta").and_then(|meta| serde_json::from_str(meta).ok());
+        let absent =
+            || Problem::input("the file is not a checkpoint of Stratune").at(&at).next("use another copy of it");
+        meta.map(Some).ok_or_else(absent)
     }
 }
 
@@ -103,6 +124,19 @@ pub(crate) mod tests {
         assert_eq!(Checkpoint::from_bytes(&checkpoint.to_bytes().unwrap(), "c").unwrap(), checkpoint);
         let empty = Checkpoint { tensors: BTreeMap::new(), meta: Value::Null };
         assert_eq!(Checkpoint::from_bytes(&empty.to_bytes().unwrap(), "c").unwrap(), empty);
+    }
+
+    #[test]
+    fn its_record_is_read_without_its_tensors() {
+        let files = vec![
+            ("c".to_string(), sample(7).to_bytes().unwrap().into()),
+            ("d".into(), b"no checkpoint".as_slice().into()),
+        ];
+        let folder = crate::folder::MemoryFolder::new("toy", files);
+        let meta = |name: &str| pollster::block_on(Checkpoint::read_meta(&folder, name));
+        assert_eq!(meta("c").unwrap(), Some(sample(7).meta));
+        assert_eq!(meta("e").unwrap(), None);
+        assert!(meta("d").is_err());
     }
 
     #[test]

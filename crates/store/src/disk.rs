@@ -77,12 +77,10 @@ pub fn write_files(dir: &Path, files: &[(String, Vec<u8>)], overwrite: bool) -> 
         check_name(name, &dir.display().to_string())?;
         let path = dir.join(name);
         if !overwrite && fs::symlink_metadata(&path).is_ok() {
-            return Err(Problem::input(format!("{name} exists already, and nothing was written"))
-                .at(path.display().to_string())
-                .next("choose another folder, or ask for it to be overwritten"));
+            return Err(exists_already(name, &path));
         }
     }
-    fs::create_dir_all(dir).map_err(|e| storage("make", dir, &e))?;
+    make_dir(dir)?;
     let mut staged = Vec::new();
     for (name, bytes) in files {
         staged.push(Staged::write(&dir.join(name), bytes)?);
@@ -93,17 +91,39 @@ pub fn write_files(dir: &Path, files: &[(String, Vec<u8>)], overwrite: bool) -> 
     sync_dir(dir)
 }
 
+/// The problem of a file that is in the way.
+pub(crate) fn exists_already(name: &str, path: &Path) -> Problem {
+    Problem::input(format!("{name} exists already, and nothing was written"))
+        .at(path.display().to_string())
+        .next("choose another folder, or ask for it to be overwritten")
+}
+
+/// Makes a folder, if it is not there.
+pub(crate) fn make_dir(dir: &Path) -> Result<(), Problem> {
+    fs::create_dir_all(dir).map_err(|e| storage("make", dir, &e))
+}
+
 /// A file written beside its place and not yet moved there; removed again if it never is.
-struct Staged {
+pub(crate) struct Staged {
     temporary: PathBuf,
     path: PathBuf,
 }
 
 impl Staged {
-    fn write(path: &Path, bytes: &[u8]) -> Result<Self, Problem> {
+    /// Where a file goes that is yet to be written.
+    pub(crate) fn beside(path: &Path) -> Self {
         let mut name = path.file_name().unwrap_or_default().to_os_string();
         name.push(format!(".{}.part", std::process::id()));
-        let staged = Self { temporary: path.with_file_name(name), path: path.to_path_buf() };
+        Self { temporary: path.with_file_name(name), path: path.to_path_buf() }
+    }
+
+    /// Where it is written.
+    pub(crate) fn temporary(&self) -> &Path {
+        &self.temporary
+    }
+
+    fn write(path: &Path, bytes: &[u8]) -> Result<Self, Problem> {
+        let staged = Self::beside(path);
         let write = || {
             let mut file = File::create(&staged.temporary)?;
             file.write_all(bytes)?;
@@ -113,7 +133,7 @@ impl Staged {
         Ok(staged)
     }
 
-    fn publish(self) -> Result<(), Problem> {
+    pub(crate) fn publish(self) -> Result<(), Problem> {
         fs::rename(&self.temporary, &self.path).map_err(|e| storage("write", &self.path, &e))
     }
 }
@@ -126,7 +146,7 @@ impl Drop for Staged {
 }
 
 /// Makes the names in a folder last through a power cut, where the system has a way to say so.
-fn sync_dir(dir: &Path) -> Result<(), Problem> {
+pub(crate) fn sync_dir(dir: &Path) -> Result<(), Problem> {
     if cfg!(unix) {
         File::open(dir).and_then(|d| d.sync_all()).map_err(|e| storage("write", dir, &e))?;
     }

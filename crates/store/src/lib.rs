@@ -12,6 +12,8 @@ mod checkpoint_store;
 mod disk;
 #[cfg(not(target_family = "wasm"))]
 mod disk_checkpoints;
+#[cfg(not(target_family = "wasm"))]
+mod disk_sink;
 mod folder;
 mod gguf;
 mod header;
@@ -23,6 +25,7 @@ mod opfs;
 mod opfs_checkpoints;
 mod quantized;
 mod safetensors;
+mod sink;
 #[cfg(any(target_family = "wasm", test))]
 mod slot;
 mod tensor;
@@ -37,13 +40,19 @@ pub use checkpoint_store::{CheckpointStore, EventLog, MemoryCheckpoints};
 pub use disk::{DiskFolder, write_files};
 #[cfg(not(target_family = "wasm"))]
 pub use disk_checkpoints::DiskCheckpoints;
+#[cfg(not(target_family = "wasm"))]
+pub use disk_sink::DiskSink;
 pub use folder::{Folder, MemoryFolder};
-pub use gguf::{BlockForm, BlockType, Blocks, Gguf, GgufFolder, RowOrder, TABLE_FP4, TABLE_IQ4, View, gguf_files};
-pub use model_files::{changed_config, model_files};
+pub use gguf::{
+    BlockForm, BlockType, Blocks, Element, Ftype, Gguf, GgufFolder, GgufMetadata, GgufTensor, GgufValue, GgufWriter,
+    RowOrder, TABLE_FP4, TABLE_IQ4, View, gguf_files, quantize,
+};
+pub use model_files::{changed_config, config_bytes, model_files};
 pub use model_folder::ModelFolder;
 #[cfg(target_family = "wasm")]
 pub use opfs::OpfsFiles;
 #[cfg(target_family = "wasm")]
 pub use opfs_checkpoints::OpfsCheckpoints;
-pub use safetensors::{Tensors, read_safetensors, write_safetensors};
+pub use safetensors::{SafetensorsWriter, Tensors, read_safetensors, write_safetensors};
+pub use sink::{MemorySink, Sink, write_whole};
 pub use tensor::{HostTensor, Stored};

@@ -16,6 +16,19 @@ pub fn model_files(
     stored: Stored,
     beside: Vec<(String, Vec<u8>)>,
 ) -> Result<Vec<(String, Vec<u8>)>, Problem> {
+    let mut files = vec![
+        ("config.json".to_string(), config_bytes(config, stored)?),
+        ("model.safetensors".to_string(), write_safetensors(tensors, stored, &BTreeMap::new())?),
+    ];
+    files.extend(beside);
+    Ok(files)
+}
+
+/// `config.json` with the format of the numbers put in.
+///
+/// # Errors
+/// It is no JSON object.
+pub fn config_bytes(config: &Value, stored: Stored) -> Result<Vec<u8>, Problem> {
     let Value::Object(fields) = config else {
         return Err(Problem::input("the model's configuration is not a JSON object")
             .at("config.json")
@@ -26,13 +39,7 @@ pub fn model_files(
     for key in ["dtype", "torch_dtype"] {
         fields.insert(key.into(), stored.config_name().into());
     }
-    let config = format!("{:#}\n", Value::Object(fields));
-    let mut files = vec![
-        ("config.json".to_string(), config.into_bytes()),
-        ("model.safetensors".to_string(), write_safetensors(tensors, stored, &BTreeMap::new())?),
-    ];
-    files.extend(beside);
-    Ok(files)
+    Ok(format!("{:#}\n", Value::Object(fields)).into_bytes())
 }
 
 /// A model's own `config.json` with what has changed of its geometry, `before` and `after`: all else in it stays.

@@ -172,6 +172,22 @@ impl ModelFolder {
         matches!(self.weights, Weights::Gguf(..))
     }
 
+    /// The GGUF file in which its tensors lie, if they do.
+    pub fn gguf(&self) -> Option<&Gguf> {
+        match &self.weights {
+            Weights::Safetensors(_) => None,
+            Weights::Gguf(gguf, _) => Some(gguf),
+        }
+    }
+
+    /// Where a tensor is in a GGUF file, if it lies in one.
+    pub fn view(&self, name: &str) -> Option<&View> {
+        match &self.weights {
+            Weights::Safetensors(_) => None,
+            Weights::Gguf(_, views) => views.get(name),
+        }
+    }
+
     /// How a tensor is written, if it lies in a GGUF file.
     pub fn block_type(&self, name: &str) -> Option<BlockType> {
         match &self.weights {

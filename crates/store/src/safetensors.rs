@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use stratune_protocol::{Problem, ProblemKind};
 
 use crate::header::Header;
+use crate::sink::Sink;
 use crate::tensor::{HostTensor, Stored};
 
 /// Tensors by name.
@@ -26,33 +27,97 @@ pub(crate) fn write_each(
     stored: impl Fn(&str) -> Stored,
     metadata: &BTreeMap<String, String>,
 ) -> Result<Vec<u8>, Problem> {
-    let mut metadata = metadata.clone();
-    metadata.insert("format".into(), "pt".into());
-    let mut header = Map::new();
-    header.insert("__metadata__".into(), json!(metadata));
-    let mut begin = 0;
-    for (name, tensor) in tensors {
-        let HostTensor { shape, data } = tensor;
+    for (name, HostTensor { shape, data }) in tensors {
         let count = shape.iter().try_fold(1usize, |product, &n| product.checked_mul(n));
         if count != Some(data.len()) || name == "__metadata__" {
             let what = format!("tensor '{name}' of shape {shape:?} and {} numbers cannot be written", data.len());
             return Err(Problem::new(ProblemKind::Internal, what).next("please report this"));
         }
-        let stored = stored(name);
-        let end = begin + data.len() * stored.bytes();
-        header.insert(name.clone(), json!({"dtype": stored.dtype(), "shape": shape, "data_offsets": [begin, end]}));
+    }
+    let entries = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.shape.as_slice(), stored(name)));
+    let mut bytes = front(entries, metadata);
+    for (name, tensor) in tensors {
+        stored(name).encode(&tensor.data, name, &mut bytes)?;
+    }
+    Ok(bytes)
+}
+
+/// All bytes of a file before its numbers, of tensors that come in this order.
+fn front<'a>(
+    tensors: impl Iterator<Item = (&'a str, &'a [usize], Stored)>,
+    metadata: &BTreeMap<String, String>,
+) -> Vec<u8> {
+    let mut metadata = metadata.clone();
+    metadata.insert("format".into(), "pt".into());
+    let mut header = Map::new();
+    header.insert("__metadata__".into(), json!(metadata));
+    let mut begin = 0;
+    for (name, shape, stored) in tensors {
+        let end = begin + shape.iter().product::<usize>() as u64 * stored.bytes() as u64;
+        header.insert(name.into(), json!({"dtype": stored.dtype(), "shape": shape, "data_offsets": [begin, end]}));
         begin = end;
     }
     let mut text = Value::Object(header).to_string();
     // The numbers begin at a multiple of eight bytes, so that a reader can map them in place.
     text.extend(std::iter::repeat_n(' ', text.len().next_multiple_of(8) - text.len()));
-    let mut bytes = Vec::with_capacity(8 + text.len() + begin);
-    bytes.extend_from_slice(&(text.len() as u64).to_le_bytes());
-    bytes.extend_from_slice(text.as_bytes());
-    for (name, tensor) in tensors {
-        stored(name).encode(&tensor.data, name, &mut bytes)?;
+    [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat()
+}
+
+/// A file on its way into a sink, a part of a tensor at a time.
+pub struct SafetensorsWriter<'a> {
+    sink: &'a mut dyn Sink,
+    stored: Stored,
+    /// Numbers that are still to come, of all tensors.
+    left: u64,
+    bytes: Vec<u8>,
+}
+
+impl<'a> SafetensorsWriter<'a> {
+    /// Begins the file of these tensors, which will come in this order.
+    ///
+    /// # Errors
+    /// The sink does not take it.
+    pub async fn begin(
+        sink: &'a mut dyn Sink,
+        name: &str,
+        tensors: &[(String, Vec<usize>)],
+        stored: Stored,
+    ) -> Result<Self, Problem> {
+        let entries = tensors.iter().map(|(name, shape)| (name.as_str(), shape.as_slice(), stored));
+        let front = front(entries, &BTreeMap::new());
+        let left = tensors.iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum();
+        sink.begin(name).await?;
+        sink.write(&front).await?;
+        Ok(Self { sink, stored, left, bytes: Vec::new() })
     }
-    Ok(bytes)
+
+    /// The next numbers; `name` is that of their tensor, for messages.
+    ///
+    /// # Errors
+    /// A number cannot be written, there are more than the tensors have, or the sink does not take them.
+    pub async fn add(&mut self, name: &str, numbers: &[f32]) -> Result<(), Problem> {
+        self.left = self.left.checked_sub(numbers.len() as u64).ok_or_else(|| {
+            let what = format!("tensor '{name}' comes with more numbers than there are");
+            Problem::new(ProblemKind::Internal, what).next("please report this")
+        })?;
+        self.bytes.clear();
+        self.stored.encode(numbers, name, &mut self.bytes)?;
+        self.sink.write(&self.bytes).await
+    }
+
+    /// The file is complete.
+    ///
+    /// # Errors
+    /// It is not: a tensor has not come.
+    pub fn finish(self) -> Result<(), Problem> {
+        match self.left {
+            0 => Ok(()),
+            left => {
+                let what = format!("{left} numbers of the file have not come");
+                Err(Problem::new(ProblemKind::Internal, what).next("please report this"))
+            }
+        }
+    }
 }
 
 /// Reads a file's tensors and its metadata; `at` names the file in messages.
@@ -73,6 +138,7 @@ pub fn read_safetensors(bytes: &[u8], at: &str) -> Result<(Tensors, BTreeMap<Str
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::sink::MemorySink;
 
     fn sample() -> Tensors {
         [
@@ -101,6 +167,26 @@ mod tests {
             assert_eq!(w.dtype().to_string(), stored.dtype());
             assert_eq!(w.data().len(), 6 * stored.bytes());
         }
+    }
+
+    #[test]
+    fn in_parts_it_is_the_same_file() {
+        let whole = write_safetensors(&sample(), Stored::F16, &BTreeMap::new()).unwrap();
+        let mut sink = MemorySink::default();
+        let tensors: Vec<_> = sample().into_iter().map(|(name, tensor)| (name, tensor.shape)).collect();
+        pollster::block_on(async {
+            let mut writer = SafetensorsWriter::begin(&mut sink, "f", &tensors, Stored::F16).await.unwrap();
+            for (name, tensor) in sample() {
+                for part in tensor.data.chunks(4) {
+                    writer.add(&name, part).await.unwrap();
+                }
+            }
+            assert!(writer.add("w", &[1.0]).await.is_err());
+            writer.finish().unwrap();
+        });
+        assert_eq!(sink.files, [("f".to_string(), whole)]);
+        let writer = pollster::block_on(SafetensorsWriter::begin(&mut sink, "f", &tensors, Stored::F16)).unwrap();
+        assert!(writer.finish().unwrap_err().what.contains("7 numbers"));
     }
 
     #[test]

@@ -1,25 +1,30 @@
 //! `stratune merge`
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use stratune_models::ModelConfig;
+use stratune_data::Template;
+use stratune_models::MergingModel;
 use stratune_protocol::{BaseDtype, DeviceChoice, Problem};
-use stratune_session::{merged_tensors, open_model};
-use stratune_store::{ModelFolder, Stored, changed_config, model_files, write_files};
+use stratune_session::{
+    Export, GGUF_MODEL, RunFacts, Serves, card, licence, model_config, modelfile, open_model, read_adapter,
+    read_tokenizer, write_gguf, write_gguf_adapter, write_licences, write_model_folder,
+};
+use stratune_store::{DiskFolder, DiskSink, Ftype, ModelFolder, Stored, write_whole};
+use stratune_train::Event;
 
 use crate::arguments::choose;
+use crate::report::Bar;
 use crate::{hub, open};
 
-/// Write a model with an adapter merged into its weights.
+/// Write a model with an adapter merged into its weights, or the adapter itself, for other programs to read.
 #[derive(Args)]
 pub struct Merge {
     /// The model: `starter`, a folder in Hugging Face form, a GGUF file, or the id of a model on the Hugging Face hub, owner/name[@revision][:file.gguf]
     #[arg(long)]
     model: String,
-    /// An adapter folder; several are weighted and added up
-    #[arg(long, required = true, num_args = 1..)]
+    /// An adapter folder; several are weighted and added up; none: the model as it is
+    #[arg(long, num_args = 1..)]
     adapter: Vec<PathBuf>,
     /// How much of each adapter's change is added [default: 1]
     #[arg(long, value_delimiter = ',', allow_negative_numbers = true)]
@@ -27,13 +32,19 @@ pub struct Merge {
     /// What the model's matrices are kept as before the adapter goes in: as it was trained on them, file, f32, f16, int8 or int4
     #[arg(long, default_value = "file", value_parser = choose::<BaseDtype>)]
     base_dtype: BaseDtype,
-    /// Folder for the merged model
+    /// Folder for what is written
     #[arg(long)]
     out: PathBuf,
-    /// How numbers are written
-    #[arg(long, value_enum, default_value = "f32")]
-    dtype: Dtype,
-    /// Replace a model in --out
+    /// A folder in Hugging Face form, a GGUF model, or a GGUF LoRA adapter of one that is LoRA in the end
+    #[arg(long, value_enum, default_value = "safetensors")]
+    format: Format,
+    /// How numbers are written in a folder [default: f32]
+    #[arg(long, value_enum)]
+    dtype: Option<Dtype>,
+    /// How matrices are written in a GGUF model: f32, f16, q8_0, q4_0 or q4_k_m [default: f16]
+    #[arg(long)]
+    quant: Option<String>,
+    /// Replace what is in --out
     #[arg(long)]
     overwrite: bool,
 }
@@ -45,41 +56,145 @@ enum Dtype {
     Bf16,
 }
 
-/// The tensors of a folder that belong to other parts of its model, of images: they go along as they came.
-fn names_of_others(source: &ModelFolder, config: &ModelConfig) -> Vec<String> {
-    if !config.report("", 0).beside_others {
-        return Vec::new();
-    }
-    let own: BTreeSet<String> = config.layout().iter().flat_map(|entry| config.names_in_files(&entry.name)).collect();
-    // A copy of the embedding that a tied output layer has is none of them.
-    let other = |name: &String| !own.contains(name) && !name.ends_with("lm_head.weight");
-    source.names().into_iter().filter(other).collect()
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Safetensors,
+    Gguf,
+    GgufAdapter,
 }
 
 impl Merge {
-    /// Merges on the CPU and writes the folder.
+    /// Merges on the CPU and writes the files.
     pub async fn run(self, json: bool) -> Result<(), Problem> {
+        let export = self.export()?;
         let model = hub::fetched(&self.model, json).await?;
-        let opened = open::device(DeviceChoice::Cpu, false).await?;
-        let mut base = open::base(&model, self.base_dtype, &opened, false).await?;
-        open::adapters(&mut base, &self.adapter, &self.weights).await?;
-        let stored = match self.dtype {
-            Dtype::F32 => Stored::F32,
-            Dtype::F16 => Stored::F16,
-            Dtype::Bf16 => Stored::BF16,
-        };
         let source = open_model(open::folder(&model)?).await?;
-        let before = base.model.config.to_json();
-        let others = names_of_others(&source, &base.model.config);
-        let (after, mut tensors) = merged_tensors(base.model).await?;
-        for name in others {
-            let tensor = source.tensor(&name).await?;
-            tensors.insert(name, tensor);
+        let mut sink = DiskSink::new(&self.out, self.overwrite);
+        let mut bar = Bar::new();
+        let mut emit = |event: Event| {
+            if !json {
+                bar.show(&event)
+            }
+        };
+        let methods = match export {
+            Export::GgufAdapter => Some(self.write_adapter(&source, &model, &mut sink).await?),
+            _ => self.write_model(export, &source, &model, &mut sink, &mut emit).await?,
+        };
+        self.write_beside(export, &source, &model, methods.as_deref(), &mut sink).await?;
+        sink.publish()
+    }
+
+    fn export(&self) -> Result<Export, Problem> {
+        let misplaced = |flag: &str, format: &str| {
+            Err(Problem::input(format!("{flag} is of --format {format} alone")).at(flag).next("leave it out"))
+        };
+        match self.format {
+            Format::Safetensors if self.quant.is_some() => misplaced("--quant", "gguf"),
+            Format::GgufAdapter if self.quant.is_some() => misplaced("--quant", "gguf"),
+            Format::Gguf | Format::GgufAdapter if self.dtype.is_some() => misplaced("--dtype", "safetensors"),
+            Format::Safetensors => Ok(Export::Folder),
+            Format::Gguf => {
+                let quant = self.quant.as_deref().map_or(Ok(Ftype::F16), Ftype::named);
+                quant.map(Export::Gguf).map_err(|problem| problem.at("--quant"))
+            }
+            Format::GgufAdapter => Ok(Export::GgufAdapter),
         }
-        let config = changed_config(source.config(), &before, &after.to_json());
-        let files = model_files(&config, &tensors, stored, source.beside().await?)?;
-        write_files(&self.out, &files, self.overwrite)?;
-        eprintln!("model    {}", self.out.display());
+    }
+
+    /// The model with its adapters. Gives what was trained of it.
+    async fn write_model(
+        &self,
+        export: Export,
+        source: &ModelFolder,
+        model: &str,
+        sink: &mut DiskSink,
+        emit: &mut dyn FnMut(Event),
+    ) -> Result<Option<String>, Problem> {
+        let opened = open::device(DeviceChoice::Cpu, false).await?;
+        let mut base = open::base(model, self.base_dtype, &opened, false).await?;
+        let methods = open::adapters(&mut base, &self.adapter, &self.weights).await?;
+        let before = base.model.config.clone();
+        let merging = MergingModel::new(base.model)?;
+        match export {
+            Export::Gguf(ftype) => {
+                let notices = write_gguf(source, &merging, ftype, model, sink, emit).await?;
+                notices.iter().for_each(|notice| eprintln!("         {notice}"));
+            }
+            Export::Folder | Export::GgufAdapter => {
+                let stored = match self.dtype {
+                    None | Some(Dtype::F32) => Stored::F32,
+                    Some(Dtype::F16) => Stored::F16,
+                    Some(Dtype::Bf16) => Stored::BF16,
+                };
+                write_model_folder(source, &before, &merging, stored, sink, emit).await?;
+            }
+        }
+        Ok(methods)
+    }
+
+    /// The adapter by itself.
+    async fn write_adapter(&self, source: &ModelFolder, model: &str, sink: &mut DiskSink) -> Result<String, Problem> {
+        let ([dir], []) = (&self.adapter[..], &self.weights[..]) else {
+            return Err(Problem::input("a GGUF adapter is made of one adapter, without weights")
+                .at("--adapter")
+                .next("name one, or merge several into a model: --format gguf"));
+        };
+        let adapter = read_adapter(&DiskFolder::new(dir)?).await?;
+        write_gguf_adapter(source, &model_config(source)?, &adapter, model, sink).await?;
+        Ok(adapter.methods.title())
+    }
+
+    /// Model card, Modelfile and licence; and the commands, for whoever waits.
+    async fn write_beside(
+        &self,
+        export: Export,
+        source: &ModelFolder,
+        model: &str,
+        methods: Option<&str>,
+        sink: &mut DiskSink,
+    ) -> Result<(), Problem> {
+        let config = model_config(source)?;
+        let tokenizer = read_tokenizer(source, &config).await?;
+        let template = Template::of(&tokenizer)?;
+        let facts = match &self.adapter[..] {
+            [dir] => RunFacts::read(&DiskFolder::new(dir)?).await?,
+            _ => RunFacts::default(),
+        };
+        // What an adapter is put on has to be a GGUF file, too.
+        let file = hub::path(model).ok().filter(|path| source.is_gguf() && path.is_file());
+        let converted = Path::new("base").join(GGUF_MODEL);
+        let base = file.as_deref().and_then(|path| std::path::absolute(path).ok()).unwrap_or(converted.clone());
+        let base = base.display().to_string();
+        let base_name = file.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+        let serves = match export {
+            Export::Folder => Serves::Folder,
+            Export::Gguf(_) => Serves::Model,
+            Export::GgufAdapter => Serves::Adapter { base: &base },
+        };
+        let name = self.name();
+        let mut commands = export.commands(&name, &base);
+        let mut told = export.commands(&name, &base_name.unwrap_or_else(|| converted.display().to_string()));
+        if export == Export::GgufAdapter && file.is_none() {
+            let convert = |model: &str| format!("stratune merge --model {model} --format gguf --out base");
+            commands.insert(0, convert(model));
+            told.insert(0, convert("BASE"));
+        }
+        let text = card(export, model, methods, &facts, licence(source).as_deref(), &told);
+        write_whole(sink, "README.md", text.as_bytes()).await?;
+        write_whole(sink, "Modelfile", modelfile(serves, &tokenizer, &template).as_bytes()).await?;
+        if export != Export::Folder {
+            write_licences(source, sink).await?;
+        }
+        let what = if export == Export::GgufAdapter { "adapter" } else { "model" };
+        eprintln!("{what:<8} {}", self.out.display());
+        eprintln!("to use it, in that folder:");
+        commands.iter().for_each(|command| eprintln!("         {command}"));
         Ok(())
+    }
+
+    /// What Ollama is to call it.
+    fn name(&self) -> String {
+        let name = self.out.file_name().map_or("tuned".into(), |name| name.to_string_lossy().to_lowercase());
+        name.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' }).collect()
     }
 }

@@ -3,17 +3,25 @@
 
 mod merges;
 mod pre;
+mod score;
+mod sections;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
 mod vocabulary;
 mod word_piece;
+mod write;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod written_tests;
 
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use serde_json::{Value, json};
 use stratune_protocol::Problem;
 use vocabulary::{Kind, Vocabulary};
+
+pub use write::WrittenTokenizer;
 
 /// Tokens that end a turn or a text wherever they are control tokens: files name one of them at most.
 const ENDS: [&str; 11] = [

@@ -14,8 +14,8 @@ pub(super) struct PreTokenizer {
     pub adds_bos: bool,
 }
 
-const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
-const DIGIT: &str = r"\p{N}";
+pub(super) const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+pub(super) const DIGIT: &str = r"\p{N}";
 const THREE_DIGITS: &str = "[0-9][0-9][0-9]";
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const QWEN2: &str =
@@ -86,6 +86,12 @@ pub(super) fn named(name: &str) -> Result<&'static PreTokenizer, String> {
     known
         .map(|(_, of)| of)
         .ok_or_else(|| KNOWN.iter().flat_map(|(names, _)| *names).copied().collect::<Vec<_>>().join(", "))
+}
+
+/// The first name of what cuts texts so.
+pub(super) fn name_of(patterns: &[String], ignore_merges: bool) -> Option<&'static str> {
+    let same = |of: &PreTokenizer| of.patterns == patterns && of.ignore_merges == ignore_merges;
+    KNOWN.iter().find(|(_, of)| same(of)).map(|(names, _)| names[0])
 }
 
 #[cfg(test)]

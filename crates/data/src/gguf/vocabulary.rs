@@ -4,21 +4,21 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-/// What a token is.
+/// What a token is, by its number in files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// A piece of text.
-    Normal,
+    Normal = 1,
     /// What is put where nothing else is known.
-    Unknown,
+    Unknown = 2,
     /// Never of a text, such as the end of one.
-    Control,
+    Control = 3,
     /// Found whole in a text, whatever is around it.
-    UserDefined,
+    UserDefined = 4,
     /// Of no use.
-    Unused,
+    Unused = 5,
     /// One byte.
-    Byte,
+    Byte = 6,
 }
 
 /// Tokens, and what `tokenizer.ggml` says of them.

@@ -28,6 +28,17 @@ const GGUF: GgufForm = GgufForm {
         }
         Ok(())
     },
+    keys: |model, keys| {
+        if let Some(window) = model.window() {
+            keys.set("attention.sliding_window", window);
+        }
+        let scores = model.scores.softcap.map(f64::from);
+        let caps = [("attn_logit_softcapping", scores), ("final_logit_softcapping", model.final_logit_softcapping)];
+        for (key, cap) in caps {
+            // Where the key is not there, there is a cap, too: no file says that there is none.
+            cap.into_iter().for_each(|cap| keys.set(key, cap));
+        }
+    },
     ..gemma::GGUF
 };
 

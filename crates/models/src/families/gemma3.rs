@@ -34,6 +34,20 @@ const GGUF: GgufForm = GgufForm {
         }
         Ok(())
     },
+    keys: |model, keys| {
+        if let Some(window) = model.window() {
+            let sees_all = model.attention.iter().position(|kind| kind.window.is_none());
+            keys.set("attention.sliding_window", window);
+            keys.set("attention.sliding_window_pattern", sees_all.unwrap_or(model.num_hidden_layers) + 1);
+        }
+        let slides = model.attention.iter().find(|kind| kind.window.is_some());
+        if let Some(rope) = slides.and_then(|kind| kind.rope.as_ref()) {
+            keys.set("rope.freq_base_swa", rope.theta);
+        }
+        if let Some(cap) = model.final_logit_softcapping {
+            keys.set("final_logit_softcapping", cap);
+        }
+    },
     ..gemma::GGUF
 };
 

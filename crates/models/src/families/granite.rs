@@ -4,6 +4,7 @@ use super::common::{self, ATTENTION_BIAS, LLAMA, MLP_BIAS};
 use super::gguf::{self, GgufForm};
 use super::{Family, Fields};
 use crate::ModelConfig;
+use stratune_protocol::Role;
 
 /// Biases where `attention_bias` and `mlp_bias` say so.
 pub const FAMILY: Family = Family {
@@ -32,6 +33,13 @@ const GGUF: GgufForm = GgufForm {
         }
         Ok(())
     },
+    keys: |model, keys| {
+        keys.set("attention.scale", f64::from(model.scores.scale));
+        keys.set("embedding_scale", model.embedding_multiplier);
+        keys.set("residual_scale", model.residual_multiplier);
+        keys.set("logit_scale", model.logits_scaling);
+    },
+    biased: &Role::LINEAR,
     ..gguf::PLAIN
 };
 

@@ -4,6 +4,7 @@ use super::common::{self, ATTENTION_BIAS, LLAMA, MLP_BIAS};
 use super::gguf::{self, GgufForm, ROPE_FACTORS};
 use super::{Family, Fields};
 use crate::ModelConfig;
+use stratune_protocol::Role;
 
 /// Biases where `attention_bias` and `mlp_bias` say so.
 pub const FAMILY: Family = Family {
@@ -23,6 +24,7 @@ const GGUF: GgufForm = GgufForm {
         (Some(131_072), Some(5e5), None) => Err(format!("{ROPE_FACTORS} is missing, which Llama 3.1 and 3.2 have")),
         _ => Ok(()),
     },
+    biased: &Role::LINEAR,
     ..gguf::PLAIN
 };
 

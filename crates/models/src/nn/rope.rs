@@ -128,12 +128,16 @@ impl Rope {
 
     /// Tables of cosines and sines for `positions` positions of a text of `longest`.
     pub fn rotary(&self, head_dim: usize, [positions, longest]: [usize; 2], device: &Device) -> Rotary {
-        let magnitude = match &self.scaling {
+        Rotary::of(&self.frequencies(head_dim, longest), self.magnitude(), positions, device)
+    }
+
+    /// What cosines and sines are multiplied by.
+    pub(crate) fn magnitude(&self) -> f64 {
+        match &self.scaling {
             Some(RopeScaling::Yarn(yarn)) => yarn.attention_factor,
             Some(RopeScaling::LongRope(long)) => long.attention_factor,
             None | Some(RopeScaling::Linear { .. } | RopeScaling::Llama3 { .. }) => 1.0,
-        };
-        Rotary::of(&self.frequencies(head_dim, longest), magnitude, positions, device)
+        }
     }
 }
 

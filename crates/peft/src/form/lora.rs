@@ -28,6 +28,18 @@ pub(crate) static FORM: Form = Form {
 pub(crate) static ON_ITS_OWN_BASE: Form =
     Form { peft_type: FORM.peft_type, read: FORM.read, write: |_, _, _| None, integers: FORM.integers };
 
+/// What the product of a layer's two factors is multiplied by; none if the method adds something else.
+pub(crate) fn scale(method: &MethodConfig, path: &str) -> Option<f32> {
+    let is_lora = method.kind.method().peft.is_some_and(|form| std::ptr::eq(form, &FORM));
+    let (rank, alpha) = method.at(path);
+    match method.kind {
+        _ if !is_lora || method.gated == Some(true) => None,
+        MethodKind::Dora => None,
+        MethodKind::Rslora => Some(alpha / (rank as f32).sqrt()),
+        _ => Some(alpha / rank as f32),
+    }
+}
+
 /// Settings that change the model beyond what is computed here. Unless null, false or empty, they are refused.
 const BEYOND: [&str; 15] = [
     "modules_to_save",

@@ -125,6 +125,11 @@ impl BlockType {
         }
     }
 
+    /// Its number in files.
+    pub(super) fn id(self) -> u32 {
+        self.facts().1
+    }
+
     fn facts(self) -> (BlockType, u32, &'static str, usize, usize) {
         // Each type is in the table, which a test walks.
         TYPES.into_iter().find(|(of, ..)| *of == self).unwrap_or(TYPES[0])

@@ -11,6 +11,7 @@ use stratune_protocol::Problem;
 use super::block_type::BlockType;
 use super::header::{Entry, Header};
 use super::reader::DAMAGED;
+use super::value::{Element, GgufValue};
 use crate::folder::{Folder, place};
 
 /// A GGUF model of one file or several.
@@ -18,6 +19,8 @@ pub struct Gguf {
     folder: Rc<dyn Folder>,
     files: Vec<String>,
     metadata: Value,
+    /// The types of its values, or of the elements of lists.
+    types: BTreeMap<String, Element>,
     /// By name, with which of the files each is in.
     tensors: BTreeMap<String, (usize, Entry)>,
     digest: Vec<u8>,
@@ -29,7 +32,7 @@ impl Gguf {
     /// # Errors
     /// One of them is damaged or no GGUF file, or they are not the parts of one model.
     pub async fn open(folder: Rc<dyn Folder>, files: Vec<String>) -> Result<Self, Problem> {
-        let mut metadata = Map::new();
+        let (mut metadata, mut types) = (Map::new(), BTreeMap::new());
         let mut tensors: BTreeMap<String, (usize, Entry)> = BTreeMap::new();
         let mut hash = Sha256::new();
         for (number, name) in files.iter().enumerate() {
@@ -44,11 +47,11 @@ impl Gguf {
                 tensors.insert(entry.name.clone(), (number, entry));
             }
             if number == 0 {
-                metadata = header.metadata;
+                (metadata, types) = (header.metadata, header.types);
             }
         }
         let metadata = Value::Object(metadata);
-        let file = Self { folder, files, metadata, tensors, digest: hash.finalize().to_vec() };
+        let file = Self { folder, files, metadata, types, tensors, digest: hash.finalize().to_vec() };
         match file.metadata["split.tensors.count"].as_u64() {
             Some(count) if count != file.tensors.len() as u64 => {
                 let what = format!("the parts have {} tensors together instead of {count}", file.tensors.len());
@@ -66,6 +69,12 @@ impl Gguf {
     /// What it says of itself: an object, by key.
     pub fn metadata(&self) -> &Value {
         &self.metadata
+    }
+
+    /// What it says under a key, with the type that it says it in.
+    pub fn value(&self, key: &str) -> Option<GgufValue> {
+        let value = self.metadata.get(key)?.clone();
+        Some(GgufValue { element: *self.types.get(key)?, value })
     }
 
     /// The shapes of its tensors by name, outermost size first.

@@ -1,6 +1,6 @@
 //! The header of a GGUF file: metadata, and which tensors it holds and where. Checked in full before a number is read.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use serde_json::{Map, Value};
@@ -8,6 +8,7 @@ use stratune_protocol::Problem;
 
 use super::block_type::BlockType;
 use super::reader::Reader;
+use super::value::{Element, GgufValue};
 use crate::folder::Folder;
 
 /// Where tensors begin unless the file says otherwise: at multiples of so many bytes.
@@ -40,6 +41,8 @@ pub(super) struct Entry {
 #[derive(Debug)]
 pub(super) struct Header {
     pub metadata: Map<String, Value>,
+    /// The types of its values, or of the elements of lists.
+    pub types: BTreeMap<String, Element>,
     pub tensors: Vec<Entry>,
     /// SHA-256 of the header as it stands.
     pub digest: Vec<u8>,
@@ -55,7 +58,7 @@ impl Header {
         check_version(&mut reader).await?;
         let tensors = reader.count(LEAST_ENTRY, "tensors").await?;
         let keys = reader.count(LEAST_KEY, "keys").await?;
-        let metadata = read_metadata(&mut reader, keys).await?;
+        let (metadata, types) = read_metadata(&mut reader, keys).await?;
         let alignment = alignment(&reader, metadata.get("general.alignment"))?;
         let mut entries: Vec<Entry> = Vec::new();
         let mut names = BTreeSet::new();
@@ -80,7 +83,7 @@ impl Header {
                 return Err(Problem::input(what).at(&reader.at).next("download or copy it again, in full"));
             }
         }
-        Ok(Self { metadata, tensors: entries, digest: reader.digest().as_ref().to_vec() })
+        Ok(Self { metadata, types, tensors: entries, digest: reader.digest().as_ref().to_vec() })
     }
 }
 
@@ -103,19 +106,23 @@ async fn check_version(reader: &mut Reader<'_>) -> Result<(), Problem> {
     }
 }
 
-async fn read_metadata(reader: &mut Reader<'_>, keys: u64) -> Result<Map<String, Value>, Problem> {
-    let mut metadata = Map::new();
+async fn read_metadata(
+    reader: &mut Reader<'_>,
+    keys: u64,
+) -> Result<(Map<String, Value>, BTreeMap<String, Element>), Problem> {
+    let (mut metadata, mut types) = (Map::new(), BTreeMap::new());
     for _ in 0..keys {
         let key = reader.text("a key").await?;
         if key.is_empty() || key.len() > LONGEST_KEY {
             return Err(reader.bad(format!("a key has {} bytes", key.len())));
         }
-        let value = reader.value(&key).await?;
+        let GgufValue { element, value } = reader.value(&key).await?;
+        types.insert(key.clone(), element);
         if metadata.insert(key.clone(), value).is_some() {
             return Err(reader.bad(format!("the key {key} is there twice")));
         }
     }
-    Ok(metadata)
+    Ok((metadata, types))
 }
 
 fn alignment(reader: &Reader<'_>, value: Option<&Value>) -> Result<u64, Problem> {

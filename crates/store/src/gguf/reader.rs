@@ -7,6 +7,7 @@ use serde_json::{Number, Value};
 use sha2::{Digest, Sha256};
 use stratune_protocol::Problem;
 
+use super::value::{Element, GgufValue, LIST};
 use crate::folder::{Folder, missing, place};
 
 pub(super) const DAMAGED: &str = "the file is damaged or not GGUF; download or write it again";
@@ -140,20 +141,21 @@ impl<'a> Reader<'a> {
         Ok(String::from_utf8_lossy(self.take(length, what).await?).into_owned())
     }
 
-    /// A value of metadata with its type before it. Floats become the shortest number that is read back as the same;
+    /// A value of metadata with its type before it, and that type, or that of the elements of a list. Floats become the shortest number that is read back as the same;
     /// those that JSON does not have become null.
-    pub async fn value(&mut self, key: &str) -> Result<Value, Problem> {
-        const ARRAY: u32 = 9;
+    pub async fn value(&mut self, key: &str) -> Result<GgufValue, Problem> {
         let kind = self.u32(key).await?;
-        if kind != ARRAY {
-            return self.scalar(kind, key).await;
+        let unknown = |kind: u32| format!("{key} has the type {kind}, which is unknown");
+        if kind != LIST {
+            let element = Element::from_id(kind).ok_or_else(|| self.bad(unknown(kind)))?;
+            return Ok(GgufValue { element, value: self.scalar(kind, key).await? });
         }
         let kind = self.u32(key).await?;
-        if kind == ARRAY {
+        if kind == LIST {
             return Err(self.bad(format!("{key} is a list of lists, which these files do not have")));
         }
-        let least =
-            least_bytes(kind).ok_or_else(|| self.bad(format!("{key} has the type {kind}, which is unknown")))?;
+        let known = Element::from_id(kind).zip(least_bytes(kind));
+        let (element, least) = known.ok_or_else(|| self.bad(unknown(kind)))?;
         let count = self.count(least, key).await?;
         self.elements = self
             .elements
@@ -163,7 +165,7 @@ impl<'a> Reader<'a> {
         for _ in 0..count {
             values.push(self.scalar(kind, key).await?);
         }
-        Ok(Value::Array(values))
+        Ok(GgufValue { element, value: Value::Array(values) })
     }
 
     async fn scalar(&mut self, kind: u32, key: &str) -> Result<Value, Problem> {

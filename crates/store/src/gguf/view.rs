@@ -47,6 +47,17 @@ impl RowOrder {
         }
     }
 
+    /// Which row of the checkpoint a row of the file is.
+    pub fn in_checkpoint(self, row: usize) -> usize {
+        match self {
+            Self::Same => row,
+            Self::Alternating { head_dim } => {
+                let (head, within, half) = (row / head_dim, row % head_dim, head_dim / 2);
+                head * head_dim + within % 2 * half + within / 2
+            }
+        }
+    }
+
     /// The rows of the file, one after the other, among which those rows of the checkpoint are.
     fn around(self, rows: &Range<usize>) -> Range<usize> {
         match self {

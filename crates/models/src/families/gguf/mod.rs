@@ -2,13 +2,17 @@
 //! checkpoint's is.
 
 mod config;
+mod facts;
 mod tensors;
+mod write;
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
-use stratune_protocol::Problem;
+use stratune_protocol::{Problem, Role};
 use stratune_store::View;
+
+pub use write::{WrittenKeys, WrittenModel};
 
 use super::{FAMILIES, Fields, Given};
 use crate::ModelConfig;
@@ -26,11 +30,22 @@ pub struct GgufForm {
     pub slides: bool,
     /// Fields of `config.json` that other families do not have, or not from there; an error names the key.
     pub config: fn(&Keys<'_>, &mut Map<String, Value>) -> Result<(), String>,
+    /// The way back: keys that other families do not have, or say otherwise.
+    pub keys: fn(&ModelConfig, &mut WrittenKeys),
+    /// The linear layers whose biases llama.cpp reads.
+    pub biased: &'static [Role],
 }
 
 /// What most of llama.cpp's architectures are: a family says in what it is another.
-pub(super) const PLAIN: GgufForm =
-    GgufForm { architecture: "", alternating: false, added_to_norms: 0.0, slides: false, config: |_, _| Ok(()) };
+pub(super) const PLAIN: GgufForm = GgufForm {
+    architecture: "",
+    alternating: false,
+    added_to_norms: 0.0,
+    slides: false,
+    config: |_, _| Ok(()),
+    keys: |_, _| {},
+    biased: &[Role::Query, Role::Key, Role::Value],
+};
 
 /// The tensor of the factors by which wavelengths are stretched.
 pub const ROPE_FACTORS: &str = "rope_freqs.weight";

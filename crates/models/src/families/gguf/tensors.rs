@@ -33,6 +33,15 @@ pub(super) fn name(role: Role) -> &'static str {
     }
 }
 
+/// What a module's tensor is called in the file, where it is one by itself.
+pub(super) fn own_name(module: &Module, tensor: &str) -> String {
+    let end = tensor.rsplit('.').next().unwrap_or(tensor);
+    match module.block {
+        Some(block) => format!("blk.{block}.{}.{end}", name(module.role)),
+        None => format!("{}.{end}", name(module.role)),
+    }
+}
+
 /// Where a tensor of a module is in the file, if it is.
 pub(super) fn view(
     model: &ModelConfig,
@@ -48,7 +57,7 @@ pub(super) fn view(
         None => format!("{name}.{end}"),
     };
     let (q, kv) = (model.num_attention_heads * model.head_dim, model.num_key_value_heads * model.head_dim);
-    let own = full(name(module.role));
+    let own = own_name(module, tensor);
     // Some files have all three in one.
     let within = match module.role {
         Role::Query => Some(0),
