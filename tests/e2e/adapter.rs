@@ -9,22 +9,21 @@ use stratune_session::read_adapter;
 use stratune_store::MemoryFolder;
 use zip::ZipArchive;
 
-/// Waits for the zip that the browser puts into `folder`, and reads it.
-pub async fn downloaded(folder: &Path) -> Vec<u8> {
+/// Waits for the zip of this name that the browser puts into `folder`, and reads it.
+pub async fn downloaded(folder: &Path, name: &str) -> Vec<u8> {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         // A download has another ending until it is whole.
-        let mut files = folder.read_dir().unwrap().flatten().map(|entry| entry.path());
-        if let Some(zip) = files.find(|path| path.extension().is_some_and(|e| e == "zip")) {
-            return std::fs::read(zip).unwrap();
+        if let Ok(zip) = std::fs::read(folder.join(name)) {
+            return zip;
         }
-        assert!(Instant::now() < deadline, "no adapter was downloaded within a minute");
+        assert!(Instant::now() < deadline, "no {name} was downloaded within a minute");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
-/// Reads the adapter natively, as PEFT's format has it, and checks that something was learned.
-pub async fn check(zip: &[u8]) {
+/// The files of a zip.
+pub fn unzipped(zip: &[u8]) -> Vec<(String, Cow<'static, [u8]>)> {
     let mut archive = ZipArchive::new(Cursor::new(zip)).unwrap();
     let mut files = Vec::new();
     for i in 0..archive.len() {
@@ -33,7 +32,13 @@ pub async fn check(zip: &[u8]) {
         entry.read_to_end(&mut bytes).unwrap();
         files.push((entry.name().unwrap().into_owned(), Cow::Owned(bytes)));
     }
-    let adapter = read_adapter(&MemoryFolder::new("the downloaded adapter", files)).await.unwrap();
+    files
+}
+
+/// Reads the adapter natively, as PEFT's format has it, and checks that something was learned.
+pub async fn check(zip: &[u8]) {
+    let folder = MemoryFolder::new("the downloaded adapter", unzipped(zip));
+    let adapter = read_adapter(&folder).await.unwrap();
     assert!(!adapter.tensors.is_empty());
     let factors = adapter.tensors.iter().filter(|(path, _)| path.ends_with("lora_B.weight"));
     let learned = factors.flat_map(|(_, factor)| &factor.data);

@@ -146,7 +146,7 @@ async fn story(page: &Page, site: &Site, folder: &Path) {
     page.fits(380, "a run that is done").await;
 
     page.click("download-adapter").await;
-    let zip = adapter::downloaded(folder).await;
+    let zip = adapter::downloaded(folder, "adapter.zip").await;
     adapter::check(&zip).await;
 
     // The browser's storage takes no more: that is said, with what to do about it, and the run goes on without being saved.

@@ -2,15 +2,19 @@
 #![cfg(not(target_family = "wasm"))]
 #![allow(clippy::unwrap_used)]
 
+mod taken;
+
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use futures::future::LocalBoxFuture;
 use serde_json::json;
-use stratune_protocol::{DeviceChoice, EndReason, GenerateRequest, ModelVariant, Problem, ProblemKind, Verdict};
+use stratune_protocol::{
+    DeviceChoice, EndReason, ExportForm, GenerateRequest, ModelVariant, Problem, ProblemKind, Verdict,
+};
 use stratune_runtime::{Control, block_on};
-use stratune_session::{Assets, Engine, ImmediateCommands, Outbox};
+use stratune_session::{Assets, Engine, ImmediateCommands, Outbox, Outgoing};
 use stratune_store::{Checkpoint, CheckpointStore, DiskFolder, EventLog, Folder, MemoryCheckpoints, MemoryFolder};
 use stratune_train::{Command, Event, RunConfig};
 
@@ -35,6 +39,8 @@ struct Storage {
     finds_nan: Cell<bool>,
     /// Copies that were made, by their names: what the folder was called.
     copies: RefCell<BTreeMap<String, String>>,
+    /// What was taken away last.
+    outgoing: RefCell<Option<tempfile::NamedTempFile>>,
 }
 
 impl Storage {
@@ -102,6 +108,16 @@ impl Assets for Storage {
         Box::pin(async move {
             let label = label.ok_or_else(|| Problem::input(format!("there is no copy {name}")))?;
             Ok(chosen(&label))
+        })
+    }
+
+    fn outgoing<'a>(&'a self, name: &'a str) -> LocalBoxFuture<'a, Result<Outgoing, Problem>> {
+        Box::pin(async move {
+            self.refuse(&self.takes_no_copy)?;
+            let file = tempfile::NamedTempFile::new().unwrap();
+            let writer = file.reopen().unwrap();
+            *self.outgoing.borrow_mut() = Some(file);
+            Ok(Outgoing { file: Box::new(writer), stored: ["outgoing".into(), name.into()] })
         })
     }
 
@@ -190,7 +206,7 @@ impl Page {
     /// The adapter; none if there is none.
     fn adapter(&mut self) -> Option<Vec<u8>> {
         self.events();
-        self.send(Command::ExportAdapter);
+        self.send(Command::Export { form: ExportForm::Adapter });
         self.heard.0.take().into_iter().find_map(|(_, bytes)| bytes)
     }
 }

@@ -73,9 +73,48 @@ pub enum Command<C> {
     Discard,
     /// Continue a prompt. Answer: [`Event::Token`](crate::Event::Token)s.
     Generate(GenerateRequest),
-    /// Make the adapter a file to take away: a zip of the folder that Hugging Face PEFT reads.
-    /// Answer: [`Event::File`](crate::Event::File).
-    ExportAdapter,
+    /// Make what was tuned a zip to take away. Answer: [`Event::File`](crate::Event::File).
+    Export {
+        /// In which form.
+        form: ExportForm,
+    },
+}
+
+/// In which form a tuned model is taken away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExportForm {
+    /// The adapter's folder, which Hugging Face PEFT reads where it has the method.
+    #[default]
+    Adapter,
+    /// The adapter as GGUF, where it is LoRA in the end.
+    GgufAdapter,
+    /// The merged model as GGUF, in halves.
+    GgufF16,
+    /// The merged model as GGUF, in 8 bits.
+    GgufQ8,
+    /// The merged model as GGUF, in 4 to 6 bits (Q4_K_M).
+    GgufQ4,
+    /// The merged model's folder, which transformers reads.
+    Folder,
+}
+
+impl ExportForm {
+    /// All of them, what most people want first.
+    pub const ALL: [Self; 6] =
+        [Self::Adapter, Self::GgufAdapter, Self::GgufQ4, Self::GgufQ8, Self::GgufF16, Self::Folder];
+
+    /// What it is, for people.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Adapter => "Adapter, for PEFT",
+            Self::GgufAdapter => "Adapter, as GGUF",
+            Self::GgufQ4 => "Model, as GGUF Q4_K_M",
+            Self::GgufQ8 => "Model, as GGUF Q8_0",
+            Self::GgufF16 => "Model, as GGUF F16",
+            Self::Folder => "Model, for transformers",
+        }
+    }
 }
 
 /// A file that travels beside a message: its path inside the dropped folder, and its size.

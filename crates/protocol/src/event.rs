@@ -127,7 +127,7 @@ pub enum Event<C> {
         /// Whether the answer is complete.
         done: bool,
     },
-    /// A file to take away. Over a worker's port its bytes travel beside the message.
+    /// A file to take away. Over a worker's port its bytes travel beside the message, unless they are stored.
     File {
         /// Its name.
         name: String,
@@ -135,6 +135,9 @@ pub enum Event<C> {
         media_type: String,
         /// Its size.
         bytes: u64,
+        /// Where it lies in the browser's private storage, folder and name, if it is too large for a message.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stored: Option<[String; 2]>,
     },
     /// How long a run would take.
     Pace(Pace),

@@ -21,7 +21,7 @@ mod storage;
 pub use architecture::testing;
 pub use architecture::{Module, Role, ends_with};
 pub use catalogue::{Catalogue, Choices, Field, FieldKind, MethodEntry, Mode, Preset, Range, Values};
-pub use command::{Asset, Command, GenerateRequest, ModelVariant};
+pub use command::{Asset, Command, ExportForm, GenerateRequest, ModelVariant};
 pub use config::{
     BaseDtype, ComputeDtype, DataConfig, DataFormat, DeviceChoice, IstConfig, IstMode, Labels, OptimiserKind,
     PromptTemplate, Schedule, Targets, TrainConfig, command_line, whole,

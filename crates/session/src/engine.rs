@@ -6,14 +6,15 @@ use futures::future::LocalBoxFuture;
 use serde_json::Value;
 use stratune_data::{Dataset, SourceFile, load};
 use stratune_protocol::{
-    BaseDtype, DataConfig, DeviceChoice, EndReason, GenerateRequest, ModelVariant, Problem, ProblemKind,
+    BaseDtype, DataConfig, DeviceChoice, EndReason, ExportForm, GenerateRequest, ModelVariant, Problem, ProblemKind,
 };
 use stratune_runtime::{Control, Opened};
-use stratune_store::{Checkpoint, EventLog, Folder, zip};
+use stratune_store::{Checkpoint, EventLog, Folder, WriteSeek, ZipSink, zip};
 use stratune_train::{Command, Event, ProgressReporter, RunConfig, Trainer};
 
 use crate::catalogue::choices;
 use crate::copies::{Copies, Place, Source};
+use crate::export::{export_of, write_archive, zip_name};
 use crate::recorder::{Saving, unsaved};
 use crate::run::{prompts, saved_run, watched_trainer};
 use crate::starter::{EXAMPLE, STARTER};
@@ -34,8 +35,18 @@ pub trait Assets {
     fn keep<'a>(&'a self, name: &'a str, folder: &'a dyn Folder) -> LocalBoxFuture<'a, Result<(), Problem>>;
     /// The copy kept under `name`.
     fn kept<'a>(&'a self, name: &'a str) -> LocalBoxFuture<'a, Result<Rc<dyn Folder>, Problem>>;
+    /// An empty file in storage for what is taken away, in the place of the one before.
+    fn outgoing<'a>(&'a self, name: &'a str) -> LocalBoxFuture<'a, Result<Outgoing, Problem>>;
     /// Drops the copy under `name`.
     fn forget<'a>(&'a self, name: &'a str) -> LocalBoxFuture<'a, Result<(), Problem>>;
+}
+
+/// A file in storage that is written, to be taken away.
+pub struct Outgoing {
+    /// What is written.
+    pub file: Box<dyn WriteSeek>,
+    /// Its folder and its name there.
+    pub stored: [String; 2],
 }
 
 /// Does what commands say, one after the other. What is heard [at once](ImmediateCommands) reaches it while it trains.
@@ -92,7 +103,7 @@ impl Engine {
             Command::Continue => Box::pin(self.go_on()).await,
             Command::Discard => self.discard().await,
             Command::Generate(request) => self.generate(&request).await,
-            Command::ExportAdapter => self.export_adapter().await,
+            Command::Export { form } => self.export(form).await,
         };
         if let Err(problem) = done {
             self.out.send(&Event::Problem(problem), None);
@@ -363,11 +374,28 @@ impl Engine {
         given.map(|_| ())
     }
 
-    async fn export_adapter(&self) -> Result<(), Problem> {
-        let Tuned { model, finalized, .. } = self.tuned.as_ref().ok_or_else(no_run)?;
-        let bytes = zip(&adapter_of(model, finalized).await?)?;
-        let (name, media_type) = ("adapter.zip".to_string(), "application/zip".to_string());
-        self.out.send(&Event::File { name, media_type, bytes: bytes.len() as u64 }, Some(bytes));
+    /// A zip of what was tuned: PEFT's adapter at once, all else in the browser's storage, for a model need not fit in memory
+    /// once more.
+    async fn export(&self, form: ExportForm) -> Result<(), Problem> {
+        let tuned = self.tuned.as_ref().ok_or_else(no_run)?;
+        let (name, media_type) = (zip_name(form).to_string(), "application/zip".to_string());
+        let Some(export) = export_of(form) else {
+            let bytes = zip(&adapter_of(&tuned.model, &tuned.finalized).await?)?;
+            self.out.send(&Event::File { name, media_type, bytes: bytes.len() as u64, stored: None }, Some(bytes));
+            return Ok(());
+        };
+        let Loaded { value: base, files } = self.base.as_ref().ok_or_else(no_model)?;
+        let folder = match files {
+            Some(files) => files.folder.clone(),
+            None => self.assets.starter().await?,
+        };
+        let Outgoing { file, stored } = self.assets.outgoing(&name).await?;
+        let mut zip = ZipSink::new(file);
+        let out = self.out.clone();
+        let notices = write_archive(export, base, folder, tuned, &mut zip, &mut |event| out.send(&event, None)).await?;
+        let bytes = zip.finish()?;
+        notices.into_iter().for_each(|text| self.out.send(&Event::Notice { text }, None));
+        self.out.send(&Event::File { name, media_type, bytes, stored: Some(stored) }, None);
         Ok(())
     }
 }

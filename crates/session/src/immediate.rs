@@ -44,7 +44,7 @@ impl ImmediateCommands {
             Command::WriteConfig { config } => match config.to_toml() {
                 Ok(text) => {
                     let (name, media_type) = ("run.toml".to_string(), "application/toml".to_string());
-                    let file = Event::File { name, media_type, bytes: text.len() as u64 };
+                    let file = Event::File { name, media_type, bytes: text.len() as u64, stored: None };
                     self.out.send(&file, Some(text.into_bytes()));
                 }
                 Err(problem) => self.out.send(&Event::Problem(problem), None),
@@ -65,7 +65,7 @@ impl ImmediateCommands {
             | Command::FindSaved
             | Command::Discard
             | Command::Generate(_)
-            | Command::ExportAdapter => return false,
+            | Command::Export { .. } => return false,
         }
         true
     }

@@ -33,11 +33,11 @@ pub use answer::{answer, answer_each, prompt_tokens};
 pub use base::{Base, missing_tensors, model_config, read_model, read_tokenizer, report_of};
 pub use catalogue::{catalogue, choices, page_default};
 pub use choose::{open_device, test_compute};
-pub use engine::{Assets, Engine, Outbox};
+pub use engine::{Assets, Engine, Outbox, Outgoing};
 pub use eval_set::{EvalMetrics, EvalSet};
 pub use export::{
-    Export, GGUF_ADAPTER, GGUF_MODEL, RunFacts, Serves, card, licence, modelfile, write_gguf, write_gguf_adapter,
-    write_licences, write_model_folder,
+    Beside, Export, GGUF_ADAPTER, GGUF_MODEL, RunFacts, Serves, card, licence, modelfile, write_beside, write_gguf,
+    write_gguf_adapter, write_licences, write_model_folder,
 };
 pub use forecast::{Conditions, Forecast, MemoryReport};
 pub use immediate::ImmediateCommands;

@@ -4,6 +4,8 @@ use stratune_models::Model;
 use stratune_protocol::{Problem, ProblemKind};
 use stratune_train::{RunConfig, TrainOutput, Trainer, TunedRun};
 
+use crate::RunFacts;
+
 /// A tuned model, without what only training needs.
 pub(crate) struct Tuned {
     /// The model.
@@ -12,6 +14,8 @@ pub(crate) struct Tuned {
     pub finalized: RunConfig,
     /// The run that it comes from.
     pub run: TunedRun,
+    /// What a model card says of it.
+    pub facts: RunFacts,
 }
 
 impl Tuned {
@@ -31,8 +35,15 @@ impl Tuned {
             Ok(_) | Err(_) => Some(trainer.progress().0).filter(|step| *step > 0),
         };
         let Some(step) = step else { return Ok(None) };
+        let facts = RunFacts {
+            data: Some(trainer.identity().data.clone()),
+            ist: Some(config.ist.mode),
+            steps: Some(trainer.progress()),
+            last_loss: None,
+            best: ended.as_ref().ok().and_then(|ended| ended.best),
+        };
         let method = trainer.model.finalize(&config.method).await?;
         let finalized = RunConfig { method, ..config.clone() };
-        Ok(Some(Self { model: trainer.model, finalized, run: TunedRun { config: Box::new(config), step } }))
+        Ok(Some(Self { model: trainer.model, finalized, run: TunedRun { config: Box::new(config), step }, facts }))
     }
 }

@@ -1,10 +1,14 @@
 //! Several files as one zip, to be taken away from a page.
 
-use std::io::{Cursor, Write};
+use std::io::{self, Cursor, Seek, Write};
 
+use futures::future::LocalBoxFuture;
 use stratune_protocol::{Problem, ProblemKind};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipWriter};
+
+use crate::folder::check_name;
+use crate::sink::Sink;
 
 /// A zip of these files, not compressed (weights do not shrink). Equal files give equal bytes: no clock enters.
 pub fn zip(files: &[(String, Vec<u8>)]) -> Result<Vec<u8>, Problem> {
@@ -13,13 +17,64 @@ pub fn zip(files: &[(String, Vec<u8>)]) -> Result<Vec<u8>, Problem> {
     })
 }
 
+/// Where a zip is written: it goes back to the beginning of each of its files when that is whole.
+pub trait WriteSeek: Write + Seek {}
+
+impl<T: Write + Seek> WriteSeek for T {}
+
+/// A zip that is written in parts, into storage. Dropped before it is [finished](Self::finish), it is no zip.
+pub struct ZipSink {
+    writer: ZipWriter<Box<dyn WriteSeek>>,
+}
+
+impl ZipSink {
+    /// Into an empty file.
+    pub fn new(file: Box<dyn WriteSeek>) -> Self {
+        Self { writer: ZipWriter::new(file) }
+    }
+
+    /// Completes the zip, and gives its size.
+    ///
+    /// # Errors
+    /// The storage does not take it.
+    pub fn finish(self) -> Result<u64, Problem> {
+        let mut file = self.writer.finish().map_err(|e| not_stored(e.into()))?;
+        file.flush().and_then(|()| file.stream_position()).map_err(not_stored)
+    }
+}
+
+impl Sink for ZipSink {
+    fn begin<'a>(&'a mut self, name: &'a str) -> LocalBoxFuture<'a, Result<(), Problem>> {
+        Box::pin(async move {
+            check_name(name, "the zip")?;
+            // Nobody knows the size yet.
+            let options = stored().large_file(true);
+            self.writer.start_file(name, options).map_err(|e| not_stored(e.into()))
+        })
+    }
+
+    fn write<'a>(&'a mut self, bytes: &'a [u8]) -> LocalBoxFuture<'a, Result<(), Problem>> {
+        Box::pin(async move { self.writer.write_all(bytes).map_err(not_stored) })
+    }
+}
+
+/// What the storage said, where it is it that failed.
+fn not_stored(e: io::Error) -> Problem {
+    let told = e.get_ref().and_then(|inner| inner.downcast_ref::<Problem>()).cloned();
+    told.unwrap_or_else(|| {
+        Problem::new(ProblemKind::Storage, format!("the zip cannot be written: {e}")).next("free space and try again")
+    })
+}
+
+/// Weights do not shrink, and no clock enters.
+fn stored() -> SimpleFileOptions {
+    SimpleFileOptions::default().compression_method(CompressionMethod::Stored).last_modified_time(DateTime::default())
+}
+
 fn pack(files: &[(String, Vec<u8>)]) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
     let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
     for (name, bytes) in files {
-        let options = SimpleFileOptions::default()
-            .compression_method(CompressionMethod::Stored)
-            .last_modified_time(DateTime::default())
-            .large_file(bytes.len() >= u32::MAX as usize);
+        let options = stored().large_file(bytes.len() >= u32::MAX as usize);
         writer.start_file(name.as_str(), options)?;
         writer.write_all(bytes)?;
     }
@@ -45,6 +100,58 @@ mod tests {
             archive.by_name(name).unwrap().read_to_end(&mut found).unwrap();
             assert_eq!(&found, want);
         }
+    }
+
+    /// A file that others hold, too.
+    #[derive(Clone, Default)]
+    struct Shared(std::rc::Rc<std::cell::RefCell<Cursor<Vec<u8>>>>, u64);
+
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if self.1 > 0 && self.0.borrow().position() + bytes.len() as u64 > self.1 {
+                return Err(io::Error::other(
+                    Problem::new(ProblemKind::Storage, "the storage is full").next("free some"),
+                ));
+            }
+            self.0.borrow_mut().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Seek for Shared {
+        fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
+            self.0.borrow_mut().seek(to)
+        }
+    }
+
+    fn filled(file: &Shared) -> Result<u64, Problem> {
+        let mut sink = ZipSink::new(Box::new(file.clone()));
+        pollster::block_on(async {
+            sink.begin("model.gguf").await?;
+            for part in [&[1_u8; 700][..], &[2; 500]] {
+                sink.write(part).await?;
+            }
+            crate::sink::write_whole(&mut sink, "Modelfile", b"FROM ./model.gguf").await
+        })?;
+        sink.finish()
+    }
+
+    #[test]
+    fn a_zip_is_written_in_parts() {
+        let file = Shared::default();
+        let size = filled(&file).unwrap();
+        let bytes = file.0.borrow().get_ref().clone();
+        assert_eq!(size, bytes.len() as u64);
+        let mut archive = ::zip::ZipArchive::new(Cursor::new(bytes)).unwrap();
+        let mut model = Vec::new();
+        archive.by_name("model.gguf").unwrap().read_to_end(&mut model).unwrap();
+        assert_eq!(model, [vec![1; 700], vec![2; 500]].concat());
+        assert_eq!(archive.by_name("Modelfile").unwrap().size(), 17);
+        let problem = filled(&Shared(Default::default(), 900)).unwrap_err();
+        assert_eq!((problem.what.as_str(), problem.next.as_str()), ("the storage is full", "free some"));
     }
 
     #[test]

@@ -31,7 +31,7 @@ mod slot;
 mod tensor;
 
 pub use adapter::AdapterFiles;
-pub use archive::zip;
+pub use archive::{WriteSeek, ZipSink, zip};
 #[cfg(target_family = "wasm")]
 pub use browser::BrowserFolder;
 pub use checkpoint::Checkpoint;
@@ -50,7 +50,7 @@ pub use gguf::{
 pub use model_files::{changed_config, config_bytes, model_files};
 pub use model_folder::ModelFolder;
 #[cfg(target_family = "wasm")]
-pub use opfs::OpfsFiles;
+pub use opfs::{OpfsFiles, OpfsWriter};
 #[cfg(target_family = "wasm")]
 pub use opfs_checkpoints::OpfsCheckpoints;
 pub use safetensors::{SafetensorsWriter, Tensors, read_safetensors, write_safetensors};

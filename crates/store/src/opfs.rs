@@ -1,5 +1,7 @@
 //! Files in the browser's private storage (OPFS), written from a dedicated worker.
 
+use std::io::{self, Seek, SeekFrom, Write};
+
 use js_sys::{IteratorNext, Uint8Array};
 use stratune_protocol::{Problem, ProblemKind};
 use wasm_bindgen::{JsCast, JsValue};
@@ -72,6 +74,11 @@ impl OpfsFiles {
         file.finish(size)
     }
 
+    /// A file to be written at any place, empty at first. It can be read when the writer is dropped.
+    pub async fn writer(&self, name: &str) -> Result<OpfsWriter, Problem> {
+        Ok(OpfsWriter { file: OpenFile::create(self, name).await?, at: 0 })
+    }
+
     /// A file to be read in parts; `None` if there is none of that name.
     pub async fn file(&self, name: &str) -> Result<Option<File>, Problem> {
         check_name(name, &self.label)?;
@@ -116,6 +123,36 @@ impl OpfsFiles {
             Err(e) if error_name(&e) != "NotFoundError" => Err(refused("remove", &self.place(name), &e)),
             _ => Ok(()),
         }
+    }
+}
+
+/// Writes a file in the browser's private storage. What goes wrong there is a [`Problem`] within the error.
+pub struct OpfsWriter {
+    file: OpenFile,
+    at: u64,
+}
+
+impl Write for OpfsWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(self.at, bytes).map_err(io::Error::other)?;
+        self.at += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.handle.flush().map_err(|e| io::Error::other(self.file.fail(&e)))
+    }
+}
+
+impl Seek for OpfsWriter {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let (from, by) = match to {
+            SeekFrom::Start(at) => (at, 0),
+            SeekFrom::Current(by) => (self.at, by),
+            SeekFrom::End(by) => (self.file.size().map_err(io::Error::other)?, by),
+        };
+        self.at = from.checked_add_signed(by).ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.at)
     }
 }
 

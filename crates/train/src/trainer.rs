@@ -140,6 +140,11 @@ impl Trainer {
         (self.state.step, self.steps)
     }
 
+    /// Of what model and data it is.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
     /// Trains until the last step, or until `control` asks for an end.
     ///
     /// # Errors

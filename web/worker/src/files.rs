@@ -2,12 +2,13 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
+use std::io::BufWriter;
 use std::rc::Rc;
 
 use futures::future::LocalBoxFuture;
 use js_sys::{ArrayBuffer, Uint8Array};
 use stratune_protocol::{Problem, ProblemKind};
-use stratune_session::{Assets, STARTER};
+use stratune_session::{Assets, Outgoing, STARTER};
 use stratune_store::{
     BrowserFolder, Checkpoint, CheckpointStore, EventLog, Folder, MemoryFolder, OpfsCheckpoints, OpfsFiles,
 };
@@ -21,6 +22,9 @@ const STARTER_FILES: [&str; 4] = ["config.json", "model.safetensors", "tokenizer
 
 /// The browser directory of the run's checkpoints.
 const CHECKPOINTS: &str = "run-checkpoints";
+
+/// What was taken away last.
+const OUTGOING: &str = "outgoing";
 
 /// The engine's own files. The storage is opened when it is first needed, and asked for again by a run for which it was not
 /// to be had before.
@@ -116,6 +120,17 @@ impl Assets for OwnFiles {
                 }
             }
             Ok(Rc::new(BrowserFolder::new(name, files)) as Rc<dyn Folder>)
+        })
+    }
+
+    fn outgoing<'a>(&'a self, name: &'a str) -> LocalBoxFuture<'a, Result<Outgoing, Problem>> {
+        Box::pin(async move {
+            let files = self.directory(OUTGOING).await?;
+            for before in files.names().await? {
+                files.remove(&before).await?;
+            }
+            let file = BufWriter::with_capacity(1 << 20, files.writer(name).await?);
+            Ok(Outgoing { file: Box::new(file), stored: [format!("run-{OUTGOING}"), name.into()] })
         })
     }
 

@@ -7,10 +7,10 @@ use stratune_data::Template;
 use stratune_models::MergingModel;
 use stratune_protocol::{BaseDtype, DeviceChoice, Problem};
 use stratune_session::{
-    Export, GGUF_MODEL, RunFacts, Serves, card, licence, model_config, modelfile, open_model, read_adapter,
-    read_tokenizer, write_gguf, write_gguf_adapter, write_licences, write_model_folder,
+    Beside, Export, GGUF_MODEL, RunFacts, Serves, model_config, open_model, read_adapter, read_tokenizer, write_beside,
+    write_gguf, write_gguf_adapter, write_model_folder,
 };
-use stratune_store::{DiskFolder, DiskSink, Ftype, ModelFolder, Stored, write_whole};
+use stratune_store::{DiskFolder, DiskSink, Ftype, ModelFolder, Stored};
 use stratune_train::Event;
 
 use crate::arguments::choose;
@@ -179,12 +179,8 @@ impl Merge {
             commands.insert(0, convert(model));
             told.insert(0, convert("BASE"));
         }
-        let text = card(export, model, methods, &facts, licence(source).as_deref(), &told);
-        write_whole(sink, "README.md", text.as_bytes()).await?;
-        write_whole(sink, "Modelfile", modelfile(serves, &tokenizer, &template).as_bytes()).await?;
-        if export != Export::Folder {
-            write_licences(source, sink).await?;
-        }
+        let beside = Beside { export, serves, model, methods, facts: &facts, commands: &told };
+        write_beside(beside, source, (&tokenizer, &template), sink).await?;
         let what = if export == Export::GgufAdapter { "adapter" } else { "model" };
         eprintln!("{what:<8} {}", self.out.display());
         eprintln!("to use it, in that folder:");

@@ -3,7 +3,9 @@
 use js_sys::{Array, Uint8Array};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{Blob, BlobPropertyBag, HtmlAnchorElement, Url, UrlSearchParams};
+use web_sys::{
+    Blob, BlobPropertyBag, FileSystemDirectoryHandle, FileSystemFileHandle, HtmlAnchorElement, Url, UrlSearchParams,
+};
 
 pub use leptos::prelude::{document, window};
 
@@ -65,12 +67,26 @@ pub fn system_is_dark() -> bool {
     window().match_media("(prefers-color-scheme: dark)").ok().flatten().is_some_and(|m| m.matches())
 }
 
-/// Hands a file to the person.
-pub fn download(name: &str, media_type: &str, bytes: &Uint8Array) -> Option<()> {
+/// Bytes as a file.
+pub fn blob(media_type: &str, bytes: Option<&Uint8Array>) -> Option<Blob> {
     let options = BlobPropertyBag::new();
     options.set_type(media_type);
-    let blob = Blob::new_with_u8_array_sequence_and_options(&Array::of1(bytes), &options).ok()?;
-    let address = Url::create_object_url_with_blob(&blob).ok()?;
+    Blob::new_with_u8_array_sequence_and_options(&bytes.into_iter().collect::<Array>(), &options).ok()
+}
+
+/// A file in the browser's private storage, by its folder and its name: it stays on the disk.
+pub async fn stored([folder, name]: &[String; 2]) -> Option<Blob> {
+    let root = JsFuture::from(window().navigator().storage().get_directory()).await.ok()?;
+    let root: FileSystemDirectoryHandle = root.unchecked_into();
+    let folder: FileSystemDirectoryHandle =
+        JsFuture::from(root.get_directory_handle(folder)).await.ok()?.unchecked_into();
+    let file: FileSystemFileHandle = JsFuture::from(folder.get_file_handle(name)).await.ok()?.unchecked_into();
+    Some(JsFuture::from(file.get_file()).await.ok()?.unchecked_into())
+}
+
+/// Hands a file to the person.
+pub fn download(name: &str, file: &Blob) -> Option<()> {
+    let address = Url::create_object_url_with_blob(file).ok()?;
     let link: HtmlAnchorElement = document().create_element("a").ok()?.dyn_into().ok()?;
     link.set_href(&address);
     link.set_download(name);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use leptos::prelude::*;
 use leptos::task::spawn_local;
-use stratune_protocol::command_line;
+use stratune_protocol::{ExportForm, command_line};
 
 use crate::bridge::browser;
 use crate::state::history::History;
@@ -15,6 +15,7 @@ use crate::state::use_run;
 #[component]
 pub fn TakeIt() -> impl IntoView {
     let run = use_run();
+    let form = RwSignal::new(ExportForm::default());
     let copied = RwSignal::new(None::<bool>);
     let command = Memo::new(move |_| command_line(run.shown_config().texts("data.files").into_iter(), "run"));
     let copy = move |_| {
@@ -33,13 +34,26 @@ pub fn TakeIt() -> impl IntoView {
                 </p>
             </div>
             <div class="choices">
+                <select
+                    id="export-form"
+                    aria-label="What to take away"
+                    prop:disabled=cannot
+                    on:change=move |event| {
+                        let named = |form: &&ExportForm| format!("{form:?}") == event_target_value(&event);
+                        form.set(ExportForm::ALL.iter().find(named).copied().unwrap_or_default());
+                    }
+                >
+                    {ExportForm::ALL
+                        .map(|form| view! { <option value=format!("{form:?}")>{form.title()}</option> })
+                        .collect_view()}
+                </select>
                 <button
                     type="button"
                     id="download-adapter"
                     prop:disabled=cannot
-                    on:click=move |_| run.export_adapter()
+                    on:click=move |_| run.export(form.get_untracked())
                 >
-                    {move || if run.exporting.get() { "Packing …" } else { "Adapter for PEFT (.zip)" }}
+                    {move || if run.exporting.get() { "Packing …" } else { "Download (.zip)" }}
                 </button>
                 <button
                     type="button"

@@ -214,13 +214,19 @@ impl Run {
                     self.ask(variant);
                 }
             }
-            Event::File { name, media_type, .. } => {
+            Event::File { name, media_type, stored, .. } => {
                 self.exporting.set(false);
-                let bytes = bytes.unwrap_or_else(|| Uint8Array::new_with_length(0));
-                if browser::download(&name, &media_type, &bytes).is_none() {
-                    let problem = Problem::new(ProblemKind::Internal, "the browser refused the download").at(name);
-                    self.alert(problem.next("allow downloads for this page and try again"), None);
-                }
+                self.progress.set(None);
+                spawn_local(async move {
+                    let file = match (stored, bytes) {
+                        (Some(place), _) => browser::stored(&place).await,
+                        (None, bytes) => browser::blob(&media_type, bytes.as_ref()),
+                    };
+                    if file.and_then(|file| browser::download(&name, &file)).is_none() {
+                        let problem = Problem::new(ProblemKind::Internal, "the browser refused the download").at(name);
+                        self.alert(problem.next("allow downloads for this page and try again"), None);
+                    }
+                });
             }
             Event::Pace(pace) => self.timing.update(|t| t.hear(pace)),
             Event::Notice { text } => self.tell(text, "", None),

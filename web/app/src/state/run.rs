@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use leptos::prelude::*;
 use serde_json::Value;
 use stratune_protocol::{
-    AdapterInfo, Asset, Catalogue, Choices, DataReport, GenerateRequest, ModelReport, ModelVariant, Plan, Problem,
+    AdapterInfo, Asset, Catalogue, Choices, DataReport, ExportForm, GenerateRequest, ModelReport, ModelVariant, Plan,
+    Problem,
 };
 
 use super::activity::Activity;
@@ -319,10 +320,10 @@ impl Run {
         self.send(&Command::Generate(request), &[]);
     }
 
-    /// Has the adapter made into a file.
-    pub fn export_adapter(self) {
+    /// Has what was tuned made into a file.
+    pub fn export(self, form: ExportForm) {
         self.exporting.set(true);
-        self.send(&Command::ExportAdapter, &[]);
+        self.send(&Command::Export { form }, &[]);
     }
 
     /// Has the configuration made into a file.
