@@ -24,27 +24,54 @@ pub struct GgufForm {
     pub added_to_norms: f32,
     /// Whether `config` sees to windows; others have none.
     pub slides: bool,
+    /// What `config.json` calls the share of a head that is rotated, where that may be a part.
+    pub rotary_share: Option<&'static str>,
+    /// The key of what norms add to the mean square or the variance, and what `config.json` calls it.
+    pub epsilon: [&'static str; 2],
     /// Fields of `config.json` that other families do not have, or not from there; an error names the key.
     pub config: fn(&Keys<'_>, &mut Map<String, Value>) -> Result<(), String>,
 }
 
 /// What most of llama.cpp's architectures are: a family says in what it is another.
-pub(super) const PLAIN: GgufForm =
-    GgufForm { architecture: "", alternating: false, added_to_norms: 0.0, slides: false, config: |_, _| Ok(()) };
+pub(super) const PLAIN: GgufForm = GgufForm {
+    architecture: "",
+    alternating: false,
+    added_to_norms: 0.0,
+    slides: false,
+    rotary_share: None,
+    epsilon: ["attention.layer_norm_rms_epsilon", "rms_norm_eps"],
+    config: |_, _| Ok(()),
+};
 
-/// The tensor of the factors by which wavelengths are stretched.
+/// The tensor of the factors by which Llama 3 stretches wavelengths.
 pub const ROPE_FACTORS: &str = "rope_freqs.weight";
+
+/// Those of LongRoPE: of short texts, and of long ones.
+const LONGROPE_FACTORS: [&str; 2] = ["rope_factors_short.weight", "rope_factors_long.weight"];
+
+/// The tensors that are read into `config.json`.
+pub const TENSORS_OF_CONFIG: [&str; 3] = [ROPE_FACTORS, LONGROPE_FACTORS[0], LONGROPE_FACTORS[1]];
 
 /// Keys of one architecture, which begin with its name.
 #[derive(Debug)]
 pub struct Keys<'a> {
     architecture: &'a str,
     fields: Fields<'a>,
-    /// What [`ROPE_FACTORS`] holds.
-    pub rope_factors: Option<&'a [f32]>,
+    shapes: &'a BTreeMap<String, Vec<usize>>,
+    tensors: &'a BTreeMap<&'static str, Vec<f32>>,
 }
 
 impl Keys<'_> {
+    /// What one of [`TENSORS_OF_CONFIG`] holds, if it is there.
+    pub fn factors(&self, name: &str) -> Option<&[f32]> {
+        self.tensors.get(name).map(Vec::as_slice)
+    }
+
+    /// Rows of a tensor, if it is there.
+    pub fn rows(&self, tensor: &str) -> Option<usize> {
+        self.shapes.get(tensor)?.first().copied()
+    }
+
     fn key(&self, key: &str) -> String {
         format!("{}.{key}", self.architecture)
     }
@@ -63,6 +90,14 @@ impl Keys<'_> {
     /// It is no number; names the key.
     pub fn number(&self, key: &str) -> Result<Option<f64>, String> {
         Ok(self.fields.given(&self.key(key), "number", Value::as_f64)?.or_none())
+    }
+
+    /// A truth value that may be there.
+    ///
+    /// # Errors
+    /// It is none; names the key.
+    pub fn flag(&self, key: &str) -> Result<Option<bool>, String> {
+        Ok(self.fields.given(&self.key(key), "truth value", Value::as_bool)?.or_none())
     }
 
     /// A size that has to be there.
@@ -125,15 +160,15 @@ pub struct GgufModel {
 }
 
 impl GgufModel {
-    /// Reads a file's metadata, the shapes of its tensors by name, and what [`ROPE_FACTORS`] holds if it is there. `at` is
-    /// the file's name for errors.
+    /// Reads a file's metadata, the shapes of its tensors by name, and what those of [`TENSORS_OF_CONFIG`] hold that are
+    /// there. `at` is the file's name for errors.
     ///
     /// # Errors
     /// Another architecture, a missing or impossible key, a feature that is not computed here, or a tensor that is missing.
     pub fn read(
         metadata: &Value,
         shapes: &BTreeMap<String, Vec<usize>>,
-        rope_factors: Option<&[f32]>,
+        tensors: &BTreeMap<&'static str, Vec<f32>>,
         at: &str,
     ) -> Result<Self, Problem> {
         let bad = |what: String| Problem::input(what).at(at);
@@ -150,8 +185,8 @@ impl GgufModel {
                 bad(format!("the file is of the type '{kind}', and no model")).next("use the file of the model")
             );
         }
-        let keys = Keys { architecture, fields: Fields(metadata), rope_factors };
-        let config = config::of(family, form, &keys, shapes).map_err(|what| bad(what).next(again))?;
+        let keys = Keys { architecture, fields: Fields(metadata), shapes, tensors };
+        let config = config::of(family, form, &keys).map_err(|what| bad(what).next(again))?;
         let model = ModelConfig::from_json(&config, at).map_err(|problem| problem.or_next(again))?;
         let mut tensors = BTreeMap::new();
         for module in &model.modules {
@@ -220,7 +255,8 @@ mod tests {
     }
 
     fn read(architecture: &str, more: &[(&str, Value)], factors: Option<&[f32]>) -> Result<GgufModel, Problem> {
-        GgufModel::read(&metadata(architecture, more), &shapes(false), factors, "a.gguf")
+        let tensors = factors.map(|factors| (ROPE_FACTORS, factors.to_vec())).into_iter().collect();
+        GgufModel::read(&metadata(architecture, more), &shapes(false), &tensors, "a.gguf")
     }
 
     #[test]
@@ -260,7 +296,8 @@ mod tests {
 
     #[test]
     fn three_in_one_are_taken_apart_by_rows() {
-        let tensors = GgufModel::read(&metadata("llama", &[]), &shapes(true), None, "a.gguf").unwrap().tensors;
+        let tensors =
+            GgufModel::read(&metadata("llama", &[]), &shapes(true), &BTreeMap::new(), "a.gguf").unwrap().tensors;
         for (name, first_row, rows) in [("q", 0, 32), ("k", 32, 16), ("v", 48, 16)] {
             let view = &tensors[&format!("model.layers.0.self_attn.{name}_proj.weight")];
             assert_eq!((view.tensor.as_str(), view.first_row), ("blk.0.attn_qkv.weight", first_row));
@@ -290,7 +327,8 @@ mod tests {
         let scale = |more: &[(&str, Value)]| {
             let mut json = metadata("gemma2", more);
             json["gemma2.block_count"] = 1.into();
-            let keys = Keys { architecture: "gemma2", fields: Fields(&json), rope_factors: None };
+            let (shapes, tensors) = Default::default();
+            let keys = Keys { architecture: "gemma2", fields: Fields(&json), shapes: &shapes, tensors: &tensors };
             let mut config = Map::new();
             let form = FAMILIES.into_iter().filter_map(|family| family.gguf).find(|form| form.architecture == "gemma2");
             (form.unwrap().config)(&keys, &mut config).unwrap();
