@@ -94,7 +94,7 @@ impl Base {
 
     /// Longest sequence it was made for, less what an adapter takes of it.
     pub fn context(&self) -> usize {
-        self.model.config.max_position_embeddings.saturating_sub(self.model.virtual_tokens())
+        self.model.config.context().saturating_sub(self.model.virtual_tokens())
     }
 }
 

@@ -2,6 +2,7 @@
 //! checkpoint's is.
 
 mod config;
+mod keys;
 mod tensors;
 
 use std::collections::BTreeMap;
@@ -10,7 +11,9 @@ use serde_json::{Map, Value};
 use stratune_protocol::Problem;
 use stratune_store::View;
 
-use super::{FAMILIES, Fields, Given};
+pub use keys::Keys;
+
+use super::{FAMILIES, Fields};
 use crate::ModelConfig;
 
 /// How llama.cpp's files have a family.
@@ -51,104 +54,6 @@ const LONGROPE_FACTORS: [&str; 2] = ["rope_factors_short.weight", "rope_factors_
 
 /// The tensors that are read into `config.json`.
 pub const TENSORS_OF_CONFIG: [&str; 3] = [ROPE_FACTORS, LONGROPE_FACTORS[0], LONGROPE_FACTORS[1]];
-
-/// Keys of one architecture, which begin with its name.
-#[derive(Debug)]
-pub struct Keys<'a> {
-    architecture: &'a str,
-    fields: Fields<'a>,
-    shapes: &'a BTreeMap<String, Vec<usize>>,
-    tensors: &'a BTreeMap<&'static str, Vec<f32>>,
-}
-
-impl Keys<'_> {
-    /// What one of [`TENSORS_OF_CONFIG`] holds, if it is there.
-    pub fn factors(&self, name: &str) -> Option<&[f32]> {
-        self.tensors.get(name).map(Vec::as_slice)
-    }
-
-    /// Rows of a tensor, if it is there.
-    pub fn rows(&self, tensor: &str) -> Option<usize> {
-        self.shapes.get(tensor)?.first().copied()
-    }
-
-    fn key(&self, key: &str) -> String {
-        format!("{}.{key}", self.architecture)
-    }
-
-    /// A size that may be there.
-    ///
-    /// # Errors
-    /// It is no size; names the key.
-    pub fn size(&self, key: &str) -> Result<Option<usize>, String> {
-        Ok(self.fields.given_size(&self.key(key))?.or_none())
-    }
-
-    /// A number that may be there.
-    ///
-    /// # Errors
-    /// It is no number; names the key.
-    pub fn number(&self, key: &str) -> Result<Option<f64>, String> {
-        Ok(self.fields.given(&self.key(key), "number", Value::as_f64)?.or_none())
-    }
-
-    /// A truth value that may be there.
-    ///
-    /// # Errors
-    /// It is none; names the key.
-    pub fn flag(&self, key: &str) -> Result<Option<bool>, String> {
-        Ok(self.fields.given(&self.key(key), "truth value", Value::as_bool)?.or_none())
-    }
-
-    /// A size that has to be there.
-    ///
-    /// # Errors
-    /// It is missing, or no size; names the key.
-    pub fn needed(&self, key: &str) -> Result<usize, String> {
-        self.size(key)?.ok_or_else(|| format!("{} is missing", self.key(key)))
-    }
-
-    /// A size that may be given for each block, and is the same for all here.
-    fn of_all_blocks(&self, key: &str) -> Result<Option<usize>, String> {
-        let key = self.key(key);
-        let Some(Value::Array(sizes)) = self.fields.get(&key) else {
-            return Ok(self.fields.given_size(&key)?.or_none());
-        };
-        let first = sizes.first().and_then(Value::as_u64).filter(|size| (1..1 << 24).contains(size));
-        match first {
-            Some(first) if sizes.iter().all(|size| size.as_u64() == Some(first)) => Ok(Some(first as usize)),
-            _ => Err(format!("{key} is not the same for all blocks, which is not computed")),
-        }
-    }
-
-    /// Width of a head.
-    ///
-    /// # Errors
-    /// Keys and values have others, or a key is missing.
-    pub fn head_dim(&self) -> Result<usize, String> {
-        let heads = self.of_all_blocks("attention.head_count")?;
-        let heads = heads.ok_or_else(|| format!("{} is missing", self.key("attention.head_count")))?;
-        let plain = self.needed("embedding_length")? / heads;
-        let [keys, values] = ["attention.key_length", "attention.value_length"].map(|key| self.size(key));
-        let (keys, values) = (keys?.unwrap_or(plain), values?.unwrap_or(plain));
-        if keys == values {
-            return Ok(keys);
-        }
-        Err(format!(
-            "{} is {keys} and that of values {values}, which is not computed",
-            self.key("attention.key_length")
-        ))
-    }
-}
-
-impl<T> Given<T> {
-    fn or_none(self) -> Option<T> {
-        match self {
-            Self::Absent | Self::Null => None,
-            Self::Value(value) => Some(value),
-        }
-    }
-}
 
 /// What a GGUF file has, as a folder would.
 #[derive(Debug)]
@@ -361,6 +266,27 @@ mod tests {
         let linear =
             read("llama", &[("rope.scaling.type", json!("linear")), ("rope.scaling.factor", json!(2.0))], None);
         assert_eq!(linear.unwrap().config["rope_scaling"], json!({"rope_type": "linear", "factor": 2.0}));
+    }
+
+    /// Of Phi-3: what is multiplied by stands in `config.json` where it does not follow from the contexts.
+    #[test]
+    fn factors_of_longrope_are_lists() {
+        let mut shapes = shapes(true);
+        shapes.insert("blk.0.ffn_up.weight".into(), vec![96, 32]);
+        let config = |more: &[(&str, Value)]| {
+            let more = [&[("rope.dimension_count", json!(6)), ("attention.sliding_window", json!(0))], more].concat();
+            let tensors = [(LONGROPE_FACTORS[0], vec![1.0, 1.25, 1.1]), (LONGROPE_FACTORS[1], vec![2.0, 3.0, 4.0])];
+            GgufModel::read(&metadata("phi3", &more), &shapes, &tensors.into(), "a.gguf").unwrap().config
+        };
+        let usual =
+            [("rope.scaling.original_context_length", json!(16)), ("rope.scaling.attn_factor", json!(1.224_744_9))];
+        let want = json!({"rope_type": "longrope", "short_factor": [1.0, 1.25, 1.1], "long_factor": [2.0, 3.0, 4.0],
+                          "original_max_position_embeddings": 16});
+        let said = config(&usual);
+        assert_eq!((&said["rope_scaling"], &said["partial_rotary_factor"]), (&want, &json!(0.75)));
+        assert_eq!(said["sliding_window"], Value::Null);
+        let other = [usual[0].clone(), ("rope.scaling.attn_factor", json!(1.5))];
+        assert_eq!(config(&other)["rope_scaling"]["attention_factor"], 1.5);
     }
 
     #[test]
