@@ -37,6 +37,11 @@ fn written() -> Vec<(&'static str, Value)> {
         ("tiny-granite", json!({})),
         ("tiny-olmo2", json!({"attention_bias": false})),
         ("tiny-arcee", json!({"attention_bias": false, "mlp_bias": false})),
+        ("tiny-phi3", json!({})),
+        ("tiny-phi3-short", json!({})),
+        ("tiny-gpt2", json!({})),
+        ("tiny-gpt-neox", json!({})),
+        ("tiny-gpt-neox-serial", json!({})),
     ]
 }
 
@@ -44,7 +49,7 @@ fn written() -> Vec<(&'static str, Value)> {
 fn with_adapter(name: &str) -> Option<Adapter> {
     let name = match name {
         "tiny-llama" => "peft-lora".to_string(),
-        "tiny-llama3" | "tiny-qwen2-yarn" => return None,
+        "tiny-llama3" | "tiny-qwen2-yarn" | "tiny-phi3-short" | "tiny-gpt-neox-serial" => return None,
         other => other.replace("tiny-", "peft-"),
     };
     Some(block_on(read_adapter(&*fixtures::folder(&name))).unwrap())

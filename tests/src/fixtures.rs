@@ -18,11 +18,12 @@ macro_rules! folder {
 
 type Files = &'static [(&'static str, &'static [u8])];
 
-const FOLDERS: [(&str, Files); 49] = [
+const FOLDERS: [(&str, Files); 51] = [
     folder!("tiny-llama": "config.json", "model.safetensors", "logits.json"),
     folder!("tiny-llama3": "config.json", "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors",
         "model.safetensors.index.json", "logits.json"),
     folder!("tiny-llama-f16": "config.json", "model.safetensors", "logits.json"),
+    folder!("tiny-llama-dynamic": "config.json", "model.safetensors", "logits.json"),
     folder!("tiny-qwen2": "config.json", "model.safetensors", "logits.json"),
     folder!("tiny-qwen2-yarn": "config.json", "model.safetensors", "logits.json"),
     folder!("tiny-qwen3": "config.json", "model.safetensors", "logits.json"),
@@ -45,6 +46,7 @@ const FOLDERS: [(&str, Files); 49] = [
     folder!("peft-gpt2": "adapter_config.json", "adapter_model.safetensors", "logits.json", "gradients.json"),
     folder!("peft-gpt-neox": "adapter_config.json", "adapter_model.safetensors", "logits.json", "gradients.json"),
     folder!("peft-gemma3-multimodal": "adapter_config.json", "adapter_model.safetensors", "logits.json", "gradients.json"),
+    folder!("peft-llama-dynamic": "adapter_config.json", "adapter_model.safetensors", "logits.json", "gradients.json"),
     folder!("peft-qwen2": "adapter_config.json", "adapter_model.safetensors", "logits.json", "gradients.json"),
     folder!("peft-qwen3": "adapter_config.json", "adapter_model.safetensors", "logits.json", "gradients.json"),
     folder!("peft-gemma3": "adapter_config.json", "adapter_model.safetensors", "logits.json", "gradients.json"),
@@ -77,6 +79,12 @@ pub const GRADIENTS: &[u8] = include_bytes!("../fixtures/lora-gradients.json");
 pub const TRAINING: &[u8] = include_bytes!("../fixtures/lora-training.json");
 /// `torch.optim.AdamW` on five numbers.
 pub const ADAMW: &[u8] = include_bytes!("../fixtures/adamw.json");
+
+/// A file of a fixture.
+pub fn bytes(name: &str, file: &str) -> &'static [u8] {
+    let (_, files) = FOLDERS.iter().find(|(n, _)| *n == name).expect("a listed fixture");
+    files.iter().find(|(n, _)| *n == file).expect("a listed file").1
+}
 
 /// A fixture's folder.
 pub fn folder(name: &str) -> Rc<dyn Folder> {

@@ -4,6 +4,7 @@
 //! hold the tests that call them, and those that belong to one place alone.
 
 pub mod checks;
+pub mod families;
 pub mod fixtures;
 pub mod runs;
 mod skipped;

@@ -14,6 +14,8 @@ pub struct Batch {
     pub rows: usize,
     /// How many tokens a row has, padding included.
     pub width: usize,
+    /// How many tokens the longest example has.
+    pub longest: usize,
     /// Where each label is predicted from: index r × width + t − 1 for the token at t in row r, ascending.
     pub positions: Vec<u32>,
     /// The label at each of these positions.
@@ -72,7 +74,8 @@ fn starts(lengths: &[usize], layout: &Layout) -> Vec<(usize, usize)> {
 
 fn laid(examples: &[&Sequence], layout: &Layout) -> Batch {
     let (rows, width) = (layout.rows.len(), layout.width);
-    let mut batch = Batch { tokens: vec![0; rows * width], rows, width, ..Batch::default() };
+    let longest = lengths(examples).into_iter().max().unwrap_or(0);
+    let mut batch = Batch { tokens: vec![0; rows * width], rows, width, longest, ..Batch::default() };
     for (example, start) in starts(&lengths(examples), layout) {
         let example = examples[example];
         batch.tokens[start..start + example.tokens.len()].copy_from_slice(&example.tokens);

@@ -34,7 +34,7 @@ pub struct ModelConfig {
     pub rotary_dim: usize,
     /// Added to the mean square, or the variance, in the norms.
     pub norm_eps: f64,
-    /// Longest sequence it was made for.
+    /// Longest sequence it was trained on, or stretched to.
     pub max_position_embeddings: usize,
     /// What each block's attention makes of positions.
     pub attention: Vec<AttentionKind>,
@@ -215,6 +215,13 @@ impl ModelConfig {
         self.modules.iter().find(|module| module.block == block && module.role == role)
     }
 
+    /// Longest sequence it is for: what it was trained on, and more where positions stretch with the text.
+    pub fn context(&self) -> usize {
+        let ropes = self.attention.iter().filter_map(|kind| kind.rope.as_ref());
+        let of = ropes.map(|rope| rope.context(self.max_position_embeddings)).max();
+        of.unwrap_or(self.max_position_embeddings)
+    }
+
     /// What a learned prompt is multiplied by.
     pub fn prompt_multiplier(&self) -> f64 {
         if self.multiplies_prompt { self.embedding_multiplier } else { 1.0 }
@@ -259,7 +266,7 @@ impl ModelConfig {
             head_dim: self.head_dim,
             activation: self.activation.name().into(),
             vocabulary: self.vocab_size,
-            context: self.max_position_embeddings,
+            context: self.context(),
             in_file: None,
             modules: self.modules.clone(),
         }

@@ -84,7 +84,7 @@ pub async fn generate_rows(
     sampling: &Sampling,
     mut take: impl FnMut(usize, u32) -> Result<bool, Problem>,
 ) -> Result<(), Problem> {
-    let context = model.config.max_position_embeddings.saturating_sub(model.virtual_tokens());
+    let context = model.config.context().saturating_sub(model.virtual_tokens());
     if prompt.is_empty() {
         return Err(Problem::input("the prompt is empty").next("type something"));
     }

@@ -90,9 +90,18 @@ impl Model {
     /// What the blocks need for `seq` new tokens after `past` earlier ones. A prompt counts among the new tokens at the
     /// beginning of a text, prefixes among the earlier ones.
     pub fn positions(&self, seq: usize, past: usize) -> Positions {
+        self.positions_of([seq, 0], past)
+    }
+
+    /// The same for rows from their beginning, of `width` tokens of which at most `longest` are of a text.
+    pub fn padded_positions(&self, width: usize, longest: usize) -> Positions {
+        self.positions_of([width, width.saturating_sub(longest)], 0)
+    }
+
+    fn positions_of(&self, [seq, padding]: [usize; 2], past: usize) -> Positions {
         let (seq, past) = if past == 0 { (seq + self.prompt_length(), 0) } else { (seq, past + self.prompt_length()) };
         let pasts = self.pasts(past);
-        let mut at = self.with_ladder(|rotaries| Positions::new(rotaries, seq, &pasts, &self.device()));
+        let mut at = self.with_ladder(|rotaries| Positions::new(rotaries, [seq, padding], &pasts, &self.device()));
         if self.embed_positions.is_some() {
             let past = pasts.into_iter().max().unwrap_or(past);
             // Those beyond the last can only be padding.

@@ -187,7 +187,7 @@ impl Model {
             });
         }
         let norm = reader.norm(None, Role::FinalNorm)?;
-        let rotaries = Rotaries::of(&config.attention, config.rotary_dim, config.max_position_embeddings, device);
+        let rotaries = Rotaries::of(&config.attention, config.rotary_dim, config.context(), device);
         let shared = Shared::default();
         let config = Rc::new(config);
         let (prompt, ladder, row_adapters, compute) = (None, None, None, Compute::default());

@@ -94,7 +94,7 @@ impl Base {
 
     /// Longest sequence it was made for, less what an adapter takes of it.
     pub fn context(&self) -> usize {
-        self.model.config.max_position_embeddings.saturating_sub(self.model.virtual_tokens())
+        self.model.config.context().saturating_sub(self.model.virtual_tokens())
     }
 }
 
@@ -146,9 +146,15 @@ pub async fn read_tokenizer(files: &ModelFolder, config: &ModelConfig) -> Result
     tokenizer.for_model(config.vocab_size).map_err(|problem| problem.at(at))
 }
 
+/// Whether a tensor is `[in, out]` in its file. A GGUF file has all matrices as they are here.
+fn is_turned(files: &ModelFolder, entry: &Entry) -> bool {
+    entry.transposed && !files.is_gguf()
+}
+
 /// What a tensor is called in a folder's files.
 fn name_in_files(files: &ModelFolder, config: &ModelConfig, entry: &Entry) -> Result<String, Problem> {
-    let (name, shape) = (&entry.name, entry.file_shape());
+    let name = &entry.name;
+    let shape = if is_turned(files, entry) { entry.file_shape() } else { entry.shape.clone() };
     let names = config.names_in_files(name);
     let found = names.into_iter().find_map(|name| Some((files.shape(&name)?, name)));
     match found {
@@ -194,7 +200,7 @@ enum Loader {
 impl Loader {
     /// As `dtype` says; what a file has in few bits that kernels do not read comes as floats.
     fn new(files: &ModelFolder, name: &str, entry: &Entry, shape: &[usize], dtype: BaseDtype, device: &Device) -> Self {
-        let written = files.block_type(name).filter(|_| dtype == BaseDtype::File && !entry.transposed);
+        let written = files.block_type(name).filter(|_| dtype == BaseDtype::File);
         match (kept_as(written), shape) {
             (Some(WeightFormat::Rounded(_)), [_, _]) => {
                 Self::Numbers(TensorLoader::new(entry.role, shape, BaseDtype::F16, device))
@@ -228,7 +234,8 @@ pub async fn read_model(
     let mut on_the_way = 0;
     for (done, entry) in layout.into_iter().enumerate() {
         let name = name_in_files(files, &config, &entry)?;
-        let mut turned = match entry.transposed {
+        let is_turned = is_turned(files, &entry);
+        let mut turned = match is_turned {
             true => transposed(files, &name, &entry.shape).await?,
             false => Vec::new(),
         };
@@ -240,7 +247,7 @@ pub async fn read_model(
             for from in range.clone().step_by(most) {
                 let to = range.end.min(from + most);
                 match &mut loader {
-                    Loader::Numbers(loader) => loader.add(match entry.transposed {
+                    Loader::Numbers(loader) => loader.add(match is_turned {
                         true => turned.drain(..to - from).collect(),
                         false => files.numbers(&name, from..to).await?,
                     }),

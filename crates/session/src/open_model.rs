@@ -1,10 +1,11 @@
 //! Opening a model, whatever its files are: a Hugging Face folder, or GGUF.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use serde_json::json;
 use stratune_data::GgufTokenizer;
-use stratune_models::families::{GgufModel, ROPE_FACTORS};
+use stratune_models::families::{GgufModel, TENSORS_OF_CONFIG};
 use stratune_protocol::Problem;
 use stratune_store::{Folder, Gguf, ModelFolder, gguf_files};
 
@@ -26,11 +27,11 @@ pub async fn open_model(folder: Rc<dyn Folder>) -> Result<ModelFolder, Problem> 
 /// A GGUF model with the files that a folder would have beside its weights.
 async fn of_gguf(gguf: Gguf) -> Result<ModelFolder, Problem> {
     let at = gguf.label();
-    let rope_factors = match gguf.block_type(ROPE_FACTORS) {
-        Some(_) => Some(gguf.vector(ROPE_FACTORS).await?),
-        None => None,
-    };
-    let model = GgufModel::read(gguf.metadata(), &gguf.shapes(), rope_factors.as_deref(), &at)?;
+    let mut tensors = BTreeMap::new();
+    for name in TENSORS_OF_CONFIG.into_iter().filter(|name| gguf.block_type(name).is_some()) {
+        tensors.insert(name, gguf.vector(name).await?);
+    }
+    let model = GgufModel::read(gguf.metadata(), &gguf.shapes(), &tensors, &at)?;
     let tokenizer = GgufTokenizer::read(gguf.metadata(), &at)?;
     let files = vec![
         ("config.json".to_string(), format!("{:#}\n", model.config).into_bytes()),

@@ -23,6 +23,8 @@ pub struct Batching {
 pub struct DeviceBatch {
     /// `[rows, width]`, padded on the right. No real token ever sees the padding: it comes later, or is a text of its own.
     pub tokens: Tensor<2, Int>,
+    /// Tokens of the longest text.
+    pub longest: usize,
     /// What tells the texts of a row from each other; none if each has a row.
     pub texts: Option<PackedTexts>,
     /// Then also the index of each token in a batch of one text a row, by which dropout is drawn.
@@ -65,11 +67,11 @@ impl DeviceBatch {
         let texts = batch.shared.as_ref().map(|shared| {
             let starts: Vec<f32> = shared.starts.iter().map(|place| *place as f32).collect();
             let starts = Tensor::from_data(TensorData::new(starts, [batch.rows, batch.width]), device);
-            let longest = shared.position_ids.iter().max().map_or(0, |last| *last as usize + 1);
-            PackedTexts { position_ids: grid(&shared.position_ids), starts, longest }
+            PackedTexts { position_ids: grid(&shared.position_ids), starts, longest: batch.longest }
         });
         Self {
             tokens: grid(&batch.tokens),
+            longest: batch.longest,
             texts,
             unpacked_index: batch.shared.as_ref().map(|shared| shared.unpacked_index.as_slice().into()),
             positions: Tensor::from_data(TensorData::new(ids(&batch.positions), [labelled]), device),
@@ -82,7 +84,7 @@ impl DeviceBatch {
     /// Where its tokens are, for the blocks of `model`.
     pub fn model_positions(&self, model: &Model) -> Positions {
         match &self.texts {
-            None => model.positions(self.tokens.dims()[1], 0),
+            None => model.padded_positions(self.tokens.dims()[1], self.longest),
             Some(texts) => model.packed_positions(texts),
         }
     }

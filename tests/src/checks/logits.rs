@@ -20,10 +20,11 @@ async fn says(model: &Model, expected: &Logits, name: &str) {
 
 /// Models of each family, tied and untied, f32, f16 and bf16, whole and sharded, with and without stretched positions,
 /// biases, norms of heads and windows.
-const MODELS: [&str; 20] = [
+pub const MODELS: [&str; 21] = [
     "tiny-llama",
     "tiny-llama3",
     "tiny-llama-f16",
+    "tiny-llama-dynamic",
     "tiny-qwen2",
     "tiny-qwen2-yarn",
     "tiny-qwen3",
@@ -98,8 +99,9 @@ pub const PEFT_FOLDERS: [&str; 13] = [
     "peft-prompt",
 ];
 
-/// LoRA on all linear layers of each family but the first, with gradients.
-pub const FAMILY_FOLDERS: [&str; 14] = [
+/// LoRA on all linear layers of each family, with gradients.
+pub const FAMILY_FOLDERS: [&str; 15] = [
+    "peft-llama-dynamic",
     "peft-qwen2",
     "peft-qwen3",
     "peft-gemma3",

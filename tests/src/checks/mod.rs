@@ -18,7 +18,8 @@ pub use gradients::{
     finite_differences, gradients_agree_with_burns_lora, gradients_agree_with_peft, keeping_graphs_changes_nothing,
 };
 pub use logits::{
-    adapters_agree_with_peft, logits_agree_with_transformers, merging_changes_nothing, parts_are_the_whole,
+    FAMILY_FOLDERS, MODELS, PEFT_FOLDERS, adapters_agree_with_peft, logits_agree_with_transformers,
+    merging_changes_nothing, parts_are_the_whole,
 };
 pub use methods::methods_learn;
 pub use packing::{examples, packed_is_apart, packing_changes_nothing};

@@ -100,7 +100,7 @@ impl Pretrain {
             }
         };
         let seed = config.train.seed;
-        let dataset = Rc::new(load(&files, &config.data, &tokenizer, geometry.max_position_embeddings, seed)?);
+        let dataset = Rc::new(load(&files, &config.data, &tokenizer, geometry.context(), seed)?);
         drop(files);
 
         let control = interrupt::control()?;

@@ -5,12 +5,33 @@ use serde_json::Value;
 use stratune_protocol::{Module, Role};
 
 use super::common::{self, Decoder, LLAMA};
+use super::gguf::{self, GgufForm};
 use super::{Family, Fields};
 use crate::ModelConfig;
 
 /// Biases everywhere. The masks that old files have beside them (`attn.bias`, `attn.masked_bias`) are not read.
 pub const FAMILY: Family =
-    Family { model_type: "gpt2", class: "GPT2LMHeadModel", read, bias_keys: &[], file_names: &[], gguf: None };
+    Family { model_type: "gpt2", class: "GPT2LMHeadModel", read, bias_keys: &[], file_names: &[], gguf: Some(&GGUF) };
+
+/// Matrices are `[out, in]` there. The width of the feed-forward that the metadata say is four times the model's, whatever it is.
+const GGUF: GgufForm = GgufForm {
+    architecture: "gpt2",
+    epsilon: ["attention.layer_norm_epsilon", "layer_norm_epsilon"],
+    config: |keys, config| {
+        for (key, llama) in KEYS {
+            if let Some(value) = config.remove(llama) {
+                config.insert(key.into(), value);
+            }
+        }
+        config.insert("n_inner".into(), keys.rows("blk.0.ffn_up.weight").into());
+        for key in ["num_key_value_heads", "head_dim", "rope_theta"] {
+            config.remove(key);
+        }
+        Ok(())
+    },
+    biased: &Role::LINEAR,
+    ..gguf::PLAIN
+};
 
 const GPT2: Decoder = Decoder {
     rms_norm_eps: 1e-5,

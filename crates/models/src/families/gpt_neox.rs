@@ -5,6 +5,7 @@ use serde_json::Value;
 use stratune_protocol::{Module, Role};
 
 use super::common::{self, Decoder, LLAMA};
+use super::gguf::{self, GgufForm};
 use super::{Family, Fields, rope};
 use crate::ModelConfig;
 
@@ -16,7 +17,29 @@ pub const FAMILY: Family = Family {
     read,
     bias_keys: &[ATTENTION_BIAS],
     file_names: &[("embed_out.", "lm_head.")],
-    gguf: None,
+    gguf: Some(&GGUF),
+};
+
+/// No key says the base of the wavelengths.
+const GGUF: GgufForm = GgufForm {
+    architecture: "gptneox",
+    rotary_share: Some("rotary_pct"),
+    epsilon: ["attention.layer_norm_epsilon", "layer_norm_eps"],
+    config: |keys, config| {
+        let parallel = keys.flag("use_parallel_residual")?.unwrap_or(true);
+        config.insert("use_parallel_residual".into(), parallel.into());
+        // Where it is not said, a quarter rotates.
+        config.entry("rotary_pct").or_insert(1.0.into());
+        let theta = config.remove("rope_theta");
+        config.insert("rotary_emb_base".into(), theta.into());
+        for key in ["num_key_value_heads", "head_dim"] {
+            config.remove(key);
+        }
+        Ok(())
+    },
+    keys: |model, keys| keys.set("use_parallel_residual", model.parallel),
+    biased: &Role::LINEAR,
+    ..gguf::PLAIN
 };
 
 const ATTENTION_BIAS: (&str, &[Role]) = ("attention_bias", &[Role::QueryKeyValue, Role::Output]);

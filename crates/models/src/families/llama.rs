@@ -20,9 +20,12 @@ pub const FAMILY: Family = Family {
 const GGUF: GgufForm = GgufForm {
     architecture: "llama",
     alternating: true,
-    config: |keys, _| match (keys.size("context_length")?, keys.number("rope.freq_base")?, keys.rope_factors) {
-        (Some(131_072), Some(5e5), None) => Err(format!("{ROPE_FACTORS} is missing, which Llama 3.1 and 3.2 have")),
-        _ => Ok(()),
+    config: |keys, _| {
+        let factors = keys.factors(ROPE_FACTORS);
+        match (keys.size("context_length")?, keys.number("rope.freq_base")?, factors) {
+            (Some(131_072), Some(5e5), None) => Err(format!("{ROPE_FACTORS} is missing, which Llama 3.1 and 3.2 have")),
+            _ => Ok(()),
+        }
     },
     biased: &Role::LINEAR,
     ..gguf::PLAIN

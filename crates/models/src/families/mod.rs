@@ -24,7 +24,7 @@ mod smollm3;
 
 pub(crate) use common::plain_modules;
 pub use fields::{Fields, Given};
-pub use gguf::{GgufForm, GgufModel, Keys, ROPE_FACTORS, WrittenKeys, WrittenModel};
+pub use gguf::{GgufForm, GgufModel, Keys, ROPE_FACTORS, TENSORS_OF_CONFIG, WrittenKeys, WrittenModel};
 
 use stratune_protocol::Role;
 

@@ -4,12 +4,27 @@
 use serde_json::Value;
 
 use super::common::{self, Decoder, LLAMA};
+use super::gguf::{self, GgufForm};
 use super::{Family, Fields, rope};
 use crate::ModelConfig;
 
 /// No biases.
 pub const FAMILY: Family =
-    Family { model_type: "phi3", class: "Phi3ForCausalLM", read, bias_keys: &[], file_names: &[], gguf: None };
+    Family { model_type: "phi3", class: "Phi3ForCausalLM", read, bias_keys: &[], file_names: &[], gguf: Some(&GGUF) };
+
+/// The window of these files counts, though llama.cpp leaves it out: the model was made with it. Where there is none they say 0.
+const GGUF: GgufForm = GgufForm {
+    architecture: "phi3",
+    slides: true,
+    rotary_share: Some("partial_rotary_factor"),
+    config: |keys, config| {
+        let window = keys.number("attention.sliding_window")?.filter(|window| *window > 0.0);
+        config.insert("sliding_window".into(), window.map(|window| window as u64).into());
+        Ok(())
+    },
+    keys: |model, keys| keys.set("attention.sliding_window", model.window().unwrap_or(0)),
+    ..gguf::PLAIN
+};
 
 /// Every block slides where there is a `sliding_window`.
 fn read(family: &'static Family, fields: &Fields<'_>) -> Result<ModelConfig, String> {

@@ -6,6 +6,9 @@ use serde_json::Value;
 use super::Fields;
 use crate::nn::{LongRope, Rope, RopeScaling, Yarn};
 
+/// Positions of the longest context that is believed.
+const LONGEST: f64 = (1 << 24) as f64;
+
 /// `context` is the longest sequence the model was made for.
 pub(super) fn read(fields: &Fields<'_>, default_theta: f64, context: usize) -> Result<Rope, String> {
     let old = fields.within("rope_scaling");
@@ -42,8 +45,13 @@ pub(super) fn of(inner: &Fields<'_>, fields: &Fields<'_>, theta: f64, context: u
     };
     let scaling = match kind {
         "default" => None,
-        // It stretches the wavelengths of texts that are longer than the context, which are refused here.
-        "dynamic" => None,
+        "dynamic" => {
+            let factor = needed("factor")?;
+            if factor * context as f64 > LONGEST {
+                return Err(format!("factor {factor} of the rope parameters stretches {context} positions too far"));
+            }
+            Some(RopeScaling::Dynamic { factor, max_position_embeddings: context })
+        }
         "linear" => Some(RopeScaling::Linear { factor: needed("factor")? }),
         "llama3" => Some(RopeScaling::Llama3 {
             factor: needed("factor")?,
@@ -133,6 +141,8 @@ mod tests {
     fn what_is_missing_is_named() {
         for (json, named) in [
             (json!({"rope_scaling": {"type": "linear"}}), "factor"),
+            (json!({"rope_scaling": {"type": "dynamic"}}), "factor"),
+            (json!({"rope_scaling": {"type": "dynamic", "factor": 1e300}}), "too far"),
             (json!({"rope_scaling": {"type": "spiral"}}), "spiral"),
             (json!({"rope_theta": 0.0}), "rope_theta"),
             (json!({"rope_scaling": {"type": "longrope", "short_factor": [1.0]}}), "long_factor"),

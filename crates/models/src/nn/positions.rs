@@ -27,26 +27,31 @@ pub struct Rotaries {
 #[derive(Clone, Debug)]
 struct Table {
     rope: Option<Rope>,
+    /// How many numbers of a head are rotated.
+    width: usize,
     /// Of a text.
     usual: Rotary,
-    /// Of a text of more positions than this, where that differs.
-    beyond: Option<(usize, Rotary)>,
+    /// Of a text of more positions than this, where that differs; none: by its length.
+    beyond: Option<(usize, Option<Rotary>)>,
 }
 
 impl Table {
     fn new(rope: Option<&Rope>, width: usize, positions: usize, device: &Device) -> Self {
-        let Some(of) = rope else { return Self { rope: None, usual: Rotary::none(width, device), beyond: None } };
+        let Some(of) = rope else {
+            return Self { rope: None, width, usual: Rotary::none(width, device), beyond: None };
+        };
         let switch = of.switches_after().filter(|switch| *switch < positions);
         let usual = of.rotary(width, [switch.unwrap_or(positions), 0], device);
-        let beyond = switch.map(|switch| (switch, of.rotary(width, [positions; 2], device)));
-        Self { rope: rope.cloned(), usual, beyond }
+        let all = |switch| (switch, (!of.is_dynamic()).then(|| of.rotary(width, [positions; 2], device)));
+        Self { rope: rope.cloned(), width, usual, beyond: switch.map(all) }
     }
 
     /// That of a text of `longest` positions.
-    fn of(&self, longest: usize) -> &Rotary {
-        match &self.beyond {
-            Some((switch, beyond)) if longest > *switch => beyond,
-            _ => &self.usual,
+    fn of(&self, longest: usize, device: &Device) -> Rotary {
+        match (&self.beyond, &self.rope) {
+            (Some((switch, Some(beyond))), _) if longest > *switch => beyond.clone(),
+            (Some((switch, None)), Some(rope)) if longest > *switch => rope.rotary(self.width, [longest; 2], device),
+            _ => self.usual.clone(),
         }
     }
 }
@@ -66,16 +71,23 @@ impl Rotaries {
         Self { kinds, tables }
     }
 
-    /// Whether keys of a text of `before` positions are rotated otherwise than those of one of `after`.
+    /// Whether keys of a text of `before` positions are to be rotated anew for one of `after`. Those whose frequencies change
+    /// with each token stay as they were, as they do in transformers.
     pub fn differ(&self, before: usize, after: usize) -> bool {
         let switches = self.tables.iter().filter_map(|table| table.beyond.as_ref());
-        switches.into_iter().any(|(switch, _)| (before <= *switch) != (after <= *switch))
+        let switches = switches.filter_map(|(switch, beyond)| beyond.as_ref().map(|_| *switch));
+        switches.into_iter().any(|switch| (before <= switch) != (after <= switch))
     }
 
     /// Each kind with its angles in a text of `longest` positions, which `of` makes of its table once.
-    fn cos_sin(&self, longest: usize, of: impl Fn(&Option<Rope>, &Rotary) -> CosSin) -> Vec<(AttentionKind, CosSin)> {
+    fn cos_sin(
+        &self,
+        longest: usize,
+        device: &Device,
+        of: impl Fn(&Option<Rope>, &Rotary) -> CosSin,
+    ) -> Vec<(AttentionKind, CosSin)> {
         let with = |table: &Table| {
-            let cos_sin = of(&table.rope, table.of(longest));
+            let cos_sin = of(&table.rope, &table.of(longest, device));
             let kinds = self.kinds.iter().filter(|kind| kind.rope == table.rope);
             kinds.map(|kind| (kind.clone(), cos_sin.clone())).collect::<Vec<_>>()
         };
@@ -115,14 +127,16 @@ pub struct PackedTexts {
 }
 
 impl Positions {
-    /// For `seq` tokens of one text a row, which follow each number in `pasts` of earlier positions.
-    pub fn new(rotaries: &Rotaries, seq: usize, pasts: &[usize], device: &Device) -> Self {
+    /// For `seq` tokens of one text a row, which follow each number in `pasts` of earlier positions; the last `padding` of them
+    /// are of no text.
+    pub fn new(rotaries: &Rotaries, [seq, padding]: [usize; 2], pasts: &[usize], device: &Device) -> Self {
         let mut by_block: Vec<(usize, AttentionKind, BlockPositions)> = Vec::new();
         for &past in pasts {
             if by_block.iter().any(|(p, ..)| *p == past) {
                 continue;
             }
-            for (kind, cos_sin) in rotaries.cos_sin(past + seq, |_, table| table.cos_sin_after(past, seq)) {
+            let longest = past + seq - padding.min(seq);
+            for (kind, cos_sin) in rotaries.cos_sin(longest, device, |_, table| table.cos_sin_after(past, seq)) {
                 let mask = match kind.window {
                     // One that is alone is given the keys of its window.
                     Some(window) if seq > 1 && past + seq > window => {
@@ -139,7 +153,7 @@ impl Positions {
     /// For rows of several texts, which follow nothing.
     pub fn of_packed(rotaries: &Rotaries, texts: &PackedTexts) -> Self {
         let [_, seq] = texts.starts.dims();
-        let cos_sin = rotaries.cos_sin(texts.longest, |rope, table| match rope {
+        let cos_sin = rotaries.cos_sin(texts.longest, &texts.starts.device(), |rope, table| match rope {
             Some(_) => table.cos_sin_at(&texts.position_ids),
             None => table.cos_sin_after(0, seq),
         });

@@ -23,6 +23,14 @@ pub enum RopeScaling {
         /// How much longer.
         factor: f64,
     },
+    /// By another base in a text of more than `max_position_embeddings` positions, the more the longer it is: NTK-aware, and
+    /// dynamic.
+    Dynamic {
+        /// How much longer texts are at most.
+        factor: f64,
+        /// The context it was trained on.
+        max_position_embeddings: usize,
+    },
     /// Llama 3's: the long ones alone.
     Llama3 {
         /// How much longer.
@@ -76,7 +84,21 @@ impl Rope {
     pub fn switches_after(&self) -> Option<usize> {
         match &self.scaling {
             Some(RopeScaling::LongRope(long)) => Some(long.original_max_position_embeddings),
+            Some(RopeScaling::Dynamic { max_position_embeddings, .. }) => Some(*max_position_embeddings),
             None | Some(RopeScaling::Linear { .. } | RopeScaling::Llama3 { .. } | RopeScaling::Yarn(_)) => None,
+        }
+    }
+
+    /// Whether texts beyond that have frequencies that change with their length.
+    pub fn is_dynamic(&self) -> bool {
+        matches!(self.scaling, Some(RopeScaling::Dynamic { .. }))
+    }
+
+    /// Positions of the longest text that it is for, of a model whose configuration says `max_position_embeddings`.
+    pub fn context(&self, max_position_embeddings: usize) -> usize {
+        match self.scaling {
+            Some(RopeScaling::Dynamic { factor, .. }) => (max_position_embeddings as f64 * factor.max(1.0)) as usize,
+            _ => max_position_embeddings,
         }
     }
 
@@ -84,16 +106,22 @@ impl Rope {
     pub(crate) fn lists(&self) -> Vec<&[f64]> {
         match &self.scaling {
             Some(RopeScaling::LongRope(long)) => vec![&long.short_factor, &long.long_factor],
-            None | Some(RopeScaling::Linear { .. } | RopeScaling::Llama3 { .. } | RopeScaling::Yarn(_)) => Vec::new(),
+            _ => Vec::new(),
         }
     }
 
     /// One frequency for each pair of the `head_dim` numbers of a head that are rotated, in radians a position, in a text of
     /// `longest` positions.
     pub fn frequencies(&self, head_dim: usize, longest: usize) -> Vec<f64> {
-        let plain = (0..head_dim / 2).map(|i| self.theta.powf(-2.0 * i as f64 / head_dim as f64));
+        let of_base = |theta: f64| (0..head_dim / 2).map(move |i| theta.powf(-2.0 * i as f64 / head_dim as f64));
+        let plain = of_base(self.theta);
         match self.scaling.clone() {
             None => plain.collect(),
+            Some(RopeScaling::Dynamic { factor, max_position_embeddings: trained }) => {
+                let times = longest.max(trained) as f64 / trained as f64;
+                let stretch = (factor * times - (factor - 1.0)).powf(head_dim as f64 / (head_dim as f64 - 2.0));
+                of_base(self.theta * stretch).collect()
+            }
             Some(RopeScaling::Linear { factor }) => plain.map(|frequency| frequency / factor).collect(),
             Some(RopeScaling::Llama3 {
                 factor,
@@ -136,7 +164,7 @@ impl Rope {
         match &self.scaling {
             Some(RopeScaling::Yarn(yarn)) => yarn.attention_factor,
             Some(RopeScaling::LongRope(long)) => long.attention_factor,
-            None | Some(RopeScaling::Linear { .. } | RopeScaling::Llama3 { .. }) => 1.0,
+            None | Some(RopeScaling::Linear { .. } | RopeScaling::Dynamic { .. } | RopeScaling::Llama3 { .. }) => 1.0,
         }
     }
 }
@@ -182,6 +210,20 @@ mod tests {
         assert_eq!(rope.frequencies(4, 16), [1.0, 0.005]);
         assert_eq!(rope.frequencies(4, 17), [1.0 / 3.0, 0.0025]);
         assert_eq!(rope.switches_after(), Some(16));
+    }
+
+    /// The longest wavelength is stretched as much as the text is longer than the context, by a factor of 1, and the shortest
+    /// not at all.
+    #[test]
+    fn dynamic_stretches_with_the_text() {
+        let of = |factor| Rope { scaling: Some(RopeScaling::Dynamic { factor, max_position_embeddings: 16 }), ..PLAIN };
+        for length in [1, 16] {
+            assert_eq!(of(2.0).frequencies(8, length), PLAIN.frequencies(8, 1));
+        }
+        let ratios: Vec<f64> =
+            PLAIN.frequencies(8, 1).iter().zip(of(1.0).frequencies(8, 48)).map(|(plain, f)| plain / f).collect();
+        assert!(ratios[0] == 1.0 && (ratios[3] - 3.0).abs() < 1e-9, "{ratios:?}");
+        assert_eq!((of(2.5).context(16), of(0.5).context(16), PLAIN.context(16)), (40, 16, 16));
     }
 
     /// What rotates often stays, what rotates seldom is stretched, and between the two lies a slope.

@@ -15,7 +15,7 @@ pub struct View {
     pub tensor: String,
     /// The first row of it, or the first number of a vector.
     pub first_row: usize,
-    /// As the checkpoint has it, outermost size first.
+    /// As the checkpoint has it, outermost size first; `[out, in]` of a matrix that files of the checkpoint have transposed.
     pub shape: Vec<usize>,
     /// In which order its rows lie.
     pub order: RowOrder,
@@ -23,7 +23,8 @@ pub struct View {
     pub added: f32,
 }
 
-/// In which order the rows of a matrix, or the numbers of a vector, lie in the file.
+/// In which order the rows of a matrix, or the numbers of a vector, lie in the file. Each is a swap: the rows of the checkpoint
+/// are seen as groups of `first × second × together`, and the file has `second × first × together`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RowOrder {
     /// As in the checkpoint.
@@ -33,38 +34,69 @@ pub enum RowOrder {
         /// Rows of a head.
         head_dim: usize,
     },
+    /// The queries of all heads, then the keys, then the values; the checkpoint has all three of a head together.
+    PartsApart {
+        /// Heads.
+        heads: usize,
+        /// Rows of a head's queries, as many as of its keys and its values.
+        head_dim: usize,
+    },
 }
 
 impl RowOrder {
-    /// Where a row of the checkpoint is in the file.
-    fn place(self, row: usize) -> usize {
+    /// The sizes that change places, and rows that stay together behind them.
+    fn swap(self) -> [usize; 3] {
         match self {
-            Self::Same => row,
-            Self::Alternating { head_dim } => {
-                let (head, within, half) = (row / head_dim, row % head_dim, head_dim / 2);
-                head * head_dim + 2 * (within % half) + within / half
-            }
+            Self::Same => [1; 3],
+            Self::Alternating { head_dim } => [2, head_dim / 2, 1],
+            Self::PartsApart { heads, head_dim } => [heads, 3, head_dim],
         }
+    }
+
+    /// Where a row of the checkpoint is in the file.
+    pub fn in_file(self, row: usize) -> usize {
+        swapped(row, self.swap())
     }
 
     /// Which row of the checkpoint a row of the file is.
     pub fn in_checkpoint(self, row: usize) -> usize {
+        let [first, second, together] = self.swap();
+        swapped(row, [second, first, together])
+    }
+
+    /// Whether so many rows can lie so.
+    fn fits(self, rows: usize) -> bool {
         match self {
-            Self::Same => row,
-            Self::Alternating { head_dim } => {
-                let (head, within, half) = (row / head_dim, row % head_dim, head_dim / 2);
-                head * head_dim + within % 2 * half + within / 2
+            Self::Same => true,
+            Self::Alternating { head_dim } => head_dim > 0 && head_dim % 2 == 0 && rows.is_multiple_of(head_dim),
+            Self::PartsApart { heads, head_dim } => {
+                head_dim > 0 && heads.checked_mul(head_dim).and_then(|part| part.checked_mul(3)) == Some(rows)
             }
         }
     }
 
-    /// The rows of the file, one after the other, among which those rows of the checkpoint are.
-    fn around(self, rows: &Range<usize>) -> Range<usize> {
+    /// The rows of the file that are read at once for the first of those rows of the checkpoint, and how many of these are
+    /// among them.
+    fn next(self, rows: &Range<usize>) -> (Range<usize>, usize) {
         match self {
-            Self::Same => rows.clone(),
-            Self::Alternating { head_dim } => rows.start / head_dim * head_dim..rows.end.next_multiple_of(head_dim),
+            Self::Same => (rows.clone(), rows.len()),
+            Self::Alternating { head_dim } => {
+                (rows.start / head_dim * head_dim..rows.end.next_multiple_of(head_dim), rows.len())
+            }
+            Self::PartsApart { head_dim, .. } => {
+                let count = rows.len().min(head_dim - rows.start % head_dim);
+                let first = self.in_file(rows.start);
+                (first..first + count, count)
+            }
         }
     }
+}
+
+/// Where a row is if the first two of these sizes change places.
+fn swapped(row: usize, [first, second, together]: [usize; 3]) -> usize {
+    let within = row % (first * second * together);
+    let (i, j) = (within / (second * together), within / together % second);
+    row - within + (j * first + i) * together + row % together
 }
 
 impl View {
@@ -127,9 +159,7 @@ impl Gguf {
             ));
         }
         match view.order {
-            RowOrder::Alternating { head_dim }
-                if head_dim == 0 || head_dim % 2 != 0 || !rows.is_multiple_of(head_dim) =>
-            {
+            RowOrder::Alternating { head_dim } | RowOrder::PartsApart { head_dim, .. } if !view.order.fits(rows) => {
                 bad(format!("tensor '{}' has {rows} rows, which are no heads of {head_dim}", view.tensor))
             }
             _ => Ok(()),
@@ -143,18 +173,20 @@ impl Gguf {
     /// They cannot be read.
     pub(crate) async fn rows(&self, view: &View, rows: Range<usize>) -> Result<Vec<u8>, Problem> {
         let bytes = self.block_type(&view.tensor).and_then(|kind| kind.bytes_of(view.row() as u64)).unwrap_or(0);
-        let around = view.order.around(&rows);
-        let from = view.first_row + around.start;
-        let range = from as u64 * bytes..(from + around.len()) as u64 * bytes;
-        let read = self.bytes(&view.tensor, range).await?;
-        if view.order == RowOrder::Same {
-            return Ok(read);
-        }
-        let bytes = bytes as usize;
-        let mut ordered = Vec::with_capacity(rows.len() * bytes);
-        for row in rows {
-            let at = (view.order.place(row) - around.start) * bytes;
-            ordered.extend_from_slice(&read[at..at + bytes]);
+        let mut ordered = Vec::new();
+        let mut left = rows;
+        while !left.is_empty() {
+            let (there, count) = view.order.next(&left);
+            let from = (view.first_row + there.start) as u64;
+            let read = self.bytes(&view.tensor, from * bytes..(from + there.len() as u64) * bytes).await?;
+            if view.order == RowOrder::Same {
+                return Ok(read);
+            }
+            for row in left.start..left.start + count {
+                let at = (view.order.in_file(row) - there.start) * bytes as usize;
+                ordered.extend_from_slice(&read[at..at + bytes as usize]);
+            }
+            left.start += count;
         }
         Ok(ordered)
     }
@@ -235,6 +267,34 @@ mod tests {
     }
 
     #[test]
+    fn parts_of_all_heads_come_head_by_head() {
+        // Two heads of four: queries 0 to 8, keys 8 to 16, values 16 to 24.
+        let file = file(24);
+        let order = RowOrder::PartsApart { heads: 2, head_dim: 4 };
+        let view = view("m", &[24, 32], order);
+        file.check(&view).unwrap();
+        let numbers = |range: Range<usize>| block_on(file.numbers(&view, "qkv", range)).unwrap();
+        let all: Vec<f32> = numbers(0..24 * 32).into_iter().step_by(32).collect();
+        let begins: Vec<f32> = all.iter().copied().step_by(4).collect();
+        assert_eq!(begins, [0.0, 8.0, 16.0, 4.0, 12.0, 20.0]);
+        assert_eq!(all[4..8], [8.0, 9.0, 10.0, 11.0]);
+        for (from, to) in [(0, 1), (3, 5), (5, 17), (23, 24), (7, 24), (4, 4)] {
+            let rows: Vec<f32> = numbers(from * 32..to * 32).into_iter().step_by(32).collect();
+            assert_eq!(rows, all[from..to], "{from}..{to}");
+        }
+    }
+
+    #[test]
+    fn every_order_has_a_way_back() {
+        for order in [RowOrder::Same, HEADS_OF_EIGHT, RowOrder::PartsApart { heads: 4, head_dim: 2 }] {
+            let mut there: Vec<usize> = (0..24).map(|row| order.in_file(row)).collect();
+            assert!((0..24).all(|row| order.in_checkpoint(there[row]) == row), "{order:?}: {there:?}");
+            there.sort_unstable();
+            assert!(there.into_iter().eq(0..24), "{order:?}");
+        }
+    }
+
+    #[test]
     fn vectors_alternate_too_and_begin_anywhere() {
         let file = file(2);
         let mut of = view("v", &[8], HEADS_OF_EIGHT);
@@ -271,6 +331,8 @@ mod tests {
             (view("blocks", &[32], RowOrder::Same), "a vector in Q8_0"),
             (view("m", &[20, 32], HEADS_OF_EIGHT), "no heads of 8"),
             (view("m", &[24, 32], odd), "no heads of 3"),
+            (view("m", &[24, 32], RowOrder::PartsApart { heads: 3, head_dim: 4 }), "no heads of 4"),
+            (view("m", &[24, 32], RowOrder::PartsApart { heads: usize::MAX, head_dim: 8 }), "no heads of 8"),
         ] {
             let problem = file.check(&of).unwrap_err();
             assert!(problem.what.contains(why) && problem.at == "toy/a.gguf", "{why}: {problem:?}");

@@ -97,8 +97,8 @@ impl Bench {
         if self.batch == 0 || self.steps == 0 || self.seq.iter().any(|seq| *seq < 2) {
             return Err(Problem::input("--batch and --steps must be 1 or more, --seq 2 or more"));
         }
-        if let Some(seq) = self.seq.iter().find(|seq| **seq > geometry.max_position_embeddings) {
-            let what = format!("--seq {seq} is beyond the context of {}", geometry.max_position_embeddings);
+        if let Some(seq) = self.seq.iter().find(|seq| **seq > geometry.context()) {
+            let what = format!("--seq {seq} is beyond the context of {}", geometry.context());
             return Err(Problem::input(what).at(&at).next("use a shorter --seq"));
         }
         if self.seq.len() > 1 && (self.profile || !self.ist.is_empty()) {

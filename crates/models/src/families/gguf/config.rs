@@ -1,23 +1,16 @@
 //! Metadata of a GGUF file as a `config.json`.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Value, json};
 use stratune_protocol::Role;
 
-use super::{GgufForm, Keys, ROPE_FACTORS, tensors};
+use super::{GgufForm, Keys, LONGROPE_FACTORS, ROPE_FACTORS, tensors};
 use crate::families::Family;
 
 /// More blocks than any model has.
 const MAX_LAYERS: usize = 512;
 
 /// What the metadata say, as the keys of `config.json`.
-pub(super) fn of(
-    family: &Family,
-    form: &GgufForm,
-    keys: &Keys<'_>,
-    shapes: &BTreeMap<String, Vec<usize>>,
-) -> Result<Value, String> {
+pub(super) fn of(family: &Family, form: &GgufForm, keys: &Keys<'_>) -> Result<Value, String> {
     let layers = keys.needed("block_count")?;
     if layers > MAX_LAYERS {
         return Err(format!("{} is {layers}, more than any model has", keys.key("block_count")));
@@ -28,7 +21,8 @@ pub(super) fn of(
     let needed = |key: &str| keys.of_all_blocks(key)?.ok_or_else(|| format!("{} is missing", keys.key(key)));
     let (heads, head_dim) = (needed("attention.head_count")?, keys.head_dim()?);
     let context = keys.needed("context_length")?;
-    if let Some(rotated) = keys.size("rope.dimension_count")?.filter(|rotated| *rotated != head_dim) {
+    let rotated = keys.size("rope.dimension_count")?.unwrap_or(head_dim);
+    if rotated > head_dim || rotated < head_dim && form.rotary_share.is_none() {
         return Err(format!("{} is {rotated} of {head_dim}, which is not computed", keys.key("rope.dimension_count")));
     }
     if let Some(window) = keys.size("attention.sliding_window").unwrap_or(None)
@@ -37,12 +31,11 @@ pub(super) fn of(
     {
         return Err(format!("{} is {window}, which is not computed", keys.key("attention.sliding_window")));
     }
-    let embedding = shapes.get("token_embd.weight").and_then(|shape| shape.first()).copied();
-    let epsilon = keys.number("attention.layer_norm_rms_epsilon")?;
+    let [epsilon, epsilon_name] = form.epsilon;
     let mut config = json!({
         "architectures": [family.class],
         "model_type": family.model_type,
-        "vocab_size": embedding.ok_or("the file has no tensor token_embd.weight")?,
+        "vocab_size": keys.rows("token_embd.weight").ok_or("the file has no tensor token_embd.weight")?,
         "hidden_size": keys.needed("embedding_length")?,
         "intermediate_size": needed("feed_forward_length")?,
         "num_hidden_layers": layers,
@@ -50,16 +43,22 @@ pub(super) fn of(
         "num_key_value_heads": keys.of_all_blocks("attention.head_count_kv")?.unwrap_or(heads),
         "head_dim": head_dim,
         "max_position_embeddings": context,
-        "rms_norm_eps": epsilon.ok_or_else(|| format!("{} is missing", keys.key("attention.layer_norm_rms_epsilon")))?,
+        epsilon_name: keys.number(epsilon)?.ok_or_else(|| format!("{} is missing", keys.key(epsilon)))?,
         "rope_theta": keys.number("rope.freq_base")?.unwrap_or(1e4),
-        "tie_word_embeddings": !shapes.contains_key("output.weight"),
+        "tie_word_embeddings": keys.rows("output.weight").is_none(),
     });
     let Value::Object(fields) = &mut config else { return Ok(config) };
     if let Some(scaling) = rope_scaling(keys, context)? {
         fields.insert("rope_scaling".into(), scaling);
     }
+    if let Some(name) = form.rotary_share.filter(|_| rotated < head_dim) {
+        let share = rotated as f64 / head_dim as f64;
+        // Of which as many are made again, rounded down.
+        let again = (head_dim as f64 * share) as usize;
+        fields.insert(name.into(), if again == rotated { share } else { share.next_up() }.into());
+    }
     for (key, roles) in family.bias_keys {
-        let has = |role: &Role| shapes.contains_key(&format!("blk.0.{}.bias", tensors::name(*role)));
+        let has = |role: &Role| keys.rows(&format!("blk.0.{}.bias", tensors::name(*role))).is_some();
         fields.insert((*key).into(), roles.iter().any(has).into());
     }
     for token in ["bos", "eos"] {
@@ -78,7 +77,11 @@ fn rope_scaling(keys: &Keys<'_>, context: usize) -> Result<Option<Value>, String
         None => keys.number("rope.scale_linear")?,
         factor => factor,
     };
-    match (keys.fields.word_or(&kind, "none")?, factor, keys.rope_factors) {
+    let [short, long] = LONGROPE_FACTORS.map(|name| keys.factors(name));
+    if let (Some(short), Some(long)) = (short, long) {
+        return longrope([short, long], keys, context).map(Some);
+    }
+    match (keys.fields.word_or(&kind, "none")?, factor, keys.factors(ROPE_FACTORS)) {
         ("none", None, Some(factors)) => llama3(factors, keys).map(Some),
         ("linear" | "none", Some(factor), None) => Ok(Some(json!({"rope_type": "linear", "factor": factor}))),
         ("linear" | "none", None, None) => Ok(None),
@@ -100,6 +103,26 @@ fn rope_scaling(keys: &Keys<'_>, context: usize) -> Result<Option<Value>, String
     }
 }
 
+/// LongRoPE with these factors. What cosines and sines are multiplied by is said where it is not what follows from the contexts.
+fn longrope(factors: [&[f32]; 2], keys: &Keys<'_>, context: usize) -> Result<Value, String> {
+    let original = keys.size("rope.scaling.original_context_length")?.unwrap_or(context);
+    let [short, long] = factors.map(|factors| factors.iter().map(|factor| plain(*factor)).collect::<Vec<_>>());
+    let mut scaling = json!({"rope_type": "longrope", "short_factor": short, "long_factor": long,
+                             "original_max_position_embeddings": original});
+    let longer = context as f64 / original as f64;
+    let usual = if longer <= 1.0 { 1.0 } else { (1.0 + longer.ln() / (original as f64).ln()).sqrt() };
+    if let Some(factor) = keys.number("rope.scaling.attn_factor")?.filter(|factor| (factor / usual - 1.0).abs() > 1e-6)
+    {
+        scaling["attention_factor"] = factor.into();
+    }
+    Ok(scaling)
+}
+
+/// A number as it is written, where it was rounded to f32.
+fn plain(number: f32) -> f64 {
+    number.to_string().parse().unwrap_or(f64::NAN)
+}
+
 /// The scaling of Llama 3 of which these factors are: files hold them and not what they are made of. The longest wavelengths
 /// are stretched by the whole factor, and one that is stretched by less says how long texts were before.
 fn llama3(factors: &[f32], keys: &Keys<'_>) -> Result<Value, String> {
@@ -107,8 +130,7 @@ fn llama3(factors: &[f32], keys: &Keys<'_>) -> Result<Value, String> {
     const HIGH: f64 = 4.0;
     let head_dim = keys.head_dim()?;
     let theta = keys.number("rope.freq_base")?.unwrap_or(1e4);
-    let factor = factors.iter().copied().fold(1.0_f32, f32::max);
-    let factor: f64 = factor.to_string().parse().unwrap_or(f64::NAN);
+    let factor = plain(factors.iter().copied().fold(1.0_f32, f32::max));
     let wavelength = |i: usize| std::f64::consts::TAU * theta.powf(2.0 * i as f64 / head_dim as f64);
     // They are f32, made in f32 or f64.
     let fits = |original: f64| {

@@ -31,7 +31,7 @@ fn facts(model: &ModelConfig) -> Vec<(&'static str, Vec<f64>)> {
     let short = |rope: &Rope| rope.switches_after().unwrap_or(1);
     let rotated = |rope: &Rope| {
         let of = |longest: usize| rope.frequencies(model.rotary_dim, longest);
-        [of(short(rope)), of(model.max_position_embeddings), vec![rope.magnitude()]].concat()
+        [of(short(rope)), of(rope.context(model.max_position_embeddings)), vec![rope.magnitude()]].concat()
     };
     let blocks = &model.attention;
     vec![

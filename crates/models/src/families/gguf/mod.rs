@@ -3,6 +3,7 @@
 
 mod config;
 mod facts;
+mod keys;
 mod tensors;
 mod write;
 
@@ -12,9 +13,10 @@ use serde_json::{Map, Value};
 use stratune_protocol::{Problem, Role};
 use stratune_store::View;
 
+pub use keys::Keys;
 pub use write::{WrittenKeys, WrittenModel};
 
-use super::{FAMILIES, Fields, Given};
+use super::{FAMILIES, Fields};
 use crate::ModelConfig;
 
 /// How llama.cpp's files have a family.
@@ -28,6 +30,10 @@ pub struct GgufForm {
     pub added_to_norms: f32,
     /// Whether `config` sees to windows; others have none.
     pub slides: bool,
+    /// What `config.json` calls the share of a head that is rotated, where that may be a part.
+    pub rotary_share: Option<&'static str>,
+    /// The key of what norms add to the mean square or the variance, and what `config.json` calls it.
+    pub epsilon: [&'static str; 2],
     /// Fields of `config.json` that other families do not have, or not from there; an error names the key.
     pub config: fn(&Keys<'_>, &mut Map<String, Value>) -> Result<(), String>,
     /// The way back: keys that other families do not have, or say otherwise.
@@ -42,93 +48,21 @@ pub(super) const PLAIN: GgufForm = GgufForm {
     alternating: false,
     added_to_norms: 0.0,
     slides: false,
+    rotary_share: None,
+    epsilon: ["attention.layer_norm_rms_epsilon", "rms_norm_eps"],
     config: |_, _| Ok(()),
     keys: |_, _| {},
     biased: &[Role::Query, Role::Key, Role::Value],
 };
 
-/// The tensor of the factors by which wavelengths are stretched.
+/// The tensor of the factors by which Llama 3 stretches wavelengths.
 pub const ROPE_FACTORS: &str = "rope_freqs.weight";
 
-/// Keys of one architecture, which begin with its name.
-#[derive(Debug)]
-pub struct Keys<'a> {
-    architecture: &'a str,
-    fields: Fields<'a>,
-    /// What [`ROPE_FACTORS`] holds.
-    pub rope_factors: Option<&'a [f32]>,
-}
+/// Those of LongRoPE: of short texts, and of long ones.
+const LONGROPE_FACTORS: [&str; 2] = ["rope_factors_short.weight", "rope_factors_long.weight"];
 
-impl Keys<'_> {
-    fn key(&self, key: &str) -> String {
-        format!("{}.{key}", self.architecture)
-    }
-
-    /// A size that may be there.
-    ///
-    /// # Errors
-    /// It is no size; names the key.
-    pub fn size(&self, key: &str) -> Result<Option<usize>, String> {
-        Ok(self.fields.given_size(&self.key(key))?.or_none())
-    }
-
-    /// A number that may be there.
-    ///
-    /// # Errors
-    /// It is no number; names the key.
-    pub fn number(&self, key: &str) -> Result<Option<f64>, String> {
-        Ok(self.fields.given(&self.key(key), "number", Value::as_f64)?.or_none())
-    }
-
-    /// A size that has to be there.
-    ///
-    /// # Errors
-    /// It is missing, or no size; names the key.
-    pub fn needed(&self, key: &str) -> Result<usize, String> {
-        self.size(key)?.ok_or_else(|| format!("{} is missing", self.key(key)))
-    }
-
-    /// A size that may be given for each block, and is the same for all here.
-    fn of_all_blocks(&self, key: &str) -> Result<Option<usize>, String> {
-        let key = self.key(key);
-        let Some(Value::Array(sizes)) = self.fields.get(&key) else {
-            return Ok(self.fields.given_size(&key)?.or_none());
-        };
-        let first = sizes.first().and_then(Value::as_u64).filter(|size| (1..1 << 24).contains(size));
-        match first {
-            Some(first) if sizes.iter().all(|size| size.as_u64() == Some(first)) => Ok(Some(first as usize)),
-            _ => Err(format!("{key} is not the same for all blocks, which is not computed")),
-        }
-    }
-
-    /// Width of a head.
-    ///
-    /// # Errors
-    /// Keys and values have others, or a key is missing.
-    pub fn head_dim(&self) -> Result<usize, String> {
-        let heads = self.of_all_blocks("attention.head_count")?;
-        let heads = heads.ok_or_else(|| format!("{} is missing", self.key("attention.head_count")))?;
-        let plain = self.needed("embedding_length")? / heads;
-        let [keys, values] = ["attention.key_length", "attention.value_length"].map(|key| self.size(key));
-        let (keys, values) = (keys?.unwrap_or(plain), values?.unwrap_or(plain));
-        if keys == values {
-            return Ok(keys);
-        }
-        Err(format!(
-            "{} is {keys} and that of values {values}, which is not computed",
-            self.key("attention.key_length")
-        ))
-    }
-}
-
-impl<T> Given<T> {
-    fn or_none(self) -> Option<T> {
-        match self {
-            Self::Absent | Self::Null => None,
-            Self::Value(value) => Some(value),
-        }
-    }
-}
+/// The tensors that are read into `config.json`.
+pub const TENSORS_OF_CONFIG: [&str; 3] = [ROPE_FACTORS, LONGROPE_FACTORS[0], LONGROPE_FACTORS[1]];
 
 /// What a GGUF file has, as a folder would.
 #[derive(Debug)]
@@ -140,15 +74,15 @@ pub struct GgufModel {
 }
 
 impl GgufModel {
-    /// Reads a file's metadata, the shapes of its tensors by name, and what [`ROPE_FACTORS`] holds if it is there. `at` is
-    /// the file's name for errors.
+    /// Reads a file's metadata, the shapes of its tensors by name, and what those of [`TENSORS_OF_CONFIG`] hold that are
+    /// there. `at` is the file's name for errors.
     ///
     /// # Errors
     /// Another architecture, a missing or impossible key, a feature that is not computed here, or a tensor that is missing.
     pub fn read(
         metadata: &Value,
         shapes: &BTreeMap<String, Vec<usize>>,
-        rope_factors: Option<&[f32]>,
+        tensors: &BTreeMap<&'static str, Vec<f32>>,
         at: &str,
     ) -> Result<Self, Problem> {
         let bad = |what: String| Problem::input(what).at(at);
@@ -165,8 +99,8 @@ impl GgufModel {
                 bad(format!("the file is of the type '{kind}', and no model")).next("use the file of the model")
             );
         }
-        let keys = Keys { architecture, fields: Fields(metadata), rope_factors };
-        let config = config::of(family, form, &keys, shapes).map_err(|what| bad(what).next(again))?;
+        let keys = Keys { architecture, fields: Fields(metadata), shapes, tensors };
+        let config = config::of(family, form, &keys).map_err(|what| bad(what).next(again))?;
         let model = ModelConfig::from_json(&config, at).map_err(|problem| problem.or_next(again))?;
         let mut tensors = BTreeMap::new();
         for module in &model.modules {
@@ -235,7 +169,8 @@ mod tests {
     }
 
     fn read(architecture: &str, more: &[(&str, Value)], factors: Option<&[f32]>) -> Result<GgufModel, Problem> {
-        GgufModel::read(&metadata(architecture, more), &shapes(false), factors, "a.gguf")
+        let tensors = factors.map(|factors| (ROPE_FACTORS, factors.to_vec())).into_iter().collect();
+        GgufModel::read(&metadata(architecture, more), &shapes(false), &tensors, "a.gguf")
     }
 
     #[test]
@@ -275,7 +210,8 @@ mod tests {
 
     #[test]
     fn three_in_one_are_taken_apart_by_rows() {
-        let tensors = GgufModel::read(&metadata("llama", &[]), &shapes(true), None, "a.gguf").unwrap().tensors;
+        let tensors =
+            GgufModel::read(&metadata("llama", &[]), &shapes(true), &BTreeMap::new(), "a.gguf").unwrap().tensors;
         for (name, first_row, rows) in [("q", 0, 32), ("k", 32, 16), ("v", 48, 16)] {
             let view = &tensors[&format!("model.layers.0.self_attn.{name}_proj.weight")];
             assert_eq!((view.tensor.as_str(), view.first_row), ("blk.0.attn_qkv.weight", first_row));
@@ -305,7 +241,8 @@ mod tests {
         let scale = |more: &[(&str, Value)]| {
             let mut json = metadata("gemma2", more);
             json["gemma2.block_count"] = 1.into();
-            let keys = Keys { architecture: "gemma2", fields: Fields(&json), rope_factors: None };
+            let (shapes, tensors) = Default::default();
+            let keys = Keys { architecture: "gemma2", fields: Fields(&json), shapes: &shapes, tensors: &tensors };
             let mut config = Map::new();
             let form = FAMILIES.into_iter().filter_map(|family| family.gguf).find(|form| form.architecture == "gemma2");
             (form.unwrap().config)(&keys, &mut config).unwrap();
@@ -338,6 +275,27 @@ mod tests {
         let linear =
             read("llama", &[("rope.scaling.type", json!("linear")), ("rope.scaling.factor", json!(2.0))], None);
         assert_eq!(linear.unwrap().config["rope_scaling"], json!({"rope_type": "linear", "factor": 2.0}));
+    }
+
+    /// Of Phi-3: what is multiplied by stands in `config.json` where it does not follow from the contexts.
+    #[test]
+    fn factors_of_longrope_are_lists() {
+        let mut shapes = shapes(true);
+        shapes.insert("blk.0.ffn_up.weight".into(), vec![96, 32]);
+        let config = |more: &[(&str, Value)]| {
+            let more = [&[("rope.dimension_count", json!(6)), ("attention.sliding_window", json!(0))], more].concat();
+            let tensors = [(LONGROPE_FACTORS[0], vec![1.0, 1.25, 1.1]), (LONGROPE_FACTORS[1], vec![2.0, 3.0, 4.0])];
+            GgufModel::read(&metadata("phi3", &more), &shapes, &tensors.into(), "a.gguf").unwrap().config
+        };
+        let usual =
+            [("rope.scaling.original_context_length", json!(16)), ("rope.scaling.attn_factor", json!(1.224_744_9))];
+        let want = json!({"rope_type": "longrope", "short_factor": [1.0, 1.25, 1.1], "long_factor": [2.0, 3.0, 4.0],
+                          "original_max_position_embeddings": 16});
+        let said = config(&usual);
+        assert_eq!((&said["rope_scaling"], &said["partial_rotary_factor"]), (&want, &json!(0.75)));
+        assert_eq!(said["sliding_window"], Value::Null);
+        let other = [usual[0].clone(), ("rope.scaling.attn_factor", json!(1.5))];
+        assert_eq!(config(&other)["rope_scaling"]["attention_factor"], 1.5);
     }
 
     #[test]

@@ -72,11 +72,20 @@ pub(super) fn view(
     if !shapes.contains_key(&tensor) {
         return None;
     }
-    let order = match module.role {
-        Role::Query | Role::Key if form.alternating => RowOrder::Alternating { head_dim: model.head_dim },
-        _ => RowOrder::Same,
-    };
-    let is_norm = !module.role.is_linear() && !matches!(module.role, Role::Embedding | Role::Head);
+    let is_norm =
+        !module.role.is_linear() && !matches!(module.role, Role::Embedding | Role::PositionEmbedding | Role::Head);
     let added = if is_norm { form.added_to_norms } else { 0.0 };
+    let order = row_order(model, form, module.role);
     Some(View { tensor, first_row, shape, order, added })
+}
+
+/// In which order the rows of a module lie in the file, and the numbers of its bias.
+pub(super) fn row_order(model: &ModelConfig, form: &GgufForm, role: Role) -> RowOrder {
+    match role {
+        Role::Query | Role::Key if form.alternating => RowOrder::Alternating { head_dim: model.head_dim },
+        Role::QueryKeyValue if model.heads_apart => {
+            RowOrder::PartsApart { heads: model.num_attention_heads, head_dim: model.head_dim }
+        }
+        _ => RowOrder::Same,
+    }
 }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use stratune_protocol::Problem;
 use stratune_store::View;
 
-use super::{GgufForm, GgufModel, ROPE_FACTORS, facts, tensors};
+use super::{GgufForm, GgufModel, LONGROPE_FACTORS, ROPE_FACTORS, facts, tensors};
 use crate::families::FAMILIES;
 use crate::nn::{Rope, RopeScaling};
 use crate::{Entry, ModelConfig};
@@ -81,8 +81,7 @@ fn written(model: &ModelConfig, form: &'static GgufForm) -> Result<WrittenModel,
     for (key, size) in SIZES {
         keys.set(key, size(model));
     }
-    let norms = if model.centring_norms { "layer_norm_epsilon" } else { "layer_norm_rms_epsilon" };
-    keys.set(&format!("attention.{norms}"), model.norm_eps);
+    keys.set(form.epsilon[0], model.norm_eps);
     let mut factors = BTreeMap::new();
     if let Some(rope) = rope_of_all_texts(model) {
         rotary(&mut keys, &mut factors, model, rope);
@@ -130,8 +129,15 @@ fn rotary(keys: &mut WrittenKeys, factors: &mut BTreeMap<&'static str, Vec<f32>>
             let by = plain.iter().zip(stretched).map(|(plain, stretched)| (plain / stretched) as f32);
             factors.insert(ROPE_FACTORS, by.collect());
         }
-        // Its factors are tensors, which the family's own keys would have to say.
-        None | Some(RopeScaling::LongRope(_)) => {}
+        Some(RopeScaling::LongRope(long)) => {
+            for (name, by) in LONGROPE_FACTORS.into_iter().zip([&long.short_factor, &long.long_factor]) {
+                factors.insert(name, by.iter().map(|factor| *factor as f32).collect());
+            }
+            keys.set("rope.scaling.original_context_length", long.original_max_position_embeddings);
+            keys.set("rope.scaling.attn_factor", long.attention_factor);
+        }
+        // No key says the second, and what was written is compared.
+        None | Some(RopeScaling::Dynamic { .. }) => {}
     }
 }
 
@@ -161,8 +167,7 @@ fn read_again(written: &WrittenModel) -> Result<ModelConfig, String> {
     let key = |(key, value): &(String, Value)| (key.clone(), in_file(value));
     let metadata = Value::Object(written.metadata.iter().map(key).collect());
     let shapes = written.tensors.iter().map(|(entry, view)| (view.tensor.clone(), entry.shape.clone())).collect();
-    let factors = written.factors.get(ROPE_FACTORS).map(Vec::as_slice);
-    let read = GgufModel::read(&metadata, &shapes, factors, "");
+    let read = GgufModel::read(&metadata, &shapes, &written.factors, "");
     let read = read.map_err(|problem| format!("something ({})", problem.what))?;
     ModelConfig::from_json(&read.config, "").map_err(|problem| format!("something ({})", problem.what))
 }
