@@ -45,7 +45,7 @@ fn fetch(server: &LoopbackHub, cache: &Cache, id: &str) {
     let (hub, id) = (hub_without_token(server), HubId::read(id).unwrap().unwrap());
     let mut watch = |_: &crate::Progress| ControlFlow::Continue(());
     let model = block_on(hub.model(&id, &|_, _| None, &mut watch)).unwrap();
-    block_on(cache.fetch(&hub, &model, &mut watch)).unwrap();
+    block_on(cache.fetch(&hub, &model.remote, &mut watch)).unwrap();
 }
 
 #[test]

@@ -45,6 +45,7 @@ impl Eval {
         if config.data.files.is_empty() {
             return Err(Problem::input("no data is given").at("--data").next("name a file, or `example-held-out`"));
         }
+        hub::fetch_data(&mut config.data, json).await?;
         let source = read_rows(&open::files(&config.data.files)?, &config.data)?;
         let opened = open::device(self.device, json).await?;
         let model = hub::fetched(&self.model, json).await?;
