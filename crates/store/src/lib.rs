@@ -21,6 +21,8 @@ mod model_folder;
 mod opfs;
 #[cfg(target_family = "wasm")]
 mod opfs_checkpoints;
+#[cfg(target_family = "wasm")]
+mod opfs_part;
 mod quantized;
 mod safetensors;
 #[cfg(any(target_family = "wasm", test))]
@@ -45,5 +47,7 @@ pub use model_folder::ModelFolder;
 pub use opfs::OpfsFiles;
 #[cfg(target_family = "wasm")]
 pub use opfs_checkpoints::OpfsCheckpoints;
+#[cfg(target_family = "wasm")]
+pub use opfs_part::OpfsPart;
 pub use safetensors::{Tensors, read_safetensors, write_safetensors};
 pub use tensor::{HostTensor, Stored};
