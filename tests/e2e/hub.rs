@@ -1,4 +1,4 @@
-//! A model by its id in the page, from a hub on the machine itself: looked up, fetched over a connection that breaks, checked,
+//! A model and rows by their ids in the page, from a hub on the machine itself: looked up, fetched over a connection that breaks, checked,
 //! kept, trained on, removed; and nothing is asked before a person asks.
 
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::server::Site;
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const ALERT: &str = "#notices [role=alert]";
 
-/// The starter as two repositories, of which one is gated.
+/// The starter as two repositories, of which one is gated, and the example's rows as a dataset.
 fn hub() -> LoopbackHub {
     let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/session/assets/starter");
     let names = ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"];
@@ -23,7 +23,8 @@ fn hub() -> LoopbackHub {
     let files: Vec<_> =
         names.iter().zip(&files).map(|(name, bytes)| (*name, bytes.as_slice(), name.ends_with("tensors"))).collect();
     let gated = Repository { gated: true, ..Repository::new("toy/gated", COMMIT, &files) };
-    LoopbackHub::start(vec![Repository::new("toy/starter", COMMIT, &files), gated])
+    let rows = Repository::dataset("toy/rows", COMMIT, &[("train.jsonl", crate::ROWS.as_bytes(), true)]);
+    LoopbackHub::start(vec![Repository::new("toy/starter", COMMIT, &files), gated, rows])
 }
 
 async fn look_up(page: &Page, name: &str) {
@@ -83,6 +84,19 @@ async fn a_model_is_fetched_kept_and_trained_in_the_page() {
     page.until("Train can be pressed", 30, |seen| seen.can_train).await;
     page.click("train").await;
     page.until("the run is done", 300, |seen| seen.state == "done").await;
+
+    // Rows come the same way.
+    page.click("change-data").await;
+    page.press("#rows-part > summary").await;
+    page.write("rows-name", "https://huggingface.co/datasets/toy/rows").await;
+    page.click("rows-look").await;
+    page.until_so("#rows-report strong", "the rows were looked up", |text| text.contains(":default/train")).await;
+    page.click("rows-fetch").await;
+    page.until("the rows are read", 60, |seen| {
+        seen.can_train && seen.data.contains("toy-rows-default-train-train.jsonl")
+    })
+    .await;
+    server.take_log();
 
     // After a reload it is here without anyone being asked.
     page.reload().await;

@@ -93,8 +93,15 @@ pub async fn kept() -> Result<Vec<KeptFiles>, Problem> {
         let files = OpfsFiles::open(&name).await?;
         match read(&files).await? {
             Some(manifest) => all.push(manifest.kept(&sizes(&files, &manifest).await?)),
-            // It was ended before it had begun.
-            None => OpfsFiles::remove_directory(&name).await?,
+            // Its manifest was cut short. What is there is looked at again when it is fetched, or can be removed.
+            None => {
+                let mut there = 0;
+                for file in files.names().await? {
+                    there += size(&files, &file).await?;
+                }
+                let name = name.trim_start_matches(PREFIX).to_string();
+                all.push(KeptFiles { name, dataset: false, bytes: there, there, whole: false });
+            }
         }
     }
     Ok(all)

@@ -244,7 +244,7 @@ fn fits(run: Run, weights: u64) -> (Verdict, &'static str) {
 
 fn verdict(need: u64, memory: Option<u64>) -> (Verdict, &'static str) {
     match memory {
-        None => (Verdict::Unknown, "should fit if the GPU has as much"),
+        None => (Verdict::Unknown, "if the device has as much"),
         Some(there) if need <= there / 10 * 7 => (Verdict::Fits, "fits"),
         Some(there) if need <= there => (Verdict::Tight, "is tight"),
         Some(_) => (Verdict::WontFit, "does not fit"),
