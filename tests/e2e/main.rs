@@ -8,7 +8,11 @@
 mod adapter;
 mod browser;
 mod gguf;
+mod hub;
 mod large;
+#[allow(dead_code)]
+#[path = "../src/loopback_hub.rs"]
+mod loopback_hub;
 mod native;
 mod page;
 mod pictures;

@@ -151,6 +151,26 @@ impl Page {
         self.element(&format!("#{id}")).await.click().await.unwrap_or_else(|e| panic!("#{id} cannot be pressed: {e}"));
     }
 
+    /// Waits until what this selector finds has a text that is so; gives it. What is not there has none.
+    pub async fn until_so(&self, selector: &str, what: &str, is_so: impl Fn(&str) -> bool) -> String {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let script = format!("return document.querySelector({})?.innerText ?? '';", Value::from(selector));
+        loop {
+            let text: String = self.ask(&script).await;
+            if is_so(&text) {
+                eprintln!("{what}");
+                return text;
+            }
+            assert!(Instant::now() < deadline, "waiting until {what}: {selector} says '{text}'");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Presses the first that this selector finds.
+    pub async fn press(&self, selector: &str) {
+        self.element(selector).await.click().await.unwrap_or_else(|e| panic!("{selector} cannot be pressed: {e}"));
+    }
+
     /// Opens the advanced part of a card.
     pub async fn open_advanced(&self, body: &str) {
         self.element(&format!("#{body} details.advanced:not([open]) > summary")).await.click().await.unwrap();

@@ -5,6 +5,9 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// The hub that the page is built for.
+const HUB: &str = "https://huggingface.co";
+
 /// A folder that is served until the test ends.
 pub struct Site {
     /// Where it is served, such as `http://127.0.0.1:40123`.
@@ -14,22 +17,43 @@ pub struct Site {
 impl Site {
     /// Serves `folder` on a free port.
     pub fn serve(folder: &Path) -> Self {
+        Self::serve_with(folder, Vec::new())
+    }
+
+    /// The same with another hub than the page is built for, and its server of large files: whoever serves a page says where its
+    /// hub is, and its policy allows that one alone.
+    pub fn serve_with_hub(folder: &Path, hub: &str, large_files: &str) -> Self {
+        let hosts = format!(" {HUB} https://*.hf.co ");
+        Self::serve_with(
+            folder,
+            vec![(hosts, format!(" {hub} {large_files} ")), (format!("\"{HUB}\""), format!("\"{hub}\""))],
+        )
+    }
+
+    /// `changes` are made in `index.html`, each once.
+    fn serve_with(folder: &Path, changes: Vec<(String, String)>) -> Self {
         assert!(folder.join("index.html").is_file(), "{} holds no index.html: build the page first", folder.display());
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let origin = format!("http://{}", listener.local_addr().unwrap());
         let folder: Arc<Path> = folder.into();
+        let index = std::fs::read_to_string(folder.join("index.html")).unwrap();
+        let index = changes.iter().fold(index, |index, (from, to)| {
+            assert_eq!(index.matches(from.as_str()).count(), 1, "{from} in index.html");
+            index.replace(from, to)
+        });
+        let index: Arc<str> = index.into();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let folder = folder.clone();
+                let (folder, index) = (folder.clone(), index.clone());
                 // A browser that goes away in the middle is no error here.
-                std::thread::spawn(move || drop(answer(stream, &folder)));
+                std::thread::spawn(move || drop(answer(stream, &folder, &index)));
             }
         });
         Self { origin }
     }
 }
 
-fn answer(mut stream: TcpStream, folder: &Path) -> std::io::Result<()> {
+fn answer(mut stream: TcpStream, folder: &Path, index: &str) -> std::io::Result<()> {
     let mut head = BufReader::new((&stream).take(16 << 10));
     let mut request = String::new();
     head.read_line(&mut request)?;
@@ -39,7 +63,10 @@ fn answer(mut stream: TcpStream, folder: &Path) -> std::io::Result<()> {
     }
     let mut words = request.split_whitespace();
     let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    let file = file(target, folder).and_then(|path| Some((media_type(&path), std::fs::read(path).ok()?)));
+    let file = file(target, folder).and_then(|path| {
+        let bytes = if path == folder.join("index.html") { index.into() } else { std::fs::read(&path).ok()? };
+        Some((media_type(&path), bytes))
+    });
     let (status, media_type, body) = match (method, file) {
         ("GET" | "HEAD", Some((media_type, body))) => ("200 OK", media_type, body),
         ("GET" | "HEAD", None) => ("404 Not Found", "text/plain", b"not found".to_vec()),

@@ -8,48 +8,15 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use sha1::Sha1;
-use sha2::{Digest, Sha256};
+
+use self::repository::percent_decoded;
+pub use self::repository::{RemoteFile, Repository, git_sha1, sha256};
+
+#[path = "loopback_repository.rs"]
+mod repository;
 
 /// The token that may read gated repositories; another is one without access.
 pub const TOKEN: &str = "hf_good";
-
-/// A file of a repository.
-#[derive(Clone)]
-pub struct RemoteFile {
-    pub path: String,
-    pub bytes: Vec<u8>,
-    /// Whether it is kept as a large file, by SHA-256.
-    pub large: bool,
-}
-
-/// A repository at one commit.
-#[derive(Clone, Default)]
-pub struct Repository {
-    pub id: String,
-    /// A name of before, which the hub sends on from.
-    pub former: Option<String>,
-    pub commit: String,
-    pub gated: bool,
-    pub files: Vec<RemoteFile>,
-    /// Entries of the listing that no file stands behind.
-    pub entries: Vec<Value>,
-    /// Entries on a page of the listing; 0: all of them.
-    pub page: usize,
-    /// Whether each page of the listing names another.
-    pub endless: bool,
-}
-
-impl Repository {
-    pub fn new(id: &str, commit: &str, files: &[(&str, &[u8], bool)]) -> Self {
-        let file = |(path, bytes, large): &(&str, &[u8], bool)| RemoteFile {
-            path: (*path).into(),
-            bytes: bytes.to_vec(),
-            large: *large,
-        };
-        Self { id: id.into(), commit: commit.into(), files: files.iter().map(file).collect(), ..Self::default() }
-    }
-}
 
 /// What a server does wrong, in answer to an address that contains a text.
 #[derive(Clone, Debug)]
@@ -127,6 +94,11 @@ impl LoopbackHub {
         &self.state.base
     }
 
+    /// The server of large files.
+    pub fn large_files(&self) -> &str {
+        &self.state.cdn
+    }
+
     /// The next request whose address contains `part` goes wrong.
     pub fn fault(&self, part: &str, fault: Fault) {
         held(&self.state.faults).push((part.into(), fault, false));
@@ -174,6 +146,7 @@ impl State {
         reader.read_line(&mut line)?;
         let target = line.split(' ').nth(1).unwrap_or_default().to_string();
         let mut asked = Asked { hub, target, authorization: None, range: None };
+        let mut origin = None;
         loop {
             let mut line = String::new();
             if reader.read_line(&mut line)? == 0 || line == "\r\n" {
@@ -183,8 +156,15 @@ impl State {
             match name.to_ascii_lowercase().as_str() {
                 "authorization" => asked.authorization = Some(value.into()),
                 "range" => asked.range = Some(value.into()),
+                "origin" => origin = Some(value.to_string()),
                 _ => {}
             }
+        }
+        let shared = origin.map(|origin| shared(&origin, hub)).unwrap_or_default();
+        if line.starts_with("OPTIONS ") {
+            // What a browser asks before it sends a token; of large files it never has to.
+            let status = if hub { "204 Good" } else { "405 No" };
+            return write!(reader.into_inner(), "HTTP/1.1 {status}\r\nConnection: close\r\n{shared}\r\n");
         }
         held(&self.log).push(asked.clone());
         let fault = {
@@ -196,7 +176,7 @@ impl State {
             asked.range = None;
         }
         let answer = if hub { self.hub(&asked) } else { self.large(&asked) };
-        spoiled(reader.into_inner(), answer, fault, line.starts_with("HEAD "))
+        spoiled(reader.into_inner(), answer, fault, line.starts_with("HEAD "), &shared)
     }
 
     fn hub(&self, asked: &Asked) -> Answer {
@@ -205,44 +185,64 @@ impl State {
         if path == "/ok" {
             return Answer::new(200, &[], "ok");
         }
+        let mut known = false;
         for repository in &self.repositories {
-            let commit = repository.commit.as_str();
-            let api = format!("/api/models/{}", repository.id);
+            let (commit, kind) = (repository.commit.as_str(), repository.plural());
+            let api = format!("/api/{kind}/{}", repository.id);
             if let Some(former) = &repository.former {
-                let old = format!("/api/models/{former}");
+                let old = format!("/api/{kind}/{former}");
                 if path == old || path.starts_with(&format!("{old}/")) {
                     return Answer::new(307, &[("Location", &path.replacen(&old, &api, 1))], "");
                 }
             }
-            if path == api || [commit, "main", "refs/pr/1"].iter().any(|r| path == format!("{api}/revision/{r}")) {
+            let revisions = repository.revisions();
+            if path == api || revisions.iter().any(|r| path == format!("{api}/revision/{r}")) {
                 let gated = if repository.gated { json!("auto") } else { json!(false) };
                 let about = json!({ "id": repository.id, "sha": commit, "gated": gated,
                     "cardData": { "license": "apache-2.0" }, "config": { "model_type": "llama" },
                     "safetensors": { "total": 1234 } });
                 return Answer::new(200, &[], about.to_string());
             }
-            if path.starts_with(&format!("{api}/revision/")) {
-                return Answer::error(404, "RevisionNotFound");
+            known |= path.starts_with(&format!("{api}/revision/"));
+            if path == format!("{api}/refs") {
+                return self.branches(repository);
             }
             if path == format!("{api}/tree/{commit}") {
                 return self.tree(repository, query);
             }
-            for revision in [commit, "main", "refs/pr/1"] {
-                if let Some(file) = path.strip_prefix(&format!("/{}/resolve/{revision}/", repository.id)) {
+            for revision in revisions {
+                let files = format!("/{}{}/resolve/{revision}/", repository.prefix(), repository.id);
+                if let Some(file) = path.strip_prefix(&files) {
                     return self.resolve(repository, file, asked);
                 }
             }
-            if let Some(file) = path.strip_prefix(&format!("/api/resolve-cache/models/{}/{commit}/", repository.id)) {
+            if let Some(file) = path.strip_prefix(&format!("/api/resolve-cache/{kind}/{}/{commit}/", repository.id)) {
                 let file = repository.files.iter().find(|f| f.path == file).unwrap();
                 let mut answer = ranged(&file.bytes, asked.range.as_deref(), &git_sha1(&file.bytes));
                 answer.headers.push(("X-Repo-Commit".into(), commit.into()));
                 return answer;
             }
         }
+        if known {
+            return Answer::error(404, "RevisionNotFound");
+        }
         match asked.authorization {
             Some(_) => Answer::error(404, "RepoNotFound"),
             None => Answer::new(401, &[("X-Error-Message", "Invalid username or password.")], "no"),
         }
+    }
+
+    /// The branches of a repository, those of conversions apart.
+    fn branches(&self, repository: &Repository) -> Answer {
+        let same = |other: &&Repository| other.dataset == repository.dataset && other.id == repository.id;
+        let all = self.repositories.iter().filter(same);
+        let converts: Vec<Value> = all
+            .filter_map(|other| {
+                Some(json!({ "name": "parquet", "ref": other.branch.as_ref()?, "targetCommit": other.commit }))
+            })
+            .collect();
+        let main = json!([{ "name": "main", "ref": "refs/heads/main", "targetCommit": repository.commit }]);
+        Answer::new(200, &[], json!({ "branches": main, "tags": [], "converts": converts }).to_string())
     }
 
     fn tree(&self, repository: &Repository, query: &str) -> Answer {
@@ -264,8 +264,8 @@ impl State {
         let shown: Vec<&Value> = all.iter().skip(from).take(page).collect();
         let mut answer = Answer::new(200, &[], json!(shown).to_string());
         if repository.endless || from + page < all.len() {
-            let (base, id, commit) = (&self.base, &repository.id, &repository.commit);
-            let next = format!("{base}/api/models/{id}/tree/{commit}?recursive=true&cursor={}", from + page);
+            let (base, id, commit, kind) = (&self.base, &repository.id, &repository.commit, repository.plural());
+            let next = format!("{base}/api/{kind}/{id}/tree/{commit}?recursive=true&cursor={}", from + page);
             answer.headers.push(("Link".into(), format!("<{next}>; rel=\"next\"")));
         }
         answer
@@ -298,7 +298,8 @@ impl State {
         }
         let etag = git_sha1(&file.bytes);
         let at = format!(
-            "/api/resolve-cache/models/{}/{commit}/{}?etag={etag}",
+            "/api/resolve-cache/{}/{}/{commit}/{}?etag={etag}",
+            repository.plural(),
             repository.id,
             path.replace('%', "%25").replace(' ', "%20")
         );
@@ -334,8 +335,27 @@ fn ranged(bytes: &[u8], range: Option<&str>, etag: &str) -> Answer {
     Answer::new(206, &[("ETag", &etag), ("Content-Range", &of)], &bytes[start..end])
 }
 
+/// What lets a page of another origin read an answer, and which of its headers.
+fn shared(origin: &str, hub: bool) -> String {
+    if !hub {
+        return "Access-Control-Allow-Origin: *\r\nAccess-Control-Expose-Headers: *\r\n".into();
+    }
+    let exposed = "X-Repo-Commit,X-Request-Id,X-Error-Code,X-Error-Message,X-Total-Count,ETag,Link,Accept-Ranges,\
+                   Content-Range,X-Linked-Size,X-Linked-ETag,X-Xet-Hash";
+    format!(
+        "Access-Control-Allow-Origin: {origin}\r\nVary: Origin\r\nAccess-Control-Allow-Methods: GET\r\n\
+         Access-Control-Allow-Headers: authorization, range\r\nAccess-Control-Expose-Headers: {exposed}\r\n"
+    )
+}
+
 /// Sends an answer as a server does that has this fault.
-fn spoiled(mut stream: TcpStream, mut answer: Answer, fault: Option<Fault>, head_alone: bool) -> std::io::Result<()> {
+fn spoiled(
+    mut stream: TcpStream,
+    mut answer: Answer,
+    fault: Option<Fault>,
+    head_alone: bool,
+    shared: &str,
+) -> std::io::Result<()> {
     let mut sent = usize::MAX;
     let mut silence = None;
     match fault {
@@ -363,7 +383,7 @@ fn spoiled(mut stream: TcpStream, mut answer: Answer, fault: Option<Fault>, head
     let mut head =
         format!("HTTP/1.1 {} Answer\r\nConnection: close\r\nContent-Length: {}\r\n", answer.status, answer.body.len());
     answer.headers.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
-    stream.write_all(format!("{head}\r\n").as_bytes())?;
+    stream.write_all(format!("{head}{shared}\r\n").as_bytes())?;
     if head_alone {
         return Ok(());
     }
@@ -372,28 +392,4 @@ fn spoiled(mut stream: TcpStream, mut answer: Answer, fault: Option<Fault>, head
         thread::sleep(time);
     }
     Ok(())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The SHA-256 of bytes, which large files are known by.
-pub fn sha256(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
-}
-
-/// The hash that git has of a file with these bytes.
-pub fn git_sha1(bytes: &[u8]) -> String {
-    hex(&Sha1::new().chain_update(format!("blob {}\0", bytes.len())).chain_update(bytes).finalize())
-}
-
-fn percent_decoded(path: &str) -> String {
-    let mut parts = path.split('%');
-    let mut bytes = parts.next().unwrap().as_bytes().to_vec();
-    for part in parts {
-        bytes.push(u8::from_str_radix(&part[..2], 16).unwrap());
-        bytes.extend(&part.as_bytes()[2..]);
-    }
-    String::from_utf8(bytes).unwrap()
 }

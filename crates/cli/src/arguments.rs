@@ -232,7 +232,7 @@ pub fn set<T>(field: &mut T, flag: Option<T>) {
 }
 
 impl RunFlags {
-    /// The configuration: the file, then the flags, checked; a model on the hub fetched, and named by its commit.
+    /// The configuration: the file, then the flags, checked; what is on the hub is fetched, and named by its commit.
     pub async fn to_config(&self, json: bool) -> Result<RunConfig, Problem> {
         let mut config = match &self.config {
             None => RunConfig::default(),
@@ -254,6 +254,7 @@ impl RunFlags {
         if !self.validation.is_empty() {
             config.data.validation_files = self.validation.iter().map(|p| p.display().to_string()).collect();
         }
+        hub::fetch_data(&mut config.data, json).await?;
         let model = match self.method.method {
             // Some combinations are made for the model's layers.
             Some(_) => open::model_report(&config.model).await?,

@@ -116,21 +116,24 @@ pub fn data(config: &DataConfig) -> Result<Vec<SourceFile>, Problem> {
     Ok(all)
 }
 
-/// Reads data files whole. `example` and `example-held-out` are built in, unless there are files of these names.
+/// Reads data files whole. `example` and `example-held-out` are built in, unless there are files of these names; a dataset of the
+/// hub may be several files.
 pub fn files(names: &[String]) -> Result<Vec<SourceFile>, Problem> {
-    names
-        .iter()
-        .map(|name| {
-            let path = Path::new(name);
-            let built_in = [EXAMPLE, EXAMPLE_HELD_OUT].into_iter().find(|(built_in, _)| built_in == name);
-            match built_in.filter(|_| !path.exists()) {
-                Some((name, bytes)) => {
-                    Ok(SourceFile { name: format!("{name}.jsonl"), bytes: bytes.to_vec(), held_out: false })
-                }
-                None => Ok(SourceFile { name: name.clone(), bytes: read(path)?, held_out: false }),
+    let mut files = Vec::new();
+    for name in names {
+        let path = Path::new(name);
+        let built_in = [EXAMPLE, EXAMPLE_HELD_OUT].into_iter().find(|(built_in, _)| built_in == name);
+        if let Some((name, bytes)) = built_in.filter(|_| !path.exists()) {
+            files.push(SourceFile { name: format!("{name}.jsonl"), bytes: bytes.to_vec(), held_out: false });
+        } else if let Some(kept) = crate::hub::data_files(name)? {
+            for (name, path) in kept {
+                files.push(SourceFile { name, bytes: read(&path)?, held_out: false });
             }
-        })
-        .collect()
+        } else {
+            files.push(SourceFile { name: name.clone(), bytes: read(path)?, held_out: false });
+        }
+    }
+    Ok(files)
 }
 
 /// Reads a file whole.

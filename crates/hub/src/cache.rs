@@ -1,9 +1,10 @@
-//! The folder in which models of the hub are kept, laid out as huggingface_hub has it, so that all tools share one copy.
+//! The folder in which files of the hub are kept, laid out as huggingface_hub has it, so that all tools share one copy.
 //!
 //! ```text
 //! models--owner--name/blobs/HASH                    a file by its hash; HASH.incomplete while it comes
 //! models--owner--name/snapshots/COMMIT/PATH         a relative link to it
 //! models--owner--name/refs/REVISION                 the commit that a branch or tag was
+//! datasets--owner--name/…                           the same of a dataset
 //! .locks/models--owner--name/HASH.lock              whoever fetches the file holds this
 //! ```
 
@@ -17,9 +18,8 @@ use stratune_protocol::{Problem, ProblemKind};
 
 use crate::client::{Hub, Progress, Stage, Watch, stopped};
 use crate::disk_part::{DiskPart, storage};
-use crate::download::Download;
 use crate::entry::Entry;
-use crate::model::RemoteModel;
+use crate::repository::{RemoteFiles, Repository};
 
 /// How often a lock that another process holds is tried.
 const LOCKED: Duration = Duration::from_millis(500);
@@ -42,58 +42,61 @@ impl Cache {
     }
 
     /// The folder of a repository.
-    pub(crate) fn repository(&self, repository: &str) -> PathBuf {
+    pub(crate) fn repository(&self, repository: &Repository) -> PathBuf {
         self.root.join(folder_name(repository))
     }
 
     /// The files of a repository at a commit; the folder need not be there, nor whole.
-    pub fn snapshot(&self, repository: &str, commit: &str) -> PathBuf {
+    pub fn snapshot(&self, repository: &Repository, commit: &str) -> PathBuf {
         self.repository(repository).join("snapshots").join(commit)
     }
 
     /// Whether a file is there, whole.
-    pub fn has(&self, repository: &str, entry: &Entry) -> bool {
+    pub fn has(&self, repository: &Repository, entry: &Entry) -> bool {
         size(&self.blob(repository, entry)) == Some(entry.size)
     }
 
     /// A file's bytes, if it is there.
-    pub fn bytes(&self, repository: &str, entry: &Entry) -> Option<Vec<u8>> {
+    pub fn bytes(&self, repository: &Repository, entry: &Entry) -> Option<Vec<u8>> {
         if self.has(repository, entry) { fs::read(self.blob(repository, entry)).ok() } else { None }
     }
 
-    /// Bytes of a model that are still to come, what has begun to come counted as there.
-    pub fn missing(&self, model: &RemoteModel) -> u64 {
-        let repository = &model.id.repository;
+    /// Bytes that are still to come, what has begun to come counted as there.
+    pub fn missing(&self, remote: &RemoteFiles) -> u64 {
+        let repository = &remote.repository;
         let rest = |entry: &Entry| {
             let begun = size(&incomplete(&self.blob(repository, entry))).unwrap_or(0);
             entry.size - if begun <= entry.size { begun } else { 0 }
         };
-        model.files.iter().filter(|entry| !self.has(repository, entry)).map(rest).sum()
+        remote.files.iter().filter(|entry| !self.has(repository, entry)).map(rest).sum()
     }
 
-    /// Fetches what is missing of a model; gives the folder of its snapshot. A file gets its name when all of it is there and
-    /// its hash is right, and the revision is remembered when all files are.
+    /// Fetches what is missing; gives the folder of the snapshot. A file is kept when all of it is there and its hash is right;
+    /// it gets its name when all files are, and then the revision is remembered.
     ///
     /// # Errors
     /// A file cannot be had or kept, or the watch has stopped it.
-    pub async fn fetch(&self, hub: &Hub, model: &RemoteModel, watch: &mut Watch<'_>) -> Result<PathBuf, Problem> {
-        let repository = &model.id.repository;
-        let snapshot = self.snapshot(repository, &model.commit);
+    pub async fn fetch(&self, hub: &Hub, remote: &RemoteFiles, watch: &mut Watch<'_>) -> Result<PathBuf, Problem> {
+        let repository = &remote.repository;
+        let snapshot = self.snapshot(repository, &remote.commit);
         let mut before = 0;
-        for entry in &model.files {
-            let blob = self.blob(repository, entry);
+        for entry in &remote.files {
             if !self.has(repository, entry) {
                 let mut told = |stage, done| {
-                    watch(&Progress { file: entry.path.clone(), stage, done: before + done, total: model.bytes })
+                    watch(&Progress { file: entry.path.clone(), stage, done: before + done, total: remote.bytes })
                 };
-                self.fetch_file(hub, model, entry, &mut told).await?;
+                self.fetch_file(hub, remote, entry, &mut told).await?;
             }
-            link(&blob, &snapshot, &entry.path).map_err(|e| storage("link", &snapshot.join(&entry.path), &e))?;
             before += entry.size;
         }
-        if model.revision() != model.commit {
-            let path = self.repository(repository).join("refs").join(model.revision());
-            replace(&path, model.commit.as_bytes()).map_err(|e| storage("write", &path, &e))?;
+        // The first comes last: without it no pieces of rows look like all of them.
+        for entry in remote.files.iter().rev() {
+            let blob = self.blob(repository, entry);
+            link(&blob, &snapshot, &entry.path).map_err(|e| storage("link", &snapshot.join(&entry.path), &e))?;
+        }
+        if remote.revision != remote.commit {
+            let path = self.repository(repository).join("refs").join(&remote.revision);
+            replace(&path, remote.commit.as_bytes()).map_err(|e| storage("write", &path, &e))?;
         }
         Ok(snapshot)
     }
@@ -101,11 +104,11 @@ impl Cache {
     async fn fetch_file(
         &self,
         hub: &Hub,
-        model: &RemoteModel,
+        remote: &RemoteFiles,
         entry: &Entry,
         watch: &mut dyn FnMut(Stage, u64) -> ControlFlow<()>,
     ) -> Result<(), Problem> {
-        let repository = &model.id.repository;
+        let repository = &remote.repository;
         let blob = self.blob(repository, entry);
         let path = self.root.join(".locks").join(folder_name(repository)).join(format!("{}.lock", entry.hash.digits()));
         let _lock = self.lock(hub, &path, watch).await?;
@@ -116,7 +119,7 @@ impl Cache {
         make_parent(&blob).map_err(|e| storage("make a folder for", &blob, &e))?;
         let coming = incomplete(&blob);
         let mut part = DiskPart::open(&coming)?;
-        let fetched = Download::new(hub, repository, &model.commit, entry, &mut part).run(watch).await;
+        let fetched = hub.fetch_file(remote, entry, &mut part, watch).await;
         if let Err(problem) = fetched {
             drop(part);
             if size(&coming) == Some(0) {
@@ -159,14 +162,14 @@ impl Cache {
         }
     }
 
-    fn blob(&self, repository: &str, entry: &Entry) -> PathBuf {
+    fn blob(&self, repository: &Repository, entry: &Entry) -> PathBuf {
         self.repository(repository).join("blobs").join(entry.hash.digits())
     }
 }
 
 /// `models--owner--name`.
-fn folder_name(repository: &str) -> String {
-    format!("models--{}", repository.replace('/', "--"))
+fn folder_name(repository: &Repository) -> String {
+    format!("{}--{}", repository.kind.plural(), repository.id.replace('/', "--"))
 }
 
 /// Where a file is while it comes. Newer Pythons put eight digits between the hash and the end and so never meet it; older
@@ -240,23 +243,23 @@ mod tests {
     use stratune_protocol::HubId;
 
     use super::*;
-    use crate::testing::{COMMIT, Fault, LoopbackHub, Repository, git_sha1, hub_with_token, sha256};
+    use crate::testing::{self, COMMIT, Fault, LoopbackHub, git_sha1, hub_with_token, sha256};
 
     const WEIGHTS: &[u8] = b"weights, as many as there are";
 
-    fn repository() -> Repository {
+    fn repository() -> testing::Repository {
         let files: [(&str, &[u8], bool); 3] =
             [("config.json", b"{}", false), ("tokenizer.json", b"[]", false), ("model.safetensors", WEIGHTS, true)];
-        Repository::new("owner/toy", COMMIT, &files)
+        testing::Repository::new("owner/toy", COMMIT, &files)
     }
 
     fn go_on(_: &Progress) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
 
-    fn look(hub: &Hub, id: &str) -> RemoteModel {
+    fn look(hub: &Hub, id: &str) -> RemoteFiles {
         let id = HubId::read(id).unwrap().unwrap();
-        block_on(hub.model(&id, &|_, _| None, &mut go_on)).unwrap()
+        block_on(hub.model(&id, &|_, _| None, &mut go_on)).unwrap().remote
     }
 
     #[test]

@@ -9,6 +9,7 @@ use stratune_protocol::{Problem, ProblemKind};
 use url::Url;
 
 use crate::problems::{About, Failed};
+use crate::repository::Repository;
 use crate::transport::{Headers, Request, Response, Transport};
 
 /// Redirects that are followed.
@@ -131,9 +132,9 @@ impl Hub {
     }
 
     /// What is asked of a repository, for messages.
-    pub(crate) fn about<'a>(&self, repository: &'a str, revision: &'a str, file: &'a str) -> About<'a> {
-        let page = self.address(repository.split('/')).to_string();
-        About { page, repository, revision, file, token: self.token.is_some() }
+    pub(crate) fn about<'a>(&self, repository: &'a Repository, revision: &'a str, file: &'a str) -> About<'a> {
+        let page = self.address(repository.page()).to_string();
+        About { page, repository: &repository.id, revision, file, token: self.token.is_some() }
     }
 
     /// Asks once and follows redirects; gives the first answer that is none, if it is a success.
@@ -310,7 +311,8 @@ mod tests {
             ("/again", "from one address to the next"),
         ] {
             server.fault_always("/again", Fault::Redirect(to.into()));
-            let about = hub.about("o/n", "main", "");
+            let repository = Repository::model("o/n");
+            let about = hub.about(&repository, "main", "");
             let url = hub.address(["again"]);
             let Err(Failed::Lasting(problem)) = block_on(hub.get(url, None, &about)) else { panic!("{to}") };
             assert!(problem.what.contains(word), "{to}: {problem:?}");
@@ -322,7 +324,8 @@ mod tests {
     fn trouble_is_waited_for_and_refusals_are_not() {
         let server = LoopbackHub::start(Vec::new());
         let hub = hub_with_token(&server);
-        let about = hub.about("o/n", "main", "");
+        let repository = Repository::model("o/n");
+        let about = hub.about(&repository, "main", "");
         let mut waits = Vec::new();
         let mut ask = |go_on: bool| {
             waits.clear();
@@ -363,7 +366,8 @@ mod tests {
     #[test]
     fn a_host_that_is_not_there_is_told() {
         let hub = Hub::new(quick(), "http://127.0.0.1:9", None).unwrap();
-        let about = hub.about("o/n", "main", "");
+        let repository = Repository::model("o/n");
+        let about = hub.about(&repository, "main", "");
         let asked = block_on(hub.answer(hub.address(["ok"]), &about, &mut |_| ControlFlow::Continue(())));
         let problem = asked.unwrap_err();
         assert!(problem.what.contains("127.0.0.1 cannot be reached"), "{problem:?}");

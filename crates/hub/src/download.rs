@@ -8,6 +8,7 @@ use crate::client::{Hub, Stage, Tries, stopped};
 use crate::entry::Entry;
 use crate::part::Part;
 use crate::problems::{About, Failed};
+use crate::repository::{RemoteFiles, Repository};
 use crate::transport::{Headers, Response};
 
 /// Bytes that are hashed at a time.
@@ -16,12 +17,30 @@ const CHUNK: usize = 1 << 20;
 const STRANGE: [u32; 2] = [2, 5];
 
 /// Is told what is being done and how many bytes of the file are there.
-pub(crate) type FileWatch<'a> = dyn FnMut(Stage, u64) -> ControlFlow<()> + 'a;
+pub type FileWatch<'a> = dyn FnMut(Stage, u64) -> ControlFlow<()> + 'a;
+
+impl Hub {
+    /// Fetches what is missing of a file into `part`, and checks the whole.
+    ///
+    /// # Errors
+    /// The file cannot be had or kept, or is not what the hub says that it is; or the watch has stopped it. What has come stays
+    /// in the part, unless it is wrong.
+    pub async fn fetch_file(
+        &self,
+        remote: &RemoteFiles,
+        entry: &Entry,
+        part: &mut dyn Part,
+        watch: &mut FileWatch<'_>,
+    ) -> Result<(), Problem> {
+        Download::new(self, &remote.repository, &remote.commit, entry, part).run(watch).await
+    }
+}
 
 /// A file that is being fetched.
 pub(crate) struct Download<'a> {
     pub hub: &'a Hub,
-    /// The repository, at a commit.
+    pub repository: &'a Repository,
+    /// The repository at a commit, for messages.
     pub about: About<'a>,
     pub entry: &'a Entry,
     pub part: &'a mut dyn Part,
@@ -31,8 +50,14 @@ pub(crate) struct Download<'a> {
 
 impl<'a> Download<'a> {
     /// Of `entry` in `repository` at `commit`.
-    pub fn new(hub: &'a Hub, repository: &'a str, commit: &'a str, entry: &'a Entry, part: &'a mut dyn Part) -> Self {
-        Self { hub, about: hub.about(repository, commit, &entry.path), entry, part, strange: 0 }
+    pub fn new(
+        hub: &'a Hub,
+        repository: &'a Repository,
+        commit: &'a str,
+        entry: &'a Entry,
+        part: &'a mut dyn Part,
+    ) -> Self {
+        Self { hub, repository, about: hub.about(repository, commit, &entry.path), entry, part, strange: 0 }
     }
 
     /// Fetches what is missing and checks the whole. Bytes that are not the file's are removed and fetched once more.
@@ -82,9 +107,8 @@ impl<'a> Download<'a> {
     /// expired.
     async fn connection(&mut self, watch: &mut FileWatch<'_>) -> Result<(), Failed> {
         let (have, size) = (self.part.size(), self.entry.size);
-        let repository = self.about.repository.split('/');
         let path = self.entry.path.split('/');
-        let url = self.hub.address(repository.chain(["resolve", self.about.revision]).chain(path));
+        let url = self.hub.address(self.repository.page().chain(["resolve", self.about.revision]).chain(path));
         let range = (have > 0).then_some(have..size);
         let mut response = self.hub.get(url, range, &self.about).await?;
         self.accept(&response)?;
@@ -181,7 +205,7 @@ mod tests {
 
     use super::*;
     use crate::entry::Hash;
-    use crate::testing::{COMMIT, Fault, LoopbackHub, Repository, git_sha1, hub_with_token, sha256};
+    use crate::testing::{self, COMMIT, Fault, LoopbackHub, git_sha1, hub_with_token, sha256};
 
     /// A part in memory.
     #[derive(Default)]
@@ -216,7 +240,7 @@ mod tests {
     }
 
     fn server() -> LoopbackHub {
-        LoopbackHub::start(vec![Repository::new(
+        LoopbackHub::start(vec![testing::Repository::new(
             "o/n",
             COMMIT,
             &[
@@ -234,7 +258,10 @@ mod tests {
 
     fn fetch(server: &LoopbackHub, entry: &Entry, part: &mut Memory) -> Result<(), Problem> {
         let hub = hub_with_token(server);
-        block_on(Download::new(&hub, "o/n", COMMIT, entry, part).run(&mut |_, _| ControlFlow::Continue(())))
+        block_on(
+            Download::new(&hub, &Repository::model("o/n"), COMMIT, entry, part)
+                .run(&mut |_, _| ControlFlow::Continue(())),
+        )
     }
 
     #[test]
@@ -355,7 +382,7 @@ mod tests {
         let hub = hub_with_token(&server);
         let (entry, mut part) = (large(), Memory::default());
         let mut watch = |_, done| if done > 100_000 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-        let ended = block_on(Download::new(&hub, "o/n", COMMIT, &entry, &mut part).run(&mut watch));
+        let ended = block_on(Download::new(&hub, &Repository::model("o/n"), COMMIT, &entry, &mut part).run(&mut watch));
         assert_eq!(ended.unwrap_err().kind, ProblemKind::Stopped);
         let there = part.0.len();
         assert!((100_000..1_000_000).contains(&there), "{there}");

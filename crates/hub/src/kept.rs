@@ -1,4 +1,4 @@
-//! A model that is in the cache, found without asking anyone.
+//! What is in the cache, found without asking anyone.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,10 @@ use stratune_protocol::{HubId, Problem, is_commit};
 
 use crate::cache::Cache;
 use crate::choose::{self, Chosen};
+use crate::dataset::CONVERTED;
 use crate::entry::{Entry, Hash};
+use crate::repository::{MAIN, Repository};
+use crate::splits;
 
 /// Folders below a snapshot that are looked into.
 const DEPTH: usize = 4;
@@ -23,31 +26,26 @@ pub struct KeptModel {
     pub path: PathBuf,
 }
 
+/// Rows in the cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptRows {
+    /// Their name with the commit, as a run keeps it.
+    pub pinned: HubId,
+    /// Their files in order: what each is called, and where it is.
+    pub files: Vec<(String, PathBuf)>,
+}
+
 impl Cache {
     /// Finds a model that was fetched earlier, by whatever tool, if its weights are all there.
     ///
     /// # Errors
     /// It is not there, or not whole.
     pub fn kept(&self, id: &HubId) -> Result<KeptModel, Problem> {
-        let revision = id.revision.as_deref().unwrap_or("main");
-        let none = |what: String| {
-            Problem::input(what)
-                .at(self.repository(&id.repository).display().to_string())
-                .next("fetch it with a connection, and without HF_HUB_OFFLINE")
-        };
-        let commit = match is_commit(revision) {
-            true => revision.to_string(),
-            false => {
-                let text = fs::read_to_string(self.repository(&id.repository).join("refs").join(revision));
-                let commit = text.ok().map(|text| text.trim().to_string()).filter(|text| is_commit(text));
-                commit.ok_or_else(|| none(format!("{} at {revision} is not in the cache", id.repository)))?
-            }
-        };
-        let snapshot = self.snapshot(&id.repository, &commit);
-        let mut entries = Vec::new();
-        walk(&snapshot, "", DEPTH, &mut entries);
-        let not_whole =
-            |problem: Problem| none(format!("the cache has not all of {}: {}", id.repository, problem.what));
+        let repository = Repository::model(&id.repository);
+        let commit = self.commit(&repository, &[id.revision.as_deref().unwrap_or(MAIN)])?;
+        let snapshot = self.snapshot(&repository, &commit);
+        let entries = files_below(&snapshot);
+        let not_whole = |problem: Problem| self.not_whole(&repository, &problem);
         let files = match choose::choose(&entries, id.file.as_deref()).map_err(not_whole)? {
             Chosen::Files(files) => files,
             Chosen::Indexed(mut files, index) => {
@@ -63,6 +61,60 @@ impl Cache {
         let file = pinned.file.clone().or_else(|| gguf.map(|file| file.path.clone()));
         Ok(KeptModel { pinned: HubId { file, ..pinned }, path })
     }
+
+    /// Finds rows that were fetched earlier, if none of their files is missing.
+    ///
+    /// # Errors
+    /// They are not there, or not whole.
+    pub fn kept_rows(&self, id: &HubId) -> Result<KeptRows, Problem> {
+        let repository = Repository::dataset(&id.repository);
+        let revisions = match (&id.revision, &id.file) {
+            (Some(revision), _) => vec![revision.as_str()],
+            (None, Some(file)) if splits::is_file(file) => vec![MAIN],
+            (None, _) => vec![CONVERTED, MAIN],
+        };
+        let commit = self.commit(&repository, &revisions)?;
+        let snapshot = self.snapshot(&repository, &commit);
+        let chosen = splits::choose(&files_below(&snapshot), id.file.as_deref());
+        let chosen = chosen.and_then(|chosen| {
+            // A file that is named is whole by itself.
+            let named = chosen.files.iter().any(|file| file.path == chosen.name);
+            if named { Ok(chosen) } else { splits::check_numbers(&chosen.files).map(|()| chosen) }
+        });
+        let chosen = chosen.map_err(|problem| self.not_whole(&repository, &problem))?;
+        let file = |entry: &Entry| (format!("{}/{}", repository.id, entry.path), snapshot.join(&entry.path));
+        let pinned = HubId { file: Some(chosen.name), ..id.at_commit(&commit) };
+        Ok(KeptRows { pinned, files: chosen.files.iter().map(file).collect() })
+    }
+
+    /// The commit that the first of these revisions was which is known here.
+    fn commit(&self, repository: &Repository, revisions: &[&str]) -> Result<String, Problem> {
+        let known = |revision: &&str| {
+            let refs = || fs::read_to_string(self.repository(repository).join("refs").join(revision)).ok();
+            let commit = if is_commit(revision) { Some((*revision).into()) } else { refs() };
+            commit.map(|text: String| text.trim().to_string()).filter(|text| is_commit(text))
+        };
+        let last = revisions.last().copied().unwrap_or(MAIN);
+        let none = || self.none(repository, format!("{} at {last} is not in the cache", repository.id));
+        revisions.iter().find_map(known).ok_or_else(none)
+    }
+
+    fn not_whole(&self, repository: &Repository, problem: &Problem) -> Problem {
+        self.none(repository, format!("the cache has not all of {}: {}", repository.id, problem.what))
+    }
+
+    fn none(&self, repository: &Repository, what: String) -> Problem {
+        Problem::input(what)
+            .at(self.repository(repository).display().to_string())
+            .next("fetch it with a connection, and without HF_HUB_OFFLINE")
+    }
+}
+
+/// The files of a snapshot.
+fn files_below(snapshot: &Path) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    walk(snapshot, "", DEPTH, &mut entries);
+    entries
 }
 
 /// The files below a folder, through links; one whose link leads nowhere is not there.
@@ -110,7 +162,7 @@ mod tests {
     #[test]
     fn a_whole_model_is_found() {
         let (_dir, one) = cache(&["config.json", "model.safetensors", "gguf/a-Q8_0.gguf"]);
-        let snapshot = one.snapshot("owner/toy", COMMIT);
+        let snapshot = one.snapshot(&Repository::model("owner/toy"), COMMIT);
         for id in ["owner/toy".to_string(), "owner/toy@main".into(), format!("owner/toy@{COMMIT}")] {
             let kept = kept(&one, &id).unwrap();
             assert_eq!((kept.pinned.to_string(), kept.path), (format!("owner/toy@{COMMIT}"), snapshot.clone()));
@@ -120,7 +172,10 @@ mod tests {
         assert_eq!(file.pinned.to_string(), format!("owner/toy@{COMMIT}:Q8_0"));
         let names = ["config.json", "model.safetensors.index.json", "1.safetensors", "2.safetensors"];
         let (_dir, several) = cache(&names);
-        assert_eq!(kept(&several, "owner/toy").unwrap().path, several.snapshot("owner/toy", COMMIT));
+        assert_eq!(
+            kept(&several, "owner/toy").unwrap().path,
+            several.snapshot(&Repository::model("owner/toy"), COMMIT)
+        );
     }
 
     #[test]

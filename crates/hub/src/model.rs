@@ -1,19 +1,14 @@
 //! What a model on the hub is: at which commit, of which files, under which terms. Three questions to the API, and no weight.
 
-use serde::Deserialize;
-use serde_json::Value;
-use stratune_protocol::{HubId, Problem, is_commit};
+use stratune_protocol::{HubId, Problem};
 
 use crate::choose::{self, Chosen};
 use crate::client::{Hub, Watch};
 use crate::download::Download;
 use crate::entry::Entry;
 use crate::part::Part;
+use crate::repository::{MAIN, RemoteFiles, Repository, text};
 
-/// The branch that is meant when none is named.
-const MAIN: &str = "main";
-/// Pages of a listing that are read, of a thousand files each.
-const MOST_PAGES: usize = 100;
 /// Bytes that an index of weights may have.
 const LARGEST_INDEX: u64 = 64 << 20;
 
@@ -22,12 +17,8 @@ const LARGEST_INDEX: u64 = 64 << 20;
 pub struct RemoteModel {
     /// Which, as the hub calls it now; its revision is the one that was asked for.
     pub id: HubId,
-    /// The commit that the revision is.
-    pub commit: String,
-    /// Its files: all that are wanted and no other.
-    pub files: Vec<Entry>,
-    /// Bytes of all files.
-    pub bytes: u64,
+    /// Its files.
+    pub remote: RemoteFiles,
     /// The licence as its page says it, such as `apache-2.0`.
     pub licence: Option<String>,
     /// Whether its terms have to be agreed to on its page.
@@ -39,37 +30,15 @@ pub struct RemoteModel {
 }
 
 impl RemoteModel {
-    /// The revision that was asked for.
-    pub fn revision(&self) -> &str {
-        self.id.revision.as_deref().unwrap_or(MAIN)
-    }
-
     /// The name that a run keeps: repository, commit and file.
     pub fn pinned(&self) -> HubId {
-        self.id.at_commit(&self.commit)
+        self.id.at_commit(&self.remote.commit)
     }
 
     /// Whether it is in GGUF and not a folder.
     pub fn is_gguf(&self) -> bool {
-        self.files.iter().any(|file| file.path.ends_with(".gguf"))
+        self.remote.files.iter().any(|file| file.path.ends_with(".gguf"))
     }
-}
-
-/// What the API says of a model.
-#[derive(Deserialize)]
-struct About {
-    id: String,
-    sha: String,
-    #[serde(default)]
-    gated: Value,
-    #[serde(default)]
-    disabled: bool,
-    #[serde(default, rename = "cardData")]
-    card: Value,
-    #[serde(default)]
-    config: Value,
-    #[serde(default)]
-    safetensors: Value,
 }
 
 impl Hub {
@@ -80,79 +49,42 @@ impl Hub {
     pub async fn model(
         &self,
         id: &HubId,
-        known: &dyn Fn(&str, &Entry) -> Option<Vec<u8>>,
+        known: &dyn Fn(&Repository, &Entry) -> Option<Vec<u8>>,
         watch: &mut Watch<'_>,
     ) -> Result<RemoteModel, Problem> {
         let revision = id.revision.as_deref().unwrap_or(MAIN);
-        let about = self.about(&id.repository, revision, "");
-        let place = about.place();
-        let url =
-            self.address(["api", "models"].into_iter().chain(id.repository.split('/')).chain(["revision", revision]));
-        let (json, _) = self.answer(url, &about, watch).await?;
-        let unread =
-            |why: String| about.network(format!("what the hub says of {} cannot be read: {why}", id.repository));
-        let said: About = serde_json::from_slice(&json).map_err(|e| unread(e.to_string()))?;
-        let id = HubId::of_parts(&said.id, id.revision.as_deref(), id.file.as_deref()).map_err(|p| unread(p.what))?;
-        if !is_commit(&said.sha) {
-            return Err(unread("it has no commit".into()));
-        }
-        if said.disabled {
-            return Err(Problem::input(format!("the hub has disabled {}", id.repository))
-                .at(place)
-                .next("use another model"));
-        }
-        let entries = self.tree(&id.repository, &said.sha, watch).await?;
+        let said = self.said(&Repository::model(&id.repository), revision, watch).await?;
+        let id = HubId::of_parts(&said.id, id.revision.as_deref(), id.file.as_deref())?;
+        let repository = Repository::model(&id.repository);
+        let entries = self.tree(&repository, &said.sha, watch).await?;
+        let place = self.about(&repository, revision, "").place();
         let at = |problem: Problem| if problem.at.is_empty() { problem.at(&place) } else { problem };
         let files = match choose::choose(&entries, id.file.as_deref()).map_err(at)? {
             Chosen::Files(files) => files,
             Chosen::Indexed(mut files, index) => {
-                let bytes = match known(&id.repository, &index) {
+                let bytes = match known(&repository, &index) {
                     Some(bytes) => bytes,
-                    None => self.small(&id.repository, &said.sha, &index, watch).await?,
+                    None => self.small(&repository, &said.sha, &index, watch).await?,
                 };
                 files.extend(choose::shards(&bytes, &entries).map_err(|p| p.at(format!("{place} {}", index.path)))?);
                 files
             }
         };
         let bytes = choose::bytes(&files).map_err(at)?;
-        let text = |value: &Value| value.as_str().filter(|text| !text.contains(char::is_control)).map(str::to_owned);
-        // The name of one that is none of the hub's list.
-        let licence = text(&said.card["license_name"]).or_else(|| text(&said.card["license"]));
         Ok(RemoteModel {
+            licence: said.licence(),
+            gated: said.is_gated(),
+            family: text(&said.config["model_type"]).or_else(|| text(&said.gguf["architecture"])),
+            parameters: said.safetensors["total"].as_u64().or_else(|| said.gguf["total"].as_u64()),
+            remote: RemoteFiles { repository, revision: revision.into(), commit: said.sha, files, bytes },
             id,
-            commit: said.sha,
-            files,
-            bytes,
-            licence,
-            gated: !matches!(said.gated, Value::Null | Value::Bool(false)),
-            family: text(&said.config["model_type"]),
-            parameters: said.safetensors["total"].as_u64(),
         })
-    }
-
-    /// All files of a repository at a commit.
-    async fn tree(&self, repository: &str, commit: &str, watch: &mut Watch<'_>) -> Result<Vec<Entry>, Problem> {
-        let about = self.about(repository, commit, "");
-        let mut url = self.address(["api", "models"].into_iter().chain(repository.split('/')).chain(["tree", commit]));
-        url.set_query(Some("recursive=true"));
-        let mut entries = Vec::new();
-        for _ in 0..MOST_PAGES {
-            let (json, headers) = self.answer(url, &about, watch).await?;
-            entries.extend(Entry::page(&json).map_err(|problem| problem.at(about.place()))?);
-            match self.next_page(&headers, &about)? {
-                Some(next) => url = next,
-                None => return Ok(entries),
-            }
-        }
-        Err(Problem::input(format!("the hub's list of files has more than {MOST_PAGES} pages"))
-            .at(about.place())
-            .next("use a repository with fewer files"))
     }
 
     /// A small file whole, checked.
     async fn small(
         &self,
-        repository: &str,
+        repository: &Repository,
         commit: &str,
         entry: &Entry,
         watch: &mut Watch<'_>,
@@ -206,12 +138,12 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::testing::{COMMIT, Fault, LoopbackHub, Repository, TOKEN, git_sha1, hub_with_token, hub_without_token};
+    use crate::testing::{self, COMMIT, Fault, LoopbackHub, TOKEN, git_sha1, hub_with_token, hub_without_token};
 
     const INDEX: &[u8] =
         br#"{"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}"#;
 
-    fn repository() -> Repository {
+    fn repository() -> testing::Repository {
         let files: [(&str, &[u8], bool); 6] = [
             ("README.md", b"# toy", false),
             ("config.json", b"{}", false),
@@ -220,7 +152,7 @@ mod tests {
             ("model.safetensors.index.json", INDEX, false),
             ("tokenizer.json", b"[]", false),
         ];
-        Repository { former: Some("toy".into()), ..Repository::new("owner/toy", COMMIT, &files) }
+        testing::Repository { former: Some("toy".into()), ..testing::Repository::new("owner/toy", COMMIT, &files) }
     }
 
     fn look(hub: &Hub, id: &str) -> Result<RemoteModel, Problem> {
@@ -230,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_model_is_looked_up_by_any_of_its_names() {
-        let server = LoopbackHub::start(vec![Repository { page: 2, ..repository() }]);
+        let server = LoopbackHub::start(vec![testing::Repository { page: 2, ..repository() }]);
         let hub = hub_without_token(&server);
         for (id, revision) in [
             ("owner/toy", "main"),
@@ -239,9 +171,9 @@ mod tests {
             (&format!("owner/toy@{COMMIT}"), COMMIT),
         ] {
             let model = look(&hub, id).unwrap();
-            assert_eq!((model.id.repository.as_str(), model.revision()), ("owner/toy", revision), "{id}");
+            assert_eq!((model.id.repository.as_str(), model.remote.revision.as_str()), ("owner/toy", revision), "{id}");
             assert_eq!(model.pinned().to_string(), format!("owner/toy@{COMMIT}"));
-            assert_eq!((model.files.len(), model.bytes), (5, 2 + 2 + 5 + 6 + INDEX.len() as u64));
+            assert_eq!((model.remote.files.len(), model.remote.bytes), (5, 2 + 2 + 5 + 6 + INDEX.len() as u64));
             assert_eq!((model.licence.as_deref(), model.family.as_deref()), (Some("apache-2.0"), Some("llama")));
             assert_eq!((model.gated, model.is_gguf(), model.parameters), (false, false, Some(1234)));
         }
@@ -251,8 +183,9 @@ mod tests {
 
     #[test]
     fn what_is_not_to_be_had_is_told() {
-        let gated = Repository { id: "owner/gated".into(), gated: true, former: None, ..repository() };
-        let pickled = Repository::new("owner/pickled", COMMIT, &[("config.json", b"{}", false), ("a.bin", b"x", true)]);
+        let gated = testing::Repository { id: "owner/gated".into(), gated: true, former: None, ..repository() };
+        let pickled =
+            testing::Repository::new("owner/pickled", COMMIT, &[("config.json", b"{}", false), ("a.bin", b"x", true)]);
         let server = LoopbackHub::start(vec![repository(), gated, pickled]);
         let (hub, with_token) = (hub_without_token(&server), hub_with_token(&server));
         let other = Hub::new(crate::testing::quick(), server.base(), crate::Token::new("hf_other").unwrap()).unwrap();
@@ -279,12 +212,12 @@ mod tests {
         let oid = git_sha1(b"x");
         let entry = |path: &str| json!({ "type": "file", "path": path, "oid": oid, "size": 1 });
         let huge = json!({ "type": "file", "path": "model.safetensors", "oid": oid, "size": u64::MAX });
-        let with = |id: &str, entries| Repository { id: id.into(), former: None, entries, ..repository() };
+        let with = |id: &str, entries| testing::Repository { id: id.into(), former: None, entries, ..repository() };
         let server = LoopbackHub::start(vec![
             with("owner/climbs", vec![entry("../../.ssh/authorized_keys")]),
             with("owner/huge", vec![huge]),
-            Repository { endless: true, ..with("owner/endless", Vec::new()) },
-            Repository { commit: "../../x".into(), ..with("owner/commit", Vec::new()) },
+            testing::Repository { endless: true, ..with("owner/endless", Vec::new()) },
+            testing::Repository { commit: "../../x".into(), ..with("owner/commit", Vec::new()) },
             with("owner/elsewhere", Vec::new()),
         ]);
         let hub = hub_without_token(&server);
@@ -298,7 +231,8 @@ mod tests {
             assert!(problem.what.contains(what), "{id}: {problem:?}");
         }
         let next = |to: &str| Fault::Status(200, vec![("Link", format!("<{to}>; rel=\"next\""))]);
-        let about = hub.about("o/n", "main", "");
+        let repository = Repository::model("o/n");
+        let about = hub.about(&repository, "main", "");
         for to in ["http://169.254.169.254/x", "https://huggingface.co/x", "file:///x"] {
             let Fault::Status(_, headers) = next(to) else { panic!() };
             let headers = headers.into_iter().map(|(name, value)| (name.to_string(), value)).collect();
@@ -314,12 +248,12 @@ mod tests {
         let server = LoopbackHub::start(vec![repository()]);
         let hub = hub_without_token(&server);
         let id = HubId::read("owner/toy").unwrap().unwrap();
-        let known = |repository: &str, entry: &Entry| {
-            assert_eq!((repository, entry.path.as_str()), ("owner/toy", "model.safetensors.index.json"));
+        let known = |repository: &Repository, entry: &Entry| {
+            assert_eq!((repository.id.as_str(), entry.path.as_str()), ("owner/toy", "model.safetensors.index.json"));
             Some(INDEX.to_vec())
         };
         let model = block_on(hub.model(&id, &known, &mut |_| ControlFlow::Continue(()))).unwrap();
-        assert_eq!(model.files.len(), 5);
+        assert_eq!(model.remote.files.len(), 5);
         assert_eq!(server.take_log().len(), 2);
     }
 }

@@ -9,6 +9,17 @@ use crate::transport::{Broken, Headers};
 /// Longest that a server is waited for because it says so.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
+/// Where a token is given, and what to do where there is no connection: in a program, and in a page.
+#[cfg(not(target_family = "wasm"))]
+const TOKEN_AT: &str = "HF_TOKEN, or the file that `hf auth login` writes";
+#[cfg(not(target_family = "wasm"))]
+const AGAIN: &str =
+    "check the connection and start again: what has come is kept; HF_HUB_OFFLINE=1 takes what is in the cache";
+#[cfg(target_family = "wasm")]
+const TOKEN_AT: &str = "the field for it";
+#[cfg(target_family = "wasm")]
+const AGAIN: &str = "check the connection and try again: what has come is kept";
+
 /// What a request was about, for messages.
 #[derive(Clone, Debug)]
 pub(crate) struct About<'a> {
@@ -53,9 +64,7 @@ impl About<'_> {
 
     /// A problem of the network at this place.
     pub fn network(&self, what: String) -> Problem {
-        Problem::new(ProblemKind::Network, what).at(self.place()).next(
-            "check the connection and start again: what has come is kept; HF_HUB_OFFLINE=1 takes what is in the cache",
-        )
+        Problem::new(ProblemKind::Network, what).at(self.place()).next(AGAIN)
     }
 
     /// An answer of the hub itself that is no success.
@@ -64,7 +73,6 @@ impl About<'_> {
         let message = headers.get("x-error-message").unwrap_or_default();
         let Self { repository, revision, file, page, token } = self;
         let bad = |what: String, next: String| Failed::Lasting(Problem::input(what).at(self.place()).next(next));
-        let token_at = "HF_TOKEN, or the file that `hf auth login` writes";
         match (status, code) {
             (_, "RevisionNotFound") => {
                 bad(format!("{repository} has no revision {revision}"), "use a branch, a tag or a commit".into())
@@ -79,18 +87,18 @@ impl About<'_> {
             ),
             (_, "GatedRepo") => bad(
                 format!("{repository} is gated: whoever takes it has to agree to its terms first"),
-                format!("agree at {page}, and give a token of that account by {token_at}"),
+                format!("agree at {page}, and give a token of that account by {TOKEN_AT}"),
             ),
             (403, _) if message.contains("is disabled") => {
                 bad(format!("the hub has disabled {repository}"), format!("see {page}, or use another model"))
             }
             (401, _) if message.contains("Invalid credentials in Authorization header") => {
-                bad("the hub does not accept the token".into(), format!("make another, and give it by {token_at}"))
+                bad("the hub does not accept the token".into(), format!("make another, and give it by {TOKEN_AT}"))
             }
             (401 | 404, _) => {
                 let to_do = match token {
                     true => "check the name; if it is private, use a token that may read it".to_string(),
-                    false => format!("check the name; if it is private, give a token by {token_at}"),
+                    false => format!("check the name; if it is private, give a token by {TOKEN_AT}"),
                 };
                 bad(format!("{repository} is not on the hub, or is private"), to_do)
             }

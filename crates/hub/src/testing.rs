@@ -10,7 +10,7 @@ use crate::native::HttpTransport;
 use crate::transport::{Broken, Request, Response, Transport};
 use crate::{Hub, Token};
 
-#[allow(missing_docs, clippy::unwrap_used)]
+#[allow(dead_code, missing_docs, clippy::unwrap_used)]
 #[path = "../../../tests/src/loopback_hub.rs"]
 mod loopback_hub;
 

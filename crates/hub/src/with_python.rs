@@ -45,7 +45,7 @@ fn fetch(server: &LoopbackHub, cache: &Cache, id: &str) {
     let (hub, id) = (hub_without_token(server), HubId::read(id).unwrap().unwrap());
     let mut watch = |_: &crate::Progress| ControlFlow::Continue(());
     let model = block_on(hub.model(&id, &|_, _| None, &mut watch)).unwrap();
-    block_on(cache.fetch(&hub, &model, &mut watch)).unwrap();
+    block_on(cache.fetch(&hub, &model.remote, &mut watch)).unwrap();
 }
 
 #[test]
@@ -69,6 +69,34 @@ print(repository.repo_id, repository.nb_files, sorted(repository.refs))
 "#;
     let Some(said) = python(&server, dir.path(), true, lines) else { return };
     assert_eq!(said, format!("{{}}\nweights\ngguf\n{COMMIT}\nowner/toy 4 ['main', 'refs/pr/1']\n"));
+    assert!(server.take_log().is_empty());
+}
+
+#[test]
+fn python_reads_rows_that_are_fetched_here() {
+    let files: [(&str, &[u8], bool); 2] =
+        [("default/train/0000.parquet", b"first", true), ("default/train/0001.parquet", b"second", true)];
+    let branch = Some("refs/convert/parquet".to_string());
+    let converted = Repository { branch, ..Repository::dataset("owner/rows", COMMIT, &files) };
+    let own = Repository::dataset("owner/rows", &COMMIT.replace('0', "f"), &[("train.jsonl", b"{}", false)]);
+    let (server, dir) = (LoopbackHub::start(vec![own, converted]), tempfile::tempdir().unwrap());
+    let (hub, cache) = (hub_without_token(&server), Cache::new(dir.path()));
+    let mut watch = |_: &crate::Progress| ControlFlow::Continue(());
+    let rows = block_on(hub.dataset(&HubId::read_dataset("owner/rows").unwrap().unwrap(), &mut watch)).unwrap();
+    block_on(cache.fetch(&hub, &rows.remote, &mut watch)).unwrap();
+    server.forget();
+    let lines = r#"
+from huggingface_hub import hf_hub_download, scan_cache_dir
+for name in ["default/train/0000.parquet", "default/train/0001.parquet"]:
+    kept = dict(repo_type="dataset", revision="refs/convert/parquet", local_files_only=True)
+    print(open(hf_hub_download("owner/rows", name, **kept)).read())
+found = scan_cache_dir()
+assert not found.warnings, found.warnings
+[repository] = found.repos
+print(repository.repo_id, repository.repo_type, sorted(repository.refs))
+"#;
+    let Some(said) = python(&server, dir.path(), true, lines) else { return };
+    assert_eq!(said, "first\nsecond\nowner/rows dataset ['refs/convert/parquet']\n");
     assert!(server.take_log().is_empty());
 }
 

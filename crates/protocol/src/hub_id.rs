@@ -1,4 +1,4 @@
-//! What names a model on the Hugging Face hub: `owner/name[@revision][:file]`, or an address of its pages.
+//! What names a model or a dataset on the Hugging Face hub: `owner/name[@revision][:file]`, or an address of its pages.
 
 use std::fmt;
 
@@ -25,14 +25,15 @@ const FILES: [&str; 13] = [
     ".zip",
 ];
 
-/// A model on the hub: its repository, and which state and file of it.
+/// A model or dataset on the hub: its repository, and which state and file of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HubId {
     /// `owner/name`, or a name alone for the oldest models, such as `gpt2`.
     pub repository: String,
     /// A branch, a tag or a commit; `None`: the main branch.
     pub revision: Option<String>,
-    /// A file of it, or the quantisation of one, such as `Q8_0`; `None`: the model as a folder.
+    /// Of a model a file, or the quantisation of one, such as `Q8_0`; `None`: the model as a folder. Of a dataset a split, such as
+    /// `train` or `default/train`, or a file.
     pub file: Option<String>,
 }
 
@@ -43,10 +44,22 @@ impl HubId {
     /// # Errors
     /// It has the form of an id or an address, and names what cannot be on the hub, or no model.
     pub fn read(text: &str) -> Option<Result<Self, Problem>> {
+        Self::read_as(text, false)
+    }
+
+    /// The same of a dataset.
+    ///
+    /// # Errors
+    /// It has the form of an id or an address, and names what cannot be on the hub, or no dataset.
+    pub fn read_dataset(text: &str) -> Option<Result<Self, Problem>> {
+        Self::read_as(text, true)
+    }
+
+    fn read_as(text: &str, dataset: bool) -> Option<Result<Self, Problem>> {
         if let Some(rest) = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")) {
             let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
             let host = host.strip_prefix("www.").unwrap_or(host);
-            return HOSTS.contains(&host).then(|| Self::of_address(path).map_err(|problem| problem.at(text)));
+            return HOSTS.contains(&host).then(|| Self::of_address(path, dataset).map_err(|problem| problem.at(text)));
         }
         let end = text.find(['@', ':']).unwrap_or(text.len());
         let (repository, rest) = text.split_at(end);
@@ -95,8 +108,13 @@ impl HubId {
     }
 
     /// What is behind the host's name in an address.
-    fn of_address(path: &str) -> Result<Self, Problem> {
-        let path = path.split(['?', '#']).next().unwrap_or_default().trim_end_matches('/');
+    fn of_address(path: &str, dataset: bool) -> Result<Self, Problem> {
+        let mut path = path.split(['?', '#']).next().unwrap_or_default().trim_end_matches('/');
+        if dataset {
+            path = path.strip_prefix("datasets/").ok_or_else(|| {
+                Problem::input("the address is of no dataset").next("use the address of the dataset's page")
+            })?;
+        }
         let parts: Vec<String> = path.split('/').map(decoded).collect::<Option<_>>().ok_or_else(|| {
             Problem::input("the address is not UTF-8").next("copy the model's name from its page: owner/name")
         })?;
@@ -107,7 +125,7 @@ impl HubId {
             return Err(Problem::input(format!("the address is one of the hub's {kind}, and not of a model"))
                 .next("use the address of the model's page"));
         }
-        let page = |part: &str| ["tree", "blob", "resolve", "raw", "commit"].contains(&part);
+        let page = |part: &str| ["tree", "blob", "resolve", "raw", "commit", "viewer"].contains(&part);
         let (repository, rest) = match parts.as_slice() {
             [name] => ((*name).to_string(), &parts[1..]),
             [name, second, ..] if page(second) => ((*name).to_string(), &parts[1..]),
@@ -120,10 +138,12 @@ impl HubId {
             ["blob" | "resolve" | "raw", revision, file @ ..] if !file.is_empty() => {
                 let file = file.join("/");
                 // Of a folder's files only all together are a model.
-                let file = file.ends_with(".gguf").then_some(file);
+                let file = (dataset || file.ends_with(".gguf")).then_some(file);
                 Self::of_parts(&repository, Some(revision), file.as_deref())
             }
-            _ => Err(Problem::input("the address is of no model").next("use the address of the model's page")),
+            ["viewer"] if dataset => Self::of_parts(&repository, None, None),
+            ["viewer", part @ ..] if dataset => Self::of_parts(&repository, None, Some(&part.join("/"))),
+            _ => Err(Problem::input("the address is of no model or dataset").next("use the address of its page")),
         }
     }
 }
@@ -152,8 +172,8 @@ fn check_repository(repository: &str) -> Result<(), Problem> {
         || repository.ends_with(".git")
         || repository.len() > LONGEST.0;
     if bad {
-        return Err(Problem::input(format!("'{}' is not the name of a model on the hub", shown(repository)))
-            .next("use owner/name as the model's page has it: letters, digits, '.', '_' and '-'"));
+        return Err(Problem::input(format!("'{}' is not the name of a repository on the hub", shown(repository)))
+            .next("use owner/name as its page has it: letters, digits, '.', '_' and '-'"));
     }
     Ok(())
 }
@@ -179,7 +199,7 @@ pub fn check_path(path: &str) -> Result<(), Problem> {
         || path.split('/').any(|part| ["", ".", ".."].contains(&part));
     if bad {
         return Err(Problem::input(format!("'{}' is not the path of a file in a repository", shown(path)))
-            .next("use a path as the model's page lists it"));
+            .next("use a path as the repository's page lists it"));
     }
     Ok(())
 }
@@ -233,6 +253,26 @@ mod tests {
         ] {
             assert_eq!(HubId::read(text).unwrap().unwrap().to_string(), canonical, "{text}");
         }
+    }
+
+    #[test]
+    fn datasets_have_addresses_of_their_own() {
+        for (text, canonical) in [
+            ("o/n", "o/n"),
+            ("o/n:default/train", "o/n:default/train"),
+            ("o/n@refs/convert/parquet:train", "o/n@refs/convert/parquet:train"),
+            ("https://huggingface.co/datasets/o/n", "o/n"),
+            ("https://huggingface.co/datasets/imdb/", "imdb"),
+            ("https://hf.co/datasets/o/n/viewer", "o/n"),
+            ("https://huggingface.co/datasets/o/n/viewer/default/train?p=1", "o/n:default/train"),
+            ("https://huggingface.co/datasets/o/n/blob/main/data/a.jsonl", "o/n@main:data/a.jsonl"),
+        ] {
+            assert_eq!(HubId::read_dataset(text).unwrap().unwrap().to_string(), canonical, "{text}");
+        }
+        for text in ["example", "rows.jsonl", "data/rows.csv", "./o/n", "https://example.org/datasets/o/n"] {
+            assert_eq!(HubId::read_dataset(text), None, "{text}");
+        }
+        assert!(HubId::read_dataset("https://huggingface.co/o/n").unwrap().is_err());
     }
 
     #[test]

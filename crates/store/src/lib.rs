@@ -23,6 +23,8 @@ mod model_folder;
 mod opfs;
 #[cfg(target_family = "wasm")]
 mod opfs_checkpoints;
+#[cfg(target_family = "wasm")]
+mod opfs_part;
 mod quantized;
 mod safetensors;
 mod sink;
@@ -53,6 +55,8 @@ pub use model_folder::ModelFolder;
 pub use opfs::{OpfsFiles, OpfsWriter};
 #[cfg(target_family = "wasm")]
 pub use opfs_checkpoints::OpfsCheckpoints;
+#[cfg(target_family = "wasm")]
+pub use opfs_part::OpfsPart;
 pub use safetensors::{SafetensorsWriter, Tensors, read_safetensors, write_safetensors};
 pub use sink::{MemorySink, Sink, write_whole};
 pub use tensor::{HostTensor, Stored};

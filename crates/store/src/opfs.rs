@@ -27,16 +27,11 @@ impl OpfsFiles {
     /// Opens the directory called `name`, and makes it if needed. Works in a dedicated worker only.
     pub async fn open(name: &str) -> Result<Self, Problem> {
         check_name(name, "browser storage")?;
-        let scope = js_sys::global().dyn_into::<WorkerGlobalScope>().map_err(|_| {
-            Problem::new(ProblemKind::Internal, "browser storage was opened outside a worker")
-                .next("please report this")
-        })?;
         let label = format!("browser storage/{name}");
         let fail = |e: JsValue| refused("open", &label, &e);
-        let root = JsFuture::from(scope.navigator().storage().get_directory()).await.map_err(fail)?;
+        let root = root(&label).await?;
         let options = FileSystemGetDirectoryOptions::new();
         options.set_create(true);
-        let root: FileSystemDirectoryHandle = root.unchecked_into();
         let dir = JsFuture::from(root.get_directory_handle_with_options(name, &options)).await.map_err(fail)?;
         Ok(Self { dir: dir.unchecked_into(), label })
     }
@@ -156,10 +151,19 @@ impl Seek for OpfsWriter {
     }
 }
 
+/// The directory that all others are in.
+pub(crate) async fn root(label: &str) -> Result<FileSystemDirectoryHandle, Problem> {
+    let scope = js_sys::global().dyn_into::<WorkerGlobalScope>().map_err(|_| {
+        Problem::new(ProblemKind::Internal, "browser storage was opened outside a worker").next("please report this")
+    })?;
+    let root = JsFuture::from(scope.navigator().storage().get_directory()).await;
+    Ok(root.map_err(|e| refused("open", label, &e))?.unchecked_into())
+}
+
 /// A file open for writing. It is closed when dropped, because an open one locks out every other writer.
-struct OpenFile {
+pub(crate) struct OpenFile {
     at: String,
-    handle: FileSystemSyncAccessHandle,
+    pub handle: FileSystemSyncAccessHandle,
 }
 
 impl OpenFile {
@@ -171,7 +175,7 @@ impl OpenFile {
     }
 
     /// Opens `name` as it is, and makes it if needed.
-    async fn open(files: &OpfsFiles, name: &str) -> Result<Self, Problem> {
+    pub async fn open(files: &OpfsFiles, name: &str) -> Result<Self, Problem> {
         check_name(name, &files.label)?;
         let at = files.place(name);
         let fail = |e: JsValue| refused("write", &at, &e);
@@ -183,15 +187,15 @@ impl OpenFile {
         Ok(Self { handle: handle.unchecked_into(), at })
     }
 
-    fn size(&self) -> Result<u64, Problem> {
+    pub fn size(&self) -> Result<u64, Problem> {
         self.handle.get_size().map(|size| size as u64).map_err(|e| self.fail(&e))
     }
 
-    fn fail(&self, error: &JsValue) -> Problem {
+    pub fn fail(&self, error: &JsValue) -> Problem {
         refused("write", &self.at, error)
     }
 
-    fn write(&self, position: u64, bytes: &[u8]) -> Result<(), Problem> {
+    pub fn write(&self, position: u64, bytes: &[u8]) -> Result<(), Problem> {
         let options = FileSystemReadWriteOptions::new();
         options.set_at(position as f64);
         // A copy on the JavaScript side: some browsers refuse views of a shared memory here.

@@ -50,7 +50,10 @@ impl Eval {
             return Err(Problem::input("no data is given").at("--data").next("name a file, or `example-held-out`"));
         }
         let source = match &task {
-            None => Some(read_rows(&open::files(&config.data.files)?, &config.data)?),
+            None => {
+                hub::fetch_data(&mut config.data, json).await?;
+                Some(read_rows(&open::files(&config.data.files)?, &config.data)?)
+            }
             Some(_) => None,
         };
         let opened = open::device(self.device, json).await?;

@@ -69,7 +69,7 @@ impl Inspect {
         } else if path.extension().is_some_and(|e| e == "safetensors") {
             checkpoint(path)?
         } else {
-            self.data(name)?
+            self.data(name, json).await?
         };
         print(&found, json);
         Ok(())
@@ -92,11 +92,12 @@ impl Inspect {
         Ok(())
     }
 
-    fn data(&self, name: String) -> Result<Value, Problem> {
+    async fn data(&self, name: String, json: bool) -> Result<Value, Problem> {
         let mut config = RunConfig::default();
         self.run.data.clone().apply(&mut config);
         let mut config = config.data;
         config.files = vec![name];
+        hub::fetch_data(&mut config, json).await?;
         let source = read_rows(&open::files(&config.files)?, &config)?;
         let skipped: Vec<String> = source.skipped.iter().map(|s| format!("{}: {}", s.at, s.why)).collect();
         Ok(json!({

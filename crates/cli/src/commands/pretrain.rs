@@ -85,7 +85,9 @@ impl Pretrain {
         }
 
         let names = self.data.iter().map(|p| p.display().to_string()).collect();
-        let files = open::data(&DataConfig { files: names, ..config.data.clone() })?;
+        let mut data = DataConfig { files: names, ..config.data.clone() };
+        hub::fetch_data(&mut data, json).await?;
+        let files = open::data(&data)?;
         let (tokenizer, beside) = match &from {
             Some(from) => {
                 let source = open_model(open::folder(&from.name)?).await?;

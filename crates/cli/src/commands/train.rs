@@ -101,6 +101,7 @@ impl Train {
             })?;
             let mut config = *saved_run(&checkpoint)?.config;
             config.model = hub::fetched(&config.model, json).await?;
+            hub::fetch_data(&mut config.data, json).await?;
             config.device = self.run.device.unwrap_or(config.device);
             config.compute_dtype = self.run.compute_dtype.unwrap_or(config.compute_dtype);
             return Ok((config, Some(checkpoint), false));

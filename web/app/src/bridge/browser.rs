@@ -47,6 +47,21 @@ pub fn set_hash(hash: &str) {
     }
 }
 
+/// The address of the hub, as whoever serves this page has it.
+pub fn hub() -> String {
+    let named = document().query_selector("meta[name=hub]").ok().flatten();
+    named.and_then(|meta| meta.get_attribute("content")).unwrap_or_default()
+}
+
+/// Asks the browser not to clear this page's storage by itself.
+pub fn keep_storage() {
+    let storage = window().navigator().storage();
+    // Undefined on pages without a secure origin. Whether it is granted is the browser's to say, and changes nothing here.
+    if !storage.is_undefined() {
+        drop(storage.persist());
+    }
+}
+
 /// A remembered preference.
 pub fn remembered(key: &str) -> Option<String> {
     window().local_storage().ok()??.get_item(key).ok()?

@@ -3,4 +3,5 @@
 pub mod browser;
 pub mod files;
 pub mod gpu;
+pub mod hub;
 pub mod worker;

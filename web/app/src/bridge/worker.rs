@@ -44,7 +44,10 @@ pub enum Heard {
 }
 
 /// A running engine; dropping it ends the worker.
-pub struct Engine {
+pub struct Engine(Port);
+
+/// A running worker; dropping it ends it.
+pub struct Port {
     worker: Worker,
     _on_message: Closure<dyn Fn(MessageEvent)>,
     _on_error: Closure<dyn Fn(web_sys::Event)>,
@@ -83,28 +86,8 @@ impl Drop for OwnScript {
 impl Engine {
     /// Starts a worker; `hear` is called with everything that comes from it.
     pub fn start(kind: EngineKind, hear: impl Fn(Heard) + Clone + 'static) -> Result<Self, Problem> {
-        let script = OwnScript::importing(kind.script());
-        let worker = script
-            .and_then(|script| {
-                let options = WorkerOptions::new();
-                options.set_type(WorkerType::Module);
-                // A blob has no place that addresses could be relative to: the page's is the worker's name.
-                options.set_name(&script.home);
-                Ok((Worker::new_with_options(&script.address, &options)?, script))
-            })
-            .map_err(|e| internal(format!("the engine's worker cannot be started: {}", text(&e))));
-        let (worker, script) = worker?;
-        let on_message = Closure::<dyn Fn(MessageEvent)>::new({
-            let hear = hear.clone();
-            move |message: MessageEvent| hear(read(&message.data()))
-        });
-        let on_error = Closure::<dyn Fn(web_sys::Event)>::new(move |error: web_sys::Event| {
-            error.prevent_default();
-            hear(Heard::Died(field(&error, "message").as_string().unwrap_or_default()));
-        });
-        worker.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
-        worker.set_onerror(Some(on_error.as_ref().unchecked_ref()));
-        Ok(Self { worker, _on_message: on_message, _on_error: on_error, _script: script })
+        let died = hear.clone();
+        Port::start(kind.script(), move |data| hear(read(&data)), move |reason| died(Heard::Died(reason))).map(Self)
     }
 
     /// Sends a command and the files that it names.
@@ -114,12 +97,48 @@ impl Engine {
         let put = |name: &str, value: &JsValue| Reflect::set(&message, &name.into(), value).map(|_| ());
         put("json", &json.into())
             .and_then(|()| put("files", &files.iter().collect::<Array>()))
-            .and_then(|()| self.worker.post_message(&message))
-            .map_err(|e| internal(format!("a command cannot be sent to the engine: {}", text(&e))))
+            .map_err(|e| internal(format!("a command cannot be written: {}", text(&e))))?;
+        self.0.post(&message)
     }
 }
 
-impl Drop for Engine {
+impl Port {
+    /// Starts the worker whose script is at `path`; `hear` is called with everything that comes from it, `died` with the reason
+    /// when it is no more.
+    pub fn start(
+        path: &str,
+        hear: impl Fn(JsValue) + 'static,
+        died: impl Fn(String) + 'static,
+    ) -> Result<Self, Problem> {
+        let script = OwnScript::importing(path);
+        let worker = script
+            .and_then(|script| {
+                let options = WorkerOptions::new();
+                options.set_type(WorkerType::Module);
+                // A blob has no place that addresses could be relative to: the page's is the worker's name.
+                options.set_name(&script.home);
+                Ok((Worker::new_with_options(&script.address, &options)?, script))
+            })
+            .map_err(|e| internal(format!("a worker cannot be started: {}", text(&e))));
+        let (worker, script) = worker?;
+        let on_message = Closure::<dyn Fn(MessageEvent)>::new(move |message: MessageEvent| hear(message.data()));
+        let on_error = Closure::<dyn Fn(web_sys::Event)>::new(move |error: web_sys::Event| {
+            error.prevent_default();
+            died(field(&error, "message").as_string().unwrap_or_default());
+        });
+        worker.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
+        worker.set_onerror(Some(on_error.as_ref().unchecked_ref()));
+        Ok(Self { worker, _on_message: on_message, _on_error: on_error, _script: script })
+    }
+
+    /// Sends a message.
+    pub fn post(&self, message: &JsValue) -> Result<(), Problem> {
+        let sent = self.worker.post_message(message);
+        sent.map_err(|e| internal(format!("a command cannot be sent to a worker: {}", text(&e))))
+    }
+}
+
+impl Drop for Port {
     fn drop(&mut self) {
         self.worker.set_onmessage(None);
         self.worker.set_onerror(None);

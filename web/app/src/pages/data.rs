@@ -3,6 +3,7 @@
 use leptos::prelude::*;
 use stratune_protocol::{DataReport, SkippedRow};
 
+use super::hub::FromHub;
 use super::model::progress;
 use super::preview::{Lengths, Preview};
 use crate::parts::card::Card;
@@ -38,6 +39,7 @@ pub fn DataCard() -> impl IntoView {
                             "Use the example"
                         </button>
                     </div>
+                    <FromHub dataset=true />
                     <div class="fields of-data">
                         <Fields group="data." />
                     </div>

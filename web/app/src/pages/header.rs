@@ -44,7 +44,7 @@ pub fn Header() -> impl IntoView {
             </span>
             <span class="pill" id="device" data-device=kind title=why>{device}</span>
             <span class="memory">{move || memory.get()}</span>
-            <span class="promise">"nothing leaves this tab"</span>
+            <span class="promise">"data stays in this tab"</span>
             <button
                 type="button"
                 class="quiet"

@@ -3,6 +3,7 @@
 mod data;
 mod forecast;
 mod header;
+mod hub;
 mod loss;
 mod method;
 mod model;

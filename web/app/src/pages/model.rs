@@ -4,6 +4,7 @@ use leptos::prelude::*;
 use serde_json::Value;
 use stratune_protocol::{Field, FieldKind};
 
+use super::hub::FromHub;
 use crate::parts::card::Card;
 use crate::parts::drop_zone::DropZone;
 use crate::parts::field::FieldView;
@@ -45,6 +46,7 @@ pub fn ModelCard() -> impl IntoView {
                 hint="or drop one here: config.json, *.safetensors, tokenizer.json; or *.gguf"
                 on_files=move |picked| run.choose_model(picked)
             />
+            <FromHub />
             <div class="fields">
                 {move || fields(run).into_iter().map(|field| view! { <FieldView field /> }).collect_view()}
             </div>

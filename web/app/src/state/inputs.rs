@@ -43,6 +43,14 @@ impl Run {
         self.take_model(if folder.is_empty() { "model".into() } else { folder });
     }
 
+    /// Takes files of the hub that are kept as the model, under the name that the command line knows it by too.
+    pub fn choose_kept_model(self, name: String, files: Vec<Picked>) {
+        self.notices.update(Notices::clear_alerts);
+        self.model_listing.set(parcel(&files).0);
+        self.model_files.set_value(files);
+        self.take_model(name);
+    }
+
     /// Takes the starter model.
     pub fn choose_starter(self) {
         self.notices.update(Notices::clear_alerts);

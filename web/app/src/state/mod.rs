@@ -5,6 +5,7 @@ pub mod answers;
 pub mod data_files;
 pub mod engine;
 pub mod history;
+pub mod hub;
 pub mod inputs;
 pub mod model_files;
 pub mod notices;

@@ -13,6 +13,7 @@ use super::activity::Activity;
 use super::answers::Answers;
 use super::engine::Link;
 use super::history::History;
+use super::hub::Hub;
 use super::notices::{Notices, Offer};
 use super::settings::{Command, MODE, SavedRun, Settings, TunedRun};
 use super::timing::Timing;
@@ -105,6 +106,8 @@ pub struct Run {
     pub dark: RwSignal<bool>,
     /// The files of the chosen folder that belong to a model; empty for the starter.
     pub model_listing: RwSignal<Vec<Asset>>,
+    /// The Hugging Face hub.
+    pub hub: Hub,
     pub(super) link: StoredValue<Link, LocalStorage>,
     pub(super) model_files: StoredValue<Vec<Picked>, LocalStorage>,
     pub(super) data_files: StoredValue<Vec<Picked>, LocalStorage>,
@@ -149,6 +152,7 @@ impl Run {
             open: RwSignal::new(Some(Card::Data)),
             dark: RwSignal::new(false),
             model_listing: RwSignal::default(),
+            hub: Hub::new(),
             link: StoredValue::new_local(Link::default()),
             model_files: StoredValue::new_local(Vec::new()),
             data_files: StoredValue::new_local(Vec::new()),
