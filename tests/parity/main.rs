@@ -1,5 +1,7 @@
 //! The same numbers as transformers, PEFT and PyTorch, on each device there is.
 
+mod sentence_piece;
+
 use std::process::{Command, Stdio};
 
 use burn::tensor::Device;
