@@ -1,5 +1,6 @@
 //! The same numbers as transformers, PEFT and PyTorch, on each device there is.
 
+mod families;
 mod sentence_piece;
 
 use std::process::{Command, Stdio};
