@@ -1,5 +1,9 @@
 //! The same numbers as transformers, PEFT and PyTorch, on each device there is.
 
+mod families;
+mod sentence_piece;
+mod windows;
+
 use std::process::{Command, Stdio};
 
 use burn::tensor::Device;

@@ -18,7 +18,7 @@ macro_rules! folder {
 
 type Files = &'static [(&'static str, &'static [u8])];
 
-const FOLDERS: [(&str, Files); 51] = [
+const FOLDERS: [(&str, Files); 52] = [
     folder!("tiny-llama": "config.json", "model.safetensors", "logits.json"),
     folder!("tiny-llama3": "config.json", "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors",
         "model.safetensors.index.json", "logits.json"),
@@ -71,6 +71,7 @@ const FOLDERS: [(&str, Files); 51] = [
     folder!("peft-prefix": "adapter_config.json", "adapter_model.safetensors", "logits.json"),
     folder!("peft-prompt": "adapter_config.json", "adapter_model.safetensors", "logits.json"),
     folder!("tokenizer": "tokenizer.json", "tokenizer_config.json", "samples.json"),
+    folder!("sentence-piece": "tokenizer.model", "samples.json", "llama2.json"),
 ];
 
 /// Loss, gradients and shapes of one batch, from transformers and PEFT.

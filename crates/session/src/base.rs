@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use burn::tensor::Device;
-use stratune_data::{Template, Tokenizer};
+use stratune_data::{BesideSentencePiece, Template, Tokenizer, from_sentence_piece};
 use stratune_kernels::{BlockFormat, BlockLoader, QuantizedDtype, Sizes, WeightFormat, self_test};
 use stratune_models::{Entry, LoadedTensor, Model, ModelConfig, TensorLoader, Weights, pieces};
 use stratune_protocol::{BaseDtype, ComputeDtype, ModelReport, Problem, Role, WeightBytes, WeightStorage};
@@ -135,12 +135,20 @@ fn kept_as(written: Option<BlockType>) -> Option<WeightFormat> {
     }
 }
 
-/// The tokenizer of a folder.
+/// The tokenizer of a folder: `tokenizer.json`, or what SentencePiece's `tokenizer.model` says where that is missing.
 ///
 /// # Errors
 /// It is missing or damaged, or knows more tokens than the model.
 pub async fn read_tokenizer(files: &ModelFolder, config: &ModelConfig) -> Result<Tokenizer, Problem> {
-    let (json, config_json) = files.tokenizer().await?;
+    let (json, config_json) = match files.older_tokenizer("tokenizer.model").await? {
+        None => files.tokenizer().await?,
+        Some(model) => {
+            let (config, added) = (files.tokenizer_config().await?, files.older_tokenizer("added_tokens.json").await?);
+            let beside = BesideSentencePiece { config: config.as_deref(), added_tokens: added.as_deref() };
+            let (json, config) = from_sentence_piece(&model, beside, &files.label())?;
+            (json, Some(config))
+        }
+    };
     let at = format!("{}/tokenizer.json", files.label());
     let tokenizer = Tokenizer::from_json(&json, config_json.as_deref(), &at)?.with_ends(&files.ends().await?);
     tokenizer.for_model(config.vocab_size).map_err(|problem| problem.at(at))

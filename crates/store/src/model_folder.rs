@@ -257,13 +257,26 @@ impl ModelFolder {
             let next = "add the tokenizer.json that belongs to the model";
             return Err(missing(folder, "tokenizer.json", next));
         }
-        let tokenizer = folder.read("tokenizer.json", None).await?;
+        Ok((folder.read("tokenizer.json", None).await?, self.tokenizer_config().await?))
+    }
+
+    /// A file of the tokenizer where there is no `tokenizer.json`, such as `tokenizer.model`; none if it is not there either.
+    pub async fn older_tokenizer(&self, name: &str) -> Result<Option<Vec<u8>>, Problem> {
+        if self.folder.size("tokenizer.json").is_some() || self.folder.size(name).is_none() {
+            return Ok(None);
+        }
+        self.folder.read(name, None).await.map(Some)
+    }
+
+    /// `tokenizer_config.json` if there is one, with the template of `chat_template.jinja`.
+    pub async fn tokenizer_config(&self) -> Result<Option<Vec<u8>>, Problem> {
+        let folder = &*self.folder;
         let config = match folder.size("tokenizer_config.json") {
             Some(_) => Some(folder.read("tokenizer_config.json", None).await?),
             None => None,
         };
         if folder.size("chat_template.jinja").is_none() {
-            return Ok((tokenizer, config));
+            return Ok(config);
         }
         let template = String::from_utf8(folder.read("chat_template.jinja", None).await?).map_err(|_| {
             Problem::input("chat_template.jinja is not UTF-8 text")
@@ -275,7 +288,7 @@ impl ModelFolder {
             None => serde_json::Map::new(),
         };
         fields.insert("chat_template".into(), template.into());
-        Ok((tokenizer, Some(Value::Object(fields).to_string().into_bytes())))
+        Ok(Some(Value::Object(fields).to_string().into_bytes()))
     }
 
     /// The tokens at which `generation_config.json` and `config.json` say that a text ends, in this order.

@@ -25,6 +25,7 @@ cargo xtask web   [--port 8080] [--no-serve]   install what the page needs, buil
 cargo xtask test  [--only lint|native|browser|e2e]   everything that must hold, or one part of it
 cargo xtask test fast   what one runs while working: at most three minutes, once built
 cargo xtask ci    the same as test
+cargo xtask families   print how each family is proven, and write it into crates/models/README.md
 cargo xtask bench --geometry CONFIG.JSON [--batch N] [--seq N] …   `stratune bench`, built with optimisation
 cargo xtask bench tab   a step of a small model in a browser, on its CPU and on WebGPU
 cargo xtask bench page FOLDER   the memory that the page takes beside a large model (Linux)";
@@ -47,6 +48,7 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
     match command.as_str() {
         "web" => web::run(&Places::find()?, rest),
         "test" | "ci" => test::run(&Places::find()?, rest),
+        "families" => test::table_of_families(&Places::find()?),
         "bench" => bench::run(&Places::find()?, rest),
         "help" | "--help" | "-h" => {
             println!("{USAGE}");

@@ -162,6 +162,13 @@ fn in_browser(places: &Places) -> Command {
     with_driver(cargo)
 }
 
+/// Runs the test that compares the table of families with the lists that the tests walk, and has it write the table.
+pub fn table_of_families(places: &Places) -> Result<(), Failure> {
+    let mut cargo = workspace(places);
+    cargo.args(["--test", "parity", "--", "--nocapture", "the_table_is_in_the_documentation"]);
+    step("table of families", || shell::run(cargo.env("STRATUNE_WRITE_TABLES", "1")))
+}
+
 /// Runs the browser tests that are measurements, and shows what they print.
 pub fn speed_in_tab(places: &Places) -> Result<(), Failure> {
     browser::ensure_chromium()?;

@@ -15,11 +15,15 @@ mod write;
 #[allow(clippy::unwrap_used)]
 mod written_tests;
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use serde_json::{Value, json};
 use stratune_protocol::Problem;
 use vocabulary::{Kind, Vocabulary};
+
+use crate::sentence_piece::Prefix;
 
 pub use write::WrittenTokenizer;
 
@@ -86,12 +90,24 @@ fn read(metadata: &Value) -> Result<GgufTokenizer, String> {
     match model {
         "gpt2" => byte_level(&vocabulary, metadata),
         "llama" => {
-            spell_spaces(&mut vocabulary);
-            sentence_piece(&vocabulary, metadata)
+            let prefixed = vocabulary.flag("add_space_prefix", true);
+            sentence_piece(vocabulary, metadata, if prefixed { Prefix::Each } else { Prefix::Never })
         }
         "bert" => word_piece::read(&mut vocabulary, metadata),
         other => Err(format!("the tokenizer is of the kind '{other}', which is not read; gpt2, llama and bert are")),
     }
+}
+
+/// The tokenizer of a SentencePiece model that is put as `metadata`; `added` tokens have their files' words of how they are
+/// found.
+pub(crate) fn of_sentence_piece(
+    metadata: &Value,
+    added: BTreeMap<usize, Value>,
+    prefix: Prefix,
+) -> Result<GgufTokenizer, String> {
+    let mut vocabulary = Vocabulary::read(metadata)?;
+    vocabulary.added = added;
+    sentence_piece(vocabulary, metadata, prefix)
 }
 
 /// BPE of bytes.
@@ -121,7 +137,9 @@ fn byte_level(vocabulary: &Vocabulary<'_>, metadata: &Value) -> Result<GgufToken
 }
 
 /// A vocabulary that SentencePiece trained as BPE: scores for merges, and bytes for what is no token.
-fn sentence_piece(vocabulary: &Vocabulary<'_>, metadata: &Value) -> Result<GgufTokenizer, String> {
+fn sentence_piece(mut vocabulary: Vocabulary<'_>, metadata: &Value, prefix: Prefix) -> Result<GgufTokenizer, String> {
+    spell_spaces(&mut vocabulary);
+    let vocabulary = &vocabulary;
     let scores = vocabulary.scores()?;
     let normal = |id: &usize| vocabulary.kinds[*id] == Kind::Normal;
     let mut of_normal = (0..scores.len()).filter(normal).map(|id| scores[id]);
@@ -137,28 +155,33 @@ fn sentence_piece(vocabulary: &Vocabulary<'_>, metadata: &Value) -> Result<GgufT
     };
     let merges = merges::of_scores(&vocabulary.tokens, priority)
         .ok_or("tokenizer.ggml.tokens can be put together from each other in more ways than any learned vocabulary")?;
-    let prefixed = vocabulary.flag("add_space_prefix", true);
     let replace = json!({"type": "Replace", "pattern": {"String": " "}, "content": "▁"});
     let mut decoders = vec![
         json!({"type": "Replace", "pattern": {"String": "▁"}, "content": " "}),
         json!({"type": "ByteFallback"}),
         json!({"type": "Fuse"}),
     ];
-    if prefixed {
+    if prefix != Prefix::Never {
         decoders.push(json!({"type": "Strip", "content": " ", "start": 1, "stop": 0}));
     }
     let [bos, eos, unknown] =
         [("bos", 1), ("eos", 2), ("unknown", 0)].map(|(name, id)| vocabulary.special(name, Some(id)));
     let (bos, eos, unknown) = (bos?, eos?, unknown?);
     let sections = Sections {
-        normalizer: match prefixed {
-            true => json!({"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}, replace]}),
-            false => replace,
+        normalizer: match prefix {
+            Prefix::Each => json!({"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}, replace]}),
+            Prefix::Never => replace,
+            Prefix::First => Value::Null,
         },
-        pre_tokenizer: Value::Null,
+        pre_tokenizer: match prefix {
+            Prefix::First => {
+                json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": false})
+            }
+            Prefix::Each | Prefix::Never => Value::Null,
+        },
         decoder: json!({"type": "Sequence", "decoders": decoders}),
         model: json!({"type": "BPE", "unk_token": unknown.map(|id| vocabulary.text(id)), "fuse_unk": true,
-                      "byte_fallback": true, "ignore_merges": false}),
+                      "byte_fallback": vocabulary.kinds.contains(&Kind::Byte), "ignore_merges": false}),
         first: bos.filter(|_| vocabulary.flag("add_bos_token", true)),
         last: eos.filter(|_| vocabulary.flag("add_eos_token", false)),
     };
@@ -191,8 +214,10 @@ impl Sections {
             })
             .filter(|(_, (token, _))| !token.is_empty())
             .map(|(id, (token, kind))| {
-                json!({"id": id, "content": token, "single_word": false, "lstrip": false, "rstrip": false,
-                       "normalized": false, "special": *kind != Kind::UserDefined})
+                let said = |key: &str| vocabulary.added.get(&id).is_some_and(|token| token[key] == true);
+                json!({"id": id, "content": token, "single_word": said("single_word"), "lstrip": said("lstrip"),
+                       "rstrip": said("rstrip"), "normalized": said("normalized"),
+                       "special": *kind != Kind::UserDefined})
             })
             .collect();
         let file = File {

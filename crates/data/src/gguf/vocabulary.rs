@@ -1,6 +1,6 @@
 //! The vocabulary of a GGUF file: its tokens, what kind each is, and which of them are special.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -28,6 +28,8 @@ pub(super) struct Vocabulary<'a> {
     pub tokens: Vec<String>,
     /// Of each.
     pub kinds: Vec<Kind>,
+    /// How some are found in texts, as `added_tokens_decoder` has it: `lstrip`, `rstrip`, `normalized`, `single_word`.
+    pub added: BTreeMap<usize, Value>,
 }
 
 impl<'a> Vocabulary<'a> {
@@ -47,7 +49,7 @@ impl<'a> Vocabulary<'a> {
             Some(kinds) if kinds.len() == tokens.len() => kinds.iter().map(kind).collect::<Result<_, _>>()?,
             Some(kinds) => return Err(format!("there are {} kinds of {} tokens", kinds.len(), tokens.len())),
         };
-        Ok(Self { metadata, tokens, kinds })
+        Ok(Self { metadata, tokens, kinds, added: BTreeMap::new() })
     }
 
     fn get(&self, key: &str) -> &'a Value {
