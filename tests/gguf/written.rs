@@ -39,9 +39,8 @@ fn written() -> Vec<(&'static str, Value)> {
         ("tiny-arcee", json!({"attention_bias": false, "mlp_bias": false})),
         ("tiny-phi3", json!({})),
         ("tiny-phi3-short", json!({})),
-        ("tiny-gpt2", json!({})),
+        ("tiny-gpt2", json!({"scale_attn_by_inverse_layer_idx": false, "scale_attn_weights": true})),
         ("tiny-gpt-neox", json!({})),
-        ("tiny-gpt-neox-serial", json!({})),
     ]
 }
 
@@ -49,7 +48,7 @@ fn written() -> Vec<(&'static str, Value)> {
 fn with_adapter(name: &str) -> Option<Adapter> {
     let name = match name {
         "tiny-llama" => "peft-lora".to_string(),
-        "tiny-llama3" | "tiny-qwen2-yarn" | "tiny-phi3-short" | "tiny-gpt-neox-serial" => return None,
+        "tiny-llama3" | "tiny-qwen2-yarn" | "tiny-phi3-short" => return None,
         other => other.replace("tiny-", "peft-"),
     };
     Some(block_on(read_adapter(&*fixtures::folder(&name))).unwrap())

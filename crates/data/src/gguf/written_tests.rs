@@ -44,7 +44,12 @@ fn written(file: &Value, config: &Value) -> Result<WrittenTokenizer, String> {
 }
 
 fn keys(written: &WrittenTokenizer) -> Value {
-    written.metadata.iter().cloned().map(|(key, value)| (key.trim_start_matches("tokenizer.").into(), value)).collect()
+    written
+        .metadata
+        .iter()
+        .cloned()
+        .map(|(key, value)| (key.trim_start_matches("tokenizer.").to_string(), value))
+        .collect()
 }
 
 fn again(written: &WrittenTokenizer) -> Tokenizer {

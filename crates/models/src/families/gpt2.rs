@@ -30,6 +30,7 @@ const GGUF: GgufForm = GgufForm {
         Ok(())
     },
     biased: &Role::LINEAR,
+    needs_biases: true,
     ..gguf::PLAIN
 };
 

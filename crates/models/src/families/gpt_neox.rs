@@ -39,6 +39,7 @@ const GGUF: GgufForm = GgufForm {
     },
     keys: |model, keys| keys.set("use_parallel_residual", model.parallel),
     biased: &Role::LINEAR,
+    needs_biases: true,
     ..gguf::PLAIN
 };
 

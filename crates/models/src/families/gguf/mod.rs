@@ -40,6 +40,8 @@ pub struct GgufForm {
     pub keys: fn(&ModelConfig, &mut WrittenKeys),
     /// The linear layers whose biases llama.cpp reads.
     pub biased: &'static [Role],
+    /// Whether it reads no model without them.
+    pub needs_biases: bool,
 }
 
 /// What most of llama.cpp's architectures are: a family says in what it is another.
@@ -53,6 +55,7 @@ pub(super) const PLAIN: GgufForm = GgufForm {
     config: |_, _| Ok(()),
     keys: |_, _| {},
     biased: &[Role::Query, Role::Key, Role::Value],
+    needs_biases: false,
 };
 
 /// The tensor of the factors by which Llama 3 stretches wavelengths.

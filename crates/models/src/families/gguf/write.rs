@@ -149,6 +149,9 @@ fn tensors_of(model: &ModelConfig, form: &GgufForm) -> Result<Vec<(Entry, View)>
     let mut entries = model.layout().into_iter();
     let mut found = Vec::new();
     for module in &model.modules {
+        if form.needs_biases && module.role.is_linear() && !module.bias {
+            return Err(format!("{} without a bias", module.name()));
+        }
         for (name, shape) in module.tensors() {
             let biased = name.ends_with(".bias") && module.role.is_linear();
             if biased && !form.biased.contains(&module.role) {
@@ -258,6 +261,7 @@ mod tests {
             ("gemma3", "query_pre_attn_scalar", json!(20), "scale of scores"),
             ("llama", "hidden_act", json!("gelu"), "activation"),
             ("qwen3", "attention_bias", json!(true), "bias at o_proj"),
+            ("gpt_neox", "attention_bias", json!(false), "query_key_value without a bias"),
         ] {
             let mut more = vec![(key, value)];
             if family == "qwen2" {
