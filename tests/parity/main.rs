@@ -2,6 +2,7 @@
 
 mod families;
 mod sentence_piece;
+mod windows;
 
 use std::process::{Command, Stdio};
 
