@@ -85,7 +85,7 @@ const USER_DEFINED: u64 = 4;
 const UNUSED: u64 = 5;
 
 /// More tokens than any vocabulary has.
-const MOST: usize = 1 << 22;
+const MOST: usize = 1 << 20;
 
 impl Model {
     /// Reads the message `ModelProto` of sentencepiece_model.proto.
