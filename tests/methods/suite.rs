@@ -305,13 +305,13 @@ async fn says_the_same_through_the_cache(name: &str, methods: &Methods, device: 
     // Beside another text, of another length, in one batch.
     let mut rows = [CachedText::default(), CachedText::default()];
     [&TEXT[..5], &TEXT[2..4]].into_iter().zip(&mut rows).for_each(|(text, row)| row.rewrite(text.to_vec()));
-    for step in 0..3 {
+    for (step, next) in TEXT.iter().take(3).enumerate() {
         let said = next_logits(&model, &mut rows.each_mut(), None).await.expect("logits");
         for (row, said) in rows.iter_mut().zip(said) {
             let logits = read_f32(model.logits(ids(row.tokens(), device))).await.expect("logits");
             let off = worst(&said, &logits[logits.len() - model.config.vocab_size..]);
             assert!(off <= 1e-4, "{name}: at {step} a row of its own is off by {off:e}");
-            row.push(TEXT[step]);
+            row.push(*next);
         }
     }
 }
