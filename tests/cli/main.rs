@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bad_input;
+mod chat;
 mod hub;
 mod interrupted;
 #[allow(dead_code)]

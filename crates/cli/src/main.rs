@@ -12,6 +12,7 @@ mod open;
 mod out_of_memory;
 mod records;
 mod report;
+mod sampling_flags;
 mod trial;
 
 use std::process::ExitCode;
@@ -36,6 +37,8 @@ enum CliCommand {
     Train(Box<commands::train::Train>),
     /// Continue a prompt.
     Generate(commands::generate::Generate),
+    /// Talk with a model, turn by turn.
+    Chat(commands::chat::Chat),
     /// Measure the loss on rows, and how many answers are exactly right.
     Eval(commands::eval::Eval),
     /// Write a model with an adapter merged into its weights.
@@ -77,6 +80,8 @@ async fn run(command: CliCommand, json: bool) -> Result<u8, Problem> {
     match command {
         CliCommand::Train(train) => train.run(json).await,
         CliCommand::Generate(generate) => generate.run(json).await.map(|()| 0),
+        CliCommand::Chat(chat) => chat.run(json).await.map(|()| 0),
+        CliCommand::Serve(serve) => serve.run(json).await.map(|()| 0),
         CliCommand::Eval(eval) => eval.run(json).await.map(|()| 0),
         CliCommand::Merge(merge) => merge.run(json).await.map(|()| 0),
         CliCommand::Slice(slice) => slice.run().await.map(|()| 0),

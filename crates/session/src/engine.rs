@@ -5,11 +5,10 @@ use std::rc::Rc;
 use futures::future::LocalBoxFuture;
 use serde_json::Value;
 use stratune_data::{Dataset, SourceFile, load};
-use stratune_protocol::{
-    BaseDtype, DataConfig, DeviceChoice, EndReason, GenerateRequest, ModelVariant, Problem, ProblemKind,
-};
+use stratune_models::CachedText;
+use stratune_protocol::{BaseDtype, DataConfig, DeviceChoice, EndReason, Problem, ProblemKind};
 use stratune_runtime::{Control, Opened};
-use stratune_store::{Checkpoint, EventLog, Folder, zip};
+use stratune_store::{Checkpoint, EventLog, Folder};
 use stratune_train::{Command, Event, ProgressReporter, RunConfig, Trainer};
 
 use crate::catalogue::choices;
@@ -18,7 +17,7 @@ use crate::recorder::{Saving, unsaved};
 use crate::run::{prompts, saved_run, watched_trainer};
 use crate::starter::{EXAMPLE, STARTER};
 use crate::tuned::Tuned;
-use crate::{Base, Conditions, ImmediateCommands, Recorder, RunLog, Samples, adapter_of, answer, open_device, pace};
+use crate::{Base, Conditions, ImmediateCommands, Recorder, RunLog, Samples, open_device, pace};
 
 /// Where an engine's events go.
 pub trait Outbox {
@@ -41,19 +40,21 @@ pub trait Assets {
 /// Does what commands say, one after the other. What is heard [at once](ImmediateCommands) reaches it while it trains.
 pub struct Engine {
     immediate: ImmediateCommands,
-    out: Rc<dyn Outbox>,
+    pub(crate) out: Rc<dyn Outbox>,
     assets: Rc<dyn Assets>,
     copies: Copies,
-    control: Control,
+    pub(crate) control: Control,
     opened: Option<Opened>,
-    base: Option<Loaded<Base>>,
+    pub(crate) base: Option<Loaded<Base>>,
     data: Option<(Loaded<Rc<Dataset>>, DataConfig, u64)>,
-    tuned: Option<Tuned>,
+    pub(crate) tuned: Option<Tuned>,
+    /// What base and tuned model hold of their conversations.
+    pub(crate) talks: [CachedText; 2],
 }
 
 /// Something that was read, and the files it was read from; none if they are built in.
-struct Loaded<T> {
-    value: T,
+pub(crate) struct Loaded<T> {
+    pub(crate) value: T,
     files: Option<Source>,
 }
 
@@ -62,7 +63,18 @@ impl Engine {
     pub fn new(immediate: ImmediateCommands, assets: Rc<dyn Assets>, checkpoints: Rc<dyn EventLog>) -> Self {
         let (out, control) = (immediate.out.clone(), immediate.control.clone());
         let copies = Copies::new(assets.clone(), checkpoints);
-        Self { immediate, out, assets, copies, control, opened: None, base: None, data: None, tuned: None }
+        Self {
+            immediate,
+            out,
+            assets,
+            copies,
+            control,
+            opened: None,
+            base: None,
+            data: None,
+            tuned: None,
+            talks: Default::default(),
+        }
     }
 
     /// Does one command; `files` are what travelled beside it. What goes wrong is sent as an event.
@@ -92,6 +104,7 @@ impl Engine {
             Command::Continue => Box::pin(self.go_on()).await,
             Command::Discard => self.discard().await,
             Command::Generate(request) => self.generate(&request).await,
+            Command::LoadAdapter { name, .. } => self.load_adapter(&name, files).await,
             Command::ExportAdapter => self.export_adapter().await,
         };
         if let Err(problem) = done {
@@ -129,6 +142,7 @@ impl Engine {
     async fn read_base(&mut self, name: &str, dtype: BaseDtype, files: Option<Source>) -> Result<(), Problem> {
         // Two of them might not fit.
         self.base = None;
+        self.talks = Default::default();
         let opened = self.opened.as_ref().ok_or_else(|| first("the engine has not started", "send start"))?;
         let folder = match &files {
             Some(files) => files.folder.clone(),
@@ -262,7 +276,8 @@ impl Engine {
     }
 
     /// Takes a tuned model, or none, in the place of the one before, and says so.
-    fn keep_tuned(&mut self, tuned: Option<Tuned>) {
+    pub(crate) fn keep_tuned(&mut self, tuned: Option<Tuned>) {
+        self.talks = Default::default();
         if tuned.is_some() || self.tuned.is_some() {
             self.out.send(&Event::Tuned { run: tuned.as_ref().map(|tuned| tuned.run.clone()) }, None);
         }
@@ -348,28 +363,6 @@ impl Engine {
         let data = self.data.as_mut().and_then(|(data, ..)| data.files.as_mut());
         self.copies.discard(model, data).await
     }
-
-    async fn generate(&self, request: &GenerateRequest) -> Result<(), Problem> {
-        let base = &self.base.as_ref().ok_or_else(no_model)?.value;
-        let variant = request.variant;
-        let model = match variant {
-            ModelVariant::Base => &base.model,
-            ModelVariant::Tuned => &self.tuned.as_ref().ok_or_else(no_run)?.model,
-        };
-        let out = self.out.clone();
-        let told = |text: &str, done| out.send(&Event::Token { variant, text: text.to_string(), done }, None);
-        let given = answer(model, &base.tokenizer, &base.template, request, &mut |text| told(text, false)).await;
-        told("", true);
-        given.map(|_| ())
-    }
-
-    async fn export_adapter(&self) -> Result<(), Problem> {
-        let Tuned { model, finalized, .. } = self.tuned.as_ref().ok_or_else(no_run)?;
-        let bytes = zip(&adapter_of(model, finalized).await?)?;
-        let (name, media_type) = ("adapter.zip".to_string(), "application/zip".to_string());
-        self.out.send(&Event::File { name, media_type, bytes: bytes.len() as u64 }, Some(bytes));
-        Ok(())
-    }
 }
 
 /// Puts what the data is called into the configuration: files that are held out are those of these names that are there.
@@ -383,7 +376,7 @@ fn first(what: &str, next: &str) -> Problem {
     Problem::input(what).next(next)
 }
 
-fn no_model() -> Problem {
+pub(crate) fn no_model() -> Problem {
     first("no model is loaded", "choose a model")
 }
 
@@ -391,6 +384,6 @@ fn no_data() -> Problem {
     first("no data is loaded", "choose data, or the example")
 }
 
-fn no_run() -> Problem {
+pub(crate) fn no_run() -> Problem {
     first("there is no tuned model yet", "press Train")
 }

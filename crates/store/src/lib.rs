@@ -28,7 +28,7 @@ mod slot;
 mod tensor;
 
 pub use adapter::AdapterFiles;
-pub use archive::zip;
+pub use archive::{unzip, zip};
 #[cfg(target_family = "wasm")]
 pub use browser::BrowserFolder;
 pub use checkpoint::Checkpoint;

@@ -1,6 +1,7 @@
 //! One file a verb.
 
 pub mod bench;
+pub mod chat;
 pub mod compare;
 pub mod eval;
 pub mod generate;
