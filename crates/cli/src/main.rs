@@ -13,6 +13,7 @@ mod out_of_memory;
 mod records;
 mod report;
 mod sampling_flags;
+mod serve;
 mod trial;
 
 use std::process::ExitCode;
@@ -39,6 +40,8 @@ enum CliCommand {
     Generate(commands::generate::Generate),
     /// Talk with a model, turn by turn.
     Chat(commands::chat::Chat),
+    /// Answer OpenAI's clients on this machine: the base and several adapters as models, in one batch.
+    Serve(commands::serve::Serve),
     /// Measure the loss on rows, and how many answers are exactly right.
     Eval(commands::eval::Eval),
     /// Write a model with an adapter merged into its weights.

@@ -24,6 +24,7 @@ mod reply;
 mod run;
 mod run_log;
 mod samples;
+mod served;
 mod starter;
 mod told;
 mod try_it;
@@ -48,6 +49,7 @@ pub use reply::{FinishReason, Reply, prompt_tokens};
 pub use run::{data_fingerprint, hooks_for, prompts, saved_run, set_apart, trainer, watched_trainer};
 pub use run_log::{RunLog, happened_by};
 pub use samples::Samples;
+pub use served::{Progress, ServedBatch, ServedModels};
 #[cfg(feature = "starter")]
 pub use starter::starter_folder;
 pub use starter::{EXAMPLE, EXAMPLE_HELD_OUT, STARTER};

@@ -10,5 +10,6 @@ pub mod intrinsic;
 pub mod merge;
 pub mod methods;
 pub mod pretrain;
+pub mod serve;
 pub mod slice;
 pub mod train;
