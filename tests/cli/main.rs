@@ -2,11 +2,13 @@
 #![allow(clippy::unwrap_used)]
 
 mod bad_input;
+mod chat;
 mod hub;
 mod interrupted;
 #[allow(dead_code)]
 #[path = "../src/loopback_hub.rs"]
 mod loopback_hub;
+mod serve;
 mod several;
 #[path = "../src/skipped.rs"]
 mod skipped;

@@ -146,12 +146,41 @@ async fn story(page: &Page, site: &Site, folder: &Path) {
     let written = |seen: &Seen| !seen.base.is_empty() && !seen.tuned.is_empty() && !seen.writing;
     let answers = page.until("both models have answered", 300, written).await;
     assert_ne!(answers.base, answers.tuned, "training changed nothing about the answer");
+    page.write("prompt", "And then?").await;
+    page.click("generate").await;
+    let next = |seen: &Seen| written(seen) && seen.base != answers.base;
+    page.until("both models have answered again", 300, next).await;
+    let talk = page.text("talk").await;
+    assert!(
+        [&answers.base, &answers.tuned].into_iter().all(|said| talk.contains(said)),
+        "what was said is gone: {talk}"
+    );
+    page.click("clear").await;
+    page.until("the conversation is over", 30, |seen| seen.base.is_empty() && !seen.writing).await;
+    // An answer that would be long ends when it is told to, and the tuned model is not asked then.
+    page.open_advanced("try-it").await;
+    page.write("max-tokens", "4000").await;
+    page.write("temperature", "2").await;
+    page.write("prompt", "The widow").await;
+    page.click("generate").await;
+    page.until("an answer is being written", 60, |seen| !seen.base.is_empty() && seen.writing).await;
+    page.click("stop-answer").await;
+    page.until("the answer has ended", 60, |seen| !seen.writing).await;
     pictures::take(page, "done").await;
     page.fits(380, "a run that is done").await;
 
     page.click("download-adapter").await;
     let zip = adapter::downloaded(folder, "adapter.zip").await;
     adapter::check(&zip).await;
+    // What was taken away can be brought back, beside the base.
+    let again = folder.join("taken.zip");
+    std::fs::write(&again, &zip).unwrap();
+    page.choose_file("adapter-file", &again).await;
+    let began = Instant::now();
+    while !page.text("beside").await.contains("taken.zip") {
+        assert!(began.elapsed().as_secs() < 60, "the adapter is not loaded: {}", page.see().await.problem);
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
 
     // The browser's storage takes no more: that is said, with what to do about it, and the run goes on without being saved.
     page.limit_storage(&site.origin, Some(1000)).await;

@@ -60,7 +60,7 @@ const SEE: &str = r##"
         problem: text("#notices [role=alert]"),
         base: text("#answer-base"),
         tuned: text("#answer-tuned"),
-        writing: one("[id^=answer-][aria-busy=true]") !== null || one("#generate")?.disabled === true,
+        writing: one("[id^=answer-][aria-busy=true]") !== null,
     };
 "##;
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod taken;
+mod talk;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -22,11 +23,20 @@ const STARTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/session/as
 
 /// What the engine has said, and the files beside it.
 #[derive(Default)]
-struct Heard(RefCell<Vec<(Event, Option<Vec<u8>>)>>);
+struct Heard {
+    all: RefCell<Vec<(Event, Option<Vec<u8>>)>>,
+    /// Presses stop at the next piece of an answer, once.
+    stops_at_a_token: Cell<Option<ImmediateCommands>>,
+}
 
 impl Outbox for Heard {
     fn send(&self, event: &Event, bytes: Option<Vec<u8>>) {
-        self.0.borrow_mut().push((event.clone(), bytes));
+        if let Event::Token { .. } = event
+            && let Some(immediate) = self.stops_at_a_token.take()
+        {
+            immediate.handle(&Command::Stop);
+        }
+        self.all.borrow_mut().push((event.clone(), bytes));
     }
 }
 
@@ -200,14 +210,14 @@ impl Page {
 
     /// What was said since the last call.
     fn events(&self) -> Vec<Event> {
-        self.heard.0.take().into_iter().map(|(event, _)| event).collect()
+        self.heard.all.take().into_iter().map(|(event, _)| event).collect()
     }
 
     /// The adapter; none if there is none.
     fn adapter(&mut self) -> Option<Vec<u8>> {
         self.events();
         self.send(Command::Export { form: ExportForm::Adapter });
-        self.heard.0.take().into_iter().find_map(|(_, bytes)| bytes)
+        self.heard.all.take().into_iter().find_map(|(_, bytes)| bytes)
     }
 }
 
@@ -285,7 +295,7 @@ fn catalogue_and_plans_are_told_at_once_and_grow_with_what_is_known() {
     assert!(plan.problem.unwrap().what.contains("loora"));
 
     page.send(Command::WriteConfig { config: Box::new(self::config()) });
-    let file = page.heard.0.take().into_iter().find_map(|(_, bytes)| bytes).unwrap();
+    let file = page.heard.all.take().into_iter().find_map(|(_, bytes)| bytes).unwrap();
     assert_eq!(RunConfig::from_toml(std::str::from_utf8(&file).unwrap()).unwrap(), self::config());
 }
 

@@ -10,7 +10,7 @@ use super::*;
 fn taken(page: &mut Page, form: ExportForm) -> Result<Vec<(String, Vec<u8>)>, Problem> {
     page.events();
     page.send(Command::Export { form });
-    let told = page.heard.0.take();
+    let told = page.heard.all.take();
     let events: Vec<Event> = told.iter().map(|(event, _)| event.clone()).collect();
     if let Some(problem) = problem(&events) {
         return Err(problem.clone());

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use burn::tensor::{Device, Tensor};
 use rand::RngExt;
 use stratune_data::{Sequence, collate};
-use stratune_models::{Model, Sampling, generate};
+use stratune_models::{CachedText, Model, Sampling, generate, next_logits};
 use stratune_peft::{
     Dora, Form, Ia3, Linear, Merges, MethodConfig, MethodKind, Methods, Param, Values, adapter_values, count_trainable,
     restore, snapshot,
@@ -301,6 +301,18 @@ async fn says_the_same_through_the_cache(name: &str, methods: &Methods, device: 
         // Within rounding of the likeliest: near ties may fall either way.
         assert!(last[*token as usize] >= best - 1e-4, "{name}: token {at} is {token}");
         text.push(*token);
+    }
+    // Beside another text, of another length, in one batch.
+    let mut rows = [CachedText::default(), CachedText::default()];
+    [&TEXT[..5], &TEXT[2..4]].into_iter().zip(&mut rows).for_each(|(text, row)| row.rewrite(text.to_vec()));
+    for (step, next) in TEXT.iter().take(3).enumerate() {
+        let said = next_logits(&model, &mut rows.each_mut(), None).await.expect("logits");
+        for (row, said) in rows.iter_mut().zip(said) {
+            let logits = read_f32(model.logits(ids(row.tokens(), device))).await.expect("logits");
+            let off = worst(&said, &logits[logits.len() - model.config.vocab_size..]);
+            assert!(off <= 1e-4, "{name}: at {step} a row of its own is off by {off:e}");
+            row.push(*next);
+        }
     }
 }
 

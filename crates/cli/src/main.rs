@@ -13,6 +13,8 @@ mod open;
 mod out_of_memory;
 mod records;
 mod report;
+mod sampling_flags;
+mod serve;
 mod trial;
 
 use std::process::ExitCode;
@@ -37,6 +39,10 @@ enum CliCommand {
     Train(Box<commands::train::Train>),
     /// Continue a prompt.
     Generate(commands::generate::Generate),
+    /// Talk with a model, turn by turn.
+    Chat(commands::chat::Chat),
+    /// Answer OpenAI's clients on this machine: the base and several adapters as models, in one batch.
+    Serve(commands::serve::Serve),
     /// Measure the loss on rows, and how many answers are exactly right; or judge by a task of the literature.
     Eval(commands::eval::Eval),
     /// Write a model with an adapter merged into its weights.
@@ -80,6 +86,8 @@ async fn run(command: CliCommand, json: bool) -> Result<u8, Problem> {
     match command {
         CliCommand::Train(train) => train.run(json).await,
         CliCommand::Generate(generate) => generate.run(json).await.map(|()| 0),
+        CliCommand::Chat(chat) => chat.run(json).await.map(|()| 0),
+        CliCommand::Serve(serve) => serve.run(json).await.map(|()| 0),
         CliCommand::Eval(eval) => eval.run(json).await.map(|()| 0),
         CliCommand::Merge(merge) => merge.run(json).await.map(|()| 0),
         CliCommand::Slice(slice) => slice.run().await.map(|()| 0),

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use stratune_data::SourceFile;
+use stratune_peft::Adapter;
 use stratune_protocol::{BaseDtype, DataConfig, DeviceChoice, ModelReport, Problem, ProblemKind};
 use stratune_runtime::Opened;
 use stratune_session::{
@@ -79,6 +80,11 @@ fn starter() -> Result<Rc<dyn Folder>, Problem> {
         .next("build with the cargo feature 'starter', or name a folder"))
 }
 
+/// Reads an adapter folder.
+pub async fn adapter(dir: &Path) -> Result<Adapter, Problem> {
+    read_adapter(&DiskFolder::new(dir)?).await
+}
+
 /// Puts the adapters of some folders into a model: one as it is, several weighted, each by one unless told otherwise. Gives what
 /// they are called.
 pub async fn adapters(base: &mut Base, dirs: &[PathBuf], weights: &[f32]) -> Result<Option<String>, Problem> {
@@ -92,7 +98,7 @@ pub async fn adapters(base: &mut Base, dirs: &[PathBuf], weights: &[f32]) -> Res
     match (dirs, weights) {
         ([], _) => Ok(None),
         ([dir], []) => {
-            let adapter = read_adapter(&DiskFolder::new(dir)?).await?;
+            let adapter = adapter(dir).await?;
             attach(&mut base.model, &adapter).await?;
             Ok(Some(adapter.methods.title()))
         }
@@ -100,7 +106,7 @@ pub async fn adapters(base: &mut Base, dirs: &[PathBuf], weights: &[f32]) -> Res
             let mut read = Vec::new();
             for (k, dir) in dirs.iter().enumerate() {
                 let weight = weights.get(k).copied().unwrap_or(1.0);
-                read.push((read_adapter(&DiskFolder::new(dir)?).await?, weight));
+                read.push((adapter(dir).await?, weight));
             }
             base.model = mix(&base.model, &read).await?;
             let titles: Vec<String> = read.iter().map(|(adapter, _)| adapter.methods.title()).collect();

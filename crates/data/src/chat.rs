@@ -78,6 +78,12 @@ impl Chat {
         Ok(self.render(&[Turn::new(Role::User, instruction)], &[], Ask::Briefly)?.text)
     }
 
+    /// A conversation, up to where the answer begins.
+    pub(crate) fn ask(&self, talk: &Conversation) -> Result<String, Problem> {
+        let asked = self.render(&talk.turns, &talk.tools, Ask::Briefly).map(|rendered| rendered.text);
+        asked.map_err(|problem| problem.next("change the messages to what the model's chat template takes"))
+    }
+
     /// The parts of a conversation that ends with an answer. Where the template keeps earlier text as it is when turns are
     /// added, they are one sequence; else each answer has its own, as the model sees it when it answers. Where all is
     /// learned, and not only answers, that is the text before the last answer, and the answer.

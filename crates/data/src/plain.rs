@@ -7,6 +7,14 @@ pub(crate) fn prompt(instruction: &str) -> String {
     format!("{instruction}{}", separator(instruction, ""))
 }
 
+/// The parts of a conversation up to where the answer begins.
+pub(crate) fn ask(turns: &[Turn]) -> Vec<Segment> {
+    let answered: Vec<Turn> = turns.iter().cloned().chain([Turn::new(Role::Assistant, "")]).collect();
+    let mut segments = segments(&answered);
+    segments.pop();
+    segments
+}
+
 /// The parts of a conversation that ends with an assistant's turn: prompt and answer, or who said what line by line.
 pub(crate) fn segments(turns: &[Turn]) -> Vec<Segment> {
     let talk: Vec<&Turn> = turns.iter().filter(|turn| turn.role != Role::System).collect();

@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 
 use serde_json::{Map, Value};
-use stratune_protocol::Labels;
+use stratune_protocol::{Labels, Problem};
+
+use crate::{message, tools};
 
 /// One row of the data.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +32,29 @@ impl From<Vec<Turn>> for Conversation {
 }
 
 impl Conversation {
+    /// Of messages and descriptions of tools, in the forms that data sets and OpenAI's interface have them.
+    ///
+    /// # Errors
+    /// Names the message, and what is wrong with it.
+    pub fn read(messages: &[Value], tools: &[Value]) -> Result<Self, Problem> {
+        let wrong = |at: String, why: String| {
+            Problem::input(why)
+                .at(at)
+                .next("give each message a role (system, user, assistant or tool) and its content")
+        };
+        let read = |(m, entry)| message::turn(entry, &mut |_| {}).map_err(|why| wrong(format!("messages[{m}]"), why));
+        let mut turns: Vec<Turn> = messages.iter().enumerate().map(read).collect::<Result<_, _>>()?;
+        turns.iter_mut().for_each(|turn| turn.content = line_feeds(&turn.content).into_owned());
+        if turns.is_empty() {
+            return Err(wrong("messages".into(), "nothing is said".into()));
+        }
+        let tools = match tools {
+            [] => Vec::new(),
+            tools => tools::described(&Value::from(tools)).map_err(|why| wrong("tools".into(), why))?,
+        };
+        Ok(Self { turns, tools })
+    }
+
     /// Whether more than answers are labels.
     pub(crate) fn is_label_throughout(&self) -> bool {
         self.turns.iter().any(|turn| turn.is_label && turn.role != Role::Assistant)

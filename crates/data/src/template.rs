@@ -84,6 +84,28 @@ impl Template {
         Ok(self.tokens(tokenizer, &[Segment::context(text)])?.tokens)
     }
 
+    /// A conversation, ready to be continued by the assistant.
+    ///
+    /// # Errors
+    /// The chat template refuses it, or the tokenizer does.
+    pub fn ask(&self, tokenizer: &Tokenizer, talk: &Conversation) -> Result<Vec<u32>, Problem> {
+        let segments = match self.chat_for(talk)? {
+            Some(chat) => vec![Segment::context(chat.ask(talk)?)],
+            None => plain::ask(&talk.turns),
+        };
+        Ok(self.tokens(tokenizer, &segments)?.tokens)
+    }
+
+    /// The chat template that writes such conversations; none if the plain form does.
+    fn chat_for(&self, talk: &Conversation) -> Result<Option<&Chat>, Problem> {
+        let chat = self.with_tools.as_ref().filter(|_| talk.has_tools()).or(self.chat.as_ref());
+        if chat.is_none() && talk.has_tools() {
+            let what = "it calls tools, and the tokenizer has no chat template to write that with";
+            return Err(Problem::input(what).next("leave the row out, or use a model with a chat template"));
+        }
+        Ok(chat)
+    }
+
     /// The row's tokens, and which of them are labels. The parts are tokenised apart, so the mask is exact. It is one
     /// sequence, unless a chat template rewrites earlier turns when later ones come: then it is one for each answer.
     ///
@@ -106,15 +128,8 @@ impl Template {
                 return Ok(vec![sequence]);
             }
         };
-        let chat = self.with_tools.as_ref().filter(|_| talk.has_tools()).or(self.chat.as_ref());
-        let sequences = match chat {
+        let sequences = match self.chat_for(&talk)? {
             Some(chat) => chat.sequences(&talk)?,
-            None if talk.has_tools() => {
-                return Err(Problem::input(
-                    "it calls tools, and the tokenizer has no chat template to write that with",
-                )
-                .next("leave the row out, or use a model with a chat template"));
-            }
             None => vec![plain::segments(&talk.turns)],
         };
         sequences.iter().map(|segments| self.tokens(tokenizer, segments)).collect()
@@ -240,6 +255,34 @@ mod tests {
         let eos = tokenizer.eos().unwrap();
         assert_eq!([end, eos, id("b")].map(|token| template.ends(&tokenizer, token)), [true, true, false]);
         assert!(!Template::of(&fixture(&[])).unwrap().ends(&tokenizer, end));
+    }
+
+    #[test]
+    fn a_conversation_that_is_continued_is_what_its_row_begins_with() {
+        let talks = [
+            r#"[{"role": "user", "content": "Where is it?"}]"#,
+            r#"[{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Where is it?"}]"#,
+            r#"[{"role": "system", "content": "s"}, {"role": "user", "content": [{"type": "text", "text": "a"}]},
+                {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}]"#,
+        ];
+        for tokenizer in [fixture(&[]), fixture_with_bos(), fixture(&[("chat_template", Value::from(CHAT))])] {
+            let template = Template::of(&tokenizer).unwrap();
+            for talk in talks {
+                let messages: Vec<Value> = serde_json::from_str(talk).unwrap();
+                let talk = Conversation::read(&messages, &[]).unwrap();
+                let asked = template.ask(&tokenizer, &talk).unwrap();
+                let answered = Turn::new(Role::Assistant, "Here.");
+                let row = Row::Turns(talk.turns.into_iter().chain([answered]).collect::<Vec<_>>().into());
+                let row = template.encode(&tokenizer, &row).unwrap().remove(0);
+                assert!(row.tokens.starts_with(&asked));
+                assert_eq!(row.loss_mask.iter().rposition(|&is_label| !is_label), Some(asked.len() - 1));
+            }
+        }
+        let plain = fixture(&[]);
+        let tools = [serde_json::json!({"name": "f", "parameters": {}})];
+        let messages = [serde_json::json!({"role": "user", "content": "a"})];
+        let talk = Conversation::read(&messages, &tools).unwrap();
+        assert!(Template::of(&plain).unwrap().ask(&plain, &talk).is_err(), "there is no template to write tools with");
     }
 
     #[test]

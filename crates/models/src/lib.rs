@@ -7,6 +7,7 @@
 
 mod adapt;
 mod block;
+mod cached_text;
 mod config;
 pub mod families;
 mod generate;
@@ -20,8 +21,9 @@ pub mod nn;
 mod weights;
 
 pub use block::Block;
+pub use cached_text::{CachedText, next_logits};
 pub use config::{Entry, ModelConfig};
-pub use generate::{Sampling, generate, generate_rows};
+pub use generate::{Sampling, generate, generate_rows, room};
 pub use ladder::Ladder;
 pub use load::{LoadedTensor, TensorLoader, Weights, pieces, quantized_dtype};
 pub use merging::MergingModel;

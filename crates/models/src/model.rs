@@ -113,7 +113,7 @@ impl Model {
     }
 
     /// How many positions come before the tokens that follow `past`, in each block.
-    fn pasts(&self, past: usize) -> Vec<usize> {
+    pub(crate) fn pasts(&self, past: usize) -> Vec<usize> {
         let prefixes = self.layers.iter().filter_map(|block| block.self_attn.prefix.as_ref());
         prefixes.map(|prefix| past + prefix.length()).chain([past]).collect()
     }
@@ -140,7 +140,7 @@ impl Model {
     }
 
     /// The same positions in the heads of the model, and in those of the ladder beside it.
-    fn with_ladder(&self, of: impl Fn(&Rotaries) -> Positions) -> Positions {
+    pub(crate) fn with_ladder(&self, of: impl Fn(&Rotaries) -> Positions) -> Positions {
         let mut at = of(&self.rotaries);
         at.side = self.ladder.as_ref().map(|ladder| Box::new(of(&ladder.rotaries)));
         at
@@ -192,7 +192,7 @@ impl Model {
     }
 
     /// What enters the first block: `x` and the embeddings of its positions, where the model has such.
-    fn at_positions(&self, x: Tensor<3>, at: &Positions) -> Tensor<3> {
+    pub(crate) fn at_positions(&self, x: Tensor<3>, at: &Positions) -> Tensor<3> {
         let Some((table, ids)) = self.embed_positions.as_ref().zip(at.position_ids.as_ref()) else { return x };
         let [batch, seq] = ids.dims();
         let rows = table.rows(ids.clone().reshape([batch * seq]));
@@ -299,7 +299,7 @@ impl Model {
     }
 
     /// Tokens of the text that caches hold.
-    fn text_length(&self, caches: &[KvCache]) -> usize {
+    pub(crate) fn text_length(&self, caches: &[KvCache]) -> usize {
         let (Some(cache), Some(block)) = (caches.first(), self.layers.first()) else { return 0 };
         let prefix = block.self_attn.prefix.as_ref().map_or(0, |p| p.length());
         cache.len().saturating_sub(prefix + self.prompt_length())
@@ -318,7 +318,7 @@ impl Model {
     }
 
     /// Logits of what [`final_norm`](Self::final_norm) gave.
-    fn logits_of(&self, normed: Tensor<3>) -> Tensor<3> {
+    pub(crate) fn logits_of(&self, normed: Tensor<3>) -> Tensor<3> {
         let logits = linear_by_pieces(normed, &self.head().matrices(), self.compute);
         match self.config.final_logit_softcapping {
             None => logits,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::DeviceChoice;
+use crate::{DeviceChoice, Problem};
 
 /// What a front end asks of an engine. Over a worker's port each is one JSON string; files travel beside it in the
 /// message as [`Asset`]s by name.
@@ -63,7 +63,7 @@ pub enum Command<C> {
     Pause,
     /// Go on after [`Command::Pause`].
     Resume,
-    /// End after the step in hand, with a checkpoint.
+    /// End after the step in hand, with a checkpoint; or the answer that is being written.
     Stop,
     /// Look for an interrupted run in the browser's storage. Answer: [`Event::Saved`](crate::Event::Saved).
     FindSaved,
@@ -71,8 +71,17 @@ pub enum Command<C> {
     Continue,
     /// Forget the interrupted run.
     Discard,
-    /// Continue a prompt. Answer: [`Event::Token`](crate::Event::Token)s.
+    /// Continue a prompt or a conversation; [`Command::Stop`] ends the answer.
+    /// Answer: [`Event::Token`](crate::Event::Token)s.
     Generate(GenerateRequest),
+    /// Put an adapter that a person has into a copy of the model, as the tuned one.
+    /// Answer: [`Event::Tuned`](crate::Event::Tuned).
+    LoadAdapter {
+        /// What it is called.
+        name: String,
+        /// The files of its folder, as Hugging Face PEFT has it, or a zip of it.
+        files: Vec<Asset>,
+    },
     /// Make what was tuned a zip to take away. Answer: [`Event::File`](crate::Event::File).
     Export {
         /// In which form.
@@ -136,12 +145,16 @@ pub enum ModelVariant {
     Tuned,
 }
 
-/// How a prompt is continued.
+/// How a prompt or a conversation is continued.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct GenerateRequest {
-    /// The text to continue.
+    /// The text to continue, if there are no messages.
     pub prompt: String,
+    /// A conversation to continue, each message with `role` and `content`, as data sets have them.
+    pub messages: Vec<Value>,
+    /// The tools that the assistant may call in it.
+    pub tools: Vec<Value>,
     /// Put the prompt in the model's instruction form first, as the training rows were.
     pub as_instruction: bool,
     /// Who answers.
@@ -155,22 +168,58 @@ pub struct GenerateRequest {
     pub top_k: usize,
     /// Draw among the likeliest tokens that hold this much probability.
     pub top_p: f32,
+    /// Draw among the tokens that have at least this share of the likeliest's probability; 0 is all.
+    pub min_p: f32,
+    /// Tokens that are there already become less likely by this; 1 leaves them.
+    pub repetition_penalty: f32,
     /// Seed of the draws.
     pub seed: u64,
     /// Stop when one of these appears; it is not part of the answer.
     pub stop: Vec<String>,
 }
 
+impl GenerateRequest {
+    /// Checks every setting against its range.
+    ///
+    /// # Errors
+    /// Names the first that is out of range.
+    pub fn check(&self) -> Result<(), Problem> {
+        let bad = |field: &str, value: f32, next: &str| {
+            Err(Problem::input(format!("{field} is {value}")).at(field).next(next))
+        };
+        let Self { temperature, top_p, min_p, repetition_penalty, .. } = *self;
+        if !(temperature.is_finite() && temperature >= 0.0) {
+            return bad("temperature", temperature, "use 0 or more");
+        }
+        for (field, value) in [("top_p", top_p), ("min_p", min_p)] {
+            if !(0.0..=1.0).contains(&value) {
+                return bad(field, value, "use 0 to 1");
+            }
+        }
+        if !(repetition_penalty.is_finite() && repetition_penalty > 0.0) {
+            return bad("repetition_penalty", repetition_penalty, "use more than 0; 1 changes nothing");
+        }
+        if self.max_tokens == 0 {
+            return Err(Problem::input("max_tokens is 0").at("max_tokens").next("use 1 or more"));
+        }
+        Ok(())
+    }
+}
+
 impl Default for GenerateRequest {
     fn default() -> Self {
         Self {
             prompt: String::new(),
+            messages: Vec::new(),
+            tools: Vec::new(),
             as_instruction: false,
             variant: ModelVariant::Tuned,
             max_tokens: 128,
             temperature: 0.0,
             top_k: 0,
             top_p: 1.0,
+            min_p: 0.0,
+            repetition_penalty: 1.0,
             seed: 0,
             stop: Vec::new(),
         }

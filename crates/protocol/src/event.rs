@@ -114,7 +114,7 @@ pub enum Event<C> {
     },
     /// Which tuned model there is to try and to take.
     Tuned {
-        /// The run that it comes from; none if there is no tuned model.
+        /// Where it comes from; none if there is no tuned model.
         run: Option<TunedRun<C>>,
     },
     /// A piece of an answer.
@@ -239,13 +239,17 @@ pub struct SavedRun<C> {
     pub config: Box<C>,
 }
 
-/// The run that a tuned model comes from.
+/// The run that a tuned model comes from, or the adapter that was loaded instead.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TunedRun<C> {
     /// Its configuration.
     pub config: Box<C>,
     /// The steps after which the model was as it is.
     pub step: usize,
+    /// What the adapter is called that was loaded; empty if the model comes from a run. Of its configuration only the method
+    /// says something.
+    #[serde(default)]
+    pub adapter: String,
 }
 
 /// Why training is over.

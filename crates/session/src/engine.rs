@@ -5,21 +5,19 @@ use std::rc::Rc;
 use futures::future::LocalBoxFuture;
 use serde_json::Value;
 use stratune_data::{Dataset, SourceFile, load};
-use stratune_protocol::{
-    BaseDtype, DataConfig, DeviceChoice, EndReason, ExportForm, GenerateRequest, ModelVariant, Problem, ProblemKind,
-};
+use stratune_models::CachedText;
+use stratune_protocol::{BaseDtype, DataConfig, DeviceChoice, EndReason, Problem, ProblemKind};
 use stratune_runtime::{Control, Opened};
-use stratune_store::{Checkpoint, EventLog, Folder, WriteSeek, ZipSink, zip};
+use stratune_store::{Checkpoint, EventLog, Folder, WriteSeek};
 use stratune_train::{Command, Event, ProgressReporter, RunConfig, Trainer};
 
 use crate::catalogue::choices;
 use crate::copies::{Copies, Place, Source};
-use crate::export::{export_of, write_archive, zip_name};
 use crate::recorder::{Saving, unsaved};
 use crate::run::{prompts, saved_run, watched_trainer};
 use crate::starter::{EXAMPLE, STARTER};
 use crate::tuned::Tuned;
-use crate::{Base, Conditions, ImmediateCommands, Recorder, RunLog, Samples, adapter_of, answer, open_device, pace};
+use crate::{Base, Conditions, ImmediateCommands, Recorder, RunLog, Samples, open_device, pace};
 
 /// Where an engine's events go.
 pub trait Outbox {
@@ -52,20 +50,22 @@ pub struct Outgoing {
 /// Does what commands say, one after the other. What is heard [at once](ImmediateCommands) reaches it while it trains.
 pub struct Engine {
     immediate: ImmediateCommands,
-    out: Rc<dyn Outbox>,
-    assets: Rc<dyn Assets>,
+    pub(crate) out: Rc<dyn Outbox>,
+    pub(crate) assets: Rc<dyn Assets>,
     copies: Copies,
-    control: Control,
+    pub(crate) control: Control,
     opened: Option<Opened>,
-    base: Option<Loaded<Base>>,
+    pub(crate) base: Option<Loaded<Base>>,
     data: Option<(Loaded<Rc<Dataset>>, DataConfig, u64)>,
-    tuned: Option<Tuned>,
+    pub(crate) tuned: Option<Tuned>,
+    /// What base and tuned model hold of their conversations.
+    pub(crate) talks: [CachedText; 2],
 }
 
 /// Something that was read, and the files it was read from; none if they are built in.
-struct Loaded<T> {
-    value: T,
-    files: Option<Source>,
+pub(crate) struct Loaded<T> {
+    pub(crate) value: T,
+    pub(crate) files: Option<Source>,
 }
 
 impl Engine {
@@ -73,7 +73,18 @@ impl Engine {
     pub fn new(immediate: ImmediateCommands, assets: Rc<dyn Assets>, checkpoints: Rc<dyn EventLog>) -> Self {
         let (out, control) = (immediate.out.clone(), immediate.control.clone());
         let copies = Copies::new(assets.clone(), checkpoints);
-        Self { immediate, out, assets, copies, control, opened: None, base: None, data: None, tuned: None }
+        Self {
+            immediate,
+            out,
+            assets,
+            copies,
+            control,
+            opened: None,
+            base: None,
+            data: None,
+            tuned: None,
+            talks: Default::default(),
+        }
     }
 
     /// Does one command; `files` are what travelled beside it. What goes wrong is sent as an event.
@@ -104,6 +115,7 @@ impl Engine {
             Command::Discard => self.discard().await,
             Command::Generate(request) => self.generate(&request).await,
             Command::Export { form } => self.export(form).await,
+            Command::LoadAdapter { name, .. } => self.load_adapter(&name, files).await,
         };
         if let Err(problem) = done {
             self.out.send(&Event::Problem(problem), None);
@@ -140,6 +152,7 @@ impl Engine {
     async fn read_base(&mut self, name: &str, dtype: BaseDtype, files: Option<Source>) -> Result<(), Problem> {
         // Two of them might not fit.
         self.base = None;
+        self.talks = Default::default();
         let opened = self.opened.as_ref().ok_or_else(|| first("the engine has not started", "send start"))?;
         let folder = match &files {
             Some(files) => files.folder.clone(),
@@ -273,7 +286,8 @@ impl Engine {
     }
 
     /// Takes a tuned model, or none, in the place of the one before, and says so.
-    fn keep_tuned(&mut self, tuned: Option<Tuned>) {
+    pub(crate) fn keep_tuned(&mut self, tuned: Option<Tuned>) {
+        self.talks = Default::default();
         if tuned.is_some() || self.tuned.is_some() {
             self.out.send(&Event::Tuned { run: tuned.as_ref().map(|tuned| tuned.run.clone()) }, None);
         }
@@ -359,45 +373,6 @@ impl Engine {
         let data = self.data.as_mut().and_then(|(data, ..)| data.files.as_mut());
         self.copies.discard(model, data).await
     }
-
-    async fn generate(&self, request: &GenerateRequest) -> Result<(), Problem> {
-        let base = &self.base.as_ref().ok_or_else(no_model)?.value;
-        let variant = request.variant;
-        let model = match variant {
-            ModelVariant::Base => &base.model,
-            ModelVariant::Tuned => &self.tuned.as_ref().ok_or_else(no_run)?.model,
-        };
-        let out = self.out.clone();
-        let told = |text: &str, done| out.send(&Event::Token { variant, text: text.to_string(), done }, None);
-        let given = answer(model, &base.tokenizer, &base.template, request, &mut |text| told(text, false)).await;
-        told("", true);
-        given.map(|_| ())
-    }
-
-    /// A zip of what was tuned: PEFT's adapter at once, all else in the browser's storage, for a model need not fit in memory
-    /// once more.
-    async fn export(&self, form: ExportForm) -> Result<(), Problem> {
-        let tuned = self.tuned.as_ref().ok_or_else(no_run)?;
-        let (name, media_type) = (zip_name(form).to_string(), "application/zip".to_string());
-        let Some(export) = export_of(form) else {
-            let bytes = zip(&adapter_of(&tuned.model, &tuned.finalized).await?)?;
-            self.out.send(&Event::File { name, media_type, bytes: bytes.len() as u64, stored: None }, Some(bytes));
-            return Ok(());
-        };
-        let Loaded { value: base, files } = self.base.as_ref().ok_or_else(no_model)?;
-        let folder = match files {
-            Some(files) => files.folder.clone(),
-            None => self.assets.starter().await?,
-        };
-        let Outgoing { file, stored } = self.assets.outgoing(&name).await?;
-        let mut zip = ZipSink::new(file);
-        let out = self.out.clone();
-        let notices = write_archive(export, base, folder, tuned, &mut zip, &mut |event| out.send(&event, None)).await?;
-        let bytes = zip.finish()?;
-        notices.into_iter().for_each(|text| self.out.send(&Event::Notice { text }, None));
-        self.out.send(&Event::File { name, media_type, bytes, stored: Some(stored) }, None);
-        Ok(())
-    }
 }
 
 /// Puts what the data is called into the configuration: files that are held out are those of these names that are there.
@@ -411,7 +386,7 @@ fn first(what: &str, next: &str) -> Problem {
     Problem::input(what).next(next)
 }
 
-fn no_model() -> Problem {
+pub(crate) fn no_model() -> Problem {
     first("no model is loaded", "choose a model")
 }
 
@@ -419,6 +394,6 @@ fn no_data() -> Problem {
     first("no data is loaded", "choose data, or the example")
 }
 
-fn no_run() -> Problem {
+pub(crate) fn no_run() -> Problem {
     first("there is no tuned model yet", "press Train")
 }

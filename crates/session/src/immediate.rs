@@ -65,6 +65,7 @@ impl ImmediateCommands {
             | Command::FindSaved
             | Command::Discard
             | Command::Generate(_)
+            | Command::LoadAdapter { .. }
             | Command::Export { .. } => return false,
         }
         true

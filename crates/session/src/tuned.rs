@@ -1,10 +1,11 @@
 //! What a run leaves to try and to take.
 
 use stratune_models::Model;
+use stratune_peft::Adapter;
 use stratune_protocol::{Problem, ProblemKind};
 use stratune_train::{RunConfig, TrainOutput, Trainer, TunedRun};
 
-use crate::RunFacts;
+use crate::{Base, RunFacts, attach};
 
 /// A tuned model, without what only training needs.
 pub(crate) struct Tuned {
@@ -19,6 +20,19 @@ pub(crate) struct Tuned {
 }
 
 impl Tuned {
+    /// A base with an adapter that somebody has trained, which is called `name`.
+    ///
+    /// # Errors
+    /// The adapter belongs to another model; says what differs.
+    pub async fn with_adapter(base: &Base, name: &str, adapter: Adapter) -> Result<Self, Problem> {
+        let mut model = base.model.clone();
+        attach(&mut model, &adapter).await.map_err(|problem| problem.or_next("load an adapter of this model"))?;
+        let mut config = RunConfig { model: base.name.clone(), method: adapter.methods, ..RunConfig::default() };
+        config.train.seed = adapter.seed;
+        let run = TunedRun { config: Box::new(config.clone()), step: 0, adapter: name.into() };
+        Ok(Self { model, finalized: config, run, facts: RunFacts::default() })
+    }
+
     /// What a run leaves, however it has ended; none if it has learned nothing that could be used.
     ///
     /// # Errors
@@ -44,6 +58,11 @@ impl Tuned {
         };
         let method = trainer.model.finalize(&config.method).await?;
         let finalized = RunConfig { method, ..config.clone() };
-        Ok(Some(Self { model: trainer.model, finalized, run: TunedRun { config: Box::new(config), step }, facts }))
+        Ok(Some(Self {
+            model: trainer.model,
+            finalized,
+            run: TunedRun { config: Box::new(config), step, adapter: String::new() },
+            facts,
+        }))
     }
 }

@@ -33,7 +33,7 @@ mod slot;
 mod tensor;
 
 pub use adapter::AdapterFiles;
-pub use archive::{WriteSeek, ZipSink, zip};
+pub use archive::{WriteSeek, ZipSink, unzip, zip};
 #[cfg(target_family = "wasm")]
 pub use browser::BrowserFolder;
 pub use checkpoint::Checkpoint;

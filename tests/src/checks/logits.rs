@@ -1,7 +1,7 @@
 //! What the models say, against transformers and PEFT.
 
 use burn::tensor::Device;
-use stratune_models::{Model, Sampling, generate};
+use stratune_models::{CachedText, Model, Sampling, generate, next_logits};
 use stratune_peft::{MethodConfig, MethodKind};
 use stratune_protocol::Targets;
 use stratune_runtime::read_f32;
@@ -79,6 +79,39 @@ pub async fn parts_are_the_whole(device: &Device) {
         let largest = want.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
         let off = worst(&got, &want);
         assert!(off <= 1e-5 * largest, "{name}: {off:e} of {largest}");
+    }
+}
+
+/// Texts of several lengths in one batch, joining it at different times, give the logits that each gives from its beginning;
+/// also one that is rewritten but for its beginning.
+pub async fn rows_by_themselves_say_the_same(device: &Device) {
+    for name in MODELS {
+        let model = model(name, device).await;
+        let vocabulary = model.config.vocab_size as u32;
+        let token = |text: u32, at: u32| (7 * text + 3 * at + text * at) % vocabulary.min(40);
+        let text = |row: u32, length: u32| (0..length).map(|at| token(row, at)).collect::<Vec<u32>>();
+        let mut texts: Vec<CachedText> = Vec::new();
+        for step in 0..6 {
+            // One joins at each of the first steps, and at the fourth the first becomes another.
+            if step < 3 {
+                let mut new = CachedText::default();
+                new.rewrite(text(step, 9 - 3 * step));
+                texts.push(new);
+            }
+            if step == 3 {
+                let other = [text(0, 5), text(1, 4)].concat();
+                assert_eq!(texts[0].shared(&other), 5, "{name}");
+                texts[0].rewrite(other);
+            }
+            let mut rows: Vec<&mut CachedText> = texts.iter_mut().collect();
+            let said = next_logits(&model, &mut rows, None).await.expect("logits");
+            for (row, (text, said)) in texts.iter_mut().zip(said).enumerate() {
+                let whole = read_f32(model.logits(ids(text.tokens(), device))).await.expect("logits");
+                let off = worst(&said, &whole[whole.len() - model.config.vocab_size..]);
+                assert!(off <= TOLERANCE, "{name}: step {step}, row {row}: off by {off:e}");
+                text.push(token(row as u32, 20 + step));
+            }
+        }
     }
 }
 

@@ -19,7 +19,7 @@ pub use gradients::{
 };
 pub use logits::{
     FAMILY_FOLDERS, MODELS, PEFT_FOLDERS, adapters_agree_with_peft, logits_agree_with_transformers,
-    merging_changes_nothing, parts_are_the_whole,
+    merging_changes_nothing, parts_are_the_whole, rows_by_themselves_say_the_same,
 };
 pub use methods::methods_learn;
 pub use packing::{examples, packed_is_apart, packing_changes_nothing};
@@ -33,9 +33,10 @@ pub async fn all(device: &Device) {
     let formats = stratune_kernels::BlockFormat::ALL.map(stratune_kernels::WeightFormat::from);
     assert_eq!(stratune_kernels::formats_are_read(device, &formats, 48).await, Ok(()));
     // Each by itself: the frames of all of them together would fill the stack of a thread.
-    let checks: [Pin<Box<dyn Future<Output = ()> + '_>>; 12] = [
+    let checks: [Pin<Box<dyn Future<Output = ()> + '_>>; 13] = [
         Box::pin(logits_agree_with_transformers(device)),
         Box::pin(parts_are_the_whole(device)),
+        Box::pin(rows_by_themselves_say_the_same(device)),
         Box::pin(adapters_agree_with_peft(device)),
         Box::pin(merging_changes_nothing(device)),
         Box::pin(gradients_agree_with_peft(device)),

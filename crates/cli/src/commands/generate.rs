@@ -9,6 +9,7 @@ use stratune_session::{answer, answer_each};
 use stratune_train::Event;
 
 use crate::arguments::choose;
+use crate::sampling_flags::SamplingFlags;
 use crate::{hub, open, report};
 
 /// Continue a prompt.
@@ -38,54 +39,21 @@ pub struct Generate {
     /// Put the prompt in the form that training rows have
     #[arg(long)]
     as_instruction: bool,
-    /// 0 takes the likeliest token each time
-    #[arg(long, default_value_t = 0.0)]
-    temperature: f32,
-    /// Draw among this many likeliest tokens; 0 is all
-    #[arg(long, default_value_t = 0)]
-    top_k: usize,
-    /// Draw among the likeliest tokens that hold this much probability
-    #[arg(long, default_value_t = 1.0)]
-    top_p: f32,
-    /// Most new tokens
-    #[arg(long, default_value_t = 128)]
-    max_tokens: usize,
-    /// Seed of the draws
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// Stop when this text appears; may be given more than once
-    #[arg(long)]
-    stop: Vec<String>,
+    #[command(flatten)]
+    sampling: SamplingFlags,
 }
 
 impl Generate {
     /// Streams the answer to standard output.
     pub async fn run(self, json: bool) -> Result<(), Problem> {
-        if !(self.temperature.is_finite() && self.temperature >= 0.0) {
-            return Err(Problem::input(format!("the temperature is {}", self.temperature))
-                .at("--temperature")
-                .next("use 0 or more"));
-        }
-        if !(0.0..=1.0).contains(&self.top_p) {
-            return Err(Problem::input(format!("top-p is {}", self.top_p)).at("--top-p").next("use 0 to 1"));
-        }
+        let sampling = self.sampling.request()?;
         let opened = open::device(self.device, json).await?;
         let model = hub::fetched(&self.model, json).await?;
         let mut base = open::base(&model, self.base_dtype, &opened, json).await?;
         let variant = if self.adapter.is_empty() { ModelVariant::Base } else { ModelVariant::Tuned };
         let weights = if self.each { vec![1.0; self.adapter.len()] } else { self.weights };
         open::adapters(&mut base, &self.adapter, &weights).await?;
-        let request = GenerateRequest {
-            prompt: self.prompt,
-            as_instruction: self.as_instruction,
-            variant,
-            max_tokens: self.max_tokens,
-            temperature: self.temperature,
-            top_k: self.top_k,
-            top_p: self.top_p,
-            seed: self.seed,
-            stop: self.stop,
-        };
+        let request = GenerateRequest { prompt: self.prompt, as_instruction: self.as_instruction, variant, ..sampling };
         if self.each {
             let rows: Vec<usize> = (0..=self.adapter.len()).collect();
             let model = base.model.for_rows(&rows);

@@ -1,6 +1,7 @@
 //! One file a verb.
 
 pub mod bench;
+pub mod chat;
 pub mod compare;
 pub mod eval;
 pub mod generate;
@@ -9,6 +10,7 @@ pub mod intrinsic;
 pub mod merge;
 pub mod methods;
 pub mod pretrain;
+pub mod serve;
 pub mod slice;
 pub mod study;
 pub mod task;

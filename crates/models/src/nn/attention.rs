@@ -5,7 +5,7 @@ use stratune_kernels::{HeadNorms, Scores, causal_attention, self_attention};
 use stratune_peft::{Additions, ForwardContext, Linear, ModuleId, Parameters, Prefix, Visitor};
 use stratune_protocol::Role;
 
-use super::{AttentionKind, BlockPositions, KvCache, Norm, Positions};
+use super::{AttentionKind, BlockPositions, KvCache, Norm, Positions, cache::States};
 
 /// Self-attention.
 #[derive(Clone, Debug)]
@@ -126,10 +126,12 @@ impl Attention {
         context: &ForwardContext,
     ) -> Tensor<3> {
         let [batch, seq, _] = x.dims();
-        // Positions that the text follows: those of the cache, which has the prefix among them, or the prefix.
+        // Positions that the text follows: those of the cache, which has the prefix among them, or the prefix. Where rows
+        // follow different numbers of them, `at` knows each row's, and the prefix is the same for all.
         let prefix = self.prefix.as_ref();
         let cached = cache.as_ref().map_or(0, |c| c.len());
-        let offset = if cached > 0 { cached } else { prefix.map_or(0, Prefix::length) };
+        let by_row = cache.as_ref().is_some_and(|c| c.is_by_row());
+        let offset = if cached > 0 && !by_row { cached } else { prefix.map_or(0, Prefix::length) };
         let block_positions = at.after(offset, &self.kind);
         if prefix.is_none()
             && cache.is_none()
@@ -155,22 +157,40 @@ impl Attention {
                 (Tensor::cat(vec![before(keys), k], 2), Tensor::cat(vec![before(values), v], 2))
             }
         };
-        let (k, v) = match cache {
-            None => (k, v),
-            Some(cache) => cache.extend(k, v),
-        };
-        let mixed = self.mixed(q.clone(), k.clone(), v.clone(), block_positions);
-        let mixed = match prefix.filter(|prefix| context.damping != 1.0 || prefix.gate.is_some()) {
-            None => mixed,
-            Some(prefix) => {
-                let text = k.dims()[2] - prefix.length();
-                let of_text = |t: Tensor<4>| t.narrow(2, prefix.length(), text);
-                let without = self.mixed(q, of_text(k), of_text(v), at.after(text - seq, &self.kind));
-                prefix.blend(x, without, mixed, context)
+        let attended = |x, q, (k, v)| self.attended(x, q, (k, v), (at, block_positions), context);
+        let mixed = match cache {
+            None => attended(x, q, (k, v)),
+            Some(cache) if by_row => {
+                let of_row = |(row, states)| attended(x.clone().narrow(0, row, 1), q.clone().narrow(0, row, 1), states);
+                Tensor::cat(cache.extend_rows(&k, &v).into_iter().enumerate().map(of_row).collect(), 0)
             }
+            Some(cache) => attended(x, q, cache.extend(k, v)),
         };
         let width = mixed.dims()[1] * self.head_dim;
         self.o_proj.forward_residual(mixed.swap_dims(1, 2).reshape([batch, seq, width]), residual, context)
+    }
+
+    /// What queries make of all keys and values, those of the prefix among them.
+    fn attended(
+        &self,
+        x: Tensor<3>,
+        q: Tensor<4>,
+        (k, v): States,
+        (at, block_positions): (&Positions, &BlockPositions),
+        context: &ForwardContext,
+    ) -> Tensor<4> {
+        let mixed = self.mixed(q.clone(), k.clone(), v.clone(), block_positions);
+        match self.prefix.as_ref().filter(|prefix| context.damping != 1.0 || prefix.gate.is_some()) {
+            None => mixed,
+            Some(prefix) => {
+                let (text, seq) = (k.dims()[2] - prefix.length(), q.dims()[2]);
+                let of_text = |t: Tensor<4>| t.narrow(2, prefix.length(), text);
+                // A query that is alone sees all that it is given.
+                let positions = if seq == 1 { block_positions } else { at.after(text - seq, &self.kind) };
+                let without = self.mixed(q, of_text(k), of_text(v), positions);
+                prefix.blend(x, without, mixed, context)
+            }
+        }
     }
 
     /// What the heads give over nothing but `x`, if no method does more than update the layers

@@ -1,6 +1,6 @@
 //! Where the tokens are.
 
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use stratune_kernels::{AttentionMask, CosSin, Rotary};
 
 use super::Rope;
@@ -166,6 +166,28 @@ impl Positions {
             (0, kind, BlockPositions { cos_sin, mask })
         };
         Self { by_block: cos_sin.into_iter().map(of).collect(), side: None, position_ids: None }
+    }
+
+    /// For one token a row, each of which follows another number of positions, `pasts`. Beside these come as many as each
+    /// of `before` before all of them, by which they are found.
+    pub fn of_rows(rotaries: &Rotaries, pasts: &[usize], before: &[usize], device: &Device) -> Self {
+        let mut by_block: Vec<(usize, AttentionKind, BlockPositions)> = Vec::new();
+        for &before in before {
+            if by_block.iter().any(|(b, ..)| *b == before) {
+                continue;
+            }
+            let ids: Vec<i32> = pasts.iter().map(|past| (before + past) as i32).collect();
+            let longest = pasts.iter().map(|past| before + past + 1).max().unwrap_or(0);
+            let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [pasts.len(), 1]), device);
+            let cos_sin = rotaries.cos_sin(longest, |rope, table| match rope {
+                Some(_) => table.cos_sin_at(&ids),
+                None => table.cos_sin_after(0, 1),
+            });
+            let of =
+                |(kind, cos_sin)| (before, kind, BlockPositions { cos_sin, mask: AttentionMask::causal(1, device) });
+            by_block.extend(cos_sin.into_iter().map(of));
+        }
+        Self { by_block, side: None, position_ids: None }
     }
 
     /// For tokens that follow `past` positions, in a block of this kind.

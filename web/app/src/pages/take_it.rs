@@ -83,6 +83,7 @@ pub fn TakeIt() -> impl IntoView {
 fn of_which_run(tuned: Option<&TunedRun>, history: &History) -> &'static str {
     match tuned {
         None => "after a run",
+        Some(run) if !run.adapter.is_empty() => "the adapter that was loaded",
         Some(run) if history.config.as_ref().is_some_and(|begun| *begun != run.config) => {
             "from the run before this one"
         }
@@ -100,10 +101,12 @@ mod tests {
     #[test]
     fn an_adapter_says_where_it_comes_from() {
         let of = |seed: u64| Box::new(settings(json!({ "train": { "seed": seed } })));
-        let tuned = TunedRun { config: of(1), step: 3 };
+        let tuned = TunedRun { config: of(1), step: 3, adapter: String::new() };
         let history = |config| History { config, ..History::default() };
         assert_eq!(of_which_run(None, &history(Some(of(1)))), "after a run");
         assert_eq!(of_which_run(Some(&tuned), &history(Some(of(1)))), "it is yours");
         assert_eq!(of_which_run(Some(&tuned), &history(Some(of(2)))), "from the run before this one");
+        let loaded = TunedRun { adapter: "mine".into(), ..tuned };
+        assert_eq!(of_which_run(Some(&loaded), &history(None)), "the adapter that was loaded");
     }
 }

@@ -1,20 +1,22 @@
-//! Ask both models the same and read their answers side by side.
+//! Talk with both models and read their answers side by side.
 
 use leptos::prelude::*;
-use stratune_protocol::ModelVariant;
+use stratune_protocol::{GenerateRequest, ModelVariant};
 use web_sys::KeyboardEvent;
 
+use crate::parts::drop_zone::DropZone;
 use crate::state::{Run, use_run};
 
-/// The two panes.
+/// The conversation, and what is said next.
 #[component]
 pub fn TryIt() -> impl IntoView {
     let run = use_run();
     let prompt = RwSignal::new(String::new());
-    let can_ask = move || reason(run, prompt.with(|p| p.trim().is_empty())).is_none();
+    let why_not = move || reason(run, prompt.with(|p| p.trim().is_empty()));
     let ask = move || {
-        if can_ask() {
+        if untrack(why_not).is_none() {
             run.generate(prompt.get_untracked().trim());
+            prompt.set(String::new());
         }
     };
     let key = move |event: KeyboardEvent| {
@@ -23,23 +25,47 @@ pub fn TryIt() -> impl IntoView {
             ask();
         }
     };
-    let writes = move |variant| run.answers.with(|a| a.writing == Some(variant));
-    let tuned = move || {
-        let answer = run.answers.with(|a| a.tuned.clone());
-        if answer.is_empty() && !run.has_adapter() { "Train first: there is no adapter yet.".into() } else { answer }
-    };
+    // What is over changes no more, so it is drawn once and not with every token.
+    let earlier = Memo::new(move |_| run.answers.with(|a| a.earlier().to_vec()));
+    let asked = move || run.answers.with(|a| a.exchanges.last().map(|e| e.prompt.clone()));
     view! {
-        <section class="panel try-it" aria-labelledby="title-try">
+        <section class="panel try-it" id="try-it" aria-labelledby="title-try">
             <div class="panel-head">
                 <h2 id="title-try">"Try it"</h2>
-                <p class="reading">"the same prompt, before and after"</p>
+                <p class="reading" id="beside">{move || adapter(run)}</p>
+                <button
+                    type="button"
+                    class="quiet"
+                    id="clear"
+                    prop:disabled=move || run.is_writing() || asked().is_none()
+                    on:click=move |_| run.answers.set(Default::default())
+                >
+                    "clear"
+                </button>
+            </div>
+            <div id="talk">
+                {move || {
+                    let exchange = |e: crate::state::answers::Exchange| view! {
+                        <p class="asked">{e.prompt}</p>
+                        <div class="answers">
+                            <div><p>{e.base}</p></div>
+                            <div><p>{e.tuned}</p></div>
+                        </div>
+                    };
+                    earlier.get().into_iter().map(exchange).collect_view()
+                }}
+            </div>
+            <p class="asked">{asked}</p>
+            <div class="answers">
+                <Pane variant=ModelVariant::Base />
+                <Pane variant=ModelVariant::Tuned />
             </div>
             <div class="ask">
                 <label class="hidden-text" for="prompt">"Prompt"</label>
                 <textarea
                     id="prompt"
                     rows="2"
-                    placeholder="An instruction, as in the data"
+                    placeholder="Say something to both, as in the data"
                     prop:value=move || prompt.get()
                     on:input=move |event| prompt.set(event_target_value(&event))
                     on:keydown=key
@@ -47,37 +73,53 @@ pub fn TryIt() -> impl IntoView {
                 <button
                     type="button"
                     id="generate"
-                    prop:disabled=move || !can_ask()
-                    title=move || reason(run, prompt.with(|p| p.trim().is_empty())).unwrap_or("Ctrl + Enter")
+                    prop:disabled=move || why_not().is_some()
+                    title=move || why_not().unwrap_or("Ctrl + Enter")
                     on:click=move |_| ask()
                 >
                     "Generate"
                 </button>
-            </div>
-            <div class="answers">
-                <div>
-                    <h3>"Base"</h3>
-                    <p
-                        id="answer-base"
-                        class:writing=move || writes(ModelVariant::Base)
-                        aria-live="polite"
-                        aria-busy=move || writes(ModelVariant::Base).to_string()
-                    >
-                        {move || run.answers.with(|a| a.base.clone())}
-                    </p>
-                </div>
-                <div class:off=move || !run.has_adapter()>
-                    <h3>"Tuned"</h3>
-                    <p
-                        id="answer-tuned"
-                        class:writing=move || writes(ModelVariant::Tuned)
-                        aria-live="polite"
-                        aria-busy=move || writes(ModelVariant::Tuned).to_string()
-                    >{tuned}</p>
-                </div>
+                <button
+                    type="button"
+                    id="stop-answer"
+                    prop:disabled=move || !run.is_writing() || run.answers.with(|a| a.stopped)
+                    on:click=move |_| run.stop_answer()
+                >
+                    "Stop"
+                </button>
             </div>
             <Advanced />
         </section>
+    }
+}
+
+/// What is beside the base.
+fn adapter(run: Run) -> String {
+    match run.tuned.with(|tuned| tuned.as_ref().map(|tuned| tuned.adapter.clone())).filter(|name| !name.is_empty()) {
+        Some(name) => format!("the base beside {name}"),
+        None => "the same conversation, before and after".into(),
+    }
+}
+
+/// The last answer of one model.
+#[component]
+fn Pane(variant: ModelVariant) -> impl IntoView {
+    let run = use_run();
+    let (id, title) = match variant {
+        ModelVariant::Base => ("answer-base", "Base"),
+        ModelVariant::Tuned => ("answer-tuned", "Tuned"),
+    };
+    let off = move || variant == ModelVariant::Tuned && !run.has_adapter();
+    let writes = move || run.answers.with(|a| a.writing == Some(variant));
+    let text = move || {
+        let text = run.answers.with(|a| a.exchanges.last().map(|e| e.of(variant).to_string())).unwrap_or_default();
+        if text.is_empty() && off() { "Train first, or load an adapter: there is none yet.".into() } else { text }
+    };
+    view! {
+        <div class:off=off>
+            <h3>{title}</h3>
+            <p id=id class:writing=writes aria-live="polite" aria-busy=move || writes().to_string()>{text}</p>
+        </div>
     }
 }
 
@@ -96,51 +138,63 @@ fn reason(run: Run, blank: bool) -> Option<&'static str> {
     }
 }
 
-#[component]
-fn Advanced() -> impl IntoView {
-    let run = use_run();
-    // Text that is no number changes nothing: the last number stays.
-    let max_tokens = move |event| {
+/// A number of the request. Text that is no number changes nothing: the last number stays.
+fn number<T: std::str::FromStr + ToString + 'static>(
+    run: Run,
+    (id, label, hint): (&'static str, &'static str, &'static str),
+    [min, max, step]: [&'static str; 3],
+    of: fn(&mut GenerateRequest) -> &mut T,
+) -> impl IntoView {
+    let there = run.asking.try_update_untracked(|a| of(a).to_string()).unwrap_or_default();
+    let put = move |event| {
         if let Ok(number) = event_target_value(&event).trim().parse() {
-            run.asking.update(|a| a.max_tokens = number);
-        }
-    };
-    let temperature = move |event| {
-        if let Ok(number) = event_target_value(&event).trim().parse() {
-            run.asking.update(|a| a.temperature = number);
+            run.asking.update(|a| *of(a) = number);
         }
     };
     view! {
+        <div class="field">
+            <label for=id>{label}</label>
+            <input id=id type="number" min=min max=max step=step prop:value=there on:input=put />
+            <small>{hint}</small>
+        </div>
+    }
+}
+
+#[component]
+fn Advanced() -> impl IntoView {
+    let run = use_run();
+    let length = ("max-tokens", "Most new tokens", "an answer may end before");
+    let temperature = ("temperature", "Temperature", "0 takes the likeliest token each time");
+    let top_p = ("top-p", "Top p", "draw among the likeliest that hold this much probability");
+    let seed = ("answer-seed", "Seed", "the same seed draws the same answer");
+    view! {
         <details class="advanced">
             <summary>"Advanced"</summary>
-            <div class="fields">
-                <div class="field">
-                    <label for="max-tokens">"Most new tokens"</label>
-                    <input
-                        id="max-tokens"
-                        type="number"
-                        min="1"
-                        max="4096"
-                        step="1"
-                        prop:value=run.asking.with_untracked(|a| a.max_tokens.to_string())
-                        on:input=max_tokens
-                    />
-                    <small>"an answer may end before"</small>
-                </div>
-                <div class="field">
-                    <label for="temperature">"Temperature"</label>
-                    <input
-                        id="temperature"
-                        type="number"
-                        min="0"
-                        max="2"
-                        step="0.1"
-                        prop:value=run.asking.with_untracked(|a| a.temperature.to_string())
-                        on:input=temperature
-                    />
-                    <small>"0 takes the likeliest token each time"</small>
-                </div>
+            <div class="field">
+                <label for="system">"System prompt"</label>
+                <textarea
+                    id="system"
+                    rows="2"
+                    prop:value=move || run.system_prompt()
+                    on:input=move |event| run.system.set(Some(event_target_value(&event)))
+                ></textarea>
+                <small>"what both are told first; what the data has, unless you change it"</small>
             </div>
+            <div class="fields">
+                {number(run, length, ["1", "4096", "1"], |a| &mut a.max_tokens)}
+                {number(run, temperature, ["0", "2", "0.1"], |a| &mut a.temperature)}
+                {number(run, top_p, ["0", "1", "0.05"], |a| &mut a.top_p)}
+                {number(run, seed, ["0", "", "1"], |a| &mut a.seed)}
+            </div>
+            <DropZone
+                id="adapter-drop"
+                input_id="adapter-input"
+                folder=true
+                file=("adapter-file", "a .zip …")
+                button="Load an adapter …"
+                hint="in PEFT's form, to stand beside the base"
+                on_files=move |files| run.choose_adapter(files)
+            />
         </details>
     }
 }

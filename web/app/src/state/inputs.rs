@@ -124,6 +124,17 @@ impl Run {
         self.load_data();
     }
 
+    /// Has the engine put an adapter into the model: a folder as PEFT has it, or a zip of one.
+    pub fn choose_adapter(self, picked: Vec<Picked>) {
+        self.notices.update(Notices::clear_alerts);
+        let Some(first) = picked.first() else { return };
+        let (folder, file) = model_files::split_folder(&first.path);
+        let name = if folder.is_empty() { file } else { folder }.to_string();
+        let inside = |p: &Picked| Picked { path: model_files::split_folder(&p.path).1.into(), file: p.file.clone() };
+        let (assets, files) = parcel(&picked.iter().map(inside).collect::<Vec<_>>());
+        self.send(&Command::LoadAdapter { name, files: assets }, &files);
+    }
+
     /// Has the engine read the chosen model.
     pub fn load_model(self) {
         let config = self.config.get_untracked();

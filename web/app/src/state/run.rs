@@ -96,10 +96,12 @@ pub struct Run {
     pub notices: RwSignal<Notices>,
     /// An interrupted run that can go on.
     pub found: RwSignal<Option<SavedRun>>,
-    /// The two answers.
+    /// The conversation with both models.
     pub answers: RwSignal<Answers>,
     /// How both are asked.
     pub asking: RwSignal<GenerateRequest>,
+    /// What both are told first, if a person has written that; else it is what the data has.
+    pub system: RwSignal<Option<String>>,
     /// The card that is open.
     pub open: RwSignal<Option<Card>>,
     /// Whether the page is dark.
@@ -148,7 +150,8 @@ impl Run {
             notices: RwSignal::default(),
             found: RwSignal::default(),
             answers: RwSignal::default(),
-            asking: RwSignal::new(GenerateRequest { as_instruction: true, ..GenerateRequest::default() }),
+            asking: RwSignal::default(),
+            system: RwSignal::default(),
             open: RwSignal::new(Some(Card::Data)),
             dark: RwSignal::new(false),
             model_listing: RwSignal::default(),
@@ -313,15 +316,27 @@ impl Run {
 
     /// Asks both models, one after the other.
     pub fn generate(self, prompt: &str) {
-        self.answers.set(Answers::begin(prompt));
+        self.answers.update(|a| a.begin(prompt));
         self.ask(ModelVariant::Base);
     }
 
-    /// Asks one model.
+    /// Asks one model what comes next in its conversation.
     pub(super) fn ask(self, variant: ModelVariant) {
-        let prompt = self.answers.with_untracked(|a| a.prompt.clone());
-        let request = GenerateRequest { prompt, variant, ..self.asking.get_untracked() };
+        let system = untrack(|| self.system_prompt());
+        let messages = self.answers.with_untracked(|a| a.messages(variant, &system));
+        let request = GenerateRequest { messages, variant, ..self.asking.get_untracked() };
         self.send(&Command::Generate(request), &[]);
+    }
+
+    /// What both are told first.
+    pub fn system_prompt(self) -> String {
+        self.system.get().unwrap_or_else(|| self.shown_config().text("data.system_prompt").into())
+    }
+
+    /// Ends the answer that is being written.
+    pub fn stop_answer(self) {
+        self.answers.update(|a| a.stopped = true);
+        self.send(&Command::Stop, &[]);
     }
 
     /// Has what was tuned made into a file.
@@ -338,7 +353,8 @@ impl Run {
 
     /// The configuration of the run that the tuned model comes from; else of the run that is or was, or that would be.
     pub fn shown_config(self) -> Settings {
-        let tuned = self.tuned.with(|tuned| tuned.as_ref().map(|run| (*run.config).clone()));
+        let of_run = |tuned: &TunedRun| tuned.adapter.is_empty().then(|| (*tuned.config).clone());
+        let tuned = self.tuned.with(|tuned| tuned.as_ref().and_then(of_run));
         let begun = || self.history.with(|h| h.config.as_deref().cloned());
         let mut config = tuned.or_else(begun).unwrap_or_else(|| self.config.get());
         if config.texts("data.files").is_empty() {
