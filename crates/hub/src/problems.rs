@@ -16,7 +16,7 @@ const TOKEN_AT: &str = "HF_TOKEN, or the file that `hf auth login` writes";
 const AGAIN: &str =
     "check the connection and start again: what has come is kept; HF_HUB_OFFLINE=1 takes what is in the cache";
 #[cfg(target_family = "wasm")]
-const TOKEN_AT: &str = "the field for it";
+const TOKEN_AT: &str = "the field for tokens";
 #[cfg(target_family = "wasm")]
 const AGAIN: &str = "check the connection and try again: what has come is kept";
 
