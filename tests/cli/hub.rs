@@ -145,7 +145,8 @@ fn a_dataset_is_fetched_by_its_id_and_kept() {
         ("toy/none", "toy/none is not on the hub, or is private (and there is no file or folder"),
         ("toy/none.csv", "cannot read the file"),
     ] {
-        let train = ["train", "--model", "starter", "--data", name, "--device", "cpu", "--out", path(&home.join("x"))];
+        let out = home.join("x");
+        let train = ["train", "--model", "starter", "--data", name, "--device", "cpu", "--out", path(&out)];
         let output = asking(&server, home, &train).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{name}");
         assert!(said(&output).contains(what), "{name}: {}", said(&output));

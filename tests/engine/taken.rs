@@ -29,7 +29,7 @@ fn taken(page: &mut Page, form: ExportForm) -> Result<Vec<(String, Vec<u8>)>, Pr
         let mut file = archive.by_index(i).unwrap();
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).unwrap();
-        files.push((file.name().to_string(), bytes));
+        files.push((file.name().unwrap().into_owned(), bytes));
     }
     Ok(files)
 }

@@ -179,7 +179,7 @@ impl Positions {
             let ids: Vec<i32> = pasts.iter().map(|past| (before + past) as i32).collect();
             let longest = pasts.iter().map(|past| before + past + 1).max().unwrap_or(0);
             let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [pasts.len(), 1]), device);
-            let cos_sin = rotaries.cos_sin(longest, |rope, table| match rope {
+            let cos_sin = rotaries.cos_sin(longest, device, |rope, table| match rope {
                 Some(_) => table.cos_sin_at(&ids),
                 None => table.cos_sin_after(0, 1),
             });
