@@ -2,13 +2,17 @@
 #![cfg(not(target_family = "wasm"))]
 #![allow(clippy::unwrap_used)]
 
+mod packed;
+
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use futures::future::LocalBoxFuture;
 use serde_json::json;
-use stratune_protocol::{DeviceChoice, EndReason, GenerateRequest, ModelVariant, Problem, ProblemKind, Verdict};
+use stratune_protocol::{
+    DataFormat, DeviceChoice, EndReason, GenerateRequest, ModelVariant, Problem, ProblemKind, Verdict,
+};
 use stratune_runtime::{Control, block_on};
 use stratune_session::{Assets, Engine, ImmediateCommands, Outbox};
 use stratune_store::{Checkpoint, CheckpointStore, DiskFolder, EventLog, Folder, MemoryCheckpoints, MemoryFolder};
@@ -35,6 +39,8 @@ struct Storage {
     finds_nan: Cell<bool>,
     /// Copies that were made, by their names: what the folder was called.
     copies: RefCell<BTreeMap<String, String>>,
+    /// Files that were unpacked.
+    unpacked: RefCell<Vec<String>>,
 }
 
 impl Storage {
@@ -109,9 +115,19 @@ impl Assets for Storage {
         self.copies.borrow_mut().remove(name);
         Box::pin(async { Ok(()) })
     }
+
+    fn unpacked<'a>(
+        &'a self,
+        name: &'a str,
+        bytes: Vec<u8>,
+        format: DataFormat,
+    ) -> LocalBoxFuture<'a, Result<Vec<u8>, Problem>> {
+        self.unpacked.borrow_mut().push(name.into());
+        Box::pin(async move { Ok(packed::unpacked(name, &bytes, format)) })
+    }
 }
 
-/// Files that a person chooses: a model, which is the starter under another name, or a few rows.
+/// Files that a person chooses: a model, which is the starter under another name, a file of the fixtures, or a few rows.
 fn chosen(label: &str) -> Rc<dyn Folder> {
     let row = |i: usize| format!("{{\"prompt\": \"one {i}\", \"completion\": \"two\"}}\n");
     let files = match label.starts_with("model") {
@@ -119,6 +135,7 @@ fn chosen(label: &str) -> Rc<dyn Folder> {
             let names = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
             names.map(|name| (name.to_string(), std::fs::read(format!("{STARTER}/{name}")).unwrap().into())).to_vec()
         }
+        false if label.contains('.') => vec![(label.to_owned(), packed::rows(label).into())],
         false => vec![(format!("{label}.jsonl"), (0..30).map(row).collect::<String>().into_bytes().into())],
     };
     Rc::new(MemoryFolder::new(label, files))

@@ -20,6 +20,7 @@ mod pace;
 mod plan;
 mod pretrain;
 mod recorder;
+mod rows_files;
 mod run;
 mod run_log;
 mod samples;
