@@ -14,6 +14,7 @@ mod large;
 #[path = "../src/loopback_hub.rs"]
 mod loopback_hub;
 mod native;
+mod packed;
 mod page;
 mod pictures;
 mod policy;
@@ -63,6 +64,7 @@ async fn a_stranger_trains_reloads_and_takes_the_adapter() {
     assert!(errors.is_empty(), "the console has errors: {errors:#?}");
     let own = requests::of_page(&requests, &site.origin);
     assert!(own.iter().any(|url| url.ends_with(".wasm")), "the record of requests is incomplete: {own:#?}");
+    assert!(!own.iter().any(|url| url.ends_with(packed::MODULE)), "what unpacks was loaded for a plain file");
     let strange: Vec<_> = own.iter().filter(|url| !requests::stays_at(url, &site.origin)).collect();
     assert!(strange.is_empty(), "requests left the page's origin: {strange:#?}");
 }

@@ -2,6 +2,7 @@
 #![cfg(not(target_family = "wasm"))]
 #![allow(clippy::unwrap_used)]
 
+mod packed;
 mod taken;
 mod talk;
 
@@ -12,7 +13,7 @@ use std::rc::Rc;
 use futures::future::LocalBoxFuture;
 use serde_json::json;
 use stratune_protocol::{
-    DeviceChoice, EndReason, ExportForm, GenerateRequest, ModelVariant, Problem, ProblemKind, Verdict,
+    DataFormat, DeviceChoice, EndReason, ExportForm, GenerateRequest, ModelVariant, Problem, ProblemKind, Verdict,
 };
 use stratune_runtime::{Control, block_on};
 use stratune_session::{Assets, Engine, ImmediateCommands, Outbox, Outgoing};
@@ -51,6 +52,8 @@ struct Storage {
     copies: RefCell<BTreeMap<String, String>>,
     /// What was taken away last.
     outgoing: RefCell<Option<tempfile::NamedTempFile>>,
+    /// Files that were unpacked.
+    unpacked: RefCell<Vec<String>>,
 }
 
 impl Storage {
@@ -135,9 +138,19 @@ impl Assets for Storage {
         self.copies.borrow_mut().remove(name);
         Box::pin(async { Ok(()) })
     }
+
+    fn unpacked<'a>(
+        &'a self,
+        name: &'a str,
+        bytes: Vec<u8>,
+        format: DataFormat,
+    ) -> LocalBoxFuture<'a, Result<Vec<u8>, Problem>> {
+        self.unpacked.borrow_mut().push(name.into());
+        Box::pin(async move { Ok(packed::unpacked(name, &bytes, format)) })
+    }
 }
 
-/// Files that a person chooses: a model, which is the starter under another name, or a few rows.
+/// Files that a person chooses: a model, which is the starter under another name, a file of the fixtures, or a few rows.
 fn chosen(label: &str) -> Rc<dyn Folder> {
     let row = |i: usize| format!("{{\"prompt\": \"one {i}\", \"completion\": \"two\"}}\n");
     let files = match label.starts_with("model") {
@@ -145,6 +158,7 @@ fn chosen(label: &str) -> Rc<dyn Folder> {
             let names = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
             names.map(|name| (name.to_string(), std::fs::read(format!("{STARTER}/{name}")).unwrap().into())).to_vec()
         }
+        false if label.contains('.') => vec![(label.to_owned(), packed::rows(label).into())],
         false => vec![(format!("{label}.jsonl"), (0..30).map(row).collect::<String>().into_bytes().into())],
     };
     Rc::new(MemoryFolder::new(label, files))

@@ -28,6 +28,24 @@ pub(crate) fn read(name: &str, text: &str, config: &DataConfig) -> Result<Source
     rows.finish(name, None)
 }
 
+/// Reads a table in Parquet that was unpacked: its columns, and a row a line.
+pub(crate) fn read_table(
+    name: &str,
+    columns: Vec<String>,
+    lines: &str,
+    config: &DataConfig,
+) -> Result<Source, Problem> {
+    let mut rows = Rows::of_table(name, columns, config)?;
+    for (r, line) in lines.lines().enumerate() {
+        let at = format!("{name}, row {}", r + 1);
+        match serde_json::from_str(line) {
+            Ok(value) => rows.add(at, &value),
+            Err(error) => rows.source.skip(at, format!("it is not valid JSON: {error}"), || line.into()),
+        }
+    }
+    rows.finish(name, Some("parquet"))
+}
+
 /// Whether each line is a row of its own: the ending says so, or the first line is a whole object and more follow.
 fn is_lines(name: &str, text: &str) -> bool {
     let name = name.to_ascii_lowercase();

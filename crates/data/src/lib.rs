@@ -10,6 +10,7 @@
 mod batch;
 mod charsmap;
 mod chat;
+#[cfg(feature = "unpack")]
 mod compressed;
 mod continuation;
 mod dataset;
@@ -20,7 +21,10 @@ mod jinja;
 mod json;
 mod message;
 mod pack;
+mod packed;
+#[cfg(feature = "unpack")]
 mod parquet;
+#[cfg(feature = "unpack")]
 mod parquet_pages;
 mod plain;
 mod plan;
@@ -35,11 +39,14 @@ mod template;
 mod tokenizer;
 mod tokenizer_file;
 mod tools;
+#[cfg(feature = "unpack")]
+mod unpack;
 
 pub use batch::{Batch, PackedRows, collate, pack};
 pub use continuation::continuation;
 pub use dataset::{Dataset, load};
 pub use gguf::{GgufTokenizer, WrittenTokenizer};
+pub use packed::is_packed;
 pub use plan::Plan;
 pub use row::{Conversation, Role, Row, Turn};
 pub use sentence_piece::{BesideSentencePiece, from_sentence_piece};
@@ -47,3 +54,5 @@ pub use sequence::Sequence;
 pub use source::{Source, SourceFile, read_rows};
 pub use template::Template;
 pub use tokenizer::{TextStream, Tokenizer};
+#[cfg(feature = "unpack")]
+pub use unpack::{contradicts_itself, unpack};

@@ -1,35 +1,31 @@
-//! Rows from Parquet.
+//! Tables in Parquet, as texts of their rows.
 
-use std::panic::AssertUnwindSafe;
+use std::io::Write;
 
 use ::parquet::errors::ParquetError;
 use ::parquet::file::metadata::ParquetMetaData;
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
 use bytes::Bytes;
-use stratune_protocol::{DataConfig, Problem};
+use serde_json::Value;
+use stratune_protocol::Problem;
 
-use crate::{Source, fields::Rows, parquet_pages};
+use crate::{packed, parquet_pages, unpack};
 
-/// How a Parquet file begins and ends.
-pub(crate) const MAGIC: &[u8] = b"PAR1";
-
-/// Reads a file of Parquet: rows of columns, among which may be lists of messages.
-pub(crate) fn read(name: &str, bytes: Vec<u8>, config: &DataConfig) -> Result<Source, Problem> {
-    guarded(|| read_rows(name, bytes, config)).unwrap_or_else(|| Err(bad(name, "its bytes contradict each other")))
-}
-
-fn read_rows(name: &str, bytes: Vec<u8>, config: &DataConfig) -> Result<Source, Problem> {
+/// Writes the text of a table: the list of its columns, then a row a line. Values may be lists of messages.
+pub(crate) fn write_rows(name: &str, bytes: Vec<u8>, to: &mut dyn Write) -> Result<(), Problem> {
     let bad = |error: ParquetError| bad(name, &error.to_string());
+    let mut line = |begin: &str, value: Value| {
+        to.write_all(format!("{begin}{value}\n").as_bytes()).map_err(|error| unpack::failed(name, &error))
+    };
     let bytes = Bytes::from(bytes);
     let file = SerializedFileReader::new(bytes.clone()).map_err(bad)?;
     check(file.metadata(), &bytes).map_err(bad)?;
     let schema = file.metadata().file_metadata().schema();
-    let columns = schema.get_fields().iter().map(|field| field.name().to_owned()).collect();
-    let mut rows = Rows::of_table(name, columns, config)?;
-    for (r, row) in file.get_row_iter(None).map_err(bad)?.enumerate() {
-        rows.add(format!("{name}, row {}", r + 1), &row.map_err(bad)?.to_json_value());
+    line(&packed::TABLE.to_string(), schema.get_fields().iter().map(|field| field.name()).collect())?;
+    for row in file.get_row_iter(None).map_err(bad)? {
+        line("", row.map_err(bad)?.to_json_value())?;
     }
-    rows.finish(name, Some("parquet"))
+    Ok(())
 }
 
 /// Where columns and their pages are, which the reader takes on trust.
@@ -49,12 +45,6 @@ fn check(metadata: &ParquetMetaData, bytes: &[u8]) -> Result<(), ParquetError> {
     Ok(())
 }
 
-/// What `read` gives; none if it panics. A few damages of a file that no check finds make the decoders do that; where a
-/// program cannot unwind, as in a page, it ends then.
-fn guarded<T>(read: impl FnOnce() -> T) -> Option<T> {
-    std::panic::catch_unwind(AssertUnwindSafe(read)).ok()
-}
-
 fn bad(name: &str, why: &str) -> Problem {
     Problem::input(format!("the file cannot be read as Parquet: {why}")).at(name).next(
         match cfg!(target_family = "wasm") {
@@ -66,15 +56,20 @@ fn bad(name: &str, why: &str) -> Problem {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
+pub(crate) mod tests {
     use rand::RngExt;
-    use stratune_protocol::draws;
+    use stratune_protocol::{DataConfig, draws};
 
     use super::*;
-    use crate::json;
+    use crate::{Source, SourceFile, json, read_rows};
 
-    fn file(name: &str) -> Vec<u8> {
+    /// A file of the fixtures' rows.
+    pub(crate) fn file(name: &str) -> Vec<u8> {
         std::fs::read(format!("{}/../../tests/fixtures/rows/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+    }
+
+    fn read(name: &str, bytes: Vec<u8>, config: &DataConfig) -> Result<Source, Problem> {
+        read_rows(&[SourceFile { name: name.into(), bytes, held_out: false }], config)
     }
 
     #[test]

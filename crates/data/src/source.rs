@@ -2,7 +2,7 @@
 
 use stratune_protocol::{DataConfig, DataFormat, Problem, SkippedRow};
 
-use crate::{Row, compressed, json, parquet, row::line_feeds, shape, table};
+use crate::{Row, json, packed, row::line_feeds, shape, table};
 
 /// Most names of unread fields that are kept, and that a notice lists.
 const UNREAD: usize = 64;
@@ -127,15 +127,16 @@ pub(crate) fn read_all<'a>(
 }
 
 fn read_file(name: &str, bytes: &[u8], config: &DataConfig) -> Result<Source, Problem> {
-    let (name, bytes) = compressed::decompressed(name, bytes)?;
-    if bytes.starts_with(parquet::MAGIC) && config.format != DataFormat::Text {
-        return enough(name, parquet::read(name, bytes.into_owned(), config)?);
-    }
+    let bytes = packed::unpacked(name, bytes, config.format)?;
+    let name = packed::plain_name(name);
     let text = std::str::from_utf8(&bytes).map_err(|error| {
         Problem::input(format!("the file is not UTF-8 text: byte {} does not fit", error.valid_up_to()))
             .at(name)
             .next("save the file as UTF-8")
     })?;
+    if let Some((columns, rows)) = packed::table(text) {
+        return enough(name, json::read_table(name, columns, rows, config)?);
+    }
     let text = &*line_feeds(text.strip_prefix('\u{feff}').unwrap_or(text));
     if text.trim().is_empty() {
         return Err(Problem::input("the file is empty").at(name).next("choose a file with rows in it"));
@@ -204,7 +205,6 @@ fn enough(name: &str, source: Source) -> Result<Source, Problem> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::compressed::tests::{gzip, zstd};
 
     fn read(files: &[(&str, &[u8])], format: DataFormat) -> Result<Source, Problem> {
         let file =
@@ -270,8 +270,17 @@ mod tests {
         assert_eq!(source.notices(), ["Rows have fields that are not read: b, a, 0, 1, 2, 3, 4, 5 and 56 more."]);
     }
 
+    #[cfg(feature = "unpack")]
     #[test]
-    fn compressed_files_are_read_as_they_are_without() {
+    fn packed_files_are_read_as_they_are_unpacked() {
+        use crate::compressed::tests::{gzip, zstd};
+        use crate::parquet::tests::file;
+
+        let unpacked = |name: &str, bytes: &[u8]| {
+            let mut all = Vec::new();
+            crate::unpack(name, bytes.into(), DataFormat::Auto, &mut all).unwrap();
+            read(&[(name, &all)], DataFormat::Auto).unwrap()
+        };
         for (name, text) in
             [("a.jsonl", "{\"prompt\":\"p\",\"completion\":\"c\"}\n"), ("a.csv", "prompt,completion\np,c\n")]
         {
@@ -279,8 +288,20 @@ mod tests {
             for (ending, bytes) in [(".gz", gzip(text.as_bytes())), (".zst", zstd(text.as_bytes()))] {
                 let name = format!("{name}{ending}");
                 assert_eq!(read(&[(&name, &bytes)], DataFormat::Auto).unwrap(), plain, "{name}");
+                // Whoever has unpacked it.
+                assert_eq!(unpacked(&name, &bytes), plain, "{name}");
             }
         }
+        for name in ["snappy.parquet", "delta.parquet", "rows.jsonl.gz"] {
+            assert_eq!(unpacked(name, &file(name)), read(&[(name, &file(name))], DataFormat::Auto).unwrap(), "{name}");
+        }
+    }
+
+    #[cfg(not(feature = "unpack"))]
+    #[test]
+    fn packed_files_are_refused_where_nothing_unpacks() {
+        let problem = read(&[("a.csv.gz", packed::GZIP)], DataFormat::Auto).unwrap_err();
+        assert!(problem.what.contains("compressed") && problem.at == "a.csv.gz", "{problem:?}");
     }
 
     #[test]

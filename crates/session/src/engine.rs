@@ -4,9 +4,9 @@ use std::rc::Rc;
 
 use futures::future::LocalBoxFuture;
 use serde_json::Value;
-use stratune_data::{Dataset, SourceFile, load};
+use stratune_data::{Dataset, load};
 use stratune_models::CachedText;
-use stratune_protocol::{BaseDtype, DataConfig, DeviceChoice, EndReason, Problem, ProblemKind};
+use stratune_protocol::{BaseDtype, DataConfig, DataFormat, DeviceChoice, EndReason, Problem, ProblemKind};
 use stratune_runtime::{Control, Opened};
 use stratune_store::{Checkpoint, EventLog, Folder, WriteSeek};
 use stratune_train::{Command, Event, ProgressReporter, RunConfig, Trainer};
@@ -14,6 +14,7 @@ use stratune_train::{Command, Event, ProgressReporter, RunConfig, Trainer};
 use crate::catalogue::choices;
 use crate::copies::{Copies, Place, Source};
 use crate::recorder::{Saving, unsaved};
+use crate::rows_files::rows_files;
 use crate::run::{prompts, saved_run, watched_trainer};
 use crate::starter::{EXAMPLE, STARTER};
 use crate::tuned::Tuned;
@@ -25,7 +26,8 @@ pub trait Outbox {
     fn send(&self, event: &Event, bytes: Option<Vec<u8>>);
 }
 
-/// The files an engine lives with: the built-in model, and the files of the run that would have to survive a reload.
+/// The files an engine lives with: the built-in model, the files of the run that would have to survive a reload, and what
+/// packed files hold.
 pub trait Assets {
     /// The built-in model's folder.
     fn starter(&self) -> LocalBoxFuture<'_, Result<Rc<dyn Folder>, Problem>>;
@@ -37,6 +39,15 @@ pub trait Assets {
     fn outgoing<'a>(&'a self, name: &'a str) -> LocalBoxFuture<'a, Result<Outgoing, Problem>>;
     /// Drops the copy under `name`.
     fn forget<'a>(&'a self, name: &'a str) -> LocalBoxFuture<'a, Result<(), Problem>>;
+    /// What a [packed](stratune_data::is_packed) file of this format holds; the file itself where it is unpacked as its rows are read.
+    fn unpacked<'a>(
+        &'a self,
+        _name: &'a str,
+        bytes: Vec<u8>,
+        _format: DataFormat,
+    ) -> LocalBoxFuture<'a, Result<Vec<u8>, Problem>> {
+        Box::pin(async { Ok(bytes) })
+    }
 }
 
 /// A file in storage that is written, to be taken away.
@@ -173,21 +184,8 @@ impl Engine {
     async fn load_data(&mut self, mut config: DataConfig, seed: u64, files: Option<Source>) -> Result<(), Problem> {
         name_files(&mut config, files.as_ref());
         let base = &self.base.as_ref().ok_or_else(no_model)?.value;
-        let mut sources = Vec::new();
-        match &files {
-            None => sources.push(SourceFile {
-                name: format!("{}.jsonl", EXAMPLE.0),
-                bytes: EXAMPLE.1.to_vec(),
-                held_out: false,
-            }),
-            Some(Source { folder, .. }) => {
-                for name in folder.names() {
-                    let bytes = folder.read(&name, None).await?;
-                    let held_out = config.validation_files.contains(&name);
-                    sources.push(SourceFile { name, bytes, held_out });
-                }
-            }
-        }
+        let folder = files.as_ref().map(|files| files.folder.as_ref());
+        let sources = rows_files(folder, &config, self.assets.as_ref()).await?;
         let dataset = load(&sources, &config, &base.tokenizer, base.context(), seed)?;
         self.immediate.known.borrow_mut().data = Some(dataset.report.clone());
         self.out.send(&Event::Data(dataset.report.clone()), None);

@@ -23,6 +23,7 @@ mod plan;
 mod pretrain;
 mod recorder;
 mod reply;
+mod rows_files;
 mod run;
 mod run_log;
 mod samples;

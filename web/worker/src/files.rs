@@ -7,16 +7,16 @@ use std::rc::Rc;
 
 use futures::future::LocalBoxFuture;
 use js_sys::{ArrayBuffer, Uint8Array};
-use stratune_protocol::{Problem, ProblemKind};
+use stratune_protocol::{DataFormat, Problem, ProblemKind};
 use stratune_session::{Assets, Outgoing, STARTER};
 use stratune_store::{
     BrowserFolder, Checkpoint, CheckpointStore, EventLog, Folder, MemoryFolder, OpfsCheckpoints, OpfsFiles,
 };
-use wasm_bindgen::JsCast;
+use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{DedicatedWorkerGlobalScope, Response, Url};
 
-use crate::lock;
+use crate::{lock, unpack};
 
 const STARTER_FILES: [&str; 4] = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
 
@@ -143,16 +143,31 @@ impl Assets for OwnFiles {
             Ok(())
         })
     }
+
+    fn unpacked<'a>(
+        &'a self,
+        name: &'a str,
+        bytes: Vec<u8>,
+        format: DataFormat,
+    ) -> LocalBoxFuture<'a, Result<Vec<u8>, Problem>> {
+        Box::pin(unpack::unpacked(name, bytes, format))
+    }
 }
 
-/// A file beside the page. Its address is the worker's name: the worker's own is that of a blob.
+/// The address of a file beside the page, whose own is the worker's name: the worker's is that of a blob.
+pub fn beside_page(path: &str) -> Result<String, JsValue> {
+    let scope: DedicatedWorkerGlobalScope = js_sys::global().unchecked_into();
+    Ok(Url::new_with_base(path, &scope.name())?.href())
+}
+
+/// A file beside the page.
 async fn fetch(path: &str) -> Result<Vec<u8>, Problem> {
     let failed = |why: String| {
         Problem::new(ProblemKind::Storage, format!("{path} cannot be loaded: {why}"))
             .next("check the connection and reload the page")
     };
     let scope: DedicatedWorkerGlobalScope = js_sys::global().unchecked_into();
-    let address = Url::new_with_base(path, &scope.name()).map_err(|e| failed(format!("{e:?}")))?.href();
+    let address = beside_page(path).map_err(|e| failed(format!("{e:?}")))?;
     let response = JsFuture::from(scope.fetch_with_str(&address)).await.map_err(|e| failed(format!("{e:?}")))?;
     let response: Response = response.unchecked_into();
     if !response.ok() {

@@ -10,6 +10,7 @@ mod console;
 mod files;
 mod lock;
 mod port;
+mod unpack;
 
 use std::rc::Rc;
 
