@@ -83,7 +83,7 @@ impl MergingModel {
                 let most = (chunk_length(columns) / columns.max(1)).max(1);
                 (0..rows).step_by(most).map(|from| from..rows.min(from + most)).collect()
             }
-            _ => vec![0..rows],
+            _ => std::iter::once(0..rows).collect(),
         }
     }
 

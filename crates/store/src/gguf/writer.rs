@@ -99,7 +99,9 @@ fn internal(what: String) -> Problem {
 }
 
 /// All bytes before the first tensor's, and of each tensor, the last one first, its name and its size.
-fn front(metadata: &GgufMetadata, tensors: &[GgufTensor]) -> Result<(Vec<u8>, Vec<(String, u64)>), String> {
+type Front = (Vec<u8>, Vec<(String, u64)>);
+
+fn front(metadata: &GgufMetadata, tensors: &[GgufTensor]) -> Result<Front, String> {
     let mut out = Vec::new();
     out.extend(b"GGUF");
     out.extend(3_u32.to_le_bytes());

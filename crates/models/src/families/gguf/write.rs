@@ -14,8 +14,11 @@ use crate::families::FAMILIES;
 use crate::nn::{Rope, RopeScaling};
 use crate::{Entry, ModelConfig};
 
-/// Keys that most architectures have, and what they say.
-const SIZES: [(&str, fn(&ModelConfig) -> usize); 9] = [
+/// A key, and the size that it says.
+type Size = (&'static str, fn(&ModelConfig) -> usize);
+
+/// Keys that most architectures have.
+const SIZES: [Size; 9] = [
     ("block_count", |model| model.num_hidden_layers),
     ("context_length", |model| model.max_position_embeddings),
     ("embedding_length", |model| model.hidden_size),
