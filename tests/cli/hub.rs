@@ -140,13 +140,13 @@ fn a_dataset_is_fetched_by_its_id_and_kept() {
         assert!(kept.contains(&format!("files = [\"toy/rows@{CONVERTED}:{name}\"]")), "{kept}");
     }
 
+    let none = home.join("x");
     for (name, what) in [
         ("toy/rows:none", "no part none; there are default/test, default/train"),
         ("toy/none", "toy/none is not on the hub, or is private (and there is no file or folder"),
         ("toy/none.csv", "cannot read the file"),
     ] {
-        let out = home.join("x");
-        let train = ["train", "--model", "starter", "--data", name, "--device", "cpu", "--out", path(&out)];
+        let train = ["train", "--model", "starter", "--data", name, "--device", "cpu", "--out", path(&none)];
         let output = asking(&server, home, &train).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{name}");
         assert!(said(&output).contains(what), "{name}: {}", said(&output));
