@@ -16,13 +16,15 @@ struct Budget {
 }
 
 /// Where a file is above what it should be, its budget is what it measured and 3 % more.
-const BUDGETS: [Budget; 3] = [
+const BUDGETS: [Budget; 4] = [
     // Should be 300 kB: 340 kB were measured by gzip.
     Budget { file: "stratune-app_bg.wasm", gzip: 350_000, brotli: 300_000 },
     // Should be 4 MB: 3,136 kB were measured by gzip.
     Budget { file: "engine_cpu_bg.wasm", gzip: 4_000_000, brotli: 4_000_000 },
     // Should be 4 MB: 5,820 kB were measured by gzip, 5,334 before Parquet, GGUF and four families.
     Budget { file: "engine_gpu_bg.wasm", gzip: 6_000_000, brotli: 4_000_000 },
+    // Only for compressed files and Parquet: 312 kB were measured by gzip.
+    Budget { file: "unpack_bg.wasm", gzip: 321_000, brotli: 321_000 },
 ];
 
 /// Prints the sizes of the built page and refuses one above its budget. A packer that is not installed is left out.
