@@ -44,7 +44,7 @@ enum CliCommand {
     /// Answer OpenAI's clients on this machine: the base and several adapters as models, in one batch.
     Serve(commands::serve::Serve),
     /// Measure the loss on rows, and how many answers are exactly right; or judge by a task of the literature.
-    Eval(commands::eval::Eval),
+    Eval(Box<commands::eval::Eval>),
     /// Write a model with an adapter merged into its weights.
     Merge(commands::merge::Merge),
     /// Cut an adapter that DyLoRA has trained down to a lower rank.

@@ -5,7 +5,7 @@
 //! along the longer side of the output, so that the operand which every core packs for itself is the shorter one.
 
 use super::{Matrix, WORTH_A_CORE, each, product_at, widest};
-use crate::quantized::{WeightFormat, dequantize_row};
+use crate::quantized::{Spread, WeightFormat, dequantize_row, dots};
 
 /// A quantized matrix in memory, maybe taken as transposed. Some of its rows at a time are dequantized while they are
 /// used.
@@ -23,9 +23,32 @@ impl<'a> QuantizedMatrix<'a> {
         Self { words, format, sides, transposed: false }
     }
 
+    /// Words of a row.
+    fn of_row(&self) -> usize {
+        self.sides[1].div_ceil(self.format.block()) * self.format.block_words()
+    }
+
+    /// The rows of `a`, laid for its words, if they are few and it is multiplied without dequantizing it then.
+    fn spread(&self, a: Matrix) -> Option<Vec<Spread>> {
+        let of_word = self.format.of_word().filter(|_| self.transposed && a.sides[0] <= FEW_ROWS)?;
+        (0..a.sides[0]).map(|row| Some(Spread::new(a.row(row)?, of_word))).collect()
+    }
+
+    /// `out(row of x, row of this, their product)` for some of its rows.
+    fn dots(&self, rows: [usize; 2], x: &[Spread], mut out: impl FnMut(usize, usize, f32)) {
+        let of_row = self.of_row();
+        let words = &self.words[rows[0] * of_row..rows[1] * of_row];
+        for (i, x) in x.iter().enumerate() {
+            widest(
+                #[inline(always)]
+                || dots(words, of_row, self.format, x, |row, dot| out(i, rows[0] + row, dot)),
+            );
+        }
+    }
+
     /// The columns `from..to` of some of its rows; `from` is the beginning of a block.
     fn dequantize(&self, rows: [usize; 2], [from, to]: [usize; 2], into: &mut Vec<f32>) {
-        let of_row = self.sides[1].div_ceil(self.format.block()) * self.format.block_words();
+        let of_row = self.of_row();
         let skipped = from / self.format.block() * self.format.block_words();
         into.resize((rows[1] - rows[0]) * (to - from), 0.0);
         widest(
@@ -88,6 +111,9 @@ impl Output {
 /// Rows that are dequantized at a time: with 1,024 columns they fill a quarter of a megabyte, which a core keeps near.
 const DEQUANTIZED: usize = 64;
 
+/// Rows up to which a matrix's words are unpacked for each of them anew, which takes a quarter of what dequantizing does.
+const FEW_ROWS: usize = 4;
+
 /// A product and what it is multiplied by.
 #[derive(Clone, Copy)]
 pub struct Term<'a> {
@@ -106,6 +132,11 @@ pub fn sum_of_products(terms: &[Term]) -> Vec<f32> {
         out.resize(m * n, 0.0);
     }
     let to = Output(out.as_mut_ptr());
+    let spread = |term: &Term| match term.b {
+        Right::Quantized(b) => b.spread(term.a),
+        Right::Floats(_) => None,
+    };
+    let spread: Vec<_> = terms.iter().map(spread).collect();
     let band = |rows: [usize; 2], columns: [usize; 2]| {
         // SAFETY: the band is within the output, which outlives the call; no other call writes to it.
         let piece = |columns: [usize; 2], a: Matrix, b: Matrix, scale: f32, adds: bool| unsafe {
@@ -115,6 +146,13 @@ pub fn sum_of_products(terms: &[Term]) -> Vec<f32> {
         for (i, Term { a, b, scale }) in terms.iter().copied().enumerate().filter(|(_, term)| term.a.sides[1] > 0) {
             let adds = begun || i > 0;
             match b {
+                Right::Quantized(b) if let Some(x) = &spread[i] => b.dots(columns, x, |row, column, dot| {
+                    // SAFETY: the place is within the band, and written before anything is added to it.
+                    unsafe {
+                        let place = to.at(row * n + column);
+                        place.write(scale * dot + if adds { place.read() } else { 0.0 });
+                    }
+                }),
                 Right::Floats(b) => piece(columns, a, b.columns(columns[0]..columns[1]), scale, adds),
                 // Its rows are columns of the output.
                 Right::Quantized(b @ QuantizedMatrix { sides: [_, depth], transposed: true, .. }) => {
@@ -166,4 +204,49 @@ fn cores() -> usize {
 #[cfg(target_family = "wasm")]
 fn cores() -> usize {
     1
+}
+
+#[cfg(all(test, not(target_family = "wasm")))]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+    use crate::cpu::{assert_close, tensor, wave};
+    use crate::{BlockFormat, QuantizedDtype};
+
+    /// Few rows, which words are unpacked for, and more, for which they are dequantized: alone, added to and adding.
+    #[test]
+    fn quantized_terms_are_those_of_their_numbers() {
+        let rounded = [QuantizedDtype::F16, QuantizedDtype::Int8, QuantizedDtype::Int4].map(WeightFormat::from);
+        for format in rounded.into_iter().chain(BlockFormat::ALL.map(WeightFormat::from)) {
+            // The second is work for several cores.
+            for (out, depth) in [(7, format.whole_blocks(68)), (260, format.whole_blocks(576))] {
+                let values = wave([out, depth], 0.3, 1.0);
+                let values = crate::cpu::floats(&values).unwrap_or_default();
+                let (quantized, numbers) = format.made_of(values, [out, depth], &Device::flex());
+                let words: Vec<i32> = quantized.words().into_data().iter::<i32>().collect();
+                let sides = [out, depth];
+                let quantized = Right::Quantized(QuantizedMatrix::new(&words, format, sides)).transposed();
+                let floats = Right::Floats(Matrix::new(&numbers, sides)).transposed();
+                for rows in [1, 2, FEW_ROWS, FEW_ROWS + 1] {
+                    let [x, t, b] = [[rows, depth], [rows, 3], [3, out]].map(|sides| wave(sides, 1.7, 1.0));
+                    let [x, t, b] = [&x, &t, &b].map(|of| crate::cpu::floats(of).unwrap_or_default());
+                    let update =
+                        Term { a: Matrix::new(t, [rows, 3]), b: Right::Floats(Matrix::new(b, [3, out])), scale: 2.0 };
+                    let whole = |b| Term { a: Matrix::new(x, [rows, depth]), b, scale: 0.5 };
+                    for order in 0..3 {
+                        let terms = |whole| match order {
+                            0 => vec![whole],
+                            1 => vec![whole, update],
+                            _ => vec![update, whole],
+                        };
+                        let [got, want] =
+                            [quantized, floats].map(|b| tensor(sum_of_products(&terms(whole(b))), [rows, out].into()));
+                        // Sums of 68 to 768 numbers, in another order.
+                        assert_close(&got, &want, 1e-5, &format!("{format:?}, {rows} rows, {sides:?}, {order}"));
+                    }
+                }
+            }
+        }
+    }
 }

@@ -37,6 +37,12 @@ impl<'a> Matrix<'a> {
         Self { numbers: &self.numbers[from..], sides: [rows.len(), self.sides[1]], ..self }
     }
 
+    /// One of its rows, if that is without gaps.
+    pub fn row(self, row: usize) -> Option<&'a [f32]> {
+        let numbers = self.numbers.get(row * self.strides[0]..)?;
+        (self.strides[1] == 1).then(|| numbers.get(..self.sides[1]))?
+    }
+
     /// Some of its columns.
     pub fn columns(self, columns: Range<usize>) -> Self {
         self.transposed().rows(columns).transposed()

@@ -11,6 +11,8 @@ mod blocks;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 pub(crate) mod cube;
 #[cfg(feature = "cpu")]
+mod dot;
+#[cfg(feature = "cpu")]
 mod flex;
 mod format;
 mod host;
@@ -26,6 +28,8 @@ use stratune_protocol::Problem;
 use stratune_runtime::read_i32;
 
 pub use blocks::BlockFormat;
+#[cfg(feature = "cpu")]
+pub(crate) use dot::{Spread, dots};
 pub use format::{QuantizedDtype, WeightFormat};
 #[cfg(feature = "cpu")]
 pub(crate) use host::dequantize_row;
