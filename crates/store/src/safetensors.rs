@@ -36,6 +36,8 @@ pub(crate) fn write_each(
     }
     let entries = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.shape.as_slice(), stored(name)));
     let mut bytes = front(entries, metadata);
+    // At once: a file that grows is there twice for a while.
+    bytes.reserve_exact(tensors.iter().map(|(name, tensor)| tensor.data.len() * stored(name).bytes()).sum());
     for (name, tensor) in tensors {
         stored(name).encode(&tensor.data, name, &mut bytes)?;
     }

@@ -85,7 +85,9 @@ pub async fn parts_are_the_whole(device: &Device) {
 /// Texts of several lengths in one batch, joining it at different times, give the logits that each gives from its beginning;
 /// also one that is rewritten but for its beginning.
 pub async fn rows_by_themselves_say_the_same(device: &Device) {
-    for name in MODELS {
+    // Where frequencies change with each token beyond the trained length, keys stay as they were rotated when they came, as in
+    // transformers: that is no text from its beginning.
+    for name in MODELS.into_iter().filter(|name| *name != "tiny-llama-dynamic") {
         let model = model(name, device).await;
         let vocabulary = model.config.vocab_size as u32;
         let token = |text: u32, at: u32| (7 * text + 3 * at + text * at) % vocabulary.min(40);

@@ -10,13 +10,14 @@ use super::sections::{self, Form};
 use super::vocabulary::Kind;
 use crate::{Template, Tokenizer};
 
-/// Texts that tokenizers cut in different ways, to compare two by.
+/// Texts that tokenizers cut in different ways, to compare two by. They are composed: that a tokenizer composes a text first (NFC,
+/// as Qwen's does) and llama.cpp takes it as it is, is told and no reason to refuse.
 const PROBES: [&str; 6] = [
     "The quick brown fox's 12345 jumps,\n\n  over\tthe lazy dog's back; don't WE'LL see?",
     "naïve café — “quotes” … 東京 한국어 Привет العربية 🦀👩‍👩‍👧",
     "fn main() { let x = [0u8; 16]; }\r\n\t// 3.14159 + 1e-5 != $100,000.00",
     " leading and trailing  spaces   ",
-    "a\u{301}bc DeF_gh-ij https://example.org/?q=1&r=%20",
+    "\u{e1}bc DeF_gh-ij https://example.org/?q=1&r=%20",
     "x",
 ];
 

@@ -17,7 +17,7 @@ fn byte_level(sections: &[(&str, Value)], model: &[(&str, Value)]) -> Value {
         "pre_tokenizer": byte_level, "decoder": byte_level,
         "added_tokens": [added(6, "<s>", true), added(7, "</s>", true), added(8, "<end_of_turn>", true), added(9, "[X]", false),
                          added(12, "<beyond>", true)],
-        "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "1": 2, "Ġ": 3, "ab": 4, "aba": 5}, "merges": ["a b", ["ab", "a"]]},
+        "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "1": 2, "Ġ": 3, "ab": 4, "aba": 5}, "merges": [["a", "b"], ["ab", "a"]]},
     });
     for (key, value) in sections {
         file[*key] = value.clone();

@@ -261,7 +261,7 @@ mod tests {
                 "windows",
             ),
             ("smollm3", "no_rope_layer_interval", json!(2), "rotary positions"),
-            ("gemma3", "query_pre_attn_scalar", json!(20), "scale of scores"),
+            ("gemma3_text", "query_pre_attn_scalar", json!(20), "scale of scores"),
             ("llama", "hidden_act", json!("gelu"), "activation"),
             ("qwen3", "attention_bias", json!(true), "bias at o_proj"),
             ("gpt_neox", "attention_bias", json!(false), "query_key_value without a bias"),
