@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 use std::io::{Cursor, Read};
 use std::path::Path;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use stratune_session::read_adapter;
-use stratune_store::MemoryFolder;
+use stratune_session::{open_model, read_adapter};
+use stratune_store::{GgufFolder, MemoryFolder};
 use zip::ZipArchive;
 
 /// Waits for the zip of this name that the browser puts into `folder`, and reads it.
@@ -44,4 +45,15 @@ pub async fn check(zip: &[u8]) {
     let learned = factors.flat_map(|(_, factor)| &factor.data);
     assert!(learned.clone().all(|value| value.is_finite()), "the adapter holds numbers that are none");
     assert!(learned.clone().any(|value| *value != 0.0), "every B is zero: nothing was learned");
+}
+
+/// Opens the GGUF model in a zip, and looks at what is beside it.
+pub async fn check_model(zip: &[u8]) {
+    let files = unzipped(zip);
+    let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
+    assert!(["model.gguf", "Modelfile", "README.md"].iter().all(|name| names.contains(name)), "{names:?}");
+    let folder = Rc::new(MemoryFolder::new("taken", files));
+    let taken = open_model(Rc::new(GgufFolder::new(folder, "model.gguf").unwrap())).await.unwrap();
+    let of = taken.block_type("model.layers.0.mlp.down_proj.weight").map(|kind| kind.name());
+    assert_eq!(of, Some("Q8_0"));
 }

@@ -174,6 +174,10 @@ async fn story(page: &Page, site: &Site, folder: &Path) {
     page.click("download-adapter").await;
     let zip = adapter::downloaded(folder, "adapter.zip").await;
     adapter::check(&zip).await;
+    // The model itself, on its way through the browser's storage.
+    page.pick("export-form", "GgufQ8").await;
+    page.click("download-adapter").await;
+    adapter::check_model(&adapter::downloaded(folder, "model-q8_0.zip").await).await;
     // What was taken away can be brought back, beside the base.
     let again = folder.join("taken.zip");
     std::fs::write(&again, &zip).unwrap();

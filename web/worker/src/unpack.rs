@@ -61,7 +61,6 @@ struct Unpacker {
     worker: Worker,
     address: String,
     _on_message: Closure<dyn Fn(MessageEvent)>,
-    _on_error: Closure<dyn Fn(Event)>,
 }
 
 impl Unpacker {
@@ -89,8 +88,9 @@ impl Unpacker {
             drop(hear.unbounded_send(Err(reason(&error))));
         });
         worker.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
-        worker.set_onerror(Some(on_error.as_ref().unchecked_ref()));
-        Ok((Self { worker, address, _on_message: on_message, _on_error: on_error }, heard))
+        // It outlives this: what a decoder died of may be heard after its problem, when nobody waits for more.
+        worker.set_onerror(Some(on_error.into_js_value().unchecked_ref()));
+        Ok((Self { worker, address, _on_message: on_message }, heard))
     }
 
     /// Gives it a file.
@@ -107,7 +107,6 @@ impl Unpacker {
 impl Drop for Unpacker {
     fn drop(&mut self) {
         self.worker.set_onmessage(None);
-        self.worker.set_onerror(None);
         self.worker.terminate();
         drop(Url::revoke_object_url(&self.address));
     }
