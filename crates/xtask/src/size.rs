@@ -17,13 +17,13 @@ struct Budget {
 
 /// Where a file is above what it should be, its budget is what it measured and 3 % more.
 const BUDGETS: [Budget; 5] = [
-    // Should be 300 kB: 367 kB were measured by gzip, 340 before the hub's part of two cards.
+    // Should be 300 kB: 371 kB were measured by gzip, 340 before the hub's part of two cards and conversations.
     Budget { file: "stratune-app_bg.wasm", gzip: 378_000, brotli: 300_000 },
     // The hub in its worker, loaded when it is asked for: 219 kB were measured by gzip, 180 by brotli.
     Budget { file: "hub_bg.wasm", gzip: 225_000, brotli: 185_000 },
-    // Should be 4 MB: 3,136 kB were measured by gzip.
+    // Should be 4 MB: 3,134 kB were measured by gzip.
     Budget { file: "engine_cpu_bg.wasm", gzip: 4_000_000, brotli: 4_000_000 },
-    // Should be 4 MB: 5,820 kB were measured by gzip, 5,334 before Parquet, GGUF and four families.
+    // Should be 4 MB: 5,816 kB were measured by gzip, 5,334 before GGUF, four families, and what is taken away.
     Budget { file: "engine_gpu_bg.wasm", gzip: 6_000_000, brotli: 4_000_000 },
     // Only for compressed files and Parquet: 312 kB were measured by gzip.
     Budget { file: "unpack_bg.wasm", gzip: 321_000, brotli: 321_000 },
