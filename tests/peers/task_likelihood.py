@@ -30,12 +30,15 @@ from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
 torch.set_num_threads(given.threads)
 
 
-def options(text, word, count):
-    """Question and options of an instruction whose options are called word1, word2, …"""
-    body = text.rsplit("Answer format:", 1)[0].rstrip()
-    pattern = r"\s*" + r"\s*".join(rf"{word}{n}: (.*?)" for n in range(1, count + 1)) + r"$"
-    found = re.search(pattern, body, re.S)
-    return body[: found.start()], list(found.groups())
+def options(text, word, count, between=" ", end="\n\n"):
+    """Question and options of an instruction whose options are called word1, word2, …; spaces within them stay."""
+    body = text.rsplit("Answer format:", 1)[0].removesuffix(end)
+    question, rest = body.split(f"\n\n{word}1: ", 1)
+    found = []
+    for n in range(2, count + 1):
+        option, rest = rest.split(f"{between}{word}{n}: ", 1)
+        found.append(option)
+    return question, found + [rest]
 
 
 def count(text):
@@ -48,7 +51,7 @@ def boolq(text):
 
 
 def piqa(text):
-    question, ways = options(text, "Solution", 2)
+    question, ways = options(text, "Solution", 2, "\n\n")
     question = question.split("to the question: ", 1)[1]
     return [(f"Question: {question}\nAnswer:", f" {way}") for way in ways], ["solution1", "solution2"]
 
@@ -66,7 +69,7 @@ def openbookqa(text):
 
 
 def winogrande(text):
-    sentence, ways = options(text, "Option", 2)
+    sentence, ways = options(text, "Option", 2, end=" ")
     sentence = sentence.split("the given sentence: ", 1)[1]
     before, behind = sentence.split("_", 1)
     return [(before + way, " " + behind.strip()) for way in ways], ["option1", "option2"]
