@@ -49,7 +49,7 @@ fn rows(count: usize) -> Vec<Sequence> {
     let row = |i: usize| {
         let mut rng = draws(1, "forecast", [i as u64, 0]);
         let tokens = (0..128).map(|_| rng.random_range(0..1024_u32)).collect();
-        Sequence { tokens, loss_mask: (0..128).map(|t| t >= 64).collect() }
+        Sequence { tokens, loss_mask: (0..128).map(|t| t >= 64).collect(), ..Sequence::default() }
     };
     (0..count).map(row).collect()
 }

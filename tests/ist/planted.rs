@@ -73,7 +73,7 @@ fn rows(model: &Model, device: &Device) -> Vec<Sequence> {
             });
             tokens.push(next.unwrap_or(31) as u32);
         }
-        Sequence { loss_mask: (0..16).map(|t| t > 1).collect(), tokens }
+        Sequence { loss_mask: (0..16).map(|t| t > 1).collect(), tokens, ..Sequence::default() }
     };
     (0..48).map(row).collect()
 }

@@ -18,7 +18,10 @@ use stratune_train::{Event, Identity, RunConfig, TrainOutput, Trainer, TrainerCa
 /// Rows from Hugging Face's ids and labels.
 pub fn rows(ids: &[Vec<u32>], labels: &[Vec<i64>]) -> Vec<Sequence> {
     let loss_mask = labels.iter().map(|row| row.iter().enumerate().map(|(t, l)| t > 0 && *l >= 0).collect());
-    ids.iter().zip(loss_mask).map(|(tokens, loss_mask)| Sequence { tokens: tokens.clone(), loss_mask }).collect()
+    ids.iter()
+        .zip(loss_mask)
+        .map(|(tokens, loss_mask)| Sequence { tokens: tokens.clone(), loss_mask, ..Sequence::default() })
+        .collect()
 }
 
 /// A model of `layers` blocks of 16, with random weights.
@@ -97,7 +100,7 @@ pub fn counting(train: usize, validation: usize) -> Dataset {
         let mut rng = draws(5, "counting", [i as u64, 0]);
         let (start, step, length) = (rng.random_range(0..32_u32), rng.random_range(1..4_u32), rng.random_range(8..20));
         let tokens = (0..length).map(|t| (start + t * step) % 32).collect();
-        Sequence { tokens, loss_mask: (0..length).map(|t| t > 2).collect() }
+        Sequence { tokens, loss_mask: (0..length).map(|t| t > 2).collect(), ..Sequence::default() }
     };
     let all: Vec<Sequence> = (0..train + validation).map(row).collect();
     let (train, validation) = all.split_at(train);

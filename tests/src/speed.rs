@@ -57,7 +57,7 @@ pub async fn tokens_per_second(device: &Device, steps: usize) -> f64 {
     let row = |i: usize| {
         let mut rng = draws(0, "speed", [i as u64, 0]);
         let tokens = (0..length).map(|_| rng.random_range(0..512)).collect();
-        Sequence { tokens, loss_mask: (0..length).map(|t| t > 0).collect() }
+        Sequence { tokens, loss_mask: (0..length).map(|t| t > 0).collect(), ..Sequence::default() }
     };
     let dataset = Rc::new(Dataset { train: (0..4 * rows).map(row).collect(), ..Dataset::default() });
     let mut model = Model::random(geometry, 0, device).expect("a sound geometry");

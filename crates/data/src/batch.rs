@@ -1,12 +1,12 @@
 //! Rows side by side: the batch that a step reads.
 
-use crate::{Sequence, pack::Layout};
+use crate::{Sequence, Target, pack::Layout};
 
 /// Widths are multiples of this, so that few different shapes reach the device.
 pub(crate) const WIDTH_STEP: usize = 32;
 
 /// Some examples, in rows padded to one width.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
     /// rows × width tokens, row after row, padded on the right with 0.
     pub tokens: Vec<u32>,
@@ -16,10 +16,15 @@ pub struct Batch {
     pub width: usize,
     /// How many tokens the longest example has.
     pub longest: usize,
-    /// Where each label is predicted from: index r × width + t − 1 for the token at t in row r, ascending.
+    /// rows × width: which text of a pair each token is of; empty where all are of the first.
+    pub type_ids: Vec<u32>,
+    /// Where each label is predicted from: index r × width + t − 1 for the token at t in row r, ascending; for the label
+    /// of an example as a whole where that is read.
     pub positions: Vec<u32>,
-    /// The label at each of these positions.
+    /// The label at each of these positions: a token or a class.
     pub targets: Vec<u32>,
+    /// The numbers at these positions, where labels are numbers.
+    pub values: Vec<f32>,
     /// Tokens, padding left out.
     pub real_tokens: usize,
     /// How the examples lie, if some share a row.
@@ -55,6 +60,15 @@ pub fn pack(examples: &[&Sequence]) -> Batch {
     Batch { shared, ..laid(examples, &layout) }
 }
 
+/// Puts examples side by side, several to a row if they are `packed` and that saves any, and says in any case which token
+/// is of which: what a model has to know whose tokens see those that come later.
+pub fn delimited(examples: &[&Sequence], packed: bool) -> Batch {
+    let lengths = lengths(examples);
+    let apart = Layout::apart(&lengths);
+    let layout = if packed { Layout::packed(&lengths) } else { apart.clone() };
+    Batch { shared: Some(shared_rows(&lengths, &layout, apart.width)), ..laid(examples, &layout) }
+}
+
 fn lengths(examples: &[&Sequence]) -> Vec<usize> {
     examples.iter().map(|example| example.tokens.len()).collect()
 }
@@ -76,14 +90,27 @@ fn laid(examples: &[&Sequence], layout: &Layout) -> Batch {
     let (rows, width) = (layout.rows.len(), layout.width);
     let longest = lengths(examples).into_iter().max().unwrap_or(0);
     let mut batch = Batch { tokens: vec![0; rows * width], rows, width, longest, ..Batch::default() };
+    if examples.iter().any(|example| !example.type_ids.is_empty()) {
+        batch.type_ids = vec![0; rows * width];
+    }
     for (example, start) in starts(&lengths(examples), layout) {
         let example = examples[example];
         batch.tokens[start..start + example.tokens.len()].copy_from_slice(&example.tokens);
         batch.real_tokens += example.tokens.len();
+        if !example.type_ids.is_empty() {
+            batch.type_ids[start..start + example.type_ids.len()].copy_from_slice(&example.type_ids);
+        }
         for (t, (&token, &is_label)) in example.tokens.iter().zip(&example.loss_mask).enumerate().skip(1) {
             if is_label {
                 batch.positions.push((start + t - 1) as u32);
                 batch.targets.push(token);
+            }
+        }
+        if let Some(label) = example.label {
+            batch.positions.push((start + label.at) as u32);
+            match label.target {
+                Target::Class(class) => batch.targets.push(class),
+                Target::Value(value) => batch.values.push(value),
             }
         }
     }
@@ -110,9 +137,11 @@ fn shared_rows(lengths: &[usize], layout: &Layout, width_apart: usize) -> Packed
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Label;
 
     fn row(tokens: &[u32], labels: &[usize]) -> Sequence {
-        Sequence { tokens: tokens.to_vec(), loss_mask: (0..tokens.len()).map(|t| labels.contains(&t)).collect() }
+        let loss_mask = (0..tokens.len()).map(|t| labels.contains(&t)).collect();
+        Sequence { tokens: tokens.to_vec(), loss_mask, ..Sequence::default() }
     }
 
     #[test]
@@ -149,6 +178,34 @@ mod tests {
         assert_eq!(shared.unpacked_index[..6], [0, 1, 2, 64, 65, 0]);
         assert_eq!((shared.position_ids[62], shared.starts[62], shared.unpacked_index[62]), (30, 0, 62));
         assert_eq!((shared.position_ids[63], shared.starts[63], shared.unpacked_index[63]), (0, 31, 0));
+    }
+
+    /// Labels of examples as a whole are read where they say, wherever the example lies; a pair's second text is known.
+    #[test]
+    fn examples_have_labels_as_a_whole() {
+        let labelled = |length: usize, at: usize, target: Target, type_ids: &[u32]| Sequence {
+            tokens: vec![7; length],
+            loss_mask: vec![false; length],
+            type_ids: type_ids.to_vec(),
+            label: Some(Label { at, target }),
+        };
+        let rows = [
+            labelled(3, 0, Target::Class(2), &[]),
+            labelled(31, 30, Target::Class(1), &[]),
+            labelled(4, 0, Target::Class(0), &[0, 0, 1, 1]),
+        ];
+        let examples: Vec<_> = rows.iter().collect();
+        let batch = delimited(&examples, true);
+        assert_eq!((batch.rows, batch.width), (2, 32));
+        assert_eq!((batch.positions, batch.targets), (vec![0, 3, 32 + 30], vec![2, 0, 1]));
+        assert_eq!(batch.type_ids[..8], [0, 0, 0, 0, 0, 1, 1, 0]);
+        assert_eq!(batch.shared, pack(&examples).shared);
+        let apart = delimited(&examples, false);
+        let shared = apart.shared.clone().unwrap_or_default();
+        assert_eq!((apart.rows, &apart.positions[..]), (3, &[0, 32 + 30, 64][..]));
+        assert_eq!((&shared.starts[..4], &shared.position_ids[..4]), (&[0, 0, 0, 3][..], &[0, 1, 2, 0][..]));
+        let values = collate(&[&labelled(2, 0, Target::Value(0.5), &[])]);
+        assert_eq!((values.positions, values.targets, values.values), (vec![0], vec![], vec![0.5]));
     }
 
     #[test]

@@ -30,7 +30,9 @@ mod tests {
     use super::*;
 
     fn of(rows: u32) -> Dataset {
-        let train = (0..rows).map(|r| Sequence { tokens: vec![r, r], loss_mask: vec![false, true] }).collect();
+        let train = (0..rows)
+            .map(|r| Sequence { tokens: vec![r, r], loss_mask: vec![false, true], ..Sequence::default() })
+            .collect();
         Dataset { train, ..Dataset::default() }
     }
 

@@ -42,7 +42,7 @@ mod tools;
 #[cfg(feature = "unpack")]
 mod unpack;
 
-pub use batch::{Batch, PackedRows, collate, pack};
+pub use batch::{Batch, PackedRows, collate, delimited, pack};
 pub use continuation::continuation;
 pub use dataset::{Dataset, load};
 pub use gguf::{GgufTokenizer, WrittenTokenizer};
@@ -50,7 +50,7 @@ pub use packed::is_packed;
 pub use plan::Plan;
 pub use row::{Conversation, Role, Row, Turn};
 pub use sentence_piece::{BesideSentencePiece, from_sentence_piece};
-pub use sequence::Sequence;
+pub use sequence::{Label, Sequence, Target};
 pub use source::{Source, SourceFile, read_rows};
 pub use template::Template;
 pub use tokenizer::{TextStream, Tokenizer};

@@ -71,7 +71,10 @@ mod tests {
     use super::*;
 
     fn rows(lengths: impl IntoIterator<Item = usize>) -> Vec<Sequence> {
-        lengths.into_iter().map(|n| Sequence { tokens: vec![1; n], loss_mask: vec![true; n] }).collect()
+        lengths
+            .into_iter()
+            .map(|n| Sequence { tokens: vec![1; n], loss_mask: vec![true; n], ..Sequence::default() })
+            .collect()
     }
 
     #[test]

@@ -1,12 +1,35 @@
-//! A row as the model sees it: tokens, and which of them are labels.
+//! A row as the model sees it: tokens, and what is learned of them.
 
 /// A row as the model sees it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sequence {
     /// Its tokens in order.
     pub tokens: Vec<u32>,
-    /// The loss mask: whether each token is a label, predicted from those before it. Never so for the first.
+    /// The loss mask: whether each token is a label, predicted from those before it. Never so for the first. Of a row
+    /// with a [label](Self::label) no token is.
     pub loss_mask: Vec<bool>,
+    /// Which text of a pair each token is of, 0 or 1, for models that are told; empty where all are of the first.
+    pub type_ids: Vec<u32>,
+    /// What the row as a whole is labelled with.
+    pub label: Option<Label>,
+}
+
+/// The label of a row as a whole.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Label {
+    /// The token that the classifier reads: the first for encoders, the last for decoders.
+    pub at: usize,
+    /// What is to be read there.
+    pub target: Target,
+}
+
+/// What a classifier is to say.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Target {
+    /// A class, by its number.
+    Class(u32),
+    /// A number.
+    Value(f32),
 }
 
 impl Sequence {
@@ -27,9 +50,9 @@ impl Sequence {
         cut
     }
 
-    /// How many tokens are labels.
+    /// How many labels it has: tokens, or itself as a whole.
     pub fn label_count(&self) -> usize {
-        self.loss_mask.iter().filter(|&&is_label| is_label).count()
+        self.loss_mask.iter().filter(|&&is_label| is_label).count() + usize::from(self.label.is_some())
     }
 }
 

@@ -47,7 +47,10 @@ mod tests {
     #[test]
     fn lengths_fall_into_bins_that_double_beyond_512() {
         let rows = |lengths: &[usize]| -> Vec<Sequence> {
-            lengths.iter().map(|&n| Sequence { tokens: vec![0; n], loss_mask: vec![false; n] }).collect()
+            lengths
+                .iter()
+                .map(|&n| Sequence { tokens: vec![0; n], loss_mask: vec![false; n], ..Sequence::default() })
+                .collect()
         };
         assert_eq!(histogram(&[]), []);
         assert_eq!(histogram(&rows(&[2, 32, 33, 70])), [(32, 2), (64, 1), (96, 1)]);

@@ -109,7 +109,10 @@ mod tests {
     use crate::log_spaced::log_spaced;
 
     fn held_out(rows: usize) -> Dataset {
-        let row = |r: usize| Sequence { tokens: vec![1; 5 + r % 11], loss_mask: vec![true; 5 + r % 11] };
+        let row = |r: usize| {
+            let length = 5 + r % 11;
+            Sequence { tokens: vec![1; length], loss_mask: vec![true; length], ..Sequence::default() }
+        };
         Dataset { validation: (0..rows).map(row).collect(), ..Dataset::default() }
     }
 

@@ -19,7 +19,7 @@ pub fn examples(lengths: &[usize], vocabulary: u32) -> Vec<Sequence> {
     let example = |(i, length): (usize, &usize)| {
         let mut rng = draws(8, "examples", [i as u64, 0]);
         let tokens = (0..*length).map(|_| rng.random_range(0..vocabulary)).collect();
-        Sequence { tokens, loss_mask: (0..*length).map(|t| t > 0 && t % 3 != 1).collect() }
+        Sequence { tokens, loss_mask: (0..*length).map(|t| t > 0 && t % 3 != 1).collect(), ..Sequence::default() }
     };
     lengths.iter().enumerate().map(example).collect()
 }

@@ -231,7 +231,7 @@ impl Bench {
         let row = |i: usize| {
             let mut rng = draws(0, "bench", [i as u64, 0]);
             let tokens = (0..seq).map(|_| rng.random_range(0..vocabulary as u32)).collect();
-            Sequence { tokens, loss_mask: (0..seq).map(|t| t > 0).collect() }
+            Sequence { tokens, loss_mask: (0..seq).map(|t| t > 0).collect(), ..Sequence::default() }
         };
         let train: Vec<_> = (0..self.batch.max(16)).map(row).collect();
         Dataset { importance: train.iter().take(16).cloned().collect(), train, ..Dataset::default() }
