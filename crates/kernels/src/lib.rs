@@ -35,7 +35,7 @@ mod testing;
 
 pub use activation::{Activation, activation};
 pub use adamw::{AdamwOutput, AdamwStep, Moments, adamw};
-pub use attention::{AttentionMask, Scores, causal_attention};
+pub use attention::{AttentionMask, Scores, causal_attention, mask_between_texts, masked_attention};
 pub use compute::{Compute, compute_dtypes};
 pub use cross_entropy::{CrossEntropy, linear_cross_entropy, linear_cross_entropy_rows};
 pub use fastfood::Fastfood;

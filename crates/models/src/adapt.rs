@@ -124,8 +124,8 @@ impl Model {
             }
         }
         // The last norm belongs to no block: it trains where every block does.
-        if method.layers.is_empty() {
-            self.norm.tune();
+        if let Some(norm) = self.norm.as_mut().filter(|_| method.layers.is_empty()) {
+            norm.tune();
         }
         Ok(())
     }
@@ -234,7 +234,9 @@ impl Model {
             block.linears_mut().for_each(|linear| linear.merge(&shared));
             block.norms_mut().for_each(Norm::merge);
         }
-        self.norm.merge();
+        if let Some(norm) = &mut self.norm {
+            norm.merge();
+        }
         self.add_zero_biases();
         self.dequantize_blocks();
         Ok(())

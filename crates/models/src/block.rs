@@ -27,6 +27,8 @@ pub struct Block {
     pub mlp: Mlp,
     /// Of what the feed-forward gives.
     pub mlp_output_norm: Option<Box<Norm>>,
+    /// Whether the norms of what attention and feed-forward give are of the sums with what these are added to.
+    pub norms_of_sums: bool,
     /// Whether the feed-forward reads what the block reads, and not what the attention has been added to.
     pub parallel: bool,
     /// What both are multiplied by before they are added.
@@ -71,7 +73,7 @@ impl Block {
     }
 
     /// `x` and a part of the block, which adds itself to it unless something comes after it: networks, which adapt what the
-    /// part itself gives, then a norm, then a multiplication.
+    /// part itself gives, then a norm, then a multiplication; the norm comes last where it is one of sums.
     fn added(
         &self,
         place: AdapterPlacement,
@@ -80,15 +82,16 @@ impl Block {
         context: &ForwardContext,
         part: impl FnOnce(Option<Tensor<3>>) -> Tensor<3>,
     ) -> Tensor<3> {
-        if self.at(place).next().is_none() && norm.is_none() && self.residual_multiplier == 1.0 {
-            return part(Some(x));
-        }
-        let h = self.at(place).fold(part(None), |h, adapter| h.clone() + adapter.forward(h, context));
-        let h = match norm {
+        let [norm, of_sum] = if self.norms_of_sums { [None, norm] } else { [norm, None] };
+        let normed = |norm: Option<&Norm>, h| match norm {
             None => h,
             Some(norm) => norm.forward(h, context),
         };
-        x + scaled(h, self.residual_multiplier)
+        if self.at(place).next().is_none() && norm.is_none() && self.residual_multiplier == 1.0 {
+            return normed(of_sum, part(Some(x)));
+        }
+        let h = self.at(place).fold(part(None), |h, adapter| h.clone() + adapter.forward(h, context));
+        normed(of_sum, x + scaled(normed(norm, h), self.residual_multiplier))
     }
 
     /// Whether anything in it trains, or reads something of `shared` that does.
@@ -206,20 +209,14 @@ fn beside(norm: Option<&Norm>, x: Tensor<3>, context: &ForwardContext) -> (Tenso
     }
 }
 
-fn each_of(norm: Option<&mut Norm>, visitor: &mut impl Visitor) {
-    if let Some(norm) = norm {
-        norm.each(visitor);
-    }
-}
-
 impl Parameters for Block {
     fn each(&mut self, visitor: &mut impl Visitor) {
-        each_of(self.attention_norm.as_mut(), visitor);
+        self.attention_norm.each(visitor);
         self.self_attn.each(visitor);
-        each_of(self.attention_output_norm.as_deref_mut(), visitor);
-        each_of(self.mlp_norm.as_mut(), visitor);
+        self.attention_output_norm.each(visitor);
+        self.mlp_norm.each(visitor);
         self.mlp.each(visitor);
-        each_of(self.mlp_output_norm.as_deref_mut(), visitor);
+        self.mlp_output_norm.each(visitor);
         for adapter in &mut self.adapters {
             adapter.each(&self.id, visitor);
         }

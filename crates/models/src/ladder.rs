@@ -48,7 +48,7 @@ impl Ladder {
         let head_dim = side / shape.heads;
         let unstretched = |kind: &AttentionKind| {
             let rope = kind.rope.as_ref().map(|rope| Rope { scaling: None, ..*rope });
-            AttentionKind { rope, window: kind.window }
+            AttentionKind { rope, ..kind.clone() }
         };
         let mut config = ModelConfig {
             vocab_size: 1,
@@ -62,6 +62,9 @@ impl Ladder {
             scores: Scores::of(head_dim),
             scores_by_depth: false,
             parallel: false,
+            norms_of_sums: false,
+            first_position: 0,
+            classifier: None,
             centring_norms: false,
             zero_centered_norms: false,
             residual_multiplier: 1.0,

@@ -8,6 +8,7 @@
 mod adapt;
 mod block;
 mod cached_text;
+mod classify;
 mod config;
 pub mod families;
 mod generate;
@@ -22,7 +23,7 @@ mod weights;
 
 pub use block::Block;
 pub use cached_text::{CachedText, next_logits};
-pub use config::{Entry, ModelConfig};
+pub use config::{ClassifierConfig, Entry, ModelConfig};
 pub use generate::{Sampling, generate, generate_rows, room};
 pub use ladder::Ladder;
 pub use load::{LoadedTensor, TensorLoader, Weights, pieces, quantized_dtype};

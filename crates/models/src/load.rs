@@ -65,6 +65,11 @@ impl Weights {
         }
     }
 
+    /// Whether one is there.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
     /// Takes one out.
     pub(crate) fn take(&mut self, name: &str) -> Option<Vec<LoadedTensor>> {
         self.tensors.remove(name)
@@ -108,7 +113,8 @@ pub fn quantized_dtype(dtype: BaseDtype) -> Option<QuantizedDtype> {
 impl TensorLoader {
     /// A piece, of this shape, of which nothing has come yet: matrices as `dtype` has them, vectors as floats.
     pub fn new(role: Role, shape: &[usize], dtype: BaseDtype, device: &Device) -> Self {
-        let dtype = if matches!(role, Role::Embedding | Role::PositionEmbedding | Role::Head) {
+        let dtype = if matches!(role, Role::Embedding | Role::PositionEmbedding | Role::TokenTypeEmbedding | Role::Head)
+        {
             dtype.of_embeddings()
         } else {
             dtype

@@ -46,7 +46,9 @@ impl MergingModel {
         let config = Rc::new(model.merged_config()?);
         let mut norms = model.clone();
         norms.layers.iter_mut().for_each(|block| block.norms_mut().for_each(Norm::merge));
-        norms.norm.merge();
+        if let Some(norm) = &mut norms.norm {
+            norm.merge();
+        }
         let vectors = named_parameters(&mut norms).into_iter().filter(|(_, (shape, _))| shape.len() == 1);
         let vectors = vectors.map(|(path, (_, value))| (path, value)).collect();
         let mut trained = Trained::default();
@@ -114,6 +116,7 @@ impl MergingModel {
         match entry.role {
             Role::Embedding => Some(&self.model.embed_tokens),
             Role::PositionEmbedding => self.model.embed_positions.as_ref(),
+            Role::TokenTypeEmbedding => self.model.embed_token_types.as_ref(),
             Role::Head => self.model.lm_head.as_ref(),
             _ => None,
         }
@@ -123,6 +126,9 @@ impl MergingModel {
     fn linear(&self, entry: &Entry) -> Option<Linear> {
         let (path, _) = entry.name.rsplit_once('.')?;
         let module = self.config.modules.iter().find(|module| module.role == entry.role && module.path == path)?;
+        if let Some(classifier) = self.model.classifier.as_ref().filter(|_| module.role.is_of_classifier()) {
+            return classifier.clone().layers_mut().find(|layer| *layer.id.path == *path).cloned();
+        }
         // A copy, whose tensors are shared.
         let mut block = self.model.layers.get(module.block?)?.clone();
         block.linear_mut(module.role).cloned()

@@ -50,6 +50,9 @@ impl Model {
             let norms = block.norms_mut().any(|norm| norm.tuned.is_some() || norm.weight.trainable);
             linear || norms || !block.adapters.is_empty() || block.self_attn.prefix.is_some()
         });
-        blocks || self.prompt.is_some() || self.ladder.is_some() || self.norm.tuned.is_some()
+        blocks
+            || self.prompt.is_some()
+            || self.ladder.is_some()
+            || self.norm.as_ref().is_some_and(|norm| norm.tuned.is_some())
     }
 }

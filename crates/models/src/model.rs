@@ -8,7 +8,7 @@ use stratune_kernels::{Compute, Matrix, WeightFormat, linear_by_pieces};
 use stratune_peft::{Embedding, ForwardContext, Param, ParamId, Parameters, Shared, Visitor};
 use stratune_protocol::WeightBytes;
 
-use crate::nn::{KvCache, Norm, PackedTexts, Positions, Rotaries, scaled};
+use crate::nn::{Classifier, KvCache, Norm, PackedTexts, Positions, Rotaries, scaled};
 use crate::{Block, Ladder, ModelConfig};
 
 /// A model. Its training loop takes it apart: [`embed`](Self::embed), the [`layers`](Self::layers) one by one,
@@ -21,12 +21,18 @@ pub struct Model {
     pub embed_tokens: Embedding,
     /// `[positions, hidden]`, where positions have embeddings that are added to those of the tokens.
     pub embed_positions: Option<Embedding>,
+    /// `[types, hidden]`, where texts of a pair have embeddings that are added, too.
+    pub embed_token_types: Option<Embedding>,
+    /// Of what enters the first block.
+    pub embed_norm: Option<Norm>,
     /// From the input upwards.
     pub layers: Vec<Block>,
     /// Before the output layer.
-    pub norm: Norm,
+    pub norm: Option<Norm>,
     /// `[vocabulary, hidden]`; none if it is the embedding.
     pub lm_head: Option<Embedding>,
+    /// The head of a model that classifies texts.
+    pub classifier: Option<Classifier>,
     /// Cosines and sines of every position of the context.
     pub rotaries: Rotaries,
     /// Learned embeddings before the text, `[length, hidden]`.
@@ -105,8 +111,8 @@ impl Model {
         if self.embed_positions.is_some() {
             let past = pasts.into_iter().max().unwrap_or(past);
             // Those beyond the last can only be padding.
-            let last = self.config.max_position_embeddings.saturating_sub(1);
-            let ids: Vec<i32> = (past..past + seq).map(|position| position.min(last) as i32).collect();
+            let (first, last) = (self.config.first_position, self.config.max_position_embeddings.saturating_sub(1));
+            let ids: Vec<i32> = (past..past + seq).map(|position| (first + position.min(last)) as i32).collect();
             at.position_ids = Some(Tensor::from_data(TensorData::new(ids, [1, seq]), &self.device()));
         }
         at
@@ -128,8 +134,15 @@ impl Model {
     /// What the blocks need for rows of several texts from their beginning, if the model [can_pack](Self::can_pack)
     /// them.
     pub fn packed_positions(&self, texts: &PackedTexts) -> Positions {
-        let mut at = self.with_ladder(|rotaries| Positions::of_packed(rotaries, texts));
-        at.position_ids = self.embed_positions.as_ref().map(|_| texts.position_ids.clone());
+        let pasts = self.pasts(0);
+        let texts = match self.prompt_length() {
+            0 => texts,
+            length => &texts.behind(length),
+        };
+        let mut at = self.with_ladder(|rotaries| Positions::of_packed(rotaries, texts, &pasts));
+        let (first, past) = (self.config.first_position, pasts.into_iter().max().unwrap_or(0));
+        let positions = || texts.position_ids.clone().add_scalar((first + past) as i64);
+        at.position_ids = self.embed_positions.as_ref().map(|_| positions());
         at
     }
 
@@ -177,6 +190,11 @@ impl Model {
     /// - `tokens`: `[batch, seq]`
     /// - output: `[batch, prompt + seq, hidden]`
     pub fn embed_with_prompt(&self, tokens: Tensor<2, Int>, at: &Positions) -> Tensor<3> {
+        self.normed_input(self.input(tokens, at))
+    }
+
+    /// The same before it is normalised, where models do that.
+    pub fn input(&self, tokens: Tensor<2, Int>, at: &Positions) -> Tensor<3> {
         let x = self.embed(tokens);
         let x = match &self.prompt {
             None => x,
@@ -188,15 +206,34 @@ impl Model {
                 Tensor::cat(vec![before, x], 1)
             }
         };
-        self.at_positions(x, at)
+        self.placed(x, at)
     }
 
     /// What enters the first block: `x` and the embeddings of its positions, where the model has such.
     pub(crate) fn at_positions(&self, x: Tensor<3>, at: &Positions) -> Tensor<3> {
-        let Some((table, ids)) = self.embed_positions.as_ref().zip(at.position_ids.as_ref()) else { return x };
-        let [batch, seq] = ids.dims();
-        let rows = table.rows(ids.clone().reshape([batch * seq]));
-        x + rows.reshape([batch, seq, self.config.hidden_size])
+        self.normed_input(self.placed(x, at))
+    }
+
+    fn normed_input(&self, x: Tensor<3>) -> Tensor<3> {
+        match &self.embed_norm {
+            None => x,
+            Some(norm) => norm.forward(x, &self.inference_context(0)),
+        }
+    }
+
+    /// `x` and the embeddings of its positions, and of which text of a pair it is of.
+    fn placed(&self, x: Tensor<3>, at: &Positions) -> Tensor<3> {
+        let rows = |table: &Embedding, ids: &Tensor<2, Int>| {
+            let [batch, seq] = ids.dims();
+            table.rows(ids.clone().reshape([batch * seq])).reshape([batch, seq, self.config.hidden_size])
+        };
+        let x = match self.embed_positions.as_ref().zip(at.position_ids.as_ref()) {
+            None => x,
+            Some((table, ids)) => x + rows(table, ids),
+        };
+        let Some(table) = &self.embed_token_types else { return x };
+        let ids = at.type_ids.clone().unwrap_or_else(|| Tensor::zeros([1, 1], &x.device()));
+        x + rows(table, &ids)
     }
 
     /// `x` without the positions of the prompt.
@@ -262,14 +299,17 @@ impl Model {
         self.lm_head.as_ref().unwrap_or(&self.embed_tokens)
     }
 
-    /// The embedding of tokens, that of positions, if there is one, and the output layer, if that is another matrix.
+    /// The embedding of tokens, those of positions and types, if there are such, and the output layer, if that is another
+    /// matrix.
     pub fn embeddings(&self) -> impl Iterator<Item = &Embedding> {
-        iter::once(&self.embed_tokens).chain(&self.embed_positions).chain(&self.lm_head)
+        let added = self.embed_positions.iter().chain(&self.embed_token_types);
+        iter::once(&self.embed_tokens).chain(added).chain(&self.lm_head)
     }
 
     /// The same, to be changed.
     pub fn embeddings_mut(&mut self) -> impl Iterator<Item = &mut Embedding> {
-        iter::once(&mut self.embed_tokens).chain(&mut self.embed_positions).chain(&mut self.lm_head)
+        let added = self.embed_positions.iter_mut().chain(&mut self.embed_token_types);
+        iter::once(&mut self.embed_tokens).chain(added).chain(&mut self.lm_head)
     }
 
     /// The blocks' output after the last norm; `caches`, one a block, carry the positions before.
@@ -307,13 +347,16 @@ impl Model {
 
     /// What the output layer reads.
     pub fn final_norm(&self, x: Tensor<3>) -> Tensor<3> {
-        self.final_norm_by(&self.norm, x)
+        self.final_norm_by(self.norm.as_ref(), x)
     }
 
     /// The same with a norm in the place of the model's. The division of the logits is made here, where there are fewer
     /// numbers than logits.
-    pub fn final_norm_by(&self, norm: &Norm, x: Tensor<3>) -> Tensor<3> {
-        let normed = norm.forward(x, &self.inference_context(self.layers.len()));
+    pub fn final_norm_by(&self, norm: Option<&Norm>, x: Tensor<3>) -> Tensor<3> {
+        let normed = match norm {
+            None => x,
+            Some(norm) => norm.forward(x, &self.inference_context(self.layers.len())),
+        };
         scaled(normed, self.config.logits_scaling.recip())
     }
 
@@ -357,22 +400,19 @@ impl Model {
 impl Parameters for Model {
     fn each(&mut self, visitor: &mut impl Visitor) {
         self.embed_tokens.each(visitor);
-        if let Some(table) = &mut self.embed_positions {
-            table.each(visitor);
-        }
+        self.embed_positions.each(visitor);
+        self.embed_token_types.each(visitor);
+        self.embed_norm.each(visitor);
         for block in &mut self.layers {
             block.each(visitor);
         }
         self.norm.each(visitor);
-        if let Some(head) = &mut self.lm_head {
-            head.each(visitor);
-        }
+        self.lm_head.each(visitor);
+        self.classifier.each(visitor);
         if let Some(prompt) = &mut self.prompt {
             visitor.visit(&Self::prompt_id(), prompt);
         }
-        if let Some(ladder) = &mut self.ladder {
-            ladder.each(visitor);
-        }
+        self.ladder.each(visitor);
         self.shared.each(visitor);
     }
 }

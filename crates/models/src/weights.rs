@@ -3,14 +3,14 @@
 use std::ops::Range;
 use std::rc::Rc;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
 use stratune_kernels::Compute;
 use stratune_peft::{Embedding, Linear, ModuleId, Param, Shared};
 use stratune_protocol::{BaseDtype, Module, Problem, Role, WeightStorage, draws, normals};
 
 use crate::config::Entry;
 use crate::load::{LoadedTensor, TensorLoader, Weights, pieces};
-use crate::nn::{Attention, FusedRows, Mlp, Norm, Projections, QkNorm, Rotaries};
+use crate::nn::{Attention, Classifier, FusedRows, Mlp, Norm, Projections, QkNorm, Rotaries};
 use crate::{Block, Model, ModelConfig};
 
 /// Takes the modules of a model out of its weights.
@@ -60,8 +60,30 @@ impl WeightReader<'_> {
         Embedding::of(id(&module), pieces).ok_or_else(|| missing(&name))
     }
 
-    fn linear(&mut self, block: usize, role: Role) -> Result<Linear, Problem> {
-        let module = self.module(Some(block), role)?;
+    /// The table of this role, if the model has one.
+    fn table(&mut self, role: Role) -> Result<Option<Embedding>, Problem> {
+        self.config.module(None, role).is_some().then(|| self.embedding(role)).transpose()
+    }
+
+    /// The head that classifies, if the model has one. What the checkpoint lacks of it is drawn.
+    fn classifier(&mut self, device: &Device) -> Result<Option<Classifier>, Problem> {
+        let Some(of) = &self.config.classifier else { return Ok(None) };
+        let mut drawn = [false; 2];
+        let mut layer = |role: Role, was_drawn: &mut bool| {
+            let module = self.module(None, role)?;
+            if self.weights.has(&format!("{}.weight", module.path)) {
+                return self.linear(None, role);
+            }
+            *was_drawn = true;
+            Ok(drawn_layer(&module, 0, device))
+        };
+        let dense = of.activation.map(|activation| Ok((layer(Role::Pooler, &mut drawn[0])?, activation)));
+        let (dense, out) = (dense.transpose()?, layer(Role::Classifier, &mut drawn[1])?);
+        Ok(Some(Classifier { dense, out, drawn }))
+    }
+
+    fn linear(&mut self, block: Option<usize>, role: Role) -> Result<Linear, Problem> {
+        let module = self.module(block, role)?;
         let [outputs, inputs] = module.sides();
         let weight = self.whole(&format!("{}.weight", module.path), &module.shape)?;
         let mut linear = Linear::new(id(&module), weight.matrix(inputs));
@@ -82,24 +104,25 @@ impl WeightReader<'_> {
         Ok(norm)
     }
 
-    /// The norm of this role in a block, if the model has one.
-    fn norm_of(&mut self, i: usize, role: Role) -> Result<Option<Norm>, Problem> {
-        if self.config.module(Some(i), role).is_none() {
-            return Ok(None);
-        }
-        self.norm(Some(i), role).map(Some)
+    /// The norm of this role, if the model has one.
+    fn norm_of(&mut self, block: Option<usize>, role: Role) -> Result<Option<Norm>, Problem> {
+        self.config.module(block, role).is_some().then(|| self.norm(block, role)).transpose()
     }
 
     /// The norms of queries and keys, if the model has them.
     fn qk_norm(&mut self, i: usize) -> Result<Option<Box<QkNorm>>, Problem> {
-        let norms = self.norm_of(i, Role::QueryNorm)?.zip(self.norm_of(i, Role::KeyNorm)?);
+        let norms = self.norm_of(Some(i), Role::QueryNorm)?.zip(self.norm_of(Some(i), Role::KeyNorm)?);
         Ok(norms.map(|(q_norm, k_norm)| Box::new(QkNorm { q_norm, k_norm })))
     }
 
     fn attention(&mut self, i: usize) -> Result<Attention, Problem> {
         let projections = match self.config.module(Some(i), Role::QueryKeyValue) {
             None => {
-                let layers = [self.linear(i, Role::Query)?, self.linear(i, Role::Key)?, self.linear(i, Role::Value)?];
+                let layers = [
+                    self.linear(Some(i), Role::Query)?,
+                    self.linear(Some(i), Role::Key)?,
+                    self.linear(Some(i), Role::Value)?,
+                ];
                 Projections::Apart(Box::new(layers))
             }
             Some(_) => {
@@ -107,10 +130,10 @@ impl WeightReader<'_> {
                     true => FusedRows::ByHead,
                     false => FusedRows::Apart(self.config.num_key_value_heads * self.config.head_dim),
                 };
-                Projections::Fused(Box::new(self.linear(i, Role::QueryKeyValue)?), rows)
+                Projections::Fused(Box::new(self.linear(Some(i), Role::QueryKeyValue)?), rows)
             }
         };
-        let o_proj = self.linear(i, Role::Output)?;
+        let o_proj = self.linear(Some(i), Role::Output)?;
         Ok(Attention {
             id: above(&o_proj.id, 1),
             projections,
@@ -132,16 +155,28 @@ impl WeightReader<'_> {
                 .config
                 .module(Some(i), Role::Gate)
                 .is_some()
-                .then(|| self.linear(i, Role::Gate))
+                .then(|| self.linear(Some(i), Role::Gate))
                 .transpose()?,
-            up_proj: self.linear(i, if fused { Role::GateUp } else { Role::Up })?,
-            down_proj: self.linear(i, Role::Down)?,
+            up_proj: self.linear(Some(i), if fused { Role::GateUp } else { Role::Up })?,
+            down_proj: self.linear(Some(i), Role::Down)?,
             activation: self.config.activation,
         })
     }
 }
 
-fn id(module: &Module) -> ModuleId {
+/// A layer of a classifier that no checkpoint has: as transformers draws it, normal with standard deviation 0.02, and a bias
+/// of zeros.
+pub(crate) fn drawn_layer(module: &Module, seed: u64, device: &Device) -> Linear {
+    let [outputs, inputs] = module.sides();
+    let mut rng = draws(seed, "classifier", [u64::from(module.role == Role::Classifier), 0]);
+    let values = normals(&mut rng, outputs * inputs, 0.02);
+    let weight = Tensor::<2>::from_data(TensorData::new(values, [outputs, inputs]), device);
+    let mut linear = Linear::new(id(module), weight);
+    linear.bias = module.bias.then(|| Param::frozen(Tensor::zeros([outputs], device)));
+    linear
+}
+
+pub(crate) fn id(module: &Module) -> ModuleId {
     ModuleId::new(module.block, &module.path)
 }
 
@@ -163,10 +198,9 @@ impl Model {
     pub fn from_weights(config: ModelConfig, weights: Weights, device: &Device) -> Result<Self, Problem> {
         let mut reader = WeightReader { config: &config, weights };
         let embed_tokens = reader.embedding(Role::Embedding)?;
-        let positions = config.module(None, Role::PositionEmbedding).is_some();
-        let embed_positions = positions.then(|| reader.embedding(Role::PositionEmbedding)).transpose()?;
-        let tied = config.module(None, Role::Head).is_none();
-        let lm_head = if tied { None } else { Some(reader.embedding(Role::Head)?) };
+        let embed_positions = reader.table(Role::PositionEmbedding)?;
+        let embed_token_types = reader.table(Role::TokenTypeEmbedding)?;
+        let lm_head = reader.table(Role::Head)?;
         // Matrices before vectors: what was read for them makes room before anything small is put there.
         let parts = (0..config.num_hidden_layers).map(|i| Ok((reader.attention(i)?, reader.mlp(i)?)));
         let parts = parts.collect::<Result<Vec<_>, Problem>>()?;
@@ -175,18 +209,21 @@ impl Model {
             self_attn.qk_norm = reader.qk_norm(i)?;
             layers.push(Block {
                 id: above(&self_attn.id, 1),
-                attention_norm: reader.norm_of(i, Role::AttentionNorm)?,
+                attention_norm: reader.norm_of(Some(i), Role::AttentionNorm)?,
                 self_attn,
-                attention_output_norm: reader.norm_of(i, Role::AttentionOutputNorm)?.map(Box::new),
-                mlp_norm: reader.norm_of(i, Role::MlpNorm)?,
+                attention_output_norm: reader.norm_of(Some(i), Role::AttentionOutputNorm)?.map(Box::new),
+                mlp_norm: reader.norm_of(Some(i), Role::MlpNorm)?,
                 mlp,
-                mlp_output_norm: reader.norm_of(i, Role::MlpOutputNorm)?.map(Box::new),
+                mlp_output_norm: reader.norm_of(Some(i), Role::MlpOutputNorm)?.map(Box::new),
                 parallel: config.parallel,
+                norms_of_sums: config.norms_of_sums,
                 residual_multiplier: config.residual_multiplier,
                 adapters: Vec::new(),
             });
         }
-        let norm = reader.norm(None, Role::FinalNorm)?;
+        let embed_norm = reader.norm_of(None, Role::EmbeddingNorm)?;
+        let norm = reader.norm_of(None, Role::FinalNorm)?;
+        let classifier = reader.classifier(device)?;
         let rotaries = Rotaries::of(&config.attention, config.rotary_dim, config.context(), device);
         let shared = Shared::default();
         let config = Rc::new(config);
@@ -195,9 +232,12 @@ impl Model {
             config,
             embed_tokens,
             embed_positions,
+            embed_token_types,
+            embed_norm,
             layers,
             norm,
             lm_head,
+            classifier,
             rotaries,
             prompt,
             ladder,

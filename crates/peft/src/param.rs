@@ -104,6 +104,20 @@ pub trait Parameters {
     fn each(&mut self, visitor: &mut impl Visitor);
 }
 
+impl<T: Parameters> Parameters for Option<T> {
+    fn each(&mut self, visitor: &mut impl Visitor) {
+        if let Some(of) = self {
+            of.each(visitor);
+        }
+    }
+}
+
+impl<T: Parameters> Parameters for Box<T> {
+    fn each(&mut self, visitor: &mut impl Visitor) {
+        (**self).each(visitor);
+    }
+}
+
 /// What a method adds to a module.
 pub trait Additions {
     /// Shows every parameter to `visitor`, always in the same order; `of` is the module.

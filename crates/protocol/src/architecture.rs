@@ -10,6 +10,10 @@ pub enum Role {
     Embedding,
     /// Positions to vectors, which are added to those of the tokens: `[positions, hidden_size]`.
     PositionEmbedding,
+    /// Which text of a pair a token is of, to vectors, which are added too: `[type_vocab_size, hidden_size]`.
+    TokenTypeEmbedding,
+    /// The norm of what enters the first block.
+    EmbeddingNorm,
     /// The norm of what the attention reads.
     AttentionNorm,
     /// Queries.
@@ -44,6 +48,10 @@ pub enum Role {
     FinalNorm,
     /// Vectors to logits: `[vocab_size, hidden_size]`; absent where it is the embedding.
     Head,
+    /// What the classifier reads, through a layer of its own: `[hidden_size, hidden_size]`.
+    Pooler,
+    /// The classifier: `[labels, hidden_size]`.
+    Classifier,
 }
 
 impl Role {
@@ -66,6 +74,8 @@ impl Role {
         match self {
             Self::Embedding => "embedding",
             Self::PositionEmbedding => "position_embedding",
+            Self::TokenTypeEmbedding => "token_type_embedding",
+            Self::EmbeddingNorm => "embedding_norm",
             Self::AttentionNorm => "attention_norm",
             Self::Query => "query",
             Self::Key => "key",
@@ -83,12 +93,19 @@ impl Role {
             Self::MlpOutputNorm => "mlp_output_norm",
             Self::FinalNorm => "final_norm",
             Self::Head => "head",
+            Self::Pooler => "pooler",
+            Self::Classifier => "classifier",
         }
     }
 
     /// Whether it is a linear layer of a block, which methods can enter.
     pub fn is_linear(self) -> bool {
         Self::LINEAR.contains(&self)
+    }
+
+    /// Whether it is of the head that classifies, which a checkpoint may lack: it is drawn then.
+    pub fn is_of_classifier(self) -> bool {
+        matches!(self, Self::Pooler | Self::Classifier)
     }
 
     /// Whether it is a norm of a block's width: of what its attention or feed-forward reads or gives.

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use stratune_data::{Batch, Sequence, collate, pack};
+use stratune_data::{Batch, Sequence, collate, delimited, pack};
 use stratune_models::Model;
 use stratune_models::nn::{PackedTexts, Positions};
 use stratune_protocol::TrainConfig;
@@ -31,8 +31,12 @@ pub struct DeviceBatch {
     pub unpacked_index: Option<Rc<[u32]>>,
     /// Rows of `[rows · width]` whose next token is a label: `[labelled]`.
     pub positions: Tensor<1, Int>,
-    /// That next token: `[labelled]`.
+    /// That next token, or the class: `[labelled]`.
     pub targets: Tensor<1, Int>,
+    /// The number, where labels are numbers: `[labelled]`.
+    pub values: Tensor<1>,
+    /// Which text of a pair each token is of, `[rows, width]`, if that is known.
+    pub type_ids: Option<Tensor<2, Int>>,
     /// How many labels there are.
     pub labelled: usize,
     /// Tokens, padding left out.
@@ -47,7 +51,12 @@ impl Batching {
 
     /// Puts examples on the device of the model that is to read them.
     pub fn to_device(self, model: &Model, examples: &[&Sequence]) -> DeviceBatch {
-        let batch = if self.packing && model.can_pack() { pack(examples) } else { collate(examples) };
+        let packed = self.packing && model.can_pack();
+        let batch = match (model.config.is_encoder(), packed) {
+            (true, _) => delimited(examples, packed),
+            (false, true) => pack(examples),
+            (false, false) => collate(examples),
+        };
         DeviceBatch::new(&batch, &model.device())
     }
 }
@@ -63,7 +72,7 @@ impl DeviceBatch {
     pub fn new(batch: &Batch, device: &Device) -> Self {
         let ids = |values: &[u32]| values.iter().map(|v| *v as i32).collect::<Vec<_>>();
         let grid = |values: &[u32]| Tensor::from_data(TensorData::new(ids(values), [batch.rows, batch.width]), device);
-        let labelled = batch.targets.len();
+        let labelled = batch.positions.len();
         let texts = batch.shared.as_ref().map(|shared| {
             let starts: Vec<f32> = shared.starts.iter().map(|place| *place as f32).collect();
             let starts = Tensor::from_data(TensorData::new(starts, [batch.rows, batch.width]), device);
@@ -75,7 +84,9 @@ impl DeviceBatch {
             texts,
             unpacked_index: batch.shared.as_ref().map(|shared| shared.unpacked_index.as_slice().into()),
             positions: Tensor::from_data(TensorData::new(ids(&batch.positions), [labelled]), device),
-            targets: Tensor::from_data(TensorData::new(ids(&batch.targets), [labelled]), device),
+            targets: Tensor::from_data(TensorData::new(ids(&batch.targets), [batch.targets.len()]), device),
+            values: Tensor::from_data(TensorData::new(batch.values.clone(), [batch.values.len()]), device),
+            type_ids: (!batch.type_ids.is_empty()).then(|| grid(&batch.type_ids)),
             labelled,
             real_tokens: batch.real_tokens,
         }
@@ -83,10 +94,18 @@ impl DeviceBatch {
 
     /// Where its tokens are, for the blocks of `model`.
     pub fn model_positions(&self, model: &Model) -> Positions {
-        match &self.texts {
+        let mut at = match &self.texts {
             None => model.padded_positions(self.tokens.dims()[1], self.longest),
             Some(texts) => model.packed_positions(texts),
-        }
+        };
+        at.type_ids = self.type_ids.as_ref().map(|ids| match model.prompt_length() {
+            0 => ids.clone(),
+            length => {
+                let before = Tensor::zeros([ids.dims()[0], length], &ids.device());
+                Tensor::cat(vec![before, ids.clone()], 1)
+            }
+        });
+        at
     }
 
     /// Tokens that a block reads, padding included.

@@ -6,6 +6,7 @@
 //! and after it; a [`TrainerCallback`] is the front end. The loop names no hook: methods that act while a run goes on
 //! have a file each in `hooks/`.
 
+mod classification;
 mod config;
 mod device_batch;
 mod evaluate;
@@ -28,6 +29,7 @@ mod sweep;
 mod trainer;
 mod validate;
 
+pub use classification::{Classification, Regression};
 pub use config::{Command, Event, RunConfig, SavedRun, TunedRun};
 pub use device_batch::{Batching, DeviceBatch};
 pub use evaluate::{Evaluation, evaluate, row_losses};

@@ -23,6 +23,11 @@ pub trait Objective {
         scale: f64,
         into: &mut Gradients,
     ) -> (Tensor<1>, Tensor<3>);
+
+    /// What the model says of each label, `[labels, outputs]`, where a person wants to know more of it than the loss.
+    fn outputs(&self, _: &Model, _: &Tensor<3>, _: &DeviceBatch) -> Option<Tensor<2>> {
+        None
+    }
 }
 
 /// The next token: cross entropy at the positions whose next token is a label, and nowhere else.
@@ -52,11 +57,11 @@ impl Objective for NextToken {
         scale: f64,
         into: &mut Gradients,
     ) -> (Tensor<1>, Tensor<3>) {
-        let [rows, width, hidden] = x.dims();
+        let shape = x.dims();
         let mut norm = model.norm.clone();
         require_grad(&mut norm);
         let states = labelled(x, batch).autodiff().require_grad();
-        let normed = model.final_norm_by(&norm, states.clone().unsqueeze());
+        let normed = model.final_norm_by(norm.as_ref(), states.clone().unsqueeze());
 
         let head = model.head();
         let needs_grad = if head.trains() { NeedsGrad::HiddenAndHead } else { NeedsGrad::Hidden };
@@ -64,20 +69,27 @@ impl Objective for NextToken {
         if let Some(d_head) = d_head {
             add(into, &head.id.param("weight"), d_head);
         }
-        let mut dx = Tensor::<2>::zeros([rows * width, hidden], &batch.tokens.device());
-        if let Some(d_normed) = d_hidden {
+        let d_states = d_hidden.and_then(|d_normed| {
             let mut tape = backward_from(normed, d_normed.unsqueeze());
             collect_gradients(&mut norm, &mut tape, into);
-            if let Some(d_states) = states.grad_remove(&mut tape) {
-                dx = dx.select_assign(0, batch.positions.clone(), d_states.inner(), IndexingUpdateOp::Add);
-            }
-        }
-        (loss, dx.reshape([rows, width, hidden]))
+            states.grad_remove(&mut tape)
+        });
+        (loss, spread(d_states, batch, shape))
     }
 }
 
+/// The gradient with respect to all that leaves the last block, from that of what stands at the positions of labels.
+pub(crate) fn spread(d_states: Option<Tensor<2>>, batch: &DeviceBatch, [rows, width, hidden]: [usize; 3]) -> Tensor<3> {
+    let dx = Tensor::<2>::zeros([rows * width, hidden], &batch.tokens.device());
+    let dx = match d_states {
+        None => dx,
+        Some(of) => dx.select_assign(0, batch.positions.clone(), of.inner(), IndexingUpdateOp::Add),
+    };
+    dx.reshape([rows, width, hidden])
+}
+
 /// What stands at the positions that predict a label, `[labels, hidden_size]`.
-fn labelled(x: Tensor<3>, batch: &DeviceBatch) -> Tensor<2> {
+pub(crate) fn labelled(x: Tensor<3>, batch: &DeviceBatch) -> Tensor<2> {
     let [rows, width, hidden] = x.dims();
     x.reshape([rows * width, hidden]).select(0, batch.positions.clone())
 }

@@ -11,7 +11,7 @@ use burn::tensor::{IndexingUpdateOp, Int, Tensor};
 use stratune_kernels::backward_from;
 use stratune_models::nn::{Positions, scaled};
 use stratune_models::{Block, Ladder, Model};
-use stratune_peft::{Dropout, Embedding, ForwardContext, Gradients, Shared, collect_gradients, require_grad};
+use stratune_peft::{Dropout, Embedding, ForwardContext, Gradients, Shared, collect_gradients, count_trainable, require_grad};
 
 use crate::objective::add;
 use crate::{DeviceBatch, Objective};
@@ -48,9 +48,10 @@ pub fn sweep(model: &Model, batch: &DeviceBatch, options: &SweepOptions<'_>) -> 
         return sweep_ladder(model, ladder, batch, options);
     }
     let layers = model.layers.len();
-    let tables = [Some(&model.embed_tokens), model.embed_positions.as_ref()];
+    let tables = [Some(&model.embed_tokens), model.embed_positions.as_ref(), model.embed_token_types.as_ref()];
     let trains_table = tables.into_iter().flatten().any(Embedding::trains);
-    let trains_input = trains_table || model.prompt.as_ref().is_some_and(|p| p.trainable);
+    let trains_norm = count_trainable(&mut model.embed_norm.clone()) > 0;
+    let trains_input = trains_table || trains_norm || model.prompt.as_ref().is_some_and(|p| p.trainable);
     // A block that is to train and in which no method trains anything has nothing to give.
     let blocks = model.layers.iter().zip(options.active);
     let active: Vec<bool> = blocks.map(|(block, active)| *active && block.trains(&model.shared)).collect();
@@ -188,9 +189,26 @@ fn below_prompt(model: &Model, dy: Tensor<3>) -> Tensor<3> {
     }
 }
 
-/// The prompt gets the gradient of its positions, each token's row of the embedding that of the positions where it
-/// stands.
+/// The gradients of what enters the first block: of the norm, if it has one, of the prompt at its positions, and of each row
+/// of an embedding those of the positions where it stands.
 fn input_gradients(model: &Model, (batch, at): (&DeviceBatch, &Positions), dy: Tensor<3>, into: &mut Gradients) {
+    let dy = match &model.embed_norm {
+        None => dy,
+        Some(norm) => {
+            let mut norm = norm.clone();
+            require_grad(&mut norm);
+            let input = model.input(batch.tokens.clone(), at).autodiff().require_grad();
+            let normed = norm.forward(input.clone(), &model.inference_context(0));
+            let mut tape = backward_from(normed, dy.clone());
+            collect_gradients(&mut norm, &mut tape, into);
+            input.grad_remove(&mut tape).map_or(dy, Tensor::inner)
+        }
+    };
+    if let Some(table) = model.embed_token_types.as_ref().filter(|table| table.trains()) {
+        let [rows, seq, _] = dy.dims();
+        let ids = at.type_ids.clone().unwrap_or_else(|| Tensor::zeros([rows, seq], &dy.device()));
+        add(into, &table.id.param("weight"), scattered(table, ids, dy.clone()));
+    }
     let positions = model.embed_positions.as_ref().filter(|table| table.trains());
     if let Some((table, ids)) = positions.zip(at.position_ids.as_ref()) {
         // Where all rows have the same positions, what they give is added up first.

@@ -5,6 +5,7 @@ mod backward;
 mod flex;
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 pub(crate) mod launch;
+mod masked;
 mod reference;
 #[cfg(all(test, any(feature = "cpu", feature = "wgpu")))]
 mod tests;
@@ -13,6 +14,7 @@ use burn::backend::Dispatch;
 use burn::tensor::{Device, Tensor, TensorData};
 use stratune_runtime::span;
 
+pub use masked::{mask_between_texts, masked_attention};
 pub(crate) use reference::AttentionOps;
 
 /// How scores are made of queries and keys: `scale · q kᵀ`, and with a soft cap c, `c · tanh(scale · q kᵀ / c)`.

@@ -109,11 +109,14 @@ pub(super) fn read(family: &'static Family, fields: &Fields<'_>, of: &Decoder) -
         rotary_dim: head_dim,
         norm_eps: fields.number_or("rms_norm_eps", of.rms_norm_eps)?,
         max_position_embeddings,
-        attention: vec![AttentionKind { rope: Some(rope), window: None }; num_hidden_layers],
+        attention: vec![AttentionKind { rope: Some(rope), window: None, bidirectional: false }; num_hidden_layers],
         scores: Scores::of(head_dim),
         scores_by_depth: false,
         heads_apart: false,
         parallel: false,
+        norms_of_sums: false,
+        first_position: 0,
+        classifier: None,
         activation: activation(fields, of.activation)?,
         centring_norms: false,
         zero_centered_norms: false,
@@ -136,7 +139,10 @@ pub(super) fn read(family: &'static Family, fields: &Fields<'_>, of: &Decoder) -
 }
 
 /// The activation that a key names, by the names of transformers.
-fn activation(fields: &Fields<'_>, (key, default): (&'static str, &'static str)) -> Result<Activation, String> {
+pub(super) fn activation(
+    fields: &Fields<'_>,
+    (key, default): (&'static str, &'static str),
+) -> Result<Activation, String> {
     match fields.word_or(key, default)? {
         "silu" | "swish" => Ok(Activation::Silu),
         "gelu" => Ok(Activation::Gelu),

@@ -3,7 +3,10 @@
 //! A new one is a file with a [`Family`], its line in [`FAMILIES`], and a fixture (tests/fixtures/make_fixtures.py).
 
 mod arcee;
+mod bert;
 mod common;
+mod distilbert;
+mod encoder;
 mod fields;
 mod gemma;
 mod gemma2;
@@ -19,6 +22,7 @@ mod olmo2;
 mod phi3;
 mod qwen2;
 mod qwen3;
+mod roberta;
 mod rope;
 mod smollm3;
 
@@ -48,7 +52,7 @@ pub struct Family {
 }
 
 /// All of them.
-pub const FAMILIES: [&Family; 15] = [
+pub const FAMILIES: [&Family; 18] = [
     &llama::FAMILY,
     &mistral::FAMILY,
     &qwen2::FAMILY,
@@ -64,4 +68,7 @@ pub const FAMILIES: [&Family; 15] = [
     &phi3::FAMILY,
     &gpt2::FAMILY,
     &gpt_neox::FAMILY,
+    &bert::FAMILY,
+    &roberta::FAMILY,
+    &distilbert::FAMILY,
 ];

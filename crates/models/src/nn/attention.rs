@@ -1,11 +1,11 @@
-//! Self-attention with grouped queries and rotary positions.
+//! Self-attention with grouped queries and rotary positions, causal or over all of a text.
 
 use burn::tensor::Tensor;
-use stratune_kernels::{HeadNorms, Scores, causal_attention, self_attention};
+use stratune_kernels::{HeadNorms, Scores, causal_attention, masked_attention, self_attention};
 use stratune_peft::{Additions, ForwardContext, Linear, ModuleId, Parameters, Prefix, Visitor};
 use stratune_protocol::Role;
 
-use super::{AttentionKind, BlockPositions, KvCache, Norm, Positions, cache::States};
+use super::{AttentionKind, BlockPositions, KvCache, Mask, Norm, Positions, cache::States};
 
 /// Self-attention.
 #[derive(Clone, Debug)]
@@ -186,7 +186,8 @@ impl Attention {
                 let (text, seq) = (k.dims()[2] - prefix.length(), q.dims()[2]);
                 let of_text = |t: Tensor<4>| t.narrow(2, prefix.length(), text);
                 // A query that is alone sees all that it is given.
-                let positions = if seq == 1 { block_positions } else { at.after(text - seq, &self.kind) };
+                let alone = seq == 1 && !self.kind.bidirectional;
+                let positions = if alone { block_positions } else { at.after(text - seq, &self.kind) };
                 let without = self.mixed(q, of_text(k), of_text(v), positions);
                 prefix.blend(x, without, mixed, context)
             }
@@ -201,7 +202,9 @@ impl Attention {
         block_positions: &BlockPositions,
         context: &ForwardContext,
     ) -> Option<Tensor<3>> {
-        let Projections::Apart(layers) = &self.projections else { return None };
+        let (Projections::Apart(layers), Mask::Causal(mask)) = (&self.projections, &block_positions.mask) else {
+            return None;
+        };
         if self.rotary_dim < self.head_dim {
             return None;
         }
@@ -210,15 +213,7 @@ impl Attention {
             Some(norm) => Some(norm.of_heads(self.head_dim)?),
         };
         let layers = Linear::plain(layers.each_ref(), context)?;
-        Some(self_attention(
-            x.clone(),
-            &layers,
-            self.head_dim,
-            &block_positions.cos_sin,
-            &block_positions.mask,
-            self.scores,
-            norms,
-        ))
+        Some(self_attention(x.clone(), &layers, self.head_dim, &block_positions.cos_sin, mask, self.scores, norms))
     }
 
     /// Queries and keys rotated, what of their heads is not behind what is.
@@ -238,13 +233,17 @@ impl Attention {
     /// What each query makes of the values that it sees.
     fn mixed(&self, q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, block_positions: &BlockPositions) -> Tensor<4> {
         let (seq, keys) = (q.dims()[2], k.dims()[2]);
+        let mask = match &block_positions.mask {
+            Mask::Causal(mask) => mask,
+            Mask::Added(mask) => return masked_attention(q, k, v, mask.clone(), self.scores.scale),
+        };
         // A query that is alone sees all the keys there are: it is given those of its window.
         let seen = match self.kind.window {
             Some(window) if seq == 1 => keys.min(window),
             _ => keys,
         };
         let [k, v] = [k, v].map(|t| if seen == keys { t } else { t.narrow(2, keys - seen, seen) });
-        causal_attention(q, k, v, &block_positions.mask, self.scores)
+        causal_attention(q, k, v, mask, self.scores)
     }
 
     /// Puts the weights that read the same input where one dispatch can read all of them.

@@ -2,6 +2,7 @@
 
 mod attention;
 mod cache;
+mod classifier;
 mod mlp;
 mod norm;
 mod positions;
@@ -11,9 +12,10 @@ use burn::tensor::Tensor;
 
 pub use attention::{Attention, FusedRows, Projections, QkNorm};
 pub use cache::KvCache;
+pub use classifier::{Classifier, ClassifierActivation};
 pub use mlp::Mlp;
 pub use norm::Norm;
-pub use positions::{AttentionKind, BlockPositions, PackedTexts, Positions, Rotaries};
+pub use positions::{AttentionKind, BlockPositions, Mask, PackedTexts, Positions, Rotaries};
 pub use rope::{LongRope, Rope, RopeScaling, Yarn};
 
 /// `factor x`: no work where the factor is one, as it is in most families.

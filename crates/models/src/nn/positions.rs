@@ -1,7 +1,7 @@
 //! Where the tokens are.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use stratune_kernels::{AttentionMask, CosSin, Rotary};
+use stratune_kernels::{AttentionMask, CosSin, Rotary, mask_between_texts};
 
 use super::Rope;
 
@@ -12,6 +12,17 @@ pub struct AttentionKind {
     pub rope: Option<Rope>,
     /// How many positions a query sees, its own among them; none: all before it.
     pub window: Option<usize>,
+    /// Whether a query sees those behind it, too: all of its text.
+    pub bidirectional: bool,
+}
+
+/// What queries attend to.
+#[derive(Clone, Debug)]
+pub enum Mask {
+    /// What is before them, and themselves.
+    Causal(AttentionMask),
+    /// What this, which is added to the scores, lets them see: `[batch or 1, heads or 1, seq or 1, keys]`.
+    Added(Tensor<4>),
 }
 
 /// The tables of angles that a model's blocks need.
@@ -104,6 +115,8 @@ pub struct Positions {
     pub side: Option<Box<Self>>,
     /// The positions of the text themselves, `[batch or 1, seq]`, where a model has embeddings of them.
     pub position_ids: Option<Tensor<2, Int>>,
+    /// Which text of a pair each token is of, `[batch, seq]`; none: all are of the first.
+    pub type_ids: Option<Tensor<2, Int>>,
 }
 
 /// Where the tokens are for one block.
@@ -112,7 +125,7 @@ pub struct BlockPositions {
     /// Cosines and sines of their positions.
     pub cos_sin: CosSin,
     /// What they attend to.
-    pub mask: AttentionMask,
+    pub mask: Mask,
 }
 
 /// Several texts to a row, one after another, none of which sees another.
@@ -124,6 +137,22 @@ pub struct PackedTexts {
     pub starts: Tensor<2>,
     /// Positions of the longest of them.
     pub longest: usize,
+}
+
+impl PackedTexts {
+    /// The same texts, one a row, with so many positions before each of them that are its own.
+    pub fn behind(&self, length: usize) -> Self {
+        let [rows, _] = self.starts.dims();
+        let device = self.starts.device();
+        let before = Tensor::<1, Int>::arange(0..length as i64, &device).unsqueeze::<2>().expand([rows, length]);
+        let shifted = |t: Tensor<2>| t.clone() + t.clamp_max(1.0).mul_scalar(length as f32);
+        Self {
+            position_ids: Tensor::cat(vec![before, self.position_ids.clone().add_scalar(length as i64)], 1),
+            // A text begins at 0, and what is of none stays by itself.
+            starts: Tensor::cat(vec![Tensor::zeros([rows, length], &device), shifted(self.starts.clone())], 1),
+            longest: self.longest + length,
+        }
+    }
 }
 
 impl Positions {
@@ -138,34 +167,41 @@ impl Positions {
             let longest = past + seq - padding.min(seq);
             for (kind, cos_sin) in rotaries.cos_sin(longest, device, |_, table| table.cos_sin_after(past, seq)) {
                 let mask = match kind.window {
+                    _ if kind.bidirectional => Mask::Added(Tensor::zeros([1, 1, 1, past + seq], device)),
                     // One that is alone is given the keys of its window.
                     Some(window) if seq > 1 && past + seq > window => {
-                        AttentionMask::causal(seq, device).sliding_window(window, past)
+                        Mask::Causal(AttentionMask::causal(seq, device).sliding_window(window, past))
                     }
-                    _ => AttentionMask::causal(seq, device),
+                    _ => Mask::Causal(AttentionMask::causal(seq, device)),
                 };
                 by_block.push((past, kind, BlockPositions { cos_sin, mask }));
             }
         }
-        Self { by_block, side: None, position_ids: None }
+        Self { by_block, side: None, position_ids: None, type_ids: None }
     }
 
-    /// For rows of several texts, which follow nothing.
-    pub fn of_packed(rotaries: &Rotaries, texts: &PackedTexts) -> Self {
+    /// For rows of several texts, which follow nothing but each number in `pasts` of positions that all of them see.
+    pub fn of_packed(rotaries: &Rotaries, texts: &PackedTexts, pasts: &[usize]) -> Self {
         let [_, seq] = texts.starts.dims();
         let cos_sin = rotaries.cos_sin(texts.longest, &texts.starts.device(), |rope, table| match rope {
             Some(_) => table.cos_sin_at(&texts.position_ids),
             None => table.cos_sin_after(0, seq),
         });
-        let of = |(kind, cos_sin): (AttentionKind, CosSin)| {
-            let mask = AttentionMask::from_first_keys(texts.starts.clone());
+        let of = |past: usize, (kind, cos_sin): (AttentionKind, CosSin)| {
             let mask = match kind.window {
-                Some(window) if seq > window => mask.sliding_window(window, 0),
-                _ => mask,
+                _ if kind.bidirectional => Mask::Added(after(past, mask_between_texts(texts.starts.clone()))),
+                Some(window) if seq > window => {
+                    Mask::Causal(AttentionMask::from_first_keys(texts.starts.clone()).sliding_window(window, 0))
+                }
+                _ => Mask::Causal(AttentionMask::from_first_keys(texts.starts.clone())),
             };
-            (0, kind, BlockPositions { cos_sin, mask })
+            (past, kind, BlockPositions { cos_sin, mask })
         };
-        Self { by_block: cos_sin.into_iter().map(of).collect(), side: None, position_ids: None }
+        let mut pasts = pasts.to_vec();
+        pasts.sort_unstable();
+        pasts.dedup();
+        let by_block = pasts.iter().flat_map(|past| cos_sin.iter().cloned().map(|at| of(*past, at))).collect();
+        Self { by_block, side: None, position_ids: None, type_ids: None }
     }
 
     /// For one token a row, each of which follows another number of positions, `pasts`. Beside these come as many as each
@@ -183,11 +219,12 @@ impl Positions {
                 Some(_) => table.cos_sin_at(&ids),
                 None => table.cos_sin_after(0, 1),
             });
-            let of =
-                |(kind, cos_sin)| (before, kind, BlockPositions { cos_sin, mask: AttentionMask::causal(1, device) });
+            let of = |(kind, cos_sin)| {
+                (before, kind, BlockPositions { cos_sin, mask: Mask::Causal(AttentionMask::causal(1, device)) })
+            };
             by_block.extend(cos_sin.into_iter().map(of));
         }
-        Self { by_block, side: None, position_ids: None }
+        Self { by_block, side: None, position_ids: None, type_ids: None }
     }
 
     /// For tokens that follow `past` positions, in a block of this kind.
@@ -199,4 +236,13 @@ impl Positions {
         #[allow(clippy::expect_used)] // The model makes them for every past and kind that its blocks have.
         found.map(|(.., positions)| positions).expect("a standing for every past and kind of the model")
     }
+}
+
+/// A mask `[batch, 1, seq, keys]` with as many keys before them that every query sees.
+fn after(past: usize, mask: Tensor<4>) -> Tensor<4> {
+    if past == 0 {
+        return mask;
+    }
+    let [batch, heads, seq, _] = mask.dims();
+    Tensor::cat(vec![Tensor::zeros([batch, heads, seq, past], &mask.device()), mask], 3)
 }

@@ -30,6 +30,10 @@ pub(super) fn name(role: Role) -> &'static str {
         Role::Up | Role::GateUp => "ffn_up",
         Role::Down => "ffn_down",
         Role::MlpOutputNorm => "post_ffw_norm",
+        Role::TokenTypeEmbedding => "token_types",
+        Role::EmbeddingNorm => "token_embd_norm",
+        Role::Pooler => "cls",
+        Role::Classifier => "cls.output",
     }
 }
 
