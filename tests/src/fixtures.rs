@@ -18,7 +18,7 @@ macro_rules! folder {
 
 type Files = &'static [(&'static str, &'static [u8])];
 
-const FOLDERS: [(&str, Files); 52] = [
+const FOLDERS: [(&str, Files); 61] = [
     folder!("tiny-llama": "config.json", "model.safetensors", "logits.json"),
     folder!("tiny-llama3": "config.json", "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors",
         "model.safetensors.index.json", "logits.json"),
@@ -56,6 +56,15 @@ const FOLDERS: [(&str, Files); 52] = [
     folder!("peft-smollm3": "adapter_config.json", "adapter_model.safetensors", "logits.json", "gradients.json"),
     folder!("peft-granite": "adapter_config.json", "adapter_model.safetensors", "logits.json", "gradients.json"),
     folder!("peft-olmo2": "adapter_config.json", "adapter_model.safetensors", "logits.json", "gradients.json"),
+    folder!("tiny-bert": "config.json", "model.safetensors", "logits.json"),
+    folder!("tiny-bert-bare": "config.json", "model.safetensors", "logits.json"),
+    folder!("tiny-roberta": "config.json", "model.safetensors", "logits.json"),
+    folder!("tiny-distilbert": "config.json", "model.safetensors", "logits.json"),
+    folder!("peft-bert": "adapter_config.json", "adapter_model.safetensors", "logits.json", "gradients.json"),
+    folder!("peft-bert-bare": "adapter_config.json", "adapter_model.safetensors", "logits.json", "gradients.json"),
+    folder!("peft-bert-regression": "adapter_config.json", "adapter_model.safetensors", "logits.json", "gradients.json"),
+    folder!("peft-roberta": "adapter_config.json", "adapter_model.safetensors", "logits.json", "gradients.json"),
+    folder!("peft-distilbert": "adapter_config.json", "adapter_model.safetensors", "logits.json", "gradients.json"),
     folder!("peft-lora": "adapter_config.json", "adapter_model.safetensors", "logits.json"),
     folder!("peft-rslora": "adapter_config.json", "adapter_model.safetensors", "logits.json"),
     folder!("peft-all": "adapter_config.json", "adapter_model.safetensors"),
