@@ -52,7 +52,7 @@ fn teacher(device: &Device) -> Model {
         targets: Some(Targets::listed(&["o_proj", "down_proj"])),
         ..MethodConfig::default()
     };
-    let adapter = Adapter { base_model: None, methods: method.into(), seed: 0, tensors };
+    let adapter = Adapter { base_model: None, methods: method.into(), seed: 0, saved: Default::default(), tensors };
     block_on(attach(&mut model, &adapter)).unwrap();
     model
 }

@@ -1,5 +1,6 @@
 //! The same numbers as transformers, PEFT and PyTorch, on each device there is.
 
+mod classifiers;
 mod families;
 mod sentence_piece;
 mod windows;

@@ -60,6 +60,22 @@ pub fn pack(examples: &[&Sequence]) -> Batch {
     Batch { shared, ..laid(examples, &layout) }
 }
 
+impl PackedRows {
+    /// Takes this token's positions away: those behind it in its text move up, and it has the one before the first, which is
+    /// written as the largest number.
+    pub fn without_position(&mut self, token: u32, tokens: &[u32]) {
+        let mut before = 0;
+        for (position, there) in self.position_ids.iter_mut().zip(tokens) {
+            if *position == 0 {
+                before = 0;
+            }
+            let taken = *there == token;
+            *position = if taken { u32::MAX } else { *position - before };
+            before += u32::from(taken);
+        }
+    }
+}
+
 /// Puts examples side by side, several to a row if they are `packed` and that saves any, and says in any case which token
 /// is of which: what a model has to know whose tokens see those that come later.
 pub fn delimited(examples: &[&Sequence], packed: bool) -> Batch {
@@ -206,6 +222,15 @@ mod tests {
         assert_eq!((&shared.starts[..4], &shared.position_ids[..4]), (&[0, 0, 0, 3][..], &[0, 1, 2, 0][..]));
         let values = collate(&[&labelled(2, 0, Target::Value(0.5), &[])]);
         assert_eq!((values.positions, values.targets, values.values), (vec![0], vec![], vec![0.5]));
+    }
+
+    #[test]
+    fn a_token_may_take_no_position() {
+        let rows = [row(&[9, 1, 8, 7], &[]), row(&[1, 6], &[]), row(&[5; 30], &[])];
+        let batch = delimited(&rows.iter().collect::<Vec<_>>(), true);
+        let mut shared = batch.shared.unwrap_or_default();
+        shared.without_position(1, &batch.tokens);
+        assert_eq!(shared.position_ids[..6], [0, u32::MAX, 1, 2, u32::MAX, 0]);
     }
 
     #[test]

@@ -50,6 +50,8 @@ pub struct ModelConfig {
     pub norms_of_sums: bool,
     /// The row of the positions' table that the first position has.
     pub first_position: usize,
+    /// A token that takes no position, wherever it is: it has the row before the first.
+    pub unplaced_token: Option<u32>,
     /// The head that classifies, in models that have one.
     pub classifier: Option<ClassifierConfig>,
     /// Of the feed-forward layers.

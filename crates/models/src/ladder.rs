@@ -64,6 +64,7 @@ impl Ladder {
             parallel: false,
             norms_of_sums: false,
             first_position: 0,
+            unplaced_token: None,
             classifier: None,
             centring_norms: false,
             zero_centered_norms: false,

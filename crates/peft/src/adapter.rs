@@ -8,13 +8,14 @@ use serde_json::{Value, json};
 use stratune_protocol::{ModelReport, Problem, is_commit};
 use stratune_store::{AdapterFiles, Stored, Tensors};
 
-use crate::Methods;
 use crate::form::{self, Given, is_set, prefixed, unprefixed};
+use crate::{Methods, SavedModules};
 
 /// Our own `peft_type`.
 const OWN: &str = "STRATUNE";
 /// The keys of our own form.
-const OWN_KEYS: [&str; 6] = ["peft_type", "stratune_format", "base_model_name_or_path", "task_type", "methods", "seed"];
+const OWN_KEYS: [&str; 7] =
+    ["peft_type", "stratune_format", "base_model_name_or_path", "task_type", "methods", "modules_to_save", "seed"];
 
 /// An adapter: methods and their tensors.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +26,8 @@ pub struct Adapter {
     pub methods: Methods,
     /// Seed of what is drawn and not stored, such as projections.
     pub seed: u64,
+    /// Whole modules beside what enters: a classifier.
+    pub saved: SavedModules,
     /// Tensors by parameter path, such as `model.layers.0.self_attn.q_proj.lora_A.weight`.
     pub tensors: Tensors,
 }
@@ -40,10 +43,13 @@ impl Adapter {
             Some(commit) if is_commit(commit) => format!("{name}@{commit}"),
             Some(_) | None => name.to_owned(),
         });
-        let (methods, seed, tensors) = match config["peft_type"].as_str() {
+        let saved = SavedModules::read(&config).map_err(|p| p.at(&config_at))?;
+        let (whole, tensors) = saved.split(tensors);
+        let (methods, seed, mut tensors) = match config["peft_type"].as_str() {
             Some(OWN) => own_form(&config, tensors).map_err(|p| p.at(&config_at))?,
             kind => {
-                let fields = config.as_object().cloned().unwrap_or_default();
+                let mut fields = config.as_object().cloned().unwrap_or_default();
+                fields.remove("modules_to_save");
                 let given = Given { fields, text: &text, tensors, config_at: &config_at };
                 let (methods, tensors) = form::read(kind.unwrap_or("absent"), given, &weights_at)?;
                 (methods, 0, tensors)
@@ -52,7 +58,8 @@ impl Adapter {
         if tensors.is_empty() {
             return Err(Problem::input("the adapter holds no layer").at(weights_at).next("export the adapter again"));
         }
-        Ok(Self { base_model, methods, seed, tensors })
+        tensors.extend(unprefixed(whole).map_err(|p| p.at(&weights_at))?);
+        Ok(Self { base_model, methods, seed, saved, tensors })
     }
 
     /// The files of the folder of an adapter for this model: their names and bytes. The methods are what is kept after
@@ -61,8 +68,11 @@ impl Adapter {
     /// # Errors
     /// A tensor is not what its shape says.
     pub fn write(self, model: &ModelReport) -> Result<Vec<(String, Vec<u8>)>, Problem> {
-        match form::write(model, &self.methods, &self.tensors) {
-            Some((config, tensors, form)) => {
+        let (whole, own) = self.saved.split(self.tensors);
+        match form::write(model, &self.methods, &own) {
+            Some((config, mut tensors, form)) => {
+                let config = with_fields(config, self.saved.fields());
+                tensors.extend(prefixed(whole));
                 let integers = |name: &str| form.integers.iter().any(|end| name.ends_with(end));
                 let stored = |name: &str| if integers(name) { Stored::I32 } else { Stored::F32 };
                 AdapterFiles::write(&config, &tensors, stored)
@@ -72,14 +82,21 @@ impl Adapter {
                     "peft_type": OWN,
                     "stratune_format": 1,
                     "base_model_name_or_path": model.name,
-                    "task_type": "CAUSAL_LM",
                     "methods": self.methods,
                     "seed": self.seed,
                 });
-                AdapterFiles::write(&config, &prefixed(self.tensors), |_| Stored::F32)
+                let tensors = own.into_iter().chain(whole).collect();
+                AdapterFiles::write(&with_fields(config, self.saved.fields()), &prefixed(tensors), |_| Stored::F32)
             }
         }
     }
+}
+
+fn with_fields(mut config: Value, more: Value) -> Value {
+    if let (Value::Object(fields), Value::Object(more)) = (&mut config, more) {
+        fields.extend(more);
+    }
+    config
 }
 
 fn own_form(config: &Value, tensors: Tensors) -> Result<(Methods, u64, Tensors), Problem> {

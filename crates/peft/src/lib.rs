@@ -31,6 +31,7 @@ mod methods;
 mod mixture;
 mod param;
 mod projection;
+mod saved_modules;
 mod setting;
 mod shared;
 mod site;
@@ -65,6 +66,7 @@ pub use param::{
     restore_adapter, show, snapshot,
 };
 pub use projection::Projector;
+pub use saved_modules::SavedModules;
 pub use setting::{Has, Projection, Setting, Takes, Usual};
 pub use shared::{PrefixEncoder, Shared, VeraMatrices};
 pub use site::Site;

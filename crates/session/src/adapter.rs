@@ -6,9 +6,10 @@ use std::collections::btree_map::Entry;
 use burn::tensor::{Tensor, TensorData};
 use stratune_models::{Model, ModelConfig};
 use stratune_peft::{
-    Adapter, StateMismatch, Values, Within, adapter_values, named_parameters, prefix_part, restore_adapter,
+    Adapter, SavedModules, StateMismatch, Values, Within, adapter_values, named_parameters, prefix_part,
+    restore_adapter,
 };
-use stratune_protocol::Problem;
+use stratune_protocol::{Problem, Role};
 use stratune_runtime::read_f32;
 use stratune_store::{AdapterFiles, Folder, HostTensor, Tensors};
 use stratune_train::RunConfig;
@@ -24,7 +25,23 @@ pub async fn adapter_of(model: &Model, config: &RunConfig) -> Result<Vec<(String
     let base = model.config.base_paths();
     let tensors = read(adapter_values(&mut model, &base)).await?;
     let report = model.config.report(&config.model, model.config.parameters());
-    Adapter { base_model: None, methods: kept, seed: config.train.seed, tensors }.write(&report)
+    let names = model.modules_to_save();
+    let labels = model.config.classifier.as_ref().map(|of| of.labels.clone()).unwrap_or_default();
+    let saved = SavedModules { labels: if names.is_empty() { Vec::new() } else { labels }, names };
+    let labels = labels_file(&saved.labels);
+    let adapter = Adapter { base_model: None, methods: kept, seed: config.train.seed, saved, tensors };
+    let mut files = adapter.write(&report)?;
+    files.extend(labels);
+    Ok(files)
+}
+
+/// What a folder has the names of a classifier's labels in, as transformers' `config.json` has them. PEFT does not keep them.
+const LABELS: &str = "id2label.json";
+
+fn labels_file(labels: &[String]) -> Option<(String, Vec<u8>)> {
+    let by_number: serde_json::Map<_, _> =
+        labels.iter().enumerate().map(|(i, l)| (i.to_string(), l.clone().into())).collect();
+    (!labels.is_empty()).then(|| (LABELS.into(), format!("{:#}\n", serde_json::Value::Object(by_number)).into_bytes()))
 }
 
 /// Reads the adapter in a folder.
@@ -32,7 +49,49 @@ pub async fn adapter_of(model: &Model, config: &RunConfig) -> Result<Vec<(String
 /// # Errors
 /// A file is missing or damaged, or the adapter asks for something that is not computed here; names it.
 pub async fn read_adapter(folder: &dyn Folder) -> Result<Adapter, Problem> {
-    Adapter::read(AdapterFiles::read(folder).await?)
+    let mut adapter = Adapter::read(AdapterFiles::read(folder).await?)?;
+    if folder.size(LABELS).is_some() && !adapter.saved.names.is_empty() {
+        let wrong = || {
+            Problem::input(format!("{LABELS} does not name each label once, from 0"))
+                .at(folder.label())
+                .next("export the adapter again, or delete the file: labels are numbers then")
+        };
+        let by_number: BTreeMap<String, String> =
+            serde_json::from_slice(&folder.read(LABELS, None).await?).map_err(|_| wrong())?;
+        let label = |i: usize| by_number.get(&i.to_string()).cloned().ok_or_else(wrong);
+        adapter.saved.labels = (0..by_number.len()).map(label).collect::<Result<_, _>>()?;
+    }
+    Ok(adapter)
+}
+
+/// Gives a model the classifier of an adapter's shape and labels, to be filled.
+fn classifier_for(model: &mut Model, adapter: &Adapter) -> Result<(), Problem> {
+    if adapter.saved.names.is_empty() {
+        return Ok(());
+    }
+    let SavedModules { labels, .. } = &adapter.saved;
+    let numbered = |count: usize| (0..count).map(|i| format!("LABEL_{i}")).collect::<Vec<_>>();
+    let own = model.config.classifier.as_ref().map(|of| of.labels.clone()).unwrap_or_default();
+    // A decoder has a classifier once it has labels, whose path its tensor is then found by.
+    let with = model.config.with_labels(&numbered(1), false)?;
+    let path = with.module(None, Role::Classifier).map(|module| format!("{}.weight", module.path)).unwrap_or_default();
+    let there = adapter.tensors.get(&path).and_then(|tensor| tensor.shape.first().copied());
+    let labels = match there {
+        Some(count) if !labels.is_empty() && labels.len() != count => {
+            return Err(Problem::input(format!("{LABELS} names {} labels, and {path} has {count}", labels.len()))
+                .next("delete the file: labels are numbers then"));
+        }
+        Some(_) if !labels.is_empty() => labels.clone(),
+        Some(count) if own.len() == count => own,
+        Some(count) => numbered(count),
+        None => own,
+    };
+    if labels.is_empty() {
+        return Ok(());
+    }
+    *model = model.with_labels(&labels, labels.len() == 1, adapter.seed)?;
+    model.train_modules(|path| adapter.tensors.contains_key(&format!("{path}.weight")));
+    Ok(())
 }
 
 /// Puts an adapter into a model.
@@ -50,6 +109,7 @@ pub async fn attach(model: &mut Model, adapter: &Adapter) -> Result<(), Problem>
         let what = format!("the adapter's configuration asks for {asked} numbers, and its file has {there}");
         return Err(Problem::input(what).next(next));
     }
+    classifier_for(model, adapter).map_err(|p| p.or_next(next))?;
     model.attach(&adapter.methods, adapter.seed).await.map_err(|p| p.or_next(next))?;
     model.check_indices(|path| adapter.tensors.get(path).map(|host| host.data.as_slice()))?;
     let device = model.device();

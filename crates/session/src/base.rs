@@ -178,9 +178,17 @@ fn name_in_files(files: &ModelFolder, config: &ModelConfig, entry: &Entry) -> Re
     }
 }
 
+/// Whether files have no tensor of any name that this one may have.
+fn is_absent(files: &ModelFolder, config: &ModelConfig, entry: &Entry) -> bool {
+    config.names_in_files(&entry.name).iter().all(|name| files.shape(name).is_none())
+}
+
 /// The tensors that a folder should have by its `config.json` and has not, or of another shape.
 pub fn missing_tensors(files: &ModelFolder, config: &ModelConfig) -> Vec<String> {
-    let missing = |entry: &Entry| name_in_files(files, config, entry).is_err();
+    let missing = |entry: &Entry| {
+        let optional = entry.is_optional() && is_absent(files, config, entry);
+        !optional && name_in_files(files, config, entry).is_err()
+    };
     config.layout().into_iter().filter(missing).map(|entry| entry.name).collect()
 }
 
@@ -241,7 +249,11 @@ pub async fn read_model(
     let mut weights = Weights::of(&config);
     let mut on_the_way = 0;
     for (done, entry) in layout.into_iter().enumerate() {
-        let name = name_in_files(files, &config, &entry)?;
+        let name = match name_in_files(files, &config, &entry) {
+            // Not if there is another of that name, for other labels.
+            Err(_) if entry.is_optional() && is_absent(files, &config, &entry) => continue,
+            found => found?,
+        };
         let is_turned = is_turned(files, &entry);
         let mut turned = match is_turned {
             true => transposed(files, &name, &entry.shape).await?,

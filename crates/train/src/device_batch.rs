@@ -52,11 +52,14 @@ impl Batching {
     /// Puts examples on the device of the model that is to read them.
     pub fn to_device(self, model: &Model, examples: &[&Sequence]) -> DeviceBatch {
         let packed = self.packing && model.can_pack();
-        let batch = match (model.config.is_encoder(), packed) {
+        let mut batch = match (model.config.is_encoder(), packed) {
             (true, _) => delimited(examples, packed),
             (false, true) => pack(examples),
             (false, false) => collate(examples),
         };
+        if let Some((token, shared)) = model.config.unplaced_token.zip(batch.shared.as_mut()) {
+            shared.without_position(token, &batch.tokens);
+        }
         DeviceBatch::new(&batch, &model.device())
     }
 }

@@ -11,7 +11,9 @@ use burn::tensor::{IndexingUpdateOp, Int, Tensor};
 use stratune_kernels::backward_from;
 use stratune_models::nn::{Positions, scaled};
 use stratune_models::{Block, Ladder, Model};
-use stratune_peft::{Dropout, Embedding, ForwardContext, Gradients, Shared, collect_gradients, count_trainable, require_grad};
+use stratune_peft::{
+    Dropout, Embedding, ForwardContext, Gradients, Shared, collect_gradients, count_trainable, require_grad,
+};
 
 use crate::objective::add;
 use crate::{DeviceBatch, Objective};

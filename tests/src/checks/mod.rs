@@ -1,5 +1,6 @@
 //! Proofs that run on any device.
 
+mod classifiers;
 mod curve;
 mod gradients;
 mod logits;
@@ -13,6 +14,10 @@ use std::pin::Pin;
 
 use burn::tensor::Device;
 
+pub use classifiers::{
+    CLASSIFIERS, ENCODERS, class_weights_weigh, classifier_gradients_agree_with_peft,
+    classifiers_agree_with_transformers,
+};
 pub use curve::training_follows_pytorch;
 pub use gradients::{
     finite_differences, gradients_agree_with_burns_lora, gradients_agree_with_peft, keeping_graphs_changes_nothing,
@@ -33,11 +38,14 @@ pub async fn all(device: &Device) {
     let formats = stratune_kernels::BlockFormat::ALL.map(stratune_kernels::WeightFormat::from);
     assert_eq!(stratune_kernels::formats_are_read(device, &formats, 48).await, Ok(()));
     // Each by itself: the frames of all of them together would fill the stack of a thread.
-    let checks: [Pin<Box<dyn Future<Output = ()> + '_>>; 13] = [
+    let checks: [Pin<Box<dyn Future<Output = ()> + '_>>; 16] = [
         Box::pin(logits_agree_with_transformers(device)),
         Box::pin(parts_are_the_whole(device)),
         Box::pin(rows_by_themselves_say_the_same(device)),
         Box::pin(adapters_agree_with_peft(device)),
+        Box::pin(classifiers_agree_with_transformers(device)),
+        Box::pin(classifier_gradients_agree_with_peft(device)),
+        Box::pin(class_weights_weigh(device)),
         Box::pin(merging_changes_nothing(device)),
         Box::pin(gradients_agree_with_peft(device)),
         Box::pin(gradients_agree_with_burns_lora(device)),

@@ -116,6 +116,7 @@ pub(super) fn read(family: &'static Family, fields: &Fields<'_>, of: &Decoder) -
         parallel: false,
         norms_of_sums: false,
         first_position: 0,
+        unplaced_token: None,
         classifier: None,
         activation: activation(fields, of.activation)?,
         centring_norms: false,

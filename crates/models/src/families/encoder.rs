@@ -26,8 +26,9 @@ pub(super) struct Encoder {
     pub norms: [&'static str; 2],
     /// Whether texts of a pair have embeddings.
     pub token_types: bool,
-    /// The row of the positions' table that the first position has.
-    pub first_position: fn(&Fields<'_>) -> usize,
+    /// Whether positions begin behind that of the padding's token, which takes none, as its number says; `None` where they
+    /// begin at the first row.
+    pub padding: Option<u32>,
     /// Layers of the classifier: that between, and the one that gives labels.
     pub classifier: [&'static str; 2],
     /// What is behind the first of these.
@@ -50,7 +51,7 @@ pub(super) const BERT: Encoder = Encoder {
     ],
     norms: ["attention.output.LayerNorm", "output.LayerNorm"],
     token_types: true,
-    first_position: |_| 0,
+    padding: None,
     classifier: ["bert.pooler.dense", "classifier"],
     between: ClassifierActivation::Tanh,
 };
@@ -95,7 +96,11 @@ pub(super) fn read(family: &'static Family, fields: &Fields<'_>, of: &Encoder) -
     config.centring_norms = true;
     config.norms_of_sums = true;
     config.attention.iter_mut().for_each(|kind| (kind.rope, kind.bidirectional) = (None, true));
-    config.first_position = (of.first_position)(&inner);
+    if let Some(absent) = of.padding {
+        let pad = fields.given("pad_token_id", "token", Value::as_u64)?.or(absent.into(), absent.into());
+        let pad = u32::try_from(pad).map_err(|_| format!("pad_token_id is {pad}"))?;
+        (config.unplaced_token, config.first_position) = (Some(pad), pad as usize + 1);
+    }
     let rows = config.max_position_embeddings;
     if rows <= config.first_position {
         return Err(format!("max_position_embeddings is {rows}, and the first position is {}", config.first_position));

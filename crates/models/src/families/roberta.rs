@@ -14,9 +14,5 @@ pub const FAMILY: Family = Family {
     file_names: &[],
 };
 
-const ROBERTA: Encoder = Encoder {
-    base: "roberta",
-    first_position: |fields| fields.get("pad_token_id").and_then(serde_json::Value::as_u64).unwrap_or(1) as usize + 1,
-    classifier: ["classifier.dense", "classifier.out_proj"],
-    ..BERT
-};
+const ROBERTA: Encoder =
+    Encoder { base: "roberta", padding: Some(1), classifier: ["classifier.dense", "classifier.out_proj"], ..BERT };

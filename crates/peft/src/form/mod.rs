@@ -98,10 +98,6 @@ fn forms() -> Vec<&'static Form> {
 
 /// Reads a folder whose `peft_type` is `kind`; `weights_at` is the tensors' file, for messages.
 pub(crate) fn read(kind: &str, given: Given<'_>, weights_at: &str) -> Read {
-    if let Some(saved) = given.fields.get("modules_to_save").filter(|v| is_set(v)) {
-        let what = format!("modules_to_save is {saved}: whole modules beside the adapter are not read");
-        return Err(Problem::input(what).at(given.config_at).next("merge the adapter into its model with PEFT"));
-    }
     let forms = forms();
     let Some(form) = forms.iter().find(|form| form.peft_type == kind) else {
         let names: Vec<&str> = forms.iter().map(|form| form.peft_type).collect();
@@ -128,7 +124,6 @@ pub(crate) fn write(
         "inference_mode": true,
         "peft_type": form.peft_type,
         "revision": revision,
-        "task_type": "CAUSAL_LM",
     });
     if let Value::Object(common) = common {
         fields.extend(common);
@@ -144,7 +139,6 @@ pub(crate) fn placed(model: &ModelReport, method: &MethodConfig) -> Map<String, 
     fields.insert("target_modules".into(), json!(targets));
     fields.insert("layers_to_transform".into(), layers);
     fields.insert("layers_pattern".into(), Value::Null);
-    fields.insert("modules_to_save".into(), Value::Null);
     fields
 }
 
