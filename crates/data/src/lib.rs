@@ -42,7 +42,7 @@ mod tools;
 #[cfg(feature = "unpack")]
 mod unpack;
 
-pub use batch::{Batch, PackedRows, collate, delimited, pack};
+pub use batch::{Batch, PackedRows, SourceRows, collate, delimited, pack};
 pub use continuation::continuation;
 pub use dataset::{Dataset, load};
 pub use gguf::{GgufTokenizer, WrittenTokenizer};

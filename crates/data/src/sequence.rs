@@ -10,6 +10,8 @@ pub struct Sequence {
     pub loss_mask: Vec<bool>,
     /// Which text of a pair each token is of, 0 or 1, for models that are told; empty where all are of the first.
     pub type_ids: Vec<u32>,
+    /// What an encoder reads, for models that have one beside a decoder, whose tokens are the others; else empty.
+    pub source: Vec<u32>,
     /// What the row as a whole is labelled with.
     pub label: Option<Label>,
 }

@@ -180,7 +180,8 @@ impl MethodConfig {
         match &self.targets {
             None => {
                 let roles = self.kind.method().roles;
-                let enters = |role: Role| roles.contains(&role) || role.fused().iter().any(|one| roles.contains(one));
+                let alike = |role: Role| role.fused().iter().copied().chain(role.in_self_attention());
+                let enters = |role: Role| roles.contains(&role) || alike(role).any(|one| roles.contains(&one));
                 linears.filter(|module| enters(module.role)).collect()
             }
             // An expression that is none is refused before it comes to this.

@@ -78,7 +78,7 @@ impl<'a> Reply<'a> {
         let (told, stream) = (Told::new(&request.stop), tokenizer.stream());
         let (made, sampling) = (0, sampling(request));
         let length = prompt.len();
-        text.rewrite(prompt);
+        text.begin(model, prompt);
         Ok(Self { tokenizer, template, text, prompt: length, most, made, sampling, stream, told })
     }
 
