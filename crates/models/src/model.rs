@@ -377,7 +377,7 @@ impl Model {
     }
 
     /// Logits of what [`final_norm`](Self::final_norm) gave.
-    pub(crate) fn logits_of(&self, normed: Tensor<3>) -> Tensor<3> {
+    pub fn logits_of(&self, normed: Tensor<3>) -> Tensor<3> {
         let logits = linear_by_pieces(normed, &self.head().matrices(), self.compute);
         match self.config.final_logit_softcapping {
             None => logits,
