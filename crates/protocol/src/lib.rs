@@ -13,6 +13,7 @@ mod event;
 mod forecast;
 mod hub_id;
 mod hub_message;
+mod label_metrics;
 mod plan;
 mod problem;
 mod report;
@@ -32,6 +33,7 @@ pub use event::{AdapterInfo, Candidate, EndReason, Event, SavedRun, StepReport, 
 pub use forecast::{Bytes, Limits, Pace, Remedy, Verdict, advice, loss_rows, scaled};
 pub use hub_id::{HubId, check_path, is_commit};
 pub use hub_message::{HubCommand, HubEvent, HubReport, KeptFiles};
+pub use label_metrics::{Confusion, LabelMetrics};
 pub use plan::{MemoryPlan, Plan, RunSize};
 pub use problem::{Problem, ProblemKind};
 pub use report::{DataReport, ModelReport, PreviewRow, PreviewToken, SkippedRow, WeightBytes};

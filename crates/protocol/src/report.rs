@@ -38,6 +38,12 @@ pub struct ModelReport {
     /// What its matrices take as its file has them, if that is in few bits.
     #[serde(default)]
     pub in_file: Option<WeightBytes>,
+    /// Whether it labels texts and writes none.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub encoder: bool,
+    /// The labels that it tells apart as it came, if it does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
     /// Its modules, in the order of the forward pass.
     #[serde(default)]
     pub modules: Vec<Module>,

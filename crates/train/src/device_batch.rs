@@ -39,6 +39,8 @@ pub struct DeviceBatch {
     pub type_ids: Option<Tensor<2, Int>>,
     /// How many labels there are.
     pub labelled: usize,
+    /// Which example each of them is of.
+    pub examples: Rc<[u32]>,
     /// Tokens, padding left out.
     pub real_tokens: usize,
 }
@@ -91,6 +93,7 @@ impl DeviceBatch {
             values: Tensor::from_data(TensorData::new(batch.values.clone(), [batch.values.len()]), device),
             type_ids: (!batch.type_ids.is_empty()).then(|| grid(&batch.type_ids)),
             labelled,
+            examples: batch.examples.as_slice().into(),
             real_tokens: batch.real_tokens,
         }
     }
