@@ -3,9 +3,10 @@
 use std::rc::Rc;
 
 use serde_json::{Value, json};
-use stratune_data::load;
 use stratune_protocol::{Bytes, Pace, Problem};
-use stratune_session::{Base, Conditions, MemoryReport, model_config, open_device, pace, read_tokenizer, report_of};
+use stratune_session::{
+    Base, Conditions, MemoryReport, model_config, open_device, pace, read_dataset_for, read_tokenizer, report_of,
+};
 use stratune_store::ModelFolder;
 use stratune_train::RunConfig;
 
@@ -35,7 +36,7 @@ impl Forecast {
             false => {
                 let tokenizer = read_tokenizer(files, &geometry).await?;
                 let sources = open::data(&config.data)?;
-                Some(Rc::new(load(&sources, &config.data, &tokenizer, model.context, config.train.seed)?))
+                Some(Rc::new(read_dataset_for(&sources, &config, (&geometry, &[]), &tokenizer, model.context)?))
             }
         };
         let width = dataset.as_ref().map(|data| data.report.width);

@@ -39,6 +39,8 @@ enum CliCommand {
     Train(Box<commands::train::Train>),
     /// Continue a prompt.
     Generate(commands::generate::Generate),
+    /// Label texts with a model that was trained on labels.
+    Classify(commands::classify::Classify),
     /// Talk with a model, turn by turn.
     Chat(commands::chat::Chat),
     /// Answer OpenAI's clients on this machine: the base and several adapters as models, in one batch.
@@ -86,6 +88,7 @@ async fn run(command: CliCommand, json: bool) -> Result<u8, Problem> {
     match command {
         CliCommand::Train(train) => train.run(json).await,
         CliCommand::Generate(generate) => generate.run(json).await.map(|()| 0),
+        CliCommand::Classify(classify) => classify.run(json).await.map(|()| 0),
         CliCommand::Chat(chat) => chat.run(json).await.map(|()| 0),
         CliCommand::Serve(serve) => serve.run(json).await.map(|()| 0),
         CliCommand::Eval(eval) => eval.run(json).await.map(|()| 0),

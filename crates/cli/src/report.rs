@@ -97,9 +97,13 @@ impl Bar {
                     duration(s.seconds_left)
                 ));
             }
-            Event::Validation { step, loss, perplexity, best } => {
+            Event::Validation { step, loss, perplexity, best, labels } => {
                 let best = if *best { "  best so far" } else { "" };
-                self.line(format!("step {step}: validation loss {loss:.4}, perplexity {perplexity:.3}{best}"));
+                let also = match labels {
+                    Some(labels) => labels.sentence(),
+                    None => format!("perplexity {perplexity:.3}"),
+                };
+                self.line(format!("step {step}: validation loss {loss:.4}, {also}{best}"));
             }
             Event::Sample { step, prompt, text } => {
                 let prompt = one_line(prompt, LINE / 3);

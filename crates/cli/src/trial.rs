@@ -2,10 +2,10 @@
 
 use std::rc::Rc;
 
-use stratune_data::{Dataset, SourceFile, load, read_rows};
+use stratune_data::{Dataset, SourceFile, read_rows};
 use stratune_protocol::{DeviceChoice, Problem};
 use stratune_runtime::Opened;
-use stratune_session::{Base, EvalSet};
+use stratune_session::{Base, EvalSet, read_dataset};
 use stratune_train::RunConfig;
 
 use crate::open;
@@ -53,6 +53,6 @@ impl Trial {
     /// They cannot be read.
     pub fn dataset(&self, config: &RunConfig) -> Result<Rc<Dataset>, Problem> {
         let base = &self.base;
-        Ok(Rc::new(load(&self.files, &config.data, &base.tokenizer, base.context(), config.train.seed)?))
+        Ok(Rc::new(read_dataset(&self.files, config, base, base.context())?))
     }
 }

@@ -23,6 +23,8 @@ pub struct Batch {
     /// Where each label is predicted from: index r × width + t − 1 for the token at t in row r, ascending; for the label
     /// of an example as a whole where that is read.
     pub positions: Vec<u32>,
+    /// Which example each of these is of.
+    pub examples: Vec<u32>,
     /// The label at each of these positions: a token or a class.
     pub targets: Vec<u32>,
     /// The numbers at these positions, where labels are numbers.
@@ -137,8 +139,8 @@ fn laid(examples: &[&Sequence], layout: &Layout) -> Batch {
     if examples.iter().any(|example| !example.type_ids.is_empty()) {
         batch.type_ids = vec![0; rows * width];
     }
-    for (example, start) in starts(&lengths(examples), layout) {
-        let example = examples[example];
+    for (number, start) in starts(&lengths(examples), layout) {
+        let example = examples[number];
         batch.tokens[start..start + example.tokens.len()].copy_from_slice(&example.tokens);
         batch.real_tokens += example.tokens.len();
         if !example.type_ids.is_empty() {
@@ -147,11 +149,13 @@ fn laid(examples: &[&Sequence], layout: &Layout) -> Batch {
         for (t, (&token, &is_label)) in example.tokens.iter().zip(&example.loss_mask).enumerate().skip(1) {
             if is_label {
                 batch.positions.push((start + t - 1) as u32);
+                batch.examples.push(number as u32);
                 batch.targets.push(token);
             }
         }
         if let Some(label) = example.label {
             batch.positions.push((start + label.at) as u32);
+            batch.examples.push(number as u32);
             match label.target {
                 Target::Class(class) => batch.targets.push(class),
                 Target::Value(value) => batch.values.push(value),
@@ -243,6 +247,7 @@ mod tests {
         let batch = delimited(&examples, true);
         assert_eq!((batch.rows, batch.width), (2, 32));
         assert_eq!((batch.positions, batch.targets), (vec![0, 3, 32 + 30], vec![2, 0, 1]));
+        assert_eq!(batch.examples, [0, 2, 1]);
         assert_eq!(batch.type_ids[..8], [0, 0, 0, 0, 0, 1, 1, 0]);
         assert_eq!(batch.shared, pack(&examples).shared);
         let apart = delimited(&examples, false);

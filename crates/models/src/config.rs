@@ -156,6 +156,11 @@ impl ModelConfig {
         self.seq2seq.is_none() && self.attention.iter().any(|kind| kind.bidirectional)
     }
 
+    /// Whether its classifier says a number.
+    pub fn is_regression(&self) -> bool {
+        self.json["problem_type"] == "regression" || self.classifier.as_ref().is_some_and(|of| of.labels.len() == 1)
+    }
+
     /// Whether texts of a pair are told apart by embeddings of their own.
     pub fn has_token_types(&self) -> bool {
         self.module(None, Role::TokenTypeEmbedding).is_some()
@@ -348,6 +353,8 @@ impl ModelConfig {
             vocabulary: self.vocab_size,
             context: self.context(),
             in_file: None,
+            encoder: self.is_encoder(),
+            labels: self.classifier.as_ref().map(|of| of.labels.clone()).unwrap_or_default(),
             modules: self.modules.clone(),
         }
     }
@@ -460,6 +467,7 @@ mod tests {
                 if key == "hidden_act" {
                     json["hidden_activation"] = value.clone();
                     json["activation_function"] = value.clone();
+                    json["activation"] = value.clone();
                 }
                 // Those that have as many key heads as query heads, of a width that follows, know no such keys.
                 let fixed = ModelConfig::from_json(&json, "config.json").is_ok_and(|c| c.num_key_value_heads == 4);

@@ -74,6 +74,13 @@ pub enum Command<C> {
     /// Continue a prompt or a conversation; [`Command::Stop`] ends the answer.
     /// Answer: [`Event::Token`](crate::Event::Token)s.
     Generate(GenerateRequest),
+    /// Label a text with the tuned model. Answer: [`Event::Classified`](crate::Event::Classified).
+    Classify {
+        /// The text.
+        text: String,
+        /// The second text, where pairs are labelled; empty: there is none.
+        text_pair: String,
+    },
     /// Put an adapter that a person has into a copy of the model, as the tuned one.
     /// Answer: [`Event::Tuned`](crate::Event::Tuned).
     LoadAdapter {

@@ -3,7 +3,9 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::{Catalogue, Choices, ComputeDtype, DataReport, Limits, ModelReport, ModelVariant, Pace, Plan, Problem};
+use crate::{
+    Catalogue, Choices, ComputeDtype, DataReport, LabelMetrics, Limits, ModelReport, ModelVariant, Pace, Plan, Problem,
+};
 
 /// What an engine tells a front end. Over a worker's port and in checkpoints its JSON is `{"step": {…}}`: with the name
 /// among the fields, reading it back would take a twentieth of the page's code. For people it is [`line`](Self::line).
@@ -76,6 +78,9 @@ pub enum Event<C> {
         perplexity: f64,
         /// Whether it is the lowest so far.
         best: bool,
+        /// How well whole texts are labelled, where that is learned.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        labels: Option<LabelMetrics>,
     },
     /// A prompt was continued while training.
     Sample {
@@ -126,6 +131,13 @@ pub enum Event<C> {
         text: String,
         /// Whether the answer is complete.
         done: bool,
+    },
+    /// A text is labelled.
+    Classified {
+        /// The labels with their probabilities, the likeliest first; of a model that says numbers the number.
+        labels: Vec<(String, f32)>,
+        /// Whether it is a number.
+        number: bool,
     },
     /// A file to take away. Over a worker's port its bytes travel beside the message, unless they are stored.
     File {

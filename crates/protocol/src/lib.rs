@@ -13,6 +13,7 @@ mod event;
 mod forecast;
 mod hub_id;
 mod hub_message;
+mod label_metrics;
 mod plan;
 mod problem;
 mod report;
@@ -24,15 +25,16 @@ pub use architecture::{Module, Role, ends_with};
 pub use catalogue::{Catalogue, Choices, Field, FieldKind, MethodEntry, Mode, Preset, Range, Values};
 pub use command::{Asset, Command, ExportForm, GenerateRequest, ModelVariant};
 pub use config::{
-    BaseDtype, ComputeDtype, DataConfig, DataFormat, DeviceChoice, IstConfig, IstMode, Labels, OptimiserKind,
-    PromptTemplate, Schedule, Targets, TrainConfig, command_line, whole,
+    BaseDtype, ClassWeights, ComputeDtype, DataConfig, DataFormat, DeviceChoice, IstConfig, IstMode, Labels, Objective,
+    OptimiserKind, PromptTemplate, Schedule, Targets, TrainConfig, command_line, whole,
 };
 pub use draw::{draws, normals};
 pub use event::{AdapterInfo, Candidate, EndReason, Event, SavedRun, StepReport, TunedRun};
 pub use forecast::{Bytes, Limits, Pace, Remedy, Verdict, advice, loss_rows, scaled};
 pub use hub_id::{HubId, check_path, is_commit};
 pub use hub_message::{HubCommand, HubEvent, HubReport, KeptFiles};
+pub use label_metrics::{Confusion, LabelMetrics};
 pub use plan::{MemoryPlan, Plan, RunSize};
 pub use problem::{Problem, ProblemKind};
-pub use report::{DataReport, ModelReport, PreviewRow, PreviewToken, SkippedRow, WeightBytes};
+pub use report::{DataReport, LabelledColumns, ModelReport, PreviewRow, PreviewToken, SkippedRow, WeightBytes};
 pub use storage::WeightStorage;

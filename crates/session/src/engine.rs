@@ -4,9 +4,9 @@ use std::rc::Rc;
 
 use futures::future::LocalBoxFuture;
 use serde_json::Value;
-use stratune_data::{Dataset, load};
+use stratune_data::Dataset;
 use stratune_models::CachedText;
-use stratune_protocol::{BaseDtype, DataConfig, DataFormat, DeviceChoice, EndReason, Problem, ProblemKind};
+use stratune_protocol::{BaseDtype, DataConfig, DataFormat, DeviceChoice, EndReason, Objective, Problem, ProblemKind};
 use stratune_runtime::{Control, Opened};
 use stratune_store::{Checkpoint, EventLog, Folder, WriteSeek};
 use stratune_train::{Command, Event, ProgressReporter, RunConfig, Trainer};
@@ -14,6 +14,7 @@ use stratune_train::{Command, Event, ProgressReporter, RunConfig, Trainer};
 use crate::catalogue::choices;
 use crate::copies::{Copies, Place, Source};
 use crate::recorder::{Saving, unsaved};
+use crate::labels::read_dataset;
 use crate::rows_files::rows_files;
 use crate::run::{prompts, saved_run, watched_trainer};
 use crate::starter::{EXAMPLE, STARTER};
@@ -67,11 +68,14 @@ pub struct Engine {
     pub(crate) control: Control,
     opened: Option<Opened>,
     pub(crate) base: Option<Loaded<Base>>,
-    data: Option<(Loaded<Rc<Dataset>>, DataConfig, u64)>,
+    data: Option<(Loaded<Rc<Dataset>>, DataConfig, ReadFor)>,
     pub(crate) tuned: Option<Tuned>,
     /// What base and tuned model hold of their conversations.
     pub(crate) talks: [CachedText; 2],
 }
+
+/// What else of a configuration decides how rows are read: the seed of the split, and what is learned of them.
+pub(crate) type ReadFor = (u64, Objective);
 
 /// Something that was read, and the files it was read from; none if they are built in.
 pub(crate) struct Loaded<T> {
@@ -107,7 +111,7 @@ impl Engine {
                 Box::pin(self.load_model(&config.model, config.base_dtype, Source::chosen(files))).await
             }
             Command::LoadData { config, .. } => {
-                self.load_data(config.data, config.train.seed, Source::chosen(files)).await
+                self.load_data(&config, Source::chosen(files)).await
             }
             // In the heap, for a run's future is larger than a stack may be.
             Command::Train { config } => Box::pin(self.train(*config)).await,
@@ -126,6 +130,7 @@ impl Engine {
             Command::Discard => self.discard().await,
             Command::Generate(request) => self.generate(&request).await,
             Command::Export { form } => self.export(form).await,
+            Command::Classify { text, text_pair } => self.classify(&text, &text_pair).await,
             Command::LoadAdapter { name, .. } => self.load_adapter(&name, files).await,
         };
         if let Err(problem) = done {
@@ -181,18 +186,21 @@ impl Engine {
         Ok(())
     }
 
-    async fn load_data(&mut self, mut config: DataConfig, seed: u64, files: Option<Source>) -> Result<(), Problem> {
-        name_files(&mut config, files.as_ref());
+    async fn load_data(&mut self, run: &RunConfig, files: Option<Source>) -> Result<(), Problem> {
+        let mut run = run.clone();
+        let config = &mut run.data;
+        name_files(config, files.as_ref());
         let base = &self.base.as_ref().ok_or_else(no_model)?.value;
         let folder = files.as_ref().map(|files| files.folder.as_ref());
-        let sources = rows_files(folder, &config, self.assets.as_ref()).await?;
-        let dataset = load(&sources, &config, &base.tokenizer, base.context(), seed)?;
+        let sources = rows_files(folder, config, self.assets.as_ref()).await?;
+        let dataset = read_dataset(&sources, &run, base, base.context())?;
         self.immediate.known.borrow_mut().data = Some(dataset.report.clone());
         self.out.send(&Event::Data(dataset.report.clone()), None);
         for text in &dataset.notices {
             self.out.send(&Event::Notice { text: text.clone() }, None);
         }
-        self.data = Some((Loaded { value: Rc::new(dataset), files }, config, seed));
+        let read_for = (run.train.seed, run.train.objective);
+        self.data = Some((Loaded { value: Rc::new(dataset), files }, run.data, read_for));
         Ok(())
     }
 
@@ -212,10 +220,10 @@ impl Engine {
                 return Err(problem);
             }
         }
-        let (data, read_with, seed) = self.data.as_ref().ok_or_else(no_data)?;
+        let (data, read_with, read_for) = self.data.as_ref().ok_or_else(no_data)?;
         let files = data.files.clone();
-        if (read_with, *seed) != (&config.data, config.train.seed) {
-            self.load_data(config.data.clone(), config.train.seed, files).await?;
+        if (read_with, *read_for) != (&config.data, (config.train.seed, config.train.objective)) {
+            self.load_data(config, files).await?;
         }
         Ok(())
     }
@@ -305,7 +313,7 @@ impl Engine {
             true => None,
             false => self.copies.source(place.data.as_deref()).await?,
         };
-        self.load_data(config.data.clone(), config.train.seed, data_files).await?;
+        self.load_data(&config, data_files).await?;
         let Some(trainer) = self.ready(&config, Some(&checkpoint)).await? else { return Ok(()) };
         let checkpoints = self.copies.checkpoints.clone();
         let log = RunLog::resume(checkpoints, &place.events, &checkpoint, trainer.progress().0).await?;

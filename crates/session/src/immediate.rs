@@ -65,6 +65,7 @@ impl ImmediateCommands {
             | Command::FindSaved
             | Command::Discard
             | Command::Generate(_)
+            | Command::Classify { .. }
             | Command::LoadAdapter { .. }
             | Command::Export { .. } => return false,
         }

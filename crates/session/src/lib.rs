@@ -16,6 +16,7 @@ mod export;
 mod forecast;
 mod immediate;
 mod judge;
+mod labels;
 mod link;
 mod open_model;
 mod pace;
@@ -47,6 +48,7 @@ pub use export::{
 pub use forecast::{Conditions, Forecast, MemoryReport};
 pub use immediate::ImmediateCommands;
 pub use judge::{JudgeOptions, Judged, TaskReport, judge};
+pub use labels::{LabelEvaluation, evaluate_labels, label_text, learns_labels, read_dataset, read_dataset_for};
 pub use link::{from_link, to_link};
 pub use open_model::open_model;
 pub use pace::pace;

@@ -74,6 +74,9 @@ impl<'a> Reply<'a> {
         mut text: CachedText,
     ) -> Result<Self, Problem> {
         request.check()?;
+        if model.config.classifier.is_some() {
+            return Err(Problem::input("this model labels texts, and writes none").next("give it texts to label"));
+        }
         let most = request.max_tokens.min(room(model, &prompt)?);
         let (told, stream) = (Told::new(&request.stop), tokenizer.stream());
         let (made, sampling) = (0, sampling(request));

@@ -2,13 +2,14 @@
 
 use std::rc::Rc;
 
-use stratune_data::Dataset;
+use stratune_data::{Dataset, Label, Target};
 use stratune_ist::{Ist, Lisa};
 use stratune_protocol::{IstMode, Problem};
 use stratune_store::Checkpoint;
 use stratune_train::{Hook, Identity, ProgressReporter, Record, RunConfig, SavedRun, Trainer};
 
 use crate::Base;
+use crate::labels::for_dataset;
 
 /// How many held-out prompts are continued while training when the configuration names none.
 const DEFAULT_PROMPTS: usize = 2;
@@ -62,12 +63,13 @@ pub async fn watched_trainer(
             .next(format!("set max_length to {room}, or use a shorter length")));
     }
     let (batch_size, compute) = (config.train.batch_size, config.compute_dtype);
-    let mut model = base.model.clone();
+    let (mut model, objective) = for_dataset(&base.model, &dataset, &config)?;
     let what = match config.method.iter().any(|method| method.kind.method().few_bits) {
         true => format!("quantizing the model's matrices and attaching {}", config.method.title()),
         false => format!("attaching {}", config.method.title()),
     };
     watch.during(&what, model.attach(&config.method, config.train.seed)).await?;
+    model.train_classifier();
     if config.ist.mode != IstMode::All
         && let Some(layer) = model.layers.iter().position(|block| !block.trains(&model.shared))
     {
@@ -77,7 +79,7 @@ pub async fn watched_trainer(
     }
     let hooks = hooks_for(&config, model.layers.len());
     let identity = Identity { model: base.fingerprint.clone(), data: data_fingerprint(&dataset) };
-    let mut trainer = Trainer::new(config, model, dataset, hooks, identity)?;
+    let mut trainer = Trainer::new(config, model, dataset, hooks, identity)?.with_objective(objective);
     if let Some(checkpoint) = checkpoint {
         trainer.resume(checkpoint)?;
     }
@@ -123,6 +125,15 @@ pub fn data_fingerprint(dataset: &Dataset) -> String {
         for row in rows {
             row.tokens.iter().flat_map(|t| t.to_le_bytes()).for_each(&mut eat);
             row.loss_mask.iter().for_each(|l| eat(u8::from(*l)));
+            row.type_ids.iter().for_each(|id| eat(*id as u8));
+            if let Some(Label { at, target }) = row.label {
+                eat(at as u8);
+                let value = match target {
+                    Target::Class(class) => class.to_le_bytes(),
+                    Target::Value(value) => value.to_le_bytes(),
+                };
+                value.into_iter().for_each(&mut eat);
+            }
             eat(0xff);
         }
         eat(0xfe);

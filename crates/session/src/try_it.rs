@@ -10,7 +10,7 @@ use stratune_train::Event;
 use crate::engine::{Engine, Loaded, no_model, no_run};
 use crate::export::{export_of, write_archive, zip_name};
 use crate::tuned::Tuned;
-use crate::{Outgoing, adapter_of, answer_after, read_adapter};
+use crate::{Outgoing, adapter_of, answer_after, label_text, read_adapter};
 
 impl Engine {
     /// Continues a prompt or a conversation; what was said before in it is not computed again.
@@ -35,6 +35,15 @@ impl Engine {
         self.control.resume();
         told("", true);
         given.map(|_| ())
+    }
+
+    /// Labels a text.
+    pub(crate) async fn classify(&self, text: &str, text_pair: &str) -> Result<(), Problem> {
+        let base = &self.base.as_ref().ok_or_else(no_model)?.value;
+        let model = self.tuned.as_ref().map_or(&base.model, |tuned| &tuned.model);
+        let labels = label_text(model, &base.tokenizer, text, Some(text_pair).filter(|pair| !pair.is_empty())).await?;
+        self.out.send(&Event::Classified { labels, number: model.config.is_regression() }, None);
+        Ok(())
     }
 
     /// Puts an adapter that a person has beside the base.

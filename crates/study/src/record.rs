@@ -161,7 +161,7 @@ mod tests {
     fn events_are_summed_up_over_interruptions() {
         let ended = |step, seconds, reason| Event::Ended { reason, step, best: Some((step, 1.5)), seconds };
         let begun = Event::Begun { config: Box::new(Value::Null), step: 0, steps: 3, layers: 2, trainable: 77 };
-        let validation = |step, loss| Event::Validation { step, loss, perplexity: 1.0, best: true };
+        let validation = |step, loss| Event::Validation { step, loss, perplexity: 1.0, best: true, labels: None };
         let events: [Event<Value>; 8] = [
             begun,
             step(1, 10.0, 5),

@@ -2,8 +2,10 @@
 
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Int, Tensor, TensorData};
+use stratune_data::{Label, Sequence, Target};
 use stratune_models::Model;
 use stratune_peft::{Gradients, collect_gradients, require_grad};
+use stratune_protocol::{Confusion, LabelMetrics};
 
 use crate::objective::{labelled, spread};
 use crate::{DeviceBatch, Objective};
@@ -67,9 +69,25 @@ impl Objective for Classification {
         backward(model, &x, batch, scale, into, |logits| self.loss_of(logits, batch))
     }
 
+    fn metrics(&self, said: &[Vec<f32>], rows: &[&Sequence], labels: &[String]) -> Option<LabelMetrics> {
+        let mut confusion = Confusion::new(labels.to_vec());
+        for (logits, row) in said.iter().zip(rows) {
+            if let Some(Label { target: Target::Class(class), .. }) = row.label {
+                confusion.add(class as usize, likeliest(logits));
+            }
+        }
+        Some(LabelMetrics::Classes(confusion))
+    }
+
     fn outputs(&self, model: &Model, x: &Tensor<3>, batch: &DeviceBatch) -> Option<Tensor<2>> {
         said(model, x, batch)
     }
+}
+
+/// The place of the largest; the first of several.
+pub fn likeliest(logits: &[f32]) -> usize {
+    let larger = |best: usize, at: usize| if logits[at] > logits[best] { at } else { best };
+    (0..logits.len()).fold(0, larger)
 }
 
 impl Objective for Regression {
@@ -86,6 +104,15 @@ impl Objective for Regression {
         into: &mut Gradients,
     ) -> (Tensor<1>, Tensor<3>) {
         backward(model, &x, batch, scale, into, |said| self.loss_of(said, batch))
+    }
+
+    fn metrics(&self, said: &[Vec<f32>], rows: &[&Sequence], _: &[String]) -> Option<LabelMetrics> {
+        let pairs = said.iter().zip(rows).filter_map(|(said, row)| match row.label?.target {
+            Target::Value(value) => Some((f64::from(*said.first()?), f64::from(value))),
+            Target::Class(_) => None,
+        });
+        let (said, right): (Vec<f64>, Vec<f64>) = pairs.unzip();
+        Some(LabelMetrics::of_numbers(&said, &right))
     }
 
     fn outputs(&self, model: &Model, x: &Tensor<3>, batch: &DeviceBatch) -> Option<Tensor<2>> {

@@ -41,6 +41,8 @@ pub struct DeviceBatch {
     pub source: Option<SourceTexts>,
     /// How many labels there are.
     pub labelled: usize,
+    /// Which example each of them is of.
+    pub examples: Rc<[u32]>,
     /// Tokens, padding left out.
     pub real_tokens: usize,
 }
@@ -94,6 +96,7 @@ impl DeviceBatch {
             type_ids: (!batch.type_ids.is_empty()).then(|| grid(&batch.type_ids)),
             source: batch.sources.as_ref().map(|rows| SourceTexts::new(&rows.tokens, &rows.lengths, device)),
             labelled,
+            examples: batch.examples.as_slice().into(),
             real_tokens: batch.real_tokens,
         }
     }

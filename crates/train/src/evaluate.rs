@@ -29,14 +29,31 @@ pub async fn evaluate(
     by: Batching,
     damping: Option<&[f32]>,
 ) -> Result<Evaluation, Problem> {
-    evaluate_with_progress(objective, model, rows, by, damping, &mut |_| {}).await
+    evaluate_with_progress(objective, model, rows, by, (damping, None), &mut |_| {}).await
+}
+
+/// What the classifier says of rows, in their order, and the mean loss; rows are taken as `by` says, and `tell` hears now and
+/// then how many are done.
+///
+/// # Errors
+/// The device does not answer.
+pub async fn classify(
+    objective: &dyn Objective,
+    model: &Model,
+    rows: &[&Sequence],
+    by: Batching,
+    tell: &mut dyn FnMut(usize),
+) -> Result<(Vec<Vec<f32>>, Evaluation), Problem> {
+    let mut said = Vec::new();
+    let measured = evaluate_with_progress(objective, model, rows, by, (None, Some(&mut said)), tell).await?;
+    Ok((said, measured))
 }
 
 /// Batches that a device is given before what it has done is waited for: it must not be far behind what is told, nor go on for
 /// long when a person wants an end.
 const AHEAD: usize = 8;
 
-/// The same; `tell` hears now and then how many rows are done.
+/// The same; `tell` hears now and then how many rows are done, and `said` gets the [outputs](Objective::outputs) of each.
 ///
 /// # Errors
 /// The device does not answer.
@@ -45,7 +62,7 @@ pub(crate) async fn evaluate_with_progress(
     model: &Model,
     rows: &[&Sequence],
     by: Batching,
-    damping: Option<&[f32]>,
+    (damping, mut said): (Option<&[f32]>, Option<&mut Vec<Vec<f32>>>),
     tell: &mut dyn FnMut(usize),
 ) -> Result<Evaluation, Problem> {
     let (mut losses, mut read) = (Vec::new(), Vec::new());
@@ -55,7 +72,19 @@ pub(crate) async fn evaluate_with_progress(
         let batch = by.to_device(model, chunk);
         tokens += batch.labelled;
         done += chunk.len();
-        losses.push(loss(objective, model, &batch, damping, None));
+        let x = hidden_states(model, &batch, damping, None);
+        if let Some(said) = &mut said
+            && let Some(outputs) = objective.outputs(model, &x, &batch)
+        {
+            let [_, width] = outputs.dims();
+            let numbers = read_f32(outputs).await?;
+            let mut of_chunk = vec![Vec::new(); chunk.len()];
+            for (example, outputs) in batch.examples.iter().zip(numbers.chunks(width.max(1))) {
+                of_chunk[*example as usize] = outputs.to_vec();
+            }
+            said.extend(of_chunk);
+        }
+        losses.push(objective.loss(model, x, &batch));
         if losses.len() == AHEAD {
             read.extend(read_scalars(std::mem::take(&mut losses)).await?);
         }

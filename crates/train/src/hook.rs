@@ -176,9 +176,15 @@ impl<'a> Run<'a> {
         let all = self.rows(from);
         let rows: Vec<&Sequence> = rows.iter().filter_map(|i| all.get(*i)).collect();
         let mut tell = |done: usize| (self.tell)("learning which layers matter", done, rows.len());
-        let measured =
-            evaluate_with_progress(self.objective, self.model, &rows, self.batching(), Some(damping), &mut tell)
-                .await?;
+        let measured = evaluate_with_progress(
+            self.objective,
+            self.model,
+            &rows,
+            self.batching(),
+            (Some(damping), None),
+            &mut tell,
+        )
+        .await?;
         if !measured.loss.is_finite() {
             let what = format!(
                 "the loss of the importance batch is {} and the run stops; the last checkpoint stands",

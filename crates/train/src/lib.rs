@@ -29,10 +29,10 @@ mod sweep;
 mod trainer;
 mod validate;
 
-pub use classification::{Classification, Regression};
+pub use classification::{Classification, Regression, likeliest};
 pub use config::{Command, Event, RunConfig, SavedRun, TunedRun};
 pub use device_batch::{Batching, DeviceBatch};
-pub use evaluate::{Evaluation, evaluate, row_losses};
+pub use evaluate::{Evaluation, classify, evaluate, row_losses};
 pub use hook::{Hook, HookState, Rows, Run, Saved, Selection, Tell};
 pub use hooks::{AdaLora, Pruned, hooks_of, prune};
 pub use mezo::{MezoStep, Perturbation, ProjectedGradient};

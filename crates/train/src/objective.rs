@@ -1,10 +1,12 @@
 //! What a run minimises.
 
 use burn::tensor::{IndexingUpdateOp, Tensor};
+use stratune_data::Sequence;
 use stratune_kernels::backward_from;
 use stratune_kernels::cross_entropy::{CrossEntropy, NeedsGrad, linear_cross_entropy, linear_cross_entropy_rows};
 use stratune_models::Model;
 use stratune_peft::{Gradients, ParamId, collect_gradients, require_grad};
+use stratune_protocol::LabelMetrics;
 
 use crate::DeviceBatch;
 
@@ -23,6 +25,11 @@ pub trait Objective {
         scale: f64,
         into: &mut Gradients,
     ) -> (Tensor<1>, Tensor<3>);
+
+    /// How well rows with a label as a whole are labelled, by the [outputs](Self::outputs) of each; none of other rows.
+    fn metrics(&self, _: &[Vec<f32>], _: &[&Sequence], _: &[String]) -> Option<LabelMetrics> {
+        None
+    }
 
     /// What the model says of each label, `[labels, outputs]`, where a person wants to know more of it than the loss.
     fn outputs(&self, _: &Model, _: &Tensor<3>, _: &DeviceBatch) -> Option<Tensor<2>> {

@@ -4,7 +4,7 @@ use stratune_data::Sequence;
 use stratune_protocol::{Problem, ProblemKind};
 use stratune_runtime::{Control, Stopwatch};
 
-use crate::evaluate::evaluate_with_progress;
+use crate::evaluate::classify;
 use crate::evaluation_share::{FORWARDS, Remaining, samples_from, validations_after};
 use crate::metrics_logger::not_finite;
 use crate::progress::{ProgressReporter, unless_stopped};
@@ -39,9 +39,12 @@ impl Trainer {
         let (step, clock) = (self.state.step, Stopwatch::start());
         let progress = ProgressReporter::new(control, |event| host.emit(event));
         let mut tell = |done: usize| progress.tell("measuring held-out rows", done, rows.len());
-        let measuring =
-            evaluate_with_progress(&*self.objective, &self.model, &rows, (&self.config.train).into(), None, &mut tell);
-        let measured = unless_stopped(control, measuring).await;
+        let (objective, by) = (&*self.objective, (&self.config.train).into());
+        let measured = unless_stopped(control, classify(objective, &self.model, &rows, by, &mut tell)).await;
+        let labels = measured.as_ref().ok().and_then(|(said, _)| {
+            let names = self.model.config.classifier.as_ref().map_or(&[][..], |of| &of.labels);
+            self.objective.metrics(said, &rows, names)
+        });
         let tokens: usize = rows.iter().map(|row| row.tokens.len()).sum();
         drop(progress);
         let seconds = clock.seconds();
@@ -49,7 +52,7 @@ impl Trainer {
         self.spent.a_step = seconds / tokens.max(1) as f64 * self.tokens_a_step * FORWARDS;
         self.validated = Some(step);
         let loss = match measured {
-            Ok(measured) => measured.loss,
+            Ok((_, measured)) => measured.loss,
             Err(problem) => {
                 self.state.validation_due = problem.kind == ProblemKind::Stopped;
                 return Err(problem);
@@ -66,7 +69,7 @@ impl Trainer {
         } else {
             self.state.stale += 1;
         }
-        host.emit(Event::Validation { step, loss, perplexity: loss.exp(), best });
+        host.emit(Event::Validation { step, loss, perplexity: loss.exp(), best, labels });
         Ok(())
     }
 

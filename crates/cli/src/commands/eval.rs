@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use stratune_data::{Source, read_rows};
-use stratune_protocol::{BaseDtype, DeviceChoice, Problem};
-use stratune_session::{Base, EvalSet};
+use stratune_data::{Source, SourceFile, read_rows};
+use stratune_protocol::{BaseDtype, DeviceChoice, LabelMetrics, Problem};
+use stratune_session::{Base, EvalSet, evaluate_labels};
 use stratune_train::RunConfig;
 
 use super::task::TaskFlags;
@@ -49,22 +49,22 @@ impl Eval {
         if task.is_none() && config.data.files.is_empty() {
             return Err(Problem::input("no data is given").at("--data").next("name a file, or `example-held-out`"));
         }
-        let source = match &task {
-            None => {
-                hub::fetch_data(&mut config.data, json).await?;
-                Some(read_rows(&open::files(&config.data.files)?, &config.data)?)
-            }
-            Some(_) => None,
-        };
+        if task.is_none() {
+            hub::fetch_data(&mut config.data, json).await?;
+        }
         let opened = open::device(self.device, json).await?;
         let model = hub::fetched(&self.model, json).await?;
         let mut base = open::base(&model, self.base_dtype, &opened, json).await?;
         open::adapters(&mut base, &self.adapter, &self.weights).await?;
-        match (task, source) {
-            (Some(task), _) => task.judge(&base, self.data.max_length, json).await,
-            (None, Some(source)) => self.measure(&base, &source, config.data.max_length, json).await,
-            (None, None) => Ok(()),
+        if let Some(task) = task {
+            return task.judge(&base, self.data.max_length, json).await;
         }
+        let files = open::files(&config.data.files)?;
+        if base.model.config.classifier.is_some() {
+            return measure_labels(&base, &files, &config, json).await;
+        }
+        let source = read_rows(&files, &config.data)?;
+        self.measure(&base, &source, config.data.max_length, json).await
     }
 
     /// Loss and exact answers on rows.
@@ -88,4 +88,30 @@ impl Eval {
         }
         Ok(())
     }
+}
+
+/// How well a model with a classifier labels rows.
+async fn measure_labels(base: &Base, files: &[SourceFile], config: &RunConfig, json: bool) -> Result<(), Problem> {
+    let mut tell = |done: usize, of: usize| {
+        if !json {
+            report::progress("labelling", done, of);
+        }
+    };
+    let measured = evaluate_labels(base, files, config, &mut tell).await?;
+    if json {
+        println!("{}", serde_json::to_string(&measured).unwrap_or_default());
+        return Ok(());
+    }
+    if measured.left_out > 0 {
+        eprintln!("         {} rows left out", measured.left_out);
+    }
+    println!("rows {}  loss {:.4}  {}", measured.rows, measured.loss, measured.metrics.sentence());
+    if let LabelMetrics::Classes(of) = &measured.metrics {
+        let width = of.labels.iter().map(String::len).max().unwrap_or(0).min(24);
+        for (class, label) in of.labels.iter().enumerate().take(32) {
+            let rows: u32 = of.rows[class].iter().sum();
+            println!("  {label:width$}  F1 {:.3}  {rows} rows, {} right", of.f1(class), of.rows[class][class]);
+        }
+    }
+    Ok(())
 }

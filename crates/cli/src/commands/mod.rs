@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod chat;
+pub mod classify;
 pub mod compare;
 pub mod eval;
 pub mod generate;

@@ -5,10 +5,10 @@ use std::rc::Rc;
 
 use clap::Args;
 use serde_json::Value;
-use stratune_data::{Dataset, load};
+use stratune_data::Dataset;
 use stratune_protocol::{EndReason, Problem, Verdict, advice};
 use stratune_session::{
-    Base, Conditions, Recorder, Samples, Saving, adapter_of, prompts, saved_run, set_apart, watched_trainer,
+    Base, Conditions, Recorder, Samples, Saving, adapter_of, prompts, read_dataset, saved_run, set_apart, watched_trainer,
 };
 use stratune_store::{Checkpoint, CheckpointStore, DiskCheckpoints, write_files};
 use stratune_train::{Event, ProgressReporter, RunConfig};
@@ -139,7 +139,7 @@ fn foretell(conditions: &Conditions<'_>, config: &RunConfig, json: bool) {
 fn read_data(config: &RunConfig, base: &Base, json: bool) -> Result<Rc<Dataset>, Problem> {
     let files = open::data(&config.data)?;
     let room = base.context().saturating_sub(config.method.virtual_tokens());
-    let dataset = load(&files, &config.data, &base.tokenizer, room, config.train.seed)?;
+    let dataset = read_dataset(&files, config, base, room)?;
     let dataset = set_apart(Rc::new(dataset), config)?;
     if json {
         report::event(&Event::Data(dataset.report.clone()));
@@ -160,6 +160,12 @@ fn read_data(config: &RunConfig, base: &Base, json: bool) -> Result<Rc<Dataset>,
         data.tokens,
         data.label_tokens
     );
+    if !data.classes.is_empty() {
+        let classes: Vec<String> = data.classes.iter().take(8).map(|(name, rows)| format!("{name} {rows}")).collect();
+        let more = data.classes.len() - classes.len();
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        eprintln!("classes  {}{more}", classes.join(", "));
+    }
     if data.truncated > 0 {
         eprintln!("         {} rows cut at {} tokens", data.truncated, config.data.max_length.min(room));
     }

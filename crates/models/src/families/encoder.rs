@@ -75,7 +75,7 @@ pub(super) fn read(family: &'static Family, fields: &Fields<'_>, of: &Encoder) -
     let mut json = fields.0.clone();
     if let Some(json) = json.as_object_mut() {
         // Keys of decoders say nothing here.
-        for key in ["num_key_value_heads", "head_dim", "rope_scaling", "rope_parameters"] {
+        for key in ["num_key_value_heads", "head_dim"] {
             json.remove(key);
         }
         for (key, name) in of.keys.iter().chain(&KEYS) {

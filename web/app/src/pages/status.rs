@@ -164,7 +164,7 @@ mod tests {
         assert!(outcome(Activity::Done, &history, true).contains("is kept"));
         assert!(outcome(Activity::Done, &history, false).contains("before anything was learned"));
         for (step, loss) in [(0, 2.0), (50, 1.0)] {
-            history.apply(&Event::Validation { step, loss, perplexity: loss.exp(), best: true });
+            history.apply(&Event::Validation { step, loss, perplexity: loss.exp(), best: true, labels: None });
         }
         history.apply(&Event::Ended { reason: EndReason::Steps, step: 50, best: Some((50, 1.0)), seconds: 61.0 });
         assert_eq!(

@@ -146,7 +146,7 @@ mod tests {
     }
 
     fn validation(step: usize, loss: f64) -> Event {
-        Event::Validation { step, loss, perplexity: loss.exp(), best: true }
+        Event::Validation { step, loss, perplexity: loss.exp(), best: true, labels: None }
     }
 
     fn after(events: &[Event]) -> History {

@@ -1,0 +1,185 @@
+//! Texts with labels: whether a run learns them, how a model wants them read, and what it says of a text.
+
+use std::rc::Rc;
+
+use stratune_data::{
+    Dataset, Label, LabelKind, Reads, Sequence, SourceFile, Target, Tokenizer, Wanted, encode_text, load, load_labelled,
+};
+use stratune_models::{Model, ModelConfig};
+use stratune_protocol::{LabelMetrics, Objective as Kind, Problem};
+use stratune_train::{Batching, Classification, NextToken, Objective, Regression, RunConfig, classify};
+
+use crate::Base;
+
+/// Rows that are labelled at once.
+const ROWS: usize = 16;
+
+/// Whether a run of this configuration learns the labels of texts, and not the next token: encoders learn nothing else.
+///
+/// # Errors
+/// The model cannot learn what the configuration wants.
+pub fn learns_labels(config: &RunConfig, model: &ModelConfig) -> Result<bool, Problem> {
+    let encoder = model.is_encoder();
+    match config.train.objective {
+        Kind::NextToken if encoder => Err(Problem::input("this model is an encoder: it writes no text to learn from")
+            .at("train.objective")
+            .next("use auto, classification or regression with rows that have labels, or another model")),
+        Kind::NextToken => Ok(false),
+        Kind::Auto => Ok(encoder || !config.data.label_column.is_empty() || !config.data.label_names.is_empty()),
+        Kind::Classification | Kind::Regression => Ok(true),
+    }
+}
+
+/// What a model that knows these labels wants of rows with labels.
+fn wanted<'a>(model: &ModelConfig, known: &'a [String], objective: Kind) -> Wanted<'a> {
+    let reads_first = model.classifier.as_ref().is_some_and(|of| !of.reads_last);
+    let reads = if reads_first { Reads::First } else { Reads::Last };
+    Wanted { objective, reads, type_ids: model.has_token_types(), known }
+}
+
+/// The labels that a model tells apart; none if its classifier is not trained.
+fn known(model: &Model) -> &[String] {
+    let is_trained = model.classifier.as_ref().is_some_and(|classifier| !classifier.drawn[1]);
+    model.config.classifier.as_ref().filter(|_| is_trained).map_or(&[], |of| &of.labels)
+}
+
+/// Reads, tokenises and splits the rows of a run, as its model and its objective want them; of at most `room` tokens.
+///
+/// # Errors
+/// A file cannot be read, no row is left to train on, or rows have no labels that could be learned.
+pub fn read_dataset(
+    files: &[SourceFile],
+    config: &RunConfig,
+    base: &Base,
+    room: usize,
+) -> Result<Dataset, Problem> {
+    read_dataset_for(files, config, (&base.model.config, known(&base.model)), &base.tokenizer, room)
+}
+
+/// The same for a model of which no weight is read, that tells these labels apart.
+///
+/// # Errors
+/// As [`read_dataset`].
+pub fn read_dataset_for(
+    files: &[SourceFile],
+    config: &RunConfig,
+    (model, known): (&ModelConfig, &[String]),
+    tokenizer: &Tokenizer,
+    room: usize,
+) -> Result<Dataset, Problem> {
+    let (data, seed) = (&config.data, config.train.seed);
+    match learns_labels(config, model)? {
+        false => load(files, data, tokenizer, room, seed),
+        true => load_labelled(files, data, tokenizer, &wanted(model, known, config.train.objective), room, seed),
+    }
+}
+
+/// The model that learns from these rows, and what it minimises: where they have labels as a whole, with a classifier for
+/// just these.
+///
+/// # Errors
+/// The configuration wants what the rows are not.
+pub(crate) fn for_dataset(model: &Model, dataset: &Dataset, config: &RunConfig) -> Result<(Model, Rc<dyn Objective>), Problem> {
+    let seed = config.train.seed;
+    match &dataset.labels {
+        None if model.config.is_encoder() => Err(Problem::input("this model is an encoder, and the rows have no labels")
+            .at("data")
+            .next("give rows with a text and a label")),
+        None => Ok((model.clone(), Rc::new(NextToken))),
+        Some(LabelKind::Numbers) => {
+            Ok((model.with_labels(&["LABEL_0".to_string()], true, seed)?, Rc::new(Regression)))
+        }
+        Some(kind @ LabelKind::Classes(names)) => {
+            let weights = kind.weights(&dataset.train, config.train.class_weights);
+            let class_weights = Some(weights).filter(|weights| !weights.is_empty());
+            Ok((model.with_labels(names, false, seed)?, Rc::new(Classification { class_weights })))
+        }
+    }
+}
+
+/// The labels that a model gives a text with their probabilities, the likeliest first; of a model that says numbers the
+/// number.
+///
+/// # Errors
+/// The model has no classifier, the text has no token, or the device does not answer.
+pub async fn label_text(
+    model: &Model,
+    tokenizer: &Tokenizer,
+    text: &str,
+    text_pair: Option<&str>,
+) -> Result<Vec<(String, f32)>, Problem> {
+    let Some(of) = &model.config.classifier else {
+        return Err(Problem::input("this model labels no texts").next("train it on rows with labels first"));
+    };
+    let wanted = wanted(&model.config, known(model), Kind::Auto);
+    let mut row = encode_text(tokenizer, text, text_pair, &wanted, model.config.context())?;
+    row.label = Some(Label { at: wanted.reads.at(row.tokens.len()), target: Target::Class(0) });
+    let said = said_of(model, &[&row]).await?.pop().unwrap_or_default();
+    if model.config.is_regression() {
+        return Ok(said.first().map(|value| ("value".to_string(), *value)).into_iter().collect());
+    }
+    let mut labels: Vec<(String, f32)> = of.labels.iter().cloned().zip(softmax(&said)).collect();
+    labels.sort_by(|a, b| b.1.total_cmp(&a.1));
+    Ok(labels)
+}
+
+/// What a classifier says of rows.
+async fn said_of(model: &Model, rows: &[&Sequence]) -> Result<Vec<Vec<f32>>, Problem> {
+    // Any objective asks it the same.
+    let (said, _) = classify(&Classification::default(), model, rows, Batching::packed(ROWS), &mut |_| {}).await?;
+    Ok(said)
+}
+
+fn softmax(logits: &[f32]) -> Vec<f32> {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let powers: Vec<f32> = logits.iter().map(|logit| (logit - largest).exp()).collect();
+    let sum: f32 = powers.iter().sum();
+    powers.iter().map(|power| power / sum).collect()
+}
+
+/// How well a model labels rows.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct LabelEvaluation {
+    /// Rows measured.
+    pub rows: usize,
+    /// Mean loss of a row: cross entropy in nats, or the squared difference.
+    pub loss: f64,
+    /// How well they are labelled.
+    #[serde(flatten)]
+    pub metrics: LabelMetrics,
+    /// Rows that were left out.
+    pub left_out: usize,
+}
+
+/// Measures a model on all rows of files.
+///
+/// # Errors
+/// The rows have other labels than the model, or the device does not answer.
+pub async fn evaluate_labels(
+    base: &Base,
+    files: &[SourceFile],
+    config: &RunConfig,
+    tell: &mut dyn FnMut(usize, usize),
+) -> Result<LabelEvaluation, Problem> {
+    let model = &base.model;
+    let Some(of) = &model.config.classifier else {
+        return Err(Problem::input("this model labels no texts").next("give an adapter that was trained on labels"));
+    };
+    let regression = model.config.is_regression();
+    let objective = if regression { Kind::Regression } else { Kind::Classification };
+    let mut data = config.data.clone();
+    data.validation_split = 0.0;
+    if !regression && data.label_names.is_empty() {
+        data.label_names.clone_from(&of.labels);
+    }
+    let wanted = wanted(&model.config, known(model), objective);
+    let dataset = load_labelled(files, &data, &base.tokenizer, &wanted, base.context(), config.train.seed)?;
+    let mut rows: Vec<&Sequence> = dataset.train.iter().collect();
+    rows.sort_by_key(|row| row.tokens.len());
+    let objective: &dyn Objective = if regression { &Regression } else { &Classification::default() };
+    let mut tell = |done: usize| tell(done, rows.len());
+    let (said, measured) = classify(objective, model, &rows, Batching::packed(ROWS), &mut tell).await?;
+    let metrics = objective.metrics(&said, &rows, &of.labels);
+    let metrics = metrics.ok_or_else(|| Problem::input("the rows have no labels").next("give rows with labels"))?;
+    Ok(LabelEvaluation { rows: rows.len(), loss: measured.loss, metrics, left_out: dataset.report.skipped_rows })
+}
