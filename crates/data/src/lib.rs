@@ -36,6 +36,7 @@ mod plan;
 mod recognise;
 mod row;
 mod sentence_piece;
+mod seq2seq;
 mod sequence;
 mod shape;
 #[cfg(test)]

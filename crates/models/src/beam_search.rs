@@ -5,8 +5,8 @@ use burn::tensor::{Int, Tensor, TensorData};
 use stratune_protocol::Problem;
 use stratune_runtime::{read_f32, yield_now};
 
-use crate::generate::room;
 use crate::Model;
+use crate::generate::room;
 
 /// How a search goes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -83,7 +83,9 @@ pub async fn beam_search(
         let best = paths.iter().map(|path| path.log_probability).fold(f64::NEG_INFINITY, f64::max);
         let worst = found.last().filter(|_| found.len() == beams).map_or(f64::NEG_INFINITY, |beam| beam.score);
         if length == most {
-            found.extend(paths.drain(..).map(|path| Beam { score: score(path.log_probability, length), tokens: path.tokens }));
+            found.extend(
+                paths.drain(..).map(|path| Beam { score: score(path.log_probability, length), tokens: path.tokens }),
+            );
             found.sort_by(|a, b| b.score.total_cmp(&a.score));
             found.truncate(beams);
         }

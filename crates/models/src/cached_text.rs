@@ -102,7 +102,11 @@ pub async fn next_logits(
     let alone = |text: &CachedText| {
         let lasts = |before, after| model.caches_last(before, after);
         let length = text.tokens.len();
-        model.stacks.is_some() || text.held == 0 || text.held + 1 < length || !lasts(text.held, length) || !lasts(length, longest)
+        model.stacks.is_some()
+            || text.held == 0
+            || text.held + 1 < length
+            || !lasts(text.held, length)
+            || !lasts(length, longest)
     };
     let (first, together): (Vec<usize>, Vec<usize>) = (0..texts.len()).partition(|row| alone(texts[*row]));
     let mut logits = vec![Vec::new(); texts.len()];

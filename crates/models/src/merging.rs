@@ -47,7 +47,12 @@ impl MergingModel {
         let mut norms = model.clone();
         norms.layers.iter_mut().for_each(|block| block.norms_mut().for_each(Norm::merge));
         norms.last_norms_mut().for_each(Norm::merge);
-        let table = |path: &str| config.modules.iter().any(|module| module.role == Role::RelativeBias && path.strip_suffix(".weight") == Some(&module.path));
+        let table = |path: &str| {
+            config
+                .modules
+                .iter()
+                .any(|module| module.role == Role::RelativeBias && path.strip_suffix(".weight") == Some(&module.path))
+        };
         let vectors = named_parameters(&mut norms).into_iter();
         let vectors = vectors.filter(|(path, (shape, _))| shape.len() == 1 || table(path));
         let vectors = vectors.map(|(path, (_, value))| (path, value)).collect();

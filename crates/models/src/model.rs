@@ -356,7 +356,9 @@ impl Model {
 
     /// Tokens of the text that caches hold.
     pub(crate) fn text_length(&self, caches: &[KvCache]) -> usize {
-        let (Some(cache), Some(block)) = (caches.first(), self.layers.get(self.config.encoder_layers())) else { return 0 };
+        let (Some(cache), Some(block)) = (caches.first(), self.layers.get(self.config.encoder_layers())) else {
+            return 0;
+        };
         let prefix = block.self_attn.prefix.as_ref().map_or(0, |p| p.length());
         cache.len().saturating_sub(prefix + self.prompt_length())
     }

@@ -48,7 +48,8 @@ impl SourceTexts {
     pub fn new(tokens: &[u32], lengths: &[usize], device: &Device) -> Self {
         let (rows, width) = (lengths.len(), tokens.len() / lengths.len().max(1));
         let ids: Vec<i32> = tokens.iter().map(|token| *token as i32).collect();
-        let of_row = |length: &usize| (0..width).map(|at| if at < *length { 0.0 } else { -1e30_f32 }).collect::<Vec<_>>();
+        let of_row =
+            |length: &usize| (0..width).map(|at| if at < *length { 0.0 } else { -1e30_f32 }).collect::<Vec<_>>();
         let mask: Vec<f32> = lengths.iter().flat_map(of_row).collect();
         Self {
             tokens: Tensor::from_data(TensorData::new(ids, [rows, width]), device),

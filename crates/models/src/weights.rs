@@ -87,8 +87,8 @@ impl WeightReader<'_> {
     /// The attention to another text, if the block has it.
     fn cross_attention(&mut self, i: usize) -> Result<Option<Box<CrossAttention>>, Problem> {
         let Some(norm) = self.norm_of(Some(i), Role::CrossNorm)? else { return Ok(None) };
-        let [q_proj, k_proj, v_proj, o_proj] =
-            [Role::CrossQuery, Role::CrossKey, Role::CrossValue, Role::CrossOutput].map(|role| self.linear(Some(i), role));
+        let [q_proj, k_proj, v_proj, o_proj] = [Role::CrossQuery, Role::CrossKey, Role::CrossValue, Role::CrossOutput]
+            .map(|role| self.linear(Some(i), role));
         Ok(Some(Box::new(CrossAttention {
             norm,
             q_proj: q_proj?,

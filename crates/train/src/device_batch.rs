@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use stratune_data::{Batch, Sequence, collate, delimited, pack};
-use stratune_models::{Model, SourceTexts};
 use stratune_models::nn::{PackedTexts, Positions};
+use stratune_models::{Model, SourceTexts};
 use stratune_protocol::TrainConfig;
 
 /// How many examples run at once, and how they lie.

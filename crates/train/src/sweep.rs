@@ -284,9 +284,7 @@ fn below_prompt(model: &Model, dy: Tensor<3>) -> Tensor<3> {
 fn input_gradients(model: &Model, tokens: &Tensor<2, Int>, at: &Positions, dy: Tensor<3>, into: &mut Gradients) {
     let dy = match &model.embed_norm {
         None => dy,
-        Some(norm) => {
-            through_norm(norm, model.input(tokens.clone(), at), dy, &model.inference_context(0), into)
-        }
+        Some(norm) => through_norm(norm, model.input(tokens.clone(), at), dy, &model.inference_context(0), into),
     };
     if let Some(table) = model.embed_token_types.as_ref().filter(|table| table.trains()) {
         let [rows, seq, _] = dy.dims();
@@ -313,13 +311,7 @@ fn input_gradients(model: &Model, tokens: &Tensor<2, Int>, at: &Positions, dy: T
 }
 
 /// The gradient with respect to what a norm has read, `x`; those of the norm itself are added to `into`.
-fn through_norm(
-    norm: &Norm,
-    x: Tensor<3>,
-    dy: Tensor<3>,
-    context: &ForwardContext,
-    into: &mut Gradients,
-) -> Tensor<3> {
+fn through_norm(norm: &Norm, x: Tensor<3>, dy: Tensor<3>, context: &ForwardContext, into: &mut Gradients) -> Tensor<3> {
     let mut norm = norm.clone();
     require_grad(&mut norm);
     let x = x.autodiff().require_grad();

@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use burn::tensor::{Device, Tensor};
 use serde::Deserialize;
 use stratune_data::Sequence;
-use stratune_models::{
-    BeamSearch, CachedText, ForwardOptions, Model, Sampling, beam_search, generate, next_logits,
-};
+use stratune_models::{BeamSearch, CachedText, ForwardOptions, Model, Sampling, beam_search, generate, next_logits};
 use stratune_runtime::{read_f32, read_scalars};
 use stratune_train::{Batching, DeviceBatch, NextToken, Objective, SweepOptions, evaluate, sweep};
 

@@ -231,7 +231,12 @@ impl Positions {
 
     /// For blocks that know positions by what is added to the scores alone: of each kind how many tokens come before, and what
     /// that is, `[batch or 1, heads, seq, keys]`. All see as many positions as each of `before` before the text.
-    pub fn of_masks(rotaries: &Rotaries, masks: &[(AttentionKind, usize, Tensor<4>)], before: &[usize], device: &Device) -> Self {
+    pub fn of_masks(
+        rotaries: &Rotaries,
+        masks: &[(AttentionKind, usize, Tensor<4>)],
+        before: &[usize],
+        device: &Device,
+    ) -> Self {
         let mut by_block: Vec<(usize, AttentionKind, BlockPositions)> = Vec::new();
         for &before in before {
             if by_block.iter().any(|(b, ..)| *b == before) {

@@ -95,7 +95,8 @@ mod tests {
             distance: 128,
         };
         let (both, past) = (of(true), of(false));
-        let behind: Vec<usize> = [0, 7, 8, 11, 12, 16, 23, 32, 46, 64, 91, 128, 500].map(|k| both.bucket(600, 600 - k)).into();
+        let behind: Vec<usize> =
+            [0, 7, 8, 11, 12, 16, 23, 32, 46, 64, 91, 128, 500].map(|k| both.bucket(600, 600 - k)).into();
         assert_eq!(behind, [0, 7, 8, 8, 9, 10, 11, 12, 13, 14, 15, 15, 15]);
         assert_eq!([1, 8, 300].map(|k| both.bucket(0, k)), [17, 24, 31]);
         let before: Vec<usize> = [0, 15, 16, 18, 19, 21, 32, 64, 113, 200].map(|k| past.bucket(200, 200 - k)).into();

@@ -150,7 +150,10 @@ fn names(word: &str, module: &Module) -> bool {
     let (of, fused) = (module.role, module.role.fused());
     let own = of.in_self_attention();
     let alike = fused.iter().copied().chain(own).any(role);
-    module.is_named(word) || role(of) || alike || [Some(of), own].into_iter().flatten().any(|of| of.part() == Some(word))
+    module.is_named(word)
+        || role(of)
+        || alike
+        || [Some(of), own].into_iter().flatten().any(|of| of.part() == Some(word))
 }
 
 #[cfg(test)]
