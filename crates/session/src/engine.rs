@@ -13,8 +13,8 @@ use stratune_train::{Command, Event, ProgressReporter, RunConfig, Trainer};
 
 use crate::catalogue::choices;
 use crate::copies::{Copies, Place, Source};
-use crate::recorder::{Saving, unsaved};
 use crate::labels::read_dataset;
+use crate::recorder::{Saving, unsaved};
 use crate::rows_files::rows_files;
 use crate::run::{prompts, saved_run, watched_trainer};
 use crate::starter::{EXAMPLE, STARTER};
@@ -110,9 +110,7 @@ impl Engine {
             Command::LoadModel { config, .. } => {
                 Box::pin(self.load_model(&config.model, config.base_dtype, Source::chosen(files))).await
             }
-            Command::LoadData { config, .. } => {
-                self.load_data(&config, Source::chosen(files)).await
-            }
+            Command::LoadData { config, .. } => self.load_data(&config, Source::chosen(files)).await,
             // In the heap, for a run's future is larger than a stack may be.
             Command::Train { config } => Box::pin(self.train(*config)).await,
             Command::Estimate { config } => Box::pin(self.estimate(*config)).await,
