@@ -24,8 +24,8 @@ pub use architecture::{Module, Role, ends_with};
 pub use catalogue::{Catalogue, Choices, Field, FieldKind, MethodEntry, Mode, Preset, Range, Values};
 pub use command::{Asset, Command, ExportForm, GenerateRequest, ModelVariant};
 pub use config::{
-    BaseDtype, ComputeDtype, DataConfig, DataFormat, DeviceChoice, IstConfig, IstMode, Labels, OptimiserKind,
-    PromptTemplate, Schedule, Targets, TrainConfig, command_line, whole,
+    BaseDtype, ClassWeights, ComputeDtype, DataConfig, DataFormat, DeviceChoice, IstConfig, IstMode, Labels, Objective,
+    OptimiserKind, PromptTemplate, Schedule, Targets, TrainConfig, command_line, whole,
 };
 pub use draw::{draws, normals};
 pub use event::{AdapterInfo, Candidate, EndReason, Event, SavedRun, StepReport, TunedRun};
@@ -34,5 +34,5 @@ pub use hub_id::{HubId, check_path, is_commit};
 pub use hub_message::{HubCommand, HubEvent, HubReport, KeptFiles};
 pub use plan::{MemoryPlan, Plan, RunSize};
 pub use problem::{Problem, ProblemKind};
-pub use report::{DataReport, ModelReport, PreviewRow, PreviewToken, SkippedRow, WeightBytes};
+pub use report::{DataReport, LabelledColumns, ModelReport, PreviewRow, PreviewToken, SkippedRow, WeightBytes};
 pub use storage::WeightStorage;

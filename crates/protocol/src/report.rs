@@ -106,6 +106,9 @@ pub struct DataReport {
     pub lengths: Vec<(usize, usize)>,
     /// Positions of the longest row in a batch, padding included.
     pub width: usize,
+    /// The classes, each with its rows; empty where rows have none.
+    #[serde(default)]
+    pub classes: Vec<(String, usize)>,
     /// The first rows, templated and tokenised.
     pub preview: Vec<PreviewRow>,
 }
@@ -130,6 +133,22 @@ pub struct PreviewRow {
     /// The row as it stands, shortened; empty if it is not known.
     #[serde(default)]
     pub raw: String,
+    /// What the row as a whole is labelled with: a class or a number; empty if nothing is.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub label: String,
+}
+
+/// Columns that look like texts with labels.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LabelledColumns {
+    /// The column of the texts.
+    pub text: String,
+    /// The column of the second texts; empty if there is none.
+    pub text_pair: String,
+    /// The column of the labels.
+    pub label: String,
+    /// How many classes there are; 0: the labels are numbers.
+    pub classes: usize,
 }
 
 /// A token of a previewed row.

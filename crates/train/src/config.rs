@@ -86,6 +86,7 @@ impl RunConfig {
             self.check_mezo()?;
         }
         self.data.check()?;
+        self.data.check_objective(self.train.objective)?;
         self.ist.check()
     }
 

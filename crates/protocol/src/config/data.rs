@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Problem, PromptTemplate};
+use crate::{Objective, Problem, PromptTemplate};
 
 /// What to learn from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,6 +23,14 @@ pub struct DataConfig {
     pub system_column: String,
     /// The column of the conversations, each a list of messages or its text as JSON. Empty: recognised by name.
     pub messages_column: String,
+    /// The column of the texts: of what is classified, or of plain text. Empty: recognised by name.
+    pub text_column: String,
+    /// The column of the second texts, where pairs are classified. Empty: recognised by name, unless `text_column` is given.
+    pub text_pair_column: String,
+    /// The column of the labels: classes or numbers. Empty: recognised by name, where labels are learned.
+    pub label_column: String,
+    /// The classes in their order. Empty: those that the model knows if they are the rows', else those of the rows.
+    pub label_names: Vec<String>,
     /// The prompt, made of columns in braces, such as `Summarise: {document}`. Empty: it is a column.
     pub prompt_template: String,
     /// The system text of every conversation that has none of its own. Empty: none.
@@ -45,6 +53,10 @@ impl Default for DataConfig {
             completion_column: String::new(),
             system_column: String::new(),
             messages_column: String::new(),
+            text_column: String::new(),
+            text_pair_column: String::new(),
+            label_column: String::new(),
+            label_names: Vec::new(),
             prompt_template: String::new(),
             system_prompt: String::new(),
             labels: Labels::Assistant,
@@ -150,7 +162,50 @@ impl DataConfig {
             let what = format!("{name} is to be trained on and to be measured on");
             return bad("data.validation_files", what, "leave it out of one of the two");
         }
-        self.check_columns()
+        self.check_columns()?;
+        self.check_label_names()
+    }
+
+    /// Refuses what rows with such an objective do not have.
+    ///
+    /// # Errors
+    /// Names the first setting that would not be read.
+    pub fn check_objective(&self, objective: Objective) -> Result<(), Problem> {
+        let is_given = [
+            ("text_pair_column", !self.text_pair_column.is_empty()),
+            ("label_column", !self.label_column.is_empty()),
+            ("label_names", !self.label_names.is_empty()),
+        ];
+        let unread = |names: &[&str]| is_given.into_iter().find(|(name, given)| *given && names.contains(name));
+        let (unread, objective, next) = match objective {
+            Objective::Auto | Objective::Classification => return Ok(()),
+            Objective::NextToken => (
+                unread(&["text_pair_column", "label_column", "label_names"]),
+                "next_token",
+                "leave it empty, or use the objective classification or regression",
+            ),
+            Objective::Regression => {
+                (unread(&["label_names"]), "regression", "leave it empty, or use the objective classification")
+            }
+        };
+        match unread {
+            None => Ok(()),
+            Some((name, _)) => Err(Problem::input(format!("the objective {objective} does not read {name}"))
+                .at(format!("data.{name}"))
+                .next(next)),
+        }
+    }
+
+    /// Refuses names that are not two different ones or more.
+    fn check_label_names(&self) -> Result<(), Problem> {
+        let names = &self.label_names;
+        let twice = names.iter().enumerate().find(|(n, name)| names[..*n].contains(name));
+        let what = match (names.as_slice(), twice) {
+            (_, Some((_, name))) => format!("the class '{name}' is named twice"),
+            ([only], None) => format!("'{only}' is the only class"),
+            (_, None) => return Ok(()),
+        };
+        Err(Problem::input(what).at("data.label_names").next("name each class once, or none to take those of the rows"))
     }
 
     /// Refuses columns of which one would not be read.
@@ -165,6 +220,21 @@ impl DataConfig {
                 .at(format!("data.{second}"))
                 .next("leave one of them empty"))
         };
+        let of_labels = [
+            ("label_column", &self.label_column),
+            ("text_pair_column", &self.text_pair_column),
+            ("text_column", &self.text_column),
+        ];
+        let of_answers = [
+            ("messages_column", &self.messages_column),
+            ("system_column", &self.system_column),
+            ("system_prompt", &self.system_prompt),
+        ];
+        let given = of_labels.iter().find(|(_, name)| !name.is_empty());
+        let answers = pairs.iter().chain(&of_answers).find(|(_, name)| !name.is_empty());
+        if let (Some((first, _)), Some((second, _))) = (given, answers) {
+            return both(first, second);
+        }
         if let Some((name, _)) = pairs.iter().find(|(_, of)| !self.messages_column.is_empty() && !of.is_empty()) {
             return both("messages_column", name);
         }
@@ -187,7 +257,7 @@ mod tests {
     fn settings_that_exclude_each_other_are_refused() {
         let sound = DataConfig { files: vec!["a".into()], ..DataConfig::default() };
         type Change = fn(&mut DataConfig);
-        let cases: [(Change, &str); 7] = [
+        let cases: [(Change, &str); 13] = [
             (|c| c.validation_files = vec!["b".into()], ""),
             (|c| c.validation_files = vec!["a".into()], "data.validation_files"),
             (|c| c.prompt_template = "{a}".into(), ""),
@@ -195,6 +265,12 @@ mod tests {
             (|c| (c.prompt_template, c.prompt_column) = ("{a}".into(), "a".into()), "data.prompt_template"),
             (|c| (c.messages_column, c.completion_column) = ("m".into(), "c".into()), "data.completion_column"),
             (|c| (c.messages_column, c.system_column) = ("m".into(), "s".into()), ""),
+            (|c| (c.text_column, c.text_pair_column, c.label_column) = ("a".into(), "b".into(), "c".into()), ""),
+            (|c| (c.label_column, c.prompt_column) = ("a".into(), "b".into()), "data.prompt_column"),
+            (|c| (c.text_column, c.system_prompt) = ("a".into(), "b".into()), "data.system_prompt"),
+            (|c| c.label_names = vec!["a".into(), "b".into()], ""),
+            (|c| c.label_names = vec!["a".into()], "data.label_names"),
+            (|c| c.label_names = vec!["a".into(), "b".into(), "a".into()], "data.label_names"),
         ];
         for (change, at) in cases {
             let mut config = sound.clone();
@@ -211,5 +287,26 @@ mod tests {
         }
         assert!("some".parse::<Labels>().unwrap_err().next.contains("last"));
         assert_eq!("parquet".parse::<DataFormat>().unwrap(), DataFormat::Parquet);
+    }
+
+    #[test]
+    fn an_objective_refuses_what_it_does_not_read() {
+        let named = |column: &str, names: &[&str]| DataConfig {
+            label_column: column.into(),
+            label_names: names.iter().map(ToString::to_string).collect(),
+            ..DataConfig::default()
+        };
+        let cases = [
+            (Objective::Auto, named("l", &["a", "b"]), ""),
+            (Objective::Classification, named("l", &["a", "b"]), ""),
+            (Objective::NextToken, named("l", &[]), "data.label_column"),
+            (Objective::NextToken, named("", &["a", "b"]), "data.label_names"),
+            (Objective::Regression, named("l", &["a", "b"]), "data.label_names"),
+            (Objective::Regression, named("l", &[]), ""),
+        ];
+        for (objective, config, at) in cases {
+            let told = config.check_objective(objective).err().map(|problem| problem.at).unwrap_or_default();
+            assert_eq!(told, at, "{objective:?} {config:?}");
+        }
     }
 }

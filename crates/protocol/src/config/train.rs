@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Problem;
+use crate::{ClassWeights, Objective, Problem};
 
 /// How the learning rate moves over a run, after the warm-up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +59,10 @@ impl std::str::FromStr for OptimiserKind {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainConfig {
+    /// What is learned of a row: the next token, or its label.
+    pub objective: Objective,
+    /// Of classification: how much each class counts in the loss.
+    pub class_weights: ClassWeights,
     /// Optimiser steps. 0: as many as `epochs` needs.
     pub steps: usize,
     /// Passes over the training rows, used when `steps` is 0.
@@ -110,6 +114,8 @@ pub struct TrainConfig {
 impl Default for TrainConfig {
     fn default() -> Self {
         Self {
+            objective: Objective::Auto,
+            class_weights: ClassWeights::None,
             steps: 0,
             epochs: 3.0,
             batch_size: 8,
@@ -154,6 +160,15 @@ impl TrainConfig {
                 "train.perturbation",
                 format!("perturbation is {}", self.perturbation),
                 "use a positive number",
+            );
+        }
+        if self.class_weights != ClassWeights::None
+            && matches!(self.objective, Objective::NextToken | Objective::Regression)
+        {
+            return bad(
+                "train.class_weights",
+                "class weights are for classification, and the objective is another".into(),
+                "use none, or the objective classification",
             );
         }
         for (field, what, value) in [
