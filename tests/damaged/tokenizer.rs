@@ -1,8 +1,8 @@
 //! `tokenizer.json` of every kind, and `tokenizer_config.json` with its chat template.
 
 use serde_json::{Value, json};
-use stratune_data::{Role, Row, Template, Tokenizer, Turn};
-use stratune_protocol::Problem;
+use stratune_data::{Reads, Role, Row, Template, Tokenizer, Turn, Wanted, encode_text};
+use stratune_protocol::{Objective, Problem};
 use stratune_runtime::block_on;
 use stratune_tests::fixtures::folder;
 
@@ -31,6 +31,13 @@ fn read(json: &[u8], config: Option<&[u8]>) -> Result<(), Problem> {
         }
         stream.finish()?;
         template.prompt(&tokenizer, text)?;
+        for (reads, limit) in [(Reads::First, 64), (Reads::First, 5), (Reads::Last, 5)] {
+            let wanted = Wanted { objective: Objective::Auto, reads, type_ids: true, known: &[] };
+            for pair in [None, Some(text), Some("ab the ferry")] {
+                // Nothing may be there, or no room.
+                let _ = encode_text(&tokenizer, text, pair, &wanted, limit);
+            }
+        }
         template.encode(&tokenizer, &Row::Text(text.into()))?;
         let talk =
             [turns(Role::System, "s"), turns(Role::User, text), turns(Role::Assistant, text), turns(Role::User, "c")];

@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use burn::tensor::Device;
 use serde_json::Value;
-use stratune_data::{SourceFile, Tokenizer, load};
+use stratune_data::{Reads, SourceFile, Tokenizer, Wanted, load, load_labelled};
 use stratune_peft::{MethodConfig, MethodKind, Projection, Setting, TargetOverride, adapter_values};
-use stratune_protocol::{BaseDtype, DataFormat, IstConfig, IstMode, Labels, OptimiserKind, Schedule, Targets};
+use stratune_protocol::{
+    BaseDtype, ClassWeights, DataFormat, IstConfig, IstMode, Labels, Objective, OptimiserKind, Schedule, Targets,
+};
 use stratune_runtime::{block_on, peak_host_memory, read_f32, reset_peak_host_memory};
 use stratune_store::HostTensor;
 use stratune_tests::fixtures;
@@ -173,6 +175,7 @@ fn every_setting_has_an_effect() {
     method_settings();
     proven.extend(["method"]);
     proven.extend(data_settings());
+    proven.extend(label_settings());
     keep_graphs_holds_more();
     frugal_methods_hold_less();
     proven.extend(["train.keep_graphs", "train.graph_memory"]);
@@ -251,10 +254,13 @@ fn frugal_methods_hold_less() {
 const LINE: &str = "the rain fell,on the river,all night,\
     \"[{\"\"role\"\":\"\"user\"\",\"\"content\"\":\"\"a\"\"},{\"\"role\"\":\"\"assistant\"\",\"\"content\"\":\"\"b\"\"}]\"\n";
 
+fn tokenizer() -> Tokenizer {
+    let json = block_on(fixtures::folder("tokenizer").read("tokenizer.json", None)).unwrap();
+    Tokenizer::from_json(&json, None, "tokenizer.json").unwrap()
+}
+
 fn data_settings() -> [&'static str; 10] {
-    let folder = fixtures::folder("tokenizer");
-    let json = block_on(folder.read("tokenizer.json", None)).unwrap();
-    let tokenizer = Tokenizer::from_json(&json, None, "tokenizer.json").unwrap();
+    let tokenizer = tokenizer();
     let table = |name: &str| SourceFile {
         name: name.to_string(),
         bytes: format!("prompt,completion,other,talk\n{}", LINE.repeat(20)).into_bytes(),
@@ -281,6 +287,41 @@ fn data_settings() -> [&'static str; 10] {
     ];
     for (name, turn) in turns {
         assert!(rows(table("rows.csv"), turn) != plain, "{name} changes nothing");
+    }
+    turns.map(|(name, _)| name)
+}
+
+/// What rows with labels are read by.
+fn label_settings() -> [&'static str; 6] {
+    let tokenizer = tokenizer();
+    let lines = ["the rain fell,all night,1,3", "on the river,at dawn,0,3", "by the mill,at noon,1,4"].join("\n");
+    let table = SourceFile {
+        name: "rows.csv".into(),
+        bytes: format!("sentence1,sentence2,label,kind\n{lines}").into_bytes(),
+        held_out: false,
+    };
+    let rows = |change: Change| {
+        let mut config = RunConfig::default();
+        config.data.validation_split = 0.0;
+        change(&mut config);
+        config.validate().unwrap();
+        let wanted = Wanted { objective: config.train.objective, reads: Reads::Last, type_ids: false, known: &[] };
+        let file = std::slice::from_ref(&table);
+        let dataset = load_labelled(file, &config.data, &tokenizer, &wanted, 64, 0).unwrap();
+        let labels = dataset.labels.unwrap();
+        (labels.weights(&dataset.train, config.train.class_weights), labels, dataset.train)
+    };
+    let plain = rows(|_| {});
+    let turns: [(&str, Change); 6] = [
+        ("data.text_column", |c| c.data.text_column = "sentence2".into()),
+        ("data.text_pair_column", |c| c.data.text_pair_column = "kind".into()),
+        ("data.label_column", |c| c.data.label_column = "kind".into()),
+        ("data.label_names", |c| c.data.label_names = vec!["1".into(), "0".into()]),
+        ("train.objective", |c| c.train.objective = Objective::Regression),
+        ("train.class_weights", |c| c.train.class_weights = ClassWeights::Balanced),
+    ];
+    for (name, turn) in turns {
+        assert!(rows(turn) != plain, "{name} changes nothing");
     }
     turns.map(|(name, _)| name)
 }

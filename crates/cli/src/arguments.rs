@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use stratune_peft::{MethodNames, Methods, Projection};
 use stratune_protocol::{
-    BaseDtype, ComputeDtype, DeviceChoice, IstConfig, IstMode, ModelReport, OptimiserKind, Problem, Schedule, Targets,
+    BaseDtype, ClassWeights, ComputeDtype, DeviceChoice, IstConfig, IstMode, ModelReport, Objective, OptimiserKind,
+    Problem, Schedule, Targets,
 };
 use stratune_train::RunConfig;
 
@@ -154,6 +155,12 @@ struct IstFlags {
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Training")]
 struct TrainFlags {
+    /// What is learned of a row: auto, next_token, classification or regression [default: auto]
+    #[arg(long)]
+    objective: Option<Objective>,
+    /// classification: none, or balanced, so that each class counts the same [default: none]
+    #[arg(long)]
+    class_weights: Option<ClassWeights>,
     /// Optimiser steps; without it, as many as --epochs needs
     #[arg(long)]
     steps: Option<usize>,
@@ -338,6 +345,8 @@ impl TrainFlags {
         if self.epochs.is_some() && self.steps.is_none() {
             train.steps = 0;
         }
+        set(&mut train.objective, self.objective);
+        set(&mut train.class_weights, self.class_weights);
         set(&mut train.steps, self.steps);
         set(&mut train.epochs, self.epochs);
         set(&mut train.batch_size, self.batch_size);

@@ -30,6 +30,18 @@ pub struct DataFlags {
     /// The column of the conversations [default: recognised by name]
     #[arg(long, value_name = "COLUMN")]
     pub messages_column: Option<String>,
+    /// The column of the texts, of rows with labels or of plain text [default: recognised by name]
+    #[arg(long, value_name = "COLUMN")]
+    pub text_column: Option<String>,
+    /// The column of the second texts, where pairs are labelled [default: recognised by name]
+    #[arg(long, value_name = "COLUMN")]
+    pub text_pair_column: Option<String>,
+    /// The column of the labels: classes or numbers [default: recognised by name]
+    #[arg(long, value_name = "COLUMN")]
+    pub label_column: Option<String>,
+    /// The classes in their order [default: the model's if they are the rows', else those of the rows]
+    #[arg(long, num_args = 1.., value_name = "NAME")]
+    pub label_names: Option<Vec<String>>,
     /// The prompt, made of columns, such as "Summarise: {document}"
     #[arg(long, value_name = "TEXT", conflicts_with = "prompt_column")]
     pub prompt_template: Option<String>,
@@ -59,6 +71,10 @@ impl DataFlags {
         set(&mut data.completion_column, self.completion_column);
         set(&mut data.system_column, self.system_column);
         set(&mut data.messages_column, self.messages_column);
+        set(&mut data.text_column, self.text_column);
+        set(&mut data.text_pair_column, self.text_pair_column);
+        set(&mut data.label_column, self.label_column);
+        set(&mut data.label_names, self.label_names);
         set(&mut data.prompt_template, self.prompt_template);
         set(&mut data.system_prompt, self.system_prompt);
         set(&mut data.labels, self.labels);

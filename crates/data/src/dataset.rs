@@ -1,9 +1,12 @@
 //! Files to a data set: rows read, templated, tokenised, cut, counted, and split.
 
 use rand::seq::SliceRandom;
-use stratune_protocol::{DataConfig, DataReport, Problem, SkippedRow, draws};
+use stratune_protocol::{DataConfig, DataReport, Problem, draws};
 
 use crate::batch::padded;
+use crate::encoded::{Encoded, Origin};
+use crate::fields::Reading;
+use crate::labels::LabelKind;
 use crate::source::read_all;
 use crate::{Row, Sequence, Source, SourceFile, Template, Tokenizer, summary};
 
@@ -24,6 +27,8 @@ pub struct Dataset {
     pub importance: Vec<Sequence>,
     /// The first prompts of held-out rows (of training rows if none is held out), for [`Template::prompt`].
     pub prompts: Vec<String>,
+    /// What rows are labelled with as a whole; none if their tokens are the labels.
+    pub labels: Option<LabelKind>,
     /// What the data is.
     pub report: DataReport,
     /// Worth knowing, one sentence each.
@@ -42,64 +47,12 @@ pub fn load(
     context: usize,
     seed: u64,
 ) -> Result<Dataset, Problem> {
-    let limit = config.max_length.min(context);
-    if limit < 2 {
-        return Err(Problem::input(format!("rows of at most {limit} tokens leave nothing to learn"))
-            .at("data.max_length")
-            .next("set it to 2 or more"));
-    }
+    let limit = limit(config, context)?;
     let template = Template::of(tokenizer)?;
-    let mut encoded = Encoded { limit, bos: tokenizer.bos(), ..Encoded::default() };
-    let mut source = read_all(files.iter().filter(|file| !file.held_out), config)?;
-    encoded.read(&mut source, tokenizer, &template);
-    encoded.any("train on")?;
-    let mut notices = source.notices();
-    let to_train = encoded.units;
-    let is_apart = files.iter().any(|file| file.held_out);
-    if is_apart {
-        let mut apart = read_all(files.iter().filter(|file| file.held_out), config)?;
-        let before = std::mem::take(&mut encoded.skipped);
-        encoded.read(&mut apart, tokenizer, &template);
-        if encoded.units == to_train {
-            encoded.rows.clear();
-            encoded.any("measure on")?;
-        }
-        encoded.skipped.splice(..0, before);
-        notices.extend(apart.notices().into_iter().filter(|notice| !source.notices().contains(notice)));
-    }
-
-    let count = |rows: &[Sequence]| rows.iter().map(|row| row.tokens.len() as u64).sum();
-    let mut report = DataReport {
-        files: files.iter().filter(|file| !file.held_out).map(|file| file.name.clone()).collect(),
-        format: source.format.clone(),
-        columns: source.columns.clone(),
-        truncated: encoded.truncated,
-        skipped_rows: encoded.skipped.len(),
-        tokens: count(&encoded.rows),
-        label_tokens: encoded.rows.iter().map(|row| row.label_count() as u64).sum(),
-        lengths: summary::histogram(&encoded.rows),
-        width: padded(encoded.rows.iter().map(|row| row.tokens.len()).max().unwrap_or(0)),
-        preview: summary::preview(&encoded.rows, |row| encoded.raw(row, &source), tokenizer),
-        ..DataReport::default()
-    };
-    report.skipped = encoded.skipped;
-    report.skipped.truncate(LISTED_SKIPPED);
-
-    let held_out = match is_apart {
-        true => (0..encoded.units).map(|unit| unit >= to_train).collect(),
-        false => held_out(encoded.units, config.validation_split, seed),
-    };
-    let any = held_out.contains(&true);
-    let mut dataset = Dataset { notices, ..Dataset::default() };
-    for (row, Origin { prompt, unit, .. }) in encoded.rows.into_iter().zip(encoded.from) {
-        if held_out[unit] == any && dataset.prompts.len() < PROMPTS {
-            dataset.prompts.extend(prompt);
-        }
-        if held_out[unit] { dataset.validation.push(row) } else { dataset.train.push(row) }
-    }
-    report.train_rows = dataset.train.len();
-    report.validation_rows = dataset.validation.len();
-    dataset.report = report;
+    let sources = Sources::read(files, config.into())?;
+    let split = Split { share: config.validation_split, seed };
+    let encode = |row: &Row| Ok((template.encode(tokenizer, row)?, false));
+    let mut dataset = sources.dataset(tokenizer, limit, split, None, encode)?;
     if tokenizer.eos().is_none() {
         let notice = "The tokenizer has no end token, so the model cannot learn where an answer ends.";
         dataset.notices.push(notice.into());
@@ -107,112 +60,106 @@ pub fn load(
     Ok(dataset)
 }
 
-/// Rows on their way into a data set.
-#[derive(Default)]
-struct Encoded {
-    /// Most tokens of a row.
-    limit: usize,
-    /// The token that every text begins with.
-    bos: Option<u32>,
-    rows: Vec<Sequence>,
-    /// Where each is from.
-    from: Vec<Origin>,
-    /// Units are held out as a whole: the answers of one conversation are one, each piece of a text is one.
-    units: usize,
-    skipped: Vec<SkippedRow>,
-    truncated: usize,
+/// The most tokens of a row.
+pub(crate) fn limit(config: &DataConfig, context: usize) -> Result<usize, Problem> {
+    let limit = config.max_length.min(context);
+    if limit < 2 {
+        return Err(Problem::input(format!("rows of at most {limit} tokens leave nothing to learn"))
+            .at("data.max_length")
+            .next("set it to 2 or more"));
+    }
+    Ok(limit)
 }
 
-/// Where a sequence is from.
-struct Origin {
-    /// The prompt that it begins with, if it has one.
-    prompt: Option<String>,
-    /// The unit that it is of.
-    unit: usize,
-    /// Which row of its source.
-    row: usize,
+/// How rows are held out where no file is.
+#[derive(Clone, Copy)]
+pub(crate) struct Split {
+    pub(crate) share: f32,
+    pub(crate) seed: u64,
 }
 
-impl Encoded {
-    /// Adds the rows of a source, and those it left out.
-    fn read(&mut self, source: &mut Source, tokenizer: &Tokenizer, template: &Template) {
-        self.skipped.append(&mut source.skipped);
-        for (r, (at, row)) in source.rows.iter().enumerate() {
-            let skipped = match template.encode(tokenizer, row) {
-                Ok(sequences) => self.add(r, row, sequences).err(),
-                Err(problem) => Some(problem.what),
-            };
-            if let Some(why) = skipped {
-                self.skipped.push(SkippedRow { at: at.clone(), why, raw: source.raw_of(at) });
+/// The rows of the files to train on, and of those that are held out, if any is.
+pub(crate) struct Sources {
+    files: Vec<String>,
+    pub(crate) train: Source,
+    pub(crate) apart: Option<Source>,
+}
+
+impl Sources {
+    /// Reads files.
+    pub(crate) fn read(files: &[SourceFile], reading: Reading) -> Result<Self, Problem> {
+        let of = |held_out: bool| files.iter().filter(move |file| file.held_out == held_out);
+        let train = read_all(of(false), reading)?;
+        let apart = of(true).next().map(|_| read_all(of(true), reading)).transpose()?;
+        Ok(Self { files: of(false).map(|file| file.name.clone()).collect(), train, apart })
+    }
+
+    /// The rows as sequences of at most `limit` tokens, with these labels as a whole; `encode` makes a row's, and says whether it has cut any.
+    pub(crate) fn dataset(
+        mut self,
+        tokenizer: &Tokenizer,
+        limit: usize,
+        split: Split,
+        labels: Option<LabelKind>,
+        mut encode: impl FnMut(&Row) -> Result<(Vec<Sequence>, bool), Problem>,
+    ) -> Result<Dataset, Problem> {
+        let mut encoded = Encoded::new(limit, tokenizer.bos());
+        encoded.read(&mut self.train, &mut encode);
+        encoded.any("train on")?;
+        let mut notices = self.train.notices();
+        let to_train = encoded.units;
+        let is_apart = self.apart.is_some();
+        if let Some(mut apart) = self.apart {
+            let before = std::mem::take(&mut encoded.skipped);
+            encoded.read(&mut apart, &mut encode);
+            if encoded.units == to_train {
+                encoded.rows.clear();
+                encoded.any("measure on")?;
             }
+            encoded.skipped.splice(..0, before);
+            let told = self.train.notices();
+            notices.extend(apart.notices().into_iter().filter(|notice| !told.contains(notice)));
         }
-    }
 
-    /// Adds the sequences of a row; an error says why there is nothing in them.
-    fn add(&mut self, r: usize, row: &Row, mut sequences: Vec<Sequence>) -> Result<(), String> {
-        if sequences.iter().all(|sequence| sequence.tokens.len() < 2) {
-            return Err("it has fewer than 2 tokens".into());
-        }
-        if matches!(row, Row::Text(_)) {
-            for piece in sequences.iter().flat_map(|text| pieces(text, self.limit, self.bos)) {
-                self.rows.push(piece);
-                self.from.push(Origin { prompt: None, unit: self.units, row: r });
-                self.units += 1;
+        let source = &self.train;
+        let count = |rows: &[Sequence]| rows.iter().map(|row| row.tokens.len() as u64).sum();
+        let mut report = DataReport {
+            files: self.files,
+            format: source.format.clone(),
+            columns: source.columns.clone(),
+            truncated: encoded.truncated,
+            skipped_rows: encoded.skipped.len(),
+            tokens: count(&encoded.rows),
+            label_tokens: encoded.rows.iter().map(|row| row.label_count() as u64).sum(),
+            lengths: summary::histogram(&encoded.rows),
+            width: padded(encoded.rows.iter().map(|row| row.tokens.len()).max().unwrap_or(0)),
+            preview: summary::preview(&encoded.rows, |row| encoded.raw(row, source), labels.as_ref(), tokenizer),
+            ..DataReport::default()
+        };
+        report.skipped = encoded.skipped;
+        report.skipped.truncate(LISTED_SKIPPED);
+
+        let held_out = match is_apart {
+            true => (0..encoded.units).map(|unit| unit >= to_train).collect(),
+            false => held_out(encoded.units, split),
+        };
+        let any = held_out.contains(&true);
+        let mut dataset = Dataset { labels, notices, ..Dataset::default() };
+        for (row, Origin { prompt, unit, .. }) in encoded.rows.into_iter().zip(encoded.from) {
+            if held_out[unit] == any && dataset.prompts.len() < PROMPTS {
+                dataset.prompts.extend(prompt);
             }
-            return Ok(());
+            if held_out[unit] { dataset.validation.push(row) } else { dataset.train.push(row) }
         }
-        let mut cut = false;
-        sequences.iter_mut().for_each(|sequence| cut |= sequence.cut(self.limit));
-        sequences.retain(|sequence| sequence.label_count() > 0);
-        if sequences.is_empty() {
-            return Err(format!("nothing is left to learn after the cut at {} tokens", self.limit));
-        }
-        self.truncated += usize::from(cut);
-        for (s, sequence) in sequences.into_iter().enumerate() {
-            self.rows.push(sequence);
-            let prompt = row.prompt().filter(|_| s == 0).map(str::to_owned);
-            self.from.push(Origin { prompt, unit: self.units, row: r });
-        }
-        self.units += 1;
-        Ok(())
+        report.train_rows = dataset.train.len();
+        report.validation_rows = dataset.validation.len();
+        dataset.report = report;
+        Ok(dataset)
     }
-
-    /// That there are rows.
-    fn any(&self, purpose: &str) -> Result<(), Problem> {
-        if !self.rows.is_empty() {
-            return Ok(());
-        }
-        let first = self.skipped.first();
-        Err(Problem::input(format!("no row is left to {purpose}: {}", first.map_or("", |row| &row.why)))
-            .at(first.map_or("data", |row| &row.at))
-            .next("raise data.max_length, mend the rows, or choose other data"))
-    }
-
-    /// A sequence's row as it stands in the file.
-    fn raw(&self, sequence: usize, source: &Source) -> String {
-        let row = self.from.get(sequence).and_then(|from| source.rows.get(from.row));
-        row.map(|(at, _)| source.raw_of(at)).unwrap_or_default()
-    }
-}
-
-/// A text in pieces of at most `limit` tokens. Each begins with `bos`, or else with the last token of the piece before,
-/// so that every token is a label once.
-fn pieces(text: &Sequence, limit: usize, bos: Option<u32>) -> Vec<Sequence> {
-    let Some((&first, rest)) = text.tokens.split_first() else { return Vec::new() };
-    let mut lead = first;
-    let mut pieces = Vec::new();
-    for tokens in rest.chunks(limit - 1) {
-        let mut piece = Sequence::default();
-        piece.extend([lead], false);
-        piece.extend(tokens.iter().copied(), true);
-        pieces.push(piece);
-        lead = bos.or(tokens.last().copied()).unwrap_or(first);
-    }
-    pieces
 }
 
 /// Which of `rows` units are held out: a share of them, at least one, never all.
-fn held_out(rows: usize, share: f32, seed: u64) -> Vec<bool> {
+fn held_out(rows: usize, Split { share, seed }: Split) -> Vec<bool> {
     let mut flags = vec![false; rows];
     if share > 0.0 && rows >= 2 {
         let count = ((f64::from(share) * rows as f64).round() as usize).clamp(1, rows - 1);
@@ -251,11 +198,13 @@ mod tests {
     fn the_split_holds_out_a_share_but_never_all() {
         let cases = [(10, 0.0, 0), (10, 0.1, 1), (10, 0.25, 3), (10, 0.01, 1), (1, 0.5, 0), (2, 0.99, 1), (3, 0.9, 2)];
         for (rows, share, count) in cases {
-            let flags = held_out(rows, share, 7);
+            let split = Split { share, seed: 7 };
+            let flags = held_out(rows, split);
             assert_eq!(flags.iter().filter(|&&flag| flag).count(), count, "{rows} rows, {share}");
-            assert_eq!(flags, held_out(rows, share, 7));
+            assert_eq!(flags, held_out(rows, split));
         }
-        assert_ne!(held_out(40, 0.5, 1), held_out(40, 0.5, 2));
+        let drawn = |seed| held_out(40, Split { share: 0.5, seed });
+        assert_ne!(drawn(1), drawn(2));
     }
 
     #[test]

@@ -5,15 +5,31 @@ use std::borrow::Cow;
 use serde_json::{Map, Value};
 use stratune_protocol::{DataConfig, Problem};
 
+use crate::label_columns::labelled;
 use crate::message::{field, is_set, only_text, turn};
+use crate::row::LabelledRow;
 use crate::shape::{self, HISTORY, Prompt, Shape, TOOLS, Unclear, find};
 use crate::{Conversation, Role, Row, Source, Turn, tools};
+
+/// What rows are read for.
+#[derive(Clone, Copy)]
+pub(crate) struct Reading<'a> {
+    pub(crate) config: &'a DataConfig,
+    /// Texts with labels, rather than what a model is to write.
+    pub(crate) is_labelled: bool,
+}
+
+impl<'a> From<&'a DataConfig> for Reading<'a> {
+    fn from(config: &'a DataConfig) -> Self {
+        Self { config, is_labelled: false }
+    }
+}
 
 /// The rows of one file, while they are read.
 pub(crate) struct Rows<'a> {
     /// What was read so far.
     pub(crate) source: Source,
-    config: &'a DataConfig,
+    reading: Reading<'a>,
     /// What the fields mean: as the header says, or else the first row that has fields which are known.
     shape: Option<Shape>,
     /// Whether any row has the configured system text.
@@ -22,23 +38,27 @@ pub(crate) struct Rows<'a> {
 
 impl<'a> Rows<'a> {
     /// The rows of a file whose fields each row names.
-    pub(crate) fn new(config: &'a DataConfig) -> Self {
-        Self { source: Source::default(), config, shape: None, has_system: false }
+    pub(crate) fn new(reading: impl Into<Reading<'a>>) -> Self {
+        Self { source: Source::default(), reading: reading.into(), shape: None, has_system: false }
     }
 
     /// The rows of a table with these columns.
     ///
     /// # Errors
     /// It is not clear what the columns are.
-    pub(crate) fn of_table(name: &str, columns: Vec<String>, config: &'a DataConfig) -> Result<Self, Problem> {
+    pub(crate) fn of_table(name: &str, columns: Vec<String>, reading: impl Into<Reading<'a>>) -> Result<Self, Problem> {
+        let reading = reading.into();
         let names: Vec<&str> = columns.iter().map(String::as_str).collect();
-        let shape = Shape::of_table(config, &names);
+        let shape = match reading.is_labelled {
+            true => labelled(reading.config, &names),
+            false => Shape::of_table(reading.config, &names),
+        };
         let shape = shape.map_err(|Unclear { what, setting, next }| {
             let at = if setting.is_empty() { name.to_owned() } else { format!("{name}, data.{setting}") };
             Problem::input(what).at(at).next(next)
         })?;
         let source = Source { columns, ..Source::default() };
-        Ok(Self { source, shape: Some(shape), ..Self::new(config) })
+        Ok(Self { source, shape: Some(shape), ..Self::new(reading) })
     }
 
     /// Adds a row; the first one that has a known shape decides the shape of all.
@@ -54,7 +74,11 @@ impl<'a> Rows<'a> {
         };
         if self.shape.is_none() {
             let names: Vec<&str> = fields.keys().map(String::as_str).collect();
-            match Shape::of_row(self.config, &names) {
+            let shape = match self.reading.is_labelled {
+                true => labelled(self.reading.config, &names),
+                false => Shape::of_row(self.reading.config, &names),
+            };
+            match shape {
                 Ok(shape) => {
                     self.shape = Some(shape);
                     self.source.columns = names.into_iter().map(str::to_owned).collect();
@@ -78,12 +102,13 @@ impl<'a> Rows<'a> {
     /// # Errors
     /// No row has the system text that is configured.
     pub(crate) fn finish(mut self, name: &str, format: Option<&str>) -> Result<Source, Problem> {
-        let column = &self.config.system_column;
+        let column = &self.reading.config.system_column;
         if !column.is_empty() && !self.has_system && !self.source.rows.is_empty() {
             return Err(Problem::input(format!("no row has '{column}'; there are {}", self.source.columns.join(", ")))
                 .at(format!("{name}, data.system_column"))
                 .next("set data.system_column to one of them"));
         }
+        self.source.shape.clone_from(&self.shape);
         self.source.format = format.or(self.shape.as_ref().map(Shape::name)).unwrap_or("json").into();
         Ok(self.source)
     }
@@ -131,6 +156,11 @@ impl<'a> Rows<'a> {
                 _ => return Err(format!("the field '{list}' is missing or not a list")),
             },
             Shape::Text { field: name } => Row::Text(field(fields, name)?.into()),
+            Shape::Labelled { text, pair, label } => Row::Labelled(LabelledRow {
+                text: field(fields, text)?.into(),
+                pair: pair.as_ref().map(|pair| field(fields, pair).map(Cow::into_owned)).transpose()?,
+                label: written(fields, label)?,
+            }),
         };
         let mut system = None;
         if let Row::Turns(Conversation { tools, .. }) = &mut row {
@@ -138,7 +168,7 @@ impl<'a> Rows<'a> {
                 *tools = tools::described(described).map_err(|why| format!("the field '{TOOLS}' {why}"))?;
                 read.push(TOOLS);
             }
-            let configured = &self.config.system_column;
+            let configured = &self.reading.config.system_column;
             system = match find(fields.keys().map(String::as_str), configured) {
                 Some(name) => {
                     self.has_system = true;
@@ -156,7 +186,7 @@ impl<'a> Rows<'a> {
             Some(name) => row.with_system(name, &field(fields, name)?)?,
             None => row,
         };
-        Ok(row.with_system_prompt(&self.config.system_prompt))
+        Ok(row.with_system_prompt(&self.reading.config.system_prompt))
     }
 
     /// The turns in a list of messages.
@@ -166,6 +196,22 @@ impl<'a> Rows<'a> {
         let mut read = |(m, entry)| turn(entry, &mut unread).map_err(|why| format!("in message {}, {why}", m + 1));
         entries.map(|entry: (usize, &Value)| read(entry)).collect()
     }
+}
+
+/// A label as it is written: a text, a number, or yes or no; empty if it is missing. A whole number has no fraction, as
+/// tables write one whose column has gaps.
+fn written(fields: &Map<String, Value>, name: &str) -> Result<String, String> {
+    let label = match fields.get(name) {
+        None | Some(Value::Null) => return Ok(String::new()),
+        Some(Value::String(text)) => text.trim().to_owned(),
+        Some(value @ (Value::Number(_) | Value::Bool(_))) => value.to_string(),
+        Some(_) => return Err(format!("the field '{name}' is no text and no number, and a row has one label")),
+    };
+    let whole = label.split_once('.').filter(|(whole, fraction)| {
+        let is_zero = !fraction.is_empty() && fraction.bytes().all(|digit| digit == b'0');
+        is_zero && !whole.is_empty() && whole.trim_start_matches('-').bytes().all(|digit| digit.is_ascii_digit())
+    });
+    Ok(whole.map_or(label.clone(), |(whole, _)| whole.to_owned()))
 }
 
 /// What a template shows of a column: a text, a number, or yes or no.

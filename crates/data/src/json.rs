@@ -1,17 +1,17 @@
 //! Rows from JSON and JSON Lines.
 
 use serde_json::Value;
-use stratune_protocol::{DataConfig, Problem};
+use stratune_protocol::Problem;
 
 use crate::Source;
-use crate::fields::Rows;
+use crate::fields::{Reading, Rows};
 
 /// Names of the list of rows in a file that is one object.
 const LISTS: [&str; 2] = ["data", "train"];
 
 /// Reads a file of JSON rows: one a line, or a list of them.
-pub(crate) fn read(name: &str, text: &str, config: &DataConfig) -> Result<Source, Problem> {
-    let mut rows = Rows::new(config);
+pub(crate) fn read<'a>(name: &str, text: &str, reading: impl Into<Reading<'a>>) -> Result<Source, Problem> {
+    let mut rows = Rows::new(reading.into());
     if is_lines(name, text) {
         for (l, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             let at = format!("{name}, line {}", l + 1);
@@ -29,13 +29,8 @@ pub(crate) fn read(name: &str, text: &str, config: &DataConfig) -> Result<Source
 }
 
 /// Reads a table in Parquet that was unpacked: its columns, and a row a line.
-pub(crate) fn read_table(
-    name: &str,
-    columns: Vec<String>,
-    lines: &str,
-    config: &DataConfig,
-) -> Result<Source, Problem> {
-    let mut rows = Rows::of_table(name, columns, config)?;
+pub(crate) fn read_table(name: &str, columns: Vec<String>, lines: &str, reading: Reading) -> Result<Source, Problem> {
+    let mut rows = Rows::of_table(name, columns, reading)?;
     for (r, line) in lines.lines().enumerate() {
         let at = format!("{name}, row {}", r + 1);
         match serde_json::from_str(line) {
@@ -82,7 +77,7 @@ fn document(name: &str, text: &str) -> Result<Vec<Value>, Problem> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use stratune_protocol::DataFormat;
+    use stratune_protocol::{DataConfig, DataFormat};
 
     use super::*;
     use crate::{Conversation, Role, Row, Turn};

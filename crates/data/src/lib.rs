@@ -4,7 +4,7 @@
 //!
 //! [`read_rows`] turns bytes into [`Row`]s, a [`Template`] and a [`Tokenizer`] turn rows into [`Sequence`]s, [`load`]
 //! does both and splits off the held-out rows, [`Plan`] says which rows make which batch, and [`pack`] or
-//! [`collate`] builds it.
+//! [`collate`] builds it. [`load_labelled`] is [`load`] of rows that are labelled as a whole.
 //! Nothing here knows a tensor, a file system, a thread or a clock.
 
 mod batch;
@@ -14,11 +14,16 @@ mod chat;
 mod compressed;
 mod continuation;
 mod dataset;
+mod encode_text;
+mod encoded;
 mod fields;
 mod gguf;
 mod importance;
 mod jinja;
 mod json;
+mod label_columns;
+mod labelled;
+mod labels;
 mod message;
 mod pack;
 mod packed;
@@ -28,10 +33,14 @@ mod parquet;
 mod parquet_pages;
 mod plain;
 mod plan;
+mod recognise;
 mod row;
 mod sentence_piece;
 mod sequence;
 mod shape;
+#[cfg(test)]
+#[path = "../../../tests/src/skipped.rs"]
+mod skipped;
 mod source;
 mod summary;
 mod table;
@@ -45,10 +54,14 @@ mod unpack;
 pub use batch::{Batch, PackedRows, collate, delimited, pack};
 pub use continuation::continuation;
 pub use dataset::{Dataset, load};
+pub use encode_text::{Reads, Wanted, encode_text};
 pub use gguf::{GgufTokenizer, WrittenTokenizer};
+pub use labelled::load_labelled;
+pub use labels::LabelKind;
 pub use packed::is_packed;
 pub use plan::Plan;
-pub use row::{Conversation, Role, Row, Turn};
+pub use recognise::recognise;
+pub use row::{Conversation, LabelledRow, Role, Row, Turn};
 pub use sentence_piece::{BesideSentencePiece, from_sentence_piece};
 pub use sequence::{Label, Sequence, Target};
 pub use source::{Source, SourceFile, read_rows};

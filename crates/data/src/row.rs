@@ -14,6 +14,19 @@ pub enum Row {
     Turns(Conversation),
     /// Plain text, every token a label.
     Text(String),
+    /// One or two texts, which are labelled as a whole.
+    Labelled(LabelledRow),
+}
+
+/// One or two texts, and what they are labelled with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LabelledRow {
+    /// The text.
+    pub text: String,
+    /// The second text of a pair.
+    pub pair: Option<String>,
+    /// The class or the number, as it is written.
+    pub label: String,
 }
 
 /// What is said, and the tools that the assistant may call.
@@ -150,6 +163,7 @@ impl Row {
         match &mut self {
             Self::Text(text) => mend(text),
             Self::Turns(talk) => talk.turns.iter_mut().for_each(|turn| mend(&mut turn.content)),
+            Self::Labelled(row) => [Some(&mut row.text), row.pair.as_mut()].into_iter().flatten().for_each(mend),
         }
         self
     }
@@ -175,6 +189,11 @@ impl Row {
     pub(crate) fn emptiness(&self) -> Option<&'static str> {
         match self {
             Self::Text(text) => text.trim().is_empty().then_some("the text is empty"),
+            Self::Labelled(row) if row.text.trim().is_empty() => Some("the text is empty"),
+            Self::Labelled(row) if row.pair.as_ref().is_some_and(|pair| pair.trim().is_empty()) => {
+                Some("the second text is empty")
+            }
+            Self::Labelled(row) => row.label.is_empty().then_some("the label is empty"),
             Self::Turns(talk) => {
                 let mut answers = talk.turns.iter().filter(|turn| turn.is_label).peekable();
                 if answers.peek().is_none() {
@@ -213,7 +232,7 @@ impl Row {
     /// What the user says first.
     pub(crate) fn prompt(&self) -> Option<&str> {
         match self {
-            Self::Text(_) => None,
+            Self::Text(_) | Self::Labelled(_) => None,
             Self::Turns(talk) => {
                 talk.turns.iter().find(|turn| turn.role == Role::User).map(|turn| turn.content.as_str())
             }

@@ -47,6 +47,10 @@ impl Sequence {
         let cut = self.tokens.len() > limit;
         self.tokens.truncate(limit);
         self.loss_mask.truncate(limit);
+        self.type_ids.truncate(limit);
+        if let Some(label) = &mut self.label {
+            label.at = label.at.min(limit.saturating_sub(1));
+        }
         cut
     }
 
@@ -70,5 +74,9 @@ mod tests {
         assert!(!sequence.cut(4));
         assert!(sequence.cut(3));
         assert_eq!((sequence.tokens.as_slice(), sequence.label_count()), ([5, 6, 7].as_slice(), 1));
+        let label = |at| Some(Label { at, target: Target::Class(1) });
+        let mut pair = Sequence { type_ids: vec![0, 0, 1], label: label(2), ..sequence };
+        assert!(pair.cut(2));
+        assert_eq!((pair.type_ids, pair.label), (vec![0, 0], label(1)));
     }
 }

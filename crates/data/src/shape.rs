@@ -11,6 +11,8 @@ pub(crate) enum Shape {
     Messages { list: String },
     /// Plain text.
     Text { field: String },
+    /// A text, perhaps a second one, and their label.
+    Labelled { text: String, pair: Option<String>, label: String },
 }
 
 /// Where a prompt comes from.
@@ -100,7 +102,8 @@ impl Shape {
 
     /// Whether no column is configured.
     fn is_free(config: &DataConfig) -> bool {
-        [&config.prompt_column, &config.completion_column, &config.prompt_template].iter().all(|name| name.is_empty())
+        let columns = [&config.prompt_column, &config.completion_column, &config.prompt_template];
+        columns.iter().all(|name| name.is_empty())
     }
 
     /// As configured, else known by name; none if neither says.
@@ -112,6 +115,9 @@ impl Shape {
         };
         if let Some(list) = chosen("messages_column", &config.messages_column)? {
             return Ok(Some(Self::Messages { list }));
+        }
+        if let Some(field) = chosen("text_column", &config.text_column)? {
+            return Ok(Some(Self::Text { field }));
         }
         let mut prompt = chosen("prompt_column", &config.prompt_column)?.map(Prompt::Column);
         if !config.prompt_template.is_empty() {
@@ -193,6 +199,7 @@ impl Shape {
                 prompt.into_iter().chain([completion.as_str()]).chain(input.as_deref()).collect()
             }
             Self::Messages { list: field } | Self::Text { field } => vec![field],
+            Self::Labelled { text, pair, label } => [text.as_str(), label].into_iter().chain(pair.as_deref()).collect(),
         }
     }
 
@@ -203,6 +210,7 @@ impl Shape {
             Self::Pair { .. } => "prompt_completion",
             Self::Messages { .. } => "messages",
             Self::Text { .. } => "text",
+            Self::Labelled { .. } => "labelled",
         }
     }
 }

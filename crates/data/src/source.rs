@@ -2,7 +2,7 @@
 
 use stratune_protocol::{DataConfig, DataFormat, Problem, SkippedRow};
 
-use crate::{Row, json, packed, row::line_feeds, shape, table};
+use crate::{Row, fields::Reading, json, packed, row::line_feeds, shape, shape::Shape, table};
 
 /// Most names of unread fields that are kept, and that a notice lists.
 const UNREAD: usize = 64;
@@ -37,6 +37,8 @@ pub struct Source {
     pub raw: Vec<(String, String)>,
     /// Fields that rows have beside those that are read, in the order they came.
     pub unread: Vec<String>,
+    /// What the fields of the first file's rows are.
+    pub(crate) shape: Option<Shape>,
     /// The formats, as the configuration names them.
     pub format: String,
 }
@@ -93,6 +95,7 @@ impl Source {
         if self.columns.is_empty() {
             self.columns = other.columns;
         }
+        self.shape = self.shape.take().or(other.shape);
         if self.format.is_empty() {
             self.format = other.format;
         } else if !self.format.split(", ").any(|format| format == other.format) {
@@ -106,28 +109,26 @@ impl Source {
 /// # Errors
 /// There is no file, one is empty, not UTF-8 or of no known format, or more than half of its rows are bad.
 pub fn read_rows(files: &[SourceFile], config: &DataConfig) -> Result<Source, Problem> {
-    read_all(files.iter(), config)
+    read_all(files.iter(), config.into())
 }
 
 /// As [`read_rows`], of some of the files.
-pub(crate) fn read_all<'a>(
-    files: impl Iterator<Item = &'a SourceFile>,
-    config: &DataConfig,
-) -> Result<Source, Problem> {
+pub(crate) fn read_all<'a>(files: impl Iterator<Item = &'a SourceFile>, reading: Reading) -> Result<Source, Problem> {
     let mut files = files.peekable();
     if files.peek().is_none() {
         return Err(Problem::input("no data file is given").at("data.files").next(shape::KNOWN));
     }
     let mut all = Source::default();
     for file in files {
-        all.append(read_file(&file.name, &file.bytes, config)?);
+        all.append(read_file(&file.name, &file.bytes, reading)?);
     }
-    all.rows.iter_mut().for_each(|(_, row)| row.choose(config.labels));
+    all.rows.iter_mut().for_each(|(_, row)| row.choose(reading.config.labels));
     Ok(all)
 }
 
-fn read_file(name: &str, bytes: &[u8], config: &DataConfig) -> Result<Source, Problem> {
-    let bytes = packed::unpacked(name, bytes, config.format)?;
+fn read_file(name: &str, bytes: &[u8], reading: Reading) -> Result<Source, Problem> {
+    let format = reading.config.format;
+    let bytes = packed::unpacked(name, bytes, format)?;
     let name = packed::plain_name(name);
     let text = std::str::from_utf8(&bytes).map_err(|error| {
         Problem::input(format!("the file is not UTF-8 text: byte {} does not fit", error.valid_up_to()))
@@ -135,15 +136,20 @@ fn read_file(name: &str, bytes: &[u8], config: &DataConfig) -> Result<Source, Pr
             .next("save the file as UTF-8")
     })?;
     if let Some((columns, rows)) = packed::table(text) {
-        return enough(name, json::read_table(name, columns, rows, config)?);
+        return enough(name, json::read_table(name, columns, rows, reading)?);
     }
     let text = &*line_feeds(text.strip_prefix('\u{feff}').unwrap_or(text));
     if text.trim().is_empty() {
         return Err(Problem::input("the file is empty").at(name).next("choose a file with rows in it"));
     }
-    let source = match reader(name, text, config.format)? {
-        Reader::Json => json::read(name, text, config)?,
-        Reader::Table(delimiter) => table::read(name, text, delimiter, config)?,
+    let source = match reader(name, text, format)? {
+        Reader::Json => json::read(name, text, reading)?,
+        Reader::Table(delimiter) => table::read(name, text, delimiter, reading)?,
+        Reader::Text if reading.is_labelled => {
+            return Err(Problem::input("plain text has no labels")
+                .at(name)
+                .next("give a table in CSV, TSV or Parquet, or rows in JSON, with a text and its label"));
+        }
         Reader::Text => {
             let rows = vec![(name.to_owned(), Row::Text(text.to_owned()))];
             Source { rows, format: "text".into(), ..Source::default() }

@@ -2,7 +2,7 @@
 
 use stratune_protocol::{PreviewRow, PreviewToken};
 
-use crate::{Sequence, Tokenizer, batch::padded};
+use crate::{LabelKind, Sequence, Tokenizer, batch::padded};
 
 /// Bins of equal width in the histogram; beyond them each bin is twice as wide as all before.
 const EQUAL_BINS: usize = 16;
@@ -30,12 +30,18 @@ pub(crate) fn histogram(rows: &[Sequence]) -> Vec<(usize, usize)> {
     bins
 }
 
-/// The first rows, token by token, and as `raw` has the rows of their numbers.
-pub(crate) fn preview(rows: &[Sequence], raw: impl Fn(usize) -> String, tokenizer: &Tokenizer) -> Vec<PreviewRow> {
+/// The first rows, token by token, with their labels as a whole, and as `raw` has the rows of their numbers.
+pub(crate) fn preview(
+    rows: &[Sequence],
+    raw: impl Fn(usize) -> String,
+    labels: Option<&LabelKind>,
+    tokenizer: &Tokenizer,
+) -> Vec<PreviewRow> {
     let token = |(&token, &is_label): (&u32, &bool)| PreviewToken { text: tokenizer.token_text(token), is_label };
     let row = |(r, row): (usize, &Sequence)| PreviewRow {
         tokens: row.tokens.iter().zip(&row.loss_mask).take(PREVIEW_TOKENS).map(token).collect(),
         raw: raw(r),
+        label: labels.zip(row.label).map(|(kind, label)| kind.shown(label.target)).unwrap_or_default(),
     };
     rows.iter().take(PREVIEW_ROWS).enumerate().map(row).collect()
 }

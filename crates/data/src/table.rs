@@ -2,18 +2,24 @@
 
 use csv::{ReaderBuilder, StringRecord};
 use serde_json::{Map, Value};
-use stratune_protocol::{DataConfig, Problem};
+use stratune_protocol::Problem;
 
-use crate::{Source, fields::Rows};
+use crate::Source;
+use crate::fields::{Reading, Rows};
 
 /// Reads a table with a header.
-pub(crate) fn read(name: &str, text: &str, delimiter: u8, config: &DataConfig) -> Result<Source, Problem> {
+pub(crate) fn read<'a>(
+    name: &str,
+    text: &str,
+    delimiter: u8,
+    reading: impl Into<Reading<'a>>,
+) -> Result<Source, Problem> {
     let mut reader = ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(text.as_bytes());
     let header = reader.headers().map_err(|error| {
         Problem::input(format!("the header cannot be read: {error}")).at(name).next("save the table again as CSV")
     })?;
     let columns: Vec<String> = header.iter().map(|column| column.trim().to_owned()).collect();
-    let mut rows = Rows::of_table(name, columns.clone(), config)?;
+    let mut rows = Rows::of_table(name, columns.clone(), reading)?;
 
     let mut record = StringRecord::new();
     loop {
@@ -55,6 +61,8 @@ pub(crate) fn read(name: &str, text: &str, delimiter: u8, config: &DataConfig) -
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use stratune_protocol::DataConfig;
+
     use super::*;
     use crate::Row;
 

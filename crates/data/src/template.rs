@@ -121,6 +121,10 @@ impl Template {
                 turns: answered(turns).iter().map(|turn| without_end(turn, &ends)).collect(),
                 tools: tools.clone(),
             },
+            Row::Labelled(_) => {
+                return Err(Problem::input("it is a text with a label, and answers are learned")
+                    .next("use the objective classification or regression"));
+            }
             Row::Text(text) => {
                 let mut sequence = Sequence::default();
                 sequence.extend(tokenizer.bos(), false);

@@ -16,7 +16,7 @@ const SPACE_MARK: char = '▁';
 /// A checkpoint's tokenizer.
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
-    inner: tokenizers::Tokenizer,
+    pub(crate) inner: tokenizers::Tokenizer,
     /// One more than the largest number of its own tokens; added ones may be beyond.
     rows: usize,
     /// How many tokens the model knows.
@@ -128,7 +128,11 @@ impl Tokenizer {
     /// # Errors
     /// The tokenizer has no token for a part of the text, or one that the model does not know.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, Problem> {
-        let ids = ids(&self.inner, text, false)?;
+        self.known_to_model(ids(&self.inner, text, false)?)
+    }
+
+    /// These tokens, if the model knows them.
+    pub(crate) fn known_to_model(&self, ids: Vec<u32>) -> Result<Vec<u32>, Problem> {
         match ids.iter().find(|id| **id as usize >= self.known) {
             None => Ok(ids),
             Some(id) => {
@@ -252,12 +256,15 @@ impl Tokenizer {
 }
 
 fn ids(tokenizer: &tokenizers::Tokenizer, text: &str, special: bool) -> Result<Vec<u32>, Problem> {
-    let encoding = tokenizer.encode_fast(text, special).map_err(|error| {
-        Problem::input(format!("the tokenizer cannot encode the text: {error}"))
-            .at("tokenizer.json")
-            .next("check that the tokenizer belongs to the model, or leave the row out")
-    })?;
+    let encoding = tokenizer.encode_fast(text, special).map_err(|error| unencodable(&error))?;
     Ok(encoding.get_ids().to_vec())
+}
+
+/// That a text has no tokens.
+pub(crate) fn unencodable(error: &tokenizers::Error) -> Problem {
+    Problem::input(format!("the tokenizer cannot encode the text: {error}"))
+        .at("tokenizer.json")
+        .next("check that the tokenizer belongs to the model, or leave the row out")
 }
 
 /// A special token in `tokenizer_config.json`: its text, or an object that holds it.

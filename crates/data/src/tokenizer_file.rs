@@ -89,12 +89,13 @@ fn check_added(tokens: &Value) -> Result<(), String> {
     }
 }
 
-/// The one text of a template is A, and its special tokens are listed.
+/// The one text of a template is A, and the special tokens of both are listed.
 fn check_template(part: &Value) -> Result<(), String> {
-    for piece in part["single"].as_array().into_iter().flatten() {
-        if piece["Sequence"]["id"] == "B" {
-            return Err("its post_processor asks for a second text".into());
-        }
+    let pieces = |of: &str| part[of].as_array().into_iter().flatten();
+    if pieces("single").any(|piece| piece["Sequence"]["id"] == "B") {
+        return Err("its post_processor asks for a second text".into());
+    }
+    for piece in pieces("single").chain(pieces("pair")) {
         if let Some(id) = piece["SpecialToken"]["id"].as_str()
             && part["special_tokens"].get(id).is_none()
         {

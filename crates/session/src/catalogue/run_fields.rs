@@ -8,8 +8,9 @@ use super::{MODES, name_of};
 /// Settings of `data`, `ist` and `train` that have no field: files are dropped, and the rest belongs to files and command
 /// lines.
 #[cfg(test)]
-pub const WITHOUT: [&str; 7] = [
+pub const WITHOUT: [&str; 8] = [
     "data.files",
+    "data.label_names",
     "data.validation_files",
     "ist.floor",
     "train.packing",
@@ -67,6 +68,9 @@ fn of_data() -> Vec<Field> {
         plain("data.completion_column", "Completion column", "", FieldKind::Column),
         advanced("data.system_column", "System column", "", FieldKind::Column),
         advanced("data.messages_column", "Column of conversations", "", FieldKind::Column),
+        advanced("data.text_column", "Text column", "of what is classified, or of plain text", FieldKind::Column),
+        advanced("data.text_pair_column", "Column of second texts", "where pairs are classified", FieldKind::Column),
+        advanced("data.label_column", "Label column", "classes or numbers", FieldKind::Column),
         advanced(
             "data.prompt_template",
             "Prompt from columns",
@@ -170,6 +174,26 @@ fn of_train() -> Vec<Field> {
     let not_negative = || number(Range { least: Some(0.0), ..Range::default() });
     let steps = Range { whole: true, least: Some(0.0), zero: "by epochs".into(), ..Range::default() };
     vec![
+        advanced(
+            "train.objective",
+            "Objective",
+            "",
+            choice(&[
+                ("auto", "as model and data say"),
+                ("next_token", "the next token"),
+                ("classification", "the class of a row"),
+                ("regression", "the number of a row"),
+            ]),
+        ),
+        Field {
+            only: Some(("train.objective".into(), vec!["auto".into(), "classification".into()])),
+            ..advanced(
+                "train.class_weights",
+                "Class weights",
+                "of classification",
+                choice(&[("none", "each row counts the same"), ("balanced", "each class counts the same")]),
+            )
+        },
         plain("train.steps", "Steps", "empty: as many as the epochs need", number(steps)),
         plain("train.epochs", "Epochs", "passes over the training rows", positive()),
         plain("train.learning_rate", "Learning rate", "at its peak, such as 0.001", positive()),

@@ -116,9 +116,19 @@ impl Run {
         self.config.update(|c| {
             c.put("data.files", picked.iter().map(|p| Value::from(p.path.as_str())).collect());
             c.put("data.format", "auto".into());
-            for path in ["prompt_column", "completion_column", "system_column", "messages_column", "prompt_template"] {
+            for path in [
+                "prompt_column",
+                "completion_column",
+                "system_column",
+                "messages_column",
+                "text_column",
+                "text_pair_column",
+                "label_column",
+                "prompt_template",
+            ] {
                 c.put(&format!("data.{path}"), "".into());
             }
+            c.put("data.label_names", Value::Array(Vec::new()));
         });
         self.data_files.set_value(picked);
         self.load_data();
