@@ -5,7 +5,7 @@ use std::env;
 use std::path::PathBuf;
 
 use crate::fixtures::check;
-use crate::{Folder, Item, Split, TaskFiles, task};
+use crate::{Folder, Item, Label, Split, TaskFiles, task};
 
 #[path = "../../../tests/src/skipped.rs"]
 mod skipped;
@@ -110,4 +110,38 @@ fn original_rows_of_piqa_give_llm_adapters_rows() {
     let told = |item: Item| (item.prompt, item.response, item.choices, item.texts);
     let (original, adapted) = (read(Split::Validation), read(Split::Test));
     assert!(original.into_iter().map(told).eq(adapted.into_iter().map(told)));
+}
+
+/// What encoders are trained on: how many rows each class has, counted in the files by other means.
+#[test]
+fn published_rows_have_their_labels() {
+    let Some(data) = Data::find() else { return };
+    let counts = |name: &str, split: Split| {
+        let labelled =
+            task(name).unwrap().labelled(&data, split).unwrap_or_else(|problem| panic!("{name}: {problem:?}"));
+        let classes = labelled.classes.clone().unwrap();
+        let mut counts = vec![0; classes.len()];
+        for (text, _, label) in labelled.rows() {
+            let Label::Choice(class) = label else { panic!("{label:?}") };
+            assert!(!text.is_empty());
+            counts[*class] += 1;
+        }
+        assert_eq!(labelled.json_lines().lines().count(), labelled.items.len());
+        (classes.join(" "), counts)
+    };
+    for (name, split, classes, rows) in [
+        ("glue/rte", Split::Train, "entailment not_entailment", vec![1078, 1049]),
+        ("cola", Split::Train, "unacceptable acceptable", vec![2528, 6023]),
+        ("mrpc", Split::Test, "different equivalent", vec![578, 1147]),
+        ("sst2", Split::Test, "negative positive", vec![428, 444]),
+        ("wnli", Split::Validation, "not_entailment entailment", vec![40, 31]),
+        ("superglue/boolq", Split::Train, "false true", vec![14, 18]),
+        ("cb", Split::Train, "entailment contradiction neutral", vec![19, 10, 3]),
+        ("wic", Split::Train, "false true", vec![15, 17]),
+        ("superglue/rte", Split::Train, "entailment not_entailment", vec![13, 19]),
+    ] {
+        assert_eq!(counts(name, split), (classes.into(), rows), "{name}");
+    }
+    let (_, clinc) = counts("clinc150", Split::Validation);
+    assert_eq!(clinc, vec![20; 150]);
 }

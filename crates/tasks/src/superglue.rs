@@ -86,7 +86,16 @@ fn wic(row: &Row) -> Result<Item, Problem> {
         ),
         continuations: &["no", "yes"],
     };
-    Ok(asked.item(&row.at, row.class("label", &["false", "true"])?))
+    let item = asked.item(&row.at, row.class("label", &["false", "true"])?);
+    let texts = vec![marked(one, start, end), marked(two, row.number("start2")?, row.number("end2")?)];
+    Ok(Item { texts, ..item })
+}
+
+/// A text with a part of it between asterisks, by the places of its characters.
+fn marked(text: &str, start: f64, end: f64) -> String {
+    let (start, end) = (start as usize, (end as usize).max(start as usize));
+    let part = |from: usize, to: usize| text.chars().skip(from).take(to - from).collect::<String>();
+    format!("{}*{}*{}", part(0, start), part(start, end), part(end, usize::MAX))
 }
 
 /// Does a pronoun mean that noun?
@@ -303,8 +312,15 @@ mod tests {
     }
 
     #[test]
+    fn what_is_asked_about_is_marked_in_the_texts() {
+        let texts = |name: &str| items(task(name).unwrap()).remove(0).texts;
+        assert_eq!(texts("wic"), ["Zoë's *bank* closed.", "The *bank* of a river."]);
+        assert_eq!(texts("wsc"), ["Ann gave Zoë the cup because *she* asked, twice.", "Zoë"]);
+    }
+
+    #[test]
     fn places_outside_a_text_do_not_break() {
-        let huge = r#"{"word": "b", "sentence1": "a b", "sentence2": "b", "label": true, "start1": 1e300, "end1": -5}"#;
+        let huge = r#"{"word": "b", "sentence1": "a b", "sentence2": "b", "label": true, "start1": 1e300, "end1": -5, "start2": -1, "end2": 1e300}"#;
         let mut files = files();
         files.insert("WiC/val.jsonl".into(), huge.into());
         files.insert(
