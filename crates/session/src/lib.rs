@@ -47,7 +47,7 @@ pub use export::{
 };
 pub use forecast::{Conditions, Forecast, MemoryReport};
 pub use immediate::ImmediateCommands;
-pub use judge::{JudgeOptions, Judged, TaskReport, judge};
+pub use judge::{JudgeOptions, Judged, TaskReport, judge, judge_labels};
 pub use labels::{LabelEvaluation, evaluate_labels, label_text, learns_labels, read_dataset, read_dataset_for};
 pub use link::{from_link, to_link};
 pub use open_model::open_model;

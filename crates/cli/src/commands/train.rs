@@ -113,7 +113,8 @@ impl Train {
                 .at(&at)
                 .next("use --resume to go on with it, --overwrite to replace it, or another --out"));
         }
-        let config = self.run.to_config(json).await?;
+        let mut config = self.run.to_config(json).await?;
+        open::name_classes(&mut config)?;
         if config.data.files.is_empty() {
             return Err(Problem::input("no data is given").at("--data").next("name a file, or `example`"));
         }
