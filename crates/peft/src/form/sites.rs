@@ -38,15 +38,19 @@ pub(crate) fn spread(
         Some(Value::Array(words)) => words.iter().filter_map(Value::as_str).collect(),
         _ => Vec::new(),
     };
-    let word =
-        |behind: &str| words.iter().find(|word| ends_with(behind, word)).map_or(behind, |word| *word).to_string();
+    // A name that layers of several roles end with is written with its block.
+    let word = |path: &str, behind: &str| {
+        let short = words.iter().find(|word| ends_with(behind, word));
+        let long = || words.iter().find(|word| ends_with(path, word));
+        short.or_else(long).map_or(behind, |word| *word).to_string()
+    };
     let mut targets_of: BTreeMap<usize, BTreeSet<String>> = BTreeMap::new();
     for path in sites.keys() {
         let Some((block, behind)) = split(path) else {
             return Err(Problem::input(format!("the adapter trains {path}, which is no linear layer of a block"))
                 .next("use an adapter that was trained on this model"));
         };
-        targets_of.entry(block).or_default().insert(word(behind));
+        targets_of.entry(block).or_default().insert(word(path, behind));
     }
     let mut groups: BTreeMap<BTreeSet<String>, Vec<usize>> = BTreeMap::new();
     for (block, targets) in targets_of {
