@@ -36,7 +36,9 @@ mod shared;
 mod site;
 mod size;
 mod sparse;
+mod structure;
 mod svd;
+mod switch;
 mod weight;
 
 pub use adapter::Adapter;
@@ -69,5 +71,7 @@ pub use setting::{Has, Projection, Setting, Takes, Usual};
 pub use shared::{PrefixEncoder, Shared, VeraMatrices};
 pub use site::Site;
 pub use sparse::{Indices, Sparse};
+pub use structure::{Placed, STRUCTURE_JSON, Structure};
 pub use svd::singular_vectors;
+pub use switch::{Scaled, Switch, Switched};
 pub use weight::Weight;
