@@ -7,6 +7,7 @@ mod data;
 mod device;
 mod ist;
 mod prompt_template;
+mod search;
 mod targets;
 mod train;
 
@@ -17,5 +18,6 @@ pub use data::{DataConfig, DataFormat, Labels};
 pub use device::DeviceChoice;
 pub use ist::{IstConfig, IstMode};
 pub use prompt_template::PromptTemplate;
+pub use search::{SearchBy, SearchConfig};
 pub use targets::{Targets, whole};
 pub use train::{OptimiserKind, Schedule, TrainConfig};
