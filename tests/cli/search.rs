@@ -98,6 +98,7 @@ fn what_cannot_be_searched_is_refused_and_nothing_is_written() {
         (&["--search-share", "0"], "search.share"),
         (&["--method", "dora"], "dora cannot be switched off"),
         (&["--targets", "q_prj"], "q_prj"),
+        (&["--rank", "3"], "lora has the size 3"),
         (&["--ist"], "ist.mode"),
         (&["--optimiser", "mezo"], "train.optimiser"),
         (&["--by", "uniform", "--budget", "100"], "a rank of 1 everywhere"),

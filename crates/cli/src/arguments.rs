@@ -270,9 +270,18 @@ impl RunFlags {
 }
 
 impl RunFlags {
-    /// Whether methods are named, by a flag or by a file.
-    pub fn names_methods(&self) -> bool {
-        self.method.method.is_some() || self.config.is_some()
+    /// With these methods, unless a flag or a file names some; and whether it takes them.
+    pub fn or_methods(mut self, names: &str) -> Result<(Self, bool), Problem> {
+        let takes = self.method.method.is_none() && self.config.is_none();
+        if takes {
+            self.method.method = Some(names.parse()?);
+        }
+        Ok((self, takes))
+    }
+
+    /// Whether the size of the methods is given, and their scale.
+    pub fn gives(&self) -> (bool, bool) {
+        (self.method.rank.is_some() || self.method.width.is_some(), self.method.alpha.is_some())
     }
 }
 

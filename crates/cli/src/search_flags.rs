@@ -3,8 +3,7 @@
 use std::str::FromStr;
 
 use clap::Args;
-use stratune_peft::{MethodConfig, MethodNames};
-use stratune_protocol::{ModelReport, Problem, SearchBy, SearchConfig};
+use stratune_protocol::{Problem, SearchBy, SearchConfig};
 use stratune_train::RunConfig;
 
 use crate::arguments::{choose, set};
@@ -16,7 +15,7 @@ pub struct SearchFlags {
     /// What the structure may have: numbers that train, such as 100000, or bytes of the adapter, such as 400KB [default: 100000]
     #[arg(long, value_parser = choose::<Budget>)]
     budget: Option<Budget>,
-    /// bipeft, s3delta, evolution, magnitude, gradient_norm, random or uniform [default: bipeft]
+    /// bipeft, s3delta, evolution, magnitude, gradient_norm, random, uniform or s4 [default: bipeft]
     #[arg(long, value_parser = choose::<SearchBy>)]
     by: Option<SearchBy>,
     /// Ranks and widths to choose among, upwards [default: 1,4,8]
@@ -68,13 +67,12 @@ impl FromStr for Budget {
 }
 
 impl SearchFlags {
-    /// Makes a run a search of what its methods have at each module; without a method named, of LoRA, biases and norms.
+    /// Makes a run a search of what its methods have at each module; `sized` says whether it says itself how large they are.
     ///
     /// # Errors
     /// The configuration is out of range.
-    pub fn apply(self, config: &mut RunConfig, named: bool, model: &ModelReport) -> Result<(), Problem> {
+    pub fn apply(self, config: &mut RunConfig, sized: bool) -> Result<(), Problem> {
         let begun = config.search.take();
-        let fresh = begun.is_none();
         let mut search = begun.unwrap_or_default();
         if let Some(by) = self.by.filter(|by| *by != search.by) {
             search = SearchConfig { budget: search.budget, sizes: search.sizes, ..SearchConfig::preset(by) };
@@ -90,13 +88,13 @@ impl SearchFlags {
         set(&mut search.population, self.population);
         set(&mut search.generations, self.generations);
         let largest = search.largest();
-        if fresh && !named {
-            config.method = "lora,bitfit,layer_norm".parse::<MethodNames>()?.methods(model);
-            // A LoRA is added as it is, as the paper has it.
-            let unscaled = |m: &MethodConfig| m.alpha.map(|_| m.rank.unwrap_or(1) as f32);
-            config.method.iter_mut().for_each(|method| method.alpha = unscaled(method));
+        if !sized {
+            config
+                .method
+                .iter_mut()
+                .filter(|m| m.size().is_some())
+                .for_each(|method| *method = method.resized(largest));
         }
-        config.method.iter_mut().filter(|m| m.size().is_some()).for_each(|method| *method = method.resized(largest));
         config.search = Some(search);
         // What is measured in between would be of all modules together.
         (config.train.eval_every, config.train.patience) = (0, 0);

@@ -25,6 +25,9 @@ pub struct Structure {
     /// The model that it was made on; empty if it is not said.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub model: String,
+    /// Its blocks. On a model of more or fewer of them each block has what the one at the same relative depth has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layers: Option<usize>,
     /// What stands where.
     pub sites: Vec<Placed>,
 }
@@ -77,7 +80,7 @@ impl Placed {
     }
 
     /// What it is called in messages.
-    fn place(&self) -> String {
+    pub(crate) fn place(&self) -> String {
         match (&self.site, self.block, self.role) {
             (Some(site), ..) => site.clone(),
             (None, Some(block), Some(role)) => format!("{} of block {block}", role.name()),
@@ -107,6 +110,24 @@ impl Placed {
         Ok(method)
     }
 
+    /// The number of its block; none of what names none.
+    pub fn block_number(&self) -> Option<usize> {
+        self.site.as_deref().map_or(self.block, |path| crate::form::split(path).map(|(block, _)| block))
+    }
+
+    /// The same in another block.
+    fn moved(&self, to: usize) -> Self {
+        let path = |path: &String| match crate::form::split(path) {
+            None => path.clone(),
+            Some((block, behind)) => {
+                let number = block.to_string();
+                let before = &path[..path.len() - behind.len() - 1 - number.len()];
+                format!("{before}{to}.{behind}")
+            }
+        };
+        Self { site: self.site.as_ref().map(path), block: self.block.map(|_| to), ..self.clone() }
+    }
+
     /// The linear layer that it names; none if the model lacks it.
     fn module<'a>(&self, model: &'a ModelReport) -> Option<&'a Module> {
         let of_role = |module: &Module, role: Role| module.role == role || module.role.fused().contains(&role);
@@ -119,9 +140,22 @@ impl Placed {
 }
 
 impl Structure {
-    /// These methods at these modules, found on this model.
-    pub fn new(model: &str, sites: Vec<Placed>) -> Self {
-        Self { format: FORMAT, model: model.into(), sites }
+    /// These methods at these modules of this model.
+    pub fn new(model: &ModelReport, sites: Vec<Placed>) -> Self {
+        Self { format: FORMAT, model: model.name.clone(), layers: Some(model.layers), sites }
+    }
+
+    /// What stands where in a model of so many blocks.
+    fn at_depth(&self, layers: usize) -> Vec<Placed> {
+        let Some(own) = self.layers.filter(|own| *own != layers && *own > 0 && layers > 0) else {
+            return self.sites.clone();
+        };
+        let step = (own - 1) as f64 / (layers - 1).max(1) as f64;
+        let of_block = |block: usize| {
+            let from = (block as f64 * step).round() as usize;
+            self.sites.iter().filter(move |placed| placed.block_number() == Some(from)).map(move |p| p.moved(block))
+        };
+        (0..layers).flat_map(of_block).collect()
     }
 
     /// Whether a file's text is a structure's.
@@ -159,10 +193,9 @@ impl Structure {
         let sites: Result<Vec<String>, _> = self.sites.iter().map(serde_json::to_string).collect();
         let sites = sites.map_err(fail)?.join(",\n    ");
         let model = serde_json::to_string(&self.model).map_err(fail)?;
-        let format = self.format;
-        Ok(format!(
-            "{{\n  \"stratune_structure\": {format},\n  \"model\": {model},\n  \"sites\": [\n    {sites}\n  ]\n}}\n"
-        ))
+        let layers = self.layers.map_or_else(String::new, |layers| format!("  \"layers\": {layers},\n"));
+        let head = format!("{{\n  \"stratune_structure\": {},\n  \"model\": {model},\n{layers}", self.format);
+        Ok(format!("{head}  \"sites\": [\n    {sites}\n  ]\n}}\n"))
     }
 
     /// The methods of a run on this model: one entry for each method whose sizes may differ from layer to layer, else one for
@@ -179,7 +212,7 @@ impl Structure {
         let mut taken = BTreeSet::new();
         // In the order in which the methods appear.
         let mut groups: Vec<(MethodConfig, BTreeMap<String, Size>)> = Vec::new();
-        for placed in &self.sites {
+        for placed in &self.at_depth(model.layers) {
             let method = placed.method()?;
             let has = |setting| method.kind.method().has(setting).is_some();
             let key = match method.kind.method().enters {
@@ -209,41 +242,6 @@ impl Structure {
             }
         }
         Ok(Methods(groups.into_iter().map(|(method, sites)| gathered(method, &sites, model)).collect()))
-    }
-
-    /// As a table: a block a line, a module a column.
-    pub fn draw(&self) -> String {
-        let (mut columns, mut cells) = (Vec::<String>::new(), BTreeMap::<(usize, usize), String>::new());
-        for placed in &self.sites {
-            let named = placed.site.as_deref().and_then(crate::form::split);
-            let (block, column) = match (named, placed.block, placed.role) {
-                (Some((block, behind)), ..) => (block, behind.rsplit('.').next().unwrap_or(behind).to_string()),
-                (None, Some(block), Some(role)) => (block, role.name().to_string()),
-                (None, Some(block), None) => (block, "block".to_string()),
-                (None, None, _) => (0, placed.place()),
-            };
-            let at = columns.iter().position(|name| *name == column).unwrap_or_else(|| {
-                columns.push(column);
-                columns.len() - 1
-            });
-            let size = placed.rank.or(placed.width).or(placed.length);
-            let text = size.map_or_else(|| placed.method.to_string(), |size| format!("{} {size}", placed.method));
-            let cell = cells.entry((block, at)).or_default();
-            *cell = if cell.is_empty() { text } else { format!("{cell} + {text}") };
-        }
-        let blocks: BTreeSet<usize> = cells.keys().map(|(block, _)| *block).collect();
-        let of = |block: usize, column: usize| cells.get(&(block, column)).map_or("·", String::as_str);
-        let width = |column: usize| {
-            let longest = blocks.iter().map(|block| of(*block, column).chars().count()).max().unwrap_or(0);
-            longest.max(columns[column].chars().count())
-        };
-        let widths: Vec<usize> = (0..columns.len()).map(width).collect();
-        let line = |first: &str, cell: &dyn Fn(usize) -> String| {
-            let cells = widths.iter().enumerate().map(|(i, width)| format!("  {:width$}", cell(i)));
-            format!("{first:>5}{}", cells.collect::<String>()).trim_end().to_string() + "\n"
-        };
-        let head = line("block", &|i| columns[i].clone());
-        blocks.iter().fold(head, |text, block| text + &line(&block.to_string(), &|i| of(*block, i).to_string()))
     }
 }
 
@@ -304,19 +302,27 @@ mod tests {
         assert!(Structure::is_one(structure.to_json().unwrap().as_bytes()) && !Structure::is_one(b"[1]"));
     }
 
+    /// By relative depth: of three blocks the first, the middle and the last are those of five, and of two the outer ones.
     #[test]
-    fn it_is_drawn_a_block_a_line() {
+    fn it_moves_to_another_depth() {
         let lora =
-            |block, name: &str, rank| Placed { rank: Some(rank), ..Placed::at(&path(block, name), MethodKind::Lora) };
-        let bias = Placed::at(&path(2, "mlp.up_proj"), MethodKind::Bitfit);
-        let norm = Placed::in_block(2, MethodKind::LayerNorm);
-        let sites = vec![lora(0, "self_attn.q_proj", 4), lora(2, "mlp.up_proj", 12), bias, norm];
-        let want = [
-            "block  q_proj  up_proj           block",
-            "    0  lora 4  ·                 ·",
-            "    2  ·       lora 12 + bitfit  layer_norm\n",
-        ];
-        assert_eq!(Structure::new("", sites).draw(), want.join("\n"));
+            |block, rank| Placed { rank: Some(rank), ..Placed::at(&path(block, "mlp.up_proj"), MethodKind::Lora) };
+        let sites = vec![lora(0, 1), lora(1, 2), lora(2, 3), Placed::in_block(1, MethodKind::LayerNorm)];
+        let structure = Structure::new(&model(), sites);
+        for (layers, ranks, norms) in [
+            (5, &[1, 2, 2, 3, 3][..], &[1, 2][..]),
+            (3, &[1, 2, 3], &[1]),
+            (2, &[1, 3], &[]),
+            (11, &[1, 1, 1, 2, 2, 2, 2, 2, 3, 3, 3], &[3, 4, 5, 6, 7]),
+        ] {
+            let other = stratune_protocol::testing::model(layers, [8, 20, 8, 4]);
+            let methods = structure.methods(&other).unwrap();
+            let got: Vec<usize> = (0..layers).map(|block| methods[0].at(&path(block, "mlp.up_proj")).0).collect();
+            assert_eq!(got, ranks, "{layers} blocks");
+            assert_eq!(methods.get(1).map_or(&[][..], |norm| &norm.layers), norms, "{layers} blocks");
+        }
+        let again = Structure::from_json(structure.to_json().unwrap().as_bytes(), "here").unwrap();
+        assert_eq!(again, structure);
     }
 
     #[test]

@@ -158,7 +158,7 @@ mod tests {
             }
             switched += 1;
             let placed = sites.iter().map(|site| site.placed.clone()).collect();
-            let methods = Structure::new("", placed).methods(&model).unwrap();
+            let methods = Structure::new(&model, placed).methods(&model).unwrap();
             assert_eq!(methods.trainable(&model), method.trainable(&model), "{kind}");
             assert_eq!(method.size().is_some(), kind.method().switch.unwrap().size.is_some());
             if let (Some(alpha), Some(rank)) = (method.alpha, method.rank) {

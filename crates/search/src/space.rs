@@ -1,6 +1,6 @@
 //! What is searched among: every place that the run's methods enter, the sizes that each may have there, and the budget.
 
-use stratune_peft::{MethodConfig, Placed, Structure, Switched};
+use stratune_peft::{MethodConfig, MethodKind, Placed, Structure, Switched};
 use stratune_protocol::{ModelReport, Problem};
 use stratune_train::RunConfig;
 
@@ -26,6 +26,11 @@ impl Module {
     /// Whether there is more to choose than on or off.
     pub fn has_sizes(&self) -> bool {
         self.method.size().is_some()
+    }
+
+    /// Which method it is.
+    pub fn kind(&self) -> MethodKind {
+        self.method.kind
     }
 
     /// The largest size.
@@ -62,8 +67,7 @@ pub struct Space {
     pub modules: Vec<Module>,
     /// Numbers that may train.
     pub budget: u64,
-    /// The model's name.
-    model: String,
+    pub(crate) model: ModelReport,
 }
 
 impl Space {
@@ -97,7 +101,7 @@ impl Space {
             let sized = |size: usize, at: &Switched| -> Result<u64, Problem> {
                 let MethodConfig { rank, alpha, width, .. } = method.resized(size);
                 let placed = Placed { rank, alpha, width, ..at.placed.clone() };
-                Ok(Structure::new("", vec![placed]).methods(model)?.trainable(model))
+                Ok(Structure::new(model, vec![placed]).methods(model)?.trainable(model))
             };
             for at in method.switched(model) {
                 let (counts, sizes) = match method.size() {
@@ -111,7 +115,7 @@ impl Space {
                 modules.push(Module { at, method: method.clone(), sizes, counts });
             }
         }
-        let space = Self { modules, budget: search.budget, model: model.name.clone() };
+        let space = Self { modules, budget: search.budget, model: model.clone() };
         let smallest = space.modules.iter().min_by_key(|module| module.count(module.sizes[0]));
         let all: u64 = space.modules.iter().map(|module| module.count(module.largest())).sum();
         match smallest {
@@ -186,7 +190,7 @@ pub(crate) fn ranked(scores: &[f64]) -> Vec<usize> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 pub(crate) mod tests {
-    use stratune_peft::{MethodKind, Methods};
+    use stratune_peft::Methods;
     use stratune_protocol::SearchConfig;
 
     use super::*;

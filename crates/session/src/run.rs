@@ -128,7 +128,7 @@ async fn with_search(
 /// There is no row to spare.
 pub fn set_apart(mut dataset: Rc<Dataset>, config: &RunConfig) -> Result<Rc<Dataset>, Problem> {
     let rows = dataset.train.len();
-    let count = config.search.as_ref().map_or_else(|| config.ist.rows_apart(rows), |search| search.rows_apart(rows));
+    let count = config.rows_apart(rows);
     if count > 0 && dataset.importance.is_empty() {
         Rc::make_mut(&mut dataset).set_apart(count, config.train.seed);
     }

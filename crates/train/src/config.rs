@@ -111,6 +111,11 @@ impl RunConfig {
         search.check()
     }
 
+    /// Of so many training rows those that are set apart: for a search, or for IST.
+    pub fn rows_apart(&self, rows: usize) -> usize {
+        self.search.as_ref().map_or_else(|| self.ist.rows_apart(rows), |search| search.rows_apart(rows))
+    }
+
     /// Refuses what cannot stand on such a base: a method that trains the base itself, or keeps it in few bits of its
     /// own accord.
     fn check_base(&self) -> Result<(), Problem> {

@@ -126,7 +126,8 @@ fn structure(text: &[u8], at: &str, json: bool) -> Result<(), Problem> {
     let structure = Structure::from_json(text, at)?;
     let mut modules: BTreeMap<&str, usize> = BTreeMap::new();
     structure.sites.iter().for_each(|placed| *modules.entry(placed.method.name()).or_default() += 1);
-    let mut found = json!({ "kind": "structure", "model": structure.model, "modules": modules });
+    let mut found =
+        json!({ "kind": "structure", "model": structure.model, "layers": structure.layers, "modules": modules });
     if json {
         found["sites"] = json!(structure.sites);
     }

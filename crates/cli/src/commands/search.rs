@@ -18,6 +18,9 @@ use crate::report::{self, Bar};
 use crate::search_flags::SearchFlags;
 use crate::{interrupt, open, out_of_memory};
 
+/// What is searched among unless methods are named.
+const SPACE: &str = "lora,bitfit,layer_norm";
+
 /// Search for the modules that a budget is best spent on: which, and of what rank. The result is structure.json, for
 /// `stratune train --method`.
 #[derive(Args)]
@@ -102,9 +105,14 @@ impl Search {
         }
         let files = ["checkpoint.safetensors", "adapter_model.safetensors", STRUCTURE_JSON];
         let replaces = in_the_way(&self.out, &files, self.overwrite)?;
-        let mut config = self.run.to_config(json).await?;
-        let model = open::model_report(&config.model).await?;
-        self.search.clone().apply(&mut config, self.run.names_methods(), &model)?;
+        let (run, usual) = self.run.clone().or_methods(SPACE)?;
+        let mut config = run.to_config(json).await?;
+        let (sized, scaled) = run.gives();
+        if usual && !scaled {
+            // An update is added as it is, as the paper has it.
+            config.method.iter_mut().for_each(|m| m.alpha = m.alpha.and(m.rank).map(|rank| rank as f32));
+        }
+        self.search.clone().apply(&mut config, sized)?;
         needs_data(&config)?;
         Ok((config, None, replaces))
     }

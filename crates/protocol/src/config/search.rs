@@ -54,11 +54,13 @@ pub enum SearchBy {
     Random,
     /// Each module of one rank, the largest that the budget has.
     Uniform,
+    /// S4: four groups of layers, wide in the middle, each with methods of its own, and as much in each layer.
+    S4,
 }
 
 impl SearchBy {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Bipeft,
         Self::S3delta,
         Self::Evolution,
@@ -66,6 +68,7 @@ impl SearchBy {
         Self::GradientNorm,
         Self::Random,
         Self::Uniform,
+        Self::S4,
     ];
 
     /// As configurations write it.
@@ -78,6 +81,7 @@ impl SearchBy {
             Self::GradientNorm => "gradient_norm",
             Self::Random => "random",
             Self::Uniform => "uniform",
+            Self::S4 => "s4",
         }
     }
 }

@@ -1,8 +1,12 @@
-//! What is decided before anything is known: a random structure, and uniform ranks. What others are measured against.
+//! What is decided before anything is known: a random structure, uniform ranks, and S4's groups of layers. What others are
+//! measured against.
+
+use std::collections::BTreeSet;
 
 use rand::RngExt;
 use rand::seq::SliceRandom;
 use serde_json::{Value, json};
+use stratune_peft::{MethodKind, s4_groups};
 use stratune_protocol::{Problem, draws};
 
 use super::there;
@@ -48,6 +52,53 @@ impl Fixed {
     }
 }
 
+impl Fixed {
+    /// S4 (Chen et al. 2023, arXiv 2301.01821): four groups of layers of its spindle, in each the methods of the group that the
+    /// space has (all, if it has none of them), and as many numbers in each layer. A layer's share is divided evenly among its
+    /// methods: first those that are there or not, then those of a size, the same at each module.
+    pub fn s4(space: &Space) -> Self {
+        let mut sizes = vec![0; space.modules.len()];
+        let layers = space.model.layers;
+        for (group, kinds) in s4_groups(layers) {
+            for layer in group {
+                let here = |i: &usize| space.modules[*i].at.placed.block_number() == Some(layer);
+                let mut modules: Vec<usize> = (0..sizes.len()).filter(here).collect();
+                if modules.iter().any(|i| kinds.contains(&space.modules[*i].kind())) {
+                    modules.retain(|i| kinds.contains(&space.modules[*i].kind()));
+                }
+                fill(space, &modules, space.budget / layers.max(1) as u64, &mut sizes);
+            }
+        }
+        Self(sizes)
+    }
+}
+
+/// Spends so many numbers on these modules.
+fn fill(space: &Space, modules: &[usize], mut left: u64, sizes: &mut Sizes) {
+    let of = |i: usize| &space.modules[i];
+    let kinds = |sized: bool| -> BTreeSet<MethodKind> {
+        modules.iter().filter(|i| of(**i).has_sizes() == sized).map(|i| of(*i).kind()).collect()
+    };
+    let all: Vec<MethodKind> = kinds(false).into_iter().chain(kinds(true)).collect();
+    for (k, kind) in all.iter().enumerate() {
+        let modules: Vec<usize> = modules.iter().copied().filter(|i| of(*i).kind() == *kind).collect();
+        // The last one takes what others have left.
+        let share = left / (all.len() - k) as u64;
+        let count = |size: usize| modules.iter().map(|i| of(*i).count(size)).sum::<u64>();
+        let largest = modules.iter().map(|i| of(*i).largest()).max().unwrap_or(1);
+        let size = (1..=largest).rev().find(|size| count(*size) <= share);
+        let mut room = share;
+        for i in modules {
+            // Where not even the smallest fits everywhere, the first that do are there.
+            let count = of(i).count(size.unwrap_or(1));
+            if count <= room {
+                sizes[i] = size.unwrap_or(1);
+                (room, left) = (room - count, left - count);
+            }
+        }
+    }
+}
+
 impl Searcher for Fixed {
     fn is_done(&self) -> bool {
         true
@@ -89,6 +140,40 @@ mod tests {
         }
         let problem = Fixed::uniform(&Space::new(&config(279), &model()).unwrap()).unwrap_err();
         assert!(problem.what.contains("280 numbers"), "{problem}");
+    }
+
+    /// Each layer has as much as any other, to a rank of what it has, and the groups are S4's: biases in the third and the
+    /// fourth, LoRA in the first and the fourth.
+    #[test]
+    fn s4_gives_each_layer_as_many_numbers() {
+        let model = stratune_protocol::testing::model(12, [8, 20, 8, 4]);
+        let mut config = config(12 * 600);
+        config.method[2].layers = (0..12).collect();
+        let space = Space::new(&config, &model).unwrap();
+        let sizes = Fixed::s4(&space).0;
+        let of_layer = |layer: usize| -> (u64, BTreeSet<&str>) {
+            let there =
+                (0..sizes.len()).filter(|i| sizes[*i] > 0 && space.modules[*i].at.placed.block_number() == Some(layer));
+            let there: Vec<usize> = there.collect();
+            let count = there.iter().map(|i| space.modules[*i].count(sizes[*i])).sum();
+            (count, there.iter().map(|i| space.modules[*i].kind().name()).collect())
+        };
+        for layer in 0..12 {
+            let (count, kinds) = of_layer(layer);
+            let want: &[&str] = match layer {
+                // Pfeiffer and LoRA; Pfeiffer and prefix, none of which is here; those and biases; prefix, biases and LoRA.
+                0..2 => &["lora"],
+                2..6 => &["bitfit", "layer_norm", "lora"],
+                6..10 => &["bitfit"],
+                _ => &["bitfit", "lora"],
+            };
+            assert_eq!(kinds, want.iter().copied().collect(), "layer {layer}");
+            // A rank of LoRA everywhere is 140 numbers; biases alone are 72.
+            assert!(
+                count <= 600 && (count > 600 - 140 || kinds.len() == 1 && kinds.contains("bitfit")),
+                "{layer}: {count}"
+            );
+        }
     }
 
     #[test]

@@ -32,6 +32,7 @@ pub(crate) fn searcher(config: &RunConfig, space: &Space) -> Result<Box<dyn Sear
         SearchBy::GradientNorm => Box::new(scored::Scored::new(scored::By::GradientNorm)),
         SearchBy::Random => Box::new(fixed::Fixed::random(space, seed)),
         SearchBy::Uniform => Box::new(fixed::Fixed::uniform(space)?),
+        SearchBy::S4 => Box::new(fixed::Fixed::s4(space)),
     })
 }
 
