@@ -56,7 +56,7 @@ pub use plan::Known;
 pub use pretrain::{BitsPerByte, bits_per_byte, learn_tokenizer};
 pub use recorder::{Recorder, Saving};
 pub use reply::{FinishReason, Reply, prompt_tokens};
-pub use run::{data_fingerprint, hooks_for, prompts, saved_run, set_apart, trainer, watched_trainer};
+pub use run::{data_fingerprint, hooks_for, prompts, saved_run, set_apart, trainer, watched_search, watched_trainer};
 pub use run_log::{RunLog, happened_by};
 pub use samples::Samples;
 pub use served::{Progress, ServedBatch, ServedModels};

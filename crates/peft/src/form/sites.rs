@@ -16,7 +16,7 @@ pub(crate) type Sites = BTreeMap<String, Shape>;
 
 /// The number of the block that a layer's path is in, and what stands behind it: of a checkpoint's names the first part
 /// that is a number counts the blocks.
-fn split(path: &str) -> Option<(usize, &str)> {
+pub(crate) fn split(path: &str) -> Option<(usize, &str)> {
     let mut rest = path;
     while let Some((part, behind)) = rest.split_once('.') {
         if let Ok(block) = part.parse() {
