@@ -8,6 +8,7 @@ mod interrupted;
 #[allow(dead_code)]
 #[path = "../src/loopback_hub.rs"]
 mod loopback_hub;
+mod search;
 mod serve;
 mod several;
 #[path = "../src/skipped.rs"]

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 use rand::RngExt;
-use stratune_data::{Sequence, collate};
+use stratune_data::{Label, Sequence, Target};
 use stratune_models::{CachedText, Model, Sampling, generate, next_logits};
 use stratune_peft::{
     Dora, Form, Ia3, Linear, Merges, MethodConfig, MethodKind, Methods, Param, Values, adapter_values, count_trainable,
@@ -20,7 +20,7 @@ use stratune_tests::fixtures::ids;
 use stratune_tests::runs::{RecordingCallback, counting, family, small};
 use stratune_tests::worst;
 use stratune_train::{
-    Batching, DeviceBatch, Identity, NextToken, RunConfig, SweepOptions, Trainer, evaluate, prune, sweep,
+    Batching, Classification, Identity, NextToken, Objective, RunConfig, SweepOptions, Trainer, evaluate, prune, sweep,
 };
 
 use super::suited;
@@ -44,7 +44,9 @@ pub async fn all(name: &str, methods: &Methods, device: &Device) {
     gradients_are_finite_differences(name, methods, device).await;
     merges_or_says_no(name, methods, device).await;
     goes_through_a_folder(name, methods, device).await;
-    says_the_same_through_the_cache(name, methods, device).await;
+    if !small(LAYERS, device).config.is_encoder() {
+        says_the_same_through_the_cache(name, methods, device).await;
+    }
     // Its rate and its steps suit Llama's blocks.
     if family().is_none() {
         learns(name, methods, device).await;
@@ -95,9 +97,16 @@ async fn trained(methods: &Methods, device: &Device) -> Model {
     model
 }
 
-/// What a model says to a text at each position, reading its beginning, if it has what reads.
+/// What a model says to a text at each position: an encoder by its classifier, a decoder that reads when it reads its beginning.
 pub async fn says(model: &Model) -> Vec<f32> {
-    read_f32(model.reading(&TEXT[..7]).logits(ids(&TEXT, &model.device()))).await.expect("logits")
+    let device = model.device();
+    let text = ids(&TEXT, &device);
+    if !model.config.is_encoder() {
+        return read_f32(model.reading(&TEXT[..7]).logits(text)).await.expect("logits");
+    }
+    let each = Tensor::<1, Int>::arange(0..TEXT.len() as i64, &device);
+    let said = model.classify(model.hidden_states(text, None), each).expect("a classifier");
+    read_f32(said).await.expect("logits")
 }
 
 /// The base that methods stand on: in few bits, where they keep it so.
@@ -149,18 +158,31 @@ async fn counts_as_its_formula(name: &str, methods: &Methods, device: &Device) {
     assert_eq!(count_trainable(&mut model), methods.trainable(&report), "{name}: numbers that train");
 }
 
-/// Rows for a gradient: of different lengths, with tokens that are no labels.
-fn some_rows() -> Vec<Sequence> {
-    counting(3, 0).train
+/// Rows for a gradient: of different lengths, with tokens that are no labels; for an encoder labelled as a whole.
+fn some_rows(model: &Model) -> Vec<Sequence> {
+    let mut rows = counting(3, 0).train;
+    if model.config.is_encoder() {
+        for (class, row) in rows.iter_mut().enumerate() {
+            row.loss_mask.fill(false);
+            row.label = Some(Label { at: class % 2, target: Target::Class(class as u32 % 2) });
+        }
+    }
+    rows
+}
+
+/// What their loss is.
+fn objective(model: &Model) -> Box<dyn Objective> {
+    if model.config.is_encoder() { Box::new(Classification::default()) } else { Box::new(NextToken) }
 }
 
 async fn gradients(model: &Model) -> BTreeMap<String, Vec<f32>> {
-    let rows = some_rows();
-    let batch = collate(&rows.iter().collect::<Vec<_>>());
+    let (rows, objective) = (some_rows(model), objective(model));
+    let by = Batching { size: rows.len(), packing: false };
+    let batch = by.to_device(model, &rows.iter().collect::<Vec<_>>());
     let active = vec![true; model.layers.len()];
-    let scale = 1.0 / batch.targets.len() as f64;
-    let options = SweepOptions { objective: &NextToken, active: &active, dropout: None, keep_graphs: 1, scale };
-    let swept = sweep(model, &DeviceBatch::new(&batch, &model.device()), &options);
+    let scale = 1.0 / batch.labelled as f64;
+    let options = SweepOptions { objective: &*objective, active: &active, dropout: None, keep_graphs: 1, scale };
+    let swept = sweep(model, &batch, &options);
     let mut gradients = BTreeMap::new();
     for (path, gradient) in swept.gradients {
         gradients.insert(path, read_f32(gradient).await.expect("a gradient"));
@@ -175,11 +197,11 @@ async fn gradients_are_finite_differences(name: &str, methods: &Methods, device:
     let trained = snapshot(&mut model).into_keys();
     assert!(gradients.keys().cloned().eq(trained), "{name}: {:?} get a gradient", gradients.keys());
     let lengths = lengths_of_dora(&mut model);
-    let rows = some_rows();
+    let (rows, objective) = (some_rows(&model), objective(&model));
     let rows: Vec<&Sequence> = rows.iter().collect();
     let loss = async |mut model: Model| {
         hold_lengths_of_dora(&mut model, &lengths);
-        evaluate(&NextToken, &model, &rows, Batching { size: rows.len(), packing: false }, None)
+        evaluate(&*objective, &model, &rows, Batching { size: rows.len(), packing: false }, None)
             .await
             .expect("a loss")
             .loss
@@ -258,6 +280,8 @@ async fn goes_through_a_folder(name: &str, methods: &Methods, device: &Device) {
         // These it has for matrices alone that files have as `[out, in]`.
         let turned = model.config.modules.iter().any(|module| module.transposed);
         let either_way = !turned || ![MethodKind::Lokr, MethodKind::Shira].contains(&method.kind);
+        // And this it puts before one stack alone.
+        let either_way = either_way && !(model.config.seq2seq.is_some() && method.kind == MethodKind::Prefix);
         let written =
             |form: &&Form| (method.layers.is_empty() || some_layers(form)) && method.gated != Some(true) && either_way;
         let form = method.kind.method().peft.filter(written);

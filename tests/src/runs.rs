@@ -1,5 +1,6 @@
 //! Small runs to look into.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use burn::tensor::{Device, Tensor, TensorData};
@@ -47,9 +48,21 @@ pub fn of_width(width: usize, layers: usize, dtype: BaseDtype, device: &Device) 
     model
 }
 
-/// The family whose blocks the runs have, if it is another than Llama: `STRATUNE_FAMILY` names it.
+thread_local! {
+    static FAMILY: Cell<Option<&'static str>> = const { Cell::new(None) };
+}
+
+/// The family whose blocks the runs have, if it is another than Llama: [of this thread](with_family), or
+/// `STRATUNE_FAMILY` names it.
 pub fn family() -> Option<String> {
-    std::env::var("STRATUNE_FAMILY").ok()
+    FAMILY.get().map(str::to_owned).or_else(|| std::env::var("STRATUNE_FAMILY").ok())
+}
+
+/// Has the runs of this thread have the blocks of another family meanwhile.
+pub fn with_family(name: &'static str, run: impl FnOnce()) {
+    FAMILY.set(Some(name));
+    run();
+    FAMILY.set(None);
 }
 
 /// Of blocks of this width, as Llama has them, or [that family](family), with a window, a scale of its scores

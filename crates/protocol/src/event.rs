@@ -68,6 +68,8 @@ pub enum Event<C> {
         /// What was tried to move them.
         candidates: Vec<Candidate>,
     },
+    /// How a search for a structure stands.
+    Search(SearchReport),
     /// Held-out rows have been measured.
     Validation {
         /// Steps done.
@@ -225,6 +227,26 @@ pub struct StepReport {
     pub memory_bytes: u64,
     /// Layers that trained.
     pub sampled: Vec<usize>,
+}
+
+/// How a search for a structure stands after a step.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SearchReport {
+    /// Steps done.
+    pub step: usize,
+    /// Numbers that the structure may train.
+    pub budget: u64,
+    /// Numbers that the best structure so far trains.
+    pub parameters: u64,
+    /// How likely each module is to stay: 0 if it is out.
+    pub chances: Vec<f32>,
+    /// The size of each module in the best structure so far: a rank or a width, 1 of what is there or is not, 0 if it is out.
+    pub sizes: Vec<usize>,
+    /// What the modules are, method and place; told once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub modules: Vec<String>,
+    /// Whether it is the last report.
+    pub done: bool,
 }
 
 /// One try of the importance loop.

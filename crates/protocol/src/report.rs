@@ -120,6 +120,9 @@ pub struct DataReport {
     /// The classes, each with its rows; empty where rows have none.
     #[serde(default)]
     pub classes: Vec<(String, usize)>,
+    /// The columns that look like texts with labels, where tokens are learned and not these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labelled: Option<LabelledColumns>,
     /// The first rows, templated and tokenised.
     pub preview: Vec<PreviewRow>,
 }

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use stratune_data::Sequence;
 use stratune_models::{BeamSearch, CachedText, ForwardOptions, Model, Sampling, beam_search, generate, next_logits};
 use stratune_runtime::{read_f32, read_scalars};
+use stratune_session::merged_tensors;
 use stratune_train::{Batching, DeviceBatch, NextToken, Objective, SweepOptions, evaluate, sweep};
 
 use super::logits::apart;
@@ -161,7 +162,13 @@ pub async fn seq2seq_agrees_with_transformers(device: &Device) {
         says(&parts, &said, name).await;
     }
     for name in SEQ2SEQ_ADAPTERS {
-        says(&adapted(name, device).await, &json(name, "logits.json").await, name).await;
+        let said: Said = json(name, "logits.json").await;
+        let mut model = adapted(name, device).await;
+        says(&model, &said, name).await;
+        let (config, tensors) = merged_tensors(model.clone()).await.expect("LoRA merges");
+        assert!(config.base_paths().iter().eq(tensors.keys()), "{name}: {:?}", tensors.keys());
+        model.merge().expect("LoRA merges");
+        says(&model, &said, name).await;
     }
 }
 

@@ -8,7 +8,7 @@ pub(crate) mod virtual_tokens;
 
 pub(crate) use pattern::Patterns;
 use serde_json::{Map, Value, json};
-pub(crate) use sites::{Sites, name, patterns, spread};
+pub(crate) use sites::{Sites, name, patterns, split, spread};
 use stratune_protocol::{HubId, ModelReport, Problem};
 use stratune_store::{HostTensor, Tensors};
 pub use virtual_tokens::prefix_part;

@@ -16,7 +16,7 @@ pub(crate) type Sites = BTreeMap<String, Shape>;
 
 /// The number of the block that a layer's path is in, and what stands behind it: of a checkpoint's names the first part
 /// that is a number counts the blocks.
-fn split(path: &str) -> Option<(usize, &str)> {
+pub(crate) fn split(path: &str) -> Option<(usize, &str)> {
     let mut rest = path;
     while let Some((part, behind)) = rest.split_once('.') {
         if let Ok(block) = part.parse() {
@@ -66,8 +66,12 @@ pub(crate) fn spread(
         Some(Value::Array(words)) => words.iter().filter_map(Value::as_str).collect(),
         _ => Vec::new(),
     };
-    let word =
-        |behind: &str| words.iter().find(|word| ends_with(behind, word)).map_or(behind, |word| *word).to_string();
+    // A name that layers of several roles end with is written with its block.
+    let word = |path: &str, behind: &str| {
+        let short = words.iter().find(|word| ends_with(behind, word));
+        let long = || words.iter().find(|word| ends_with(path, word));
+        short.or_else(long).map_or(behind, |word| *word).to_string()
+    };
     let mut targets_of: BTreeMap<usize, BTreeSet<String>> = BTreeMap::new();
     for path in sites.keys() {
         let Some((block, behind)) = split(path) else {
@@ -77,7 +81,7 @@ pub(crate) fn spread(
         if is_of_a_stack(path) {
             return Ok(vec![by_paths(method, sites)]);
         }
-        targets_of.entry(block).or_default().insert(word(behind));
+        targets_of.entry(block).or_default().insert(word(path, behind));
     }
     let mut groups: BTreeMap<BTreeSet<String>, Vec<usize>> = BTreeMap::new();
     for (block, targets) in targets_of {

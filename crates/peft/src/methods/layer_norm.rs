@@ -10,6 +10,7 @@ use crate::method::{
     Enters, Family, FromData, Merges, Method, SavedActivations, as_it_is, as_usual, beside_any, block_by_block,
     shares_nothing,
 };
+use crate::switch::{Scaled, Switch};
 use crate::{MethodConfig, MethodKind};
 
 /// Layer-norm tuning.
@@ -31,6 +32,7 @@ pub(super) static METHOD: Method = Method {
     from_data: FromData::Nothing,
     few_bits: false,
     nested_ranks: false,
+    switch: Some(&SWITCH),
     usual_rate: 3.0,
     saved_activations: SavedActivations::OUTSIDE,
     trainable,
@@ -41,6 +43,12 @@ pub(super) static METHOD: Method = Method {
     finalized: as_it_is,
     for_original_base: as_it_is,
     peft: Some(&FORM),
+};
+
+/// The last norm belongs to no block, and a search leaves it as it is.
+static SWITCH: Switch = Switch {
+    size: None,
+    parameters: &[("ln_tuning_layers.weight", Scaled::From("weight")), ("ln_tuning_layers.bias", Scaled::From("bias"))],
 };
 
 fn trainable(method: &MethodConfig, model: &ModelReport) -> u64 {

@@ -231,7 +231,11 @@ impl Run {
             Event::Pace(pace) => self.timing.update(|t| t.hear(pace)),
             Event::Notice { text } => self.tell(text, "", None),
             Event::Problem(problem) => self.went_wrong(problem),
-            Event::Step(_) | Event::Importance { .. } | Event::Validation { .. } | Event::Sample { .. } => {}
+            Event::Step(_)
+            | Event::Importance { .. }
+            | Event::Search(_)
+            | Event::Validation { .. }
+            | Event::Sample { .. } => {}
         }
     }
 
