@@ -9,6 +9,7 @@ mod interrupted;
 #[path = "../src/loopback_hub.rs"]
 mod loopback_hub;
 mod search;
+mod seq2seq;
 mod serve;
 mod several;
 #[path = "../src/skipped.rs"]
