@@ -10,6 +10,7 @@ mod references;
 mod selective;
 mod suite;
 mod together;
+mod two_stacks;
 mod without_gradient;
 
 use burn::tensor::Device;
@@ -137,6 +138,11 @@ fn what_trains_some_of_the_weights() {
 #[test]
 fn what_works_together() {
     block_on(together::all(&Device::flex()));
+}
+
+#[test]
+fn two_stacks_train() {
+    block_on(two_stacks::all(&Device::flex()));
 }
 
 #[test]

@@ -86,6 +86,9 @@ pub fn geometry(width: usize, layers: usize) -> ModelConfig {
         json["sliding_window"] = 5.into();
         json["query_pre_attn_scalar"] = 20.into();
         json["final_logit_softcapping"] = 4.0.into();
+        // Of two stacks, where there are such: the first block is the encoder's.
+        json["num_layers"] = 1.into();
+        json["num_decoder_layers"] = (layers - 1).into();
     }
     of_json(json)
 }
@@ -107,13 +110,16 @@ pub fn with_biases(layers: usize, device: &Device) -> Model {
     model
 }
 
-/// Rows in which every token is the one before plus a step of the row's own: something to learn.
+/// Rows in which every token is the one before plus a step of the row's own: something to learn. Where an encoder reads, it has
+/// the beginning of another such row to read.
 pub fn counting(train: usize, validation: usize) -> Dataset {
+    let reads = family().is_some() && geometry(16, 2).seq2seq.is_some();
     let row = |i: usize| {
         let mut rng = draws(5, "counting", [i as u64, 0]);
         let (start, step, length) = (rng.random_range(0..32_u32), rng.random_range(1..4_u32), rng.random_range(8..20));
         let tokens = (0..length).map(|t| (start + t * step) % 32).collect();
-        Sequence { tokens, loss_mask: (0..length).map(|t| t > 2).collect(), ..Sequence::default() }
+        let source = if reads { (0..length / 2).map(|t| (step + t * start) % 32).collect() } else { Vec::new() };
+        Sequence { tokens, loss_mask: (0..length).map(|t| t > 2).collect(), source, ..Sequence::default() }
     };
     let all: Vec<Sequence> = (0..train + validation).map(row).collect();
     let (train, validation) = all.split_at(train);

@@ -8,6 +8,7 @@ use stratune_protocol::{ModelReport, Module, Problem, Role};
 
 use crate::families::{self, Family, Fields};
 use crate::nn::{AttentionKind, ClassifierActivation, Rope};
+use crate::seq2seq::Seq2Seq;
 
 /// What a model is, read from its `config.json` by its family.
 #[derive(Clone, Debug)]
@@ -22,7 +23,7 @@ pub struct ModelConfig {
     pub hidden_size: usize,
     /// Width inside the feed-forward layers.
     pub intermediate_size: usize,
-    /// Blocks.
+    /// Blocks, of an encoder and of a decoder together.
     pub num_hidden_layers: usize,
     /// Query heads.
     pub num_attention_heads: usize,
@@ -54,6 +55,8 @@ pub struct ModelConfig {
     pub unplaced_token: Option<u32>,
     /// The head that classifies, in models that have one.
     pub classifier: Option<ClassifierConfig>,
+    /// Its two stacks, in models that read a text and write another.
+    pub seq2seq: Option<Seq2Seq>,
     /// Of the feed-forward layers.
     pub activation: Activation,
     /// Whether norms take the mean off first.
@@ -150,7 +153,7 @@ impl ModelConfig {
 
     /// Whether each token of a text sees those behind it: such a model classifies and writes nothing.
     pub fn is_encoder(&self) -> bool {
-        self.attention.iter().any(|kind| kind.bidirectional)
+        self.seq2seq.is_none() && self.attention.iter().any(|kind| kind.bidirectional)
     }
 
     /// Whether its classifier says a number.

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use stratune_data::{Dataset, Label, Target};
+use stratune_data::{Dataset, Label, Sequence, Target};
 use stratune_ist::{Ist, Lisa};
 use stratune_protocol::{IstMode, Problem};
 use stratune_search::{Found, Search, in_blocks};
@@ -87,7 +87,7 @@ async fn with_search(
     config.validate()?;
     let dataset = set_apart(dataset, &config)?;
     let rows = dataset.train.iter().chain(&dataset.validation).chain(&dataset.importance);
-    let longest = rows.map(|row| row.tokens.len()).max().unwrap_or(0);
+    let longest = rows.map(Sequence::width).max().unwrap_or(0);
     let room = base.context().saturating_sub(config.method.virtual_tokens());
     if longest > room {
         let what = format!(
@@ -166,6 +166,7 @@ pub fn data_fingerprint(dataset: &Dataset) -> String {
         for row in rows {
             row.tokens.iter().flat_map(|t| t.to_le_bytes()).for_each(&mut eat);
             row.loss_mask.iter().for_each(|l| eat(u8::from(*l)));
+            row.source.iter().flat_map(|t| t.to_le_bytes()).for_each(&mut eat);
             row.type_ids.iter().for_each(|id| eat(*id as u8));
             if let Some(Label { at, target }) = row.label {
                 eat(at as u8);

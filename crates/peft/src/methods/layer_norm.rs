@@ -1,7 +1,7 @@
 //! Layer-norm tuning: only the gains of the norms train, and their biases where they have some.
 
 use std::collections::BTreeSet;
-use stratune_protocol::{ModelReport, Module, Role};
+use stratune_protocol::{ModelReport, Module};
 
 use serde_json::{Map, Value, json};
 
@@ -54,8 +54,8 @@ static SWITCH: Switch = Switch {
 fn trainable(method: &MethodConfig, model: &ModelReport) -> u64 {
     let enters = |norm: &&Module| match norm.block {
         Some(block) => norm.role.is_block_norm() && method.enters_layer(block),
-        // The last norm belongs to no block: it trains where every block does.
-        None => norm.role == Role::FinalNorm && method.layers.is_empty(),
+        // A last norm belongs to no block: it trains where every block does.
+        None => norm.role.is_last_norm() && method.layers.is_empty(),
     };
     let count = |norm: &Module| norm.tensors().map(|(_, shape)| shape[0] as u64).sum::<u64>();
     model.modules.iter().filter(enters).map(count).sum()
@@ -81,7 +81,7 @@ fn read(given: Given<'_>) -> Read {
 }
 
 fn fields(model: &ModelReport) -> Map<String, Value> {
-    let tuned = |module: &&Module| module.role.is_block_norm() || module.role == Role::FinalNorm;
+    let tuned = |module: &&Module| module.role.is_block_norm() || module.role.is_last_norm();
     let names: BTreeSet<&str> = model.modules.iter().filter(tuned).map(Module::name).collect();
     with(Map::new(), json!({ "target_modules": names, "modules_to_save": null }))
 }
