@@ -134,3 +134,43 @@ fn what_is_no_classification_is_refused() {
     let output = run(&["classify", "--model", "starter", "--device", "cpu", "Hello"]);
     assert!(String::from_utf8_lossy(&output.stderr).contains("labels no texts"));
 }
+
+/// A model that writes learns labels where it is told to: its classifier reads the last token.
+#[test]
+fn a_decoder_learns_labels() {
+    let dir = tempfile::tempdir().unwrap();
+    let [rows, out] = ["rows.csv", "run"].map(|name| dir.path().join(name));
+    fs::write(&rows, opinions(48)).unwrap();
+    let of_model = ["--model", "starter", "--device", "cpu"];
+    let trained = [
+        "train",
+        "--json",
+        "--data",
+        path(&rows),
+        "--out",
+        path(&out),
+        "--objective",
+        "classification",
+        "--steps",
+        "30",
+        "--batch-size",
+        "8",
+        "--learning-rate",
+        "1e-2",
+        "--ist",
+    ];
+    let events: Vec<Value> =
+        done(&[&trained[..], &of_model].concat()).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let losses: Vec<f64> =
+        events.iter().filter(|e| e["event"] == "validation").filter_map(|e| e["loss"].as_f64()).collect();
+    assert!(losses.last() < losses.first(), "{losses:?}");
+    let config: Value = serde_json::from_slice(&fs::read(out.join("adapter_config.json")).unwrap()).unwrap();
+    assert_eq!((&config["task_type"], &config["modules_to_save"]), (&"SEQ_CLS".into(), &serde_json::json!(["score"])));
+    let said =
+        done(&[&["classify", "--json", "--adapter", path(&out), "The soup was dreadful."], &of_model[..]].concat());
+    let labels: Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+    assert_eq!(labels["labels"].as_array().unwrap().len(), 2, "{labels}");
+    // What was trained on labels writes no text.
+    let output = run(&[&["generate", "--adapter", path(&out), "--prompt", "Hello"], &of_model[..]].concat());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("labels texts"));
+}
