@@ -47,12 +47,7 @@ fn known(model: &Model) -> &[String] {
 ///
 /// # Errors
 /// A file cannot be read, no row is left to train on, or rows have no labels that could be learned.
-pub fn read_dataset(
-    files: &[SourceFile],
-    config: &RunConfig,
-    base: &Base,
-    room: usize,
-) -> Result<Dataset, Problem> {
+pub fn read_dataset(files: &[SourceFile], config: &RunConfig, base: &Base, room: usize) -> Result<Dataset, Problem> {
     read_dataset_for(files, config, (&base.model.config, known(&base.model)), &base.tokenizer, room)
 }
 
@@ -79,16 +74,20 @@ pub fn read_dataset_for(
 ///
 /// # Errors
 /// The configuration wants what the rows are not.
-pub(crate) fn for_dataset(model: &Model, dataset: &Dataset, config: &RunConfig) -> Result<(Model, Rc<dyn Objective>), Problem> {
+pub(crate) fn for_dataset(
+    model: &Model,
+    dataset: &Dataset,
+    config: &RunConfig,
+) -> Result<(Model, Rc<dyn Objective>), Problem> {
     let seed = config.train.seed;
     match &dataset.labels {
-        None if model.config.is_encoder() => Err(Problem::input("this model is an encoder, and the rows have no labels")
-            .at("data")
-            .next("give rows with a text and a label")),
-        None => Ok((model.clone(), Rc::new(NextToken))),
-        Some(LabelKind::Numbers) => {
-            Ok((model.with_labels(&["LABEL_0".to_string()], true, seed)?, Rc::new(Regression)))
+        None if model.config.is_encoder() => {
+            Err(Problem::input("this model is an encoder, and the rows have no labels")
+                .at("data")
+                .next("give rows with a text and a label"))
         }
+        None => Ok((model.clone(), Rc::new(NextToken))),
+        Some(LabelKind::Numbers) => Ok((model.with_labels(&["LABEL_0".to_string()], true, seed)?, Rc::new(Regression))),
         Some(kind @ LabelKind::Classes(names)) => {
             let weights = kind.weights(&dataset.train, config.train.class_weights);
             let class_weights = Some(weights).filter(|weights| !weights.is_empty());

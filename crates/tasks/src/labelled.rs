@@ -68,7 +68,9 @@ impl Labelled {
             row.insert("text".into(), text.into());
             row.extend(pair.map(|pair| ("text_pair".to_owned(), Value::from(pair))));
             let label = match label {
-                Label::Choice(class) => self.classes.iter().flatten().nth(*class).map_or(Value::Null, |c| c.as_str().into()),
+                Label::Choice(class) => {
+                    self.classes.iter().flatten().nth(*class).map_or(Value::Null, |c| c.as_str().into())
+                }
                 Label::Number(number) => Value::from(*number),
                 Label::Text(_) => Value::Null,
             };
@@ -99,12 +101,8 @@ impl Labelled {
         let places = by_name.or_else(|| is_numbered.then(|| (0..known.len()).collect()));
         let is_whole = |places: &Vec<usize>| (0..classes.len()).all(|class| places.contains(&class));
         places.filter(|places| places.len() == classes.len() && is_whole(places)).ok_or_else(|| {
-            Problem::input(format!(
-                "the task's classes are {}, and the model's are {}",
-                listed(classes),
-                listed(known)
-            ))
-            .next("train the model on the task's rows, or choose one that was")
+            Problem::input(format!("the task's classes are {}, and the model's are {}", listed(classes), listed(known)))
+                .next("train the model on the task's rows, or choose one that was")
         })
     }
 }
@@ -149,7 +147,8 @@ mod tests {
             let labelled = labelled.unwrap();
             count += 1;
             let lines = labelled.json_lines();
-            let lines: Vec<Map<String, Value>> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            let lines: Vec<Map<String, Value>> =
+                lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
             assert_eq!(lines.len(), labelled.items.len());
             for (line, item) in lines.iter().zip(&labelled.items) {
                 assert!((1..=2).contains(&item.texts.len()), "{item:?}");
@@ -173,7 +172,10 @@ mod tests {
         let labelled = |name: &str| task(name).unwrap().labelled(&files(), Split::Validation);
         let stsb = labelled("stsb").unwrap();
         assert_eq!(stsb.classes, None);
-        assert_eq!(stsb.rows().map(|(_, pair, label)| (pair.is_some(), label.clone())).collect::<Vec<_>>(), [4.8, 0.0].map(|n| (true, Label::Number(n))));
+        assert_eq!(
+            stsb.rows().map(|(_, pair, label)| (pair.is_some(), label.clone())).collect::<Vec<_>>(),
+            [4.8, 0.0].map(|n| (true, Label::Number(n)))
+        );
         assert!(stsb.places(&owned(&["a"])).unwrap_err().what.contains("asks for a number"));
         assert!(labelled("copa").unwrap_err().what.contains("superglue/COPA"));
         assert!(labelled("record").is_err());

@@ -117,7 +117,8 @@ fn original_rows_of_piqa_give_llm_adapters_rows() {
 fn published_rows_have_their_labels() {
     let Some(data) = Data::find() else { return };
     let counts = |name: &str, split: Split| {
-        let labelled = task(name).unwrap().labelled(&data, split).unwrap_or_else(|problem| panic!("{name}: {problem:?}"));
+        let labelled =
+            task(name).unwrap().labelled(&data, split).unwrap_or_else(|problem| panic!("{name}: {problem:?}"));
         let classes = labelled.classes.clone().unwrap();
         let mut counts = vec![0; classes.len()];
         for (text, _, label) in labelled.rows() {

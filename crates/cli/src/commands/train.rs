@@ -8,7 +8,8 @@ use serde_json::Value;
 use stratune_data::Dataset;
 use stratune_protocol::{EndReason, Problem, Verdict, advice};
 use stratune_session::{
-    Base, Conditions, Recorder, Samples, Saving, adapter_of, prompts, read_dataset, saved_run, set_apart, watched_trainer,
+    Base, Conditions, Recorder, Samples, Saving, adapter_of, prompts, read_dataset, saved_run, set_apart,
+    watched_trainer,
 };
 use stratune_store::{Checkpoint, CheckpointStore, DiskCheckpoints, write_files};
 use stratune_train::{Event, ProgressReporter, RunConfig};
