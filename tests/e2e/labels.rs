@@ -3,22 +3,14 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
-use stratune_tests::skipped;
+use serde_json::Value;
+use stratune_tests::{films, skipped};
 
 use crate::adapter;
 use crate::browser::Browser;
 use crate::page::Page;
 use crate::pictures;
 use crate::server::Site;
-
-/// A BERT of 96 tokens and 40 positions, which came without a tokenizer.
-const BERT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/tiny-bert");
-
-/// Words of either class, and of both.
-const GOOD: [&str; 6] = ["bright", "warm", "kind", "lovely", "clever", "sweet"];
-const BAD: [&str; 6] = ["dull", "cold", "cruel", "ugly", "stupid", "sour"];
-const BOTH: [&str; 8] = ["the", "film", "was", "a", "story", "and", "very", "so"];
 
 #[tokio::test]
 async fn a_classifier_is_trained_and_asked_in_the_page() {
@@ -29,9 +21,13 @@ async fn a_classifier_is_trained_and_asked_in_the_page() {
     let browser = Browser::start().await;
     let page = Page::new(browser.driver());
     let model = browser.folder().join("tiny-words");
-    write_model(&model);
+    for (name, bytes) in films::model_files() {
+        let path = model.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
     let rows = browser.folder().join("films.csv");
-    std::fs::write(&rows, table(120)).unwrap();
+    std::fs::write(&rows, films::rows(120)).unwrap();
 
     page.open(&format!("{}/?device=cpu", site.origin)).await;
     page.until("the page is ready", 300, |seen| seen.state == "ready").await;
@@ -183,60 +179,3 @@ const CELLS: &str = r##"
     const cells = row => [...row.querySelectorAll("td")].map(cell => Number(cell.innerText.replace(",", "")));
     return [...document.querySelectorAll("#confusion tbody tr")].map(cells);
 "##;
-
-/// Rows whose class is that of the words in them, in turn.
-fn table(rows: usize) -> String {
-    let row = |r: usize| {
-        let (words, label) = if r.is_multiple_of(2) { (GOOD, "good") } else { (BAD, "bad") };
-        let [one, other] = [words[r / 2 % 6], words[(r / 12 + 1) % 6]];
-        let [a, b] = [BOTH[r % 8], BOTH[r / 8 % 8]];
-        format!("the {a} film was {one} and {b} {other},{label}\n")
-    };
-    format!("text,label\n{}", (0..rows).map(row).collect::<String>())
-}
-
-/// A folder as sentence-transformers has them: the small BERT, with a tokenizer of whole words.
-fn write_model(folder: &Path) {
-    std::fs::create_dir_all(folder.join("1_Pooling")).unwrap();
-    for name in ["config.json", "model.safetensors"] {
-        std::fs::copy(Path::new(BERT).join(name), folder.join(name)).unwrap();
-    }
-    let special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
-    let all: Vec<&str> = special.into_iter().chain(GOOD).chain(BAD).chain(BOTH).collect();
-    let vocab: serde_json::Map<String, Value> =
-        all.iter().zip(0..).map(|(word, id)| (word.to_string(), json!(id))).collect();
-    let added = |(id, content): (usize, &str)| {
-        json!({ "id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
-                "normalized": false, "special": true })
-    };
-    let token = |id: &str, type_id: u32| json!({ "SpecialToken": { "id": id, "type_id": type_id } });
-    let text = |id: &str, type_id: u32| json!({ "Sequence": { "id": id, "type_id": type_id } });
-    let named = |id: &str, number: u32| json!({ "id": id, "ids": [number], "tokens": [id] });
-    let tokenizer = json!({
-        "version": "1.0",
-        "truncation": null,
-        "padding": null,
-        "added_tokens": special.into_iter().enumerate().map(added).collect::<Vec<_>>(),
-        "normalizer": { "type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
-                        "strip_accents": null, "lowercase": true },
-        "pre_tokenizer": { "type": "BertPreTokenizer" },
-        "post_processor": {
-            "type": "TemplateProcessing",
-            "single": [token("[CLS]", 0), text("A", 0), token("[SEP]", 0)],
-            "pair": [token("[CLS]", 0), text("A", 0), token("[SEP]", 0), text("B", 1), token("[SEP]", 1)],
-            "special_tokens": { "[CLS]": named("[CLS]", 2), "[SEP]": named("[SEP]", 3) },
-        },
-        "decoder": { "type": "WordPiece", "prefix": "##", "cleanup": true },
-        "model": { "type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
-                   "max_input_chars_per_word": 100, "vocab": vocab },
-    });
-    for (name, text) in [
-        ("tokenizer.json", tokenizer.to_string()),
-        ("vocab.txt", all.join("\n")),
-        ("tokenizer_config.json", json!({ "tokenizer_class": "BertTokenizer", "unk_token": "[UNK]" }).to_string()),
-        ("modules.json", json!([{ "idx": 0, "name": "0", "path": "" }]).to_string()),
-        ("1_Pooling/config.json", json!({ "pooling_mode_mean_tokens": true }).to_string()),
-    ] {
-        std::fs::write(folder.join(name), text).unwrap();
-    }
-}

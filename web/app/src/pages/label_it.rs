@@ -14,7 +14,7 @@ pub fn LabelIt() -> impl IntoView {
     let pairs = Memo::new(move |_| {
         run.data.with(|d| d.as_ref().and_then(|d| d.labelled.as_ref()).is_some_and(|of| !of.text_pair.is_empty()))
     });
-    let second = move || pairs.get().then(|| text_pair.get()).unwrap_or_default();
+    let second = move || if pairs.get() { text_pair.get() } else { String::new() };
     let why_not = move || {
         let blank = text.with(|t| t.trim().is_empty()) || pairs.get() && second().trim().is_empty();
         reason(run, blank)
