@@ -57,7 +57,8 @@ fn rows_that_look_like_labels_are_offered_to_a_model_that_writes() {
     page.events();
     let mut config = run();
     let events = load_rows(&mut page, &config);
-    let [Event::Labelled(looks), Event::Problem(_)] = &events[..] else { panic!("{events:?}") };
+    // Its texts alone could be learned, too.
+    let [Event::Labelled(looks), Event::Data(_), ..] = &events[..] else { panic!("{events:?}") };
     let (text, label) = ("text".to_string(), "label".to_string());
     let columns = LabelledColumns { text, label, classes: 2, ..LabelledColumns::default() };
     assert_eq!(looks, &columns);
@@ -66,9 +67,14 @@ fn rows_that_look_like_labels_are_offered_to_a_model_that_writes() {
     let Some(Event::Data(report)) = events.first() else { panic!("{events:?}") };
     assert_eq!(report.labelled.as_ref(), Some(&columns));
     assert_eq!(report.classes, [("bad".to_string(), 60), ("good".into(), 60)]);
-    // A text of its own has none.
-    page.send(Command::LoadData { config: Box::new(self::run()), files: Vec::new() });
-    assert!(!page.events().iter().any(|event| matches!(event, Event::Labelled(_) | Event::Problem(_))));
+    // Where nothing else can be learned, it is said before the problem.
+    let rows = films::rows(120).replacen("text", "opinion", 1);
+    let command = Command::LoadData { config: Box::new(run()), files: Vec::new() };
+    let events = load(&mut page, command, vec![("films.csv".into(), rows.into())]);
+    assert!(matches!(&events[..], [Event::Labelled(of), Event::Problem(_)] if of.text == "opinion"), "{events:?}");
+    // Conversations have no labels.
+    page.send(Command::LoadData { config: Box::new(run()), files: Vec::new() });
+    assert!(!page.events().iter().any(|event| matches!(event, Event::Problem(_) | Event::Labelled(_))));
 }
 
 #[test]

@@ -15,7 +15,8 @@ pub fn rows(rows: usize) -> String {
     let row = |r: usize| {
         let (words, label) = if r.is_multiple_of(2) { (GOOD, "good") } else { (BAD, "bad") };
         let [one, other] = [words[r / 2 % 6], words[(r / 12 + 1) % 6]];
-        let [a, b] = [BOTH[r % 8], BOTH[r / 8 % 8]];
+        // The same in both classes.
+        let [a, b] = [BOTH[r / 2 % 8], BOTH[r / 16 % 8]];
         format!("the {a} film was {one} and {b} {other},{label}\n")
     };
     format!("text,label\n{}", (0..rows).map(row).collect::<String>())
