@@ -5,6 +5,7 @@ mod bad_input;
 mod chat;
 mod hub;
 mod interrupted;
+mod labels;
 #[allow(dead_code)]
 #[path = "../src/loopback_hub.rs"]
 mod loopback_hub;

@@ -9,6 +9,7 @@ mod adapter;
 mod browser;
 mod gguf;
 mod hub;
+mod labels;
 mod large;
 #[allow(dead_code)]
 #[path = "../src/loopback_hub.rs"]

@@ -23,7 +23,12 @@ fn taken(page: &mut Page, form: ExportForm) -> Result<Vec<(String, Vec<u8>)>, Pr
         std::fs::read(file.as_ref().expect("a file").path()).unwrap()
     });
     assert_eq!(zipped.len() as u64, *bytes);
-    let mut archive = zip::ZipArchive::new(std::io::Cursor::new(zipped)).unwrap();
+    Ok(unzipped(zipped))
+}
+
+/// The files of a zip.
+pub(super) fn unzipped(zip: Vec<u8>) -> Vec<(String, Vec<u8>)> {
+    let mut archive = zip::ZipArchive::new(std::io::Cursor::new(zip)).unwrap();
     let mut files = Vec::new();
     for i in 0..archive.len() {
         let mut file = archive.by_index(i).unwrap();
@@ -31,7 +36,7 @@ fn taken(page: &mut Page, form: ExportForm) -> Result<Vec<(String, Vec<u8>)>, Pr
         file.read_to_end(&mut bytes).unwrap();
         files.push((file.name().unwrap().into_owned(), bytes));
     }
-    Ok(files)
+    files
 }
 
 /// What a model says.

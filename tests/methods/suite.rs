@@ -97,7 +97,7 @@ async fn trained(methods: &Methods, device: &Device) -> Model {
     model
 }
 
-/// What a model says to a text at each position: an encoder by its classifier, a decoder that reads when it reads its beginning.
+/// What a model says to a text at each position, reading its beginning, if it has what reads: an encoder by its classifier.
 pub async fn says(model: &Model) -> Vec<f32> {
     let device = model.device();
     let text = ids(&TEXT, &device);

@@ -5,6 +5,8 @@
 
 pub mod checks;
 pub mod families;
+#[cfg(not(target_family = "wasm"))]
+pub mod films;
 pub mod fixtures;
 pub mod runs;
 mod skipped;

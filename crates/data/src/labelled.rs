@@ -1,6 +1,6 @@
 //! Files to a data set of texts with labels: for classifiers, and for models that give a number.
 
-use stratune_protocol::{DataConfig, Problem};
+use stratune_protocol::{DataConfig, LabelledColumns, Problem};
 
 use crate::dataset::{Sources, Split, limit};
 use crate::encode_text::encoded;
@@ -26,10 +26,8 @@ pub fn load_labelled(
     let limit = limit(config, context)?;
     let sources = Sources::read(files, Reading { config, is_labelled: true })?;
     let all = || [Some(&sources.train), sources.apart.as_ref()].into_iter().flatten();
-    let column = match all().find_map(|source| source.shape.as_ref()) {
-        Some(Shape::Labelled { label, .. }) => label.clone(),
-        _ => String::new(),
-    };
+    let columns = all().find_map(|source| source.shape.as_ref()).and_then(columns_of).unwrap_or_default();
+    let column = columns.label.clone();
     let labels = Labels::of(all().flat_map(labels_of), &column, config, wanted.objective, wanted.known)?;
     let split = Split { share: config.validation_split, seed };
     let mut dataset = sources.dataset(tokenizer, limit, split, Some(labels.kind.clone()), |row| {
@@ -38,7 +36,15 @@ pub fn load_labelled(
     })?;
     dataset.notices.extend(labels.notices);
     count_classes(&mut dataset, &column)?;
+    dataset.report.labelled = Some(LabelledColumns { classes: dataset.report.classes.len(), ..columns });
     Ok(dataset)
+}
+
+/// The columns of texts with labels; none of rows of another shape. It does not say how many classes there are.
+pub(crate) fn columns_of(shape: &Shape) -> Option<LabelledColumns> {
+    let Shape::Labelled { text, pair, label } = shape else { return None };
+    let (text, text_pair, label) = (text.clone(), pair.clone().unwrap_or_default(), label.clone());
+    Some(LabelledColumns { text, text_pair, label, classes: 0 })
 }
 
 /// Where each row stands, and its label.
@@ -113,6 +119,8 @@ mod tests {
         let report = &dataset.report;
         assert_eq!(dataset.labels, Some(LabelKind::Classes(vec!["bad".into(), "good".into()])));
         assert_eq!(report.classes, [("bad".to_owned(), 2), ("good".into(), 2)]);
+        let (text, label) = ("sentence".into(), "label".into());
+        assert_eq!(report.labelled, Some(LabelledColumns { text, label, classes: 2, ..LabelledColumns::default() }));
         assert_eq!((report.train_rows, report.skipped_rows, report.label_tokens), (4, 2, 4));
         let skipped: Vec<_> = report.skipped.iter().map(|row| (row.at.as_str(), row.why.as_str())).collect();
         assert_eq!(skipped, [("a.csv, line 5", "the text is empty"), ("a.csv, line 6", "the label is empty")]);

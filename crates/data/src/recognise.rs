@@ -4,7 +4,7 @@ use stratune_protocol::{DataConfig, LabelledColumns};
 
 use crate::SourceFile;
 use crate::fields::Reading;
-use crate::labelled::labels_of;
+use crate::labelled::{columns_of, labels_of};
 use crate::labels::{look_like_numbers, written};
 use crate::shape::Shape;
 use crate::source::read_all;
@@ -21,7 +21,7 @@ pub fn recognise(files: &[SourceFile], config: &DataConfig) -> Option<LabelledCo
     let to_train = || files.iter().filter(|file| !file.held_out);
     let reading = Reading { config, is_labelled: true };
     let source = read_all(to_train(), reading).ok()?;
-    let Some(Shape::Labelled { text, pair, label }) = &source.shape else { return None };
+    let found = columns_of(source.shape.as_ref()?)?;
     let columns: Vec<&str> = source.columns.iter().map(String::as_str).collect();
     if let Ok(Shape::Pair { .. } | Shape::Messages { .. }) = Shape::of_row(config, &columns) {
         return None;
@@ -30,12 +30,8 @@ pub fn recognise(files: &[SourceFile], config: &DataConfig) -> Option<LabelledCo
     let (rows, distinct) = (source.rows.len(), labels.len());
     let is_numbers = look_like_numbers(&labels);
     let is_few = distinct <= FEW.max(rows / ROWS_OF_A_CLASS) && distinct * 2 <= rows;
-    (distinct > 1 && (is_numbers || is_few)).then(|| LabelledColumns {
-        text: text.clone(),
-        text_pair: pair.clone().unwrap_or_default(),
-        label: label.clone(),
-        classes: if is_numbers { 0 } else { distinct },
-    })
+    let classes = if is_numbers { 0 } else { distinct };
+    (distinct > 1 && (is_numbers || is_few)).then_some(LabelledColumns { classes, ..found })
 }
 
 #[cfg(test)]

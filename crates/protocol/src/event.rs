@@ -4,7 +4,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Catalogue, Choices, ComputeDtype, DataReport, LabelMetrics, Limits, ModelReport, ModelVariant, Pace, Plan, Problem,
+    Catalogue, Choices, ComputeDtype, DataReport, LabelMetrics, LabelledColumns, Limits, ModelReport, ModelVariant,
+    Pace, Plan, Problem,
 };
 
 /// What an engine tells a front end. Over a worker's port and in checkpoints its JSON is `{"step": {…}}`: with the name
@@ -40,6 +41,8 @@ pub enum Event<C> {
     Model(ModelReport),
     /// What the loaded model leaves to choose from.
     Choices(Choices),
+    /// The rows that are being read look like texts with labels, and these are not what is learned: they could be.
+    Labelled(LabelledColumns),
     /// Data is read.
     Data(DataReport),
     /// Training begins, or goes on after a checkpoint.
@@ -284,6 +287,9 @@ pub struct TunedRun<C> {
     /// says something.
     #[serde(default)]
     pub adapter: String,
+    /// Whether it labels texts, and writes none.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub labels: bool,
 }
 
 /// Why training is over.

@@ -88,6 +88,18 @@ impl LabelMetrics {
         Self::Numbers { pearson, rmse: (squares / n).sqrt() }
     }
 
+    /// The two numbers with their names, for a line of figures.
+    pub fn figures(&self) -> [(&'static str, String); 2] {
+        match self {
+            Self::Classes(of) => {
+                [("accuracy", format!("{:.1} %", 100.0 * of.accuracy())), ("macro F1", format!("{:.3}", of.macro_f1()))]
+            }
+            Self::Numbers { pearson, rmse } => {
+                [("correlation", format!("{pearson:.3}")), ("RMSE", format!("{rmse:.3}"))]
+            }
+        }
+    }
+
     /// In a few words.
     pub fn sentence(&self) -> String {
         match self {
@@ -116,6 +128,8 @@ mod tests {
         // 2·1/4, 2·2/5, 2·1/3; the class without rows is left out.
         assert!((of.macro_f1() - (0.5 + 0.8 + 2.0 / 3.0) / 3.0).abs() < 1e-12);
         assert_eq!(Confusion::default().accuracy(), 0.0);
+        let figures = LabelMetrics::Classes(of).figures();
+        assert_eq!(figures, [("accuracy", "66.7 %".to_string()), ("macro F1", "0.656".into())]);
     }
 
     /// numpy.corrcoef of these is 0.9819805.

@@ -117,12 +117,12 @@ pub struct DataReport {
     pub lengths: Vec<(usize, usize)>,
     /// Positions of the longest row in a batch, padding included.
     pub width: usize,
+    /// The columns of texts and labels, where labels are learned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labelled: Option<LabelledColumns>,
     /// The classes, each with its rows; empty where rows have none.
     #[serde(default)]
     pub classes: Vec<(String, usize)>,
-    /// The columns that look like texts with labels, where tokens are learned and not these.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub labelled: Option<LabelledColumns>,
     /// The first rows, templated and tokenised.
     pub preview: Vec<PreviewRow>,
 }
@@ -152,7 +152,7 @@ pub struct PreviewRow {
     pub label: String,
 }
 
-/// Columns that look like texts with labels.
+/// Columns of texts with labels, or that look like such.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LabelledColumns {
     /// The column of the texts.

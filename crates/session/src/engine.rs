@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use futures::future::LocalBoxFuture;
 use serde_json::Value;
-use stratune_data::Dataset;
+use stratune_data::{Dataset, recognise};
 use stratune_models::CachedText;
 use stratune_protocol::{BaseDtype, DataConfig, DataFormat, DeviceChoice, EndReason, Objective, Problem, ProblemKind};
 use stratune_runtime::{Control, Opened};
@@ -13,7 +13,7 @@ use stratune_train::{Command, Event, ProgressReporter, RunConfig, Trainer};
 
 use crate::catalogue::choices;
 use crate::copies::{Copies, Place, Source};
-use crate::labels::read_dataset;
+use crate::labels::{learns_labels, read_dataset};
 use crate::recorder::{Saving, unsaved};
 use crate::rows_files::rows_files;
 use crate::run::{prompts, saved_run, watched_trainer};
@@ -191,6 +191,11 @@ impl Engine {
         let base = &self.base.as_ref().ok_or_else(no_model)?.value;
         let folder = files.as_ref().map(|files| files.folder.as_ref());
         let sources = rows_files(folder, config, self.assets.as_ref()).await?;
+        if !learns_labels(&run, &base.model.config)?
+            && let Some(columns) = recognise(&sources, &run.data)
+        {
+            self.out.send(&Event::Labelled(columns), None);
+        }
         let dataset = read_dataset(&sources, &run, base, base.context())?;
         self.immediate.known.borrow_mut().data = Some(dataset.report.clone());
         self.out.send(&Event::Data(dataset.report.clone()), None);

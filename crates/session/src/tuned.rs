@@ -29,7 +29,8 @@ impl Tuned {
         attach(&mut model, &adapter).await.map_err(|problem| problem.or_next("load an adapter of this model"))?;
         let mut config = RunConfig { model: base.name.clone(), method: adapter.methods, ..RunConfig::default() };
         config.train.seed = adapter.seed;
-        let run = TunedRun { config: Box::new(config.clone()), step: 0, adapter: name.into() };
+        let labels = model.config.classifier.is_some();
+        let run = TunedRun { config: Box::new(config.clone()), step: 0, adapter: name.into(), labels };
         Ok(Self { model, finalized: config, run, facts: RunFacts::default() })
     }
 
@@ -58,10 +59,11 @@ impl Tuned {
         };
         let method = trainer.model.finalize(&config.method).await?;
         let finalized = RunConfig { method, ..config.clone() };
+        let labels = trainer.model.config.classifier.is_some();
         Ok(Some(Self {
             model: trainer.model,
             finalized,
-            run: TunedRun { config: Box::new(config), step, adapter: String::new() },
+            run: TunedRun { config: Box::new(config), step, adapter: String::new(), labels },
             facts,
         }))
     }

@@ -52,10 +52,8 @@ fn read(family: &'static Family, fields: &Fields<'_>) -> Result<ModelConfig, Str
     let decoder = fields.given_size("num_decoder_layers")?.or(encoder, encoder);
     let mut json = fields.0.clone();
     if let Some(json) = json.as_object_mut() {
-        // Keys of other decoders say nothing here.
-        for key in ["num_key_value_heads", "rope_scaling", "rope_parameters"] {
-            json.remove(key);
-        }
+        // There are as many as there are heads.
+        json.remove("num_key_value_heads");
         for (key, name) in KEYS {
             if let Some(value) = fields.get(key) {
                 json.insert(name.into(), value.clone());

@@ -1,14 +1,16 @@
 //! The second card: the data to train on.
 
 use leptos::prelude::*;
-use stratune_protocol::{DataReport, SkippedRow};
+use stratune_protocol::{DataReport, LabelledColumns, SkippedRow};
 
 use super::hub::FromHub;
 use super::model::progress;
 use super::preview::{Lengths, Preview};
+use crate::parts::bars::bars;
 use crate::parts::card::Card;
 use crate::parts::drop_zone::DropZone;
 use crate::parts::field::Fields;
+use crate::state::labels::OBJECTIVE;
 use crate::state::settings::Settings;
 use crate::state::{Card as Which, Run, use_run};
 use crate::units::{self, plural};
@@ -43,6 +45,7 @@ pub fn DataCard() -> impl IntoView {
                     <div class="fields of-data">
                         <Fields group="data." />
                     </div>
+                    <Other />
                     {move || run.data.get().map(|report| view! { <Facts report /> })}
                 </div>
                 {move || run.data.get().map(|report| view! { <Rows report /> })}
@@ -55,6 +58,48 @@ pub fn DataCard() -> impl IntoView {
             </details>
         </Card>
     }
+}
+
+/// What could be learned instead: labels of rows that look like it, and tokens again.
+#[component]
+fn Other() -> impl IntoView {
+    let run = use_run();
+    let other = Memo::new(move |_| {
+        let (labels, encoder) = (run.learns_labels(), run.is_encoder());
+        if encoder { None } else { run.looks.with(|looks| other(labels, looks.as_ref())) }
+    });
+    let lacks = move || run.lacks_labels() && !run.reading_data.get();
+    let choose = move || {
+        other.get().map(|(sentence, button, objective)| {
+            view! {
+                <p class="explain" id="other">
+                    {sentence}" "
+                    <button type="button" class="quiet" on:click=move |_| run.choose(OBJECTIVE, objective.into())>
+                        {button}
+                    </button>
+                </p>
+            }
+        })
+    };
+    view! {
+        <p class="explain" hidden=move || !lacks()>
+            "Labels are to be learned, and the example has none: choose rows with a text and a label."
+        </p>
+        {choose}
+    }
+}
+
+/// In a sentence, on a button, and as the settings write it.
+fn other(labels: bool, looks: Option<&LabelledColumns>) -> Option<(String, &'static str, &'static str)> {
+    if labels {
+        return Some(("The model learns a label of each row, and no text.".into(), "learn the text", "auto"));
+    }
+    let LabelledColumns { text, label, classes, .. } = looks?;
+    let (what, objective) = match classes {
+        0 => ("numbers".into(), "regression"),
+        n => (format!("{} classes", units::grouped(*n as u64)), "classification"),
+    };
+    Some((format!("Column {label} looks like labels of {text}: {what}."), "learn the labels", objective))
 }
 
 fn is_example(config: &Settings) -> bool {
@@ -84,7 +129,14 @@ fn summary(run: Run) -> String {
 /// How much there is, and what was left out.
 #[component]
 fn Facts(report: DataReport) -> impl IntoView {
-    let labelled = report.label_tokens as f64 / report.tokens.max(1) as f64;
+    let labels = match &report.labelled {
+        None => units::percent(report.label_tokens as f64 / report.tokens.max(1) as f64),
+        Some(of) if of.classes == 0 => "numbers".into(),
+        Some(of) => plural(of.classes, "class", "classes"),
+    };
+    let most = report.classes.iter().map(|class| class.1).max().unwrap_or(1) as f64;
+    let class = |(name, rows): (String, usize)| (name, rows as f64 / most, units::grouped(rows as u64));
+    let classes: Vec<_> = report.classes.into_iter().map(class).collect();
     let more = report.skipped_rows.saturating_sub(report.skipped.len());
     let skipped = (report.skipped_rows > 0).then(|| {
         let row = |s: SkippedRow| view! { <li title=s.raw><span>{s.why}</span><span class="figure">{s.at}</span></li> };
@@ -103,9 +155,10 @@ fn Facts(report: DataReport) -> impl IntoView {
             <div><dt>"Training rows"</dt><dd>{units::grouped(report.train_rows as u64)}</dd></div>
             <div><dt>"Held out"</dt><dd>{units::grouped(report.validation_rows as u64)}</dd></div>
             <div><dt>"Tokens"</dt><dd>{units::count(report.tokens)}</dd></div>
-            <div><dt>"Labels"</dt><dd>{units::percent(labelled)}</dd></div>
+            <div><dt>"Labels"</dt><dd>{labels}</dd></div>
             <div><dt>"Cut"</dt><dd>{plural(report.truncated, "row", "rows")}</dd></div>
         </dl>
+        {(!classes.is_empty()).then(|| bars(classes))}
         {skipped}
     }
 }
@@ -119,5 +172,23 @@ fn Rows(report: DataReport) -> impl IntoView {
             <Preview rows=report.preview />
             <Lengths lengths=report.lengths limit=limit truncated=report.truncated />
         </div>
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_that_look_like_labels_are_offered_as_such() {
+        let of = |classes| LabelledColumns { text: "text".into(), label: "mood".into(), classes, ..Default::default() };
+        assert_eq!(other(false, None), None);
+        let (sentence, _, objective) = other(false, Some(&of(2))).unwrap_or_default();
+        assert_eq!(
+            (sentence.as_str(), objective),
+            ("Column mood looks like labels of text: 2 classes.", "classification")
+        );
+        assert_eq!(other(false, Some(&of(0))).map(|other| other.2), Some("regression"));
+        assert_eq!(other(true, None).map(|other| other.2), Some("auto"));
     }
 }

@@ -1,9 +1,11 @@
 //! The page, one file for each part of it that has a name of its own.
 
+mod confusion;
 mod data;
 mod forecast;
 mod header;
 mod hub;
+mod label_it;
 mod loss;
 mod method;
 mod model;

@@ -69,6 +69,7 @@ pub fn ModelCard() -> impl IntoView {
             {move || run.model.get().map(|m| view! {
                 <dl class="facts">
                     <div><dt>"Family"</dt><dd>{m.family}</dd></div>
+                    {m.encoder.then(|| view! { <div><dt>"What it does"</dt><dd>"labels texts"</dd></div> })}
                     <div><dt>"Parameters"</dt><dd>{units::count(m.parameters)}</dd></div>
                     <div><dt>"Layers"</dt><dd>{m.layers}</dd></div>
                     <div><dt>"Width"</dt><dd>{units::grouped(m.hidden_size as u64)}</dd></div>
@@ -115,8 +116,9 @@ fn summary(run: Run) -> String {
     }
     run.model.with(|m| match m {
         Some(m) => format!(
-            "{}, {} parameters, {} layers, {} tokens of context",
+            "{}, {}{} parameters, {} layers, {} tokens of context",
             m.name,
+            if m.encoder { "labels texts, " } else { "" },
             units::count(m.parameters),
             m.layers,
             units::grouped(m.context as u64)

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use leptos::prelude::*;
 
+use super::confusion::ConfusionPanel;
 use super::data::DataCard;
 use super::header::Header;
 use super::loss::Loss;
@@ -51,6 +52,7 @@ pub fn Page() -> impl IntoView {
                 <TryIt />
                 <TakeIt />
                 <Samples />
+                <ConfusionPanel />
             </div>
         </main>
         <Status />

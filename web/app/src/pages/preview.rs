@@ -11,12 +11,14 @@ const ROWS: usize = 4;
 /// The first rows; the labels are highlighted.
 #[component]
 pub fn Preview(rows: Vec<PreviewRow>) -> impl IntoView {
+    let is_labelled = rows.iter().any(|row| !row.label.is_empty());
     let row = |(i, row): (usize, PreviewRow)| {
         view! {
             <tr>
                 <th scope="row">{i + 1}</th>
                 <td>
                     {row.tokens.into_iter().map(token).collect_view()}
+                    {(!row.label.is_empty()).then(|| view! { <mark class="label">{row.label}</mark> })}
                     {(!row.raw.is_empty()).then(|| view! {
                         <details><summary>"as in the file"</summary>{row.raw}</details>
                     })}
@@ -33,8 +35,9 @@ pub fn Preview(rows: Vec<PreviewRow>) -> impl IntoView {
                 </table>
             </div>
             <p class="caption">
-                "Every piece is a token. The model reads the whole row and learns to write the "
-                <mark>"highlighted"</mark> " part."
+                "Every piece is a token. The model reads the whole row and learns "
+                {if is_labelled { "the label, which is " } else { "to write the part that is " }}
+                <mark>"highlighted"</mark> "."
             </p>
         }
     })

@@ -23,6 +23,9 @@ pub fn Status() -> impl IntoView {
     let step = Memo::new(move |_| run.history.with(|h| (h.step, h.steps)));
     let loss = Memo::new(move |_| run.history.with(|h| h.latest.as_ref().map(|l| l.loss)));
     let validation = of(|h| h.validations.last().map_or("–".into(), |v| units::loss(v.loss)));
+    let metrics = Memo::new(move |_| {
+        run.history.with(|h| h.validations.last().and_then(|v| v.labels.as_ref()).map(|labels| labels.figures()))
+    });
     let speed = of(|h| h.latest.as_ref().map_or("–".into(), |l| units::grouped(l.tokens_per_second as u64)));
     let memory =
         of(|h| h.latest.as_ref().filter(|l| l.memory_bytes > 0).map_or("–".into(), |l| units::bytes(l.memory_bytes)));
@@ -54,6 +57,13 @@ pub fn Status() -> impl IntoView {
                     </dd>
                 </div>
                 <div><dt>"held-out"</dt><dd id="validation">{validation}</dd></div>
+                {move || metrics.get().map(|all| {
+                    let figure = |(name, value): (&'static str, String)| {
+                        let id = name.replace(' ', "-").to_lowercase();
+                        view! { <div><dt>{name}</dt><dd id=id>{value}</dd></div> }
+                    };
+                    all.map(figure).collect_view()
+                })}
                 <div><dt>"tokens/s"</dt><dd id="speed">{speed}</dd></div>
                 <div><dt>"left"</dt><dd id="eta">{left}</dd></div>
                 <div class="spare"><dt>"memory"</dt><dd id="memory">{memory}</dd></div>

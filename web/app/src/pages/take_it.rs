@@ -24,6 +24,12 @@ pub fn TakeIt() -> impl IntoView {
             set_timeout(move || copied.set(None), Duration::from_secs(2));
         });
     };
+    let labels = Memo::new(move |_| run.says_labels());
+    // The list is another then, and begins with the first.
+    Effect::new(move |_| {
+        labels.track();
+        form.set(ExportForm::default());
+    });
     let cannot = move || !run.has_adapter() || run.exporting.get();
     view! {
         <section class="panel take-it" aria-labelledby="title-take">
@@ -43,9 +49,11 @@ pub fn TakeIt() -> impl IntoView {
                         form.set(ExportForm::ALL.iter().find(named).copied().unwrap_or_default());
                     }
                 >
-                    {ExportForm::ALL
-                        .map(|form| view! { <option value=format!("{form:?}")>{form.title()}</option> })
-                        .collect_view()}
+                    {move || {
+                        let there = |form: &ExportForm| !labels.get() || has_labels(*form);
+                        let option = |form: ExportForm| view! { <option value=format!("{form:?}")>{form.title()}</option> };
+                        ExportForm::ALL.into_iter().filter(there).map(option).collect_view()
+                    }}
                 </select>
                 <button
                     type="button"
@@ -79,6 +87,11 @@ pub fn TakeIt() -> impl IntoView {
     }
 }
 
+/// Whether what labels texts can be taken away in this form.
+fn has_labels(form: ExportForm) -> bool {
+    matches!(form, ExportForm::Adapter | ExportForm::Folder)
+}
+
 /// Which run the adapter comes from.
 fn of_which_run(tuned: Option<&TunedRun>, history: &History) -> &'static str {
     match tuned {
@@ -101,7 +114,7 @@ mod tests {
     #[test]
     fn an_adapter_says_where_it_comes_from() {
         let of = |seed: u64| Box::new(settings(json!({ "train": { "seed": seed } })));
-        let tuned = TunedRun { config: of(1), step: 3, adapter: String::new() };
+        let tuned = TunedRun { config: of(1), step: 3, adapter: String::new(), labels: false };
         let history = |config| History { config, ..History::default() };
         assert_eq!(of_which_run(None, &history(Some(of(1)))), "after a run");
         assert_eq!(of_which_run(Some(&tuned), &history(Some(of(1)))), "it is yours");

@@ -4,12 +4,53 @@ use leptos::prelude::*;
 use stratune_protocol::{GenerateRequest, ModelVariant};
 use web_sys::KeyboardEvent;
 
+use super::label_it::LabelIt;
 use crate::parts::drop_zone::DropZone;
 use crate::state::{Run, use_run};
 
-/// The conversation, and what is said next.
+/// A conversation with both models; or a text for one that labels it.
 #[component]
 pub fn TryIt() -> impl IntoView {
+    let run = use_run();
+    let labels = Memo::new(move |_| run.says_labels());
+    let is_blank = move || run.answers.with(|a| a.exchanges.is_empty());
+    view! {
+        <section class="panel try-it" id="try-it" aria-labelledby="title-try">
+            <div class="panel-head">
+                <h2 id="title-try">"Try it"</h2>
+                <p class="reading" id="beside">{move || adapter(run, labels.get())}</p>
+                <button
+                    type="button"
+                    class="quiet"
+                    id="clear"
+                    hidden=labels
+                    prop:disabled=move || run.is_writing() || is_blank()
+                    on:click=move |_| run.answers.set(Default::default())
+                >
+                    "clear"
+                </button>
+            </div>
+            <Show when=move || labels.get() fallback=|| view! { <Talk /> }><LabelIt /></Show>
+            <details class="advanced">
+                <summary>"Advanced"</summary>
+                <Show when=move || !labels.get()><Asking /></Show>
+                <DropZone
+                    id="adapter-drop"
+                    input_id="adapter-input"
+                    folder=true
+                    file=("adapter-file", "a .zip …")
+                    button="Load an adapter …"
+                    hint="in PEFT's form, in the place of what was tuned"
+                    on_files=move |files| run.choose_adapter(files)
+                />
+            </details>
+        </section>
+    }
+}
+
+/// The conversation, and what is said next.
+#[component]
+fn Talk() -> impl IntoView {
     let run = use_run();
     let prompt = RwSignal::new(String::new());
     let why_not = move || reason(run, prompt.with(|p| p.trim().is_empty()));
@@ -29,75 +70,63 @@ pub fn TryIt() -> impl IntoView {
     let earlier = Memo::new(move |_| run.answers.with(|a| a.earlier().to_vec()));
     let asked = move || run.answers.with(|a| a.exchanges.last().map(|e| e.prompt.clone()));
     view! {
-        <section class="panel try-it" id="try-it" aria-labelledby="title-try">
-            <div class="panel-head">
-                <h2 id="title-try">"Try it"</h2>
-                <p class="reading" id="beside">{move || adapter(run)}</p>
-                <button
-                    type="button"
-                    class="quiet"
-                    id="clear"
-                    prop:disabled=move || run.is_writing() || asked().is_none()
-                    on:click=move |_| run.answers.set(Default::default())
-                >
-                    "clear"
-                </button>
-            </div>
-            <div id="talk">
-                {move || {
-                    let exchange = |e: crate::state::answers::Exchange| view! {
-                        <p class="asked">{e.prompt}</p>
-                        <div class="answers">
-                            <div><p>{e.base}</p></div>
-                            <div><p>{e.tuned}</p></div>
-                        </div>
-                    };
-                    earlier.get().into_iter().map(exchange).collect_view()
-                }}
-            </div>
-            <p class="asked">{asked}</p>
-            <div class="answers">
-                <Pane variant=ModelVariant::Base />
-                <Pane variant=ModelVariant::Tuned />
-            </div>
-            <div class="ask">
-                <label class="hidden-text" for="prompt">"Prompt"</label>
-                <textarea
-                    id="prompt"
-                    rows="2"
-                    placeholder="Say something to both, as in the data"
-                    prop:value=move || prompt.get()
-                    on:input=move |event| prompt.set(event_target_value(&event))
-                    on:keydown=key
-                ></textarea>
-                <button
-                    type="button"
-                    id="generate"
-                    prop:disabled=move || why_not().is_some()
-                    title=move || why_not().unwrap_or("Ctrl + Enter")
-                    on:click=move |_| ask()
-                >
-                    "Generate"
-                </button>
-                <button
-                    type="button"
-                    id="stop-answer"
-                    prop:disabled=move || !run.is_writing() || run.answers.with(|a| a.stopped)
-                    on:click=move |_| run.stop_answer()
-                >
-                    "Stop"
-                </button>
-            </div>
-            <Advanced />
-        </section>
+        <div id="talk">
+            {move || {
+                let exchange = |e: crate::state::answers::Exchange| view! {
+                    <p class="asked">{e.prompt}</p>
+                    <div class="answers">
+                        <div><p>{e.base}</p></div>
+                        <div><p>{e.tuned}</p></div>
+                    </div>
+                };
+                earlier.get().into_iter().map(exchange).collect_view()
+            }}
+        </div>
+        <p class="asked">{asked}</p>
+        <div class="answers">
+            <Pane variant=ModelVariant::Base />
+            <Pane variant=ModelVariant::Tuned />
+        </div>
+        <div class="ask">
+            <label class="hidden-text" for="prompt">"Prompt"</label>
+            <textarea
+                id="prompt"
+                rows="2"
+                placeholder="Say something to both, as in the data"
+                prop:value=move || prompt.get()
+                on:input=move |event| prompt.set(event_target_value(&event))
+                on:keydown=key
+            ></textarea>
+            <button
+                type="button"
+                id="generate"
+                prop:disabled=move || why_not().is_some()
+                title=move || why_not().unwrap_or("Ctrl + Enter")
+                on:click=move |_| ask()
+            >
+                "Generate"
+            </button>
+            <button
+                type="button"
+                id="stop-answer"
+                prop:disabled=move || !run.is_writing() || run.answers.with(|a| a.stopped)
+                on:click=move |_| run.stop_answer()
+            >
+                "Stop"
+            </button>
+        </div>
     }
 }
 
-/// What is beside the base.
-fn adapter(run: Run) -> String {
-    match run.tuned.with(|tuned| tuned.as_ref().map(|tuned| tuned.adapter.clone())).filter(|name| !name.is_empty()) {
-        Some(name) => format!("the base beside {name}"),
-        None => "the same conversation, before and after".into(),
+/// What is asked.
+fn adapter(run: Run, labels: bool) -> String {
+    let name =
+        run.tuned.with(|tuned| tuned.as_ref().map(|tuned| tuned.adapter.clone())).filter(|name| !name.is_empty());
+    match (name, labels) {
+        (Some(name), false) => format!("the base beside {name}"),
+        (None, false) => "the same conversation, before and after".into(),
+        (Some(name), true) => format!("labelled by {name}"),
+        (None, true) => "a text, and its labels".into(),
     }
 }
 
@@ -160,41 +189,30 @@ fn number<T: std::str::FromStr + ToString + 'static>(
     }
 }
 
+/// How both are asked.
 #[component]
-fn Advanced() -> impl IntoView {
+fn Asking() -> impl IntoView {
     let run = use_run();
     let length = ("max-tokens", "Most new tokens", "an answer may end before");
     let temperature = ("temperature", "Temperature", "0 takes the likeliest token each time");
     let top_p = ("top-p", "Top p", "draw among the likeliest that hold this much probability");
     let seed = ("answer-seed", "Seed", "the same seed draws the same answer");
     view! {
-        <details class="advanced">
-            <summary>"Advanced"</summary>
-            <div class="field">
-                <label for="system">"System prompt"</label>
-                <textarea
-                    id="system"
-                    rows="2"
-                    prop:value=move || run.system_prompt()
-                    on:input=move |event| run.system.set(Some(event_target_value(&event)))
-                ></textarea>
-                <small>"what both are told first; what the data has, unless you change it"</small>
-            </div>
-            <div class="fields">
-                {number(run, length, ["1", "4096", "1"], |a| &mut a.max_tokens)}
-                {number(run, temperature, ["0", "2", "0.1"], |a| &mut a.temperature)}
-                {number(run, top_p, ["0", "1", "0.05"], |a| &mut a.top_p)}
-                {number(run, seed, ["0", "", "1"], |a| &mut a.seed)}
-            </div>
-            <DropZone
-                id="adapter-drop"
-                input_id="adapter-input"
-                folder=true
-                file=("adapter-file", "a .zip …")
-                button="Load an adapter …"
-                hint="in PEFT's form, to stand beside the base"
-                on_files=move |files| run.choose_adapter(files)
-            />
-        </details>
+        <div class="field">
+            <label for="system">"System prompt"</label>
+            <textarea
+                id="system"
+                rows="2"
+                prop:value=move || run.system_prompt()
+                on:input=move |event| run.system.set(Some(event_target_value(&event)))
+            ></textarea>
+            <small>"what both are told first; what the data has, unless you change it"</small>
+        </div>
+        <div class="fields">
+            {number(run, length, ["1", "4096", "1"], |a| &mut a.max_tokens)}
+            {number(run, temperature, ["0", "2", "0.1"], |a| &mut a.temperature)}
+            {number(run, top_p, ["0", "1", "0.05"], |a| &mut a.top_p)}
+            {number(run, seed, ["0", "", "1"], |a| &mut a.seed)}
+        </div>
     }
 }

@@ -5,6 +5,7 @@ use serde_json::Value;
 use stratune_protocol::{Field, FieldKind, Problem};
 
 use super::targets::Targets;
+use crate::state::labels::{COLUMNS, OBJECTIVE, is_read};
 use crate::state::settings::{MODE, Settings, meant, written};
 use crate::state::use_run;
 
@@ -38,9 +39,34 @@ pub fn Fields(
     advanced: bool,
 ) -> impl IntoView {
     let run = use_run();
-    let those = move |field: &&Field| field.path.starts_with(group) && field.advanced == advanced;
-    let fields = move || run.catalogue.with(|c| c.fields.iter().filter(those).cloned().collect::<Vec<_>>());
-    move || fields().into_iter().map(|field| view! { <FieldView field /> }).collect_view()
+    let labels = Memo::new(move |_| run.learns_labels());
+    let encoder = Memo::new(move |_| run.is_encoder());
+    let fields = move || {
+        let (labels, encoder) = (labels.get(), encoder.get());
+        let those = |field: &&Field| is_shown(field, group, labels) == Some(advanced);
+        let mut fields: Vec<Field> = run.catalogue.with(|c| c.fields.iter().filter(those).cloned().collect());
+        for field in fields.iter_mut().filter(|field| encoder && field.path == OBJECTIVE) {
+            if let FieldKind::Choice(options) = &mut field.kind {
+                options.retain(|(value, _)| value != "next_token");
+            }
+        }
+        fields
+    };
+    // By what each is, so that a field that stays keeps the focus.
+    let key = |field: &Field| {
+        let options = if let FieldKind::Choice(options) = &field.kind { options.len() } else { 0 };
+        (field.path.clone(), options)
+    };
+    view! { <For each=fields key=key let:field><FieldView field /></For> }
+}
+
+/// Whether a field of this group is shown where labels are learned, or tokens: and if so, whether among the advanced. What
+/// is learned is a matter of the data, and so are the columns of it.
+fn is_shown(field: &Field, group: &str, labels: bool) -> Option<bool> {
+    let is_objective = field.path == OBJECTIVE;
+    let its = if is_objective { "data." } else { &field.path };
+    let first = is_objective || labels && COLUMNS.contains(&field.path.as_str());
+    (its.starts_with(group) && is_read(&field.path, labels)).then_some(field.advanced && !first)
 }
 
 /// The id of the field at a path: its name; with IST's in front, whose names others have as well.
@@ -255,6 +281,24 @@ fn Tick(field: Field) -> impl IntoView {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn columns_are_those_of_what_is_learned() {
+        let shown = |path: &str, group, labels| {
+            is_shown(&Field { path: path.into(), advanced: true, ..Field::default() }, group, labels)
+        };
+        for labels in [false, true] {
+            assert_eq!((shown(OBJECTIVE, "data.", labels), shown(OBJECTIVE, "train.", labels)), (Some(false), None));
+            assert_eq!(shown("data.max_length", "data.", labels), Some(true));
+        }
+        assert_eq!(shown("data.label_column", "data.", true), Some(false));
+        assert_eq!(shown("data.label_column", "data.", false), None);
+        assert_eq!(shown("data.prompt_column", "data.", true), None);
+        assert_eq!(
+            (shown("train.class_weights", "train.", true), shown("train.class_weights", "train.", false)),
+            (Some(true), None)
+        );
+    }
 
     #[test]
     fn ids_are_names() {

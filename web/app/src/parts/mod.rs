@@ -1,6 +1,7 @@
 //! What pages are made of: cards, fields, charts.
 
 pub mod axis;
+pub mod bars;
 pub mod canvas;
 pub mod card;
 pub mod drop_zone;

@@ -8,8 +8,9 @@ use leptos::task::spawn_local;
 use stratune_protocol::{DeviceChoice, Problem, ProblemKind, Verdict, advice};
 
 use super::activity::Activity;
+use super::labels::{OBJECTIVE, Said};
 use super::notices::Offer;
-use super::run::{Progress, Run};
+use super::run::{Card, Progress, Run};
 use super::settings::{Command, Event, SavedRun};
 use super::webgpu::{self, Gpu};
 use crate::bridge::worker::{Engine, EngineKind, Heard};
@@ -189,6 +190,11 @@ impl Run {
                 if report.context > 0 && self.config.with_untracked(|c| c.number(longest) > report.context as f64) {
                     self.config.update(|c| c.put(longest, report.context.into()));
                 }
+                if report.encoder {
+                    // What only a model that writes reads would stand in the way, unseen.
+                    let objective = self.config.with_untracked(|c| c.text(OBJECTIVE).to_string());
+                    self.config.update(|c| c.learn(&objective, true));
+                }
                 self.model.set(Some(report));
             }
             Event::Data(report) => {
@@ -201,7 +207,12 @@ impl Run {
                 self.open.set(None);
             }
             Event::Saved { run } => self.found_saved(run),
-            Event::Tuned { run } => self.tuned.set(run),
+            Event::Tuned { run } => {
+                self.tuned.set(run);
+                self.said.set(Said::default());
+            }
+            Event::Labelled(columns) => self.looks.set(Some(columns)),
+            Event::Classified { labels, number } => self.said.set(Said { asked: false, labels, number }),
             Event::Ended { .. } => {
                 self.progress.set(None);
                 self.wish.set(None);
@@ -293,10 +304,15 @@ impl Run {
         } else if self.reading_data.get_untracked() {
             self.reading_data.set(false);
             self.data.set(None);
+            if untrack(|| self.lacks_labels()) || self.looks.with_untracked(Option::is_some) {
+                // What to do about it stands in the card of the data.
+                return self.open.set(Some(Card::Data));
+            }
         }
         self.exporting.set(false);
         self.expect_no_pace();
         self.answers.update(|a| a.writing = None);
+        self.said.update(|s| s.asked = false);
         self.alert(problem, None);
     }
 
@@ -324,6 +340,7 @@ impl Run {
             return self.did_not_start(problem.next("reload the page"));
         }
         self.answers.update(|a| a.writing = None);
+        self.said.update(|s| s.asked = false);
         self.exporting.set(false);
         self.expect_no_pace();
         let kind = if on_gpu { EngineKind::Gpu } else { EngineKind::Cpu };

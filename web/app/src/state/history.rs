@@ -1,6 +1,6 @@
 //! What a run has done so far, built from the engine's events and nothing else.
 
-use stratune_protocol::{EndReason, StepReport};
+use stratune_protocol::{EndReason, LabelMetrics, StepReport};
 
 use crate::parts::series::{Point, smooth, span_for};
 use crate::state::settings::{Event, Settings};
@@ -15,6 +15,8 @@ pub struct Validated {
     pub loss: f64,
     /// Whether it was the lowest so far.
     pub best: bool,
+    /// How well whole texts are labelled, where that is learned.
+    pub labels: Option<LabelMetrics>,
 }
 
 /// A prompt that was continued while training.
@@ -80,9 +82,10 @@ impl History {
             Event::Importance { step, scores, probabilities, candidates } => {
                 self.strata.moved(*step, scores, probabilities, candidates);
             }
-            Event::Validation { step, loss, best, .. } => {
+            Event::Validation { step, loss, best, labels, .. } => {
                 self.validations.retain(|v| v.step != *step);
-                self.validations.push(Validated { step: *step, loss: *loss, best: *best });
+                let labels = labels.clone();
+                self.validations.push(Validated { step: *step, loss: *loss, best: *best, labels });
             }
             Event::Sample { step, prompt, text } => {
                 let sample = Sampled { step: *step, prompt: prompt.clone(), text: text.clone() };
@@ -187,6 +190,18 @@ mod tests {
         let history =
             after(&[begun(0), step(1, 2.0), step(2, 1.0), begun(2), step(1, 2.0), step(2, 1.0), step(3, 0.5)]);
         assert_eq!((history.losses.len(), history.previous.len(), history.strata.steps), (3, 0, 3));
+    }
+
+    #[test]
+    fn each_validation_keeps_its_metrics() {
+        let of = |step, pearson| {
+            let labels = Some(LabelMetrics::Numbers { pearson, rmse: 1.0 });
+            Event::Validation { step, loss: 1.0, perplexity: 1.0, best: false, labels }
+        };
+        let history = after(&[begun(0), of(0, 0.25), of(2, 0.5), of(2, 0.75)]);
+        let kept: Vec<_> =
+            history.validations.iter().map(|v| v.labels.as_ref().unwrap().figures()[0].1.clone()).collect();
+        assert_eq!(kept, ["0.250", "0.750"]);
     }
 
     #[test]

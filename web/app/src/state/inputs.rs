@@ -5,6 +5,7 @@ use serde_json::Value;
 use stratune_protocol::{Asset, Catalogue, Problem};
 
 use super::activity::Activity;
+use super::labels::OBJECTIVE;
 use super::notices::Notices;
 use super::run::{Run, STARTER};
 use super::settings::{Command, Settings};
@@ -178,6 +179,7 @@ impl Run {
         }
         self.accept_data_settings();
         self.reading_data.set(true);
+        self.looks.set(None);
         self.timing.set(Timing::Unknown);
         self.send(&Command::LoadData { config: Box::new(config), files: assets }, &files);
     }
@@ -210,6 +212,6 @@ fn parcel(picked: &[Picked]) -> (Vec<Asset>, Vec<web_sys::File>) {
 }
 
 /// The settings that the data is read with.
-pub fn of_data(config: &Settings) -> [Option<Value>; 2] {
-    ["data", "train.seed"].map(|path| config.get(path).cloned())
+pub fn of_data(config: &Settings) -> [Option<Value>; 3] {
+    ["data", "train.seed", OBJECTIVE].map(|path| config.get(path).cloned())
 }

@@ -7,6 +7,7 @@ pub mod engine;
 pub mod history;
 pub mod hub;
 pub mod inputs;
+pub mod labels;
 pub mod model_files;
 pub mod notices;
 pub mod run;

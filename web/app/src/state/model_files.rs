@@ -66,6 +66,10 @@ mod tests {
             ("onnx/a.json", false),
             ("model.gguf", true),
             ("pytorch_model.bin", false),
+            // A folder of sentence-transformers.
+            ("vocab.txt", true),
+            ("modules.json", true),
+            ("1_Pooling/config.json", false),
         ] {
             assert_eq!(belongs(name), fits, "{name}");
         }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use leptos::prelude::*;
 use serde_json::Value;
 use stratune_protocol::{
-    AdapterInfo, Asset, Catalogue, Choices, DataReport, ExportForm, GenerateRequest, ModelReport, ModelVariant, Plan,
-    Problem,
+    AdapterInfo, Asset, Catalogue, Choices, DataReport, ExportForm, GenerateRequest, LabelledColumns, ModelReport,
+    ModelVariant, Plan, Problem,
 };
 
 use super::activity::Activity;
@@ -14,6 +14,7 @@ use super::answers::Answers;
 use super::engine::Link;
 use super::history::History;
 use super::hub::Hub;
+use super::labels::{OBJECTIVE, Said};
 use super::notices::{Notices, Offer};
 use super::settings::{Command, MODE, SavedRun, Settings, TunedRun};
 use super::timing::Timing;
@@ -70,6 +71,8 @@ pub struct Run {
     pub model: RwSignal<Option<ModelReport>>,
     /// The data that was read.
     pub data: RwSignal<Option<DataReport>>,
+    /// The columns of the data that look like texts with labels, where these are not learned.
+    pub looks: RwSignal<Option<LabelledColumns>>,
     /// Whether a model is being read.
     pub reading_model: RwSignal<bool>,
     /// Whether data is being read.
@@ -98,6 +101,8 @@ pub struct Run {
     pub found: RwSignal<Option<SavedRun>>,
     /// The conversation with both models.
     pub answers: RwSignal<Answers>,
+    /// What the tuned model says of a text that it labels.
+    pub said: RwSignal<Said>,
     /// How both are asked.
     pub asking: RwSignal<GenerateRequest>,
     /// What both are told first, if a person has written that; else it is what the data has.
@@ -119,7 +124,7 @@ pub struct Run {
 }
 
 /// The settings that the data is read with.
-type DataSettings = [Option<Value>; 2];
+type DataSettings = [Option<Value>; 3];
 
 /// The page's state, from anywhere inside it.
 pub fn use_run() -> Run {
@@ -136,6 +141,7 @@ impl Run {
             adapter: RwSignal::default(),
             model: RwSignal::default(),
             data: RwSignal::default(),
+            looks: RwSignal::default(),
             reading_model: RwSignal::default(),
             reading_data: RwSignal::default(),
             exporting: RwSignal::default(),
@@ -150,6 +156,7 @@ impl Run {
             notices: RwSignal::default(),
             found: RwSignal::default(),
             answers: RwSignal::default(),
+            said: RwSignal::default(),
             asking: RwSignal::default(),
             system: RwSignal::default(),
             open: RwSignal::new(Some(Card::Data)),
@@ -226,6 +233,10 @@ impl Run {
 
     /// Chooses a value of a setting; with a mode, all that belongs to it.
     pub fn choose(self, path: &str, value: Value) {
+        if let (OBJECTIVE, Some(objective)) = (path, value.as_str()) {
+            let encoder = untrack(|| self.is_encoder());
+            return self.config.update(|c| c.learn(objective, encoder));
+        }
         let modes = self.catalogue.with_untracked(|c| c.modes.clone());
         let mode = modes.into_iter().find(|mode| path == MODE && value == mode.name.as_str());
         self.config.update(|c| match mode {
