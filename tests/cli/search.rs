@@ -111,6 +111,31 @@ fn what_cannot_be_searched_is_refused_and_nothing_is_written() {
     }
 }
 
+/// What IST has scored highest, at the largest size.
+#[test]
+fn scores_of_ist_become_a_structure() {
+    let dir = tempfile::tempdir().unwrap();
+    let (tuned, out) = (dir.path().join("tuned"), dir.path().join("found"));
+    done(&[&crate::SHORT[..], &["--steps", "4", "--out", path(&tuned)]].concat());
+    let search =
+        ["search", "--data", "example", "--device", "cpu", "--budget", "3000", "--by", "ist", "--method", "bitfit"];
+    done(&[&search[..], &["--scores", path(&tuned), "--out", path(&out)]].concat());
+    let structure: Value = serde_json::from_slice(&fs::read(out.join("structure.json")).unwrap()).unwrap();
+    let metrics = fs::read_to_string(tuned.join("metrics.jsonl")).unwrap();
+    let events = metrics.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let scores = events.filter(|event| event["event"] == "importance").last().unwrap()["scores"].clone();
+    let scores: Vec<f64> = scores.as_array().unwrap().iter().flat_map(Value::as_f64).collect();
+    // Of equals the first.
+    let best = (0..scores.len()).rev().max_by(|a, b| scores[*a].total_cmp(&scores[*b])).unwrap();
+    let sites = structure["sites"].as_array().unwrap();
+    let in_best =
+        sites.iter().filter(|site| site["site"].as_str().unwrap().contains(&format!("layers.{best}."))).count();
+    assert_eq!(in_best, 7, "all of block {best}: {structure}");
+
+    let refused = run(&[&search[..], &["--out", path(&dir.path().join("x"))]].concat());
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("search.scores"));
+}
+
 /// Killed, it goes on to the structure that the uninterrupted search finds; asked to stop, it leaves the best so far.
 #[cfg(unix)]
 #[test]

@@ -44,8 +44,10 @@ fn loss(model: &Model) -> f64 {
 
 /// A short search among LoRA, biases and norms.
 fn config(by: SearchBy, budget: u64) -> RunConfig {
+    let scores = if by == SearchBy::Ist { vec![1.0, 0.0] } else { Vec::new() };
     let search = SearchConfig {
         budget,
+        scores,
         sizes: vec![1, 2, 4],
         prunings: 4,
         population: 6,

@@ -34,6 +34,7 @@ fn every_searcher_keeps_to_the_budget() {
         (SearchBy::GradientNorm, 400, 0..1),
         (SearchBy::Random, 400, 0..1),
         (SearchBy::S4, 400, 0..1),
+        (SearchBy::Ist, 400, 0..1),
         // A rank of 1 everywhere is 2 · (32 + 24 + 24 + 32 + 40 + 40 + 40).
         (SearchBy::Uniform, 500, 0..1),
     ] {

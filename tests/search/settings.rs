@@ -24,7 +24,7 @@ fn seen(config: &RunConfig) -> (Vec<Event>, Vec<f64>, Value) {
 
 #[test]
 fn every_setting_acts() {
-    let turns: [(&str, SearchBy, Turn); 9] = [
+    let turns: [(&str, SearchBy, Turn); 10] = [
         ("by", SearchBy::Bipeft, |s| s.by = SearchBy::S3delta),
         ("budget", SearchBy::Random, |s| s.budget = 300),
         ("sizes", SearchBy::Bipeft, |s| s.sizes = vec![3, 4]),
@@ -34,8 +34,11 @@ fn every_setting_acts() {
         ("begin", SearchBy::Bipeft, |s| s.begin = 0.9),
         ("population", SearchBy::Evolution, |s| s.population = 12),
         ("generations", SearchBy::Evolution, |s| s.generations = 1),
+        ("scores", SearchBy::Ist, |s| s.scores = vec![0.0, 1.0]),
     ];
-    let all = serde_json::to_value(SearchConfig::default()).unwrap();
+    // Without scores the field is left out.
+    let all = SearchConfig { scores: vec![1.0], ..SearchConfig::default() };
+    let all = serde_json::to_value(all).unwrap();
     let listed: BTreeSet<&str> = turns.iter().map(|(name, ..)| *name).collect();
     assert_eq!(all.as_object().unwrap().keys().map(String::as_str).collect::<BTreeSet<_>>(), listed);
     for (name, by, turn) in turns {

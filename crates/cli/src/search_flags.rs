@@ -1,12 +1,14 @@
 //! Flags that become a [`SearchConfig`].
 
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::Args;
 use stratune_protocol::{Problem, SearchBy, SearchConfig};
-use stratune_train::RunConfig;
+use stratune_train::{Event, RunConfig};
 
 use crate::arguments::{choose, set};
+use crate::open;
 
 /// What a search looks for, and how.
 #[derive(Args, Clone)]
@@ -15,7 +17,7 @@ pub struct SearchFlags {
     /// What the structure may have: numbers that train, such as 100000, or bytes of the adapter, such as 400KB [default: 100000]
     #[arg(long, value_parser = choose::<Budget>)]
     budget: Option<Budget>,
-    /// bipeft, s3delta, evolution, magnitude, gradient_norm, random, uniform or s4 [default: bipeft]
+    /// bipeft, s3delta, evolution, magnitude, gradient_norm, random, uniform, s4 or ist [default: bipeft]
     #[arg(long, value_parser = choose::<SearchBy>)]
     by: Option<SearchBy>,
     /// Ranks and widths to choose among, upwards [default: 1,4,8]
@@ -39,6 +41,9 @@ pub struct SearchFlags {
     /// evolution: generations [default: 5]
     #[arg(long)]
     generations: Option<usize>,
+    /// ist: folder of a run under IST, whose last scores say which blocks matter
+    #[arg(long, value_name = "DIR")]
+    scores: Option<PathBuf>,
 }
 
 /// Numbers that a structure may train.
@@ -66,6 +71,25 @@ impl FromStr for Budget {
     }
 }
 
+/// The scores that a run under IST has ended with.
+///
+/// # Errors
+/// The folder has no events, or none of them tells scores.
+fn last_scores(run: &Path) -> Result<Vec<f32>, Problem> {
+    let path = run.join("metrics.jsonl");
+    let text = open::read(&path)?;
+    let text = String::from_utf8_lossy(&text);
+    let told = |line: &str| match Event::from_line(line) {
+        Some(Event::Importance { scores, .. }) => Some(scores),
+        _ => None,
+    };
+    text.lines().rev().find_map(told).ok_or_else(|| {
+        Problem::input("the run tells no scores of layers")
+            .at(path.display().to_string())
+            .next("name a run whose ist.mode has scores, such as practical")
+    })
+}
+
 impl SearchFlags {
     /// Makes a run a search of what its methods have at each module; `sized` says whether it says itself how large they are.
     ///
@@ -87,6 +111,9 @@ impl SearchFlags {
         set(&mut search.begin, self.begin);
         set(&mut search.population, self.population);
         set(&mut search.generations, self.generations);
+        if let Some(run) = &self.scores {
+            search.scores = last_scores(run)?;
+        }
         let largest = search.largest();
         if !sized {
             config

@@ -7,26 +7,32 @@ use crate::Structure;
 impl Structure {
     /// As a table: a block a line, a module a column.
     pub fn draw(&self) -> String {
-        let (mut columns, mut cells) = (Vec::<String>::new(), BTreeMap::<(usize, usize), String>::new());
+        let (mut columns, mut cells) = (Vec::<String>::new(), BTreeMap::<(usize, String), String>::new());
+        // The block and the column of the site before.
+        let mut before: Option<(usize, usize)> = None;
         for placed in &self.sites {
             let named = placed.site.as_deref().and_then(crate::form::split);
-            let (block, column) = match (named, placed.block, placed.role) {
-                (Some((block, behind)), ..) => (block, behind.rsplit('.').next().unwrap_or(behind).to_string()),
-                (None, Some(block), Some(role)) => (block, role.name().to_string()),
-                (None, Some(block), None) => (block, "block".to_string()),
-                (None, None, _) => (0, placed.place()),
+            let column = match (named, placed.role) {
+                (Some((_, behind)), _) => behind.rsplit('.').next().unwrap_or(behind).to_string(),
+                (None, Some(role)) => role.name().to_string(),
+                (None, None) if placed.block.is_some() => "block".to_string(),
+                (None, None) => placed.place(),
             };
+            let block = placed.block_number().unwrap_or(0);
             let at = columns.iter().position(|name| *name == column).unwrap_or_else(|| {
-                columns.push(column);
-                columns.len() - 1
+                // A new column stands behind that of the site before it in its block.
+                let at = before.filter(|(of, _)| *of == block).map_or(0, |(_, column)| column + 1);
+                columns.insert(at, column.clone());
+                at
             });
+            before = Some((block, at));
             let size = placed.rank.or(placed.width).or(placed.length);
             let text = size.map_or_else(|| placed.method.to_string(), |size| format!("{} {size}", placed.method));
-            let cell = cells.entry((block, at)).or_default();
+            let cell = cells.entry((block, column)).or_default();
             *cell = if cell.is_empty() { text } else { format!("{cell} + {text}") };
         }
         let blocks: BTreeSet<usize> = cells.keys().map(|(block, _)| *block).collect();
-        let of = |block: usize, column: usize| cells.get(&(block, column)).map_or("·", String::as_str);
+        let of = |block: usize, column: usize| cells.get(&(block, columns[column].clone())).map_or("·", String::as_str);
         let width = |column: usize| {
             let longest = blocks.iter().map(|block| of(*block, column).chars().count()).max().unwrap_or(0);
             longest.max(columns[column].chars().count())
@@ -56,11 +62,12 @@ mod tests {
             |block, name: &str, rank| Placed { rank: Some(rank), ..Placed::at(&path(block, name), MethodKind::Lora) };
         let bias = Placed::at(&path(2, "mlp.up_proj"), MethodKind::Bitfit);
         let norm = Placed::in_block(2, MethodKind::LayerNorm);
-        let sites = vec![lora(0, "self_attn.q_proj", 4), lora(2, "mlp.up_proj", 12), bias, norm];
+        let sites =
+            vec![lora(0, "mlp.up_proj", 1), lora(2, "self_attn.q_proj", 4), lora(2, "mlp.up_proj", 12), bias, norm];
         let want = [
             "block  q_proj  up_proj           block",
-            "    0  lora 4  ·                 ·",
-            "    2  ·       lora 12 + bitfit  layer_norm\n",
+            "    0  ·       lora 1            ·",
+            "    2  lora 4  lora 12 + bitfit  layer_norm\n",
         ];
         assert_eq!(Structure::new(&stratune_protocol::ModelReport::default(), sites).draw(), want.join("\n"));
     }

@@ -114,7 +114,7 @@ impl Look<'_, '_> {
         self.supernet.squares(&sum, false).await
     }
 
-    /// Of each module the squared magnitude of what what it adds is linear in.
+    /// Of each module the squared magnitude of the parameters that what it adds is linear in.
     pub(crate) async fn squared_magnitudes(&mut self) -> Result<Vec<f64>, Problem> {
         let values = snapshot(self.run.model).into_iter().map(|(path, (_, value))| (path, value)).collect();
         self.supernet.squares(&values, true).await

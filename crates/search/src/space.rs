@@ -1,5 +1,7 @@
 //! What is searched among: every place that the run's methods enter, the sizes that each may have there, and the budget.
 
+use std::collections::BTreeMap;
+
 use stratune_peft::{MethodConfig, MethodKind, Placed, Structure, Switched};
 use stratune_protocol::{ModelReport, Problem};
 use stratune_train::RunConfig;
@@ -161,10 +163,15 @@ impl Space {
         self.filled(ranked(scores).into_iter().map(|i| (i, self.modules[i].largest())))
     }
 
-    /// Modules of these sizes, as a file.
+    /// Modules of these sizes, as a file: block by block, in the order of the model's table.
     pub fn structure(&self, sizes: &[usize]) -> Structure {
         let there = self.modules.iter().zip(sizes).filter(|(_, size)| **size > 0);
-        Structure::new(&self.model, there.map(|(module, size)| module.placed(*size)).collect())
+        let mut placed: Vec<Placed> = there.map(|(module, size)| module.placed(*size)).collect();
+        let rows = self.model.modules.iter().enumerate().map(|(row, module)| (module.path.as_str(), row));
+        let rows: BTreeMap<&str, usize> = rows.collect();
+        let row = |of: &Placed| of.site.as_deref().and_then(|path| rows.get(path).copied()).unwrap_or(usize::MAX);
+        placed.sort_by_key(|of| (of.block_number(), row(of)));
+        Structure::new(&self.model, placed)
     }
 }
 
@@ -216,6 +223,13 @@ pub(crate) mod tests {
         let all = space.structure(&everywhere).methods(&model()).unwrap();
         assert_eq!(all.trainable(&model()), space.count(&everywhere));
         assert_eq!(all[0].at("model.layers.0.self_attn.q_proj"), (8, 8.0));
+        let sites = space.structure(&everywhere).sites;
+        let blocks: Vec<usize> = sites.iter().filter_map(Placed::block_number).collect();
+        assert!(blocks.is_sorted() && blocks.len() == sites.len());
+        assert_eq!(
+            (sites[0].method.name(), sites[1].method.name(), &sites[0].site),
+            ("lora", "bitfit", &sites[1].site)
+        );
 
         let some = space.filled([(0, 4), (3, 1), (14, 1), (20, 1), (2, 8), (28, 1)]);
         assert!(space.count(&some) <= 300);

@@ -27,6 +27,9 @@ pub struct SearchConfig {
     pub population: usize,
     /// `evolution`: generations.
     pub generations: usize,
+    /// `ist`: a score for each block, of a run under IST: high means that training it matters.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub scores: Vec<f32>,
 }
 
 impl Default for SearchConfig {
@@ -56,11 +59,13 @@ pub enum SearchBy {
     Uniform,
     /// S4: four groups of layers, wide in the middle, each with methods of its own, and as much in each layer.
     S4,
+    /// The blocks with the highest scores of a run under IST.
+    Ist,
 }
 
 impl SearchBy {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Bipeft,
         Self::S3delta,
         Self::Evolution,
@@ -69,6 +74,7 @@ impl SearchBy {
         Self::Random,
         Self::Uniform,
         Self::S4,
+        Self::Ist,
     ];
 
     /// As configurations write it.
@@ -82,6 +88,7 @@ impl SearchBy {
             Self::Random => "random",
             Self::Uniform => "uniform",
             Self::S4 => "s4",
+            Self::Ist => "ist",
         }
     }
 }
@@ -112,6 +119,7 @@ impl SearchConfig {
             begin: 0.1,
             population: 20,
             generations: 5,
+            scores: Vec::new(),
         }
     }
 
@@ -148,6 +156,10 @@ impl SearchConfig {
         if !(0.0..1.0).contains(&self.begin) {
             return bad("begin", format!("begin is {}", self.begin), "use 0 or more and less than 1");
         }
+        if (self.by == SearchBy::Ist) == self.scores.is_empty() || self.scores.iter().any(|score| !score.is_finite()) {
+            let what = format!("{} scores of blocks are given, and {} searches", self.scores.len(), self.by.name());
+            return bad("scores", what, "give those of a run under IST with `ist`, and none with others");
+        }
         for (field, value, least) in
             [("prunings", self.prunings, 1), ("population", self.population, 4), ("generations", self.generations, 1)]
         {
@@ -169,7 +181,8 @@ mod tests {
         for by in SearchBy::ALL {
             assert_eq!(by.name().parse::<SearchBy>().unwrap(), by);
             assert_eq!(serde_json::to_value(by).unwrap(), by.name());
-            SearchConfig::preset(by).check().unwrap();
+            let scores = if by == SearchBy::Ist { vec![0.5, -1.0] } else { Vec::new() };
+            SearchConfig { scores, ..SearchConfig::preset(by) }.check().unwrap();
         }
         assert!("darts".parse::<SearchBy>().unwrap_err().next.contains("s3delta"));
     }
@@ -177,7 +190,7 @@ mod tests {
     #[test]
     fn bad_values_name_their_field() {
         type Spoil = fn(&mut SearchConfig);
-        let cases: [(&str, Spoil); 10] = [
+        let cases: [(&str, Spoil); 12] = [
             ("budget", |c| c.budget = 0),
             ("sizes", |c| c.sizes.clear()),
             ("sizes", |c| c.sizes = vec![4, 1]),
@@ -188,6 +201,8 @@ mod tests {
             ("begin", |c| c.begin = 1.0),
             ("prunings", |c| c.prunings = 0),
             ("population", |c| c.population = 1),
+            ("scores", |c| c.by = SearchBy::Ist),
+            ("scores", |c| c.scores = vec![1.0]),
         ];
         for (field, spoil) in cases {
             let mut config = SearchConfig::default();

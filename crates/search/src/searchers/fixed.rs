@@ -1,5 +1,5 @@
-//! What is decided before anything is known: a random structure, uniform ranks, and S4's groups of layers. What others are
-//! measured against.
+//! What is decided before anything trains: a random structure, uniform ranks, S4's groups of layers, what others are measured
+//! against; and the blocks that IST has found to matter.
 
 use std::collections::BTreeSet;
 
@@ -53,6 +53,21 @@ impl Fixed {
 }
 
 impl Fixed {
+    /// What the blocks with the highest scores have, at the largest size, as far as it fits.
+    ///
+    /// # Errors
+    /// There is not one score for each block.
+    pub fn of_blocks(space: &Space, scores: &[f32]) -> Result<Self, Problem> {
+        let layers = space.model.layers;
+        if scores.len() != layers {
+            let what = format!("there are {} scores, and the model has {layers} blocks", scores.len());
+            return Err(Problem::input(what).at("search.scores").next("take those of a run on this model"));
+        }
+        let block = |module: &crate::Module| module.at.placed.block_number().filter(|block| *block < layers);
+        let score = |module| block(module).map_or(f64::NEG_INFINITY, |block| f64::from(scores[block]));
+        Ok(Self(space.best(&space.modules.iter().map(score).collect::<Vec<f64>>())))
+    }
+
     /// S4 (Chen et al. 2023, arXiv 2301.01821): four groups of layers of its spindle, in each the methods of the group that the
     /// space has (all, if it has none of them), and as many numbers in each layer. A layer's share is divided evenly among its
     /// methods: first those that are there or not, then those of a size, the same at each module.
@@ -174,6 +189,22 @@ mod tests {
                 "{layer}: {count}"
             );
         }
+    }
+
+    #[test]
+    fn blocks_with_the_highest_scores_come_first() {
+        let space = Space::new(&config(1300), &model()).unwrap();
+        for (scores, first) in [([0.3, -0.2], 0), ([-4.0, 0.0], 1)] {
+            let sizes = Fixed::of_blocks(&space, &scores).unwrap().0;
+            let of = |block| -> u64 {
+                let here = |i: &usize| space.modules[*i].at.placed.block_number() == Some(block);
+                (0..sizes.len()).filter(here).map(|i| space.modules[i].count(sizes[i])).sum()
+            };
+            // All of a block is 8 · 140 + 72 + 16 numbers, and the other has what is left.
+            assert_eq!(of(first), 1208, "{scores:?}");
+            assert!((1..=92).contains(&of(1 - first)), "{scores:?}");
+        }
+        assert!(Fixed::of_blocks(&space, &[1.0]).unwrap_err().what.contains("1 scores"));
     }
 
     #[test]

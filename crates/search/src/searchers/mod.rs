@@ -33,6 +33,7 @@ pub(crate) fn searcher(config: &RunConfig, space: &Space) -> Result<Box<dyn Sear
         SearchBy::Random => Box::new(fixed::Fixed::random(space, seed)),
         SearchBy::Uniform => Box::new(fixed::Fixed::uniform(space)?),
         SearchBy::S4 => Box::new(fixed::Fixed::s4(space)),
+        SearchBy::Ist => Box::new(fixed::Fixed::of_blocks(space, &search.scores)?),
     })
 }
 
