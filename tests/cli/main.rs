@@ -5,9 +5,11 @@ mod bad_input;
 mod chat;
 mod hub;
 mod interrupted;
+mod labels;
 #[allow(dead_code)]
 #[path = "../src/loopback_hub.rs"]
 mod loopback_hub;
+mod search;
 mod serve;
 mod several;
 #[path = "../src/skipped.rs"]

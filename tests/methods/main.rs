@@ -10,6 +10,7 @@ mod references;
 mod selective;
 mod suite;
 mod together;
+mod two_stacks;
 mod without_gradient;
 
 use burn::tensor::Device;
@@ -84,6 +85,18 @@ fn every_method_passes_every_check() {
     }
 }
 
+/// The same on blocks whose tokens see all of their text, whose norms are of sums, and which have biases everywhere.
+#[test]
+fn every_method_passes_every_check_on_an_encoder() {
+    let device = Device::flex();
+    stratune_tests::runs::with_family("bert", || {
+        for (name, methods) in table() {
+            println!("bert: {name}");
+            block_on(suite::all(&name, &methods, &device));
+        }
+    });
+}
+
 #[test]
 fn packing_is_a_matter_of_layout() {
     let device = Device::flex();
@@ -125,6 +138,11 @@ fn what_trains_some_of_the_weights() {
 #[test]
 fn what_works_together() {
     block_on(together::all(&Device::flex()));
+}
+
+#[test]
+fn two_stacks_train() {
+    block_on(two_stacks::all(&Device::flex()));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod classifiers;
 mod families;
 mod sentence_piece;
+mod seq2seq;
 mod windows;
 
 use std::process::{Command, Stdio};

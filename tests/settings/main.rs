@@ -182,7 +182,7 @@ fn every_setting_has_an_effect() {
     // Proven in tests/parity, on what has f16.
     proven.extend(["compute_dtype"]);
     // Proven in tests/cli: the model, the device, the files and the prompts are what the command line gives.
-    proven.extend(["model", "device", "data.files", "data.validation_files", "train.sample_prompts"]);
+    proven.extend(["model", "device", "data.files", "data.validation_files", "data.task", "train.sample_prompts"]);
 
     let mut declared = BTreeSet::new();
     leaves("", &serde_json::to_value(RunConfig::default()).unwrap(), &mut declared);

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use stratune_models::families::FAMILIES;
 
-use crate::checks::{FAMILY_FOLDERS, MODELS, PEFT_FOLDERS};
+use crate::checks::{CLASSIFIERS, ENCODERS, FAMILY_FOLDERS, MODELS, PEFT_FOLDERS};
 use crate::fixtures;
 
 /// The folders `tiny-NAME` whose GGUF files, made by llama.cpp, are beside them.
@@ -27,8 +27,8 @@ pub const GGUF: [&str; 15] = [
 
 /// A row for each family, a column for each way in which it is proven, in Markdown.
 pub fn table() -> String {
-    let logits = MODELS.map(model_type);
-    let adapters = PEFT_FOLDERS.into_iter().chain(FAMILY_FOLDERS);
+    let logits: Vec<String> = MODELS.into_iter().chain(ENCODERS).map(model_type).collect();
+    let adapters = PEFT_FOLDERS.into_iter().chain(FAMILY_FOLDERS).chain(CLASSIFIERS);
     let peft: Vec<String> = adapters.map(|adapter| model_type(&base(adapter))).collect();
     let gguf = GGUF.map(|name| model_type(&format!("tiny-{name}")));
     let mut table =

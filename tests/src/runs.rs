@@ -1,5 +1,6 @@
 //! Small runs to look into.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use burn::tensor::{Device, Tensor, TensorData};
@@ -47,9 +48,21 @@ pub fn of_width(width: usize, layers: usize, dtype: BaseDtype, device: &Device) 
     model
 }
 
-/// The family whose blocks the runs have, if it is another than Llama: `STRATUNE_FAMILY` names it.
+thread_local! {
+    static FAMILY: Cell<Option<&'static str>> = const { Cell::new(None) };
+}
+
+/// The family whose blocks the runs have, if it is another than Llama: [of this thread](with_family), or
+/// `STRATUNE_FAMILY` names it.
 pub fn family() -> Option<String> {
-    std::env::var("STRATUNE_FAMILY").ok()
+    FAMILY.get().map(str::to_owned).or_else(|| std::env::var("STRATUNE_FAMILY").ok())
+}
+
+/// Has the runs of this thread have the blocks of another family meanwhile.
+pub fn with_family(name: &'static str, run: impl FnOnce()) {
+    FAMILY.set(Some(name));
+    run();
+    FAMILY.set(None);
 }
 
 /// Of blocks of this width, as Llama has them, or [that family](family), with a window, a scale of its scores
@@ -73,6 +86,9 @@ pub fn geometry(width: usize, layers: usize) -> ModelConfig {
         json["sliding_window"] = 5.into();
         json["query_pre_attn_scalar"] = 20.into();
         json["final_logit_softcapping"] = 4.0.into();
+        // Of two stacks, where there are such: the first block is the encoder's.
+        json["num_layers"] = 1.into();
+        json["num_decoder_layers"] = (layers - 1).into();
     }
     of_json(json)
 }
@@ -94,13 +110,16 @@ pub fn with_biases(layers: usize, device: &Device) -> Model {
     model
 }
 
-/// Rows in which every token is the one before plus a step of the row's own: something to learn.
+/// Rows in which every token is the one before plus a step of the row's own: something to learn. Where an encoder reads, it has
+/// the beginning of another such row to read.
 pub fn counting(train: usize, validation: usize) -> Dataset {
+    let reads = family().is_some() && geometry(16, 2).seq2seq.is_some();
     let row = |i: usize| {
         let mut rng = draws(5, "counting", [i as u64, 0]);
         let (start, step, length) = (rng.random_range(0..32_u32), rng.random_range(1..4_u32), rng.random_range(8..20));
         let tokens = (0..length).map(|t| (start + t * step) % 32).collect();
-        Sequence { tokens, loss_mask: (0..length).map(|t| t > 2).collect(), ..Sequence::default() }
+        let source = if reads { (0..length / 2).map(|t| (step + t * start) % 32).collect() } else { Vec::new() };
+        Sequence { tokens, loss_mask: (0..length).map(|t| t > 2).collect(), source, ..Sequence::default() }
     };
     let all: Vec<Sequence> = (0..train + validation).map(row).collect();
     let (train, validation) = all.split_at(train);

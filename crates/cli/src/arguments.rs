@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use stratune_peft::{MethodNames, Methods, Projection};
+use stratune_peft::{Methods, Projection};
 use stratune_protocol::{
     BaseDtype, ClassWeights, ComputeDtype, DeviceChoice, IstConfig, IstMode, ModelReport, Objective, OptimiserKind,
     Problem, Schedule, Targets,
 };
 use stratune_train::RunConfig;
 
+use crate::chosen::{self, Chosen};
 use crate::data_flags::DataFlags;
 use crate::{hub, open};
 
@@ -48,9 +49,9 @@ pub struct RunFlags {
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Method (`stratune methods` lists them with their settings)")]
 pub struct MethodFlags {
-    /// A method, a combination such as mam, or several with commas between [default: lora]
-    #[arg(long, value_parser = choose::<MethodNames>)]
-    method: Option<MethodNames>,
+    /// A method, a combination such as mam, several with commas between, or a structure's file [default: lora]
+    #[arg(long, value_parser = choose::<Chosen>)]
+    method: Option<Chosen>,
     /// The settings that other flags start from: usual, or paper for those of the method's paper [default: usual]
     #[arg(long, value_enum, requires = "method")]
     preset: Option<Settings>,
@@ -241,16 +242,9 @@ pub fn set<T>(field: &mut T, flag: Option<T>) {
 impl RunFlags {
     /// The configuration: the file, then the flags, checked; what is on the hub is fetched, and named by its commit.
     pub async fn to_config(&self, json: bool) -> Result<RunConfig, Problem> {
-        let mut config = match &self.config {
-            None => RunConfig::default(),
-            Some(path) => {
-                let text = String::from_utf8(open::read(path)?)
-                    .map_err(|_| Problem::input("the configuration is not UTF-8").at(path.display().to_string()))?;
-                RunConfig::from_toml(&text).map_err(|p| {
-                    let at = format!("{} {}", path.display(), p.at);
-                    p.at(at.trim())
-                })?
-            }
+        let (mut config, structure) = match &self.config {
+            None => (RunConfig::default(), None),
+            Some(path) => chosen::read_config(path)?,
         };
         set(&mut config.model, self.model.clone());
         config.model = hub::fetched(&config.model, json).await?;
@@ -262,16 +256,39 @@ impl RunFlags {
             config.data.validation_files = self.validation.iter().map(|p| p.display().to_string()).collect();
         }
         hub::fetch_data(&mut config.data, json).await?;
-        let model = match self.method.method {
+        let model = match (&self.method.method, &structure) {
             // Some combinations are made for the model's layers.
-            Some(_) => open::model_report(&config.model).await?,
-            None => ModelReport::default(),
+            (Some(_), _) | (_, Some(_)) => open::model_report(&config.model).await?,
+            (None, None) => ModelReport::default(),
         };
+        if let Some(path) = structure.filter(|_| self.method.method.is_none()) {
+            config.method = chosen::read_structure(&path, &model)?;
+        }
+        if matches!(self.method.method, Some(Chosen::Structure(_))) {
+            // What a search has found is trained, and not searched in again.
+            config.search = None;
+        }
         self.method.clone().apply(&mut config.method, &model)?;
         self.ist.clone().apply(&mut config);
         self.train.clone().apply(&mut config);
         config.validate()?;
         Ok(config)
+    }
+}
+
+impl RunFlags {
+    /// With these methods, unless a flag or a file names some; and whether it takes them.
+    pub fn or_methods(mut self, names: &str) -> Result<(Self, bool), Problem> {
+        let takes = self.method.method.is_none() && self.config.is_none();
+        if takes {
+            self.method.method = Some(names.parse()?);
+        }
+        Ok((self, takes))
+    }
+
+    /// Whether the size of the methods is given, and their scale.
+    pub fn gives(&self) -> (bool, bool) {
+        (self.method.rank.is_some() || self.method.width.is_some(), self.method.alpha.is_some())
     }
 }
 
@@ -281,16 +298,31 @@ impl MethodFlags {
     /// # Errors
     /// A setting was given that none of the methods has.
     pub fn apply(self, methods: &mut Methods, model: &ModelReport) -> Result<(), Problem> {
-        let chosen = self.method.map(|names| match self.preset {
-            Some(Settings::Paper) => names.methods_of_papers(model),
-            Some(Settings::Usual) | None => names.methods(model),
-        });
-        // The same methods again keep the settings of the file, unless these are asked for.
-        if let Some(chosen) = chosen
-            && (self.preset.is_some() || !chosen.iter().map(|m| m.kind).eq(methods.iter().map(|m| m.kind)))
-        {
-            *methods = chosen;
+        let (mut structure, papers) = (None, self.preset == Some(Settings::Paper));
+        match self.method {
+            None => {}
+            Some(Chosen::Structure(path)) => {
+                *methods = chosen::read_structure(&path, model)?;
+                structure = Some(path);
+            }
+            Some(Chosen::Names(names)) => {
+                let chosen = if papers { names.methods_of_papers(model) } else { names.methods(model) };
+                // The same methods again keep the settings of the file, unless these are asked for.
+                if self.preset.is_some() || !chosen.iter().map(|m| m.kind).eq(methods.iter().map(|m| m.kind)) {
+                    *methods = chosen;
+                }
+            }
         }
+        let sized = [
+            ("--layers", !self.layers.is_empty()),
+            ("--targets", self.targets.is_some()),
+            ("--rank", self.rank.is_some()),
+            ("--alpha", self.alpha.is_some()),
+            ("--width", self.width.is_some()),
+            ("--length", self.length.is_some()),
+            ("--preset", self.preset.is_some()),
+        ];
+        chosen::says_sizes(structure.as_deref(), &sized)?;
         if !self.layers.is_empty() {
             methods.iter_mut().for_each(|method| method.layers.clone_from(&self.layers));
         }

@@ -15,6 +15,9 @@ pub struct DataFlags {
     /// Data files: JSONL, JSON, CSV, TSV, Parquet or text, also as .gz or .zst; or a dataset on the hub: owner/name[:split]
     #[arg(long, num_args = 1.., value_name = "FILE")]
     pub data: Vec<PathBuf>,
+    /// Train on the rows of this task, such as glue/rte; --data is the folder of its files then
+    #[arg(long, value_name = "NAME")]
+    pub data_task: Option<String>,
     /// auto, alpaca, prompt_completion, messages, csv, tsv, parquet or text [default: auto]
     #[arg(long)]
     pub format: Option<DataFormat>,
@@ -66,6 +69,7 @@ impl DataFlags {
         if !self.data.is_empty() {
             data.files = self.data.iter().map(|p| p.display().to_string()).collect();
         }
+        set(&mut data.task, self.data_task);
         set(&mut data.format, self.format);
         set(&mut data.prompt_column, self.prompt_column);
         set(&mut data.completion_column, self.completion_column);

@@ -9,11 +9,12 @@ use clap::Parser;
 use crate::Cli;
 
 /// Pages with commands, from the repository's root.
-const PAGES: [&str; 7] = [
+const PAGES: [&str; 8] = [
     "README.md",
     "CONTRIBUTING.md",
     "crates/cli/README.md",
     "crates/peft/README.md",
+    "crates/search/README.md",
     "crates/session/assets/starter/README.md",
     "shaders/README.md",
     "tests/README.md",

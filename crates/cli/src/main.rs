@@ -1,6 +1,7 @@
 //! The `stratune` command line.
 
 mod arguments;
+mod chosen;
 mod commands;
 mod data_flags;
 #[cfg(test)]
@@ -14,6 +15,7 @@ mod out_of_memory;
 mod records;
 mod report;
 mod sampling_flags;
+mod search_flags;
 mod serve;
 mod trial;
 
@@ -37,6 +39,8 @@ struct Cli {
 enum CliCommand {
     /// Fine-tune a model; the result is an adapter that Hugging Face PEFT reads.
     Train(Box<commands::train::Train>),
+    /// Search for the modules that a budget is best spent on; the result is a structure for `train --method`.
+    Search(Box<commands::search::Search>),
     /// Continue a prompt.
     Generate(commands::generate::Generate),
     /// Label texts with a model that was trained on labels.
@@ -55,7 +59,7 @@ enum CliCommand {
     Methods(commands::methods::ListMethods),
     /// Make a small model from text alone.
     Pretrain(commands::pretrain::Pretrain),
-    /// Say what a model, adapter, checkpoint or dataset is, and what a run on the model would need.
+    /// Say what a model, adapter, structure, checkpoint or dataset is, and what a run on the model would need.
     Inspect(Box<commands::inspect::Inspect>),
     /// Measure speed and memory on random weights.
     Bench(Box<commands::bench::Bench>),
@@ -87,6 +91,7 @@ fn main() -> ExitCode {
 async fn run(command: CliCommand, json: bool) -> Result<u8, Problem> {
     match command {
         CliCommand::Train(train) => train.run(json).await,
+        CliCommand::Search(search) => search.run(json).await,
         CliCommand::Generate(generate) => generate.run(json).await.map(|()| 0),
         CliCommand::Classify(classify) => classify.run(json).await.map(|()| 0),
         CliCommand::Chat(chat) => chat.run(json).await.map(|()| 0),

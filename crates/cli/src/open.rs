@@ -5,13 +5,14 @@ use std::rc::Rc;
 
 use stratune_data::SourceFile;
 use stratune_peft::Adapter;
-use stratune_protocol::{BaseDtype, DataConfig, DeviceChoice, ModelReport, Problem, ProblemKind};
+use stratune_protocol::{BaseDtype, DataConfig, DeviceChoice, ModelReport, Objective, Problem, ProblemKind};
 use stratune_runtime::Opened;
 use stratune_session::{
     Base, EXAMPLE, EXAMPLE_HELD_OUT, STARTER, attach, mix, open_device, open_model, read_adapter, report_of,
 };
 use stratune_store::{DiskFolder, Folder, GgufFolder};
-use stratune_train::Event;
+use stratune_tasks::{Labelled, Split, task};
+use stratune_train::{Event, RunConfig};
 
 /// Opens a device and says which it is and why.
 pub async fn device(choice: DeviceChoice, json: bool) -> Result<Opened, Problem> {
@@ -115,11 +116,40 @@ pub async fn adapters(base: &mut Base, dirs: &[PathBuf], weights: &[f32]) -> Res
     }
 }
 
-/// Reads a run's data files whole, those that are held out among them.
+/// Reads a run's data files whole, those that are held out among them; of a task the rows to train on.
 pub fn data(config: &DataConfig) -> Result<Vec<SourceFile>, Problem> {
+    if let Some(labelled) = task_rows(config)? {
+        let (name, bytes) = (format!("{}.jsonl", config.task), labelled.json_lines().into_bytes());
+        return Ok(vec![SourceFile { name, bytes, held_out: false }]);
+    }
     let mut all = files(&config.files)?;
     all.extend(files(&config.validation_files)?.into_iter().map(|file| SourceFile { held_out: true, ..file }));
     Ok(all)
+}
+
+/// The rows to train on of the task that a configuration names; none if it names none.
+fn task_rows(config: &DataConfig) -> Result<Option<Labelled>, Problem> {
+    if config.task.is_empty() {
+        return Ok(None);
+    }
+    let task = task(&config.task).map_err(|problem| problem.at("data.task"))?;
+    let [folder] = config.files.as_slice() else {
+        return Err(Problem::input("a task's files are in one folder")
+            .at("data.files")
+            .next(format!("name that folder; {}", task.source)));
+    };
+    task.labelled(&stratune_tasks::Folder(folder.into()), Split::Train).map(Some)
+}
+
+/// Has a run on a task learn its classes, in its order, or its numbers.
+pub fn name_classes(config: &mut RunConfig) -> Result<(), Problem> {
+    let Some(labelled) = task_rows(&config.data)? else { return Ok(()) };
+    match labelled.classes {
+        None => config.train.objective = Objective::Regression,
+        Some(classes) if config.data.label_names.is_empty() => config.data.label_names = classes,
+        Some(_) => {}
+    }
+    Ok(())
 }
 
 /// Reads data files whole. `example` and `example-held-out` are built in, unless there are files of these names; a dataset of the

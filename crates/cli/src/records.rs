@@ -60,6 +60,7 @@ impl Records {
             Event::Step(_)
                 | Event::Validation { .. }
                 | Event::Importance { .. }
+                | Event::Search(_)
                 | Event::Sample { .. }
                 | Event::Ended { .. }
         );

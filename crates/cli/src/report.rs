@@ -62,13 +62,15 @@ impl miette::Diagnostic for Shown {
 pub struct Bar {
     bar: ProgressBar,
     loss: f64,
+    /// How a search stands.
+    search: String,
 }
 
 impl Bar {
     /// A bar on standard error; hidden where that is no terminal.
     pub fn new() -> Self {
         let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
-        let bar = Self { bar, loss: f64::NAN };
+        let bar = Self { bar, loss: f64::NAN, search: String::new() };
         bar.style("{msg}");
         bar
     }
@@ -91,11 +93,24 @@ impl Bar {
                 self.loss = s.loss;
                 self.bar.set_position(s.step as u64);
                 self.bar.set_message(format!(
-                    "loss {:.4}  {:.0} tokens/s  {} left",
+                    "loss {:.4}  {:.0} tokens/s  {} left{}",
                     s.loss,
                     s.tokens_per_second,
-                    duration(s.seconds_left)
+                    duration(s.seconds_left),
+                    self.search
                 ));
+            }
+            Event::Search(s) => {
+                let left = s.chances.iter().filter(|chance| **chance > 0.0).count();
+                let best = s.sizes.iter().filter(|size| **size > 0).count();
+                let (all, parameters, budget) = (s.sizes.len(), s.parameters, s.budget);
+                self.search = format!("  {left} of {all} modules left  best: {best} with {parameters} of {budget}");
+                if s.done {
+                    self.line(format!(
+                        "step {}: found {best} of {all} modules, {parameters} of {budget} numbers",
+                        s.step
+                    ));
+                }
             }
             Event::Validation { step, loss, perplexity, best, labels } => {
                 let best = if *best { "  best so far" } else { "" };

@@ -21,6 +21,9 @@ pub struct SamplingFlags {
     /// Make tokens that are there already less likely; 1 leaves them
     #[arg(long, default_value_t = 1.0)]
     repetition_penalty: f32,
+    /// Continue this many of the likeliest texts at once, and take the best at the end
+    #[arg(long, default_value_t = 1)]
+    num_beams: usize,
     /// Most new tokens
     #[arg(long, default_value_t = 128)]
     max_tokens: usize,
@@ -44,6 +47,7 @@ impl SamplingFlags {
             top_p: self.top_p,
             min_p: self.min_p,
             repetition_penalty: self.repetition_penalty,
+            num_beams: self.num_beams,
             max_tokens: self.max_tokens,
             seed: self.seed,
             stop: self.stop,

@@ -18,6 +18,8 @@ pub struct Batch {
     pub longest: usize,
     /// rows × width: which text of a pair each token is of; empty where all are of the first.
     pub type_ids: Vec<u32>,
+    /// What an encoder reads of each row, if one does.
+    pub sources: Option<SourceRows>,
     /// Where each label is predicted from: index r × width + t − 1 for the token at t in row r, ascending; for the label
     /// of an example as a whole where that is read.
     pub positions: Vec<u32>,
@@ -31,6 +33,28 @@ pub struct Batch {
     pub real_tokens: usize,
     /// How the examples lie, if some share a row.
     pub shared: Option<PackedRows>,
+}
+
+/// What an encoder reads, beside what its decoder does: a text in each row.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SourceRows {
+    /// rows × width tokens, row after row, padded on the right with 0.
+    pub tokens: Vec<u32>,
+    /// Tokens of each row, padding left out.
+    pub lengths: Vec<usize>,
+}
+
+impl SourceRows {
+    /// Of these examples, if they have such; as wide as the longest rounded up to a multiple of 32.
+    fn of(examples: &[&Sequence]) -> Option<Self> {
+        let lengths: Vec<usize> = examples.iter().map(|example| example.source.len()).collect();
+        let width = padded(lengths.iter().copied().max().filter(|longest| *longest > 0)?);
+        let mut tokens = vec![0; width * lengths.len()];
+        for (row, example) in tokens.chunks_mut(width).zip(examples) {
+            row[..example.source.len()].copy_from_slice(&example.source);
+        }
+        Some(Self { tokens, lengths })
+    }
 }
 
 /// What tells the examples of a row from each other. Each token of padding counts as an example of its own.
@@ -49,9 +73,13 @@ pub(crate) fn padded(length: usize) -> usize {
     length.div_ceil(WIDTH_STEP) * WIDTH_STEP
 }
 
-/// Puts examples side by side, one a row, as wide as the longest rounded up to a multiple of 32.
+/// Puts examples side by side, one a row, as wide as the longest rounded up to a multiple of 32; and beside them what an
+/// encoder reads of each.
 pub fn collate(examples: &[&Sequence]) -> Batch {
-    laid(examples, &Layout::apart(&lengths(examples)))
+    let batch = laid(examples, &Layout::apart(&lengths(examples)));
+    let sources = SourceRows::of(examples);
+    let read: usize = sources.iter().flat_map(|sources| &sources.lengths).sum();
+    Batch { real_tokens: batch.real_tokens + read, sources, ..batch }
 }
 
 /// Puts examples into as little room as they need, several to a row where that saves any.
@@ -208,6 +236,7 @@ mod tests {
             loss_mask: vec![false; length],
             type_ids: type_ids.to_vec(),
             label: Some(Label { at, target }),
+            ..Sequence::default()
         };
         let rows = [
             labelled(3, 0, Target::Class(2), &[]),
@@ -227,6 +256,17 @@ mod tests {
         assert_eq!((&shared.starts[..4], &shared.position_ids[..4]), (&[0, 0, 0, 3][..], &[0, 1, 2, 0][..]));
         let values = collate(&[&labelled(2, 0, Target::Value(0.5), &[])]);
         assert_eq!((values.positions, values.targets, values.values), (vec![0], vec![], vec![0.5]));
+    }
+
+    #[test]
+    fn what_an_encoder_reads_lies_beside() {
+        let of = |source: &[u32], tokens: &[u32]| Sequence { source: source.to_vec(), ..row(tokens, &[1]) };
+        let rows = [of(&[7; 33], &[0, 1]), of(&[5, 6], &[0, 8, 1])];
+        let batch = collate(&rows.iter().collect::<Vec<_>>());
+        let sources = batch.sources.unwrap_or_default();
+        assert_eq!((batch.width, batch.real_tokens, sources.lengths), (32, 40, vec![33, 2]));
+        assert_eq!((&sources.tokens[32..34], &sources.tokens[64..67]), (&[7, 0][..], &[5, 6, 0][..]));
+        assert_eq!(sources.tokens.len(), 128);
     }
 
     #[test]

@@ -2,11 +2,12 @@
 
 use stratune_protocol::Problem;
 
-use crate::{Sequence, Tokenizer};
+use crate::{Sequence, Tokenizer, seq2seq};
 
 /// `context` and what may follow it as one text, of which the tokens of `continuation` are labels. Both are tokenised
 /// together, as EleutherAI's evaluation harness does it: spaces at the end of the context go to the continuation, whose
-/// tokens are those behind as many as the context has by itself. What is longer than `max_length` loses its beginning.
+/// tokens are those behind as many as the context has by itself. What is longer than `max_length` loses its beginning. Where
+/// an encoder reads the context, each is tokenised by itself, and only the context has the end token, as it is there.
 ///
 /// # Errors
 /// The tokenizer has no token for a part of the text, or there is nothing to judge.
@@ -20,6 +21,9 @@ pub fn continuation(
     if continuation.is_empty() || whole.is_empty() || max_length < 2 {
         return Err(Problem::input("there is nothing whose likelihood could be computed")
             .next("give a continuation, and a max_length of two tokens at least"));
+    }
+    if let Some(start) = tokenizer.decoder_start() {
+        return seq2seq::continuation(tokenizer, start, (context, continuation), max_length);
     }
     let before = tokenizer.encode(context.trim_end())?.len();
     let mut sequence = Sequence::default();

@@ -122,7 +122,7 @@ impl Sources {
         }
 
         let source = &self.train;
-        let count = |rows: &[Sequence]| rows.iter().map(|row| row.tokens.len() as u64).sum();
+        let count = |rows: &[Sequence]| rows.iter().map(|row| (row.source.len() + row.tokens.len()) as u64).sum();
         let mut report = DataReport {
             files: self.files,
             format: source.format.clone(),
@@ -132,7 +132,7 @@ impl Sources {
             tokens: count(&encoded.rows),
             label_tokens: encoded.rows.iter().map(|row| row.label_count() as u64).sum(),
             lengths: summary::histogram(&encoded.rows),
-            width: padded(encoded.rows.iter().map(|row| row.tokens.len()).max().unwrap_or(0)),
+            width: padded(encoded.rows.iter().map(Sequence::width).max().unwrap_or(0)),
             preview: summary::preview(&encoded.rows, |row| encoded.raw(row, source), labels.as_ref(), tokenizer),
             ..DataReport::default()
         };

@@ -74,7 +74,7 @@ pub(crate) fn encoded(
     }
     let is_told = wanted.type_ids && type_ids.iter().any(|&id| id != 0);
     let type_ids = if is_told { type_ids } else { Vec::new() };
-    Ok((Sequence { loss_mask: vec![false; tokens.len()], tokens, type_ids, label: None }, is_cut))
+    Ok((Sequence { loss_mask: vec![false; tokens.len()], tokens, type_ids, ..Sequence::default() }, is_cut))
 }
 
 /// One text, or two, of at most `limit` tokens, with the tokens that the tokenizer puts around and between them; which

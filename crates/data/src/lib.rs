@@ -36,6 +36,7 @@ mod plan;
 mod recognise;
 mod row;
 mod sentence_piece;
+mod seq2seq;
 mod sequence;
 mod shape;
 #[cfg(test)]
@@ -51,7 +52,7 @@ mod tools;
 #[cfg(feature = "unpack")]
 mod unpack;
 
-pub use batch::{Batch, PackedRows, collate, delimited, pack};
+pub use batch::{Batch, PackedRows, SourceRows, collate, delimited, pack};
 pub use continuation::continuation;
 pub use dataset::{Dataset, load};
 pub use encode_text::{Reads, Wanted, encode_text};

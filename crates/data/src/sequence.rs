@@ -10,6 +10,8 @@ pub struct Sequence {
     pub loss_mask: Vec<bool>,
     /// Which text of a pair each token is of, 0 or 1, for models that are told; empty where all are of the first.
     pub type_ids: Vec<u32>,
+    /// What an encoder reads, for models that have one beside a decoder, whose tokens are the others; else empty.
+    pub source: Vec<u32>,
     /// What the row as a whole is labelled with.
     pub label: Option<Label>,
 }
@@ -42,9 +44,14 @@ impl Sequence {
         }
     }
 
-    /// Cuts on the right; true if anything was cut.
+    /// Cuts on the right, of a source all but its last token, which ends it; true if anything was cut.
     pub fn cut(&mut self, limit: usize) -> bool {
-        let cut = self.tokens.len() > limit;
+        let cut = self.tokens.len() > limit || self.source.len() > limit;
+        if self.source.len() > limit {
+            let end = self.source.pop();
+            self.source.truncate(limit.saturating_sub(1));
+            self.source.extend(end);
+        }
         self.tokens.truncate(limit);
         self.loss_mask.truncate(limit);
         self.type_ids.truncate(limit);
@@ -52,6 +59,11 @@ impl Sequence {
             label.at = label.at.min(limit.saturating_sub(1));
         }
         cut
+    }
+
+    /// Positions that it needs: of its tokens, or of its source.
+    pub fn width(&self) -> usize {
+        self.tokens.len().max(self.source.len())
     }
 
     /// How many labels it has: tokens, or itself as a whole.

@@ -13,7 +13,7 @@ const PREVIEW_TOKENS: usize = 400;
 
 /// Rows by length: (upper bound in tokens, rows), up to the longest.
 pub(crate) fn histogram(rows: &[Sequence]) -> Vec<(usize, usize)> {
-    let longest = rows.iter().map(|row| row.tokens.len()).max().unwrap_or(0);
+    let longest = rows.iter().map(Sequence::width).max().unwrap_or(0);
     let step = padded(1);
     let mut bins = Vec::new();
     let mut bound = 0;
@@ -22,7 +22,7 @@ pub(crate) fn histogram(rows: &[Sequence]) -> Vec<(usize, usize)> {
         bins.push((bound, 0));
     }
     for row in rows {
-        let bin = bins.partition_point(|&(bound, _)| bound < row.tokens.len());
+        let bin = bins.partition_point(|&(bound, _)| bound < row.width());
         if let Some((_, count)) = bins.get_mut(bin) {
             *count += 1;
         }
@@ -39,7 +39,11 @@ pub(crate) fn preview(
 ) -> Vec<PreviewRow> {
     let token = |(&token, &is_label): (&u32, &bool)| PreviewToken { text: tokenizer.token_text(token), is_label };
     let row = |(r, row): (usize, &Sequence)| PreviewRow {
-        tokens: row.tokens.iter().zip(&row.loss_mask).take(PREVIEW_TOKENS).map(token).collect(),
+        // What an encoder reads comes first.
+        tokens: (row.source.iter().map(|read| (read, &false)).chain(row.tokens.iter().zip(&row.loss_mask)))
+            .take(PREVIEW_TOKENS)
+            .map(token)
+            .collect(),
         raw: raw(r),
         label: labels.zip(row.label).map(|(kind, label)| kind.shown(label.target)).unwrap_or_default(),
     };

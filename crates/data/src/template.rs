@@ -2,7 +2,7 @@
 
 use stratune_protocol::Problem;
 
-use crate::{Conversation, Role, Row, Sequence, Tokenizer, Turn, chat::Chat, plain, row::line_feeds};
+use crate::{Conversation, Role, Row, Sequence, Tokenizer, Turn, chat::Chat, plain, row::line_feeds, seq2seq};
 
 /// A part of a row's text, in the loss or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +42,8 @@ impl Template {
     /// Its chat template cannot be compiled.
     pub fn of(tokenizer: &Tokenizer) -> Result<Self, Problem> {
         let compile = |source| Chat::compile(source, tokenizer.special_tokens(), &tokenizer.added_tokens());
-        let chat = tokenizer.chat_template().map(compile).transpose()?;
+        let chat =
+            tokenizer.chat_template().filter(|_| tokenizer.decoder_start().is_none()).map(compile).transpose()?;
         let with_tools = tokenizer.tool_template().map(compile).transpose()?;
         let end = chat.as_ref().and_then(|chat| tokenizer.id(chat.end()?));
         Ok(Self { chat, with_tools, end })
@@ -77,6 +78,9 @@ impl Template {
     /// The chat template refuses it, or the tokenizer does.
     pub fn prompt(&self, tokenizer: &Tokenizer, instruction: &str) -> Result<Vec<u32>, Problem> {
         let instruction = line_feeds(instruction);
+        if tokenizer.decoder_start().is_some() {
+            return seq2seq::source(tokenizer, &plain::prompt(&instruction));
+        }
         let text = match &self.chat {
             Some(chat) => chat.prompt(&instruction)?,
             None => plain::prompt(&instruction),
@@ -94,7 +98,23 @@ impl Template {
             Some(chat) => vec![Segment::context(chat.ask(talk)?)],
             None => plain::ask(&talk.turns),
         };
+        if tokenizer.decoder_start().is_some() {
+            return seq2seq::source_of(tokenizer, &segments);
+        }
         Ok(self.tokens(tokenizer, &segments)?.tokens)
+    }
+
+    /// A prompt as it stands, ready to be continued.
+    ///
+    /// # Errors
+    /// The tokenizer refuses it.
+    pub fn as_it_stands(&self, tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>, Problem> {
+        if tokenizer.decoder_start().is_some() {
+            return seq2seq::source(tokenizer, text);
+        }
+        let mut tokens: Vec<u32> = tokenizer.bos().into_iter().collect();
+        tokens.extend(tokenizer.encode(text)?);
+        Ok(tokens)
     }
 
     /// The chat template that writes such conversations; none if the plain form does.
@@ -125,6 +145,7 @@ impl Template {
                 return Err(Problem::input("it is a text with a label, and answers are learned")
                     .next("use the objective classification or regression"));
             }
+            Row::Text(_) if tokenizer.decoder_start().is_some() => return Err(seq2seq::nothing_to_read()),
             Row::Text(text) => {
                 let mut sequence = Sequence::default();
                 sequence.extend(tokenizer.bos(), false);
@@ -133,6 +154,9 @@ impl Template {
                 return Ok(vec![sequence]);
             }
         };
+        if let Some(start) = tokenizer.decoder_start() {
+            return seq2seq::sequences(tokenizer, start, &talk.turns);
+        }
         let sequences = match self.chat_for(&talk)? {
             Some(chat) => chat.sequences(&talk)?,
             None => vec![plain::segments(&talk.turns)],

@@ -23,6 +23,8 @@ pub struct Tokenizer {
     known: usize,
     bos: Option<u32>,
     eos: Option<u32>,
+    /// The token with which a decoder begins that reads an encoder, if the model has such.
+    decoder_start: Option<u32>,
     /// Whether `eos` is what its settings say, and not a guess by known names.
     eos_is_stated: bool,
     /// Every token that ends a text.
@@ -85,6 +87,7 @@ impl Tokenizer {
             known,
             bos,
             eos,
+            decoder_start: None,
             eos_is_stated,
             ends,
             chat_template,
@@ -205,6 +208,17 @@ impl Tokenizer {
     /// The token that a text is ended with.
     pub fn eos(&self) -> Option<u32> {
         self.eos
+    }
+
+    /// The same for a model of two stacks, whose decoder begins with this token: an encoder reads prompts, and answers are
+    /// texts by themselves.
+    pub fn with_decoder_start(self, decoder_start: Option<u32>) -> Self {
+        Self { decoder_start, ..self }
+    }
+
+    /// The token with which a decoder begins that reads an encoder.
+    pub(crate) fn decoder_start(&self) -> Option<u32> {
+        self.decoder_start
     }
 
     /// Whether a text is over with this token.

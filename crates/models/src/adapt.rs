@@ -12,7 +12,7 @@ use stratune_protocol::{Module, Problem, Role, draws};
 
 use crate::ladder::train;
 use crate::nn::{KvCache, Norm, scaled};
-use crate::{Block, Ladder, Model, ModelConfig};
+use crate::{Block, ForwardOptions, Ladder, Model, ModelConfig, SourceTexts};
 
 impl Model {
     /// Puts methods into the model, each on top of the ones before, drawn from `seed`. They change nothing yet, but for
@@ -124,10 +124,15 @@ impl Model {
             }
         }
         // The last norm belongs to no block: it trains where every block does.
-        if let Some(norm) = self.norm.as_mut().filter(|_| method.layers.is_empty()) {
-            norm.tune();
+        if method.layers.is_empty() {
+            self.last_norms_mut().for_each(Norm::tune);
         }
         Ok(())
+    }
+
+    /// The norms behind the last blocks of its stacks.
+    pub(crate) fn last_norms_mut(&mut self) -> impl Iterator<Item = &mut Norm> {
+        self.norm.iter_mut().chain(self.stacks.iter_mut().map(|stacks| &mut stacks.encoder_norm))
     }
 
     /// The prefix starts at the keys and values that the model itself has for some of its tokens, until there are rows to
@@ -167,8 +172,13 @@ impl Model {
     fn keys_and_values(&self, tokens: &[u32]) -> Vec<Option<[Tensor<2>; 2]>> {
         let ids: Vec<i32> = tokens.iter().map(|id| *id as i32).collect();
         let ids = Tensor::from_data(TensorData::new(ids, [1, tokens.len()]), &self.device());
-        let mut caches = self.caches();
-        self.hidden_states(ids, Some(&mut caches));
+        let mut caches = vec![KvCache::default(); self.config.encoder_layers()];
+        let source = SourceTexts::new(tokens, &[tokens.len()], &self.device());
+        let options = ForwardOptions { context: &|i| self.inference_context(i), alter: None };
+        let model = self.with_reads(self.encode(&source, Some(&mut caches), options));
+        let mut own = model.caches();
+        model.hidden_states(ids, Some(&mut own));
+        caches.append(&mut own);
         let flat = |t: Tensor<4>| {
             let [_, heads, seq, head_dim] = t.dims();
             t.narrow(2, seq - tokens.len(), tokens.len()).swap_dims(1, 2).reshape([tokens.len(), heads * head_dim])
@@ -234,9 +244,7 @@ impl Model {
             block.linears_mut().for_each(|linear| linear.merge(&shared));
             block.norms_mut().for_each(Norm::merge);
         }
-        if let Some(norm) = &mut self.norm {
-            norm.merge();
-        }
+        self.last_norms_mut().for_each(Norm::merge);
         self.add_zero_biases();
         self.dequantize_blocks();
         Ok(())

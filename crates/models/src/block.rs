@@ -8,7 +8,7 @@ use stratune_peft::{
 };
 use stratune_protocol::Role;
 
-use crate::nn::{Attention, KvCache, Mlp, Norm, Positions, scaled};
+use crate::nn::{Attention, CrossAttention, KvCache, Mlp, Norm, Positions, scaled};
 
 /// Attention and feed-forward, each added to its input; norms before them, after them or both.
 #[derive(Clone, Debug)]
@@ -21,6 +21,8 @@ pub struct Block {
     pub self_attn: Attention,
     /// Of what the attention gives. Few models have it, so it is elsewhere, as is the other one.
     pub attention_output_norm: Option<Box<Norm>>,
+    /// The attention to another text, in a decoder's blocks.
+    pub cross_attn: Option<Box<CrossAttention>>,
     /// Of what the feed-forward reads.
     pub mlp_norm: Option<Norm>,
     /// The feed-forward.
@@ -62,6 +64,10 @@ impl Block {
             context,
             |residual| self.self_attn.forward(inner, residual, at, cache, context),
         );
+        let x = match self.cross_attn.as_ref().zip(at.encoded.as_ref()) {
+            None => x,
+            Some((cross_attn, encoded)) => cross_attn.forward(x, encoded, context),
+        };
         let (x, inner) = match same {
             Some(inner) => (x, inner),
             None => beside(self.mlp_norm.as_ref(), x, context),
@@ -152,7 +158,9 @@ impl Block {
     /// The norms of what its attention and feed-forward read and give.
     pub fn norms_mut(&mut self) -> impl Iterator<Item = &mut Norm> {
         let attention = [self.attention_norm.as_mut(), self.attention_output_norm.as_deref_mut()];
-        attention.into_iter().chain([self.mlp_norm.as_mut(), self.mlp_output_norm.as_deref_mut()]).flatten()
+        let cross = self.cross_attn.as_deref_mut().map(|cross| &mut cross.norm);
+        let mlp = [self.mlp_norm.as_mut(), self.mlp_output_norm.as_deref_mut()];
+        attention.into_iter().chain([cross]).chain(mlp).flatten()
     }
 
     /// Gives everything in it the place that `id` names: its paths begin so.
@@ -188,7 +196,7 @@ impl Block {
     }
 
     fn linears_with_roles(&mut self) -> impl Iterator<Item = (Role, &mut Linear)> {
-        let Self { self_attn: attention, mlp, .. } = self;
+        let Self { self_attn: attention, cross_attn, mlp, .. } = self;
         let up = if mlp.fused { Role::GateUp } else { Role::Up };
         let others = [
             (Role::Output, Some(&mut attention.o_proj)),
@@ -197,7 +205,8 @@ impl Block {
             (Role::Down, Some(&mut mlp.down_proj)),
         ];
         let others = others.into_iter().filter_map(|(role, linear)| Some((role, linear?)));
-        attention.projections.layers_mut().into_iter().chain(others)
+        let cross = cross_attn.as_deref_mut().map(CrossAttention::layers_mut).into_iter().flatten();
+        attention.projections.layers_mut().into_iter().chain(others).chain(cross)
     }
 }
 
@@ -214,6 +223,7 @@ impl Parameters for Block {
         self.attention_norm.each(visitor);
         self.self_attn.each(visitor);
         self.attention_output_norm.each(visitor);
+        self.cross_attn.each(visitor);
         self.mlp_norm.each(visitor);
         self.mlp.each(visitor);
         self.mlp_output_norm.each(visitor);

@@ -1,10 +1,12 @@
 //! Texts that are continued beside each other, each with what the model holds of it.
 
+use std::borrow::Cow;
+
 use burn::tensor::{Int, Tensor, TensorData};
 use stratune_protocol::Problem;
 use stratune_runtime::read_f32;
 
-use crate::nn::{KvCache, Positions};
+use crate::nn::{Encoded, KvCache, Positions};
 use crate::{ForwardOptions, Model};
 
 /// A text, and the keys and values that a model holds of its beginning. They are of one model with one adapter: another
@@ -15,9 +17,33 @@ pub struct CachedText {
     caches: Vec<KvCache>,
     /// Of how many tokens the caches are.
     held: usize,
+    /// What an encoder reads, and what it has said of it.
+    source: Vec<u32>,
+    reads: Option<Encoded>,
 }
 
 impl CachedText {
+    /// What continues a prompt: the prompt's tokens, or where the model has an encoder, which reads them, the token with which
+    /// its decoder begins. What is held of the beginning that this shares with what it was stays.
+    pub fn begin(&mut self, model: &Model, prompt: Vec<u32>) {
+        match &model.config.seq2seq {
+            None => self.rewrite(prompt),
+            Some(of) => *self = Self { tokens: vec![of.start], source: prompt, ..Self::default() },
+        }
+    }
+
+    /// The model that continues it: one that reads what is to be read.
+    fn reader(&mut self, model: &Model) -> Model {
+        match &self.reads {
+            None => {
+                let model = model.reading(&self.source);
+                self.reads = model.stacks.as_ref().and_then(|stacks| stacks.reads.clone());
+                model
+            }
+            Some(_) => model.with_reads(self.reads.clone()),
+        }
+    }
+
     /// Its tokens.
     pub fn tokens(&self) -> &[u32] {
         &self.tokens
@@ -71,18 +97,28 @@ pub async fn next_logits(
         adapters.map(|adapters| model.for_rows(&rows.iter().map(|row| adapters[*row]).collect::<Vec<_>>()))
     };
     let longest = texts.iter().map(|text| text.tokens.len()).max().unwrap_or(0);
-    // One that is at its beginning runs by itself, as do those whose keys are rotated otherwise than the others'.
+    // One that is at its beginning runs by itself, as do those whose keys are rotated otherwise than the others', and those
+    // that read another text.
     let alone = |text: &CachedText| {
         let lasts = |before, after| model.caches_last(before, after);
         let length = text.tokens.len();
-        text.held == 0 || text.held + 1 < length || !lasts(text.held, length) || !lasts(length, longest)
+        model.stacks.is_some()
+            || text.held == 0
+            || text.held + 1 < length
+            || !lasts(text.held, length)
+            || !lasts(length, longest)
     };
     let (first, together): (Vec<usize>, Vec<usize>) = (0..texts.len()).partition(|row| alone(texts[*row]));
     let mut logits = vec![Vec::new(); texts.len()];
     for row in first {
-        let new = texts[row].ahead(model);
+        let alone = of(&[row]);
+        let mut model = Cow::Borrowed(alone.as_ref().unwrap_or(model));
+        if !texts[row].source.is_empty() {
+            model = Cow::Owned(texts[row].reader(&model));
+        }
+        let new = texts[row].ahead(&model);
         let input = Tensor::<2, Int>::from_data(TensorData::new(new.clone(), [1, new.len()]), &model.device());
-        logits[row] = read_f32(of(&[row]).as_ref().unwrap_or(model).next_logits(input, &mut texts[row].caches)).await?;
+        logits[row] = read_f32(model.next_logits(input, &mut texts[row].caches)).await?;
     }
     if !together.is_empty() {
         let mut rows: Vec<&mut CachedText> = Vec::new();

@@ -6,8 +6,10 @@ use serde_json::Value;
 use stratune_kernels::{Activation, Scores};
 use stratune_protocol::{ModelReport, Module, Problem, Role};
 
+use crate::classifier_config::{ClassifierConfig, classifies, classifying};
 use crate::families::{self, Family, Fields};
-use crate::nn::{AttentionKind, ClassifierActivation, Rope};
+use crate::nn::{AttentionKind, Rope};
+use crate::seq2seq::Seq2Seq;
 
 /// What a model is, read from its `config.json` by its family.
 #[derive(Clone, Debug)]
@@ -22,7 +24,7 @@ pub struct ModelConfig {
     pub hidden_size: usize,
     /// Width inside the feed-forward layers.
     pub intermediate_size: usize,
-    /// Blocks.
+    /// Blocks, of an encoder and of a decoder together.
     pub num_hidden_layers: usize,
     /// Query heads.
     pub num_attention_heads: usize,
@@ -54,6 +56,8 @@ pub struct ModelConfig {
     pub unplaced_token: Option<u32>,
     /// The head that classifies, in models that have one.
     pub classifier: Option<ClassifierConfig>,
+    /// Its two stacks, in models that read a text and write another.
+    pub seq2seq: Option<Seq2Seq>,
     /// Of the feed-forward layers.
     pub activation: Activation,
     /// Whether norms take the mean off first.
@@ -72,18 +76,6 @@ pub struct ModelConfig {
     pub final_logit_softcapping: Option<f64>,
     /// Its modules, in the order of the forward pass.
     pub modules: Vec<Module>,
-}
-
-/// The head of a model that classifies texts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClassifierConfig {
-    /// The names of its labels, in their order; as many as config.json says, which may give them no better names than
-    /// `LABEL_0`.
-    pub labels: Vec<String>,
-    /// Whether it reads the last token of a text, and not the first.
-    pub reads_last: bool,
-    /// What is behind its [pooler](Role::Pooler), if it has one.
-    pub activation: Option<ClassifierActivation>,
 }
 
 /// All of it follows from `config.json`.
@@ -150,49 +142,12 @@ impl ModelConfig {
 
     /// Whether each token of a text sees those behind it: such a model classifies and writes nothing.
     pub fn is_encoder(&self) -> bool {
-        self.attention.iter().any(|kind| kind.bidirectional)
-    }
-
-    /// Whether its classifier says a number.
-    pub fn is_regression(&self) -> bool {
-        self.json["problem_type"] == "regression" || self.classifier.as_ref().is_some_and(|of| of.labels.len() == 1)
+        self.seq2seq.is_none() && self.attention.iter().any(|kind| kind.bidirectional)
     }
 
     /// Whether texts of a pair are told apart by embeddings of their own.
     pub fn has_token_types(&self) -> bool {
         self.module(None, Role::TokenTypeEmbedding).is_some()
-    }
-
-    /// The classifier that transformers puts on a decoder, in the place of its output layer: `score`, which reads the last
-    /// token.
-    fn read_last_token(&mut self) -> Result<(), String> {
-        let labels = labels(&Fields(&self.json))?;
-        let shape = vec![labels.len(), self.hidden_size];
-        self.modules.retain(|module| module.role != Role::Head);
-        let (path, role) = ("score".to_string(), Role::Classifier);
-        self.modules.push(Module { path, block: None, role, shape, bias: false, transposed: false });
-        self.classifier = Some(ClassifierConfig { labels, reads_last: true, activation: None });
-        Ok(())
-    }
-
-    /// The same model as one that tells these labels from each other; `regression`: as one that says a number, for which
-    /// there is one label.
-    ///
-    /// # Errors
-    /// There is no label.
-    pub fn with_labels(&self, labels: &[String], regression: bool) -> Result<Self, Problem> {
-        let mut json = self.json.clone();
-        let by_number = labels.iter().enumerate().map(|(i, label)| (i.to_string(), Value::from(label.as_str())));
-        json["id2label"] = Value::Object(by_number.collect());
-        let by_name = labels.iter().enumerate().map(|(i, label)| (label.clone(), Value::from(i)));
-        json["label2id"] = Value::Object(by_name.collect());
-        let kind = if regression { "regression" } else { "single_label_classification" };
-        json["problem_type"] = kind.into();
-        json["architectures"] = serde_json::json!([classifying(self.family.class)]);
-        if let Some(fields) = json.as_object_mut() {
-            fields.remove("num_labels");
-        }
-        Self::from_json(&json, "config.json")
     }
 
     /// Gives each block its window.
@@ -357,38 +312,8 @@ impl ModelConfig {
     }
 }
 
-/// Whether a `config.json` is of a model that classifies texts.
-fn classifies(json: &Value) -> bool {
-    json["architectures"][0].as_str().is_some_and(|class| class.ends_with("ForSequenceClassification"))
-}
-
-/// The class of transformers for the same family that classifies texts.
-fn classifying(class: &str) -> String {
-    let family = class.find("For").or(class.find("LMHead")).or(class.strip_suffix("Model").map(str::len));
-    format!("{}ForSequenceClassification", &class[..family.unwrap_or(class.len())])
-}
-
-/// The labels that `id2label` names, or as many as `num_labels` says; 2 where neither does.
-///
-/// # Errors
-/// They are no list of names.
-pub(crate) fn labels(fields: &Fields<'_>) -> Result<Vec<String>, String> {
-    let numbered = |count: usize| (0..count).map(|i| format!("LABEL_{i}")).collect();
-    let Some(by_number) = fields.get("id2label") else {
-        return Ok(numbered(fields.given_size("num_labels")?.or(2, 2).min(MOST_LABELS)));
-    };
-    let wrong = || "id2label does not name each label once, from 0".to_string();
-    let by_number = by_number.as_object().filter(|of| (1..=MOST_LABELS).contains(&of.len())).ok_or_else(wrong)?;
-    (0..by_number.len())
-        .map(|i| by_number.get(&i.to_string()).and_then(Value::as_str).map(str::to_owned).ok_or_else(wrong))
-        .collect()
-}
-
 /// What files that come from TensorFlow call the parts of a norm.
 const TENSORFLOW: [(&str, &str); 2] = [("LayerNorm.weight", "LayerNorm.gamma"), ("LayerNorm.bias", "LayerNorm.beta")];
-
-/// More labels than any classifier has.
-const MOST_LABELS: usize = 100_000;
 
 /// Sets a key of a `config.json`: of its text part, where it has several parts.
 fn set(json: &mut Value, key: &str, value: Value) {

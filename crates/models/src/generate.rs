@@ -82,20 +82,22 @@ impl Sampling {
     }
 }
 
-/// How many tokens may follow a prompt.
+/// How many tokens may follow a prompt, or where an encoder reads it be written of it.
 ///
 /// # Errors
 /// The prompt is empty or fills the context.
 pub fn room(model: &Model, prompt: &[u32]) -> Result<usize, Problem> {
     let context = model.config.context().saturating_sub(model.virtual_tokens());
+    // The decoder begins with one token, and has a context of its own.
+    let reads = model.config.seq2seq.is_some();
     if prompt.is_empty() {
         return Err(Problem::input("the prompt is empty").next("type something"));
     }
-    if prompt.len() >= context {
+    if prompt.len() >= context + usize::from(reads) {
         let what = format!("the prompt has {} tokens and the context holds {context}", prompt.len());
         return Err(Problem::input(what).next("shorten the prompt"));
     }
-    Ok(context - prompt.len())
+    Ok(if reads { context - 1 } else { context - prompt.len() })
 }
 
 /// Continues `prompt` by at most `max_tokens`, as long as `take` says so and the context lasts.
@@ -126,6 +128,7 @@ pub async fn generate_rows(
     mut take: impl FnMut(usize, u32) -> Result<bool, Problem>,
 ) -> Result<(), Problem> {
     let room = room(model, prompt)?;
+    let (model, prompt) = model.begun(prompt);
     let mut caches = model.caches();
     let mut texts = vec![prompt.to_vec(); rows];
     let mut tokens = prompt.repeat(rows);

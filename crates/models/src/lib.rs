@@ -6,8 +6,10 @@
 //! here works on any of them.
 
 mod adapt;
+mod beam_search;
 mod block;
 mod cached_text;
+mod classifier_config;
 mod classify;
 mod config;
 pub mod families;
@@ -19,13 +21,17 @@ mod merging;
 mod mixture;
 mod model;
 pub mod nn;
+mod seq2seq;
 mod weights;
 
+pub use beam_search::{Beam, BeamSearch, beam_search};
 pub use block::Block;
 pub use cached_text::{CachedText, next_logits};
-pub use config::{ClassifierConfig, Entry, ModelConfig};
+pub use classifier_config::ClassifierConfig;
+pub use config::{Entry, ModelConfig};
 pub use generate::{Sampling, generate, generate_rows, room};
 pub use ladder::Ladder;
 pub use load::{LoadedTensor, TensorLoader, Weights, pieces, quantized_dtype};
 pub use merging::MergingModel;
 pub use model::{Alter, ForwardOptions, Model};
+pub use seq2seq::{Seq2Seq, SourceTexts, Stacks};

@@ -113,8 +113,10 @@ pub fn quantized_dtype(dtype: BaseDtype) -> Option<QuantizedDtype> {
 impl TensorLoader {
     /// A piece, of this shape, of which nothing has come yet: matrices as `dtype` has them, vectors as floats.
     pub fn new(role: Role, shape: &[usize], dtype: BaseDtype, device: &Device) -> Self {
-        let dtype = if matches!(role, Role::Embedding | Role::PositionEmbedding | Role::TokenTypeEmbedding | Role::Head)
-        {
+        let dtype = if matches!(
+            role,
+            Role::Embedding | Role::PositionEmbedding | Role::TokenTypeEmbedding | Role::RelativeBias | Role::Head
+        ) {
             dtype.of_embeddings()
         } else {
             dtype

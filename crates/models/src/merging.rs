@@ -19,7 +19,7 @@ pub struct MergingModel {
     model: Model,
     /// What it is with them merged.
     config: Rc<ModelConfig>,
-    /// Norms and biases, with what methods have trained in their place.
+    /// Norms, biases and tables of relative ones, with what methods have trained in their place.
     vectors: BTreeMap<String, Tensor<1>>,
     /// The tensors of the model that methods have trained, or others in their place.
     trained: BTreeSet<String>,
@@ -46,10 +46,15 @@ impl MergingModel {
         let config = Rc::new(model.merged_config()?);
         let mut norms = model.clone();
         norms.layers.iter_mut().for_each(|block| block.norms_mut().for_each(Norm::merge));
-        if let Some(norm) = &mut norms.norm {
-            norm.merge();
-        }
-        let vectors = named_parameters(&mut norms).into_iter().filter(|(_, (shape, _))| shape.len() == 1);
+        norms.last_norms_mut().for_each(Norm::merge);
+        let table = |path: &str| {
+            config
+                .modules
+                .iter()
+                .any(|module| module.role == Role::RelativeBias && path.strip_suffix(".weight") == Some(&module.path))
+        };
+        let vectors = named_parameters(&mut norms).into_iter();
+        let vectors = vectors.filter(|(path, (shape, _))| shape.len() == 1 || table(path));
         let vectors = vectors.map(|(path, (_, value))| (path, value)).collect();
         let mut trained = Trained::default();
         model.each(&mut trained);

@@ -53,6 +53,6 @@ impl Model {
         blocks
             || self.prompt.is_some()
             || self.ladder.is_some()
-            || self.norm.as_ref().is_some_and(|norm| norm.tuned.is_some())
+            || self.last_norms_mut().any(|norm| norm.tuned.is_some())
     }
 }

@@ -9,7 +9,7 @@ use stratune_peft::{Embedding, ForwardContext, Param, ParamId, Parameters, Share
 use stratune_protocol::WeightBytes;
 
 use crate::nn::{Classifier, KvCache, Norm, PackedTexts, Positions, Rotaries, scaled};
-use crate::{Block, Ladder, ModelConfig};
+use crate::{Block, Ladder, ModelConfig, Stacks};
 
 /// A model. Its training loop takes it apart: [`embed`](Self::embed), the [`layers`](Self::layers) one by one,
 /// [`norm`](Self::norm), [`head`](Self::head).
@@ -25,7 +25,9 @@ pub struct Model {
     pub embed_token_types: Option<Embedding>,
     /// Of what enters the first block.
     pub embed_norm: Option<Norm>,
-    /// From the input upwards.
+    /// What a model has that reads a text and writes another.
+    pub stacks: Option<Box<Stacks>>,
+    /// From the input upwards; of two stacks first the encoder's.
     pub layers: Vec<Block>,
     /// Before the output layer.
     pub norm: Option<Norm>,
@@ -105,6 +107,9 @@ impl Model {
     }
 
     fn positions_of(&self, [seq, padding]: [usize; 2], past: usize) -> Positions {
+        if let Some(at) = self.decoder_positions(seq, past) {
+            return at;
+        }
         let (seq, past) = if past == 0 { (seq + self.prompt_length(), 0) } else { (seq, past + self.prompt_length()) };
         let pasts = self.pasts(past);
         let mut at = self.with_ladder(|rotaries| Positions::new(rotaries, [seq, padding], &pasts, &self.device()));
@@ -146,10 +151,10 @@ impl Model {
         at
     }
 
-    /// Whether a row of a batch may hold several texts: no method puts positions before a text, and no row has an adapter
-    /// of its own.
+    /// Whether a row of a batch may hold several texts: no method puts positions before a text, no row has an adapter of its
+    /// own, and none reads another text.
     pub fn can_pack(&self) -> bool {
-        self.virtual_tokens() == 0 && self.row_adapters.is_none()
+        self.virtual_tokens() == 0 && self.row_adapters.is_none() && self.stacks.is_none()
     }
 
     /// The same positions in the heads of the model, and in those of the ladder beside it.
@@ -256,7 +261,8 @@ impl Model {
         }
     }
 
-    /// Through all blocks, and the ladder beside them; `caches` are those of [`caches`](Self::caches).
+    /// Through all blocks, and the ladder beside them; of two stacks through the decoder's. `caches` are those of
+    /// [`caches`](Self::caches).
     ///
     /// # Shapes
     /// - `x`, output: `[batch, seq, hidden]`
@@ -267,23 +273,14 @@ impl Model {
         caches: Option<&mut [KvCache]>,
         options: ForwardOptions<'_>,
     ) -> Tensor<3> {
-        let (mut own, side) = match caches.map(|c| c.split_at_mut(self.layers.len())) {
+        let (mut own, side) = match caches.map(|c| c.split_at_mut(self.layers.len() - self.config.encoder_layers())) {
             None => (None, None),
             Some((own, side)) => (Some(own.iter_mut()), Some(side)),
         };
         let mut x = x;
         let mut states = vec![x.clone()];
-        for (i, block) in self.layers.iter().enumerate() {
-            let cache = own.as_mut().and_then(Iterator::next);
-            let context = (options.context)(i);
-            x = match options.alter {
-                None => block.forward(x, at, cache, &context),
-                Some(alter) => {
-                    let mut block = block.clone();
-                    alter(i, &mut block);
-                    block.forward(x, at, cache, &context)
-                }
-            };
+        for i in self.config.encoder_layers()..self.layers.len() {
+            x = self.through_block(i, x, at, own.as_mut().and_then(Iterator::next), options);
             if self.ladder.is_some() {
                 states.push(x.clone());
             }
@@ -291,6 +288,25 @@ impl Model {
         match self.ladder.as_ref().zip(at.side.as_ref()) {
             None => x,
             Some((ladder, at)) => x + ladder.forward(&states, at, side, &(options.context)(self.layers.len())),
+        }
+    }
+
+    pub(crate) fn through_block(
+        &self,
+        i: usize,
+        x: Tensor<3>,
+        at: &Positions,
+        cache: Option<&mut KvCache>,
+        options: ForwardOptions<'_>,
+    ) -> Tensor<3> {
+        let (block, context) = (&self.layers[i], (options.context)(i));
+        match options.alter {
+            None => block.forward(x, at, cache, &context),
+            Some(alter) => {
+                let mut block = block.clone();
+                alter(i, &mut block);
+                block.forward(x, at, cache, &context)
+            }
         }
     }
 
@@ -340,7 +356,9 @@ impl Model {
 
     /// Tokens of the text that caches hold.
     pub(crate) fn text_length(&self, caches: &[KvCache]) -> usize {
-        let (Some(cache), Some(block)) = (caches.first(), self.layers.first()) else { return 0 };
+        let (Some(cache), Some(block)) = (caches.first(), self.layers.get(self.config.encoder_layers())) else {
+            return 0;
+        };
         let prefix = block.self_attn.prefix.as_ref().map_or(0, |p| p.length());
         cache.len().saturating_sub(prefix + self.prompt_length())
     }
@@ -361,7 +379,7 @@ impl Model {
     }
 
     /// Logits of what [`final_norm`](Self::final_norm) gave.
-    pub(crate) fn logits_of(&self, normed: Tensor<3>) -> Tensor<3> {
+    pub fn logits_of(&self, normed: Tensor<3>) -> Tensor<3> {
         let logits = linear_by_pieces(normed, &self.head().matrices(), self.compute);
         match self.config.final_logit_softcapping {
             None => logits,
@@ -393,7 +411,7 @@ impl Model {
     /// Fresh caches for a new text.
     pub fn caches(&self) -> Vec<KvCache> {
         let side = self.ladder.as_ref().map_or(0, |ladder| ladder.blocks.len());
-        vec![KvCache::default(); self.layers.len() + side]
+        vec![KvCache::default(); self.layers.len() - self.config.encoder_layers() + side]
     }
 }
 
@@ -403,6 +421,7 @@ impl Parameters for Model {
         self.embed_positions.each(visitor);
         self.embed_token_types.each(visitor);
         self.embed_norm.each(visitor);
+        self.stacks.each(visitor);
         for block in &mut self.layers {
             block.each(visitor);
         }

@@ -10,8 +10,10 @@ use stratune_protocol::{BaseDtype, Module, Problem, Role, WeightStorage, draws, 
 
 use crate::config::Entry;
 use crate::load::{LoadedTensor, TensorLoader, Weights, pieces};
-use crate::nn::{Attention, Classifier, FusedRows, Mlp, Norm, Projections, QkNorm, Rotaries};
-use crate::{Block, Model, ModelConfig};
+use crate::nn::{
+    Attention, Classifier, CrossAttention, FusedRows, Mlp, Norm, Projections, QkNorm, RelativeBias, Rotaries,
+};
+use crate::{Block, Model, ModelConfig, Stacks};
 
 /// Takes the modules of a model out of its weights.
 struct WeightReader<'a> {
@@ -63,6 +65,39 @@ impl WeightReader<'_> {
     /// The table of this role, if the model has one.
     fn table(&mut self, role: Role) -> Result<Option<Embedding>, Problem> {
         self.config.module(None, role).is_some().then(|| self.embedding(role)).transpose()
+    }
+
+    /// What a model of two stacks has beside its blocks.
+    fn stacks(&mut self) -> Result<Option<Box<Stacks>>, Problem> {
+        let Some(distance) = self.config.seq2seq.as_ref().map(|of| of.distance) else { return Ok(None) };
+        let tables: Vec<Module> =
+            self.config.modules.iter().filter(|module| module.role == Role::RelativeBias).cloned().collect();
+        let mut bias = |module: Option<&Module>, bidirectional: bool| {
+            let module = module.ok_or_else(|| missing(Role::RelativeBias.name()))?;
+            let [rows, columns] = module.sides();
+            let values = self.vector(&format!("{}.weight", module.path), module.count())?;
+            let table = Param::frozen(values.reshape([rows, columns]));
+            Ok(RelativeBias { id: id(module), table, bidirectional, distance })
+        };
+        let (encoder_bias, decoder_bias) = (bias(tables.first(), true)?, bias(tables.get(1), false)?);
+        let encoder_norm = self.norm(None, Role::EncoderNorm)?;
+        Ok(Some(Box::new(Stacks { encoder_norm, encoder_bias, decoder_bias, reads: None })))
+    }
+
+    /// The attention to another text, if the block has it.
+    fn cross_attention(&mut self, i: usize) -> Result<Option<Box<CrossAttention>>, Problem> {
+        let Some(norm) = self.norm_of(Some(i), Role::CrossNorm)? else { return Ok(None) };
+        let [q_proj, k_proj, v_proj, o_proj] = [Role::CrossQuery, Role::CrossKey, Role::CrossValue, Role::CrossOutput]
+            .map(|role| self.linear(Some(i), role));
+        Ok(Some(Box::new(CrossAttention {
+            norm,
+            q_proj: q_proj?,
+            k_proj: k_proj?,
+            v_proj: v_proj?,
+            o_proj: o_proj?,
+            head_dim: self.config.head_dim,
+            scale: self.config.scores_of(i).scale,
+        })))
     }
 
     /// The head that classifies, if the model has one. What the checkpoint lacks of it is drawn.
@@ -212,6 +247,7 @@ impl Model {
                 attention_norm: reader.norm_of(Some(i), Role::AttentionNorm)?,
                 self_attn,
                 attention_output_norm: reader.norm_of(Some(i), Role::AttentionOutputNorm)?.map(Box::new),
+                cross_attn: reader.cross_attention(i)?,
                 mlp_norm: reader.norm_of(Some(i), Role::MlpNorm)?,
                 mlp,
                 mlp_output_norm: reader.norm_of(Some(i), Role::MlpOutputNorm)?.map(Box::new),
@@ -221,6 +257,7 @@ impl Model {
                 adapters: Vec::new(),
             });
         }
+        let stacks = reader.stacks()?;
         let embed_norm = reader.norm_of(None, Role::EmbeddingNorm)?;
         let norm = reader.norm_of(None, Role::FinalNorm)?;
         let classifier = reader.classifier(device)?;
@@ -234,6 +271,7 @@ impl Model {
             embed_positions,
             embed_token_types,
             embed_norm,
+            stacks,
             layers,
             norm,
             lm_head,
@@ -279,7 +317,7 @@ impl Model {
             } else if shape.len() == 1 {
                 vec![if config.zero_centered_norms { 0.0 } else { 1.0 }; count]
             } else {
-                let std = if matches!(role, Role::Output | Role::Down) { residual } else { 0.02 };
+                let std = if matches!(role, Role::Output | Role::CrossOutput | Role::Down) { residual } else { 0.02 };
                 let mut rng = draws(seed, "weights", [i as u64, 0]);
                 normals(&mut rng, count, std)
             };

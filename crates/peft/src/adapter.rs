@@ -71,7 +71,7 @@ impl Adapter {
         let (whole, own) = self.saved.split(self.tensors);
         match form::write(model, &self.methods, &own) {
             Some((config, mut tensors, form)) => {
-                let config = with_fields(config, self.saved.fields());
+                let config = with_fields(config, self.saved.fields(model));
                 tensors.extend(prefixed(whole));
                 let integers = |name: &str| form.integers.iter().any(|end| name.ends_with(end));
                 let stored = |name: &str| if integers(name) { Stored::I32 } else { Stored::F32 };
@@ -86,7 +86,7 @@ impl Adapter {
                     "seed": self.seed,
                 });
                 let tensors = own.into_iter().chain(whole).collect();
-                AdapterFiles::write(&with_fields(config, self.saved.fields()), &prefixed(tensors), |_| Stored::F32)
+                AdapterFiles::write(&with_fields(config, self.saved.fields(model)), &prefixed(tensors), |_| Stored::F32)
             }
         }
     }

@@ -106,6 +106,11 @@ const S4_GROUPS: [&[MethodKind]; 4] = [
     &[MethodKind::Prefix, MethodKind::Bitfit, MethodKind::Lora],
 ];
 
+/// S4's groups of layers, and who is in which.
+pub fn s4_groups(layers: usize) -> impl Iterator<Item = (Vec<usize>, &'static [MethodKind])> {
+    spindle(layers).into_iter().zip(S4_GROUPS)
+}
+
 /// Each layer gets what a LoRA of rank 16 on q and v would have there, shared out among the members of its group.
 fn s4(model: &ModelReport) -> Vec<MethodConfig> {
     let one = |kind: MethodKind| MethodConfig { layers: vec![0], ..of_s4(kind) };

@@ -180,7 +180,8 @@ impl MethodConfig {
         match &self.targets {
             None => {
                 let roles = self.kind.method().roles;
-                let enters = |role: Role| roles.contains(&role) || role.fused().iter().any(|one| roles.contains(one));
+                let alike = |role: Role| role.fused().iter().copied().chain(role.in_self_attention());
+                let enters = |role: Role| roles.contains(&role) || alike(role).any(|one| roles.contains(&one));
                 linears.filter(|module| enters(module.role)).collect()
             }
             // An expression that is none is refused before it comes to this.
@@ -196,6 +197,12 @@ impl MethodConfig {
     /// Names what the model does not have.
     pub fn check_on(&self, model: &ModelReport) -> Result<(), Problem> {
         self.check_ranges()?;
+        let enters = &self.kind.method().enters;
+        if model.has(Role::CrossQuery) && matches!(enters, Enters::Input | Enters::Side) {
+            let what =
+                format!("{} is for models of one stack, and this one has an encoder beside its decoder", self.kind);
+            return Err(Problem::input(what).at("method").next("use lora, or another method that enters blocks"));
+        }
         if let Some(layer) = self.layers.iter().find(|i| **i >= model.layers) {
             let what = format!("there is no layer {layer}: the model has {}", model.layers);
             return Err(Problem::input(what).at("method.layers").next("layers are counted from 0"));

@@ -29,6 +29,8 @@ pub fn graph(model: &ModelReport, methods: &[MethodConfig], positions: f64) -> f
     ] {
         floats += if has(norm) { positions * width as f64 } else { 0.0 };
     }
+    // As if each block of the encoder had an attention to another text, too, as those of the decoder have.
+    floats += if has(Role::CrossQuery) { positions * (d + 2 * q + 2 * model.key_value_size) as f64 } else { 0.0 };
     let by_parts = has(Role::Gate) && model.activation != "silu";
     floats += if by_parts { positions * 2.0 * m as f64 } else { 0.0 };
     if methods.iter().any(|method| method.kind.method().saved_activations.inputs) {

@@ -7,6 +7,7 @@ use stratune_protocol::{IstMode, ModelReport, Problem, Role};
 use crate::bottleneck::{AdapterPlacement, Written};
 use crate::form::Form;
 use crate::setting::{Has, Setting};
+use crate::switch::Switch;
 use crate::{Delta, MethodConfig, MethodKind, Methods, PeftError, Shared, Site, UpdateRule};
 
 /// All that has to be known of a method. A field that a new one forgets is a compiler's error.
@@ -46,6 +47,8 @@ pub struct Method {
     pub few_bits: bool,
     /// Whether each rank up to its own is trained, so that any of them can be cut out afterwards.
     pub nested_ranks: bool,
+    /// How a search switches it off at a module and makes it smaller, if it can.
+    pub switch: Option<&'static Switch>,
     /// The learning rate that suits it, over LoRA's: methods of few numbers take larger steps, full tuning smaller
     /// ones.
     pub usual_rate: f64,

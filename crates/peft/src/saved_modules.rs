@@ -1,7 +1,7 @@
 //! Whole modules beside an adapter: what PEFT saves of `modules_to_save`, as the classifier that is trained with it.
 
 use serde_json::{Value, json};
-use stratune_protocol::Problem;
+use stratune_protocol::{ModelReport, Problem, Role};
 use stratune_store::Tensors;
 
 /// What an adapter has beside what its methods add.
@@ -39,9 +39,10 @@ impl SavedModules {
     }
 
     /// What a configuration says of them, and of the task.
-    pub(crate) fn fields(&self) -> Value {
+    pub(crate) fn fields(&self, model: &ModelReport) -> Value {
+        let task = if model.has(Role::CrossQuery) { "SEQ_2_SEQ_LM" } else { "CAUSAL_LM" };
         match self.names.is_empty() {
-            true => json!({ "task_type": "CAUSAL_LM", "modules_to_save": null }),
+            true => json!({ "task_type": task, "modules_to_save": null }),
             false => json!({ "task_type": "SEQ_CLS", "modules_to_save": self.names }),
         }
     }
@@ -65,8 +66,8 @@ mod tests {
         ] {
             assert_eq!(saved.has(path), has, "{path}");
         }
-        assert_eq!(saved.fields()["task_type"], "SEQ_CLS");
-        assert_eq!(SavedModules::default().fields()["task_type"], "CAUSAL_LM");
+        assert_eq!(saved.fields(&ModelReport::default())["task_type"], "SEQ_CLS");
+        assert_eq!(SavedModules::default().fields(&ModelReport::default())["task_type"], "CAUSAL_LM");
         assert!(SavedModules::read(&json!({"modules_to_save": "all"})).is_err());
     }
 }

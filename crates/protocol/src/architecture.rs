@@ -32,6 +32,20 @@ pub enum Role {
     Output,
     /// The norm of what the attention gives.
     AttentionOutputNorm,
+    /// The norm of what a decoder's attention to an encoder reads.
+    CrossNorm,
+    /// Queries of that attention, of the decoder's states.
+    CrossQuery,
+    /// Its keys, of what the encoder says.
+    CrossKey,
+    /// Its values, of the same.
+    CrossValue,
+    /// Its heads back to the residual stream.
+    CrossOutput,
+    /// What a stack of blocks adds to its scores by how far a key is from a query: `[buckets, heads]`.
+    RelativeBias,
+    /// The norm behind an encoder's last block, where there is a decoder beside it.
+    EncoderNorm,
     /// The norm of what the feed-forward reads.
     MlpNorm,
     /// The half of a gated feed-forward that goes through the activation.
@@ -55,9 +69,9 @@ pub enum Role {
 }
 
 impl Role {
-    /// The linear layers of a block, in the order of the forward pass; then those that are several of them in one. A layer's
-    /// random numbers are drawn by its place in this list, so a new one comes last.
-    pub const LINEAR: [Self; 9] = [
+    /// The linear layers of a block, in the order of the forward pass; then those that are several of them in one, and those
+    /// of the attention to an encoder. A layer's random numbers are drawn by its place in this list, so a new one comes last.
+    pub const LINEAR: [Self; 13] = [
         Self::Query,
         Self::Key,
         Self::Value,
@@ -67,6 +81,10 @@ impl Role {
         Self::Down,
         Self::QueryKeyValue,
         Self::GateUp,
+        Self::CrossQuery,
+        Self::CrossKey,
+        Self::CrossValue,
+        Self::CrossOutput,
     ];
 
     /// As configurations write it, such as `query`.
@@ -85,6 +103,13 @@ impl Role {
             Self::KeyNorm => "key_norm",
             Self::Output => "output",
             Self::AttentionOutputNorm => "attention_output_norm",
+            Self::CrossNorm => "cross_norm",
+            Self::CrossQuery => "cross_query",
+            Self::CrossKey => "cross_key",
+            Self::CrossValue => "cross_value",
+            Self::CrossOutput => "cross_output",
+            Self::RelativeBias => "relative_bias",
+            Self::EncoderNorm => "encoder_norm",
             Self::MlpNorm => "mlp_norm",
             Self::Gate => "gate",
             Self::GateUp => "gate_up",
@@ -110,13 +135,34 @@ impl Role {
 
     /// Whether it is a norm of a block's width: of what its attention or feed-forward reads or gives.
     pub fn is_block_norm(self) -> bool {
-        matches!(self, Self::AttentionNorm | Self::AttentionOutputNorm | Self::MlpNorm | Self::MlpOutputNorm)
+        matches!(
+            self,
+            Self::AttentionNorm | Self::AttentionOutputNorm | Self::CrossNorm | Self::MlpNorm | Self::MlpOutputNorm
+        )
     }
 
-    /// The part of the block that a linear layer belongs to: `attention` or `mlp`.
+    /// Whether it is the norm behind a stack of blocks.
+    pub fn is_last_norm(self) -> bool {
+        matches!(self, Self::FinalNorm | Self::EncoderNorm)
+    }
+
+    /// What it is in a block's attention to its own text, if it is of that to an encoder: who names the one means the other,
+    /// too, as the last part of their paths is the same.
+    pub fn in_self_attention(self) -> Option<Self> {
+        match self {
+            Self::CrossQuery => Some(Self::Query),
+            Self::CrossKey => Some(Self::Key),
+            Self::CrossValue => Some(Self::Value),
+            Self::CrossOutput => Some(Self::Output),
+            _ => None,
+        }
+    }
+
+    /// The part of the block that a linear layer belongs to: `attention`, `cross_attention`, which is meant with it, or `mlp`.
     pub fn part(self) -> Option<&'static str> {
         match self {
             Self::Query | Self::Key | Self::Value | Self::QueryKeyValue | Self::Output => Some("attention"),
+            Self::CrossQuery | Self::CrossKey | Self::CrossValue | Self::CrossOutput => Some("cross_attention"),
             Self::Gate | Self::GateUp | Self::Up | Self::Down => Some("mlp"),
             _ => None,
         }
@@ -136,6 +182,7 @@ impl Role {
         match self {
             Self::Query | Self::Key | Self::Value => &[Self::Query, Self::Key, Self::Value],
             Self::Gate | Self::Up => &[Self::Gate, Self::Up],
+            Self::CrossKey | Self::CrossValue => &[Self::CrossKey, Self::CrossValue],
             _ => &[],
         }
     }

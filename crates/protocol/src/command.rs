@@ -179,6 +179,8 @@ pub struct GenerateRequest {
     pub min_p: f32,
     /// Tokens that are there already become less likely by this; 1 leaves them.
     pub repetition_penalty: f32,
+    /// Continue this many of the likeliest texts at once, and take the best at the end; 1 goes token by token.
+    pub num_beams: usize,
     /// Seed of the draws.
     pub seed: u64,
     /// Stop when one of these appears; it is not part of the answer.
@@ -209,6 +211,17 @@ impl GenerateRequest {
         if self.max_tokens == 0 {
             return Err(Problem::input("max_tokens is 0").at("max_tokens").next("use 1 or more"));
         }
+        if self.num_beams == 0 {
+            return Err(Problem::input("num_beams is 0").at("num_beams").next("use 1 or more"));
+        }
+        let drawn = temperature != 0.0 || repetition_penalty != 1.0;
+        if self.num_beams > 1 && drawn {
+            return Err(Problem::input(
+                "num_beams searches for the likeliest text, and draws or penalties change what is likely",
+            )
+            .at("num_beams")
+            .next("set temperature to 0 and repetition_penalty to 1, or num_beams to 1"));
+        }
         Ok(())
     }
 }
@@ -227,6 +240,7 @@ impl Default for GenerateRequest {
             top_p: 1.0,
             min_p: 0.0,
             repetition_penalty: 1.0,
+            num_beams: 1,
             seed: 0,
             stop: Vec::new(),
         }

@@ -41,7 +41,7 @@ pub enum Event<C> {
     Model(ModelReport),
     /// What the loaded model leaves to choose from.
     Choices(Choices),
-    /// The rows that are being read look like texts with labels, and these are not what is learned: they could be.
+    /// Rows that cannot be read as texts to write look like texts with labels, which could be learned.
     Labelled(LabelledColumns),
     /// Data is read.
     Data(DataReport),
@@ -71,6 +71,8 @@ pub enum Event<C> {
         /// What was tried to move them.
         candidates: Vec<Candidate>,
     },
+    /// How a search for a structure stands.
+    Search(SearchReport),
     /// Held-out rows have been measured.
     Validation {
         /// Steps done.
@@ -228,6 +230,26 @@ pub struct StepReport {
     pub memory_bytes: u64,
     /// Layers that trained.
     pub sampled: Vec<usize>,
+}
+
+/// How a search for a structure stands after a step.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SearchReport {
+    /// Steps done.
+    pub step: usize,
+    /// Numbers that the structure may train.
+    pub budget: u64,
+    /// Numbers that the best structure so far trains.
+    pub parameters: u64,
+    /// How likely each module is to stay: 0 if it is out.
+    pub chances: Vec<f32>,
+    /// The size of each module in the best structure so far: a rank or a width, 1 of what is there or is not, 0 if it is out.
+    pub sizes: Vec<usize>,
+    /// What the modules are, method and place; told once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub modules: Vec<String>,
+    /// Whether it is the last report.
+    pub done: bool,
 }
 
 /// One try of the importance loop.

@@ -26,10 +26,10 @@ pub use catalogue::{Catalogue, Choices, Field, FieldKind, MethodEntry, Mode, Pre
 pub use command::{Asset, Command, ExportForm, GenerateRequest, ModelVariant};
 pub use config::{
     BaseDtype, ClassWeights, ComputeDtype, DataConfig, DataFormat, DeviceChoice, IstConfig, IstMode, Labels, Objective,
-    OptimiserKind, PromptTemplate, Schedule, Targets, TrainConfig, command_line, whole,
+    OptimiserKind, PromptTemplate, Schedule, SearchBy, SearchConfig, Targets, TrainConfig, command_line, whole,
 };
 pub use draw::{draws, normals};
-pub use event::{AdapterInfo, Candidate, EndReason, Event, SavedRun, StepReport, TunedRun};
+pub use event::{AdapterInfo, Candidate, EndReason, Event, SavedRun, SearchReport, StepReport, TunedRun};
 pub use forecast::{Bytes, Limits, Pace, Remedy, Verdict, advice, loss_rows, scaled};
 pub use hub_id::{HubId, check_path, is_commit};
 pub use hub_message::{HubCommand, HubEvent, HubReport, KeptFiles};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Module;
+use crate::{Module, Role};
 
 /// What a model is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -59,6 +59,11 @@ pub struct WeightBytes {
 }
 
 impl ModelReport {
+    /// Whether it has a module of this role.
+    pub fn has(&self, role: Role) -> bool {
+        self.modules.iter().any(|module| module.role == role)
+    }
+
     /// The linear layers of its blocks.
     pub fn linears(&self) -> impl Iterator<Item = &Module> {
         self.modules.iter().filter(|module| module.role.is_linear())
@@ -112,7 +117,7 @@ pub struct DataReport {
     pub lengths: Vec<(usize, usize)>,
     /// Positions of the longest row in a batch, padding included.
     pub width: usize,
-    /// The columns of texts and labels, where labels are learned.
+    /// The columns of texts and labels; where tokens are learned, those that look like such.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labelled: Option<LabelledColumns>,
     /// The classes, each with its rows; empty where rows have none.

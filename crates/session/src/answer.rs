@@ -1,7 +1,7 @@
 //! Continuing a prompt as streamed text.
 
 use stratune_data::{Template, Tokenizer};
-use stratune_models::{CachedText, Model, generate_rows, next_logits};
+use stratune_models::{BeamSearch, CachedText, Model, beam_search, generate_rows, next_logits};
 use stratune_protocol::{GenerateRequest, Problem};
 use stratune_runtime::yield_now;
 
@@ -43,6 +43,11 @@ pub async fn answer_after(
     piece: &mut dyn FnMut(&str) -> bool,
 ) -> Result<Option<FinishReason>, Problem> {
     let prompt = prompt_tokens(tokenizer, template, request)?;
+    if request.num_beams > 1 {
+        let (text, finish) = searched(model, (tokenizer, template), request, &prompt).await?;
+        piece(&text);
+        return Ok(Some(finish));
+    }
     let mut reply = Reply::begin(model, (tokenizer, template), request, prompt, std::mem::take(kept))?;
     let mut finish = None;
     while finish.is_none() {
@@ -58,6 +63,31 @@ pub async fn answer_after(
     Ok(finish)
 }
 
+/// The best text that a search finds.
+async fn searched(
+    model: &Model,
+    (tokenizer, template): (&Tokenizer, &Template),
+    request: &GenerateRequest,
+    prompt: &[u32],
+) -> Result<(String, FinishReason), Problem> {
+    request.check()?;
+    let search = BeamSearch { beams: request.num_beams, length_penalty: 1.0, max_tokens: request.max_tokens };
+    let found = beam_search(model, prompt, &search, |token| template.ends(tokenizer, token)).await?;
+    let mut tokens = found.into_iter().next().map_or_else(Vec::new, |best| best.tokens);
+    let ended = tokens.pop_if(|last| template.ends(tokenizer, *last)).is_some();
+    let text = tokenizer.decode(&tokens)?;
+    let stopped = cut(text.clone(), &request.stop);
+    let finish = if ended || stopped != text { FinishReason::Stop } else { FinishReason::Length };
+    Ok((stopped, finish))
+}
+
+/// A text before the first of these.
+fn cut(text: String, stops: &[String]) -> String {
+    let stops = stops.iter().filter(|stop| !stop.is_empty());
+    let end = stops.filter_map(|stop| text.find(stop.as_str())).min().unwrap_or(text.len());
+    text[..end].to_string()
+}
+
 /// What each row of a model that treats its rows differently says to one prompt, in one batch.
 ///
 /// # Errors
@@ -70,6 +100,11 @@ pub async fn answer_each(
     request: &GenerateRequest,
 ) -> Result<Vec<String>, Problem> {
     request.check()?;
+    if request.num_beams > 1 {
+        return Err(Problem::input("a search for the likeliest text goes through one model at a time")
+            .at("num_beams")
+            .next("leave num_beams at 1, or ask each adapter alone"));
+    }
     let prompt = prompt_tokens(tokenizer, template, request)?;
     let mut said: Vec<Vec<u32>> = vec![Vec::new(); rows];
     generate_rows(model, &prompt, rows, request.max_tokens, &sampling(request), |row, token| {
@@ -80,10 +115,5 @@ pub async fn answer_each(
         Ok(!ended)
     })
     .await?;
-    let cut = |text: String| {
-        let stops = request.stop.iter().filter(|s| !s.is_empty());
-        let end = stops.filter_map(|s| text.find(s.as_str())).min().unwrap_or(text.len());
-        text[..end].to_string()
-    };
-    said.iter().map(|tokens| tokenizer.decode(tokens).map(cut)).collect()
+    said.iter().map(|tokens| tokenizer.decode(tokens).map(|text| cut(text, &request.stop))).collect()
 }

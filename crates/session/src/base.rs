@@ -151,6 +151,7 @@ pub async fn read_tokenizer(files: &ModelFolder, config: &ModelConfig) -> Result
     };
     let at = format!("{}/tokenizer.json", files.label());
     let tokenizer = Tokenizer::from_json(&json, config_json.as_deref(), &at)?.with_ends(&files.ends().await?);
+    let tokenizer = tokenizer.with_decoder_start(config.seq2seq.as_ref().map(|of| of.start));
     tokenizer.for_model(config.vocab_size).map_err(|problem| problem.at(at))
 }
 

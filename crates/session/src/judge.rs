@@ -4,10 +4,11 @@ use serde::Serialize;
 use stratune_data::{Sequence, Template, Tokenizer, continuation};
 use stratune_models::Model;
 use stratune_protocol::{GenerateRequest, Problem, ProblemKind};
-use stratune_tasks::{Item, Judge, Label, Prediction, Scored, Task};
-use stratune_train::row_losses;
+use stratune_tasks::{Item, Judge, Label, Labelled, Prediction, Scored, Task};
+use stratune_train::{likeliest, row_losses};
 
-use crate::answer;
+use crate::labels::classify_texts;
+use crate::{Base, answer};
 
 /// Rows of one length that are computed at once.
 const ROWS: usize = 16;
@@ -30,7 +31,8 @@ pub struct JudgeOptions {
 pub struct Judged {
     /// File and place.
     pub at: String,
-    /// log p(continuation | context) of each choice, in nats; empty of a written answer.
+    /// log p(continuation | context) of each choice, in nats, or what a classifier says of each class; empty of a written
+    /// answer.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub logprobs: Vec<f64>,
     /// What the model wrote; empty where choices were ranked.
@@ -58,6 +60,44 @@ pub struct TaskReport {
     pub items: Vec<Judged>,
 }
 
+/// Judges a model with a classifier by a task whose items are texts with labels; `tell` hears how many items are done.
+///
+/// # Errors
+/// The task's labels are not the model's, or the device does not answer.
+pub async fn judge_labels(
+    task: &Task,
+    labelled: &Labelled,
+    base: &Base,
+    tell: &mut dyn FnMut(usize),
+) -> Result<TaskReport, Problem> {
+    let model = &base.model;
+    let regression = model.config.is_regression();
+    let names = model.config.classifier.as_ref().map_or(&[][..], |of| &of.labels);
+    let places = match &labelled.classes {
+        Some(_) => labelled.places(names)?,
+        None if regression => Vec::new(),
+        None => {
+            return Err(Problem::input("the task asks for a number, and the model gives classes")
+                .next("train it with --objective regression"));
+        }
+    };
+    let texts: Vec<(&str, Option<&str>)> = labelled.rows().map(|(text, pair, _)| (text, pair)).collect();
+    let said = classify_texts(model, &base.tokenizer, &texts, tell).await?;
+    let mut judged = Vec::new();
+    for (item, logits) in labelled.items.iter().zip(said) {
+        let prediction = match regression {
+            true => logits.first().map(|value| Prediction::Number(f64::from(*value))),
+            false => places.get(likeliest(&logits)).map(|place| Prediction::Choice(*place)),
+        };
+        let mut of = Judged::of(item, prediction, String::new());
+        of.logprobs = logits.iter().map(|logit| f64::from(*logit)).collect();
+        judged.push(of);
+    }
+    let predictions: Vec<Option<Prediction>> = judged.iter().map(|item| item.prediction.clone()).collect();
+    let scores = task.score(&labelled.items, &predictions)?;
+    Ok(TaskReport { task: task.full_name(), judge: Judge::Classifier, scores, items: judged })
+}
+
 /// Judges a model by items of a task; `tell` hears how many items are done.
 ///
 /// # Errors
@@ -72,6 +112,9 @@ pub async fn judge(
     let judged = match options.judge {
         Judge::Likelihood => ranked(task, items, (model, tokenizer), options, tell).await?,
         Judge::Generated => written(task, items, (model, tokenizer, template), options, tell).await?,
+        Judge::Classifier => {
+            return Err(Problem::input("this model has no classifier").next("train it on rows with labels"));
+        }
     };
     let predictions: Vec<Option<Prediction>> = judged.iter().map(|item| item.prediction.clone()).collect();
     let scores = task.score(items, &predictions)?;

@@ -3,7 +3,8 @@
 use std::rc::Rc;
 
 use stratune_data::{
-    Dataset, Label, LabelKind, Reads, Sequence, SourceFile, Target, Tokenizer, Wanted, encode_text, load, load_labelled,
+    Dataset, Label, LabelKind, Reads, Sequence, SourceFile, Target, Tokenizer, Wanted, encode_text, load,
+    load_labelled, recognise,
 };
 use stratune_models::{Model, ModelConfig};
 use stratune_protocol::{LabelMetrics, Objective as Kind, Problem};
@@ -64,7 +65,18 @@ pub fn read_dataset_for(
 ) -> Result<Dataset, Problem> {
     let (data, seed) = (&config.data, config.train.seed);
     match learns_labels(config, model)? {
-        false => load(files, data, tokenizer, room, seed),
+        false => {
+            let columns = || recognise(files, data);
+            let mut dataset = load(files, data, tokenizer, room, seed).map_err(|problem| match columns() {
+                None => problem,
+                Some(of) => problem.next(format!(
+                    "if the labels are to be learned ('{}' of '{}'), set the objective to classification",
+                    of.label, of.text
+                )),
+            })?;
+            dataset.report.labelled = columns();
+            Ok(dataset)
+        }
         true => load_labelled(files, data, tokenizer, &wanted(model, known, config.train.objective), room, seed),
     }
 }
@@ -110,10 +122,7 @@ pub async fn label_text(
     let Some(of) = &model.config.classifier else {
         return Err(Problem::input("this model labels no texts").next("train it on rows with labels first"));
     };
-    let wanted = wanted(&model.config, known(model), Kind::Auto);
-    let mut row = encode_text(tokenizer, text, text_pair, &wanted, model.config.context())?;
-    row.label = Some(Label { at: wanted.reads.at(row.tokens.len()), target: Target::Class(0) });
-    let said = said_of(model, &[&row]).await?.pop().unwrap_or_default();
+    let said = classify_texts(model, tokenizer, &[(text, text_pair)], &mut |_| {}).await?.pop().unwrap_or_default();
     if model.config.is_regression() {
         return Ok(said.first().map(|value| ("value".to_string(), *value)).into_iter().collect());
     }
@@ -122,11 +131,32 @@ pub async fn label_text(
     Ok(labels)
 }
 
-/// What a classifier says of rows.
-async fn said_of(model: &Model, rows: &[&Sequence]) -> Result<Vec<Vec<f32>>, Problem> {
-    // Any objective asks it the same.
-    let (said, _) = classify(&Classification::default(), model, rows, Batching::packed(ROWS), &mut |_| {}).await?;
-    Ok(said)
+/// What a classifier says of texts, or pairs of texts, one number a label, in their order; longer texts than the model takes
+/// are cut. `tell` hears how many are done.
+///
+/// # Errors
+/// A text has no token, or the device does not answer.
+pub(crate) async fn classify_texts(
+    model: &Model,
+    tokenizer: &Tokenizer,
+    texts: &[(&str, Option<&str>)],
+    tell: &mut dyn FnMut(usize),
+) -> Result<Vec<Vec<f32>>, Problem> {
+    let wanted = wanted(&model.config, known(model), Kind::Auto);
+    let row = |(text, pair): &(&str, Option<&str>)| {
+        let mut row = encode_text(tokenizer, text, *pair, &wanted, model.config.context())?;
+        // What is right is not known, and nothing asks.
+        row.label = Some(Label { at: wanted.reads.at(row.tokens.len()), target: Target::Class(0) });
+        Ok(row)
+    };
+    let rows = texts.iter().map(row).collect::<Result<Vec<Sequence>, Problem>>()?;
+    let mut order: Vec<usize> = (0..rows.len()).collect();
+    order.sort_by_key(|row| rows[*row].tokens.len());
+    let sorted: Vec<&Sequence> = order.iter().map(|row| &rows[*row]).collect();
+    let (said, _) = classify(&Classification::default(), model, &sorted, Batching::packed(ROWS), tell).await?;
+    let mut of_rows = vec![Vec::new(); rows.len()];
+    order.into_iter().zip(said).for_each(|(row, said)| of_rows[row] = said);
+    Ok(of_rows)
 }
 
 fn softmax(logits: &[f32]) -> Vec<f32> {

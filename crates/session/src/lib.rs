@@ -47,7 +47,7 @@ pub use export::{
 };
 pub use forecast::{Conditions, Forecast, MemoryReport};
 pub use immediate::ImmediateCommands;
-pub use judge::{JudgeOptions, Judged, TaskReport, judge};
+pub use judge::{JudgeOptions, Judged, TaskReport, judge, judge_labels};
 pub use labels::{LabelEvaluation, evaluate_labels, label_text, learns_labels, read_dataset, read_dataset_for};
 pub use link::{from_link, to_link};
 pub use open_model::open_model;
@@ -56,7 +56,7 @@ pub use plan::Known;
 pub use pretrain::{BitsPerByte, bits_per_byte, learn_tokenizer};
 pub use recorder::{Recorder, Saving};
 pub use reply::{FinishReason, Reply, prompt_tokens};
-pub use run::{data_fingerprint, hooks_for, prompts, saved_run, set_apart, trainer, watched_trainer};
+pub use run::{data_fingerprint, hooks_for, prompts, saved_run, set_apart, trainer, watched_search, watched_trainer};
 pub use run_log::{RunLog, happened_by};
 pub use samples::Samples;
 pub use served::{Progress, ServedBatch, ServedModels};

@@ -58,7 +58,7 @@ impl Known {
             link: Some(to_link(config)),
             steps: self.data.as_ref().map(|data| {
                 let rows = data.train_rows;
-                steps(config, rows - config.ist.rows_apart(rows))
+                steps(config, rows - config.rows_apart(rows))
             }),
             size: model.map(|model| size(&config.method, model)),
             memory: self.memory_report(config).map(Into::into),

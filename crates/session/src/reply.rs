@@ -44,9 +44,7 @@ pub fn prompt_tokens(
     if request.as_instruction {
         return template.prompt(tokenizer, &request.prompt);
     }
-    let mut tokens: Vec<u32> = tokenizer.bos().into_iter().collect();
-    tokens.extend(tokenizer.encode(&request.prompt)?);
-    Ok(tokens)
+    template.as_it_stands(tokenizer, &request.prompt)
 }
 
 /// How a request has tokens chosen.
@@ -81,7 +79,7 @@ impl<'a> Reply<'a> {
         let (told, stream) = (Told::new(&request.stop), tokenizer.stream());
         let (made, sampling) = (0, sampling(request));
         let length = prompt.len();
-        text.rewrite(prompt);
+        text.begin(model, prompt);
         Ok(Self { tokenizer, template, text, prompt: length, most, made, sampling, stream, told })
     }
 

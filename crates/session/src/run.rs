@@ -2,9 +2,10 @@
 
 use std::rc::Rc;
 
-use stratune_data::{Dataset, Label, Target};
+use stratune_data::{Dataset, Label, Sequence, Target};
 use stratune_ist::{Ist, Lisa};
 use stratune_protocol::{IstMode, Problem};
+use stratune_search::{Found, Search, in_blocks};
 use stratune_store::Checkpoint;
 use stratune_train::{Hook, Identity, ProgressReporter, Record, RunConfig, SavedRun, Trainer};
 
@@ -48,10 +49,45 @@ pub async fn watched_trainer(
     checkpoint: Option<&Checkpoint>,
     watch: &ProgressReporter<'_>,
 ) -> Result<Trainer, Problem> {
+    if config.search.is_some() {
+        return Err(Problem::input("the configuration asks for a search, and this would train all that it is among")
+            .at("search")
+            .next("run `stratune search`, or leave [search] out"));
+    }
+    with_search(config, base, dataset, checkpoint, watch, None).await
+}
+
+/// The search that a configuration asks for, as a run of all modules together, and where what it finds is told.
+///
+/// # Errors
+/// Those of [`trainer`], and that it cannot search on this model.
+pub async fn watched_search(
+    config: RunConfig,
+    base: &Base,
+    dataset: Rc<Dataset>,
+    checkpoint: Option<&Checkpoint>,
+    watch: &ProgressReporter<'_>,
+) -> Result<(Trainer, Found), Problem> {
+    let report = base.report();
+    let config = in_blocks(config, &report);
+    config.validate()?;
+    let search = Search::new(&config, &report)?;
+    let found = search.found();
+    Ok((with_search(config, base, dataset, checkpoint, watch, Some(Box::new(search))).await?, found))
+}
+
+async fn with_search(
+    config: RunConfig,
+    base: &Base,
+    dataset: Rc<Dataset>,
+    checkpoint: Option<&Checkpoint>,
+    watch: &ProgressReporter<'_>,
+    search: Option<Box<dyn Hook>>,
+) -> Result<Trainer, Problem> {
     config.validate()?;
     let dataset = set_apart(dataset, &config)?;
     let rows = dataset.train.iter().chain(&dataset.validation).chain(&dataset.importance);
-    let longest = rows.map(|row| row.tokens.len()).max().unwrap_or(0);
+    let longest = rows.map(Sequence::width).max().unwrap_or(0);
     let room = base.context().saturating_sub(config.method.virtual_tokens());
     if longest > room {
         let what = format!(
@@ -77,7 +113,7 @@ pub async fn watched_trainer(
             .at("method.layers")
             .next("leave the layers out, or use --ist=all"));
     }
-    let hooks = hooks_for(&config, model.layers.len());
+    let hooks = hooks_for(&config, model.layers.len()).into_iter().chain(search).collect();
     let identity = Identity { model: base.fingerprint.clone(), data: data_fingerprint(&dataset) };
     let mut trainer = Trainer::new(config, model, dataset, hooks, identity)?.with_objective(objective);
     if let Some(checkpoint) = checkpoint {
@@ -88,14 +124,19 @@ pub async fn watched_trainer(
     Ok(trainer)
 }
 
-/// The data set with rows set apart for IST, if its mode learns on such.
+/// The data set with rows set apart for IST, if its mode learns on such, or for a search.
 ///
 /// # Errors
 /// There is no row to spare.
 pub fn set_apart(mut dataset: Rc<Dataset>, config: &RunConfig) -> Result<Rc<Dataset>, Problem> {
-    let count = config.ist.rows_apart(dataset.train.len());
+    let rows = dataset.train.len();
+    let count = config.rows_apart(rows);
     if count > 0 && dataset.importance.is_empty() {
         Rc::make_mut(&mut dataset).set_apart(count, config.train.seed);
+    }
+    if config.search.is_some() && (dataset.importance.is_empty() || dataset.train.is_empty()) {
+        let what = format!("a search splits the rows that train in two, and of {rows} none would be left");
+        return Err(Problem::input(what).at("search.share").next("give more rows, or another share"));
     }
     if config.ist.mode.sets_apart() && dataset.importance.is_empty() {
         return Err(Problem::input("this mode of IST sets training rows apart and there is only one")
@@ -125,6 +166,7 @@ pub fn data_fingerprint(dataset: &Dataset) -> String {
         for row in rows {
             row.tokens.iter().flat_map(|t| t.to_le_bytes()).for_each(&mut eat);
             row.loss_mask.iter().for_each(|l| eat(u8::from(*l)));
+            row.source.iter().flat_map(|t| t.to_le_bytes()).for_each(&mut eat);
             row.type_ids.iter().for_each(|id| eat(*id as u8));
             if let Some(Label { at, target }) = row.label {
                 eat(at as u8);

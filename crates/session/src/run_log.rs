@@ -59,7 +59,11 @@ impl RunLog {
     pub(crate) fn push(&mut self, event: &Event) {
         let lasting = matches!(
             event,
-            Event::Step(_) | Event::Validation { .. } | Event::Importance { .. } | Event::Sample { .. }
+            Event::Step(_)
+                | Event::Validation { .. }
+                | Event::Importance { .. }
+                | Event::Search(_)
+                | Event::Sample { .. }
         );
         if lasting {
             self.lines.push_str(&line(event));
@@ -86,6 +90,7 @@ fn line(event: &Event) -> String {
 pub fn happened_by(event: &Event, done: usize) -> bool {
     match event {
         Event::Step(report) => report.step <= done,
+        Event::Search(report) => report.step <= done,
         Event::Validation { step, .. } | Event::Sample { step, .. } => *step <= done,
         Event::Importance { step, .. } => *step < done,
         _ => true,

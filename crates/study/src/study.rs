@@ -65,7 +65,7 @@ pub struct StudyTask {
     pub name: String,
     /// The folder of its files.
     pub data: String,
-    /// `likelihood` or `generated`.
+    /// `likelihood`, `generated` or `classifier`.
     #[serde(default = "likelihood")]
     pub judge: String,
     /// How many items are judged; all if none is said.
@@ -146,12 +146,12 @@ impl Study {
             let what = format!("run.train.seed is {seed}, and the seeds are the study's");
             return bad(what, "run.train.seed", "leave it out, and name seeds");
         }
-        let judges = ["likelihood", "generated"];
+        let judges = ["likelihood", "generated", "classifier"];
         match self.tasks.iter().find(|task| !judges.contains(&task.judge.as_str())) {
             Some(task) => bad(
                 format!("there is no judge '{}'", task.judge),
                 &format!("task '{}'", task.name),
-                "use likelihood or generated",
+                "use likelihood, generated or classifier",
             ),
             None => Ok(()),
         }

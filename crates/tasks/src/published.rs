@@ -4,6 +4,9 @@
 use std::env;
 use std::path::PathBuf;
 
+use stratune_data::{Reads, SourceFile, Target, Tokenizer, Wanted, load_labelled, recognise};
+use stratune_protocol::{DataConfig, Objective};
+
 use crate::fixtures::check;
 use crate::{Folder, Item, Label, Split, TaskFiles, task};
 
@@ -144,4 +147,48 @@ fn published_rows_have_their_labels() {
     }
     let (_, clinc) = counts("clinc150", Split::Validation);
     assert_eq!(clinc, vec![20; 150]);
+}
+
+/// A task's rows as a data set: each has its class, two texts have types, and one is as long as BERT may read.
+#[test]
+fn published_rows_are_a_data_set_for_minilm() {
+    let Some(data) = Data::find() else { return };
+    let model = |name: &str| data.0.read(&format!("models/all-MiniLM-L6-v2/{name}")).unwrap();
+    let (json, settings) = (model("tokenizer.json"), model("tokenizer_config.json"));
+    let tokenizer = Tokenizer::from_json(&json, Some(&settings), "tokenizer.json").unwrap();
+    let wanted = Wanted { objective: Objective::Auto, reads: Reads::First, type_ids: true, known: &[] };
+    for (name, split, are_pairs) in [
+        ("glue/rte", Split::Validation, true),
+        ("mrpc", Split::Test, true),
+        ("cola", Split::Validation, false),
+        ("sst2", Split::Test, false),
+        ("superglue/boolq", Split::Train, true),
+        ("cb", Split::Train, true),
+        ("wic", Split::Train, true),
+        ("multirc", Split::Train, true),
+        ("clinc150", Split::Validation, false),
+    ] {
+        let labelled = task(name).unwrap().labelled(&data, split).unwrap();
+        let bytes = labelled.json_lines().into_bytes();
+        let files = [SourceFile { name: format!("{name}.jsonl"), bytes, held_out: false }];
+        let label_names = labelled.classes.clone().unwrap();
+        let classes = label_names.len();
+        let config = DataConfig { label_names, validation_split: 0.0, ..DataConfig::default() };
+        let dataset = load_labelled(&files, &config, &tokenizer, &wanted, 128, 0).unwrap();
+        assert_eq!((dataset.train.len(), dataset.notices.len()), (labelled.items.len(), 0), "{name}");
+        for (row, item) in dataset.train.iter().zip(&labelled.items) {
+            let label = row.label.unwrap();
+            assert_eq!((label.at, row.tokens[0], row.tokens.last()), (0, 101, Some(&102)), "{name} {}", item.at);
+            assert!(matches!((label.target, &item.label), (Target::Class(c), Label::Choice(i)) if c as usize == *i));
+            assert_eq!(!row.type_ids.is_empty(), are_pairs, "{name} {}", item.at);
+            assert!(row.tokens.len() <= 128);
+        }
+        let found = recognise(&files, &DataConfig::default()).map(|columns| columns.classes);
+        println!("{name}: {} rows, {} cut, {found:?} classes", dataset.train.len(), dataset.report.truncated);
+        assert_eq!(found, Some(classes), "{name}");
+    }
+    let clinc = task("clinc150").unwrap().labelled(&data, Split::Train).unwrap();
+    let bytes = clinc.json_lines().into_bytes();
+    let files = [SourceFile { name: "clinc.jsonl".into(), bytes, held_out: false }];
+    assert_eq!(recognise(&files, &DataConfig::default()).map(|columns| columns.classes), Some(150));
 }

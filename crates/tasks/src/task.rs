@@ -73,6 +73,8 @@ pub enum Judge {
     Generated,
     /// Of all choices the likeliest continuation, as lm-evaluation-harness states the task: [`Task::predict`].
     Likelihood,
+    /// What the classifier of a model says that was trained on labels: [`Task::labelled`].
+    Classifier,
 }
 
 impl Judge {
@@ -81,6 +83,7 @@ impl Judge {
         match self {
             Self::Generated => "generated",
             Self::Likelihood => "likelihood",
+            Self::Classifier => "classifier",
         }
     }
 }

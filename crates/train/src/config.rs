@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use stratune_peft::{Method, Methods};
 use stratune_protocol::{
-    BaseDtype, ComputeDtype, DataConfig, DeviceChoice, IstConfig, OptimiserKind, Problem, ProblemKind, TrainConfig,
+    BaseDtype, ComputeDtype, DataConfig, DeviceChoice, IstConfig, IstMode, OptimiserKind, Problem, ProblemKind,
+    SearchConfig, TrainConfig,
 };
 
 /// What an engine is asked, with the configuration as it knows it.
@@ -35,6 +36,9 @@ pub struct RunConfig {
     pub ist: IstConfig,
     /// How it is trained.
     pub train: TrainConfig,
+    /// What of the methods is searched for a structure; none: they train as they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub search: Option<SearchConfig>,
 }
 
 impl Default for RunConfig {
@@ -48,6 +52,7 @@ impl Default for RunConfig {
             method: Methods::default(),
             ist: IstConfig::default(),
             train: TrainConfig::default(),
+            search: None,
         }
     }
 }
@@ -87,7 +92,29 @@ impl RunConfig {
         }
         self.data.check()?;
         self.data.check_objective(self.train.objective)?;
+        self.check_search()?;
         self.ist.check()
+    }
+
+    /// A search has gradients to learn from, and trains every layer at each step.
+    fn check_search(&self) -> Result<(), Problem> {
+        let Some(search) = &self.search else { return Ok(()) };
+        if self.train.optimiser == OptimiserKind::Mezo {
+            return Err(Problem::input("a search learns from gradients, and mezo has none")
+                .at("train.optimiser")
+                .next("use adamw"));
+        }
+        if self.ist.mode != IstMode::All {
+            return Err(Problem::input("a search trains all layers at each step")
+                .at("ist.mode")
+                .next("use --ist=all while searching; train what it finds under IST"));
+        }
+        search.check()
+    }
+
+    /// Of so many training rows those that are set apart: for a search, or for IST.
+    pub fn rows_apart(&self, rows: usize) -> usize {
+        self.search.as_ref().map_or_else(|| self.ist.rows_apart(rows), |search| search.rows_apart(rows))
     }
 
     /// Refuses what cannot stand on such a base: a method that trains the base itself, or keeps it in few bits of its
@@ -123,10 +150,8 @@ impl RunConfig {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use stratune_peft::{MethodConfig, MethodKind, TargetOverride};
-    use stratune_protocol::IstMode;
-
     use super::*;
+    use stratune_peft::{MethodConfig, MethodKind, TargetOverride};
 
     #[test]
     fn toml_round_trip() {

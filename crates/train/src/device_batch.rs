@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use stratune_data::{Batch, Sequence, collate, delimited, pack};
-use stratune_models::Model;
 use stratune_models::nn::{PackedTexts, Positions};
+use stratune_models::{Model, SourceTexts};
 use stratune_protocol::TrainConfig;
 
 /// How many examples run at once, and how they lie.
@@ -37,6 +37,8 @@ pub struct DeviceBatch {
     pub values: Tensor<1>,
     /// Which text of a pair each token is of, `[rows, width]`, if that is known.
     pub type_ids: Option<Tensor<2, Int>>,
+    /// What an encoder reads of each row, in models that have one beside a decoder.
+    pub source: Option<SourceTexts>,
     /// How many labels there are.
     pub labelled: usize,
     /// Which example each of them is of.
@@ -92,6 +94,7 @@ impl DeviceBatch {
             targets: Tensor::from_data(TensorData::new(ids(&batch.targets), [batch.targets.len()]), device),
             values: Tensor::from_data(TensorData::new(batch.values.clone(), [batch.values.len()]), device),
             type_ids: (!batch.type_ids.is_empty()).then(|| grid(&batch.type_ids)),
+            source: batch.sources.as_ref().map(|rows| SourceTexts::new(&rows.tokens, &rows.lengths, device)),
             labelled,
             examples: batch.examples.as_slice().into(),
             real_tokens: batch.real_tokens,
@@ -114,8 +117,9 @@ impl DeviceBatch {
         at
     }
 
-    /// Tokens that a block reads, padding included.
+    /// Tokens that a block reads, padding included; of two stacks those that read more.
     pub fn size(&self) -> usize {
-        self.tokens.shape().num_elements()
+        let source = self.source.as_ref().map_or(0, |source| source.tokens.shape().num_elements());
+        source.max(self.tokens.shape().num_elements())
     }
 }

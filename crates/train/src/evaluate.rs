@@ -141,10 +141,13 @@ pub(crate) fn loss(
 
 /// What leaves the last block, `[rows, width, hidden_size]`.
 fn hidden_states(model: &Model, batch: &DeviceBatch, damping: Option<&[f32]>, alter: Option<Alter<'_>>) -> Tensor<3> {
-    let at = batch.model_positions(model);
+    let mut at = batch.model_positions(model);
     let damping = |i: usize| damping.and_then(|d| d.get(i).copied()).unwrap_or(1.0);
     let options =
         ForwardOptions { context: &|i| ForwardContext { damping: damping(i), ..model.inference_context(i) }, alter };
+    if let Some(source) = &batch.source {
+        at.encoded = model.encode(source, None, options);
+    }
     let x = model.forward_blocks(model.embed_with_prompt(batch.tokens.clone(), &at), &at, None, options);
     model.without_prompt(x)
 }

@@ -92,6 +92,11 @@ pub trait Hook {
         Box::pin(async { Ok(()) })
     }
 
+    /// Whether nothing is left to do, so that the run ends before its last step. Asked before each.
+    fn ends_run(&self) -> bool {
+        false
+    }
+
     /// What a resumed run needs to go on as if nothing had happened.
     fn save(&self) -> LocalBoxFuture<'_, Result<HookState, Problem>>;
 

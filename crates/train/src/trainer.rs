@@ -192,7 +192,7 @@ impl Trainer {
         let due = |every: usize, step: usize| every > 0 && step.is_multiple_of(every);
         let begun = self.state.step;
         let mut clock = Stopwatch::start();
-        while self.state.step < self.steps {
+        while self.state.step < self.steps && !self.is_over() {
             if train.patience > 0 && self.state.stale >= train.patience {
                 return Ok(EndReason::EarlyStop);
             }
@@ -214,7 +214,7 @@ impl Trainer {
                 }
             }
             let step = self.state.step;
-            let last = step == self.steps;
+            let last = step == self.steps || self.is_over();
             let (validates, keeps) = (due(train.eval_every, step) || last, due(train.checkpoint_every, step));
             let samples = log_spaced(step) || last;
             if validates || keeps || samples {
@@ -238,6 +238,11 @@ impl Trainer {
             yield_now().await;
         }
         Ok(EndReason::Steps)
+    }
+
+    /// Whether a hook has come to its end.
+    fn is_over(&self) -> bool {
+        self.hooks.iter().any(|hook| hook.ends_run())
     }
 
     /// Puts the parameters with the lowest validation loss in place, and gives the step that they are of; none if nothing has

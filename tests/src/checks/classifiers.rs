@@ -55,6 +55,7 @@ fn sequence(ids: &[u32], type_ids: &[u32], target: Target) -> Sequence {
         loss_mask: vec![false; ids.len()],
         type_ids: type_ids.to_vec(),
         label: Some(Label { at: 0, target }),
+        ..Sequence::default()
     }
 }
 

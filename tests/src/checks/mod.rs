@@ -7,6 +7,7 @@ mod logits;
 mod methods;
 mod packing;
 mod pieces;
+mod seq2seq;
 mod slopes;
 mod stories;
 
@@ -29,6 +30,10 @@ pub use logits::{
 pub use methods::methods_learn;
 pub use packing::{examples, packed_is_apart, packing_changes_nothing};
 pub use pieces::pieces_are_the_whole;
+pub use seq2seq::{
+    SEQ2SEQ, SEQ2SEQ_ADAPTERS, seq2seq_agrees_with_transformers, seq2seq_finite_differences,
+    seq2seq_gradients_agree_with_peft,
+};
 pub use slopes::slopes_along_random_directions;
 pub use stories::stories_are_told;
 
@@ -38,7 +43,7 @@ pub async fn all(device: &Device) {
     let formats = stratune_kernels::BlockFormat::ALL.map(stratune_kernels::WeightFormat::from);
     assert_eq!(stratune_kernels::formats_are_read(device, &formats, 48).await, Ok(()));
     // Each by itself: the frames of all of them together would fill the stack of a thread.
-    let checks: [Pin<Box<dyn Future<Output = ()> + '_>>; 16] = [
+    let checks: [Pin<Box<dyn Future<Output = ()> + '_>>; 19] = [
         Box::pin(logits_agree_with_transformers(device)),
         Box::pin(parts_are_the_whole(device)),
         Box::pin(rows_by_themselves_say_the_same(device)),
@@ -46,6 +51,9 @@ pub async fn all(device: &Device) {
         Box::pin(classifiers_agree_with_transformers(device)),
         Box::pin(classifier_gradients_agree_with_peft(device)),
         Box::pin(class_weights_weigh(device)),
+        Box::pin(seq2seq_agrees_with_transformers(device)),
+        Box::pin(seq2seq_gradients_agree_with_peft(device)),
+        Box::pin(seq2seq_finite_differences(device)),
         Box::pin(merging_changes_nothing(device)),
         Box::pin(gradients_agree_with_peft(device)),
         Box::pin(gradients_agree_with_burns_lora(device)),

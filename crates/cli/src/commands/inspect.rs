@@ -1,11 +1,13 @@
 //! `stratune inspect`
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::{Value, json};
 use stratune_data::read_rows;
 use stratune_models::ModelConfig;
+use stratune_peft::Structure;
 use stratune_protocol::Problem;
 use stratune_session::{STARTER, missing_tensors, open_model, read_adapter, saved_run};
 use stratune_store::{Checkpoint, DiskFolder, Folder, ModelFolder};
@@ -15,10 +17,10 @@ use crate::arguments::RunFlags;
 use crate::forecast::Forecast;
 use crate::{hub, open};
 
-/// Say what a model, adapter, checkpoint or dataset is, and what a run on the model would need.
+/// Say what a model, adapter, structure, checkpoint or dataset is, and what a run on the model would need.
 #[derive(Args)]
 pub struct Inspect {
-    /// A model or adapter folder, a checkpoint, a data file, `starter`, `example` or an id on the hub; without it the model of
+    /// A model or adapter folder, a structure, a checkpoint, a data file, `starter`, `example` or an id on the hub; without it the model of
     /// --config
     #[arg(conflicts_with = "model")]
     path: Option<String>,
@@ -68,6 +70,8 @@ impl Inspect {
                 .next("name a model folder, an adapter folder or a run's folder"));
         } else if path.extension().is_some_and(|e| e == "safetensors") {
             checkpoint(path)?
+        } else if let Some(text) = structure_text(path) {
+            return structure(&text, &name, json);
         } else {
             self.data(name, json).await?
         };
@@ -109,6 +113,29 @@ impl Inspect {
             "unread": source.unread,
         }))
     }
+}
+
+/// The text of a structure's file; none of anything else.
+fn structure_text(path: &Path) -> Option<Vec<u8>> {
+    let named = path.extension().is_some_and(|e| e == "json");
+    named.then(|| std::fs::read(path).ok()).flatten().filter(|text| Structure::is_one(text))
+}
+
+/// Draws a structure.
+fn structure(text: &[u8], at: &str, json: bool) -> Result<(), Problem> {
+    let structure = Structure::from_json(text, at)?;
+    let mut modules: BTreeMap<&str, usize> = BTreeMap::new();
+    structure.sites.iter().for_each(|placed| *modules.entry(placed.method.name()).or_default() += 1);
+    let mut found =
+        json!({ "kind": "structure", "model": structure.model, "layers": structure.layers, "modules": modules });
+    if json {
+        found["sites"] = json!(structure.sites);
+    }
+    print(&found, json);
+    if !json {
+        print!("\n{}", structure.draw());
+    }
+    Ok(())
 }
 
 /// Prints what was found, a field on a line, or all of it as JSON.

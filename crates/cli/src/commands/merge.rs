@@ -76,8 +76,8 @@ impl Merge {
                 bar.show(&event)
             }
         };
-        let methods = match export {
-            Export::GgufAdapter => Some(self.write_adapter(&source, &model, &mut sink).await?),
+        let (methods, export) = match export {
+            Export::GgufAdapter => (Some(self.write_adapter(&source, &model, &mut sink).await?), export),
             _ => self.write_model(export, &source, &model, &mut sink, &mut emit).await?,
         };
         self.write_beside(export, &source, &model, methods.as_deref(), &mut sink).await?;
@@ -101,7 +101,7 @@ impl Merge {
         }
     }
 
-    /// The model with its adapters. Gives what was trained of it.
+    /// The model with its adapters. Gives what was trained of it, and what it is.
     async fn write_model(
         &self,
         export: Export,
@@ -109,7 +109,7 @@ impl Merge {
         model: &str,
         sink: &mut DiskSink,
         emit: &mut dyn FnMut(Event),
-    ) -> Result<Option<String>, Problem> {
+    ) -> Result<(Option<String>, Export), Problem> {
         let opened = open::device(DeviceChoice::Cpu, false).await?;
         let mut base = open::base(model, self.base_dtype, &opened, false).await?;
         let methods = open::adapters(&mut base, &self.adapter, &self.weights).await?;
@@ -120,7 +120,7 @@ impl Merge {
                 let notices = write_gguf(source, &merging, ftype, model, sink, emit).await?;
                 notices.iter().for_each(|notice| eprintln!("         {notice}"));
             }
-            Export::Folder | Export::GgufAdapter => {
+            Export::Folder | Export::Classifier | Export::GgufAdapter => {
                 let stored = match self.dtype {
                     None | Some(Dtype::F32) => Stored::F32,
                     Some(Dtype::F16) => Stored::F16,
@@ -129,7 +129,8 @@ impl Merge {
                 write_model_folder(source, &before, &merging, stored, sink, emit).await?;
             }
         }
-        Ok(methods)
+        let export = if export == Export::Folder { Export::folder_of(merging.config()) } else { export };
+        Ok((methods, export))
     }
 
     /// The adapter by itself.
@@ -167,7 +168,7 @@ impl Merge {
         let base = base.display().to_string();
         let base_name = file.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
         let serves = match export {
-            Export::Folder => Serves::Folder,
+            Export::Folder | Export::Classifier => Serves::Folder,
             Export::Gguf(_) => Serves::Model,
             Export::GgufAdapter => Serves::Adapter { base: &base },
         };

@@ -11,6 +11,7 @@ pub mod intrinsic;
 pub mod merge;
 pub mod methods;
 pub mod pretrain;
+pub mod search;
 pub mod serve;
 pub mod slice;
 pub mod study;

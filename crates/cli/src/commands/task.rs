@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::de::DeserializeOwned;
 use stratune_protocol::Problem;
-use stratune_session::{Base, JudgeOptions, TaskReport, judge};
-use stratune_tasks::{Family, Folder, Item, Judge, Split, Task, task};
+use stratune_session::{Base, JudgeOptions, TaskReport, judge, judge_labels};
+use stratune_tasks::{Family, Folder, Judge, Split, Task, task};
 
 use crate::{open, report};
 
@@ -18,9 +18,9 @@ pub struct TaskFlags {
     /// Judge by this task, such as boolq or glue/rte; --data is the folder of its files then
     #[arg(long, value_name = "NAME")]
     task: Option<String>,
-    /// How an answer is found: likelihood, the likeliest of the choices; or generated, what the model writes
-    #[arg(long, default_value = "likelihood", value_parser = named::<Judge>, requires = "task")]
-    judge: Judge,
+    /// How an answer is found: likelihood, the likeliest of the choices; generated, what the model writes; or classifier, which is what models with one are judged by [default: likelihood]
+    #[arg(long, value_parser = named::<Judge>, requires = "task")]
+    judge: Option<Judge>,
     /// Divide log-likelihoods by the length of their choice in characters
     #[arg(long, requires = "task")]
     normalised: bool,
@@ -46,7 +46,7 @@ fn named<T: DeserializeOwned>(text: &str) -> Result<T, String> {
 /// A task with its items.
 pub struct OpenedTask<'a> {
     task: &'static Task,
-    items: Vec<Item>,
+    files: Folder,
     flags: &'a TaskFlags,
 }
 
@@ -63,12 +63,10 @@ impl TaskFlags {
                 .at("--data")
                 .next(format!("name that folder; {}", task.source)));
         };
-        let mut items = task.read(&Folder(folder.into()), self.split.unwrap_or(task.judged_on))?;
-        items.truncate(self.limit.unwrap_or(usize::MAX));
-        if items.is_empty() {
+        if self.limit == Some(0) {
             return Err(Problem::input("no item is left").at("--limit").next("judge one at least"));
         }
-        Ok(Some(OpenedTask { task, items, flags: self }))
+        Ok(Some(OpenedTask { task, files: Folder(folder.into()), flags: self }))
     }
 }
 
@@ -78,19 +76,31 @@ impl OpenedTask<'_> {
         let flags = self.flags;
         let usual = if self.task.family == Family::Math { 256 } else { 32 };
         let options = JudgeOptions {
-            judge: flags.judge,
+            judge: flags.judge.unwrap_or(match base.model.config.classifier {
+                Some(_) => Judge::Classifier,
+                None => Judge::Likelihood,
+            }),
             normalised: flags.normalised,
             max_tokens: flags.max_tokens.unwrap_or(usual),
             max_length: max_length.unwrap_or(usize::MAX).min(base.context()),
         };
-        let count = self.items.len();
-        let mut tell = |done: usize| {
+        let (split, most) = (flags.split.unwrap_or(self.task.judged_on), flags.limit.unwrap_or(usize::MAX));
+        let tell = |done: usize, count: usize| {
             if !json {
                 report::progress(self.task.name, done, count);
             }
         };
-        let parts = (&base.model, &base.tokenizer, &base.template);
-        let judged = judge(self.task, &self.items, parts, options, &mut tell).await?;
+        let judged = if options.judge == Judge::Classifier {
+            let mut labelled = self.task.labelled(&self.files, split)?;
+            labelled.items.truncate(most);
+            let count = labelled.items.len();
+            judge_labels(self.task, &labelled, base, &mut |done| tell(done, count)).await?
+        } else {
+            let mut items = self.task.read(&self.files, split)?;
+            items.truncate(most);
+            let (count, parts) = (items.len(), (&base.model, &base.tokenizer, &base.template));
+            judge(self.task, &items, parts, options, &mut |done| tell(done, count)).await?
+        };
         if let Some(path) = &flags.answers {
             write_answers(path, &judged).map_err(|e| open::cannot_write(path, &e))?;
         }

@@ -1,6 +1,6 @@
 //! `stratune train`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use clap::Args;
@@ -93,36 +93,59 @@ impl Train {
         checkpoints: &DiskCheckpoints,
         json: bool,
     ) -> Result<(RunConfig, Option<Checkpoint>, bool), Problem> {
-        let at = self.out.display().to_string();
         if self.resume {
-            let checkpoint = checkpoints.load().await?.ok_or_else(|| {
-                Problem::input("there is no checkpoint to resume from")
-                    .at(&at)
-                    .next("leave --resume out to start a run")
-            })?;
-            let mut config = *saved_run(&checkpoint)?.config;
-            config.model = hub::fetched(&config.model, json).await?;
-            hub::fetch_data(&mut config.data, json).await?;
-            config.device = self.run.device.unwrap_or(config.device);
-            config.compute_dtype = self.run.compute_dtype.unwrap_or(config.compute_dtype);
+            let (config, checkpoint) = resumed(checkpoints, &self.out, &self.run, json).await?;
             return Ok((config, Some(checkpoint), false));
         }
-        let used = ["checkpoint.safetensors", "adapter_model.safetensors"].iter().any(|f| self.out.join(f).exists());
-        if used && !self.overwrite {
-            return Err(Problem::input("the folder holds a run already")
-                .at(&at)
-                .next("use --resume to go on with it, --overwrite to replace it, or another --out"));
-        }
-        let config = self.run.to_config(json).await?;
-        if config.data.files.is_empty() {
-            return Err(Problem::input("no data is given").at("--data").next("name a file, or `example`"));
-        }
-        Ok((config, None, used))
+        let replaces = in_the_way(&self.out, &["checkpoint.safetensors", "adapter_model.safetensors"], self.overwrite)?;
+        let mut config = self.run.to_config(json).await?;
+        open::name_classes(&mut config)?;
+        needs_data(&config)?;
+        Ok((config, None, replaces))
+    }
+}
+
+/// The configuration and the checkpoint of the run in a folder; the flags say on what it goes on.
+pub(super) async fn resumed(
+    checkpoints: &DiskCheckpoints,
+    out: &Path,
+    run: &RunFlags,
+    json: bool,
+) -> Result<(RunConfig, Checkpoint), Problem> {
+    let checkpoint = checkpoints.load().await?.ok_or_else(|| {
+        Problem::input("there is no checkpoint to resume from")
+            .at(out.display().to_string())
+            .next("leave --resume out to start a run")
+    })?;
+    let mut config = *saved_run(&checkpoint)?.config;
+    config.model = hub::fetched(&config.model, json).await?;
+    hub::fetch_data(&mut config.data, json).await?;
+    config.device = run.device.unwrap_or(config.device);
+    config.compute_dtype = run.compute_dtype.unwrap_or(config.compute_dtype);
+    Ok((config, checkpoint))
+}
+
+/// Whether a folder holds one of these files, which may be replaced.
+pub(super) fn in_the_way(out: &Path, files: &[&str], overwrite: bool) -> Result<bool, Problem> {
+    let used = files.iter().any(|file| out.join(file).exists());
+    if used && !overwrite {
+        return Err(Problem::input("the folder holds a run already")
+            .at(out.display().to_string())
+            .next("use --resume to go on with it, --overwrite to replace it, or another --out"));
+    }
+    Ok(used)
+}
+
+/// Refuses a run without data.
+pub(super) fn needs_data(config: &RunConfig) -> Result<(), Problem> {
+    match config.data.files.is_empty() {
+        true => Err(Problem::input("no data is given").at("--data").next("name a file, or `example`")),
+        false => Ok(()),
     }
 }
 
 /// Says what the run will need. A forecast may be wrong, so a run that is not said to fit is warned of, not refused.
-fn foretell(conditions: &Conditions<'_>, config: &RunConfig, json: bool) {
+pub(super) fn foretell(conditions: &Conditions<'_>, config: &RunConfig, json: bool) {
     let memory_report = conditions.memory_report(config);
     let mut text = memory_report.sentence();
     let warns = memory_report.verdict >= Verdict::Tight;
@@ -137,7 +160,7 @@ fn foretell(conditions: &Conditions<'_>, config: &RunConfig, json: bool) {
 }
 
 /// Reads, templates and tokenises the data, and tells what was cut or left out.
-fn read_data(config: &RunConfig, base: &Base, json: bool) -> Result<Rc<Dataset>, Problem> {
+pub(super) fn read_data(config: &RunConfig, base: &Base, json: bool) -> Result<Rc<Dataset>, Problem> {
     let files = open::data(&config.data)?;
     let room = base.context().saturating_sub(config.method.virtual_tokens());
     let dataset = read_dataset(&files, config, base, room)?;

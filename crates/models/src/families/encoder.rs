@@ -7,7 +7,7 @@ use stratune_protocol::{Module, Role};
 use super::common::{self, Decoder, LLAMA, module};
 use super::{Family, Fields};
 use crate::ModelConfig;
-use crate::config::{ClassifierConfig, labels};
+use crate::classifier_config::{ClassifierConfig, labels};
 use crate::nn::ClassifierActivation;
 
 /// What an encoder's modules are called, and what differs between families.

@@ -25,6 +25,7 @@ mod qwen3;
 mod roberta;
 mod rope;
 mod smollm3;
+mod t5;
 
 pub(crate) use common::plain_modules;
 pub use fields::{Fields, Given};
@@ -52,7 +53,7 @@ pub struct Family {
 }
 
 /// All of them.
-pub const FAMILIES: [&Family; 18] = [
+pub const FAMILIES: [&Family; 19] = [
     &llama::FAMILY,
     &mistral::FAMILY,
     &qwen2::FAMILY,
@@ -71,4 +72,5 @@ pub const FAMILIES: [&Family; 18] = [
     &bert::FAMILY,
     &roberta::FAMILY,
     &distilbert::FAMILY,
+    &t5::FAMILY,
 ];

@@ -185,10 +185,17 @@ impl Attention {
             Some(prefix) => {
                 let (text, seq) = (k.dims()[2] - prefix.length(), q.dims()[2]);
                 let of_text = |t: Tensor<4>| t.narrow(2, prefix.length(), text);
-                // A query that is alone sees all that it is given.
-                let alone = seq == 1 && !self.kind.bidirectional;
-                let positions = if alone { block_positions } else { at.after(text - seq, &self.kind) };
-                let without = self.mixed(q, of_text(k), of_text(v), positions);
+                let without = match &block_positions.mask {
+                    Mask::Added(mask) => {
+                        let mask = mask.clone().narrow(3, prefix.length(), text);
+                        masked_attention(q, of_text(k), of_text(v), mask, self.scores.scale)
+                    }
+                    // A query that is alone sees all that it is given.
+                    Mask::Causal(_) => {
+                        let positions = if seq == 1 { block_positions } else { at.after(text - seq, &self.kind) };
+                        self.mixed(q, of_text(k), of_text(v), positions)
+                    }
+                };
                 prefix.blend(x, without, mixed, context)
             }
         }

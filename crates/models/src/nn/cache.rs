@@ -1,6 +1,6 @@
 //! Keys and values of the positions that generation has passed.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Int, Tensor};
 
 /// Keys and values, `[batch, kv_heads, positions, head_dim]` each.
 pub type States = (Tensor<4>, Tensor<4>);
@@ -40,6 +40,12 @@ impl KvCache {
     /// Whether each row of the batch is a text by itself.
     pub fn is_by_row(&self) -> bool {
         self.past.len() > 1
+    }
+
+    /// Becomes the cache of other rows of its batch, in this order.
+    pub fn select(&mut self, rows: &Tensor<1, Int>) {
+        let of = |t: &Tensor<4>| t.clone().select(0, rows.clone());
+        self.past.iter_mut().for_each(|(k, v)| (*k, *v) = (of(k), of(v)));
     }
 
     /// Forgets what is after so many positions.

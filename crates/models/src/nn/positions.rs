@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use stratune_kernels::{AttentionMask, CosSin, Rotary, mask_between_texts};
 
-use super::Rope;
+use super::{Encoded, Rope};
 
 /// What one block's attention makes of positions: the blocks of a model may differ in it.
 #[derive(Clone, Debug, PartialEq)]
@@ -107,7 +107,7 @@ impl Rotaries {
 }
 
 /// What the blocks need to know about where the tokens are.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Positions {
     /// By how many positions come before the tokens, as blocks with a prefix have more of them, and by the kind of attention.
     by_block: Vec<(usize, AttentionKind, BlockPositions)>,
@@ -117,6 +117,8 @@ pub struct Positions {
     pub position_ids: Option<Tensor<2, Int>>,
     /// Which text of a pair each token is of, `[batch, seq]`; none: all are of the first.
     pub type_ids: Option<Tensor<2, Int>>,
+    /// What a decoder's blocks read of another text; none: nothing.
+    pub encoded: Option<Encoded>,
 }
 
 /// Where the tokens are for one block.
@@ -177,7 +179,7 @@ impl Positions {
                 by_block.push((past, kind, BlockPositions { cos_sin, mask }));
             }
         }
-        Self { by_block, side: None, position_ids: None, type_ids: None }
+        Self { by_block, ..Self::default() }
     }
 
     /// For rows of several texts, which follow nothing but each number in `pasts` of positions that all of them see.
@@ -201,7 +203,7 @@ impl Positions {
         pasts.sort_unstable();
         pasts.dedup();
         let by_block = pasts.iter().flat_map(|past| cos_sin.iter().cloned().map(|at| of(*past, at))).collect();
-        Self { by_block, side: None, position_ids: None, type_ids: None }
+        Self { by_block, ..Self::default() }
     }
 
     /// For one token a row, each of which follows another number of positions, `pasts`. Beside these come as many as each
@@ -224,7 +226,43 @@ impl Positions {
             };
             by_block.extend(cos_sin.into_iter().map(of));
         }
-        Self { by_block, side: None, position_ids: None, type_ids: None }
+        Self { by_block, ..Self::default() }
+    }
+
+    /// For blocks that know positions by what is added to the scores alone: of each kind how many tokens come before, and what
+    /// that is, `[batch or 1, heads, seq, keys]`. All see as many positions as each of `before` before the text.
+    pub fn of_masks(
+        rotaries: &Rotaries,
+        masks: &[(AttentionKind, usize, Tensor<4>)],
+        before: &[usize],
+        device: &Device,
+    ) -> Self {
+        let mut by_block: Vec<(usize, AttentionKind, BlockPositions)> = Vec::new();
+        for &before in before {
+            if by_block.iter().any(|(b, ..)| *b == before) {
+                continue;
+            }
+            for (kind, past, added) in masks {
+                let seq = added.dims()[2];
+                let cos_sin = rotaries.cos_sin(1, device, |_, table| table.cos_sin_after(0, seq)).into_iter();
+                let cos_sin = cos_sin.filter(|(of, _)| of == kind).map(|(_, cos_sin)| cos_sin);
+                let mask = || Mask::Added(after(before, added.clone()));
+                by_block.extend(
+                    cos_sin.map(|cos_sin| (before + past, kind.clone(), BlockPositions { cos_sin, mask: mask() })),
+                );
+            }
+        }
+        Self { by_block, ..Self::default() }
+    }
+
+    /// What is added to the scores of blocks of this kind after `past` positions, to be changed; none where scores have
+    /// nothing added.
+    pub fn added_mut(&mut self, past: usize, kind: &AttentionKind) -> Option<&mut Tensor<4>> {
+        let found = self.by_block.iter_mut().find(|(p, k, _)| (*p, &*k) == (past, kind));
+        match &mut found?.2.mask {
+            Mask::Added(added) => Some(added),
+            Mask::Causal(_) => None,
+        }
     }
 
     /// For tokens that follow `past` positions, in a block of this kind.

@@ -8,7 +8,7 @@ pub(crate) mod virtual_tokens;
 
 pub(crate) use pattern::Patterns;
 use serde_json::{Map, Value, json};
-pub(crate) use sites::{Sites, name, patterns, spread};
+pub(crate) use sites::{Sites, name, patterns, split, spread};
 use stratune_protocol::{HubId, ModelReport, Problem};
 use stratune_store::{HostTensor, Tensors};
 pub use virtual_tokens::prefix_part;
@@ -133,8 +133,14 @@ pub(crate) fn write(
 
 /// `target_modules` and the layers of a method, as PEFT writes them.
 pub(crate) fn placed(model: &ModelReport, method: &MethodConfig) -> Map<String, Value> {
-    let targets = sites::target_modules(method, model);
-    let layers = if method.layers.is_empty() { Value::Null } else { json!(method.layers) };
+    let mut targets = sites::target_modules(method, model);
+    let mut layers = Value::Null;
+    if !method.layers.is_empty() {
+        match sites::layers_to_transform(method, &targets, model) {
+            Some(numbers) => layers = json!(numbers),
+            None => targets = method.sites(model).iter().map(|site| site.path.clone()).collect(),
+        }
+    }
     let mut fields = Map::new();
     fields.insert("target_modules".into(), json!(targets));
     fields.insert("layers_to_transform".into(), layers);

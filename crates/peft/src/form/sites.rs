@@ -16,7 +16,7 @@ pub(crate) type Sites = BTreeMap<String, Shape>;
 
 /// The number of the block that a layer's path is in, and what stands behind it: of a checkpoint's names the first part
 /// that is a number counts the blocks.
-fn split(path: &str) -> Option<(usize, &str)> {
+pub(crate) fn split(path: &str) -> Option<(usize, &str)> {
     let mut rest = path;
     while let Some((part, behind)) = rest.split_once('.') {
         if let Ok(block) = part.parse() {
@@ -25,6 +25,34 @@ fn split(path: &str) -> Option<(usize, &str)> {
         rest = behind;
     }
     None
+}
+
+/// Whether blocks of two stacks are counted by themselves: a path begins with its stack's name, and its number alone says
+/// nothing.
+fn is_of_a_stack(path: &str) -> bool {
+    ["encoder.", "decoder."].iter().any(|stack| path.starts_with(stack))
+}
+
+/// The same, of layers that are named by their whole paths.
+fn by_paths(method: &MethodConfig, sites: &Sites) -> MethodConfig {
+    let usual = (method.rank.unwrap_or(0), method.alpha.unwrap_or(1.0));
+    let others = sites.iter().filter(|(_, shape)| **shape != usual);
+    let over = |(path, (rank, alpha)): (&String, &Shape)| {
+        (path.clone(), TargetOverride { rank: Some(*rank), alpha: Some(*alpha) })
+    };
+    let targets = Some(Targets::Listed(sites.keys().cloned().collect()));
+    MethodConfig { layers: Vec::new(), targets, overrides: others.map(over).collect(), ..method.clone() }
+}
+
+/// The blocks of a method as PEFT counts them, by the number in their paths; and whether these, with the words that name its
+/// layers, mean just those that it enters. A number means a block in both of two stacks.
+pub(crate) fn layers_to_transform(method: &MethodConfig, words: &[String], model: &ModelReport) -> Option<Vec<usize>> {
+    let sites = method.sites(model);
+    let numbers: BTreeSet<usize> = sites.iter().filter_map(|site| split(&site.path)).map(|(block, _)| block).collect();
+    let counted = |module: &&Module| split(&module.path).is_some_and(|(block, _)| numbers.contains(&block));
+    let named = |module: &&Module| words.iter().any(|word| module.is_named(word));
+    let meant: Vec<&Module> = model.linears().filter(counted).filter(named).collect();
+    (meant == sites).then(|| numbers.into_iter().collect())
 }
 
 /// `method` at these layers with these ranks and alphas: one entry for each set of targets that some blocks share. `fields`
@@ -38,15 +66,22 @@ pub(crate) fn spread(
         Some(Value::Array(words)) => words.iter().filter_map(Value::as_str).collect(),
         _ => Vec::new(),
     };
-    let word =
-        |behind: &str| words.iter().find(|word| ends_with(behind, word)).map_or(behind, |word| *word).to_string();
+    // A name that layers of several roles end with is written with its block.
+    let word = |path: &str, behind: &str| {
+        let short = words.iter().find(|word| ends_with(behind, word));
+        let long = || words.iter().find(|word| ends_with(path, word));
+        short.or_else(long).map_or(behind, |word| *word).to_string()
+    };
     let mut targets_of: BTreeMap<usize, BTreeSet<String>> = BTreeMap::new();
     for path in sites.keys() {
         let Some((block, behind)) = split(path) else {
             return Err(Problem::input(format!("the adapter trains {path}, which is no linear layer of a block"))
                 .next("use an adapter that was trained on this model"));
         };
-        targets_of.entry(block).or_default().insert(word(behind));
+        if is_of_a_stack(path) {
+            return Ok(vec![by_paths(method, sites)]);
+        }
+        targets_of.entry(block).or_default().insert(word(path, behind));
     }
     let mut groups: BTreeMap<BTreeSet<String>, Vec<usize>> = BTreeMap::new();
     for (block, targets) in targets_of {

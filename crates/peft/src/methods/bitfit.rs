@@ -13,6 +13,7 @@ use crate::method::{
 };
 use crate::setting::TARGETS;
 use crate::size::at_sites;
+use crate::switch::{Scaled, Switch};
 use crate::{Delta, ForwardContext, MethodConfig, MethodKind, Named, Param, Site};
 
 /// BitFit.
@@ -34,6 +35,7 @@ pub(super) static METHOD: Method = Method {
     from_data: FromData::Nothing,
     few_bits: false,
     nested_ranks: false,
+    switch: Some(&SWITCH),
     usual_rate: 3.0,
     saved_activations: SavedActivations::BIAS,
     trainable,
@@ -45,6 +47,8 @@ pub(super) static METHOD: Method = Method {
     for_original_base: as_it_is,
     peft: None,
 };
+
+static SWITCH: Switch = Switch { size: None, parameters: &[("bias_update", Scaled::Whole)] };
 
 fn build<'a>(_: &'a MethodConfig, site: &'a Site) -> Built<'a> {
     Box::pin(async move { Ok(Box::new(Bias::new(site)) as _) })

@@ -28,6 +28,7 @@ pub(super) static METHOD: Method = Method {
     from_data: FromData::Nothing,
     few_bits: false,
     nested_ranks: false,
+    switch: None,
     usual_rate: 0.3,
     saved_activations: SavedActivations::INPUTS,
     trainable: matrices,

@@ -37,6 +37,7 @@ pub(super) static METHOD: Method = Method {
     from_data: FromData::Nothing,
     few_bits: false,
     nested_ranks: false,
+    switch: None,
     usual_rate: 1.0,
     saved_activations: SavedActivations::INPUTS.dense(2.0),
     trainable,

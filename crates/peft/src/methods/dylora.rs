@@ -29,6 +29,7 @@ pub(super) static METHOD: Method = Method {
     from_data: FromData::Nothing,
     few_bits: false,
     nested_ranks: true,
+    switch: None,
     usual_rate: 1.0,
     saved_activations: SavedActivations::LOW_RANK,
     trainable: low_rank::numbers,

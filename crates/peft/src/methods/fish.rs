@@ -28,6 +28,7 @@ pub(super) static METHOD: Method = Method {
     from_data: FromData::Fisher,
     few_bits: false,
     nested_ranks: false,
+    switch: None,
     usual_rate: 0.3,
     saved_activations: SavedActivations::INPUTS.dense(2.0),
     trainable: sparse::numbers,

@@ -7,6 +7,7 @@ use crate::method::{
     Enters, Family, FromData, Merges, Method, SavedActivations, as_it_is, beside_any, block_by_block, shares_nothing,
 };
 use crate::setting::WIDTH;
+use crate::switch::BOTTLENECK;
 use crate::{MethodConfig, MethodKind, bottleneck};
 
 /// Adapters (Houlsby).
@@ -28,6 +29,7 @@ pub(super) static METHOD: Method = Method {
     from_data: FromData::Nothing,
     few_bits: false,
     nested_ranks: false,
+    switch: Some(&BOTTLENECK),
     usual_rate: 1.0,
     saved_activations: SavedActivations::OUTSIDE,
     trainable,

@@ -1,7 +1,7 @@
 //! Layer-norm tuning: only the gains of the norms train, and their biases where they have some.
 
 use std::collections::BTreeSet;
-use stratune_protocol::{ModelReport, Module, Role};
+use stratune_protocol::{ModelReport, Module};
 
 use serde_json::{Map, Value, json};
 
@@ -10,6 +10,7 @@ use crate::method::{
     Enters, Family, FromData, Merges, Method, SavedActivations, as_it_is, as_usual, beside_any, block_by_block,
     shares_nothing,
 };
+use crate::switch::{Scaled, Switch};
 use crate::{MethodConfig, MethodKind};
 
 /// Layer-norm tuning.
@@ -31,6 +32,7 @@ pub(super) static METHOD: Method = Method {
     from_data: FromData::Nothing,
     few_bits: false,
     nested_ranks: false,
+    switch: Some(&SWITCH),
     usual_rate: 3.0,
     saved_activations: SavedActivations::OUTSIDE,
     trainable,
@@ -43,11 +45,17 @@ pub(super) static METHOD: Method = Method {
     peft: Some(&FORM),
 };
 
+/// The last norm belongs to no block, and a search leaves it as it is.
+static SWITCH: Switch = Switch {
+    size: None,
+    parameters: &[("ln_tuning_layers.weight", Scaled::From("weight")), ("ln_tuning_layers.bias", Scaled::From("bias"))],
+};
+
 fn trainable(method: &MethodConfig, model: &ModelReport) -> u64 {
     let enters = |norm: &&Module| match norm.block {
         Some(block) => norm.role.is_block_norm() && method.enters_layer(block),
-        // The last norm belongs to no block: it trains where every block does.
-        None => norm.role == Role::FinalNorm && method.layers.is_empty(),
+        // A last norm belongs to no block: it trains where every block does.
+        None => norm.role.is_last_norm() && method.layers.is_empty(),
     };
     let count = |norm: &Module| norm.tensors().map(|(_, shape)| shape[0] as u64).sum::<u64>();
     model.modules.iter().filter(enters).map(count).sum()
@@ -73,7 +81,7 @@ fn read(given: Given<'_>) -> Read {
 }
 
 fn fields(model: &ModelReport) -> Map<String, Value> {
-    let tuned = |module: &&Module| module.role.is_block_norm() || module.role == Role::FinalNorm;
+    let tuned = |module: &&Module| module.role.is_block_norm() || module.role.is_last_norm();
     let names: BTreeSet<&str> = model.modules.iter().filter(tuned).map(Module::name).collect();
     with(Map::new(), json!({ "target_modules": names, "modules_to_save": null }))
 }

@@ -6,6 +6,7 @@ use crate::method::{
     shares_nothing,
 };
 use crate::setting::{ALPHA, DROPOUT, GATED, OVERRIDES, RANK, TARGETS};
+use crate::switch::LOW_RANK;
 use crate::{Lora, MethodConfig, MethodKind, Site, low_rank};
 
 /// LoRA.
@@ -27,6 +28,7 @@ pub(super) static METHOD: Method = Method {
     from_data: FromData::Nothing,
     few_bits: false,
     nested_ranks: false,
+    switch: Some(&LOW_RANK),
     usual_rate: 1.0,
     saved_activations: SavedActivations::LOW_RANK,
     trainable: low_rank::numbers,

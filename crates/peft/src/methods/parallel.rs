@@ -8,6 +8,7 @@ use crate::method::{
     Enters, Family, FromData, Merges, Method, SavedActivations, as_it_is, beside_any, block_by_block, shares_nothing,
 };
 use crate::setting::{SCALE, WIDTH};
+use crate::switch::BOTTLENECK;
 use crate::{MethodConfig, MethodKind, bottleneck};
 
 /// Parallel adapter.
@@ -29,6 +30,7 @@ pub(super) static METHOD: Method = Method {
     from_data: FromData::Nothing,
     few_bits: false,
     nested_ranks: false,
+    switch: Some(&BOTTLENECK),
     usual_rate: 1.0,
     saved_activations: SavedActivations::OUTSIDE,
     trainable: bottleneck::numbers,

@@ -47,6 +47,7 @@ pub(super) static METHOD: Method = Method {
     from_data: FromData::Beginning,
     few_bits: false,
     nested_ranks: false,
+    switch: None,
     usual_rate: 10.0,
     saved_activations: SavedActivations::OUTSIDE,
     trainable,
@@ -201,9 +202,11 @@ impl Additions for Prefix {
 static FORM: Form = Form {
     peft_type: "PREFIX_TUNING",
     read,
-    // It has no list of layers.
+    // It has no list of layers, and of two stacks it puts prefixes before one alone.
     write: |model, method, tensors| {
-        method.layers.is_empty().then(|| Some((fields(model, method), write(model, tensors)?))).flatten()
+        (method.layers.is_empty() && !model.has(Role::CrossQuery))
+            .then(|| Some((fields(model, method), write(model, tensors)?)))
+            .flatten()
     },
     integers: &[],
 };

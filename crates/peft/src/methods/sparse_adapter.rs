@@ -31,6 +31,7 @@ pub(super) static METHOD: Method = Method {
     from_data: FromData::Saliency,
     few_bits: false,
     nested_ranks: false,
+    switch: None,
     usual_rate: 1.0,
     saved_activations: SavedActivations::OUTSIDE,
     trainable,

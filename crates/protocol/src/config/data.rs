@@ -12,6 +12,9 @@ pub struct DataConfig {
     pub files: Vec<String>,
     /// Files to measure on and never to train on, instead of a share of the rows. In the page: those of the dropped files.
     pub validation_files: Vec<String>,
+    /// A task of the literature, such as glue/rte, whose rows to train on are read: `files` is the folder of its files. Empty:
+    /// files are read as they are.
+    pub task: String,
     /// What the rows look like.
     pub format: DataFormat,
     /// The column, or field of a JSON row, that is the prompt. Empty: recognised by name, or plain text if a table has one
@@ -48,6 +51,7 @@ impl Default for DataConfig {
         Self {
             files: Vec::new(),
             validation_files: Vec::new(),
+            task: String::new(),
             format: DataFormat::Auto,
             prompt_column: String::new(),
             completion_column: String::new(),

@@ -8,6 +8,7 @@ mod device;
 mod ist;
 mod objective;
 mod prompt_template;
+mod search;
 mod targets;
 mod train;
 
@@ -19,5 +20,6 @@ pub use device::DeviceChoice;
 pub use ist::{IstConfig, IstMode};
 pub use objective::{ClassWeights, Objective};
 pub use prompt_template::PromptTemplate;
+pub use search::{SearchBy, SearchConfig};
 pub use targets::{Targets, whole};
 pub use train::{OptimiserKind, Schedule, TrainConfig};

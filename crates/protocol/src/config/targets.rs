@@ -18,7 +18,9 @@ pub enum Targets {
     AllLinear,
     /// Those that one of these words names: a module's path or the end of it (`q_proj`, `self_attn.q_proj`), its role
     /// (`query`, `key`, `value`, `output`, `gate`, `up`, `down`), or a part of the block (`attention`, `mlp`). Where a model
-    /// has queries, keys and values in one layer, each of their roles means that layer; so do `gate` and `up`.
+    /// has queries, keys and values in one layer, each of their roles means that layer; so do `gate` and `up`. Where a decoder
+    /// reads an encoder, the roles and `attention` mean the layers of that attention, too: those alone are `cross_query`,
+    /// `cross_key`, `cross_value`, `cross_output`, or `cross_attention`.
     Listed(Vec<String>),
     /// Those whose whole path this regular expression matches.
     Pattern(String),
@@ -146,7 +148,12 @@ pub fn whole(pattern: &str) -> Result<Regex, regex_lite::Error> {
 fn names(word: &str, module: &Module) -> bool {
     let role = |role: Role| role.name() == word;
     let (of, fused) = (module.role, module.role.fused());
-    module.is_named(word) || role(of) || fused.iter().any(|one| role(*one)) || of.part() == Some(word)
+    let own = of.in_self_attention();
+    let alike = fused.iter().copied().chain(own).any(role);
+    module.is_named(word)
+        || role(of)
+        || alike
+        || [Some(of), own].into_iter().flatten().any(|of| of.part() == Some(word))
 }
 
 #[cfg(test)]

@@ -8,7 +8,8 @@ use super::{MODES, name_of};
 /// Settings of `data`, `ist` and `train` that have no field: files are dropped, and the rest belongs to files and command
 /// lines.
 #[cfg(test)]
-pub const WITHOUT: [&str; 8] = [
+pub const WITHOUT: [&str; 9] = [
+    "data.task",
     "data.files",
     "data.label_names",
     "data.validation_files",

@@ -51,6 +51,7 @@ pub(crate) async fn write_archive(
 ) -> Result<Vec<String>, Problem> {
     let source = open_model(folder).await?;
     let config = &base.model.config;
+    let export = if export == Export::Folder { Export::folder_of(&tuned.model.config) } else { export };
     let merging = || MergingModel::new(tuned.model.clone());
     let notices = match export {
         Export::GgufAdapter => {
@@ -61,7 +62,7 @@ pub(crate) async fn write_archive(
             Vec::new()
         }
         Export::Gguf(ftype) => write_gguf(&source, &merging()?, ftype, &base.name, zip, emit).await?,
-        Export::Folder => {
+        Export::Folder | Export::Classifier => {
             write_model_folder(&source, config, &merging()?, Stored::F32, zip, emit).await?;
             Vec::new()
         }
@@ -69,7 +70,7 @@ pub(crate) async fn write_archive(
     // A file of the base is where the person has it; of a folder, there has to be one first.
     let base_file = if source.is_gguf() { base.name.as_str() } else { GGUF_MODEL };
     let serves = match export {
-        Export::Folder => Serves::Folder,
+        Export::Folder | Export::Classifier => Serves::Folder,
         Export::Gguf(_) => Serves::Model,
         Export::GgufAdapter => Serves::Adapter { base: base_file },
     };

@@ -2,6 +2,7 @@
 //! others, and nothing else.
 
 use serde_json::Value;
+use stratune_models::ModelConfig;
 use stratune_protocol::{HubId, IstMode};
 
 use super::{GGUF_ADAPTER, GGUF_MODEL, RunFacts, short_name};
@@ -11,6 +12,8 @@ use super::{GGUF_ADAPTER, GGUF_MODEL, RunFacts, short_name};
 pub enum Export {
     /// A folder in Hugging Face form.
     Folder,
+    /// The same of a model that labels texts.
+    Classifier,
     /// A GGUF model, its matrices written so.
     Gguf(stratune_store::Ftype),
     /// A GGUF adapter.
@@ -18,12 +21,20 @@ pub enum Export {
 }
 
 impl Export {
+    /// The folder of such a model.
+    pub fn folder_of(config: &ModelConfig) -> Self {
+        if config.classifier.is_some() { Self::Classifier } else { Self::Folder }
+    }
+
     /// The commands that use it, in the folder that it lies in; `base` is what its base is called.
     pub fn commands(self, name: &str, base: &str) -> Vec<String> {
         let ollama = format!("ollama create {name} -f Modelfile && ollama run {name}");
         match self {
             Self::Folder => vec![format!(
                 "python -c 'from transformers import pipeline; print(pipeline(\"text-generation\", \".\")(\"Hello\"))'"
+            )],
+            Self::Classifier => vec![format!(
+                "python -c 'from transformers import pipeline; print(pipeline(\"text-classification\", \".\")(\"Hello\"))'"
             )],
             Self::Gguf(_) => vec![format!("llama-cli -m {GGUF_MODEL}"), ollama],
             Self::GgufAdapter => vec![format!("llama-cli -m {base} --lora {GGUF_ADAPTER}"), ollama],
@@ -45,7 +56,7 @@ pub fn card(
     // A path is nobody else's business.
     let named = if revision.is_some() { repository.as_str() } else { short_name(base) };
     let (library, relation) = match export {
-        Export::Folder => ("transformers", "finetune"),
+        Export::Folder | Export::Classifier => ("transformers", "finetune"),
         Export::Gguf(_) => ("gguf", "finetune"),
         Export::GgufAdapter => ("gguf", "adapter"),
     };
@@ -66,7 +77,7 @@ pub fn card(
     rows.push((
         "Form",
         match export {
-            Export::Folder => "safetensors, merged".into(),
+            Export::Folder | Export::Classifier => "safetensors, merged".into(),
             Export::Gguf(ftype) => format!("GGUF, merged, {}", ftype.name()),
             Export::GgufAdapter => "GGUF adapter (LoRA)".into(),
         },

@@ -200,6 +200,7 @@ impl Run {
             Event::Data(report) => {
                 self.progress.set(None);
                 self.reading_data.set(false);
+                self.looks.set(report.labelled.clone());
                 self.data.set(Some(report));
             }
             Event::Begun { .. } => {
@@ -242,7 +243,11 @@ impl Run {
             Event::Pace(pace) => self.timing.update(|t| t.hear(pace)),
             Event::Notice { text } => self.tell(text, "", None),
             Event::Problem(problem) => self.went_wrong(problem),
-            Event::Step(_) | Event::Importance { .. } | Event::Validation { .. } | Event::Sample { .. } => {}
+            Event::Step(_)
+            | Event::Importance { .. }
+            | Event::Search(_)
+            | Event::Validation { .. }
+            | Event::Sample { .. } => {}
         }
     }
 

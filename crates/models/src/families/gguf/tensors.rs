@@ -33,6 +33,13 @@ pub(super) fn name(role: Role) -> &'static str {
         Role::TokenTypeEmbedding => "token_types",
         Role::EmbeddingNorm => "token_embd_norm",
         Role::Pooler => "cls",
+        Role::CrossNorm => "cross_attn_norm",
+        Role::CrossQuery => "cross_attn_q",
+        Role::CrossKey => "cross_attn_k",
+        Role::CrossValue => "cross_attn_v",
+        Role::CrossOutput => "cross_attn_o",
+        Role::RelativeBias => "attn_rel_b",
+        Role::EncoderNorm => "enc.output_norm",
         Role::Classifier => "cls.output",
     }
 }

@@ -1,0 +1,200 @@
+//! How a structure is searched for under a budget.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Problem;
+
+/// A search for the modules that a budget is best spent on. The methods of the run are what is searched among: each as large
+/// as it can become, at every place that it enters.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SearchConfig {
+    /// Who searches.
+    pub by: SearchBy,
+    /// Numbers that the structure may train, at most.
+    pub budget: u64,
+    /// Ranks (widths, of bottlenecks) that a module may have besides none. The largest is that of the run's methods.
+    pub sizes: Vec<usize>,
+    /// Share of the training rows that are set apart: what they say of the architecture, the others do not decide.
+    pub share: f32,
+    /// `bipeft` and `s3delta`: learning rate of the architecture.
+    pub learning_rate: f64,
+    /// `bipeft`: in how many prunings the budget is reached.
+    pub prunings: usize,
+    /// `bipeft`: share of the steps before the first pruning.
+    pub begin: f32,
+    /// `evolution`: structures in a generation.
+    pub population: usize,
+    /// `evolution`: generations.
+    pub generations: usize,
+}
+
+impl Default for SearchConfig {
+    fn default() -> Self {
+        Self::preset(SearchBy::Bipeft)
+    }
+}
+
+/// Who searches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SearchBy {
+    /// BIPEFT: gates on and off and ranks in turn, pruned by sensitivity.
+    #[default]
+    Bipeft,
+    /// S3Delta: gates whose expected size is the budget at each step.
+    S3delta,
+    /// NOAH and AutoFormer: a network whose parts are all trained at random, and evolution within it.
+    Evolution,
+    /// What moves most while everything trains.
+    Magnitude,
+    /// What has the largest gradient before anything trains.
+    GradientNorm,
+    /// Drawn.
+    Random,
+    /// Each module of one rank, the largest that the budget has.
+    Uniform,
+    /// S4: four groups of layers, wide in the middle, each with methods of its own, and as much in each layer.
+    S4,
+}
+
+impl SearchBy {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Bipeft,
+        Self::S3delta,
+        Self::Evolution,
+        Self::Magnitude,
+        Self::GradientNorm,
+        Self::Random,
+        Self::Uniform,
+        Self::S4,
+    ];
+
+    /// As configurations write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bipeft => "bipeft",
+            Self::S3delta => "s3delta",
+            Self::Evolution => "evolution",
+            Self::Magnitude => "magnitude",
+            Self::GradientNorm => "gradient_norm",
+            Self::Random => "random",
+            Self::Uniform => "uniform",
+            Self::S4 => "s4",
+        }
+    }
+}
+
+impl std::str::FromStr for SearchBy {
+    type Err = Problem;
+
+    fn from_str(text: &str) -> Result<Self, Problem> {
+        let plain = text.to_lowercase().replace('-', "_");
+        Self::ALL.into_iter().find(|by| by.name() == plain).ok_or_else(|| {
+            let names: Vec<_> = Self::ALL.into_iter().map(Self::name).collect();
+            Problem::input(format!("nobody is called '{text}' who searches"))
+                .next(format!("use one of {}", names.join(", ")))
+        })
+    }
+}
+
+impl SearchConfig {
+    /// As it was released.
+    pub fn preset(by: SearchBy) -> Self {
+        Self {
+            by,
+            budget: 100_000,
+            sizes: vec![1, 4, 8],
+            share: 0.5,
+            learning_rate: if by == SearchBy::S3delta { 0.1 } else { 0.01 },
+            prunings: 100,
+            begin: 0.1,
+            population: 20,
+            generations: 5,
+        }
+    }
+
+    /// The largest size.
+    pub fn largest(&self) -> usize {
+        self.sizes.last().copied().unwrap_or(0)
+    }
+
+    /// Rows to set apart of so many.
+    pub fn rows_apart(&self, rows: usize) -> usize {
+        (rows as f64 * f64::from(self.share)).floor() as usize
+    }
+
+    /// Checks every field against its range.
+    ///
+    /// # Errors
+    /// Names the first that is out of range.
+    pub fn check(&self) -> Result<(), Problem> {
+        let bad =
+            |field: &str, what: String, next: &str| Err(Problem::input(what).at(format!("search.{field}")).next(next));
+        if self.budget == 0 {
+            return bad("budget", "the budget is 0".into(), "give the numbers that may train");
+        }
+        if self.sizes.is_empty() || self.sizes[0] == 0 || self.sizes.windows(2).any(|pair| pair[0] >= pair[1]) {
+            return bad("sizes", format!("sizes are {:?}", self.sizes), "list them from 1 upwards, such as 1,4,8");
+        }
+        if !(self.share > 0.0 && self.share < 1.0) {
+            let next = "a search learns on rows of its own: use a share such as 0.5";
+            return bad("share", format!("the share of rows that are set apart is {}", self.share), next);
+        }
+        if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
+            return bad("learning_rate", format!("learning rate is {}", self.learning_rate), "use a positive number");
+        }
+        if !(0.0..1.0).contains(&self.begin) {
+            return bad("begin", format!("begin is {}", self.begin), "use 0 or more and less than 1");
+        }
+        for (field, value, least) in
+            [("prunings", self.prunings, 1), ("population", self.population, 4), ("generations", self.generations, 1)]
+        {
+            if value < least {
+                return bad(field, format!("{field} is {value}"), &format!("use {least} or more"));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_back() {
+        for by in SearchBy::ALL {
+            assert_eq!(by.name().parse::<SearchBy>().unwrap(), by);
+            assert_eq!(serde_json::to_value(by).unwrap(), by.name());
+            SearchConfig::preset(by).check().unwrap();
+        }
+        assert!("darts".parse::<SearchBy>().unwrap_err().next.contains("s3delta"));
+    }
+
+    #[test]
+    fn bad_values_name_their_field() {
+        type Spoil = fn(&mut SearchConfig);
+        let cases: [(&str, Spoil); 10] = [
+            ("budget", |c| c.budget = 0),
+            ("sizes", |c| c.sizes.clear()),
+            ("sizes", |c| c.sizes = vec![4, 1]),
+            ("sizes", |c| c.sizes = vec![0, 1]),
+            ("share", |c| c.share = 0.0),
+            ("share", |c| c.share = 1.0),
+            ("learning_rate", |c| c.learning_rate = f64::NAN),
+            ("begin", |c| c.begin = 1.0),
+            ("prunings", |c| c.prunings = 0),
+            ("population", |c| c.population = 1),
+        ];
+        for (field, spoil) in cases {
+            let mut config = SearchConfig::default();
+            spoil(&mut config);
+            let problem = config.check().unwrap_err();
+            assert_eq!(problem.at, format!("search.{field}"));
+            assert!(!problem.next.is_empty());
+        }
+    }
+}

@@ -1,0 +1,19 @@
+#![doc = include_str!("../README.md")]
+//!
+//! # In the code
+//!
+//! [`Search`] is a [`Hook`](stratune_train::Hook): the training loop does not know it. It has a [`Space`] (where, how large,
+//! the budget), a [`Supernet`](supernet::Supernet) (gates on the parameters of all modules) and a [`Searcher`], a file each in
+//! `searchers/`.
+
+mod adam;
+mod hook;
+mod searcher;
+mod searchers;
+mod space;
+pub mod supernet;
+
+pub use hook::{Found, Search};
+pub use searcher::{Look, Moment, Searcher};
+pub use searchers::{Bipeft, S3Delta};
+pub use space::{Module, Sizes, Space, in_blocks};

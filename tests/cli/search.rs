@@ -1,0 +1,142 @@
+//! A search, what it finds, and training that.
+
+use std::fs;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::{done, path, run, stratune};
+
+/// A short search on the example.
+const SEARCH: [&str; 20] = [
+    "search",
+    "--model",
+    "starter",
+    "--data",
+    "example",
+    "--device",
+    "cpu",
+    "--max-length",
+    "48",
+    "--batch-size",
+    "2",
+    "--budget",
+    "2000",
+    "--sizes",
+    "1,2",
+    "--prunings",
+    "3",
+    "--checkpoint-every",
+    "1",
+    "--json",
+];
+
+#[test]
+fn a_search_finds_what_trains() {
+    let dir = tempfile::tempdir().unwrap();
+    let (found, trained) = (dir.path().join("found"), dir.path().join("trained"));
+    let out = ["--steps", "12", "--out", path(&found)];
+    let events: Vec<Value> =
+        done(&[&SEARCH[..], &out].concat()).lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let told: Vec<&Value> = events.iter().filter(|event| event["event"] == "search").collect();
+    let last = told.last().unwrap();
+    assert!(last["done"] == true && last["budget"] == 2000, "{last}");
+    let parameters = last["parameters"].as_u64().unwrap();
+    assert!((1..=2000).contains(&parameters));
+    assert!(fs::read_to_string(found.join("metrics.jsonl")).unwrap().contains("\"event\":\"search\""));
+
+    let structure = found.join("structure.json");
+    let inspected = done(&["inspect", path(&structure)]);
+    assert!(inspected.contains("structure") && inspected.contains("block"), "{inspected}");
+    let train =
+        ["train", "--data", "example", "--max-length", "48", "--batch-size", "2", "--steps", "2", "--device", "cpu"];
+    let method = ["--method", path(&structure), "--json", "--out", path(&trained)];
+    let begun: Vec<Value> = done(&[&train[..], &method].concat())
+        .lines()
+        .map(|l| serde_json::from_str::<Value>(l).unwrap())
+        .filter(|event| event["event"] == "begun")
+        .collect();
+    assert_eq!(begun[0]["trainable"].as_u64(), Some(parameters));
+
+    // The same by a run's file that names it, from where it lies; and the search's own file is no run to train.
+    let named = dir.path().join("found/by-name.toml");
+    fs::write(&named, "method = \"structure.json\"\n").unwrap();
+    let again = dir.path().join("again");
+    done(&[&train[..], &["--config", path(&named), "--out", path(&again)]].concat());
+    for file in ["adapter_config.json", "adapter_model.safetensors"] {
+        assert_eq!(fs::read(again.join(file)).unwrap(), fs::read(trained.join(file)).unwrap(), "{file}");
+    }
+    for (arguments, named) in [
+        (vec!["train", "--config", path(&found.join("run.toml")), "--out", "x"], "[search]"),
+        (vec!["train", "--data", "example", "--method", path(&structure), "--rank", "3", "--out", "x"], "--rank"),
+        (
+            vec!["train", "--data", "example", "--method", path(&dir.path().join("none.json")), "--out", "x"],
+            "none.json",
+        ),
+        (vec!["search", "--resume", "--budget", "1999", "--out", path(&found)], "1999"),
+        (vec!["search", "--resume", "--by", "random", "--out", path(&found)], "random"),
+        (vec!["search", "--resume", "--out", path(&trained)], "no search"),
+        (vec!["search", "--data", "example", "--out", path(&found)], "holds a run already"),
+    ] {
+        let refused = run(&arguments);
+        let error = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(refused.status.code() == Some(2) && error.contains(named), "{arguments:?}\n{error}");
+    }
+}
+
+#[test]
+fn what_cannot_be_searched_is_refused_and_nothing_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    for (more, named) in [
+        (&["--budget", "1"][..], "search.budget"),
+        (&["--budget", "100000000000"], "search.budget"),
+        (&["--budget", "many"], "no budget"),
+        (&["--by", "darts"], "darts"),
+        (&["--sizes", "4,2"], "search.sizes"),
+        (&["--search-share", "0"], "search.share"),
+        (&["--method", "dora"], "dora cannot be switched off"),
+        (&["--targets", "q_prj"], "q_prj"),
+        (&["--rank", "3"], "lora has the size 3"),
+        (&["--ist"], "ist.mode"),
+        (&["--optimiser", "mezo"], "train.optimiser"),
+        (&["--by", "uniform", "--budget", "100"], "a rank of 1 everywhere"),
+    ] {
+        let search = ["search", "--data", "example", "--device", "cpu", "--steps", "2", "--out", path(&out)];
+        let refused = run(&[&search[..], more].concat());
+        let error = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(refused.status.code() == Some(2) && error.contains(named), "{more:?}\n{error}");
+        assert!(!out.exists(), "{more:?}");
+    }
+}
+
+/// Killed, it goes on to the structure that the uninterrupted search finds; asked to stop, it leaves the best so far.
+#[cfg(unix)]
+#[test]
+fn a_killed_search_goes_on_to_the_same_structure() {
+    let dir = tempfile::tempdir().unwrap();
+    let begin = |out: &str| {
+        let mut command = stratune(&SEARCH);
+        command.args(["--by", "s3delta", "--steps", "10", "--out", out]).stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().unwrap()
+    };
+    let whole = dir.path().join("whole");
+    assert!(begin(path(&whole)).wait().unwrap().success());
+    let expected = fs::read_to_string(whole.join("structure.json")).unwrap();
+    for (signal, code, leaves) in [("-KILL", None, false), ("-TERM", Some(130), true)] {
+        let out = dir.path().join(signal);
+        let mut child = begin(path(&out));
+        let began = Instant::now();
+        while !out.join("checkpoint.safetensors").exists() {
+            assert!(child.try_wait().unwrap().is_none(), "the search ended before it wrote a checkpoint");
+            assert!(began.elapsed() < Duration::from_secs(120), "no checkpoint in two minutes");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        std::process::Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+        assert_eq!(child.wait().unwrap().code(), code, "{signal}");
+        assert_eq!(out.join("structure.json").exists(), leaves, "{signal}");
+        done(&["search", "--resume", "--out", path(&out)]);
+        assert_eq!(fs::read_to_string(out.join("structure.json")).unwrap(), expected, "{signal}");
+    }
+}

@@ -1,0 +1,47 @@
+//! No setting of a search is declared and ignored: each is turned, and the search is another.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+use stratune_protocol::{SearchBy, SearchConfig};
+use stratune_runtime::block_on;
+use stratune_tests::runs::RecordingCallback;
+use stratune_train::{Event, RunConfig};
+
+use crate::{config, lively, search};
+
+type Turn = fn(&mut SearchConfig);
+
+/// What a search told, and the losses of its steps.
+fn seen(config: &RunConfig) -> (Vec<Event>, Vec<f64>, Value) {
+    let (mut trainer, found) = search(config, lively());
+    let mut recording = RecordingCallback::default();
+    block_on(recording.watch(&mut trainer)).unwrap();
+    let losses = recording.losses();
+    let told = recording.events.into_iter().filter(|event| matches!(event, Event::Search(_))).collect();
+    (told, losses, serde_json::to_value(found.structure()).unwrap())
+}
+
+#[test]
+fn every_setting_acts() {
+    let turns: [(&str, SearchBy, Turn); 9] = [
+        ("by", SearchBy::Bipeft, |s| s.by = SearchBy::S3delta),
+        ("budget", SearchBy::Random, |s| s.budget = 300),
+        ("sizes", SearchBy::Bipeft, |s| s.sizes = vec![3, 4]),
+        ("share", SearchBy::S3delta, |s| s.share = 0.25),
+        ("learning_rate", SearchBy::S3delta, |s| s.learning_rate = 0.5),
+        ("prunings", SearchBy::Bipeft, |s| s.prunings = 2),
+        ("begin", SearchBy::Bipeft, |s| s.begin = 0.9),
+        ("population", SearchBy::Evolution, |s| s.population = 12),
+        ("generations", SearchBy::Evolution, |s| s.generations = 1),
+    ];
+    let all = serde_json::to_value(SearchConfig::default()).unwrap();
+    let listed: BTreeSet<&str> = turns.iter().map(|(name, ..)| *name).collect();
+    assert_eq!(all.as_object().unwrap().keys().map(String::as_str).collect::<BTreeSet<_>>(), listed);
+    for (name, by, turn) in turns {
+        let before = config(by, 400);
+        let mut after = before.clone();
+        turn(after.search.as_mut().unwrap());
+        assert!(seen(&before) != seen(&after), "{name} changes nothing");
+    }
+}
