@@ -41,7 +41,7 @@ pub enum Event<C> {
     Model(ModelReport),
     /// What the loaded model leaves to choose from.
     Choices(Choices),
-    /// The rows that are being read look like texts with labels, and these are not what is learned: they could be.
+    /// Rows that cannot be read as texts to write look like texts with labels, which could be learned.
     Labelled(LabelledColumns),
     /// Data is read.
     Data(DataReport),

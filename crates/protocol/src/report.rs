@@ -117,7 +117,7 @@ pub struct DataReport {
     pub lengths: Vec<(usize, usize)>,
     /// Positions of the longest row in a batch, padding included.
     pub width: usize,
-    /// The columns of texts and labels, where labels are learned.
+    /// The columns of texts and labels; where tokens are learned, those that look like such.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labelled: Option<LabelledColumns>,
     /// The classes, each with its rows; empty where rows have none.

@@ -191,12 +191,12 @@ impl Engine {
         let base = &self.base.as_ref().ok_or_else(no_model)?.value;
         let folder = files.as_ref().map(|files| files.folder.as_ref());
         let sources = rows_files(folder, config, self.assets.as_ref()).await?;
-        if !learns_labels(&run, &base.model.config)?
-            && let Some(columns) = recognise(&sources, &run.data)
-        {
-            self.out.send(&Event::Labelled(columns), None);
-        }
-        let dataset = read_dataset(&sources, &run, base, base.context())?;
+        let labels = learns_labels(&run, &base.model.config)?;
+        let dataset = read_dataset(&sources, &run, base, base.context()).inspect_err(|_| {
+            if let Some(columns) = recognise(&sources, &run.data).filter(|_| !labels) {
+                self.out.send(&Event::Labelled(columns), None);
+            }
+        })?;
         self.immediate.known.borrow_mut().data = Some(dataset.report.clone());
         self.out.send(&Event::Data(dataset.report.clone()), None);
         for text in &dataset.notices {

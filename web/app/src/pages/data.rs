@@ -129,7 +129,8 @@ fn summary(run: Run) -> String {
 /// How much there is, and what was left out.
 #[component]
 fn Facts(report: DataReport) -> impl IntoView {
-    let labels = match &report.labelled {
+    let learned = report.labelled.as_ref().filter(|_| report.preview.iter().any(|row| !row.label.is_empty()));
+    let labels = match learned {
         None => units::percent(report.label_tokens as f64 / report.tokens.max(1) as f64),
         Some(of) if of.classes == 0 => "numbers".into(),
         Some(of) => plural(of.classes, "class", "classes"),

@@ -200,6 +200,7 @@ impl Run {
             Event::Data(report) => {
                 self.progress.set(None);
                 self.reading_data.set(false);
+                self.looks.set(report.labelled.clone());
                 self.data.set(Some(report));
             }
             Event::Begun { .. } => {

@@ -71,7 +71,7 @@ pub struct Run {
     pub model: RwSignal<Option<ModelReport>>,
     /// The data that was read.
     pub data: RwSignal<Option<DataReport>>,
-    /// The columns of the data that look like texts with labels, where these are not learned.
+    /// The columns of the data that are, or look like, texts with labels.
     pub looks: RwSignal<Option<LabelledColumns>>,
     /// Whether a model is being read.
     pub reading_model: RwSignal<bool>,
