@@ -123,7 +123,7 @@ fn scores_of_ist_become_a_structure() {
     let structure: Value = serde_json::from_slice(&fs::read(out.join("structure.json")).unwrap()).unwrap();
     let metrics = fs::read_to_string(tuned.join("metrics.jsonl")).unwrap();
     let events = metrics.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let scores = events.filter(|event| event["event"] == "importance").last().unwrap()["scores"].clone();
+    let scores = events.rev().find(|event| event["event"] == "importance").unwrap()["scores"].clone();
     let scores: Vec<f64> = scores.as_array().unwrap().iter().flat_map(Value::as_f64).collect();
     // Of equals the first.
     let best = (0..scores.len()).rev().max_by(|a, b| scores[*a].total_cmp(&scores[*b])).unwrap();
