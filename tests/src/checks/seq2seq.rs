@@ -200,19 +200,19 @@ pub async fn seq2seq_gradients_agree_with_peft(device: &Device) {
             let number: usize = path.split('.').find_map(|part| part.parse().ok()).expect("a block");
             number + if path.starts_with("decoder.") { encoder } else { 0 }
         };
-        let all = |_: usize| true;
-        let some: [(&dyn Fn(usize) -> bool, usize, usize); 6] = [
-            (&all, 0, layers),
-            (&all, 2, layers),
-            (&all, layers, layers),
+        let of = |trains: &dyn Fn(usize) -> bool| (0..layers).map(trains).collect::<Vec<bool>>();
+        let all = of(&|_| true);
+        let some = [
+            (all.clone(), 0, layers),
+            (all.clone(), 2, layers),
+            (all, layers, layers),
             // One block of each stack: nothing below the encoder's runs twice.
-            (&|i| i == 1 || i == 3, 1, layers - 1),
+            (of(&|i| i == 1 || i == 3), 1, layers - 1),
             // The decoder alone: the encoder runs once.
-            (&|i| i >= encoder, 0, layers - encoder),
-            (&|i| i == layers - 1, 0, 1),
+            (of(&|i| i >= encoder), 0, layers - encoder),
+            (of(&|i| i == layers - 1), 0, 1),
         ];
         for (active, keep_graphs, passed) in some {
-            let active: Vec<bool> = (0..layers).map(active).collect();
             let options = SweepOptions { objective: &NextToken, active: &active, dropout: None, keep_graphs, scale };
             let swept = sweep(&model, &batch, &options);
             let loss = read_scalars(vec![swept.loss]).await.expect("a loss")[0] * scale;

@@ -258,7 +258,7 @@ impl Positions {
     /// What is added to the scores of blocks of this kind after `past` positions, to be changed; none where scores have
     /// nothing added.
     pub fn added_mut(&mut self, past: usize, kind: &AttentionKind) -> Option<&mut Tensor<4>> {
-        let found = self.by_block.iter_mut().find(|(p, k, _)| (*p, &*k) == (past, kind));
+        let found = self.by_block.iter_mut().find(|(p, k, _)| *p == past && k == kind);
         match &mut found?.2.mask {
             Mask::Added(added) => Some(added),
             Mask::Causal(_) => None,

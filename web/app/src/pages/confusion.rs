@@ -18,22 +18,21 @@ pub fn ConfusionPanel() -> impl IntoView {
     let run = use_run();
     // What is measured changes with a validation, not with each step.
     let at = Memo::new(move |_| run.history.with(|h| h.validations.last().map(|v| (v.step, v.loss))));
-    let latest = move || {
-        at.track();
-        run.history.with_untracked(|h| h.validations.last().and_then(|v| Some((v.step, folded(classes(v)?, MOST)))))
-    };
-    let reading = move || {
-        at.track();
-        run.history.with_untracked(|h| reading(&h.validations))
-    };
+    let shown = Memo::new(move |_| {
+        at.with(|_| ());
+        run.history.with_untracked(|h| {
+            let latest = folded(classes(h.validations.last()?)?, MOST);
+            Some((reading(&h.validations)?, latest))
+        })
+    });
     view! {
-        <section class="panel samples" aria-labelledby="title-confusion" hidden=move || latest().is_none()>
+        <section class="panel samples" aria-labelledby="title-confusion" hidden=move || shown.with(Option::is_none)>
             <div class="panel-head">
                 <h2 id="title-confusion">"Right and said"</h2>
-                <p class="reading">{reading}</p>
+                <p class="reading">{move || shown.get().map(|(reading, _)| reading)}</p>
             </div>
             <div class="confusion" tabindex="0" role="region" aria-label="Held-out rows by class">
-                {move || latest().map(|(_, of)| table(of, run.dark.get()))}
+                {move || shown.get().map(|(_, of)| table(of, run.dark.get()))}
             </div>
             <p class="caption">
                 "Held-out rows by their class, and by what the model says of them: the stronger the colour, the larger the

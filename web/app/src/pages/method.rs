@@ -4,7 +4,7 @@ use leptos::prelude::*;
 use stratune_protocol::{Catalogue, Field, FieldKind, MethodEntry, Plan, Preset};
 
 use crate::parts::card::Card;
-use crate::parts::field::{FieldView, Fields};
+use crate::parts::field::{Fields, These};
 use crate::state::settings::Settings;
 use crate::state::{Card as Which, Run, use_run};
 use crate::units;
@@ -149,15 +149,7 @@ fn MethodFields(part: Part) -> impl IntoView {
         });
         fields
     });
-    view! {
-        <For
-            each=move || fields.get()
-            key=|field| (field.path.clone(), field.label.clone(), field.help.clone())
-            let:field
-        >
-            <FieldView field />
-        </For>
-    }
+    view! { <These fields /> }
 }
 
 fn summary(run: Run) -> String {

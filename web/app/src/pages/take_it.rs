@@ -27,7 +27,7 @@ pub fn TakeIt() -> impl IntoView {
     let labels = Memo::new(move |_| run.says_labels());
     // The list is another then, and begins with the first.
     Effect::new(move |_| {
-        labels.track();
+        labels.with(|_| ());
         form.set(ExportForm::default());
     });
     let cannot = move || !run.has_adapter() || run.exporting.get();

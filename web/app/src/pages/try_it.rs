@@ -30,10 +30,10 @@ pub fn TryIt() -> impl IntoView {
                     "clear"
                 </button>
             </div>
-            <Show when=move || labels.get() fallback=|| view! { <Talk /> }><LabelIt /></Show>
+            {move || if labels.get() { view! { <LabelIt /> }.into_any() } else { view! { <Talk /> }.into_any() }}
             <details class="advanced">
                 <summary>"Advanced"</summary>
-                <Show when=move || !labels.get()><Asking /></Show>
+                {move || (!labels.get()).then(|| view! { <Asking /> }.into_any())}
                 <DropZone
                     id="adapter-drop"
                     input_id="adapter-input"

@@ -41,7 +41,7 @@ pub fn Fields(
     let run = use_run();
     let labels = Memo::new(move |_| run.learns_labels());
     let encoder = Memo::new(move |_| run.is_encoder());
-    let fields = move || {
+    let fields = Memo::new(move |_| {
         let (labels, encoder) = (labels.get(), encoder.get());
         let those = |field: &&Field| is_shown(field, group, labels) == Some(advanced);
         let mut fields: Vec<Field> = run.catalogue.with(|c| c.fields.iter().filter(those).cloned().collect());
@@ -51,13 +51,18 @@ pub fn Fields(
             }
         }
         fields
-    };
-    // By what each is, so that a field that stays keeps the focus.
+    });
+    view! { <These fields /> }
+}
+
+/// Fields in their order. One that stays as others come and go keeps the focus.
+#[component]
+pub fn These(fields: Memo<Vec<Field>>) -> impl IntoView {
     let key = |field: &Field| {
         let options = if let FieldKind::Choice(options) = &field.kind { options.len() } else { 0 };
-        (field.path.clone(), options)
+        (field.path.clone(), field.label.clone(), field.help.clone(), options)
     };
-    view! { <For each=fields key=key let:field><FieldView field /></For> }
+    view! { <For each=move || fields.get() key=key let:field><FieldView field /></For> }.into_any()
 }
 
 /// Whether a field of this group is shown where labels are learned, or tokens: and if so, whether among the advanced. What
