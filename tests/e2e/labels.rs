@@ -84,7 +84,7 @@ async fn minilm_learns_sst2_in_the_page() {
     let browser = Browser::start().await;
     let page = Page::new(browser.driver());
     let rows = browser.folder().join("sst2.tsv");
-    // A header and 300 rows, a third of which are held out, so that the accuracy of guessing is far from what is asked for.
+    // A header and 300 rows. Three in ten are held out: of so many, guessing gets six in ten right.
     std::fs::write(&rows, text.lines().take(301).flat_map(|line| [line, "\n"]).collect::<String>()).unwrap();
 
     page.open(&format!("{}/?device=cpu", site.origin)).await;
