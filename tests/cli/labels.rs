@@ -24,7 +24,7 @@ fn opinions(rows: usize) -> String {
     let good = ["wonderful", "a delight", "better than I hoped", "lovely"];
     let bad = ["awful", "a waste of time", "worse than I feared", "dreadful"];
     let row = |r: usize| {
-        let (label, words) = if r % 2 == 0 { ("good", good) } else { ("bad", bad) };
+        let (label, words) = if r.is_multiple_of(2) { ("good", good) } else { ("bad", bad) };
         format!("\"The {} was {}, all of it.\",{label}\n", things[r / 2 % 7], words[r / 3 % 4])
     };
     format!("text,label\n{}", (0..rows).map(row).collect::<String>())
