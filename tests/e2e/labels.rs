@@ -84,8 +84,11 @@ async fn minilm_learns_sst2_in_the_page() {
     let browser = Browser::start().await;
     let page = Page::new(browser.driver());
     let rows = browser.folder().join("sst2.tsv");
-    // A header and 300 rows. Three in ten are held out: of so many, guessing gets six in ten right.
-    std::fs::write(&rows, text.lines().take(301).flat_map(|line| [line, "\n"]).collect::<String>()).unwrap();
+    // A header and 300 rows as long as sentences, for a few words alone say little. Three in ten are held out: of so many,
+    // guessing gets six in ten right.
+    let rows_of_sst2 = text.lines().skip(1).filter(|line| line.len() >= 60).take(300);
+    let file = text.lines().take(1).chain(rows_of_sst2).flat_map(|line| [line, "\n"]);
+    std::fs::write(&rows, file.collect::<String>()).unwrap();
 
     page.open(&format!("{}/?device=cpu", site.origin)).await;
     page.until("the page is ready", 300, |seen| seen.state == "ready").await;
@@ -99,7 +102,7 @@ async fn minilm_learns_sst2_in_the_page() {
     page.open_advanced("body-data").await;
     page.write("validation-split", "0.3").await;
 
-    let (accuracy, sum) = train(&page, 80, ("0.001", Some("16"))).await;
+    let (accuracy, sum) = train(&page, 80, ("0.002", Some("16"))).await;
     assert_eq!(sum, 90, "rows of the picture");
     println!("MiniLM on SST-2 in the page: {accuracy} % of 90 held-out rows");
     assert!(accuracy > 70.0, "{accuracy} % of the held-out rows are right");

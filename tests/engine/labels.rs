@@ -32,11 +32,11 @@ fn trained(page: &mut Page, config: &RunConfig) -> (f64, bool) {
     page.send(train(config));
     let events = page.events();
     assert_eq!(problem(&events), None);
-    let measured = events.iter().filter_map(|event| match event {
+    let mut measured = events.iter().filter_map(|event| match event {
         Event::Validation { labels: Some(LabelMetrics::Classes(of)), .. } => Some(of),
         _ => None,
     });
-    let last = measured.last().expect("a validation");
+    let last = measured.next_back().expect("a validation");
     assert_eq!((last.labels.clone(), last.count()), (vec!["bad".to_string(), "good".into()], 12));
     let of = |event: &Event| if let Event::Tuned { run: Some(run) } = event { Some(run.labels) } else { None };
     (last.accuracy(), events.iter().find_map(of).expect("a tuned model"))
