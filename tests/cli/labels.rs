@@ -110,7 +110,7 @@ fn what_is_no_classification_is_refused() {
     let Some(model) = minilm() else { return };
     let dir = tempfile::tempdir().unwrap();
     let cases: [(&str, &[&str], &str); 8] = [
-        ("text,label\na,x\nb,y\nc,z\n", &["--label-names", "x,y"], "'z'"),
+        ("text,label\na,x\nb,y\nc,z\n", &["--label-names", "x", "y"], "'z'"),
         ("text,label\na,x\nb,x\nc,x\n", &[], "one class"),
         ("text,label\na,x\nb,y\n", &["--label-column", "kind"], "no column 'kind'"),
         ("text,label\na,x\nb,y\n", &["--objective", "regression"], "'x'"),

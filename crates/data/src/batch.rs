@@ -271,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_token_may_take_no_position() {
-        let rows = [row(&[9, 1, 8, 7], &[]), row(&[1, 6], &[]), row(&[5; 30], &[])];
+        let rows = [row(&[9, 1, 8, 7], &[]), row(&[1, 6], &[]), row(&[5; 31], &[])];
         let batch = delimited(&rows.iter().collect::<Vec<_>>(), true);
         let mut shared = batch.shared.unwrap_or_default();
         shared.without_position(1, &batch.tokens);

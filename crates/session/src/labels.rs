@@ -67,13 +67,15 @@ pub fn read_dataset_for(
     match learns_labels(config, model)? {
         false => {
             let columns = || recognise(files, data);
-            load(files, data, tokenizer, room, seed).map_err(|problem| match columns() {
+            let mut dataset = load(files, data, tokenizer, room, seed).map_err(|problem| match columns() {
                 None => problem,
                 Some(of) => problem.next(format!(
                     "if the labels are to be learned ('{}' of '{}'), set the objective to classification",
                     of.label, of.text
                 )),
-            })
+            })?;
+            dataset.report.labelled = columns();
+            Ok(dataset)
         }
         true => load_labelled(files, data, tokenizer, &wanted(model, known, config.train.objective), room, seed),
     }

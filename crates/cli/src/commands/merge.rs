@@ -112,8 +112,9 @@ impl Merge {
     ) -> Result<(Option<String>, Export), Problem> {
         let opened = open::device(DeviceChoice::Cpu, false).await?;
         let mut base = open::base(model, self.base_dtype, &opened, false).await?;
-        let methods = open::adapters(&mut base, &self.adapter, &self.weights).await?;
+        // An adapter may bring a classifier, with labels of its own.
         let before = base.model.config.clone();
+        let methods = open::adapters(&mut base, &self.adapter, &self.weights).await?;
         let merging = MergingModel::new(base.model)?;
         match export {
             Export::Gguf(ftype) => {
