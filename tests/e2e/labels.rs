@@ -55,8 +55,8 @@ async fn a_classifier_is_trained_and_asked_in_the_page() {
     page.fits(380, "the data with labels").await;
 
     let (accuracy, sum) = train(&page, 30, ("0.01", None)).await;
-    // A tenth of 120 rows is held out.
-    assert_eq!(sum, 12, "rows of the picture");
+    // A tenth of 120 rows is held out, of which as many are measured as there is time for.
+    assert!((1..=12).contains(&sum), "{sum} rows of the picture");
     assert!((0.0..=100.0).contains(&accuracy), "accuracy {accuracy} %");
     pictures::take(&page, "labels").await;
     page.fits(380, "a classifier").await;
@@ -103,8 +103,8 @@ async fn minilm_learns_sst2_in_the_page() {
     page.write("validation-split", "0.3").await;
 
     let (accuracy, sum) = train(&page, 80, ("0.002", Some("16"))).await;
-    assert_eq!(sum, 90, "rows of the picture");
-    println!("MiniLM on SST-2 in the page: {accuracy} % of 90 held-out rows");
+    assert!((30..=90).contains(&sum), "{sum} rows of the picture");
+    println!("MiniLM on SST-2 in the page: {accuracy} % of {sum} held-out rows");
     assert!(accuracy > 70.0, "{accuracy} % of the held-out rows are right");
     let said = label(&page, "a gorgeous , witty , seductive movie").await;
     assert!(said.starts_with('1'), "the likeliest label of praise: {said}");

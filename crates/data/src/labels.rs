@@ -130,7 +130,7 @@ impl Labels {
 
 /// Whether some of the labels are decimals, and most are numbers.
 pub(crate) fn look_like_numbers(written: &[Written]) -> bool {
-    let numbers = written.iter().filter_map(|one| one.label.parse::<f64>().ok());
+    let numbers = written.iter().filter_map(|one| one.label.parse::<f64>().ok()).filter(|number| number.is_finite());
     let (mut count, mut has_decimals) = (0, false);
     for number in numbers {
         count += 1;

@@ -28,6 +28,11 @@ impl ModelConfig {
         self.json["problem_type"] == "regression" || self.classifier.as_ref().is_some_and(|of| of.labels.len() == 1)
     }
 
+    /// Whether several of its labels may hold of one text.
+    pub fn is_multi_label(&self) -> bool {
+        self.json["problem_type"] == "multi_label_classification"
+    }
+
     /// The classifier that transformers puts on a decoder, in the place of its output layer: `score`, which reads the last
     /// token.
     pub(crate) fn read_last_token(&mut self) -> Result<(), String> {

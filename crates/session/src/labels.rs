@@ -66,15 +66,17 @@ pub fn read_dataset_for(
     let (data, seed) = (&config.data, config.train.seed);
     match learns_labels(config, model)? {
         false => {
-            let columns = || recognise(files, data);
-            let mut dataset = load(files, data, tokenizer, room, seed).map_err(|problem| match columns() {
+            let columns = recognise(files, data);
+            let mut dataset = load(files, data, tokenizer, room, seed).map_err(|problem| match &columns {
+                // That has a remedy of its own.
+                Some(_) if problem.at == "data.max_length" => problem,
                 None => problem,
                 Some(of) => problem.next(format!(
                     "if the labels are to be learned ('{}' of '{}'), set the objective to classification",
                     of.label, of.text
                 )),
             })?;
-            dataset.report.labelled = columns();
+            dataset.report.labelled = columns;
             Ok(dataset)
         }
         true => load_labelled(files, data, tokenizer, &wanted(model, known, config.train.objective), room, seed),
@@ -142,6 +144,10 @@ pub(crate) async fn classify_texts(
     texts: &[(&str, Option<&str>)],
     tell: &mut dyn FnMut(usize),
 ) -> Result<Vec<Vec<f32>>, Problem> {
+    if model.config.is_multi_label() {
+        return Err(Problem::input("problem_type is multi_label_classification, which is not computed")
+            .next("train a classifier of single labels on the model"));
+    }
     let wanted = wanted(&model.config, known(model), Kind::Auto);
     let row = |(text, pair): &(&str, Option<&str>)| {
         let mut row = encode_text(tokenizer, text, *pair, &wanted, model.config.context())?;
@@ -200,6 +206,13 @@ pub async fn evaluate_labels(
     data.validation_split = 0.0;
     if !regression && data.label_names.is_empty() {
         data.label_names.clone_from(&of.labels);
+    }
+    let is_numbered = of.labels.iter().enumerate().all(|(n, label)| *label == format!("LABEL_{n}"));
+    let renames = is_numbered && data.label_names.len() == of.labels.len();
+    if !regression && data.label_names != of.labels && !renames {
+        return Err(Problem::input(format!("the model's classes are {}", of.labels.join(", ")))
+            .at("data.label_names")
+            .next("name these in this order, or leave them out"));
     }
     let wanted = wanted(&model.config, known(model), objective);
     let dataset = load_labelled(files, &data, &base.tokenizer, &wanted, base.context(), config.train.seed)?;

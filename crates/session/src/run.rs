@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use stratune_data::{Dataset, Label, Sequence, Target};
+use stratune_data::{Dataset, Label, LabelKind, Sequence, Target};
 use stratune_ist::{Ist, Lisa};
 use stratune_protocol::{IstMode, Problem};
 use stratune_search::{Found, Search, in_blocks};
@@ -161,6 +161,9 @@ pub fn hooks_for(config: &RunConfig, layers: usize) -> Vec<Box<dyn Hook>> {
 pub fn data_fingerprint(dataset: &Dataset) -> String {
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     let mut eat = |byte: u8| hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    if let Some(LabelKind::Classes(names)) = &dataset.labels {
+        names.iter().for_each(|name| name.bytes().chain([0xfd]).for_each(&mut eat));
+    }
     let apart = Some(&dataset.importance).filter(|rows| !rows.is_empty());
     for rows in [&dataset.train, &dataset.validation].into_iter().chain(apart) {
         for row in rows {

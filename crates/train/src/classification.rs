@@ -18,15 +18,6 @@ pub struct Classification {
 }
 
 impl Classification {
-    /// Weights that give every class the same share of the loss, whose mean over these rows is 1: rows in all, over classes
-    /// times the rows of the class (scikit-learn's `balanced`).
-    pub fn balanced(counts: &[usize]) -> Self {
-        let rows: usize = counts.iter().sum();
-        let there = counts.iter().filter(|count| **count > 0).count();
-        let weight = |count: &usize| if *count == 0 { 0.0 } else { rows as f32 / (there * count) as f32 };
-        Self { class_weights: Some(counts.iter().map(weight).collect()) }
-    }
-
     fn loss_of(&self, logits: Tensor<2>, batch: &DeviceBatch) -> Tensor<1> {
         let classes = batch.targets.clone().unsqueeze_dim::<2>(1);
         let losses = log_softmax(logits, 1).gather(1, classes).neg();

@@ -22,10 +22,11 @@ const BUDGETS: [Budget; 5] = [
     Budget { file: "stratune-app_bg.wasm", gzip: 408_000, brotli: 300_000 },
     // The hub in its worker, loaded when it is asked for: 219 kB were measured by gzip, 180 by brotli.
     Budget { file: "hub_bg.wasm", gzip: 225_000, brotli: 185_000 },
-    // Should be 4 MB: 3,134 kB were measured by gzip.
+    // Should be 4 MB: 3,323 kB were measured by gzip, 3,134 before encoders, T5 and the search.
     Budget { file: "engine_cpu_bg.wasm", gzip: 4_000_000, brotli: 4_000_000 },
-    // Should be 4 MB: 5,816 kB were measured by gzip, 5,334 before GGUF, four families, and what is taken away.
-    Budget { file: "engine_gpu_bg.wasm", gzip: 6_000_000, brotli: 4_000_000 },
+    // Should be 4 MB: 6,014 kB were measured by gzip, 5,816 before encoders, T5 and the search, 5,334 before GGUF, four families,
+    // and what is taken away.
+    Budget { file: "engine_gpu_bg.wasm", gzip: 6_194_000, brotli: 4_000_000 },
     // Only for compressed files and Parquet: 312 kB were measured by gzip.
     Budget { file: "unpack_bg.wasm", gzip: 321_000, brotli: 321_000 },
 ];

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use burn::tensor::{Device, Tensor};
 use serde::Deserialize;
 use serde_json::Value;
-use stratune_data::{Label, Sequence, Target};
+use stratune_data::{Label, LabelKind, Sequence, Target};
 use stratune_models::{ForwardOptions, Model};
+use stratune_protocol::ClassWeights;
 use stratune_runtime::{read_f32, read_scalars};
 use stratune_train::{Batching, Classification, DeviceBatch, Objective, Regression, SweepOptions, sweep};
 
@@ -184,7 +185,8 @@ pub async fn class_weights_weigh(device: &Device) {
     let rows: Vec<Sequence> =
         said.rows.iter().enumerate().map(|(r, row)| row.sequence(Target::Class(r as u32 % 3))).collect();
     let batch = Batching::packed(rows.len()).to_device(&model, &rows.iter().collect::<Vec<_>>());
-    let objective = Classification::balanced(&[2, 1, 1]);
+    let classes = LabelKind::Classes(["a", "b", "c"].map(str::to_owned).to_vec());
+    let objective = Classification { class_weights: Some(classes.weights(&rows, ClassWeights::Balanced)) };
     let got = read_scalars(vec![objective.loss(&model, hidden(&model, &batch), &batch)]).await.expect("a loss")[0];
     let weights = [4.0 / 6.0, 4.0 / 3.0, 4.0 / 3.0];
     let loss = |(r, row): (usize, &Row)| {

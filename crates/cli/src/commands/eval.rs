@@ -49,6 +49,11 @@ impl Eval {
         if task.is_none() && config.data.files.is_empty() {
             return Err(Problem::input("no data is given").at("--data").next("name a file, or `example-held-out`"));
         }
+        if !config.data.task.is_empty() {
+            return Err(Problem::input("--data-task is of training: what is judged is a task's own split")
+                .at("--data-task")
+                .next("use --task"));
+        }
         if task.is_none() {
             hub::fetch_data(&mut config.data, json).await?;
         }

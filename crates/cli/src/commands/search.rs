@@ -107,6 +107,7 @@ impl Search {
         let replaces = in_the_way(&self.out, &files, self.overwrite)?;
         let (run, usual) = self.run.clone().or_methods(SPACE)?;
         let mut config = run.to_config(json).await?;
+        open::name_classes(&mut config)?;
         let (sized, scaled) = run.gives();
         if usual && !scaled {
             // An update is added as it is, as the paper has it.

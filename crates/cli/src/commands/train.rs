@@ -163,6 +163,10 @@ pub(super) fn foretell(conditions: &Conditions<'_>, config: &RunConfig, json: bo
 pub(super) fn read_data(config: &RunConfig, base: &Base, json: bool) -> Result<Rc<Dataset>, Problem> {
     let files = open::data(&config.data)?;
     let room = base.context().saturating_sub(config.method.virtual_tokens());
+    if room < 2 {
+        let what = format!("{} leaves {room} positions of the context to a row", config.method.title());
+        return Err(Problem::input(what).at("method.length").next("use a shorter length"));
+    }
     let dataset = read_dataset(&files, config, base, room)?;
     let dataset = set_apart(Rc::new(dataset), config)?;
     if json {

@@ -302,10 +302,16 @@ impl Run {
         // The engine answers in order, so the problem is that of the first thing awaited.
         if self.reading_model.get_untracked() {
             self.reading_model.set(false);
-        } else if self.reading_data.get_untracked() {
-            self.reading_data.set(false);
-            self.data.set(None);
-            if untrack(|| self.lacks_labels()) || self.looks.with_untracked(Option::is_some) {
+        } else {
+            let reading = self.reading_data.get_untracked();
+            if reading {
+                self.reading_data.set(false);
+                self.data.set(None);
+            }
+            // Settings that follow from the model have the data read twice, and fail twice.
+            let awaits = self.exporting.get_untracked() || self.said.with_untracked(|said| said.asked);
+            let lacks = !awaits && untrack(|| self.lacks_labels());
+            if lacks || reading && self.looks.with_untracked(Option::is_some) {
                 // What to do about it stands in the card of the data.
                 return self.open.set(Some(Card::Data));
             }
