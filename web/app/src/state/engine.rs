@@ -304,13 +304,13 @@ impl Run {
             self.reading_model.set(false);
         } else {
             let reading = self.reading_data.get_untracked();
-            if reading {
+            let awaits = self.exporting.get_untracked() || self.said.with_untracked(|said| said.asked);
+            // The example has no labels, whichever of several readings this is the answer to.
+            let lacks = !awaits && untrack(|| self.wants_labels_of_the_example());
+            if reading || lacks {
                 self.reading_data.set(false);
                 self.data.set(None);
             }
-            // Settings that follow from the model have the data read twice, and fail twice.
-            let awaits = self.exporting.get_untracked() || self.said.with_untracked(|said| said.asked);
-            let lacks = !awaits && untrack(|| self.lacks_labels());
             if lacks || reading && self.looks.with_untracked(Option::is_some) {
                 // What to do about it stands in the card of the data.
                 return self.open.set(Some(Card::Data));

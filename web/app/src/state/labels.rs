@@ -93,9 +93,12 @@ impl Run {
 
     /// Whether labels would be learned, and the example is chosen, which has none.
     pub fn lacks_labels(self) -> bool {
-        self.learns_labels()
-            && self.data.with(Option::is_none)
-            && self.config.with(|c| c.texts("data.files").is_empty())
+        self.wants_labels_of_the_example() && self.data.with(Option::is_none)
+    }
+
+    /// Whether labels are to be learned of the example, whatever has been read.
+    pub fn wants_labels_of_the_example(self) -> bool {
+        self.learns_labels() && self.config.with(|c| c.texts("data.files").is_empty())
     }
 
     /// Has a text labelled; the second one may be empty.
