@@ -147,7 +147,7 @@ impl ModelConfig {
 
     /// Whether texts of a pair are told apart by embeddings of their own.
     pub fn has_token_types(&self) -> bool {
-        self.module(None, Role::TokenTypeEmbedding).is_some()
+        self.module(None, Role::TokenTypeEmbedding).is_some_and(|table| table.shape[0] > 1)
     }
 
     /// Gives each block its window.
