@@ -128,13 +128,13 @@ impl Labels {
     }
 }
 
-/// Whether some of the labels are decimals, and most are numbers.
+/// Whether some of the labels are decimals, and most are numbers. `NaN` and `inf` are written where a number is missing or
+/// went wrong, so they count: among decimals they are told as faults and never taken for classes.
 pub(crate) fn look_like_numbers(written: &[Written]) -> bool {
-    let numbers = written.iter().filter_map(|one| one.label.parse::<f64>().ok()).filter(|number| number.is_finite());
     let (mut count, mut has_decimals) = (0, false);
-    for number in numbers {
+    for number in written.iter().filter_map(|one| one.label.parse::<f64>().ok()) {
         count += 1;
-        has_decimals |= number.fract() != 0.0;
+        has_decimals |= number.is_finite() && number.fract() != 0.0;
     }
     has_decimals && count * 2 > written.len()
 }
