@@ -1,7 +1,7 @@
 //! Sliding windows cost what they show, forward and back, on each device.
 
 use burn::tensor::{Device, Distribution, Tensor};
-use stratune_kernels::{AttentionMask, Scores, causal_attention};
+use stratune_kernels::{AttentionMask, Scores, attention};
 use stratune_runtime::{Stopwatch, block_on, open_wgpu, read_f32};
 use stratune_tests::skipped;
 
@@ -18,7 +18,7 @@ fn seconds(device: &Device, [heads, width]: [usize; 2], scores: Scores) -> [[f64
         let operands = [random(), random(), random()].map(|t| t.autodiff().require_grad());
         let [q, k, v] = operands.clone();
         let clock = Stopwatch::start();
-        let y = causal_attention(q, k, v, mask, scores);
+        let y = attention(q, k, v, mask, scores);
         block_on(read_f32(y.clone().inner())).unwrap();
         let forward = clock.seconds();
         let tape = y.sum().backward();

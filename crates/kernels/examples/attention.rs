@@ -5,7 +5,7 @@
 use std::error::Error;
 
 use burn::tensor::{Device, Distribution, Tensor};
-use stratune_kernels::{AttentionMask, Scores, causal_attention};
+use stratune_kernels::{AttentionMask, Scores, attention};
 use stratune_runtime::{Stopwatch, block_on, open_cpu, read_f32};
 
 /// Batch, heads, key heads, queries, keys before them, numbers in a head, keys that a query sees at most: of stories260K and of
@@ -37,10 +37,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         let [k, v] = [(); 2].map(|()| random([batch, kv_heads, past + seq, head_dim]));
         let (mask, scores) = (AttentionMask::causal(seq, &device).sliding_window(window, past), Scores::of(head_dim));
 
-        let forward = seconds(&device, || Some(causal_attention(q.clone(), k.clone(), v.clone(), &mask, scores)))?;
+        let forward = seconds(&device, || Some(attention(q.clone(), k.clone(), v.clone(), &mask, scores)))?;
         let step = seconds(&device, || {
             let [q, k, v] = [&q, &k, &v].map(|x| x.clone().autodiff().require_grad());
-            q.grad(&causal_attention(q.clone(), k, v, &mask, scores).sum().backward())
+            q.grad(&attention(q.clone(), k, v, &mask, scores).sum().backward())
         })?;
 
         // Two products forward, five back, over the keys that each query sees.

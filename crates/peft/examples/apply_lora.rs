@@ -11,7 +11,7 @@ use std::rc::Rc;
 use burn::module::{Lora as BurnLora, Module};
 use burn::nn;
 use burn::tensor::{Device, Distribution, Gradients, Tensor};
-use stratune_kernels::{AttentionMask, CosSin, Rotary, Scores, causal_attention, feed_forward, self_attention, swiglu};
+use stratune_kernels::{AttentionMask, CosSin, Rotary, Scores, attention, feed_forward, self_attention, swiglu};
 use stratune_peft::{
     ForwardContext, Linear, Lora, ModuleId, Param, ParamId, Parameters, Shared, Visitor, require_grad,
 };
@@ -64,7 +64,7 @@ impl Layer for nn::Linear {
             layer.forward(x.clone()).reshape([batch, seq, width / HEAD, HEAD]).swap_dims(1, 2)
         });
         let [q, k, v] = at.cos_sin.apply_rotary(q, k, v);
-        causal_attention(q, k, v, &at.mask, Scores::of(HEAD)).swap_dims(1, 2).reshape([batch, seq, HIDDEN])
+        attention(q, k, v, &at.mask, Scores::of(HEAD)).swap_dims(1, 2).reshape([batch, seq, HIDDEN])
     }
 
     fn fed([gate, up, down]: [&Self; 3], x: Tensor<3>) -> Tensor<3> {

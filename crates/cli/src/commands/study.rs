@@ -15,7 +15,8 @@ use serde_json::Value;
 use stratune_protocol::{EndReason, Problem, ProblemKind};
 use stratune_runtime::{Control, RunRequest, free_memory};
 use stratune_study::{
-    HeldOut, PlannedRun, Record, Study, Summary, TaskScore, Training, fingerprint, markdown, plot, read_records,
+    HeldOut, PlannedRun, Record, Study, Summary, TaskScore, Training, filled, filled_table, fingerprint, markdown,
+    plot, read_records,
 };
 use stratune_train::{Event, RunConfig};
 
@@ -67,9 +68,14 @@ impl StudyCommand {
             .map_err(|_| Problem::input("the study is not text in UTF-8").at(&at).next("save it as UTF-8"))?;
         let study = Study::from_toml(&text).map_err(|problem| within(&at, problem))?;
         let runs = study.runs();
+        for text in study.held_out.iter().chain(study.tasks.iter().map(|task| &task.data)) {
+            filled(text, &variable).map_err(|problem| within(&at, problem))?;
+        }
         for run in &runs {
             // What no run could be made of is told before the first.
-            let config = RunConfig::from_toml(&toml_of(run)?).map_err(|problem| within(&run.id, problem))?;
+            let config = toml_of(run)
+                .and_then(|toml| RunConfig::from_toml(&toml))
+                .map_err(|problem| within(&run.id, problem))?;
             config.validate().map_err(|problem| within(&run.id, problem))?;
             if config.data.files.is_empty() {
                 return Err(Problem::input("no data is named").at(&run.id).next("name files: [run.data] files = […]"));
@@ -192,6 +198,7 @@ impl Going<'_> {
         let dtype = of.base_dtype.to_string();
         let judged = ["eval", "--json", "--model", &of.model, "--base-dtype", &dtype, "--adapter", text(&folder)?];
         if let Some(rows) = &self.study.held_out {
+            let rows = &filled(rows, &variable)?;
             self.tell(&run.id, "held-out rows");
             let length = of.data.max_length.to_string();
             let Some(measured) = self.answer(&[&judged[..], &["--max-length", &length, "--data", rows]].concat())?
@@ -203,8 +210,9 @@ impl Going<'_> {
         for task in &self.study.tasks {
             self.tell(&run.id, &task.name);
             let limit = task.limit.map(|limit| limit.to_string());
+            let data = filled(&task.data, &variable)?;
             let mut arguments =
-                [&judged[..], &["--task", &task.name, "--judge", &task.judge, "--data", &task.data]].concat();
+                [&judged[..], &["--task", &task.name, "--judge", &task.judge, "--data", &data]].concat();
             if let Some(limit) = &limit {
                 arguments.extend(["--limit", limit]);
             }
@@ -353,8 +361,13 @@ fn records(path: &Path) -> Result<Vec<Record>, Problem> {
     Ok(records)
 }
 
+/// A run's configuration, as this machine has its files.
 fn toml_of(run: &PlannedRun) -> Result<String, Problem> {
-    toml::to_string(&run.config).map_err(unreadable)
+    toml::to_string(&filled_table(&run.config, &variable)?).map_err(unreadable)
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 fn text(path: &Path) -> Result<&str, Problem> {

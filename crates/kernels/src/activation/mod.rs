@@ -1,6 +1,8 @@
 //! Activation functions of feed-forward layers.
 
 mod backward;
+#[cfg(feature = "cpu")]
+mod flex;
 mod reference;
 
 use burn::backend::Dispatch;

@@ -17,13 +17,13 @@ pub trait ActivationOps: Backend {
 
     /// The gradient with respect to x, `dy f'(x)`.
     fn activation_backward(x: FloatTensor<Self>, dy: FloatTensor<Self>, of: Activation) -> FloatTensor<Self> {
-        Self::float_mul(dy, slope::<Self>(x, of))
+        backward::<Self>(x, dy, of)
     }
 }
 
 /// What `x` is multiplied by in the approximation of gelu, and its cube in relation to it.
-const TANH_SCALE: f64 = FRAC_2_SQRT_PI * FRAC_1_SQRT_2;
-const CUBIC: f64 = 0.044_715;
+pub const TANH_SCALE: f64 = FRAC_2_SQRT_PI * FRAC_1_SQRT_2;
+pub const CUBIC: f64 = 0.044_715;
 
 fn plus<B: Backend>(x: FloatTensor<B>, number: f64) -> FloatTensor<B> {
     B::float_add_scalar(x, number.into())
@@ -68,6 +68,11 @@ pub fn forward<B: Backend>(x: FloatTensor<B>, of: Activation) -> FloatTensor<B> 
     }
 }
 
+/// `dy f'(x)`.
+pub fn backward<B: Backend>(x: FloatTensor<B>, dy: FloatTensor<B>, of: Activation) -> FloatTensor<B> {
+    B::float_mul(dy, slope::<B>(x, of))
+}
+
 /// `f'(x)`.
 fn slope<B: Backend>(x: FloatTensor<B>, of: Activation) -> FloatTensor<B> {
     match of {
@@ -91,9 +96,6 @@ fn slope<B: Backend>(x: FloatTensor<B>, of: Activation) -> FloatTensor<B> {
         Activation::Relu2 => times::<B>(B::relu(x), 2.0),
     }
 }
-
-#[cfg(feature = "cpu")]
-impl ActivationOps for burn::backend::Flex {}
 
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 impl ActivationOps for burn_cubecl::CubeBackend {}

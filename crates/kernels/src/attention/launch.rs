@@ -54,9 +54,10 @@ struct Sides {
 
 impl Sides {
     /// If the shaders can take them.
-    fn of(q: &CubeTensor, k: &CubeTensor, v: &CubeTensor, Scores { scale, softcap }: Scores) -> Option<Self> {
-        // They know no cap.
-        if !suit([q, k, v]) || softcap.is_some() {
+    fn of(q: &CubeTensor, k: &CubeTensor, v: &CubeTensor, options: Options) -> Option<Self> {
+        let Options { scores: Scores { scale, softcap }, bidirectional, .. } = options;
+        // They know no cap, and no key behind its query.
+        if !suit([q, k, v]) || softcap.is_some() || bidirectional {
             return None;
         }
         let [batch, heads, seq, width] = [0, 1, 2, 3].map(|side| q.shape()[side] as u32);
@@ -162,10 +163,10 @@ pub fn attention_rotary_backward_on_gpu(
     operands: &TensorList<CubeBackend>,
     cosines: &CubeTensor,
     sines: &CubeTensor,
-    scores: Scores,
+    options: Options,
 ) -> Option<TensorList<CubeBackend>> {
     let gpu = operands.0.first().is_some_and(|q| !is_software(q));
-    gpu.then(|| attention_rotary_backward(operands, cosines, sines, scores))?
+    gpu.then(|| attention_rotary_backward(operands, cosines, sines, options))?
 }
 
 /// The same, on whatever adapter.
@@ -173,11 +174,11 @@ pub fn attention_rotary_backward(
     TensorList(operands): &TensorList<CubeBackend>,
     cosines: &CubeTensor,
     sines: &CubeTensor,
-    scores: Scores,
+    options: Options,
 ) -> Option<TensorList<CubeBackend>> {
     let [q, k, v, saved, y, dy] = operands.as_slice() else { return None };
     let by_shader = saved.shape().num_dims() == 4 && suit([y, dy, cosines, sines]);
-    let sides = Sides::of(q, k, v, scores).filter(|sides| by_shader && sides.turns_back())?;
+    let sides = Sides::of(q, k, v, options).filter(|sides| by_shader && sides.turns_back())?;
     let [q, k, v, y, dy] = [q, k, v, y, dy].map(|operand| Operand::new(operand.clone()));
     let lying = [&q, &k, &v].map(|operand| heads_first(operand.tensor.clone()));
     let (qkv, begins) = common_buffer(&lying.each_ref())?;
@@ -229,7 +230,7 @@ impl AttentionOps for CubeBackend {
         first: FloatTensor<Self>,
         options: Options,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        match Sides::of(&q, &k, &v, options.scores).filter(|_| suit([&first])) {
+        match Sides::of(&q, &k, &v, options).filter(|_| suit([&first])) {
             Some(sides) => attend(&sides, q, k, v, first),
             None => (reference::forward::<Self>(q, k, v, first.clone(), options), first),
         }
@@ -246,7 +247,7 @@ impl AttentionOps for CubeBackend {
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         // What the reference keeps is a matrix.
         let by_shader = saved.shape().num_dims() == 4;
-        let Some(sides) = Sides::of(&q, &k, &v, options.scores).filter(|_| by_shader && suit([&y, &dy])) else {
+        let Some(sides) = Sides::of(&q, &k, &v, options).filter(|_| by_shader && suit([&y, &dy])) else {
             return reference::backward::<Self>(q, k, v, saved, y, dy, options);
         };
         gradients(&sides, [q, k, v, y, dy], &saved)
@@ -294,7 +295,7 @@ mod tests {
                         [0, seq / 3 + row, seq / 2 + row].into_iter().filter(|b| *b <= query).max().unwrap_or(0) as f32
                     }
                 };
-                let options = Options { scores, window };
+                let options = Options { scores, window, bidirectional: false };
                 let slides = |query: usize| window.map_or(0.0, |w| (past + query + 1).saturating_sub(w) as f32);
                 let firsts = (0..rows).flat_map(|row| (0..seq).map(move |query| begin(row, query).max(slides(query))));
                 let firsts = firsts.collect();
@@ -303,7 +304,7 @@ mod tests {
                     "{batch} × {heads} over {kv_heads}, {seq} after {past}, {width}, ±{most}, {texts} texts, {options:?}"
                 );
 
-                let whole = Sides::of(&q, &k, &v, scores).unwrap();
+                let whole = Sides::of(&q, &k, &v, options).unwrap();
                 let want = reference::forward::<CubeBackend>(q.clone(), k.clone(), v.clone(), first.clone(), options);
                 let (want_q, want_k, want_v) = reference::backward::<CubeBackend>(
                     q.clone(),
@@ -338,7 +339,8 @@ mod tests {
         let Some(device) = wgpu() else { return };
         let (seq, width) = (2048, 16);
         let [q, k, v, dy] = [1, 2, 3, 4].map(|seed| heads_first(on_device([1, seq, 1, width], seed, 1.0, &device)));
-        let whole = Sides::of(&q, &k, &v, Scores::of(width)).unwrap();
+        let whole =
+            Sides::of(&q, &k, &v, Options { scores: Scores::of(width), window: None, bidirectional: false }).unwrap();
         let seconds = |window: usize, each: u32| {
             let first = (0..seq).map(|t| (t + 1_usize).saturating_sub(window) as f32).collect();
             let first = CubeBackend::float_reshape(of_values(first, &device), [1, seq].into());

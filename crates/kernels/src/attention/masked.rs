@@ -37,7 +37,7 @@ mod tests {
     use burn::tensor::{Device, TensorData};
 
     use super::*;
-    use crate::{AttentionMask, Scores, causal_attention};
+    use crate::{AttentionMask, Scores, attention};
 
     fn wave(shape: [usize; 4], step: f32) -> Tensor<4> {
         let numbers: Vec<f32> = (0..shape.iter().product()).map(|i: usize| ((i as f32 + 1.0) * step).sin()).collect();
@@ -56,7 +56,7 @@ mod tests {
         let mask = Tensor::from_data(TensorData::new(hidden, [1, 1, 5, 5]), &Device::flex());
         let scores = Scores::of(4);
         let got = read(masked_attention(q.clone(), k.clone(), v.clone(), mask, scores.scale));
-        let want = read(causal_attention(q, k, v, &AttentionMask::causal(5, &Device::flex()), scores));
+        let want = read(attention(q, k, v, &AttentionMask::causal(5, &Device::flex()), scores));
         assert!(got.iter().zip(&want).all(|(a, b)| (a - b).abs() < 1e-6), "{got:?} {want:?}");
     }
 

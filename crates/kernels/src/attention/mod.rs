@@ -1,4 +1,4 @@
-//! Causal attention with grouped queries.
+//! Attention with grouped queries: causal, or within texts.
 
 mod backward;
 #[cfg(feature = "cpu")]
@@ -40,21 +40,25 @@ pub(crate) struct Options {
     /// Keys that a query attends to at most, its own among them: what is outside need not be looked at. `first` says
     /// the same.
     pub window: Option<usize>,
+    /// Whether a query attends to what is behind it, too: all keys that have the same first one.
+    pub bidirectional: bool,
 }
 
-/// Attention mask: each query attends to all keys from a first one to its own.
+/// Attention mask: each query attends to all keys from a first one to its own, or to the last of its text.
 #[derive(Clone, Debug)]
 pub struct AttentionMask {
     /// Number of the first: whole, `[batch or 1, queries]`.
     first: Tensor<2>,
     /// Most keys from a first one to its query's own, if that is known.
     window: Option<usize>,
+    /// Whether a query attends to all keys that have the same first one.
+    bidirectional: bool,
 }
 
 impl AttentionMask {
     /// Causal: `queries` queries that attend to everything before them.
     pub fn causal(queries: usize, device: &Device) -> Self {
-        Self { first: Tensor::zeros([1, queries], device), window: None }
+        Self::from_first_keys(Tensor::zeros([1, queries], device))
     }
 
     /// From the number of the first key that each query sees, no later than its own and never falling along a row: 0 for a text from its beginning,
@@ -63,7 +67,16 @@ impl AttentionMask {
     /// # Shapes
     /// - `first`: `[batch, queries]`, more than one of them
     pub fn from_first_keys(first: Tensor<2>) -> Self {
-        Self { first, window: None }
+        Self { first, window: None, bidirectional: false }
+    }
+
+    /// Each query sees all of its text, before it and behind it, and nothing comes before the rows: a text is where `first`
+    /// says the same.
+    ///
+    /// # Shapes
+    /// - `first`: `[batch or 1, queries]`, as [`from_first_keys`](Self::from_first_keys) has it
+    pub fn within_texts(first: Tensor<2>) -> Self {
+        Self { first, window: None, bidirectional: true }
     }
 
     /// The same in a sliding window: each query sees at most the last `window` keys, its own among them, at least one. `past` keys
@@ -73,7 +86,7 @@ impl AttentionMask {
         let window = window.max(1);
         let begins: Vec<f32> = (past + 1..=past + queries).map(|keys| keys.saturating_sub(window) as f32).collect();
         let begins = Tensor::<2>::from_data(TensorData::new(begins, [1, queries]), &self.first.device());
-        Self { first: self.first.max_pair(begins.expand([rows, queries])), window: Some(window) }
+        Self { first: self.first.max_pair(begins.expand([rows, queries])), window: Some(window), bidirectional: false }
     }
 
     pub(crate) fn first(&self) -> Tensor<2> {
@@ -81,11 +94,11 @@ impl AttentionMask {
     }
 
     pub(crate) fn options(&self, scores: Scores) -> Options {
-        Options { scores, window: self.window }
+        Options { scores, window: self.window, bidirectional: self.bidirectional }
     }
 }
 
-/// `softmax(scores) v`, each query seeing its own position and those before it, as far back as its `mask`.
+/// `softmax(scores) v`, each query seeing its own position and those before it, as far back as its `mask`, or all of its text.
 ///
 /// # Shapes
 /// - `q`: `[batch, heads, seq, head_dim]`
@@ -93,7 +106,7 @@ impl AttentionMask {
 ///   head `h / (heads / kv_heads)`; the last `seq` are the queries' own
 /// - `mask`: of `seq` queries
 /// - output: `[batch, heads, seq, head_dim]`
-pub fn causal_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: &AttentionMask, scores: Scores) -> Tensor<4> {
+pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, mask: &AttentionMask, scores: Scores) -> Tensor<4> {
     let _span = span("attention, forward");
     // A query that is alone sees all the keys that it is given.
     let keys = k.dims()[2];

@@ -11,9 +11,10 @@ use crate::activation::bounded_tanh;
 
 use super::{Options, Scores};
 
-/// Causal attention with grouped queries. Shapes are those of [`causal_attention`](crate::causal_attention); `first` is
+/// Attention with grouped queries. Shapes are those of [`attention`](crate::attention()); `first` is
 /// the number of the first key that each query sees, whole, no later than its own, and not falling along a row, `[batch or 1, seq]`; a query that is
-/// alone sees every key, from 0, or from where its window begins. A default body is the definition; a device may have a faster way.
+/// alone sees every key, from 0, or from where its window begins. If it is bidirectional, there are as many keys as queries, and a query
+/// sees those whose first key is its own. A default body is the definition; a device may have a faster way.
 #[backend_extension(Cube: cfg(any(feature = "wgpu", feature = "cuda")), Flex: cfg(feature = "cpu"), Autodiff)]
 pub trait AttentionOps: Backend {
     /// `softmax(scores) v`, over the keys that each query sees.
@@ -75,7 +76,7 @@ fn grouped<B: Backend>(q: FloatTensor<B>, k: &FloatTensor<B>) -> FloatTensor<B> 
 /// What is added to the scores: 0 where a query sees a key, and so little elsewhere that its share is 0;
 /// `[batch or 1, 1, 1, seq, keys]`, of these keys, the last of which is the last query's own. Made where it is used, for it is as
 /// large as a head's scores.
-fn hidden<B: Backend>(first: FloatTensor<B>, keys: &Range<usize>) -> FloatTensor<B> {
+fn later_or_before<B: Backend>(first: FloatTensor<B>, keys: &Range<usize>) -> FloatTensor<B> {
     let [rows, seq, count] = [first.shape()[0], first.shape()[1], keys.len()];
     let numbers = TensorData::new(keys.clone().map(|key| key as f32).collect::<Vec<_>>(), [1, 1, 1, 1, count]);
     let key = B::float_from_data(numbers, &first.device());
@@ -86,6 +87,16 @@ fn hidden<B: Backend>(first: FloatTensor<B>, keys: &Range<usize>) -> FloatTensor
     B::float_mul_scalar(B::float_clamp(inside, (-1.0).into(), 0.0.into()), 1e30.into())
 }
 
+/// The same where a query sees the keys whose first key is its own: of these queries and these keys.
+fn of_other_texts<B: Backend>(queries: FloatTensor<B>, keys: FloatTensor<B>) -> FloatTensor<B> {
+    let [rows, seq, count] = [queries.shape()[0], queries.shape()[1], keys.shape()[1]];
+    let of_query = B::float_reshape(queries, [rows, 1, 1, seq, 1].into());
+    let of_key = B::float_reshape(keys, [rows, 1, 1, 1, count].into());
+    // Whole numbers, which differ by 1 or more.
+    let apart = B::float_clamp_max(B::float_abs(B::float_sub(of_query, of_key)), 1.0.into());
+    B::float_mul_scalar(apart, (-1e30).into())
+}
+
 /// Some queries, their first keys if they do not see all, and the keys from the first that their window may show to the last
 /// one's own.
 struct Block<B: Backend> {
@@ -93,6 +104,8 @@ struct Block<B: Backend> {
     k: FloatTensor<B>,
     v: FloatTensor<B>,
     first: Option<FloatTensor<B>>,
+    /// The first keys of the keys' own queries, where these say what is of one text.
+    of_keys: Option<FloatTensor<B>>,
     keys: Range<usize>,
     scores: Scores,
 }
@@ -102,13 +115,16 @@ impl<B: Backend> Block<B> {
     fn new([q, k, v, first]: [&FloatTensor<B>; 4], [from, to]: [usize; 2], options: Options) -> Self {
         let (seq, all) = (q.shape()[2], k.shape()[2]);
         let past = all - seq;
-        let begin = options.window.map_or(0, |window| (past + from + 1).saturating_sub(window));
-        let keys = begin..past + to;
+        let keys = match options.bidirectional {
+            true => 0..all,
+            false => options.window.map_or(0, |window| (past + from + 1).saturating_sub(window))..past + to,
+        };
         Self {
             q: grouped::<B>(part::<B>(q.clone(), 2, from, to), k),
             k: part::<B>(k.clone(), 2, keys.start, keys.end),
             v: part::<B>(v.clone(), 2, keys.start, keys.end),
             first: (seq > 1).then(|| part::<B>(first.clone(), 1, from, to)),
+            of_keys: (seq > 1 && options.bidirectional).then(|| first.clone()),
             keys,
             scores: options.scores,
         }
@@ -131,7 +147,11 @@ impl<B: Backend> Block<B> {
         // The heads of a group see the same keys.
         let seq = first.shape()[1];
         let apart = B::float_reshape(scores, [shape[0], shape[1], shape[2] / seq, seq, keys].into());
-        let seen = B::float_add(apart, hidden::<B>(first.clone(), &self.keys));
+        let hidden = match &self.of_keys {
+            Some(of_keys) => of_other_texts::<B>(first.clone(), of_keys.clone()),
+            None => later_or_before::<B>(first.clone(), &self.keys),
+        };
+        let seen = B::float_add(apart, hidden);
         B::softmax(B::float_reshape(seen, [shape[0], shape[1], shape[2], keys].into()), 3)
     }
 }
@@ -240,7 +260,7 @@ mod tests {
         let [q, k] = [seq, past + seq].map(|rows| wave([1, 2, rows, 4], 0.1, 1.0));
         let first = wave([1, seq], 0.0, 0.0);
         for (window, begin) in [(None, [0; 3]), (Some(window), [31, 31 + BLOCK, 31 + 2 * BLOCK])] {
-            let options = Options { scores: Scores::of(4), window };
+            let options = Options { scores: Scores::of(4), window, bidirectional: false };
             for (at, begin) in blocks(seq).zip(begin) {
                 let block = Block::<Flex>::new([&q, &k, &k, &first], at, options);
                 assert_eq!(block.keys, begin..past + at[1]);

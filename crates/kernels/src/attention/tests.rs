@@ -4,7 +4,7 @@
 use burn::tensor::{Device, Tensor};
 
 use crate::testing::{near, tensor, values_of};
-use crate::{AttentionMask, Scores, causal_attention};
+use crate::{AttentionMask, Scores, attention};
 
 /// The output and the gradients of q, k and v of queries after `past` keys, those before the first window all `fill`.
 fn passed(device: &Device, seq: usize, past: usize, window: usize, scores: Scores, fill: f32) -> Vec<Vec<f32>> {
@@ -21,7 +21,7 @@ fn passed(device: &Device, seq: usize, past: usize, window: usize, scores: Score
     let operands = [q, of_keys(2), of_keys(3)].map(|t| t.autodiff().require_grad());
     let mask = AttentionMask::causal(seq, device).sliding_window(window, past);
     let [q, k, v] = operands.clone();
-    let y = causal_attention(q, k, v, &mask, scores);
+    let y = attention(q, k, v, &mask, scores);
     let dy = tensor(y.dims(), 4, device);
     let tape = (y.clone() * Tensor::from_inner(dy)).sum().backward();
     let gradients = operands.map(|t| values_of(t.grad(&tape).unwrap()));

@@ -22,6 +22,8 @@ use crate::linear::{Matrix, group_weights};
 pub struct Rotary {
     cos: Tensor<4>,
     sin: Tensor<4>,
+    /// Whether any angle is another than 0.
+    rotates: bool,
 }
 
 impl Rotary {
@@ -41,12 +43,12 @@ impl Rotary {
             let values: Vec<f32> = (0..positions).flat_map(of_position).collect();
             Tensor::<4>::from_data(TensorData::new(values, [1, 1, positions, half]), device)
         };
-        Self { cos: table(f64::cos), sin: table(f64::sin) }
+        Self { cos: table(f64::cos), sin: table(f64::sin), rotates: true }
     }
 
     /// Tables of heads that are not rotated, wherever they stand: of one position.
     pub fn none(head_dim: usize, device: &Device) -> Self {
-        Self::of(&vec![0.0; head_dim / 2], 1.0, 1, device)
+        Self { rotates: false, ..Self::of(&vec![0.0; head_dim / 2], 1.0, 1, device) }
     }
 
     /// How many positions there are.
@@ -64,7 +66,7 @@ impl Rotary {
             return self.cos_sin_at(&Tensor::from_data(TensorData::new(position_ids, [1, seq]), &self.cos.device()));
         }
         let of = |table: &Tensor<4>| table.clone().narrow(2, past, seq);
-        CosSin::in_one_buffer(of(&self.cos), of(&self.sin))
+        CosSin { rotates: self.rotates, ..CosSin::in_one_buffer(of(&self.cos), of(&self.sin)) }
     }
 
     /// Of any positions within [`positions`](Self::positions).
@@ -77,7 +79,7 @@ impl Rotary {
             let half = table.dims()[3];
             table.clone().select(2, position_ids.clone().reshape([batch * seq])).reshape([batch, 1, seq, half])
         };
-        CosSin::in_one_buffer(of(&self.cos), of(&self.sin))
+        CosSin { rotates: self.rotates, ..CosSin::in_one_buffer(of(&self.cos), of(&self.sin)) }
     }
 }
 
@@ -87,6 +89,8 @@ pub struct CosSin {
     /// `[batch or 1, 1, seq, head_dim/2]`, as is the other.
     cos: Tensor<4>,
     sin: Tensor<4>,
+    /// Whether any angle is another than 0.
+    rotates: bool,
 }
 
 impl CosSin {
@@ -95,7 +99,7 @@ impl CosSin {
     fn in_one_buffer(cos: Tensor<4>, sin: Tensor<4>) -> Self {
         let shape = cos.dims();
         if shape[2] == 1 {
-            return Self { cos, sin };
+            return Self { cos, sin, rotates: true };
         }
         let matrix = |table: &Tensor<4>| Matrix::from(table.clone().flatten::<2>(0, 2));
         let mut laid = group_weights(vec![matrix(&cos), matrix(&sin)]).into_iter();
@@ -103,12 +107,17 @@ impl CosSin {
             Some(Matrix::Floats(laid)) => laid.reshape(shape),
             _ => table,
         });
-        Self { cos, sin }
+        Self { cos, sin, rotates: true }
     }
 
     /// Cosines and sines.
     pub(crate) fn tensors(&self) -> [Tensor<4>; 2] {
         [self.cos.clone(), self.sin.clone()]
+    }
+
+    /// Whether heads are rotated at all.
+    pub(crate) fn rotates(&self) -> bool {
+        self.rotates
     }
 
     /// Queries and keys with each pair `(x[i], x[i + head_dim/2])` rotated by its position's angle, and values as they
@@ -117,6 +126,9 @@ impl CosSin {
     /// # Shapes
     /// - `q`: `[batch, heads, seq, head_dim]`, `k`, `v`: `[batch, kv_heads, seq, head_dim]`, as are the outputs
     pub fn apply_rotary(&self, q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> [Tensor<4>; 3] {
+        if !self.rotates {
+            return [q, k, v];
+        }
         let _span = span("rotary, forward");
         let [q, k, v] = [q, k, v].map(Tensor::into_dispatch);
         let [cos, sin] = [self.cos.clone(), self.sin.clone()].map(Tensor::into_dispatch);

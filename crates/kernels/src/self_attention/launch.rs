@@ -25,7 +25,7 @@ impl SelfAttentionOps for CubeBackend {
         of_heads: Heads,
     ) -> TensorList<Self> {
         // A tile holds no whole head, so norms and what follows them are made after it.
-        if of_heads.norm.is_some() {
+        if of_heads.norm.is_some() || !of_heads.rotates {
             return reference::heads_with_rotary::<Self>(x, group, weights, cosines, sines, of_heads);
         }
         let [of_cosines, of_sines] = [&cosines, &sines].map(|table| into_contiguous(table.clone()));
@@ -55,7 +55,7 @@ impl SelfAttentionOps for CubeBackend {
             return reference::heads_with_rotary_backward::<Self>(operands, weights, cosines, sines, of_heads);
         }
         let [of_cosines, of_sines] = [&cosines, &sines].map(|table| into_contiguous(table.clone()));
-        let made = attention_rotary_backward_on_gpu(&operands, &of_cosines, &of_sines, of_heads.options.scores);
+        let made = attention_rotary_backward_on_gpu(&operands, &of_cosines, &of_sines, of_heads.options);
         made.unwrap_or_else(|| {
             reference::heads_with_rotary_backward::<Self>(operands, weights, cosines, sines, of_heads)
         })

@@ -26,11 +26,13 @@ pub(crate) struct Heads {
     pub width: usize,
     pub options: Options,
     pub norm: Option<HeadNorm>,
+    /// Whether queries and keys are rotated.
+    pub rotates: bool,
 }
 
 /// What heads of `head_dim` make of `x`: its queries and keys through `norms`, if there are some, and rotated by
 /// `cos_sin`, and attention as
-/// [`causal_attention`](crate::causal_attention) has it, over no other keys.
+/// [`attention`](crate::attention()) has it, over no other keys.
 ///
 /// # Shapes
 /// - `x`: `[batch, seq, hidden]`, the layers of `[q, k, v]`: `[heads · head_dim, hidden]`, and of `kv_heads`
@@ -49,7 +51,7 @@ pub fn self_attention(
     let [cosines, sines] = cos_sin.tensors().map(Tensor::into_dispatch);
     let first = mask.first().into_dispatch();
     let norm = norms.as_ref().map(|HeadNorms { offset, eps, .. }| HeadNorm { offset: *offset, eps: *eps });
-    let heads = Heads { width: head_dim, options: mask.options(scores), norm };
+    let heads = Heads { width: head_dim, options: mask.options(scores), norm, rotates: cos_sin.rotates() };
     let weights = norms.into_iter().flat_map(|HeadNorms { q, k, .. }| [q, k]).collect::<Vec<_>>().into();
     let (x, group) = (x.into_dispatch(), group(layers));
     Tensor::from_dispatch(<Dispatch as SelfAttentionOps>::self_attention(

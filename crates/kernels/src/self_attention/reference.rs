@@ -86,7 +86,7 @@ pub fn heads_with_rotary<B: SelfAttentionOps>(
     weights: TensorList<B>,
     cosines: FloatTensor<B>,
     sines: FloatTensor<B>,
-    Heads { width, norm, .. }: Heads,
+    Heads { width, norm, rotates, .. }: Heads,
 ) -> TensorList<B> {
     let sides = [0, 1].map(|side| x.shape()[side]);
     let mut made = {
@@ -99,6 +99,9 @@ pub fn heads_with_rotary<B: SelfAttentionOps>(
         let before = made[..2].to_vec();
         let TensorList(rotated) = B::norm_rotary(TensorList(made), weights, cosines, sines, norm);
         return TensorList([rotated, before, t].concat());
+    }
+    if !rotates {
+        return TensorList([made, t].concat());
     }
     let _span = span("rotary, forward");
     #[allow(clippy::expect_used)] // Three of them, as it says.
@@ -113,7 +116,7 @@ pub fn heads_with_rotary_backward<B: SelfAttentionOps>(
     weights: TensorList<B>,
     cosines: FloatTensor<B>,
     sines: FloatTensor<B>,
-    Heads { options, norm, .. }: Heads,
+    Heads { options, norm, rotates, .. }: Heads,
 ) -> TensorList<B> {
     let mut before = operands.split_off(6);
     #[allow(clippy::expect_used)] // Six of them, as it says.
@@ -124,6 +127,7 @@ pub fn heads_with_rotary_backward<B: SelfAttentionOps>(
             before.extend([dq, dk, dv]);
             B::norm_rotary_backward(TensorList(before), weights, cosines, sines, norm)
         }
+        None if !rotates => TensorList(vec![dq, dk, dv]),
         None => {
             let _span = span("rotary, backward");
             B::apply_rotary_backward(dq, dk, dv, cosines, sines)

@@ -203,10 +203,10 @@ fn kernels_apply_rotary_too() {
                 TensorList(Vec::new()),
                 cosines.clone(),
                 sines.clone(),
-                Heads { width: head_dim, options: mask.options(scores), norm: None },
+                Heads { width: head_dim, options: mask.options(scores), norm: None, rotates: true },
             );
             drop(Tensor::<1>::full([batch * seq * outs[0] * 3 + 256], f32::NAN, &device));
-            let TensorList(got) = attention_rotary_backward(&operands, &cosines, &sines, scores).unwrap();
+            let TensorList(got) = attention_rotary_backward(&operands, &cosines, &sines, mask.options(scores)).unwrap();
             for (i, (got, want)) in got.into_iter().zip(want).enumerate() {
                 testing::assert_close(got, want, 2e-5, 1.0, &format!("{what}, back, {i}"));
             }
@@ -246,7 +246,8 @@ fn keys_outside_of_a_window_take_no_time_in_one_dispatch() {
         let operands = TensorList(vec![q.clone(), k.clone(), v.clone(), saved, y, dy.clone()]);
         let turn = || {
             let clock = stratune_runtime::Stopwatch::start();
-            let TensorList(back) = attention_rotary_backward(&operands, &tables[0], &tables[1], scores).unwrap();
+            let TensorList(back) =
+                attention_rotary_backward(&operands, &tables[0], &tables[1], mask.options(scores)).unwrap();
             back.into_iter().for_each(|gradient| drop(testing::numbers(gradient)));
             clock.seconds()
         };

@@ -5,7 +5,7 @@ use stratune_runtime::read_f32;
 
 use super::host::{compare, dot, gradient_of, two_texts, wave};
 use super::{Fault, Sizes};
-use crate::{Scores, causal_attention};
+use crate::{AttentionMask, Scores, attention};
 
 /// Queries that are compared where a row is long.
 const FEW: usize = 8;
@@ -31,10 +31,12 @@ pub struct Sees {
     pub begins: usize,
     /// Most keys of a query.
     pub window: Option<usize>,
+    /// Whether a query sees what is behind it in its text.
+    pub bidirectional: bool,
     pub scores: Scores,
 }
 
-/// What a query sees: its first key, and the shares of it and those after it.
+/// What a query sees: its first key, and the shares of it and those after it that it sees.
 type Shares = (usize, Vec<f64>);
 
 impl OnHost<'_> {
@@ -69,10 +71,11 @@ impl OnHost<'_> {
     }
 
     fn shares(&self, t: usize, h: usize) -> Shares {
-        let Sees { begins, window, .. } = self.sees;
-        let text = if t < begins { 0 } else { begins };
+        let Sees { begins, window, bidirectional, .. } = self.sees;
+        let [text, end] = if t < begins { [0, begins] } else { [begins, self.of.seq] };
         let first = window.map_or(text, |window| text.max((t + 1).saturating_sub(window)));
-        let powers: Vec<f64> = (first..=t).map(|s| self.score(t, s, h).0.exp()).collect();
+        let powers: Vec<f64> =
+            (first..if bidirectional { end } else { t + 1 }).map(|s| self.score(t, s, h).0.exp()).collect();
         let total: f64 = powers.iter().sum();
         (first, powers.into_iter().map(|power| power / total).collect())
     }
@@ -101,13 +104,14 @@ impl OnHost<'_> {
         (0..self.of.head_dim).map(|i| sum(i) as f32).collect()
     }
 
-    /// The gradients of key and value of position s, from the queries at and behind it.
+    /// The gradients of key and value of position s, from the queries that see it.
     fn d_shared(&self, s: usize, kv_head: usize) -> [Vec<f32>; 2] {
         let mut sums = [0, 1].map(|_| vec![0.0_f64; self.of.head_dim]);
         let group = self.of.heads / self.of.kv_heads;
-        for (t, h) in (s..self.of.seq).flat_map(|t| (kv_head * group..(kv_head + 1) * group).map(move |h| (t, h))) {
+        let queries = if self.sees.bidirectional { 0..self.of.seq } else { s..self.of.seq };
+        for (t, h) in queries.flat_map(|t| (kv_head * group..(kv_head + 1) * group).map(move |h| (t, h))) {
             let ((first, shares), (_, errors)) = (self.shares(t, h), self.errors(t, h));
-            if s < first {
+            if !(first..first + shares.len()).contains(&s) {
                 continue;
             }
             let pulls = [(errors[s - first] * self.scale(), self.query(t, h)), (shares[s - first], self.back(t, h))];
@@ -123,8 +127,9 @@ impl OnHost<'_> {
 /// of the last keys.
 pub async fn attention_is_right(device: &Device, of: &Sizes, sees: Sees) -> Result<(), Fault> {
     let Sizes { heads, kv_heads, head_dim, seq, .. } = *of;
-    let Sees { begins, window, scores } = sees;
-    let name = format!("causal_attention of {seq} × {heads} × {head_dim} from {begins} in {window:?} of {scores:?}");
+    let Sees { begins, window, scores, bidirectional } = sees;
+    let name =
+        format!("attention of {seq} × {heads} × {head_dim} from {begins} in {window:?} of {scores:?}, {bidirectional}");
     let numbers = |heads, step| wave(seq * heads * head_dim, step);
     let (q, k) = (numbers(heads, 0.37), numbers(kv_heads, 0.53));
     let (v, dy) = (numbers(kv_heads, 0.71), numbers(heads, 0.83));
@@ -136,8 +141,12 @@ pub async fn attention_is_right(device: &Device, of: &Sizes, sees: Sees) -> Resu
     let q = there(&host.q, heads).autodiff().require_grad();
     let [k, v] = [&host.k, &host.v].map(|t| there(t, kv_heads).autodiff().require_grad());
     let mask = two_texts(seq, begins, device);
-    let mask = window.map_or(mask.clone(), |window| mask.sliding_window(window, 0));
-    let y = causal_attention(q.clone(), k.clone(), v.clone(), &mask, scores);
+    let mask = match window {
+        _ if bidirectional => AttentionMask::within_texts(mask.first()),
+        Some(window) => mask.sliding_window(window, 0),
+        None => mask,
+    };
+    let y = attention(q.clone(), k.clone(), v.clone(), &mask, scores);
     let mut tape = (y.clone() * there(&host.dy, heads)).sum().backward();
     let [dq, dk, dv] = [gradient_of(&q, &mut tape)?, gradient_of(&k, &mut tape)?, gradient_of(&v, &mut tape)?];
     let mut read = Vec::new();

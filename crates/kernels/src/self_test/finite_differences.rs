@@ -6,9 +6,9 @@ use stratune_runtime::read_f32;
 use super::Fault;
 use super::host::{gradient_of, two_texts, wave};
 use crate::{
-    AttentionMask, Compute, Factors, HeadNorms, Layer, Matrix, Quantized, QuantizedDtype, Rotary, Scores,
-    causal_attention, feed_forward, group_weights, grouped_linear, linear, rms_norm, rms_norm_residual, self_attention,
-    swiglu,
+    Activation, AttentionMask, Compute, Factors, HeadNorms, Layer, Matrix, Quantized, QuantizedDtype, Rotary, Scores,
+    activation, attention, feed_forward, group_weights, grouped_linear, layer_norm, linear, rms_norm,
+    rms_norm_residual, self_attention, swiglu,
 };
 
 /// Two layers with low-rank updates as a model has them, the second with a bias: matrices and factors of both in one
@@ -41,10 +41,10 @@ pub async fn gradients_are_finite_differences(device: &Device) -> Result<(), Fau
     const CAPPED: Scores = Scores { scale: 0.1, softcap: Some(2.0) };
     fn attended(x: Tensor<3>, mask: &AttentionMask, scores: Scores) -> Tensor<3> {
         let heads = |t: Tensor<3>| t.reshape([1, 9, 3, 4]).swap_dims(1, 2);
-        let attended = causal_attention(heads(x.clone()), heads(x.clone().flip([2])), heads(x), mask, scores);
+        let attended = attention(heads(x.clone()), heads(x.clone().flip([2])), heads(x), mask, scores);
         attended.swap_dims(1, 2).reshape(SHAPE)
     }
-    let ops: [(&str, Op); 12] = [
+    let ops: [(&str, Op); 16] = [
         ("linear of a quantized matrix", |x| {
             let values = wave(12 * 12, 0.3);
             linear(
@@ -95,15 +95,31 @@ pub async fn gradients_are_finite_differences(device: &Device) -> Result<(), Fau
             rms_norm(past * normed.clone(), weight, 1e-5) + normed
         }),
         ("swiglu", |x| swiglu(x.clone(), x.flip([1]))),
-        ("causal_attention", |x| {
+        ("attention", |x| {
             let mask = AttentionMask::causal(9, &x.device().inner());
             attended(x, &mask, PLAIN)
         }),
-        ("causal_attention over two texts", |x| {
+        ("attention over two texts", |x| {
             let mask = two_texts(9, 4, &x.device().inner());
             attended(x, &mask, PLAIN)
         }),
-        ("causal_attention of capped scores in a window", |x| {
+        ("attention within two texts", |x| {
+            let mask = AttentionMask::within_texts(two_texts(9, 4, &x.device().inner()).first());
+            attended(x, &mask, PLAIN)
+        }),
+        ("self_attention within two texts, without positions", |x| {
+            let device = x.device().inner();
+            let [q, k] = updated(&x);
+            let cos_sin = Rotary::none(4, &device).cos_sin_after(0, 9);
+            let mask = AttentionMask::within_texts(two_texts(9, 4, &device).first());
+            self_attention(x, &[q.clone(), k, q], 4, &cos_sin, &mask, PLAIN, None)
+        }),
+        ("layer_norm", |x| {
+            let of = |step| Tensor::from_data(TensorData::new(wave(12, step), [12]), &x.device().inner());
+            layer_norm(x.clone(), of(0.9), of(1.7), 1e-5)
+        }),
+        ("gelu", |x| activation(x, Activation::Gelu)),
+        ("attention of capped scores in a window", |x| {
             let mask = two_texts(9, 4, &x.device().inner()).sliding_window(3, 0);
             attended(x, &mask, CAPPED)
         }),

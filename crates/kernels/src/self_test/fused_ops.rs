@@ -6,7 +6,7 @@ use stratune_runtime::read_f32;
 use super::host::{compare, gradient_of, two_texts, wave};
 use super::{Fault, MAX, NARROW, Sizes};
 use crate::{
-    AttentionMask, Compute, CosSin, Factors, HeadNorms, Layer, Matrix, Rotary, Scores, WeightFormat, causal_attention,
+    AttentionMask, Compute, CosSin, Factors, HeadNorms, Layer, Matrix, Rotary, Scores, WeightFormat, attention,
     feed_forward, group_weights, grouped_linear, rms_norm, self_attention, swiglu,
 };
 
@@ -176,7 +176,7 @@ pub fn attended_by_parts(
         }),
     };
     let [q, k, v] = cos_sin.apply_rotary(q, k, v);
-    let y = causal_attention(q, k, v, mask, scores).swap_dims(1, 2);
+    let y = attention(q, k, v, mask, scores).swap_dims(1, 2);
     let [_, _, heads, _] = y.dims();
     y.reshape([batch, seq, heads * head_dim])
 }

@@ -147,14 +147,15 @@ pub async fn self_test(device: &Device, of: &Sizes) -> Result<(), Fault> {
     }
     gate_is_right(device, intermediate).await?;
     rotary_is_right(device, of.seq, of.head_dim).await?;
-    let sees = Sees { begins: 0, window: None, scores: Scores::of(of.head_dim) };
+    let sees = Sees { begins: 0, window: None, bidirectional: false, scores: Scores::of(of.head_dim) };
     let half = of.seq / 2;
     for sees in [sees, Sees { begins: half, ..sees }, Sees { begins: half, window: Some(half.div_ceil(2)), ..sees }] {
         attention_is_right(device, of, sees).await?;
     }
     // At small sizes: most models have no cap.
-    let capped = Sees { begins: 9, window: Some(7), scores: Scores { scale: 0.6, softcap: Some(0.8) } };
+    let capped = Sees { begins: 9, window: Some(7), scores: Scores { scale: 0.6, softcap: Some(0.8) }, ..sees };
     attention_is_right(device, &Sizes::default(), capped).await?;
+    attention_is_right(device, &Sizes::default(), Sees { begins: 9, bidirectional: true, ..sees }).await?;
     fused_ops_are_right(device, of, Beside::Updates).await?;
     // At small sizes: most runs have no biases, most models no norms of heads.
     fused_ops_are_right(device, &Sizes::default(), Beside::Biases).await?;

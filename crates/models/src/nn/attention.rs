@@ -1,7 +1,7 @@
 //! Self-attention with grouped queries and rotary positions, causal or over all of a text.
 
 use burn::tensor::Tensor;
-use stratune_kernels::{HeadNorms, Scores, causal_attention, masked_attention, self_attention};
+use stratune_kernels::{HeadNorms, Scores, attention, masked_attention, self_attention};
 use stratune_peft::{Additions, ForwardContext, Linear, ModuleId, Parameters, Prefix, Visitor};
 use stratune_protocol::Role;
 
@@ -191,7 +191,7 @@ impl Attention {
                         masked_attention(q, of_text(k), of_text(v), mask, self.scores.scale)
                     }
                     // A query that is alone sees all that it is given.
-                    Mask::Causal(_) => {
+                    Mask::Text(_) => {
                         let positions = if seq == 1 { block_positions } else { at.after(text - seq, &self.kind) };
                         self.mixed(q, of_text(k), of_text(v), positions)
                     }
@@ -209,7 +209,7 @@ impl Attention {
         block_positions: &BlockPositions,
         context: &ForwardContext,
     ) -> Option<Tensor<3>> {
-        let (Projections::Apart(layers), Mask::Causal(mask)) = (&self.projections, &block_positions.mask) else {
+        let (Projections::Apart(layers), Mask::Text(mask)) = (&self.projections, &block_positions.mask) else {
             return None;
         };
         if self.rotary_dim < self.head_dim {
@@ -241,7 +241,7 @@ impl Attention {
     fn mixed(&self, q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, block_positions: &BlockPositions) -> Tensor<4> {
         let (seq, keys) = (q.dims()[2], k.dims()[2]);
         let mask = match &block_positions.mask {
-            Mask::Causal(mask) => mask,
+            Mask::Text(mask) => mask,
             Mask::Added(mask) => return masked_attention(q, k, v, mask.clone(), self.scores.scale),
         };
         // A query that is alone sees all the keys there are: it is given those of its window.
@@ -250,7 +250,7 @@ impl Attention {
             _ => keys,
         };
         let [k, v] = [k, v].map(|t| if seen == keys { t } else { t.narrow(2, keys - seen, seen) });
-        causal_attention(q, k, v, mask, self.scores)
+        attention(q, k, v, mask, self.scores)
     }
 
     /// Puts the weights that read the same input where one dispatch can read all of them.

@@ -1,7 +1,7 @@
 //! Normalisation by the root mean square or by mean and variance, with its weight and its bias.
 
 use burn::tensor::Tensor;
-use stratune_kernels::{rms_norm, rms_norm_residual};
+use stratune_kernels::{layer_norm, rms_norm, rms_norm_residual};
 use stratune_peft::{ForwardContext, ModuleId, Param, Parameters, Visitor};
 
 /// RMSNorm; or LayerNorm, which is the same of what is left when the mean is taken off, and a bias.
@@ -40,7 +40,15 @@ impl Norm {
     /// # Shapes
     /// - `x`, output: `[batch, seq, width]`
     pub fn forward(&self, x: Tensor<3>, context: &ForwardContext) -> Tensor<3> {
-        self.plus_bias(rms_norm(self.centred(x), self.gain(context), self.eps), context)
+        match (self.centring, self.shift(context)) {
+            (false, None) => rms_norm(x, self.gain(context), self.eps),
+            (false, Some(bias)) => rms_norm(x, self.gain(context), self.eps) + bias.unsqueeze(),
+            (true, bias) => {
+                let gain = self.gain(context);
+                let bias = bias.unwrap_or_else(|| gain.zeros_like());
+                layer_norm(x, gain, bias, self.eps)
+            }
+        }
     }
 
     /// What goes past it, `x` as it is, and its output: one for a residual stream and what is added to it.
@@ -52,21 +60,16 @@ impl Norm {
             return (x.clone(), self.forward(x, context));
         }
         let (x, normed) = rms_norm_residual(x, self.gain(context), self.eps);
-        (x, self.plus_bias(normed, context))
+        (x, self.shift(context).map_or(normed.clone(), |bias| normed + bias.unsqueeze()))
     }
 
-    fn centred(&self, x: Tensor<3>) -> Tensor<3> {
-        if self.centring { x.clone() - x.mean_dim(2) } else { x }
-    }
-
-    fn plus_bias(&self, normed: Tensor<3>, context: &ForwardContext) -> Tensor<3> {
-        let Some(bias) = &self.bias else { return normed };
-        let bias = bias.value.clone();
-        let bias = match &self.tuned_bias {
+    /// What is added in the end.
+    fn shift(&self, context: &ForwardContext) -> Option<Tensor<1>> {
+        let bias = self.bias.as_ref()?.value.clone();
+        Some(match &self.tuned_bias {
             None => bias,
             Some(tuned) => context.damp(bias, tuned.value.clone()),
-        };
-        normed + bias.unsqueeze()
+        })
     }
 
     fn gain(&self, context: &ForwardContext) -> Tensor<1> {

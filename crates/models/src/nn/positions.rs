@@ -19,8 +19,8 @@ pub struct AttentionKind {
 /// What queries attend to.
 #[derive(Clone, Debug)]
 pub enum Mask {
-    /// What is before them, and themselves.
-    Causal(AttentionMask),
+    /// Those of their text that this lets them see.
+    Text(AttentionMask),
     /// What this, which is added to the scores, lets them see: `[batch or 1, heads or 1, seq or 1, keys]`.
     Added(Tensor<4>),
 }
@@ -169,12 +169,15 @@ impl Positions {
             let longest = past + seq - padding.min(seq);
             for (kind, cos_sin) in rotaries.cos_sin(longest, device, |_, table| table.cos_sin_after(past, seq)) {
                 let mask = match kind.window {
-                    _ if kind.bidirectional => Mask::Added(Tensor::zeros([1, 1, 1, past + seq], device)),
+                    _ if kind.bidirectional => match past {
+                        0 => Mask::Text(AttentionMask::within_texts(Tensor::zeros([1, seq], device))),
+                        _ => Mask::Added(Tensor::zeros([1, 1, 1, past + seq], device)),
+                    },
                     // One that is alone is given the keys of its window.
                     Some(window) if seq > 1 && past + seq > window => {
-                        Mask::Causal(AttentionMask::causal(seq, device).sliding_window(window, past))
+                        Mask::Text(AttentionMask::causal(seq, device).sliding_window(window, past))
                     }
-                    _ => Mask::Causal(AttentionMask::causal(seq, device)),
+                    _ => Mask::Text(AttentionMask::causal(seq, device)),
                 };
                 by_block.push((past, kind, BlockPositions { cos_sin, mask }));
             }
@@ -191,11 +194,14 @@ impl Positions {
         });
         let of = |past: usize, (kind, cos_sin): (AttentionKind, CosSin)| {
             let mask = match kind.window {
-                _ if kind.bidirectional => Mask::Added(after(past, mask_between_texts(texts.starts.clone()))),
+                _ if kind.bidirectional => match past {
+                    0 => Mask::Text(AttentionMask::within_texts(texts.starts.clone())),
+                    _ => Mask::Added(after(past, mask_between_texts(texts.starts.clone()))),
+                },
                 Some(window) if seq > window => {
-                    Mask::Causal(AttentionMask::from_first_keys(texts.starts.clone()).sliding_window(window, 0))
+                    Mask::Text(AttentionMask::from_first_keys(texts.starts.clone()).sliding_window(window, 0))
                 }
-                _ => Mask::Causal(AttentionMask::from_first_keys(texts.starts.clone())),
+                _ => Mask::Text(AttentionMask::from_first_keys(texts.starts.clone())),
             };
             (past, kind, BlockPositions { cos_sin, mask })
         };
@@ -222,7 +228,7 @@ impl Positions {
                 None => table.cos_sin_after(0, 1),
             });
             let of = |(kind, cos_sin)| {
-                (before, kind, BlockPositions { cos_sin, mask: Mask::Causal(AttentionMask::causal(1, device)) })
+                (before, kind, BlockPositions { cos_sin, mask: Mask::Text(AttentionMask::causal(1, device)) })
             };
             by_block.extend(cos_sin.into_iter().map(of));
         }
@@ -261,7 +267,7 @@ impl Positions {
         let found = self.by_block.iter_mut().find(|(p, k, _)| *p == past && k == kind);
         match &mut found?.2.mask {
             Mask::Added(added) => Some(added),
-            Mask::Causal(_) => None,
+            Mask::Text(_) => None,
         }
     }
 

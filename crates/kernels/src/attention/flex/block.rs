@@ -43,19 +43,23 @@ pub struct Operands<'a> {
     pub first: &'a [f32],
     pub sides: Sides,
     pub scores: Scores,
+    /// Whether a query sees all keys whose first key is its own.
+    pub bidirectional: bool,
 }
 
 impl<'a> Operands<'a> {
     /// Some queries of a head, at least one.
     pub fn block(&self, head: usize, rows: Range<usize>) -> Block<'a> {
         let Sides { heads, seq, keys: all, head_dim, .. } = self.sides;
+        // One row of firsts is every row's.
+        let first = |t: usize| self.first[(head / heads * seq + t) % self.first.len()] as usize;
         let seen: Vec<[usize; 2]> = rows
             .clone()
             .map(|t| {
                 let own = all - seq + t;
-                // One row of firsts is every row's.
-                let first = self.first[(head / heads * seq + t) % self.first.len()] as usize;
-                [first.min(own), own]
+                let begin = first(t).min(own);
+                let behind = || (t + 1..seq).take_while(|u| first(*u) == begin).count();
+                [begin, if self.bidirectional { own + behind() } else { own }]
             })
             .collect();
         let keys = seen[0][0]..seen[seen.len() - 1][1] + 1;

@@ -159,7 +159,15 @@ impl AttentionOps for Flex {
             return reference::forward::<Self>(q, k, v, first, options);
         };
         let sides = Sides::of(&q.shape(), &k.shape());
-        let y = forward(Operands { q: of_q, k: of_k, v: of_v, first: firsts, sides, scores: options.scores });
+        let y = forward(Operands {
+            q: of_q,
+            k: of_k,
+            v: of_v,
+            first: firsts,
+            sides,
+            scores: options.scores,
+            bidirectional: options.bidirectional,
+        });
         tensor(y, q.shape())
     }
 
@@ -179,7 +187,15 @@ impl AttentionOps for Flex {
             return reference::backward::<Self>(q, k, v, first, y, dy, options);
         };
         let sides = Sides::of(&q.shape(), &k.shape());
-        let operands = Operands { q: of_q, k: of_k, v: of_v, first: firsts, sides, scores: options.scores };
+        let operands = Operands {
+            q: of_q,
+            k: of_k,
+            v: of_v,
+            first: firsts,
+            sides,
+            scores: options.scores,
+            bidirectional: options.bidirectional,
+        };
         let [dq, dk, dv] = backward(&Given { operands, y: of_y, dy: of_dy });
         (tensor(dq, q.shape()), tensor(dk, k.shape()), tensor(dv, v.shape()))
     }
@@ -221,18 +237,23 @@ mod tests {
         ];
         for (batch, heads, kv_heads, rows, past, head_dim) in cases {
             let seq = rows[0].len();
-            for (most, scores, window) in [
-                (0.5, Scores::of(head_dim), None),
-                (8.0, Scores::of(head_dim), None),
-                (2.0, Scores { scale: 0.3, softcap: Some(1.5) }, None),
-                (0.5, Scores { scale: 1.1, softcap: None }, Some(9)),
-                (8.0, Scores { scale: 0.2, softcap: Some(20.0) }, Some(40)),
+            for (most, scores, window, bidirectional) in [
+                (0.5, Scores::of(head_dim), None, false),
+                (8.0, Scores::of(head_dim), None, false),
+                (2.0, Scores { scale: 0.3, softcap: Some(1.5) }, None, false),
+                (0.5, Scores { scale: 1.1, softcap: None }, Some(9), false),
+                (8.0, Scores { scale: 0.2, softcap: Some(20.0) }, Some(40), false),
+                (0.5, Scores::of(head_dim), None, true),
+                (8.0, Scores { scale: 0.2, softcap: Some(20.0) }, None, true),
             ] {
+                if bidirectional && past > 0 {
+                    continue;
+                }
                 let keys = past + seq;
                 let q = wave([batch, heads, seq, head_dim], 0.1, most);
                 let [k, v] = [0.7, 1.9].map(|seed| wave([batch, kv_heads, keys, head_dim], seed, most));
                 let dy = wave([batch, heads, seq, head_dim], 2.3, 1.0);
-                let options = Options { scores, window };
+                let options = Options { scores, window, bidirectional };
                 let begins = |t: usize| window.map_or(0.0, |window| (past + t + 1).saturating_sub(window) as f32);
                 let firsts: Vec<f32> =
                     rows.concat().into_iter().enumerate().map(|(i, first)| begins(i % seq).max(first)).collect();
@@ -268,7 +289,8 @@ mod tests {
         let sides = Sides { heads: 1, groups: 1, seq, keys: past + seq, head_dim: 4 };
         let [q, k] = [seq, past + seq].map(|rows| vec![0.0; rows * 4]);
         let first: Vec<f32> = (0..seq).map(|t| (past + t + 1 - window) as f32).collect();
-        let operands = Operands { q: &q, k: &k, v: &k, first: &first, sides, scores: Scores::of(4) };
+        let operands =
+            Operands { q: &q, k: &k, v: &k, first: &first, sides, scores: Scores::of(4), bidirectional: false };
         for from in (0..seq).step_by(QUERIES) {
             let to = (from + QUERIES).min(seq);
             assert_eq!(operands.block(0, from..to).keys, past + from + 1 - window..past + to);
