@@ -221,6 +221,14 @@ fn bench_says_what_time_is_spent_on() {
     assert!(shares.iter().all(|s| s["seconds"].as_f64().unwrap() >= 0.0), "{report}");
     let sum: f64 = shares.iter().map(|s| s["share"].as_f64().unwrap()).sum();
     assert!((sum - 1.0).abs() < 1e-9, "{report}");
+
+    // An encoder learns labels, and predicts nothing over its vocabulary.
+    let geometry = geometry.replace("tiny-llama", "tiny-bert");
+    let bench =
+        ["bench", "--geometry", &geometry, "--seq", "16", "--steps", "1", "--device", "cpu", "--json", "--profile"];
+    let report: Value = serde_json::from_str(done(&bench).lines().nth(1).unwrap()).unwrap();
+    let spent = |name: &str| report["profile"].as_array().unwrap().iter().any(|s| s["name"] == name);
+    assert!(spent("attention, backward") && !spent("output layer and loss"), "{report}");
 }
 
 /// Forward, backward and update of a block, whatever its base is kept in. Adapters that bind few buffers gather gradients in

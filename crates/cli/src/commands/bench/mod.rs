@@ -16,14 +16,14 @@ use std::rc::Rc;
 use clap::Args;
 use rand::RngExt;
 use serde_json::{Value, json};
-use stratune_data::{Dataset, Sequence};
+use stratune_data::{Dataset, Label, Sequence, Target};
 use stratune_models::{Model, ModelConfig};
 
 use crate::open;
 use stratune_protocol::{BaseDtype, ComputeDtype, DeviceChoice, IstConfig, IstMode, Problem, draws};
 use stratune_runtime::Opened;
 use stratune_session::{hooks_for, test_compute};
-use stratune_train::{Identity, RunConfig, Trainer};
+use stratune_train::{Classification, Identity, NextToken, Objective, RunConfig, Trainer};
 
 use growth::{Growth, Length};
 use measured::Measured;
@@ -223,15 +223,21 @@ impl Bench {
 
     fn work(&self, one: &Measured, seq: usize, base: &Model) -> Work {
         let model = base.config.report("", base.config.parameters());
-        let step = Step { rows: self.batch, seq, depth: one.depth(), kept: self.keep_graphs.min(model.layers) };
+        let kept = self.keep_graphs.min(model.layers);
+        let has_head = !base.config.is_encoder();
+        let step = Step { rows: self.batch, seq, depth: one.depth(), kept, has_head };
         Work::of(&model, self.base_dtype, &one.methods, step)
     }
 
-    fn rows(&self, seq: usize, vocabulary: usize) -> Dataset {
+    /// Rows of random tokens; those of an encoder have a label each, and each other row the same one.
+    fn rows(&self, seq: usize, geometry: &ModelConfig) -> Dataset {
+        let is_labelled = geometry.is_encoder();
         let row = |i: usize| {
             let mut rng = draws(0, "bench", [i as u64, 0]);
-            let tokens = (0..seq).map(|_| rng.random_range(0..vocabulary as u32)).collect();
-            Sequence { tokens, loss_mask: (0..seq).map(|t| t > 0).collect(), ..Sequence::default() }
+            let tokens = (0..seq).map(|_| rng.random_range(0..geometry.vocab_size as u32)).collect();
+            let loss_mask = (0..seq).map(|t| t > 0 && !is_labelled).collect();
+            let label = is_labelled.then(|| Label { at: 0, target: Target::Class((i % 2) as u32) });
+            Sequence { tokens, loss_mask, label, ..Sequence::default() }
         };
         let train: Vec<_> = (0..self.batch.max(16)).map(row).collect();
         Dataset { importance: train.iter().take(16).cloned().collect(), train, ..Dataset::default() }
@@ -252,12 +258,15 @@ impl Bench {
         config.train.packing = false;
         (config.train.keep_graphs, config.train.graph_memory) = (self.keep_graphs, 0);
         config.validate()?;
-        let mut model = base.clone();
+        let (mut model, objective): (Model, Rc<dyn Objective>) = match base.config.is_encoder() {
+            true => (base.with_labels(&["0", "1"].map(String::from), false, 0)?, Rc::new(Classification::default())),
+            false => (base.clone(), Rc::new(NextToken)),
+        };
         model.attach(&config.method, 0).await?;
         let hooks = hooks_for(&config, model.layers.len());
         let methods = config.method.clone();
-        let dataset = Rc::new(self.rows(seq, base.config.vocab_size));
-        let trainer = Trainer::new(config, model, dataset, hooks, Identity::default())?;
+        let dataset = Rc::new(self.rows(seq, &base.config));
+        let trainer = Trainer::new(config, model, dataset, hooks, Identity::default())?.with_objective(objective);
         Ok(Measured::new(mode, methods, trainer))
     }
 }

@@ -14,6 +14,8 @@ pub struct Step {
     pub depth: f64,
     /// Of these, the top ones that are not run again because their graphs are kept.
     pub kept: usize,
+    /// Whether each token is followed by a prediction over the vocabulary: an encoder's are not.
+    pub has_head: bool,
 }
 
 /// What it has to do.
@@ -39,7 +41,7 @@ impl Work {
         let in_place = methods.iter().any(|m| m.kind.method().in_place());
         let added = if in_place { 0.0 } else { methods.trainable(model) as f64 };
         let part = step.depth / model.layers.max(1) as f64;
-        let head = (model.vocabulary * model.hidden_size) as f64;
+        let head = if step.has_head { (model.vocabulary * model.hidden_size) as f64 } else { 0.0 };
         let backward = if in_place { 2.0 } else { 1.0 };
         let flops = passes * (2.0 * tokens * matrices + 2.0 * attention)
             + step.depth * (2.0 * tokens * matrices * backward + 5.0 * attention)
@@ -78,7 +80,7 @@ mod tests {
         let lora = MethodConfig { rank: Some(1), ..MethodConfig::new(MethodKind::Lora) };
         let methods: Methods = lora.into();
         let added = methods.trainable(&model()) as f64;
-        let step = Step { rows: 3, seq: 5, depth: 2.0, kept: 2 };
+        let step = Step { rows: 3, seq: 5, depth: 2.0, kept: 2, has_head: true };
         let attention = 15.0 * 5.0 * 4.0;
         let want = 2.0 * (2.0 * 15.0 * 160.0 + 2.0 * attention)
             + 2.0 * (2.0 * 15.0 * 160.0 + 5.0 * attention)
@@ -88,6 +90,9 @@ mod tests {
         // Without kept graphs every block runs once more.
         let again = Work::of(&model(), BaseDtype::F32, &methods, Step { kept: 0, ..step }).flops - want;
         assert_eq!(again, 2.0 * (2.0 * 15.0 * 160.0 + 2.0 * attention) + 2.0 * 15.0 * added);
+        // An encoder has no predictions over the vocabulary.
+        let without = Work::of(&model(), BaseDtype::F32, &methods, Step { has_head: false, ..step }).flops;
+        assert_eq!(want - without, 4.0 * 15.0 * 40.0);
         // Matrices that train cost one product more.
         let full = Work::of(&model(), BaseDtype::F32, &MethodKind::Full.into(), step).flops;
         assert_eq!(full - (want - 6.0 * 15.0 * added), 2.0 * 2.0 * 15.0 * 160.0);
