@@ -157,6 +157,7 @@ fn a_wrong_study_is_told_before_anything_is_written() {
         ("run.ist.mode = \"practical\"", "run.ist.mode = \"psychic\"", "practical_seed0"),
         ("steps = 3", "steps = 3, batch_size_ = 1", "batch_size_"),
         ("data.files = [\"example\"]", "", "no data is named"),
+        ("data.files = [\"example\"]", "data.files = [\"${STRATUNE_NOWHERE}/a\"]", "STRATUNE_NOWHERE is not set"),
         ("baseline = \"all\"", "baseline = \"none\"", "'none' is none of the values"),
     ] {
         fs::write(&file, good.replace(from, to)).unwrap();

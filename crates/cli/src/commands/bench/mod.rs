@@ -236,7 +236,7 @@ impl Bench {
             let mut rng = draws(0, "bench", [i as u64, 0]);
             let tokens = (0..seq).map(|_| rng.random_range(0..geometry.vocab_size as u32)).collect();
             let loss_mask = (0..seq).map(|t| t > 0 && !is_labelled).collect();
-            let label = is_labelled.then(|| Label { at: 0, target: Target::Class((i % 2) as u32) });
+            let label = is_labelled.then_some(Label { at: 0, target: Target::Class((i % 2) as u32) });
             Sequence { tokens, loss_mask, label, ..Sequence::default() }
         };
         let train: Vec<_> = (0..self.batch.max(16)).map(row).collect();
