@@ -102,6 +102,7 @@ impl Search {
                 chances: self.searcher.chances(&self.space),
                 sizes: sizes.clone(),
                 modules,
+                front: Vec::new(),
                 done: self.finished,
             }));
         }
