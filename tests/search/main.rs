@@ -1,5 +1,6 @@
 //! Structures and the search for them: what a structure's file becomes, and what searchers must demonstrably do.
 
+mod front;
 mod gates;
 mod planted;
 mod resume;

@@ -7,12 +7,14 @@
 //! `searchers/`.
 
 mod adam;
+mod front;
 mod hook;
 mod searcher;
 mod searchers;
 mod space;
 pub mod supernet;
 
+pub use front::Front;
 pub use hook::{Found, Search};
 pub use searcher::{Look, Moment, Searcher};
 pub use searchers::{Bipeft, S3Delta};

@@ -13,6 +13,12 @@ pub struct SearchConfig {
     pub by: SearchBy,
     /// Numbers that the structure may train, at most.
     pub budget: u64,
+    /// Larger budgets, upwards, whose structures the same search finds on its way.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub larger_budgets: Vec<u64>,
+    /// Share of a budget that a structure may exceed it by: its last module is whole, and not left out. `bipeft` ends as soon
+    /// as what is left is within it.
+    pub tolerance: f64,
     /// Ranks (widths, of bottlenecks) that a module may have besides none. The largest is that of the run's methods.
     pub sizes: Vec<usize>,
     /// Share of the training rows that are set apart: what they say of the architecture, the others do not decide.
@@ -21,6 +27,9 @@ pub struct SearchConfig {
     pub learning_rate: f64,
     /// `bipeft`: in how many prunings the budget is reached.
     pub prunings: usize,
+    /// `bipeft`: 0: each pruning takes an equal share of what is beyond the budget, as released. Above: the budget itself falls
+    /// from all modules to what is asked for, as the share of prunings that are left to this power.
+    pub relaxation: f32,
     /// `bipeft`: share of the steps before the first pruning.
     pub begin: f32,
     /// `evolution`: structures in a generation.
@@ -115,12 +124,20 @@ impl SearchConfig {
             sizes: vec![1, 4, 8],
             share: 0.5,
             learning_rate: if by == SearchBy::S3delta { 0.1 } else { 0.01 },
+            larger_budgets: Vec::new(),
+            tolerance: 0.0,
+            relaxation: 0.0,
             prunings: 100,
             begin: 0.1,
             population: 20,
             generations: 5,
             scores: Vec::new(),
         }
+    }
+
+    /// All budgets, upwards.
+    pub fn budgets(&self) -> impl Iterator<Item = u64> {
+        std::iter::once(self.budget).chain(self.larger_budgets.iter().copied())
     }
 
     /// The largest size.
@@ -142,6 +159,18 @@ impl SearchConfig {
             |field: &str, what: String, next: &str| Err(Problem::input(what).at(format!("search.{field}")).next(next));
         if self.budget == 0 {
             return bad("budget", "the budget is 0".into(), "give the numbers that may train");
+        }
+        let budgets: Vec<u64> = self.budgets().collect();
+        if budgets.windows(2).any(|pair| pair[0] >= pair[1]) {
+            return bad("larger_budgets", format!("budgets are {budgets:?}"), "list them from the smallest upwards");
+        }
+        if !(0.0..=1.0).contains(&self.tolerance) {
+            let next = "use a share of the budget from 0 to 1, such as 0.05";
+            return bad("tolerance", format!("the tolerance is {}", self.tolerance), next);
+        }
+        if !(0.0..=8.0).contains(&self.relaxation) {
+            let next = "use 0 for prunings as released, or a power up to 8, such as 3";
+            return bad("relaxation", format!("the relaxation is {}", self.relaxation), next);
         }
         if self.sizes.is_empty() || self.sizes[0] == 0 || self.sizes.windows(2).any(|pair| pair[0] >= pair[1]) {
             return bad("sizes", format!("sizes are {:?}", self.sizes), "list them from 1 upwards, such as 1,4,8");
@@ -190,8 +219,12 @@ mod tests {
     #[test]
     fn bad_values_name_their_field() {
         type Spoil = fn(&mut SearchConfig);
-        let cases: [(&str, Spoil); 12] = [
+        let cases: [(&str, Spoil); 16] = [
             ("budget", |c| c.budget = 0),
+            ("larger_budgets", |c| c.larger_budgets = vec![c.budget]),
+            ("larger_budgets", |c| c.larger_budgets = vec![300_000, 200_000]),
+            ("tolerance", |c| c.tolerance = 1.5),
+            ("relaxation", |c| c.relaxation = -1.0),
             ("sizes", |c| c.sizes.clear()),
             ("sizes", |c| c.sizes = vec![4, 1]),
             ("sizes", |c| c.sizes = vec![0, 1]),

@@ -14,6 +14,8 @@ pub use s3delta::S3Delta;
 use stratune_protocol::{Problem, SearchBy};
 use stratune_train::RunConfig;
 
+use fixed::Fixed;
+
 use crate::Space;
 use crate::searcher::Searcher;
 
@@ -30,10 +32,10 @@ pub(crate) fn searcher(config: &RunConfig, space: &Space) -> Result<Box<dyn Sear
         SearchBy::Evolution => Box::new(evolution::Evolution::new(&search)),
         SearchBy::Magnitude => Box::new(scored::Scored::new(scored::By::Magnitude)),
         SearchBy::GradientNorm => Box::new(scored::Scored::new(scored::By::GradientNorm)),
-        SearchBy::Random => Box::new(fixed::Fixed::random(space, seed)),
-        SearchBy::Uniform => Box::new(fixed::Fixed::uniform(space)?),
-        SearchBy::S4 => Box::new(fixed::Fixed::s4(space)),
-        SearchBy::Ist => Box::new(fixed::Fixed::of_blocks(space, &search.scores)?),
+        SearchBy::Random => Box::new(Fixed::each(space, |space| Ok(fixed::random(space, seed)))?),
+        SearchBy::Uniform => Box::new(Fixed::each(space, fixed::uniform)?),
+        SearchBy::S4 => Box::new(Fixed::each(space, |space| Ok(fixed::s4(space)))?),
+        SearchBy::Ist => Box::new(Fixed::each(space, |space| fixed::of_blocks(space, &search.scores))?),
     })
 }
 

@@ -27,6 +27,7 @@ const BEYOND: f64 = 64.0;
 pub struct S3Delta {
     alpha: Vec<f64>,
     adam: Adam,
+    #[serde(skip)]
     rate: f64,
 }
 
@@ -101,9 +102,11 @@ impl Searcher for S3Delta {
         serde_json::to_value(self).unwrap_or_default()
     }
 
-    fn load(&mut self, saved: &Value) -> bool {
-        let read = serde_json::from_value::<Self>(saved.clone()).ok().filter(|s| s.alpha.len() == self.alpha.len());
-        read.map(|read| *self = read).is_some()
+    fn load(&mut self, space: &Space, saved: &Value) -> bool {
+        let count = space.modules.len();
+        let fits = |read: &Self| read.alpha.len() == count && read.adam.fits(count);
+        let read = serde_json::from_value::<Self>(saved.clone()).ok().filter(fits);
+        read.map(|read| *self = Self { rate: self.rate, ..read }).is_some()
     }
 }
 
