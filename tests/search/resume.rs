@@ -21,7 +21,7 @@ fn contents(
 
 #[test]
 fn a_killed_search_goes_on_bit_for_bit() {
-    for by in [SearchBy::Bipeft, SearchBy::S3delta, SearchBy::Evolution, SearchBy::Magnitude] {
+    for by in [SearchBy::Bipeft, SearchBy::S3delta, SearchBy::Evolution, SearchBy::Magnitude, SearchBy::Autopeft] {
         let config = config(by, 400);
         let (mut trainer, found) = search(&config, lively());
         let mut whole = RecordingCallback::default();
@@ -94,7 +94,7 @@ fn breeding_that_is_stopped_goes_on_bit_for_bit() {
 /// What an edited checkpoint says of a search is refused, or the search goes on; there is no panic.
 #[test]
 fn an_edited_checkpoint_is_refused() {
-    for by in [SearchBy::Bipeft, SearchBy::S3delta, SearchBy::Evolution, SearchBy::Magnitude] {
+    for by in [SearchBy::Bipeft, SearchBy::S3delta, SearchBy::Evolution, SearchBy::Magnitude, SearchBy::Autopeft] {
         let mut config = config(by, 400);
         config.search.as_mut().unwrap().larger_budgets = vec![600];
         let (mut trainer, _) = search(&config, lively());

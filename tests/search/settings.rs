@@ -24,7 +24,7 @@ fn seen(config: &RunConfig) -> (Vec<Event>, Vec<f64>, Value) {
 
 #[test]
 fn every_setting_acts() {
-    let turns: [(&str, SearchBy, Turn); 13] = [
+    let turns: [(&str, SearchBy, Turn); 15] = [
         ("by", SearchBy::Bipeft, |s| s.by = SearchBy::S3delta),
         ("budget", SearchBy::Random, |s| s.budget = 300),
         ("larger_budgets", SearchBy::Bipeft, |s| s.larger_budgets = vec![600]),
@@ -37,6 +37,8 @@ fn every_setting_acts() {
         ("begin", SearchBy::Bipeft, |s| s.begin = 0.9),
         ("population", SearchBy::Evolution, |s| s.population = 12),
         ("generations", SearchBy::Evolution, |s| s.generations = 1),
+        ("evaluation_steps", SearchBy::Autopeft, |s| s.evaluation_steps = 3),
+        ("prior", SearchBy::S3delta, |s| s.prior = 3.0),
         ("scores", SearchBy::Ist, |s| s.scores = vec![0.0, 1.0]),
     ];
     // Without scores the field is left out, and so are budgets that there are not.
@@ -45,7 +47,10 @@ fn every_setting_acts() {
     let listed: BTreeSet<&str> = turns.iter().map(|(name, ..)| *name).collect();
     assert_eq!(all.as_object().unwrap().keys().map(String::as_str).collect::<BTreeSet<_>>(), listed);
     for (name, by, turn) in turns {
-        let before = config(by, 400);
+        let mut before = config(by, 400);
+        if name == "prior" {
+            before.search.as_mut().unwrap().scores = vec![1.0, 0.0];
+        }
         let mut after = before.clone();
         turn(after.search.as_mut().unwrap());
         assert!(seen(&before) != seen(&after), "{name} changes nothing");

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::Args;
-use stratune_protocol::{Problem, SearchBy, SearchConfig};
+use stratune_protocol::{Problem, Schedule, SearchBy, SearchConfig};
 use stratune_train::{Event, RunConfig};
 
 use crate::arguments::{choose, set};
@@ -21,7 +21,7 @@ pub struct SearchFlags {
     /// By how much a structure may exceed its budget, such as 5% [default: 0]
     #[arg(long, value_parser = choose::<Share>)]
     tolerance: Option<Share>,
-    /// bipeft, s3delta, evolution, magnitude, gradient_norm, random, uniform, s4 or ist [default: bipeft]
+    /// bipeft, s3delta, evolution, magnitude, gradient_norm, autopeft, random, uniform, s4 or ist [default: bipeft]
     #[arg(long, value_parser = choose::<SearchBy>)]
     by: Option<SearchBy>,
     /// Ranks and widths to choose among, upwards [default: 1,4,8]
@@ -48,9 +48,15 @@ pub struct SearchFlags {
     /// evolution: generations [default: 5]
     #[arg(long)]
     generations: Option<usize>,
-    /// ist: folder of a run under IST, whose last scores say which blocks matter
+    /// autopeft: steps that each structure trains before it is measured [default: 50]
+    #[arg(long)]
+    evaluation_steps: Option<usize>,
+    /// ist, and bipeft and s3delta as a prior: folder of a run under IST, whose last scores say which blocks matter
     #[arg(long, value_name = "DIR")]
     scores: Option<PathBuf>,
+    /// bipeft, s3delta: how much the scores count at the start [default: 1]
+    #[arg(long, requires = "scores")]
+    prior: Option<f64>,
 }
 
 /// Numbers that a structure may train.
@@ -138,8 +144,14 @@ impl SearchFlags {
         set(&mut search.begin, self.begin);
         set(&mut search.population, self.population);
         set(&mut search.generations, self.generations);
+        set(&mut search.evaluation_steps, self.evaluation_steps);
+        set(&mut search.prior, self.prior);
         if let Some(run) = &self.scores {
             search.scores = last_scores(run)?;
+        }
+        if search.by == SearchBy::Autopeft {
+            // Each structure has the same learning rate, whenever it trains.
+            (config.train.schedule, config.train.warmup_steps) = (Schedule::Constant, 0);
         }
         let largest = search.largest();
         if !sized {

@@ -1,6 +1,9 @@
 //! Structures that were measured, and those of them that no other is better than.
 
+use std::f64::consts::{FRAC_1_SQRT_2, PI};
+
 use serde::{Deserialize, Serialize};
+use special::Error;
 use stratune_protocol::FrontPoint;
 
 use crate::Space;
@@ -44,6 +47,18 @@ impl Front {
         area
     }
 
+    /// What the hypervolume is expected to grow by with a structure of so many numbers whose loss is guessed: over each stretch
+    /// of numbers the front has one loss, below which that of the structure may be.
+    pub(crate) fn expected_gain(&self, parameters: u64, guess: Guess, reference: [f64; 2]) -> f64 {
+        let (mut from, mut ceiling, mut gain) = (parameters as f64, reference[1], 0.0);
+        for point in &self.0 {
+            let to = (point.parameters as f64).min(reference[0]).max(from);
+            gain += (to - from) * guess.expected_below(ceiling);
+            (from, ceiling) = (to, ceiling.min(point.loss));
+        }
+        gain + (reference[0] - from).max(0.0) * guess.expected_below(ceiling)
+    }
+
     /// Whether it can be of this space: what a file says is not believed.
     pub(crate) fn fits(&self, space: &Space) -> bool {
         let ordered = |pair: &[FrontPoint]| pair[0].parameters < pair[1].parameters && pair[0].loss > pair[1].loss;
@@ -52,10 +67,29 @@ impl Front {
     }
 }
 
+/// What is thought of a value that is normally distributed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Guess {
+    /// Its mean.
+    pub mean: f64,
+    /// Its standard deviation, above 0.
+    pub deviation: f64,
+}
+
+impl Guess {
+    /// E max(0, c − y) = (c − μ) Φ(z) + σ φ(z), z = (c − μ)/σ.
+    fn expected_below(&self, ceiling: f64) -> f64 {
+        let z = (ceiling - self.mean) / self.deviation;
+        let below = 0.5 * (-z * FRAC_1_SQRT_2).compl_error();
+        let density = (-0.5 * z * z).exp() / (2.0 * PI).sqrt();
+        ((ceiling - self.mean) * below + self.deviation * density).max(0.0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use rand::RngExt;
-    use stratune_protocol::draws;
+    use stratune_protocol::{draws, normals};
 
     use super::*;
 
@@ -93,6 +127,27 @@ mod tests {
                 assert!(now >= before && now == counted as f64, "{before}, {now}, counted {counted}");
                 before = now;
             }
+        }
+    }
+
+    /// The mean over draws of what the volume grows by.
+    #[test]
+    fn the_expected_gain_is_the_mean_of_the_gains() {
+        let mut front = Front::default();
+        [point(10, 2.0), point(20, 1.5), point(35, 0.8)].into_iter().for_each(|point| assert!(front.add(point)));
+        let (reference, before) = ([40.0, 3.0], front.hypervolume([40.0, 3.0]));
+        for (numbers, mean, deviation) in
+            [(5, 1.6, 0.5), (20, 1.2, 0.3), (25, 1.0, 0.8), (39, 1.0, 0.4), (41, 0.0, 1.0)]
+        {
+            let drawn = normals(&mut draws(1, "gain", [0, 0]), 20_000, deviation as f32);
+            let gains = drawn.iter().map(|by| {
+                let mut front = front.clone();
+                front.add(point(numbers, mean + f64::from(*by)));
+                front.hypervolume(reference) - before
+            });
+            let want = gains.sum::<f64>() / 20_000.0;
+            let got = front.expected_gain(numbers, Guess { mean, deviation }, reference);
+            assert!((got - want).abs() < 0.03 * want + 1e-3, "{numbers}: {got}, not {want}");
         }
     }
 }

@@ -16,6 +16,7 @@ use stratune_train::{Event, Hook, HookState, Rows, Run, RunConfig, Saved, Select
 use crate::searcher::{Look, Moment, Searcher};
 use crate::searchers::searcher;
 use crate::space::Sizes;
+use crate::start::Start;
 use crate::supernet::{Gate, Products, Raw, Supernet};
 use crate::{Front, Space};
 
@@ -33,6 +34,8 @@ pub struct Search {
     supernet: Option<Supernet>,
     /// What the step that is being taken has.
     step: Option<Step>,
+    /// Where structures begin that train alone.
+    start: Start,
     found: Found,
     /// What was measured, and how much of that is told.
     front: Front,
@@ -96,6 +99,7 @@ impl Search {
             searcher,
             supernet: None,
             step: None,
+            start: Start::default(),
             found: Found::default(),
             front: Front::default(),
             front_told: Front::default(),
@@ -204,8 +208,14 @@ impl Search {
         Ok(())
     }
 
-    /// Tells how it stands, unless it is about to end.
+    /// Has a structure measured that has trained alone, and tells how it stands, unless it is about to end.
     async fn after_step(&mut self, run: &mut Run<'_>) -> Result<(), Problem> {
+        if self.searcher.trains_alone() {
+            let supernet = self.supernet(run)?;
+            let at = Moment { space: &self.space, step: run.step, steps: run.steps, seed: run.config.train.seed };
+            let mut look = Look { run: &mut *run, supernet: &supernet, front: &mut self.front };
+            self.searcher.after_step(at, &mut look).await?;
+        }
         match run.step == run.steps || self.searcher.is_done() {
             true => _ = self.keep_found(),
             false => self.tell(run),
@@ -228,12 +238,18 @@ impl Search {
             let mut look = Look { run: &mut *run, supernet: &supernet, front: &mut self.front };
             self.searcher.finish(Moment { space, step, steps, seed }, &mut look).await?;
             let sizes = self.searcher.found(space);
-            look.loss(space, &sizes).await?;
+            if !self.searcher.trains_alone() {
+                look.loss(space, &sizes).await?;
+            }
             if let Some((_, noted)) = self.wider.get_mut(k) {
                 *noted = Some(sizes);
             }
         }
         self.finished = true;
+        if self.searcher.trains_alone() {
+            // What trained last is of one structure alone.
+            self.start.restore(run)?;
+        }
         // What is measured at the end is what was found.
         let gates: Vec<Gate> = self.searcher.found(&self.space).into_iter().map(Gate::of).collect();
         supernet.close(run.model, &gates);
@@ -258,6 +274,9 @@ impl Hook for Search {
     fn before_training<'a>(&'a mut self, run: &'a mut Run<'_>) -> LocalBoxFuture<'a, Result<(), Problem>> {
         Box::pin(async {
             let supernet = self.supernet(run)?;
+            if self.searcher.trains_alone() {
+                self.start = Start::of(run.model);
+            }
             let at = Moment { space: &self.space, step: run.step, steps: run.steps, seed: run.config.train.seed };
             let mut look = Look { run: &mut *run, supernet: &supernet, front: &mut self.front };
             self.searcher.begin(at, &mut look).await?;
@@ -272,6 +291,9 @@ impl Hook for Search {
             let supernet = self.supernet(run)?;
             let apart = self.explore(run, &supernet).await?;
             let at = Moment { space: &self.space, step: run.step, steps: run.steps, seed: run.config.train.seed };
+            if self.searcher.starts_anew(at) {
+                self.start.restore(run)?;
+            }
             let gates = self.searcher.gates(at);
             let raw = supernet.close(run.model, &gates);
             self.step = Some(Step { gates, raw, apart });
@@ -312,7 +334,7 @@ impl Hook for Search {
             front: self.front.clone(),
         };
         let numbers = serde_json::to_value(state).unwrap_or_default();
-        Box::pin(async { Ok(HookState { numbers, ..HookState::default() }) })
+        Box::pin(async { Ok(HookState { numbers, tensors: self.start.save().await? }) })
     }
 
     fn load(&mut self, saved: &Saved<'_>) -> Result<(), Problem> {
@@ -344,6 +366,7 @@ impl Hook for Search {
         }
         self.wider.iter_mut().zip(state.noted).for_each(|((_, noted), saved)| *noted = saved);
         (self.finished, self.told, self.front) = (state.finished, state.told, state.front);
+        self.start = Start::load(saved);
         self.keep_found();
         Ok(())
     }

@@ -12,6 +12,7 @@ mod hook;
 mod searcher;
 mod searchers;
 mod space;
+mod start;
 pub mod supernet;
 
 pub use front::Front;

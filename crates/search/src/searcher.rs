@@ -52,6 +52,21 @@ pub trait Searcher {
     /// Hears how much each module matters, by the rows of this step.
     fn weigh(&mut self, _: Moment<'_>, _: &[Sensitivity]) {}
 
+    /// Whether each structure trains alone and is measured then, and not as a part of all modules.
+    fn trains_alone(&self) -> bool {
+        false
+    }
+
+    /// Of such: whether with this step another structure begins, from where the run began.
+    fn starts_anew(&self, _: Moment<'_>) -> bool {
+        false
+    }
+
+    /// After a step, which is counted: may look at losses.
+    fn after_step<'a>(&'a mut self, _: Moment<'a>, _: &'a mut Look<'_, '_>) -> LocalBoxFuture<'a, Result<(), Problem>> {
+        Box::pin(async { Ok(()) })
+    }
+
     /// Whether what it keeps is down to the space's budget: the moment to note what is best under it.
     fn is_within(&self, _: &Space) -> bool {
         false

@@ -86,7 +86,7 @@ impl Search {
             let mut files = vec![(STRUCTURE_JSON.into(), structure.to_json()?.into_bytes())];
             let all = found.structures();
             for (budget, structure) in all.iter().filter(|_| all.len() > 1) {
-                files.push((format!("structure-{budget}.json").into(), structure.to_json()?.into_bytes()));
+                files.push((format!("structure-{budget}.json"), structure.to_json()?.into_bytes()));
             }
             write_files(&self.out, &files, true)?;
             if !json {

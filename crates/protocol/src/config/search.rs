@@ -36,9 +36,14 @@ pub struct SearchConfig {
     pub population: usize,
     /// `evolution`: generations.
     pub generations: usize,
-    /// `ist`: a score for each block, of a run under IST: high means that training it matters.
+    /// `autopeft`: steps that each structure trains before it is measured.
+    pub evaluation_steps: usize,
+    /// A score for each block, of a run under IST: high means that training it matters. `ist` takes the blocks with the
+    /// highest; `bipeft` and `s3delta` begin with them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub scores: Vec<f32>,
+    /// `bipeft` and `s3delta`: what a block's logit is at the start for each deviation that its score is above the mean.
+    pub prior: f64,
 }
 
 impl Default for SearchConfig {
@@ -62,6 +67,8 @@ pub enum SearchBy {
     Magnitude,
     /// What has the largest gradient before anything trains.
     GradientNorm,
+    /// AutoPEFT: short fine-tunes, chosen by Bayesian optimisation.
+    Autopeft,
     /// Drawn.
     Random,
     /// Each module of one rank, the largest that the budget has.
@@ -74,12 +81,13 @@ pub enum SearchBy {
 
 impl SearchBy {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Bipeft,
         Self::S3delta,
         Self::Evolution,
         Self::Magnitude,
         Self::GradientNorm,
+        Self::Autopeft,
         Self::Random,
         Self::Uniform,
         Self::S4,
@@ -94,6 +102,7 @@ impl SearchBy {
             Self::Evolution => "evolution",
             Self::Magnitude => "magnitude",
             Self::GradientNorm => "gradient_norm",
+            Self::Autopeft => "autopeft",
             Self::Random => "random",
             Self::Uniform => "uniform",
             Self::S4 => "s4",
@@ -131,7 +140,9 @@ impl SearchConfig {
             begin: 0.1,
             population: 20,
             generations: 5,
+            evaluation_steps: 50,
             scores: Vec::new(),
+            prior: 1.0,
         }
     }
 
@@ -185,13 +196,26 @@ impl SearchConfig {
         if !(0.0..1.0).contains(&self.begin) {
             return bad("begin", format!("begin is {}", self.begin), "use 0 or more and less than 1");
         }
-        if (self.by == SearchBy::Ist) == self.scores.is_empty() || self.scores.iter().any(|score| !score.is_finite()) {
+        let of_scores = match self.by {
+            SearchBy::Ist => !self.scores.is_empty(),
+            SearchBy::Bipeft | SearchBy::S3delta => true,
+            _ => self.scores.is_empty(),
+        };
+        if !of_scores || self.scores.iter().any(|score| !score.is_finite()) {
             let what = format!("{} scores of blocks are given, and {} searches", self.scores.len(), self.by.name());
-            return bad("scores", what, "give those of a run under IST with `ist`, and none with others");
+            let next = "give those of a run under IST with `ist`, and with `bipeft` or `s3delta` if you like";
+            return bad("scores", what, next);
         }
-        for (field, value, least) in
-            [("prunings", self.prunings, 1), ("population", self.population, 4), ("generations", self.generations, 1)]
-        {
+        if !(0.0..=10.0).contains(&self.prior) {
+            let what = format!("the strength of the scores is {}", self.prior);
+            return bad("prior", what, "use 0 for none, or up to 10");
+        }
+        for (field, value, least) in [
+            ("prunings", self.prunings, 1),
+            ("population", self.population, 4),
+            ("generations", self.generations, 1),
+            ("evaluation_steps", self.evaluation_steps, 1),
+        ] {
             if value < least {
                 return bad(field, format!("{field} is {value}"), &format!("use {least} or more"));
             }
@@ -219,7 +243,7 @@ mod tests {
     #[test]
     fn bad_values_name_their_field() {
         type Spoil = fn(&mut SearchConfig);
-        let cases: [(&str, Spoil); 16] = [
+        let cases: [(&str, Spoil); 19] = [
             ("budget", |c| c.budget = 0),
             ("larger_budgets", |c| c.larger_budgets = vec![c.budget]),
             ("larger_budgets", |c| c.larger_budgets = vec![300_000, 200_000]),
@@ -235,7 +259,10 @@ mod tests {
             ("prunings", |c| c.prunings = 0),
             ("population", |c| c.population = 1),
             ("scores", |c| c.by = SearchBy::Ist),
-            ("scores", |c| c.scores = vec![1.0]),
+            ("scores", |c| (c.by, c.scores) = (SearchBy::Random, vec![1.0])),
+            ("scores", |c| c.scores = vec![f32::NAN]),
+            ("prior", |c| c.prior = -1.0),
+            ("evaluation_steps", |c| c.evaluation_steps = 0),
         ];
         for (field, spoil) in cases {
             let mut config = SearchConfig::default();

@@ -9,9 +9,10 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use stratune_protocol::{SearchConfig, draws, normals};
+use stratune_protocol::{Problem, SearchConfig, draws, normals};
 
 use super::gumbel::{Drawn, softmax};
+use super::prior;
 use super::pruning::{Pruning, Rounds};
 use crate::adam::Adam;
 use crate::searcher::{Moment, Searcher};
@@ -72,16 +73,21 @@ pub struct Bipeft {
 }
 
 impl Bipeft {
-    /// At its start.
-    pub fn new(config: &SearchConfig, space: &Space, seed: u64) -> Self {
+    /// At its start: a module stays with a chance of about 1/2, or σ of its block's logit if IST has scored it.
+    ///
+    /// # Errors
+    /// There are scores, and not one for each block.
+    pub fn new(config: &SearchConfig, space: &Space, seed: u64) -> Result<Self, Problem> {
         let mut rng = draws(seed, "bipeft_start", [0, 0]);
         let mut some = |count: usize| normals(&mut rng, count, START).into_iter().map(f64::from).collect::<Vec<f64>>();
-        let binary = space.modules.iter().map(|_| some(2)).map(|two| [two[0], two[1]]).collect();
+        let logits = prior(config, space)?;
+        let binary =
+            logits.iter().map(|logit| (some(2), logit / 2.0)).map(|(two, by)| [two[0] - by, two[1] + by]).collect();
         let sizes = space.modules.iter().map(|m| if m.sizes.len() > 1 { some(m.sizes.len()) } else { Vec::new() });
         let alphas = Alphas { binary, sizes: sizes.collect() };
         let pruning = Pruning::new(space.modules.len(), Rounds::of(config), &alphas);
         let (adams, begin) = (Default::default(), f64::from(config.begin));
-        Self { alphas, adams, rate: config.learning_rate, begin, pruning, drawn: Vec::new() }
+        Ok(Self { alphas, adams, rate: config.learning_rate, begin, pruning, drawn: Vec::new() })
     }
 
     /// The parameters of on and off, and those of the sizes.
@@ -259,7 +265,7 @@ mod tests {
     fn search() -> (Space, Bipeft) {
         let space = Space::new(&config(300), &model()).unwrap();
         let search = Bipeft::new(&SearchConfig { prunings: 4, begin: 0.0, ..SearchConfig::default() }, &space, 3);
-        (space, search)
+        (space, search.unwrap())
     }
 
     fn slopes(space: &Space) -> Vec<Slopes> {
