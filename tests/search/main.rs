@@ -9,6 +9,7 @@ mod resume;
 mod searchers;
 mod settings;
 mod structure;
+mod under_ist;
 
 use std::rc::Rc;
 
