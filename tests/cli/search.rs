@@ -97,7 +97,7 @@ fn one_search_writes_a_structure_for_each_budget() {
     assert_eq!(read("structure.json"), read("structure-2000.json"));
     assert_ne!(read("structure.json"), read("structure-3000.json"));
     let fronts = events.lines().map(|l| serde_json::from_str::<Value>(l).unwrap());
-    let last = fronts.filter(|event| event["front"].is_array()).last().unwrap();
+    let last = fronts.rev().find(|event| event["front"].is_array()).unwrap();
     let numbers = |point: &Value| point["parameters"].as_u64().unwrap();
     let front: Vec<u64> = last["front"].as_array().unwrap().iter().map(numbers).collect();
     assert!(!front.is_empty() && front.iter().all(|numbers| (1..=3150).contains(numbers)), "{front:?}");

@@ -29,7 +29,8 @@ fn drawn_blocks_are_among_those_with_sites() {
     assert_eq!(blocks, BTreeSet::from([1, 3, 5]));
 
     for mode in [IstMode::Random, IstMode::Faithful, IstMode::Practical, IstMode::CostAware] {
-        let ist = IstConfig { fraction: 0.67, interval: 4, ..IstConfig::preset(mode) };
+        // Small batches: what `cost_aware` spends on them says how often it learns.
+        let ist = IstConfig { fraction: 0.67, interval: 4, batch_size: 2, ..IstConfig::preset(mode) };
         let mut config = RunConfig { method: structure.methods(&report).unwrap(), ist, ..RunConfig::default() };
         (config.train.steps, config.train.batch_size, config.train.checkpoint_every) = (24, 4, 9);
         let run = |config: &RunConfig| {
