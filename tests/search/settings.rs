@@ -24,7 +24,7 @@ fn seen(config: &RunConfig) -> (Vec<Event>, Vec<f64>, Value) {
 
 #[test]
 fn every_setting_acts() {
-    let turns: [(&str, SearchBy, Turn); 15] = [
+    let turns: [(&str, SearchBy, Turn); 16] = [
         ("by", SearchBy::Bipeft, |s| s.by = SearchBy::S3delta),
         ("budget", SearchBy::Random, |s| s.budget = 300),
         ("larger_budgets", SearchBy::Bipeft, |s| s.larger_budgets = vec![600]),
@@ -33,6 +33,7 @@ fn every_setting_acts() {
         ("sizes", SearchBy::Bipeft, |s| s.sizes = vec![3, 4]),
         ("share", SearchBy::S3delta, |s| s.share = 0.25),
         ("learning_rate", SearchBy::S3delta, |s| s.learning_rate = 0.5),
+        ("second_order", SearchBy::S3delta, |s| s.second_order = true),
         ("prunings", SearchBy::Bipeft, |s| s.prunings = 2),
         ("begin", SearchBy::Bipeft, |s| s.begin = 0.9),
         ("population", SearchBy::Evolution, |s| s.population = 12),

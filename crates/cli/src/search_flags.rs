@@ -33,6 +33,9 @@ pub struct SearchFlags {
     /// bipeft, s3delta: learning rate of the architecture [default: 0.01; s3delta 0.1]
     #[arg(long)]
     search_learning_rate: Option<f64>,
+    /// s3delta: a second-order step of the architecture, as released
+    #[arg(long)]
+    second_order: bool,
     /// bipeft: in how many prunings the budget is reached [default: 100]
     #[arg(long)]
     prunings: Option<usize>,
@@ -140,6 +143,7 @@ impl SearchFlags {
         }
         set(&mut search.share, self.search_share);
         set(&mut search.learning_rate, self.search_learning_rate);
+        search.second_order |= self.second_order;
         set(&mut search.prunings, self.prunings);
         set(&mut search.begin, self.begin);
         set(&mut search.population, self.population);

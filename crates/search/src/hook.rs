@@ -11,10 +11,11 @@ use serde_json::Value;
 use stratune_data::Sequence;
 use stratune_peft::{Gradients, Structure, snapshot};
 use stratune_protocol::{ModelReport, Problem, SearchBy, SearchReport, draws};
-use stratune_train::{Event, Hook, HookState, Rows, Run, RunConfig, Saved, Selection};
+use stratune_train::{Event, Hook, HookState, Rows, Run, RunConfig, Saved, Selection, learning_rate};
 
 use crate::searcher::{Look, Moment, Searcher};
 use crate::searchers::searcher;
+use crate::second_order::second_order_slopes;
 use crate::space::Sizes;
 use crate::start::Start;
 use crate::supernet::{Gate, Products, Raw, Supernet};
@@ -175,6 +176,13 @@ impl Search {
         let values = snapshot(run.model);
         let mut model = run.model.clone();
         supernet.close(&mut model, &gates);
+        if self.searcher.is_second_order() {
+            let train: Vec<&Sequence> = batch(run.rows(Rows::Train), (run.step, by.size), at.seed);
+            let rate = learning_rate(&run.config.train, run.step, run.steps);
+            let slopes = second_order_slopes(run, supernet, &gates, [&train, &rows], rate).await?;
+            self.searcher.learn(at, &gates, &slopes);
+            return Ok(Products::new());
+        }
         let mut gradients = run.gradients(&model, &rows, by);
         let slopes = supernet.slopes(&values, &gradients).await?;
         supernet.through_gates(&mut gradients, &gates);

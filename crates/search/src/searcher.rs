@@ -36,6 +36,11 @@ pub trait Searcher {
         None
     }
 
+    /// Whether the slopes are to be those behind a step of the weights. Then it does not weigh.
+    fn is_second_order(&self) -> bool {
+        false
+    }
+
     /// Learns from the slopes of that pass.
     fn learn(&mut self, _: Moment<'_>, _: &[Gate], _: &[Slopes]) {}
 

@@ -25,6 +25,8 @@ pub struct SearchConfig {
     pub share: f32,
     /// `bipeft` and `s3delta`: learning rate of the architecture.
     pub learning_rate: f64,
+    /// `s3delta`: the architecture learns of the loss behind a step of the weights, as released, which takes as long again.
+    pub second_order: bool,
     /// `bipeft`: in how many prunings the budget is reached.
     pub prunings: usize,
     /// `bipeft`: 0: each pruning takes an equal share of what is beyond the budget, as released. Above: the budget itself falls
@@ -136,6 +138,7 @@ impl SearchConfig {
             larger_budgets: Vec::new(),
             tolerance: 0.0,
             relaxation: 0.0,
+            second_order: false,
             prunings: 100,
             begin: 0.1,
             population: 20,

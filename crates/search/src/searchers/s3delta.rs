@@ -5,7 +5,7 @@
 //! drawn evenly. On the way back b counts as a constant and p as `p / Σp · Σp`, the second sum a constant. At the end the
 //! modules with the largest p are taken that fit. Modules are whole or not there.
 //!
-//! The released code takes a second-order step of the architecture; this is the first-order one.
+//! The step of the architecture is a first-order one, or, as released, a [second-order](crate::second_order_slopes) one.
 
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
@@ -30,6 +30,8 @@ pub struct S3Delta {
     adam: Adam,
     #[serde(skip)]
     rate: f64,
+    #[serde(skip)]
+    second_order: bool,
 }
 
 impl S3Delta {
@@ -38,7 +40,8 @@ impl S3Delta {
     /// # Errors
     /// There are scores, and not one for each block.
     pub fn new(config: &SearchConfig, space: &Space) -> Result<Self, Problem> {
-        Ok(Self { alpha: prior(config, space)?, adam: Adam::default(), rate: config.learning_rate })
+        let (rate, second_order) = (config.learning_rate, config.second_order);
+        Ok(Self { alpha: prior(config, space)?, adam: Adam::default(), rate, second_order })
     }
 
     /// p of each module.
@@ -76,6 +79,10 @@ impl Searcher for S3Delta {
         Some(self.relaxed(at, "s3delta_architecture"))
     }
 
+    fn is_second_order(&self) -> bool {
+        self.second_order
+    }
+
     fn learn(&mut self, at: Moment<'_>, gates: &[Gate], slopes: &[Slopes]) {
         let p = self.probabilities(at.space);
         let of_p = |((gate, slopes), p): ((&Gate, &Slopes), &f64)| {
@@ -110,7 +117,7 @@ impl Searcher for S3Delta {
         let count = space.modules.len();
         let fits = |read: &Self| read.alpha.len() == count && read.adam.fits(count);
         let read = serde_json::from_value::<Self>(saved.clone()).ok().filter(fits);
-        read.map(|read| *self = Self { rate: self.rate, ..read }).is_some()
+        read.map(|read| *self = Self { rate: self.rate, second_order: self.second_order, ..read }).is_some()
     }
 }
 
