@@ -85,6 +85,27 @@ fn a_search_finds_what_trains() {
     }
 }
 
+/// Several budgets are several structures, the smallest of them where one alone would be.
+#[test]
+fn one_search_writes_a_structure_for_each_budget() {
+    let dir = tempfile::tempdir().unwrap();
+    let found = dir.path().join("found");
+    let events = done(
+        &[&SEARCH[..], &["--budget", "3000", "--tolerance", "5%", "--steps", "12", "--out", path(&found)]].concat(),
+    );
+    let read = |name: &str| fs::read(found.join(name)).unwrap();
+    assert_eq!(read("structure.json"), read("structure-2000.json"));
+    assert_ne!(read("structure.json"), read("structure-3000.json"));
+    let fronts = events.lines().map(|l| serde_json::from_str::<Value>(l).unwrap());
+    let last = fronts.rev().find(|event| event["front"].is_array()).unwrap();
+    let numbers = |point: &Value| point["parameters"].as_u64().unwrap();
+    let front: Vec<u64> = last["front"].as_array().unwrap().iter().map(numbers).collect();
+    assert!(!front.is_empty() && front.iter().all(|numbers| (1..=3150).contains(numbers)), "{front:?}");
+
+    let again = run(&["search", "--resume", "--budget", "2000", "--out", path(&found)]);
+    assert!(String::from_utf8_lossy(&again.stderr).contains("2000,3000"), "{again:?}");
+}
+
 #[test]
 fn what_cannot_be_searched_is_refused_and_nothing_is_written() {
     let dir = tempfile::tempdir().unwrap();

@@ -9,8 +9,8 @@ use stratune_models::Model;
 use stratune_peft::{restore, snapshot};
 use stratune_protocol::{SearchBy, draws};
 use stratune_runtime::{block_on, read_f32};
-use stratune_search::Search;
 use stratune_search::supernet::{Gate, Supernet};
+use stratune_search::{Search, second_order_slopes};
 use stratune_tests::fixtures::ids;
 use stratune_tests::runs::counting;
 use stratune_tests::worst;
@@ -138,4 +138,67 @@ fn slopes_are_finite_differences() {
         checked += usize::from(want.abs() > 1e-3);
     }
     assert!(checked > 10, "{checked}");
+}
+
+/// Of the loss that the rows set apart have behind a step of the weights: each gate is moved a little, the step is taken anew, and
+/// the loss is measured. What the first order says is further off.
+#[test]
+fn second_order_slopes_are_finite_differences_through_a_step() {
+    const RATE: f64 = 0.5;
+    let (config, search, mut model) = supernet();
+    let space = search.space();
+    let supernet = Supernet::new(space, &mut model).unwrap();
+    let dataset = counting(8, 0);
+    let rows: Vec<&Sequence> = dataset.train.iter().collect();
+    let (train, apart) = rows.split_at(4);
+    let by = Batching::from(&config.train);
+    let gates: Vec<Gate> = space
+        .modules
+        .iter()
+        .enumerate()
+        .map(|(i, m)| Gate { size: m.largest(), scale: 0.3 + 0.1 * (i % 5) as f32 })
+        .collect();
+    let mut optimiser = AdamW::new(0.0);
+    let mut copy = model.clone();
+    let mut run = Run::new(&mut copy, &mut optimiser, (&dataset, &config), &NextToken, 1);
+    // The loss behind the step, and what is known of it without the second order: the slope where the step ends.
+    let stepped = |run: &Run<'_>, gates: &[Gate]| {
+        let mut there = model.clone();
+        let values = snapshot(&mut there);
+        supernet.close(&mut there, gates);
+        let mut gradients = run.gradients(&there, train, by);
+        supernet.through_gates(&mut gradients, gates);
+        let step = |(path, (_, value)): (String, (Vec<usize>, Tensor<1>))| {
+            let moved = gradients.get(&path).map(|g| value.clone() - g.clone().mul_scalar(RATE));
+            (path, moved.unwrap_or(value))
+        };
+        let mut stepped = model.clone();
+        restore(&mut stepped, &values.into_iter().map(step).collect()).unwrap();
+        stepped
+    };
+    let loss = |run: &Run<'_>, gates: &[Gate]| {
+        let mut there = stepped(run, gates);
+        supernet.close(&mut there, gates);
+        block_on(evaluate(&NextToken, &there, apart, by, None)).unwrap().loss
+    };
+    let mut ahead = stepped(&run, &gates);
+    let values = snapshot(&mut ahead);
+    supernet.close(&mut ahead, &gates);
+    let first = block_on(supernet.slopes(&values, &run.gradients(&ahead, apart, by))).unwrap();
+    let second = block_on(second_order_slopes(&mut run, &supernet, &gates, [train, apart], RATE)).unwrap();
+    let (mut checked, mut errors) = (0, [0.0, 0.0]);
+    for (i, module) in space.modules.iter().enumerate() {
+        let moved = |by: f32| {
+            let mut gates = gates.clone();
+            gates[i].scale += by;
+            loss(&run, &gates)
+        };
+        let want = (moved(0.02) - moved(-0.02)) / 0.04;
+        let got = [&first, &second].map(|slopes| slopes[i].of_size(module.largest()));
+        println!("{}: {want:.5}, first order {:.5}, second {:.5}", module.name(), got[0], got[1]);
+        assert!((got[1] - want).abs() < 1e-3 + 0.05 * want.abs(), "{}: {} for {want}", module.name(), got[1]);
+        (errors[0], errors[1]) = (errors[0] + (got[0] - want).abs(), errors[1] + (got[1] - want).abs());
+        checked += usize::from((got[0] - want).abs() > 2e-3);
+    }
+    assert!(checked > 5 && errors[1] < 0.3 * errors[0], "{checked} {errors:?}");
 }

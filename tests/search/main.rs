@@ -1,11 +1,15 @@
 //! Structures and the search for them: what a structure's file becomes, and what searchers must demonstrably do.
 
+mod autopeft;
+mod front;
 mod gates;
 mod planted;
+mod prior;
 mod resume;
 mod searchers;
 mod settings;
 mod structure;
+mod under_ist;
 
 use std::rc::Rc;
 
@@ -13,7 +17,7 @@ use burn::tensor::Device;
 use stratune_data::Sequence;
 use stratune_models::Model;
 use stratune_peft::MethodNames;
-use stratune_protocol::{ModelReport, SearchBy, SearchConfig};
+use stratune_protocol::{ModelReport, Schedule, SearchBy, SearchConfig};
 use stratune_runtime::block_on;
 use stratune_search::{Found, Search, in_blocks};
 use stratune_session::set_apart;
@@ -52,6 +56,7 @@ fn config(by: SearchBy, budget: u64) -> RunConfig {
         prunings: 4,
         population: 6,
         generations: 3,
+        evaluation_steps: 4,
         ..SearchConfig::preset(by)
     };
     let names: MethodNames = "lora,bitfit,layer_norm".parse().unwrap();
@@ -60,6 +65,9 @@ fn config(by: SearchBy, budget: u64) -> RunConfig {
     config.method.set(Some(4.0), |m| &mut m.alpha);
     (config.train.steps, config.train.batch_size, config.train.learning_rate) = (24, 4, 0.02);
     (config.train.eval_every, config.train.warmup_steps) = (0, 2);
+    if by == SearchBy::Autopeft {
+        (config.train.schedule, config.train.warmup_steps) = (Schedule::Constant, 0);
+    }
     in_blocks(config, &report())
 }
 

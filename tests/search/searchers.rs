@@ -31,6 +31,7 @@ fn every_searcher_keeps_to_the_budget() {
         (SearchBy::S3delta, 400, 24..25),
         (SearchBy::Evolution, 400, 24..25),
         (SearchBy::Magnitude, 400, 24..25),
+        (SearchBy::Autopeft, 400, 24..25),
         (SearchBy::GradientNorm, 400, 0..1),
         (SearchBy::Random, 400, 0..1),
         (SearchBy::S4, 400, 0..1),

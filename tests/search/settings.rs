@@ -24,25 +24,34 @@ fn seen(config: &RunConfig) -> (Vec<Event>, Vec<f64>, Value) {
 
 #[test]
 fn every_setting_acts() {
-    let turns: [(&str, SearchBy, Turn); 10] = [
+    let turns: [(&str, SearchBy, Turn); 16] = [
         ("by", SearchBy::Bipeft, |s| s.by = SearchBy::S3delta),
         ("budget", SearchBy::Random, |s| s.budget = 300),
+        ("larger_budgets", SearchBy::Bipeft, |s| s.larger_budgets = vec![600]),
+        ("tolerance", SearchBy::Random, |s| s.tolerance = 0.2),
+        ("relaxation", SearchBy::Bipeft, |s| s.relaxation = 3.0),
         ("sizes", SearchBy::Bipeft, |s| s.sizes = vec![3, 4]),
         ("share", SearchBy::S3delta, |s| s.share = 0.25),
         ("learning_rate", SearchBy::S3delta, |s| s.learning_rate = 0.5),
+        ("second_order", SearchBy::S3delta, |s| s.second_order = true),
         ("prunings", SearchBy::Bipeft, |s| s.prunings = 2),
         ("begin", SearchBy::Bipeft, |s| s.begin = 0.9),
         ("population", SearchBy::Evolution, |s| s.population = 12),
         ("generations", SearchBy::Evolution, |s| s.generations = 1),
+        ("evaluation_steps", SearchBy::Autopeft, |s| s.evaluation_steps = 3),
+        ("prior", SearchBy::S3delta, |s| s.prior = 3.0),
         ("scores", SearchBy::Ist, |s| s.scores = vec![0.0, 1.0]),
     ];
-    // Without scores the field is left out.
-    let all = SearchConfig { scores: vec![1.0], ..SearchConfig::default() };
+    // Without scores the field is left out, and so are budgets that there are not.
+    let all = SearchConfig { scores: vec![1.0], larger_budgets: vec![1], ..SearchConfig::default() };
     let all = serde_json::to_value(all).unwrap();
     let listed: BTreeSet<&str> = turns.iter().map(|(name, ..)| *name).collect();
     assert_eq!(all.as_object().unwrap().keys().map(String::as_str).collect::<BTreeSet<_>>(), listed);
     for (name, by, turn) in turns {
-        let before = config(by, 400);
+        let mut before = config(by, 400);
+        if name == "prior" {
+            before.search.as_mut().unwrap().scores = vec![1.0, 0.0];
+        }
         let mut after = before.clone();
         turn(after.search.as_mut().unwrap());
         assert!(seen(&before) != seen(&after), "{name} changes nothing");

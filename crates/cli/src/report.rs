@@ -110,6 +110,9 @@ impl Bar {
                         "step {}: found {best} of {all} modules, {parameters} of {budget} numbers",
                         s.step
                     ));
+                    for point in &s.front {
+                        self.line(format!("  {} numbers: loss {:.4} on rows set apart", point.parameters, point.loss));
+                    }
                 }
             }
             Event::Validation { step, loss, perplexity, best, labels } => {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::Args;
-use stratune_protocol::{Problem, SearchBy, SearchConfig};
+use stratune_protocol::{Problem, Schedule, SearchBy, SearchConfig};
 use stratune_train::{Event, RunConfig};
 
 use crate::arguments::{choose, set};
@@ -14,10 +14,14 @@ use crate::open;
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Search")]
 pub struct SearchFlags {
-    /// What the structure may have: numbers that train, such as 100000, or bytes of the adapter, such as 400KB [default: 100000]
-    #[arg(long, value_parser = choose::<Budget>)]
-    budget: Option<Budget>,
-    /// bipeft, s3delta, evolution, magnitude, gradient_norm, random, uniform, s4 or ist [default: bipeft]
+    /// What the structure may have: numbers that train, such as 100000, or bytes of the adapter, such as 400KB; several, upwards:
+    /// a structure for each [default: 100000]
+    #[arg(long, value_parser = choose::<Budget>, value_delimiter = ',')]
+    budget: Vec<Budget>,
+    /// By how much a structure may exceed its budget, such as 5% [default: 0]
+    #[arg(long, value_parser = choose::<Share>)]
+    tolerance: Option<Share>,
+    /// bipeft, s3delta, evolution, magnitude, gradient_norm, autopeft, random, uniform, s4 or ist [default: bipeft]
     #[arg(long, value_parser = choose::<SearchBy>)]
     by: Option<SearchBy>,
     /// Ranks and widths to choose among, upwards [default: 1,4,8]
@@ -29,9 +33,15 @@ pub struct SearchFlags {
     /// bipeft, s3delta: learning rate of the architecture [default: 0.01; s3delta 0.1]
     #[arg(long)]
     search_learning_rate: Option<f64>,
+    /// s3delta: a second-order step of the architecture, as released
+    #[arg(long)]
+    second_order: bool,
     /// bipeft: in how many prunings the budget is reached [default: 100]
     #[arg(long)]
     prunings: Option<usize>,
+    /// bipeft: 0, or the power by which the budget itself falls from all modules to what is asked for [default: 0]
+    #[arg(long, value_name = "POWER")]
+    relaxation: Option<f32>,
     /// bipeft: share of the steps before the first pruning [default: 0.1]
     #[arg(long)]
     begin: Option<f32>,
@@ -41,14 +51,35 @@ pub struct SearchFlags {
     /// evolution: generations [default: 5]
     #[arg(long)]
     generations: Option<usize>,
-    /// ist: folder of a run under IST, whose last scores say which blocks matter
+    /// autopeft: steps that each structure trains before it is measured [default: 50]
+    #[arg(long)]
+    evaluation_steps: Option<usize>,
+    /// ist, and bipeft and s3delta as a prior: folder of a run under IST, whose last scores say which blocks matter
     #[arg(long, value_name = "DIR")]
     scores: Option<PathBuf>,
+    /// bipeft, s3delta: how much the scores count at the start [default: 1]
+    #[arg(long, requires = "scores")]
+    prior: Option<f64>,
 }
 
 /// Numbers that a structure may train.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget(u64);
+
+/// A share, in per cent or as it is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Share(f64);
+
+impl FromStr for Share {
+    type Err = Problem;
+
+    fn from_str(text: &str) -> Result<Self, Problem> {
+        let (number, whole) = text.trim().strip_suffix('%').map_or((text.trim(), 1.0), |number| (number, 100.0));
+        let read = number.trim().parse::<f64>().ok().filter(|n| n.is_finite());
+        read.map(|n| Self(n / whole))
+            .ok_or_else(|| Problem::input(format!("'{text}' is no share")).next("give one such as 5% or 0.05"))
+    }
+}
 
 /// Bytes of a number of an adapter's file.
 const NUMBER: u64 = 4;
@@ -99,20 +130,32 @@ impl SearchFlags {
         let begun = config.search.take();
         let mut search = begun.unwrap_or_default();
         if let Some(by) = self.by.filter(|by| *by != search.by) {
-            search = SearchConfig { budget: search.budget, sizes: search.sizes, ..SearchConfig::preset(by) };
+            let SearchConfig { budget, larger_budgets, tolerance, sizes, .. } = search;
+            search = SearchConfig { budget, larger_budgets, tolerance, sizes, ..SearchConfig::preset(by) };
         }
-        set(&mut search.budget, self.budget.map(|budget| budget.0));
+        if let [budget, larger @ ..] = &self.budget[..] {
+            (search.budget, search.larger_budgets) = (budget.0, larger.iter().map(|budget| budget.0).collect());
+        }
+        set(&mut search.tolerance, self.tolerance.map(|share| share.0));
+        set(&mut search.relaxation, self.relaxation);
         if !self.sizes.is_empty() {
             search.sizes = self.sizes;
         }
         set(&mut search.share, self.search_share);
         set(&mut search.learning_rate, self.search_learning_rate);
+        search.second_order |= self.second_order;
         set(&mut search.prunings, self.prunings);
         set(&mut search.begin, self.begin);
         set(&mut search.population, self.population);
         set(&mut search.generations, self.generations);
+        set(&mut search.evaluation_steps, self.evaluation_steps);
+        set(&mut search.prior, self.prior);
         if let Some(run) = &self.scores {
             search.scores = last_scores(run)?;
+        }
+        if search.by == SearchBy::Autopeft {
+            // Each structure has the same learning rate, whenever it trains.
+            (config.train.schedule, config.train.warmup_steps) = (Schedule::Constant, 0);
         }
         let largest = search.largest();
         if !sized {
@@ -135,13 +178,15 @@ impl SearchFlags {
                 .at("--resume")
                 .next("go on with it by `stratune train`"));
         };
-        let (budget, by) = (self.budget.map_or(search.budget, |b| b.0), self.by.unwrap_or(search.by));
+        let by = self.by.unwrap_or(search.by);
+        let all = |budgets: &mut dyn Iterator<Item = u64>| budgets.map(|b| b.to_string()).collect::<Vec<_>>().join(",");
+        let (begun, asked) = (all(&mut search.budgets()), all(&mut self.budget.iter().map(|budget| budget.0)));
         let another = |what: &str, here: String, there: String, flag: &str| {
             let text = format!("the search was begun with {what} {there}, and goes on with {what} {here}");
             Err(Problem::input(text).at(flag).next("leave it out, or start a search in another --out"))
         };
-        if budget != search.budget {
-            return another("the budget", budget.to_string(), search.budget.to_string(), "--budget");
+        if !self.budget.is_empty() && asked != begun {
+            return another("the budget", asked, begun, "--budget");
         }
         if by != search.by {
             return another("the searcher", by.name().into(), search.by.name().into(), "--by");
@@ -161,6 +206,12 @@ mod tests {
             [("100000", 100_000), ("100_000", 100_000), ("400KB", 100_000), ("2 mb", 500_000), ("8b", 2)]
         {
             assert_eq!(text.parse::<Budget>().unwrap(), Budget(numbers), "{text}");
+        }
+        for (text, share) in [("5%", 0.05), ("0.05", 0.05), (" 12.5 % ", 0.125), ("0", 0.0)] {
+            assert_eq!(text.parse::<Share>().unwrap(), Share(share), "{text}");
+        }
+        for text in ["", "%", "few", "NaN"] {
+            assert!(text.parse::<Share>().unwrap_err().next.contains("5%"), "{text}");
         }
         for text in ["", "many", "-3", "1.5", "KB", "99999999999999999999"] {
             assert!(text.parse::<Budget>().unwrap_err().next.contains("400KB"), "{text}");

@@ -25,6 +25,11 @@ pub struct Ist {
     rates: Vec<f64>,
     /// How likely each block is to be drawn with the scores as they are; empty until it is asked for.
     chances: Vec<f64>,
+    /// The blocks that have something to train, upwards; all of them until the model has been seen.
+    among: Vec<usize>,
+    seen: bool,
+    /// Forward passes of an importance update, in units of a training batch's.
+    forwards: f64,
     /// `cost_aware` only.
     budget: DepthBudget,
 }
@@ -42,8 +47,39 @@ impl Ist {
     pub fn new(config: &IstConfig, layers: usize, rows: usize, seed: u64) -> Self {
         let forwards = (config.candidates * config.batch_size) as f64 / rows.max(1) as f64;
         let budget = DepthBudget::new(layers, config.depth, forwards, config.interval);
-        let (active, rates, chances) = (Vec::new(), Vec::new(), Vec::new());
-        Self { config: config.clone(), seed, scores: Scores::new(layers), active, rates, chances, budget }
+        Self {
+            config: config.clone(),
+            seed,
+            scores: Scores::new(layers),
+            active: Vec::new(),
+            rates: Vec::new(),
+            chances: Vec::new(),
+            among: (0..layers).collect(),
+            seen: false,
+            forwards,
+            budget,
+        }
+    }
+
+    /// Chooses among the blocks of a model that have something to train: a structure may leave some without.
+    fn see(&mut self, run: &Run<'_>) {
+        let (layers, shared) = (&run.model.layers, &run.model.shared);
+        let trains: Vec<usize> = (0..self.among.len()).filter(|i| layers[*i].trains(shared)).collect();
+        if !trains.is_empty() && trains != self.among {
+            self.budget = DepthBudget::new(trains.len(), self.config.depth, self.forwards, self.config.interval);
+            (self.among, self.chances) = (trains, Vec::new());
+        }
+        self.seen = true;
+    }
+
+    /// Of what each block has, what those have that are chosen among.
+    fn of_those(&self, weights: &[f64]) -> Vec<f64> {
+        self.among.iter().map(|block| weights[*block]).collect()
+    }
+
+    /// Which blocks these of those that are chosen among are.
+    fn blocks_of(&self, drawn: Vec<usize>) -> Vec<usize> {
+        drawn.into_iter().map(|i| self.among[i]).collect()
     }
 
     /// The scores as they are.
@@ -52,7 +88,7 @@ impl Ist {
     }
 
     fn blocks(&self, share: f32) -> usize {
-        IstConfig::blocks(share, self.scores.0.len())
+        IstConfig::blocks(share, self.among.len())
     }
 
     /// The importance loop: damps a few sets of blocks in turn and moves the scores by what that does to the loss.
@@ -79,7 +115,9 @@ impl Ist {
         };
         self.scores.update(&candidates, f64::from(self.config.step_size), reward);
         self.chances.clear();
-        let probabilities = self.scores.training().into_iter().map(|p| p as f32).collect();
+        let mut probabilities = vec![0.0; self.scores.0.len()];
+        let training = self.scores.training();
+        self.among.iter().for_each(|block| probabilities[*block] = training[*block] as f32);
         let scores = self.scores.0.iter().map(|s| *s as f32).collect();
         Ok(Event::Importance { step, scores, probabilities, candidates })
     }
@@ -87,7 +125,7 @@ impl Ist {
     /// The sets to damp, each drawn again until it differs from the ones before. A model with few blocks has few sets:
     /// after a hundred draws a repeated one is accepted, which costs a little information and nothing else.
     fn damped_sets(&self, step: usize) -> Vec<Vec<usize>> {
-        let weights = self.scores.damping();
+        let weights = self.of_those(&self.scores.damping());
         let count = self.blocks(self.config.damped_fraction);
         let mut rng = draws(self.seed, "ist_damped", [step as u64, 0]);
         let mut sets: Vec<Vec<usize>> = Vec::new();
@@ -101,7 +139,7 @@ impl Ist {
             }
             sets.push(set);
         }
-        sets
+        sets.into_iter().map(|set| self.blocks_of(set)).collect()
     }
 
     /// The next rows of a shuffled loader that starts anew when it is through.
@@ -121,34 +159,38 @@ impl Ist {
 
     /// `practical` only: keeps the draw from the lowest blocks.
     fn floor(&self) -> Option<Floor> {
-        self.config.floor.then_some(Floor { below: self.scores.0.len() / 4 })
+        self.config.floor.then_some(Floor { below: self.among.len() / 4 })
     }
 
     fn choose(&self, step: usize) -> Vec<usize> {
-        let layers = self.scores.0.len();
+        let weights = self.of_those(&self.scores.training());
         let count = self.blocks(self.config.fraction);
         let mut rng = draws(self.seed, "ist_active", [step as u64, 0]);
-        match self.config.mode {
-            IstMode::All | IstMode::Scored => (0..layers).collect(),
-            IstMode::Random => draw(&vec![0.5; layers], count, None, &mut rng),
-            IstMode::Faithful => draw(&self.scores.training(), count, None, &mut rng),
-            IstMode::Practical => draw(&self.scores.training(), count, self.floor(), &mut rng),
-            IstMode::CostAware => self.budget.draw(&self.scores.training(), count, &mut rng),
-        }
+        self.blocks_of(match self.config.mode {
+            // Also what trains outside these blocks' own numbers, as a run without IST has it.
+            IstMode::All | IstMode::Scored => return (0..self.scores.0.len()).collect(),
+            IstMode::Random => draw(&vec![0.5; weights.len()], count, None, &mut rng),
+            IstMode::Faithful => draw(&weights, count, None, &mut rng),
+            IstMode::Practical => draw(&weights, count, self.floor(), &mut rng),
+            IstMode::CostAware => self.budget.draw(&weights, count, &mut rng),
+        })
     }
 
     /// The probability of each block to be in a set that is drawn now.
     fn chances(&mut self) -> &[f64] {
-        let layers = self.scores.0.len();
         let count = self.blocks(self.config.fraction);
         if self.chances.is_empty() {
-            self.chances = match self.config.mode {
-                IstMode::All | IstMode::Scored => vec![1.0; layers],
-                IstMode::Random => vec![count as f64 / layers as f64; layers],
-                IstMode::Faithful => inclusion(&self.scores.training(), count, None),
-                IstMode::Practical => inclusion(&self.scores.training(), count, self.floor()),
-                IstMode::CostAware => self.budget.inclusion(&self.scores.training(), count),
+            let weights = self.of_those(&self.scores.training());
+            let of_those = match self.config.mode {
+                // They train, if they have anything.
+                IstMode::All | IstMode::Scored => vec![1.0; weights.len()],
+                IstMode::Random => vec![count as f64 / weights.len() as f64; weights.len()],
+                IstMode::Faithful => inclusion(&weights, count, None),
+                IstMode::Practical => inclusion(&weights, count, self.floor()),
+                IstMode::CostAware => self.budget.inclusion(&weights, count),
             };
+            self.chances = vec![0.0; self.scores.0.len()];
+            self.among.iter().zip(of_those).for_each(|(block, chance)| self.chances[*block] = chance);
         }
         &self.chances
     }
@@ -167,6 +209,9 @@ impl Ist {
 
     async fn select(&mut self, run: &Run<'_>) -> Result<Selection, Problem> {
         let step = run.step;
+        if !self.seen {
+            self.see(run);
+        }
         if self.config.mode.learns() && step > 0 && step.is_multiple_of(self.interval()) {
             (run.emit)(self.learn(step, run).await?);
         }
@@ -263,6 +308,29 @@ mod tests {
         assert!(sets[0] != sets[1] && sets[1] != sets[2] && sets[0] != sets[2], "{sets:?}");
         assert!(sets.iter().all(|s| s.len() == 3));
         assert_eq!(ist(IstMode::Faithful, 1).damped_sets(10), [[0], [0], [0]]);
+    }
+
+    /// Of six blocks three have something to train: what is drawn, damped and likely is among them, shares are of three, and
+    /// they train as often as is said.
+    #[test]
+    fn only_blocks_that_have_something_to_train_are_chosen_among() {
+        for mode in [IstMode::Random, IstMode::Faithful, IstMode::Practical, IstMode::CostAware] {
+            let mut ist = ist(mode, 6);
+            (ist.among, ist.config.fraction) = (vec![1, 2, 5], 0.67);
+            ist.budget = DepthBudget::new(3, ist.config.depth, ist.forwards, ist.config.interval);
+            ist.scores.0 = vec![9.0, 0.5, -0.5, 9.0, 9.0, 0.0];
+            let (mut counts, steps) = ([0.0; 6], 20_000);
+            for step in 0..steps {
+                let drawn = ist.choose(step);
+                assert!((1..=2).contains(&drawn.len()) && drawn.windows(2).all(|pair| pair[0] < pair[1]));
+                drawn.into_iter().for_each(|block| counts[block] += 1.0 / steps as f64);
+            }
+            assert_eq!([counts[0], counts[3], counts[4]], [0.0; 3], "{mode:?}");
+            // A share of 20,000 draws spreads by 0.0036; four of these.
+            let chances = ist.chances().to_vec();
+            assert!(counts.iter().zip(&chances).all(|(got, told)| (got - told).abs() < 0.0145), "{mode:?}: {counts:?}");
+            assert!(ist.damped_sets(10).iter().flatten().all(|block| [1, 2, 5].contains(block)));
+        }
     }
 
     #[test]

@@ -248,8 +248,23 @@ pub struct SearchReport {
     /// What the modules are, method and place; told once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub modules: Vec<String>,
+    /// The structures measured so far that no other is better than, whole, from the smallest to the largest: of two of them
+    /// the larger has the lower loss. It is told when it changes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub front: Vec<FrontPoint>,
     /// Whether it is the last report.
     pub done: bool,
+}
+
+/// A structure that a search has measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FrontPoint {
+    /// Numbers that it trains.
+    pub parameters: u64,
+    /// Mean loss on rows that are set apart, always the same ones.
+    pub loss: f64,
+    /// The size of each module, as in [`SearchReport::sizes`].
+    pub sizes: Vec<usize>,
 }
 
 /// One try of the importance loop.

@@ -29,7 +29,7 @@ pub use config::{
     OptimiserKind, PromptTemplate, Schedule, SearchBy, SearchConfig, Targets, TrainConfig, command_line, whole,
 };
 pub use draw::{draws, normals};
-pub use event::{AdapterInfo, Candidate, EndReason, Event, SavedRun, SearchReport, StepReport, TunedRun};
+pub use event::{AdapterInfo, Candidate, EndReason, Event, FrontPoint, SavedRun, SearchReport, StepReport, TunedRun};
 pub use forecast::{Bytes, Limits, Pace, Remedy, Verdict, advice, loss_rows, scaled};
 pub use hub_id::{HubId, check_path, is_commit};
 pub use hub_message::{HubCommand, HubEvent, HubReport, KeptFiles};

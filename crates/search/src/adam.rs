@@ -37,6 +37,13 @@ impl Adam {
         }
     }
 
+    /// Whether it can be of so many numbers: what a file says is not believed.
+    pub fn fits(&self, numbers: usize) -> bool {
+        // No run takes as many steps, and one more can be counted.
+        let sound = |of: &Moments| of.second >= 0.0 && (0..i32::MAX / 2).contains(&of.steps);
+        self.moments.len() <= numbers && self.moments.iter().all(sound)
+    }
+
     /// One step of all of them.
     pub fn step(&mut self, values: &mut [f64], gradients: &[f64], rate: f64, decay: f64) {
         let indices: Vec<usize> = (0..values.len()).collect();

@@ -7,13 +7,18 @@
 //! `searchers/`.
 
 mod adam;
+mod front;
 mod hook;
 mod searcher;
 mod searchers;
+mod second_order;
 mod space;
+mod start;
 pub mod supernet;
 
+pub use front::Front;
 pub use hook::{Found, Search};
 pub use searcher::{Look, Moment, Searcher};
 pub use searchers::{Bipeft, S3Delta};
+pub use second_order::second_order_slopes;
 pub use space::{Module, Sizes, Space, in_blocks};

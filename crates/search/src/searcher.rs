@@ -4,12 +4,12 @@ use futures::future::LocalBoxFuture;
 use serde_json::Value;
 use stratune_data::Sequence;
 use stratune_peft::{Gradients, snapshot};
-use stratune_protocol::Problem;
+use stratune_protocol::{FrontPoint, Problem};
 use stratune_train::{Rows, Run};
 
-use crate::Space;
 use crate::space::Sizes;
 use crate::supernet::{Gate, Sensitivity, Slopes, Supernet};
+use crate::{Front, Space};
 
 /// A moment of a search.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +36,11 @@ pub trait Searcher {
         None
     }
 
+    /// Whether the slopes are to be those behind a step of the weights. Then it does not weigh.
+    fn is_second_order(&self) -> bool {
+        false
+    }
+
     /// Learns from the slopes of that pass.
     fn learn(&mut self, _: Moment<'_>, _: &[Gate], _: &[Slopes]) {}
 
@@ -52,7 +57,28 @@ pub trait Searcher {
     /// Hears how much each module matters, by the rows of this step.
     fn weigh(&mut self, _: Moment<'_>, _: &[Sensitivity]) {}
 
-    /// After the last step: may look at losses.
+    /// Whether each structure trains alone and is measured then, and not as a part of all modules.
+    fn trains_alone(&self) -> bool {
+        false
+    }
+
+    /// Of such: whether with this step another structure begins, from where the run began.
+    fn starts_anew(&self, _: Moment<'_>) -> bool {
+        false
+    }
+
+    /// After a step, which is counted: may look at losses.
+    fn after_step<'a>(&'a mut self, _: Moment<'a>, _: &'a mut Look<'_, '_>) -> LocalBoxFuture<'a, Result<(), Problem>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    /// Whether what it keeps is down to the space's budget: the moment to note what is best under it.
+    fn is_within(&self, _: &Space) -> bool {
+        false
+    }
+
+    /// After the last step, for each budget: may look at losses. It is dropped where it waits when a person wants the run to
+    /// end, and called again when the run goes on.
     fn finish<'a>(&'a mut self, _: Moment<'a>, _: &'a mut Look<'_, '_>) -> LocalBoxFuture<'a, Result<(), Problem>> {
         Box::pin(async { Ok(()) })
     }
@@ -62,7 +88,7 @@ pub trait Searcher {
         false
     }
 
-    /// The best that it knows of now, within the budget.
+    /// The best that it knows of now, within the space's budget.
     fn found(&self, space: &Space) -> Sizes;
 
     /// How likely each module is to stay, as it stands.
@@ -71,14 +97,16 @@ pub trait Searcher {
     /// What it needs to go on as if nothing had happened.
     fn save(&self) -> Value;
 
-    /// Takes that back; false if it is another's.
-    fn load(&mut self, saved: &Value) -> bool;
+    /// Takes that back; false, and nothing is taken, if it is no state of such a search in this space: it comes from a file.
+    fn load(&mut self, space: &Space, saved: &Value) -> bool;
 }
 
 /// A look at the model before or after training.
 pub struct Look<'a, 'r> {
     pub(crate) run: &'a mut Run<'r>,
     pub(crate) supernet: &'a Supernet,
+    /// Where what is measured goes.
+    pub(crate) front: &'a mut Front,
 }
 
 /// Batches of rows that are set apart that a look takes at most.
@@ -90,14 +118,15 @@ impl Look<'_, '_> {
     }
 
     /// The mean loss on some of the rows that are set apart, always the same ones, of modules of these sizes.
-    pub(crate) async fn loss(&mut self, sizes: &[usize]) -> Result<f64, Problem> {
+    pub(crate) async fn loss(&mut self, space: &Space, sizes: &[usize]) -> Result<f64, Problem> {
         let gates: Vec<Gate> = sizes.iter().map(|size| Gate::of(*size)).collect();
-        let rows: Vec<usize> = (0..self.rows()).collect();
-        let raw = self.supernet.close(self.run.model, &gates);
-        let undamped = vec![1.0; self.run.model.layers.len()];
-        let loss = self.run.loss(Rows::Importance, &rows, &undamped).await;
-        Supernet::open(self.run.model, &raw);
-        loss
+        let rows: Vec<&Sequence> = self.run.rows(Rows::Importance).iter().take(self.rows()).collect();
+        // A copy, whose tensors are shared: there is nothing to put back if this is dropped half way.
+        let mut model = self.run.model.clone();
+        self.supernet.close(&mut model, &gates);
+        let loss = self.run.loss_of(&model, &rows, None, "comparing structures").await?;
+        self.front.add(FrontPoint { parameters: space.count(sizes), loss, sizes: sizes.to_vec() });
+        Ok(loss)
     }
 
     /// Of each module the squared gradient, over its numbers.

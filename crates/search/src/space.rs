@@ -69,6 +69,10 @@ pub struct Space {
     pub modules: Vec<Module>,
     /// Numbers that may train.
     pub budget: u64,
+    /// Larger budgets of the same search, upwards.
+    pub larger: Vec<u64>,
+    /// Share of the budget that the last module to be taken may exceed it by.
+    pub tolerance: f64,
     pub(crate) model: ModelReport,
 }
 
@@ -117,12 +121,14 @@ impl Space {
                 modules.push(Module { at, method: method.clone(), sizes, counts });
             }
         }
-        let space = Self { modules, budget: search.budget, model: model.clone() };
+        let (budget, larger) = (search.budget, search.larger_budgets.clone());
+        let space = Self { modules, budget, larger, tolerance: search.tolerance, model: model.clone() };
+        let largest = space.larger.last().copied().unwrap_or(budget);
         let smallest = space.modules.iter().min_by_key(|module| module.count(module.sizes[0]));
-        let all: u64 = space.modules.iter().map(|module| module.count(module.largest())).sum();
+        let all = space.all();
         match smallest {
             None => Err(Problem::input("the methods enter no module of this model").at("method").next("name others")),
-            Some(module) if module.count(module.sizes[0]) > space.budget => {
+            Some(module) if module.count(module.sizes[0]) > space.limit() => {
                 let least = module.count(module.sizes[0]);
                 let what = format!(
                     "the budget is {}, and the smallest module, {}, has {least} numbers",
@@ -131,8 +137,8 @@ impl Space {
                 );
                 Err(Problem::input(what).at("search.budget").next(format!("give {least} or more")))
             }
-            Some(_) if space.budget >= all => {
-                let what = format!("the budget is {}, and all modules together have {all} numbers", space.budget);
+            Some(_) if largest >= all => {
+                let what = format!("the budget is {largest}, and all modules together have {all} numbers");
                 let next = format!("give less than {all}, or train the methods without a search");
                 Err(Problem::input(what).at("search.budget").next(next))
             }
@@ -145,14 +151,42 @@ impl Space {
         self.modules.iter().zip(sizes).map(|(module, size)| module.count(*size)).sum()
     }
 
-    /// Takes of these modules, in this order and at these sizes, what fits into the budget.
+    /// Numbers of all modules at their largest.
+    pub fn all(&self) -> u64 {
+        self.modules.iter().map(|module| module.count(module.largest())).sum()
+    }
+
+    /// Numbers that no structure exceeds: the budget, and what is tolerated beyond.
+    pub fn limit(&self) -> u64 {
+        self.budget + (self.budget as f64 * self.tolerance + 1e-9) as u64
+    }
+
+    /// The same under another budget.
+    #[must_use]
+    pub fn under(&self, budget: u64) -> Self {
+        Self { budget, ..self.clone() }
+    }
+
+    /// Whether these are sizes of its modules.
+    pub fn has(&self, sizes: &[usize]) -> bool {
+        let known = |(module, size): (&Module, &usize)| *size == 0 || module.sizes.contains(size);
+        sizes.len() == self.modules.len() && self.modules.iter().zip(sizes).all(known)
+    }
+
+    /// Whether they are, and within the budget.
+    pub fn allows(&self, sizes: &[usize]) -> bool {
+        self.has(sizes) && self.count(sizes) <= self.limit()
+    }
+
+    /// Takes of these modules, in this order and at these sizes, what fits into the budget; the one that fills it may exceed it
+    /// by what is tolerated.
     pub fn filled(&self, order: impl IntoIterator<Item = (usize, usize)>) -> Sizes {
-        let (mut sizes, mut left) = (vec![0; self.modules.len()], self.budget);
+        let (mut sizes, mut spent) = (vec![0; self.modules.len()], 0);
         for (i, size) in order {
             let count = self.modules[i].count(size);
-            if sizes[i] == 0 && count <= left {
+            if sizes[i] == 0 && spent < self.budget && spent + count <= self.limit() {
                 sizes[i] = size;
-                left -= count;
+                spent += count;
             }
         }
         sizes
@@ -241,9 +275,10 @@ pub(crate) mod tests {
     #[test]
     fn what_cannot_be_searched_is_named() {
         type Spoil = fn(&mut RunConfig);
-        let cases: [(&str, Spoil); 6] = [
+        let cases: [(&str, Spoil); 7] = [
             ("the smallest module", |c| c.search.as_mut().unwrap().budget = 3),
             ("all modules together", |c| c.search.as_mut().unwrap().budget = 1_000_000),
+            ("the budget is 1000000", |c| c.search.as_mut().unwrap().larger_budgets = vec![400, 1_000_000]),
             ("dora cannot be switched off", |c| c.method.push(MethodConfig::new(MethodKind::Dora))),
             ("lora has the size 16", |c| c.method[0].rank = Some(16)),
             ("no linear layer of the model is called 'q_prj'", |c| {
@@ -268,5 +303,19 @@ pub(crate) mod tests {
         let best = space.best(&scores);
         assert_eq!((best[5], best[0], best[14]), (8, 0, 1));
         assert!(space.count(&best) <= 300);
+    }
+
+    /// q at rank 8 has 128 numbers: the second of them crosses a budget of 200, and stays if 28 % are tolerated.
+    #[test]
+    fn what_crosses_the_budget_stays_within_the_tolerance() {
+        for (tolerance, there) in [(0.0, [8, 0, 4]), (0.27, [8, 0, 4]), (0.28, [8, 8, 0])] {
+            let mut config = config(200);
+            config.search.as_mut().unwrap().tolerance = tolerance;
+            let space = Space::new(&config, &model()).unwrap();
+            // q of both blocks, then v of the first at rank 4: 48 numbers.
+            let sizes = space.filled([(0, 8), (7, 8), (2, 4)]);
+            assert_eq!([sizes[0], sizes[7], sizes[2]], there, "{tolerance}");
+            assert!(space.count(&sizes) <= space.limit());
+        }
     }
 }

@@ -106,12 +106,10 @@ async fn with_search(
     };
     watch.during(&what, model.attach(&config.method, config.train.seed)).await?;
     model.train_classifier();
-    if config.ist.mode != IstMode::All
-        && let Some(layer) = model.layers.iter().position(|block| !block.trains(&model.shared))
-    {
-        return Err(Problem::input(format!("IST chooses among all layers, and no method enters layer {layer}"))
-            .at("method.layers")
-            .next("leave the layers out, or use --ist=all"));
+    if config.ist.mode != IstMode::All && !model.layers.iter().any(|block| block.trains(&model.shared)) {
+        return Err(Problem::input("IST chooses among the layers that a method enters, and none enters any")
+            .at("method")
+            .next("add a method, or use --ist=all"));
     }
     let hooks = hooks_for(&config, model.layers.len()).into_iter().chain(search).collect();
     let identity = Identity { model: base.fingerprint.clone(), data: data_fingerprint(&dataset) };

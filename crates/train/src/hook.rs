@@ -59,7 +59,7 @@ pub struct Saved<'a> {
     pub device: &'a Device,
 }
 
-/// Acts on a run at four moments, each of which may fail with the device. What it does not use it leaves as it is here; what
+/// Acts on a run at five moments, each of which may fail with the device. What it does not use it leaves as it is here; what
 /// it remembers it must save. Of several hooks each sees what those before it have done.
 pub trait Hook {
     /// What its state is kept under in a checkpoint.
@@ -89,6 +89,12 @@ pub trait Hook {
 
     /// After each step: may change the model.
     fn after_step<'a>(&'a mut self, _: &'a mut Run<'_>) -> LocalBoxFuture<'a, Result<(), Problem>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    /// When no step is left to take, before what is measured last: may look at losses, and change the model. Like before a
+    /// step it is dropped where it waits when a person wants the run to end; it is called again when the run goes on.
+    fn after_training<'a>(&'a mut self, _: &'a mut Run<'_>) -> LocalBoxFuture<'a, Result<(), Problem>> {
         Box::pin(async { Ok(()) })
     }
 
@@ -180,21 +186,25 @@ impl<'a> Run<'a> {
     pub async fn loss(&self, from: Rows, rows: &[usize], damping: &[f32]) -> Result<f64, Problem> {
         let all = self.rows(from);
         let rows: Vec<&Sequence> = rows.iter().filter_map(|i| all.get(*i)).collect();
-        let mut tell = |done: usize| (self.tell)("learning which layers matter", done, rows.len());
-        let measured = evaluate_with_progress(
-            self.objective,
-            self.model,
-            &rows,
-            self.batching(),
-            (Some(damping), None),
-            &mut tell,
-        )
-        .await?;
+        self.loss_of(self.model, &rows, Some(damping), "learning which layers matter").await
+    }
+
+    /// The mean loss of `model` on `rows`, told as `what`.
+    ///
+    /// # Errors
+    /// The loss is not finite, or the device does not answer.
+    pub async fn loss_of(
+        &self,
+        model: &Model,
+        rows: &[&Sequence],
+        damping: Option<&[f32]>,
+        what: &str,
+    ) -> Result<f64, Problem> {
+        let mut tell = |done: usize| (self.tell)(what, done, rows.len());
+        let of = (self.objective, self.batching());
+        let measured = evaluate_with_progress(of.0, model, rows, of.1, (damping, None), &mut tell).await?;
         if !measured.loss.is_finite() {
-            let what = format!(
-                "the loss of the importance batch is {} and the run stops; the last checkpoint stands",
-                measured.loss
-            );
+            let what = format!("{what}: the loss is {} and the run stops; the last checkpoint stands", measured.loss);
             return Err(Problem::new(ProblemKind::Numeric, what).next(ADVICE));
         }
         Ok(measured.loss)

@@ -182,6 +182,10 @@ impl Trainer {
             self.prepare_unless_stopped(callback, control).await?;
             self.state.validation_due = true;
         }
+        if self.state.step > 0 && self.is_through() {
+            // It was stopped between its last step and its end, or is through.
+            self.conclude(callback, control).await?;
+        }
         if self.state.validation_due {
             self.validate(callback, control).await?;
             self.state.validation_due = false;
@@ -192,7 +196,7 @@ impl Trainer {
         let due = |every: usize, step: usize| every > 0 && step.is_multiple_of(every);
         let begun = self.state.step;
         let mut clock = Stopwatch::start();
-        while self.state.step < self.steps && !self.is_over() {
+        while !self.is_through() {
             if train.patience > 0 && self.state.stale >= train.patience {
                 return Ok(EndReason::EarlyStop);
             }
@@ -214,13 +218,19 @@ impl Trainer {
                 }
             }
             let step = self.state.step;
-            let last = step == self.steps || self.is_over();
+            let last = self.is_through();
             let (validates, keeps) = (due(train.eval_every, step) || last, due(train.checkpoint_every, step));
             let samples = log_spaced(step) || last;
             if validates || keeps || samples {
                 logger.finish(callback).await?;
                 self.spent.training += clock.seconds();
                 self.spent.done = step - begun;
+                if last {
+                    // What is stopped in here is done, and measured, when the run goes on.
+                    self.state.validation_due = true;
+                    self.conclude(callback, control).await?;
+                    self.state.validation_due = false;
+                }
                 if validates {
                     self.validate(callback, control).await?;
                 }
@@ -240,9 +250,20 @@ impl Trainer {
         Ok(EndReason::Steps)
     }
 
-    /// Whether a hook has come to its end.
-    fn is_over(&self) -> bool {
-        self.hooks.iter().any(|hook| hook.ends_run())
+    /// Whether no step is left to take: all are done, or a hook has come to its end.
+    fn is_through(&self) -> bool {
+        self.state.step >= self.steps || self.hooks.iter().any(|hook| hook.ends_run())
+    }
+
+    /// Has the hooks do what comes after the last step.
+    async fn conclude(&mut self, callback: &mut dyn TrainerCallback, control: &Control) -> Result<(), Problem> {
+        let watch = ProgressReporter::new(control, |event| callback.emit(event));
+        let (emit, tell) = (|event| watch.emit(event), |what: &str, done, total| watch.tell(what, done, total));
+        let (mut run, hooks) = self.acted_on(&emit, &tell);
+        for hook in hooks {
+            unless_stopped(control, hook.after_training(&mut run)).await?;
+        }
+        Ok(())
     }
 
     /// Puts the parameters with the lowest validation loss in place, and gives the step that they are of; none if nothing has

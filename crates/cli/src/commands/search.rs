@@ -83,10 +83,18 @@ impl Search {
         records.finish()?;
         if let Some(structure) = found.structure().filter(|_| ended.step > 0 || !stopped) {
             let path = self.out.join(STRUCTURE_JSON);
-            write_files(&self.out, &[(STRUCTURE_JSON.into(), structure.to_json()?.into_bytes())], true)?;
+            let mut files = vec![(STRUCTURE_JSON.into(), structure.to_json()?.into_bytes())];
+            let all = found.structures();
+            for (budget, structure) in all.iter().filter(|_| all.len() > 1) {
+                files.push((format!("structure-{budget}.json"), structure.to_json()?.into_bytes()));
+            }
+            write_files(&self.out, &files, true)?;
             if !json {
                 eprintln!("\n{}", structure.draw());
                 eprintln!("structure  {}: train it by --method {}", path.display(), path.display());
+                for (budget, _) in all.iter().filter(|_| all.len() > 1) {
+                    eprintln!("           {}", self.out.join(format!("structure-{budget}.json")).display());
+                }
             }
         }
         Ok(if stopped { interrupt::EXIT_CODE } else { 0 })

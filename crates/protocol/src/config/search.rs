@@ -13,23 +13,39 @@ pub struct SearchConfig {
     pub by: SearchBy,
     /// Numbers that the structure may train, at most.
     pub budget: u64,
+    /// Larger budgets, upwards, whose structures the same search finds on its way.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub larger_budgets: Vec<u64>,
+    /// Share of a budget that a structure may exceed it by: its last module is whole, and not left out. `bipeft` ends as soon
+    /// as what is left is within it.
+    pub tolerance: f64,
     /// Ranks (widths, of bottlenecks) that a module may have besides none. The largest is that of the run's methods.
     pub sizes: Vec<usize>,
     /// Share of the training rows that are set apart: what they say of the architecture, the others do not decide.
     pub share: f32,
     /// `bipeft` and `s3delta`: learning rate of the architecture.
     pub learning_rate: f64,
+    /// `s3delta`: the architecture learns of the loss behind a step of the weights, as released, which takes as long again.
+    pub second_order: bool,
     /// `bipeft`: in how many prunings the budget is reached.
     pub prunings: usize,
+    /// `bipeft`: 0: each pruning takes an equal share of what is beyond the budget, as released. Above: the budget itself falls
+    /// from all modules to what is asked for, as the share of prunings that are left to this power.
+    pub relaxation: f32,
     /// `bipeft`: share of the steps before the first pruning.
     pub begin: f32,
     /// `evolution`: structures in a generation.
     pub population: usize,
     /// `evolution`: generations.
     pub generations: usize,
-    /// `ist`: a score for each block, of a run under IST: high means that training it matters.
+    /// `autopeft`: steps that each structure trains before it is measured.
+    pub evaluation_steps: usize,
+    /// A score for each block, of a run under IST: high means that training it matters. `ist` takes the blocks with the
+    /// highest; `bipeft` and `s3delta` begin with them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub scores: Vec<f32>,
+    /// `bipeft` and `s3delta`: what a block's logit is at the start for each deviation that its score is above the mean.
+    pub prior: f64,
 }
 
 impl Default for SearchConfig {
@@ -53,6 +69,8 @@ pub enum SearchBy {
     Magnitude,
     /// What has the largest gradient before anything trains.
     GradientNorm,
+    /// AutoPEFT: short fine-tunes, chosen by Bayesian optimisation.
+    Autopeft,
     /// Drawn.
     Random,
     /// Each module of one rank, the largest that the budget has.
@@ -65,12 +83,13 @@ pub enum SearchBy {
 
 impl SearchBy {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Bipeft,
         Self::S3delta,
         Self::Evolution,
         Self::Magnitude,
         Self::GradientNorm,
+        Self::Autopeft,
         Self::Random,
         Self::Uniform,
         Self::S4,
@@ -85,6 +104,7 @@ impl SearchBy {
             Self::Evolution => "evolution",
             Self::Magnitude => "magnitude",
             Self::GradientNorm => "gradient_norm",
+            Self::Autopeft => "autopeft",
             Self::Random => "random",
             Self::Uniform => "uniform",
             Self::S4 => "s4",
@@ -115,12 +135,23 @@ impl SearchConfig {
             sizes: vec![1, 4, 8],
             share: 0.5,
             learning_rate: if by == SearchBy::S3delta { 0.1 } else { 0.01 },
+            larger_budgets: Vec::new(),
+            tolerance: 0.0,
+            relaxation: 0.0,
+            second_order: false,
             prunings: 100,
             begin: 0.1,
             population: 20,
             generations: 5,
+            evaluation_steps: 50,
             scores: Vec::new(),
+            prior: 1.0,
         }
+    }
+
+    /// All budgets, upwards.
+    pub fn budgets(&self) -> impl Iterator<Item = u64> {
+        std::iter::once(self.budget).chain(self.larger_budgets.iter().copied())
     }
 
     /// The largest size.
@@ -143,6 +174,18 @@ impl SearchConfig {
         if self.budget == 0 {
             return bad("budget", "the budget is 0".into(), "give the numbers that may train");
         }
+        let budgets: Vec<u64> = self.budgets().collect();
+        if budgets.windows(2).any(|pair| pair[0] >= pair[1]) {
+            return bad("larger_budgets", format!("budgets are {budgets:?}"), "list them from the smallest upwards");
+        }
+        if !(0.0..=1.0).contains(&self.tolerance) {
+            let next = "use a share of the budget from 0 to 1, such as 0.05";
+            return bad("tolerance", format!("the tolerance is {}", self.tolerance), next);
+        }
+        if !(0.0..=8.0).contains(&self.relaxation) {
+            let next = "use 0 for prunings as released, or a power up to 8, such as 3";
+            return bad("relaxation", format!("the relaxation is {}", self.relaxation), next);
+        }
         if self.sizes.is_empty() || self.sizes[0] == 0 || self.sizes.windows(2).any(|pair| pair[0] >= pair[1]) {
             return bad("sizes", format!("sizes are {:?}", self.sizes), "list them from 1 upwards, such as 1,4,8");
         }
@@ -156,13 +199,26 @@ impl SearchConfig {
         if !(0.0..1.0).contains(&self.begin) {
             return bad("begin", format!("begin is {}", self.begin), "use 0 or more and less than 1");
         }
-        if (self.by == SearchBy::Ist) == self.scores.is_empty() || self.scores.iter().any(|score| !score.is_finite()) {
+        let of_scores = match self.by {
+            SearchBy::Ist => !self.scores.is_empty(),
+            SearchBy::Bipeft | SearchBy::S3delta => true,
+            _ => self.scores.is_empty(),
+        };
+        if !of_scores || self.scores.iter().any(|score| !score.is_finite()) {
             let what = format!("{} scores of blocks are given, and {} searches", self.scores.len(), self.by.name());
-            return bad("scores", what, "give those of a run under IST with `ist`, and none with others");
+            let next = "give those of a run under IST with `ist`, and with `bipeft` or `s3delta` if you like";
+            return bad("scores", what, next);
         }
-        for (field, value, least) in
-            [("prunings", self.prunings, 1), ("population", self.population, 4), ("generations", self.generations, 1)]
-        {
+        if !(0.0..=10.0).contains(&self.prior) {
+            let what = format!("the strength of the scores is {}", self.prior);
+            return bad("prior", what, "use 0 for none, or up to 10");
+        }
+        for (field, value, least) in [
+            ("prunings", self.prunings, 1),
+            ("population", self.population, 4),
+            ("generations", self.generations, 1),
+            ("evaluation_steps", self.evaluation_steps, 1),
+        ] {
             if value < least {
                 return bad(field, format!("{field} is {value}"), &format!("use {least} or more"));
             }
@@ -190,8 +246,12 @@ mod tests {
     #[test]
     fn bad_values_name_their_field() {
         type Spoil = fn(&mut SearchConfig);
-        let cases: [(&str, Spoil); 12] = [
+        let cases: [(&str, Spoil); 19] = [
             ("budget", |c| c.budget = 0),
+            ("larger_budgets", |c| c.larger_budgets = vec![c.budget]),
+            ("larger_budgets", |c| c.larger_budgets = vec![300_000, 200_000]),
+            ("tolerance", |c| c.tolerance = 1.5),
+            ("relaxation", |c| c.relaxation = -1.0),
             ("sizes", |c| c.sizes.clear()),
             ("sizes", |c| c.sizes = vec![4, 1]),
             ("sizes", |c| c.sizes = vec![0, 1]),
@@ -202,7 +262,10 @@ mod tests {
             ("prunings", |c| c.prunings = 0),
             ("population", |c| c.population = 1),
             ("scores", |c| c.by = SearchBy::Ist),
-            ("scores", |c| c.scores = vec![1.0]),
+            ("scores", |c| (c.by, c.scores) = (SearchBy::Random, vec![1.0])),
+            ("scores", |c| c.scores = vec![f32::NAN]),
+            ("prior", |c| c.prior = -1.0),
+            ("evaluation_steps", |c| c.evaluation_steps = 0),
         ];
         for (field, spoil) in cases {
             let mut config = SearchConfig::default();

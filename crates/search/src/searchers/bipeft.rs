@@ -9,10 +9,11 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use stratune_protocol::{SearchConfig, draws, normals};
+use stratune_protocol::{Problem, SearchConfig, draws, normals};
 
 use super::gumbel::{Drawn, softmax};
-use super::pruning::Pruning;
+use super::prior;
+use super::pruning::{Pruning, Rounds};
 use crate::adam::Adam;
 use crate::searcher::{Moment, Searcher};
 use crate::space::{Sizes, Space};
@@ -61,7 +62,9 @@ impl Alphas {
 pub struct Bipeft {
     alphas: Alphas,
     adams: [Adam; 2],
+    #[serde(skip)]
     rate: f64,
+    #[serde(skip)]
     begin: f64,
     pruning: Pruning,
     /// What was drawn in the pass that is being learned from.
@@ -70,16 +73,21 @@ pub struct Bipeft {
 }
 
 impl Bipeft {
-    /// At its start.
-    pub fn new(config: &SearchConfig, space: &Space, seed: u64) -> Self {
+    /// At its start: a module stays with a chance of about 1/2, or σ of its block's logit if IST has scored it.
+    ///
+    /// # Errors
+    /// There are scores, and not one for each block.
+    pub fn new(config: &SearchConfig, space: &Space, seed: u64) -> Result<Self, Problem> {
         let mut rng = draws(seed, "bipeft_start", [0, 0]);
         let mut some = |count: usize| normals(&mut rng, count, START).into_iter().map(f64::from).collect::<Vec<f64>>();
-        let binary = space.modules.iter().map(|_| some(2)).map(|two| [two[0], two[1]]).collect();
+        let logits = prior(config, space)?;
+        let binary =
+            logits.iter().map(|logit| (some(2), logit / 2.0)).map(|(two, by)| [two[0] - by, two[1] + by]).collect();
         let sizes = space.modules.iter().map(|m| if m.sizes.len() > 1 { some(m.sizes.len()) } else { Vec::new() });
         let alphas = Alphas { binary, sizes: sizes.collect() };
-        let pruning = Pruning::new(space.modules.len(), config.prunings, &alphas);
+        let pruning = Pruning::new(space.modules.len(), Rounds::of(config), &alphas);
         let (adams, begin) = (Default::default(), f64::from(config.begin));
-        Self { alphas, adams, rate: config.learning_rate, begin, pruning, drawn: Vec::new() }
+        Ok(Self { alphas, adams, rate: config.learning_rate, begin, pruning, drawn: Vec::new() })
     }
 
     /// The parameters of on and off, and those of the sizes.
@@ -194,6 +202,10 @@ impl Searcher for Bipeft {
         self.pruning.weigh(at.space, &self.alphas, found, may);
     }
 
+    fn is_within(&self, space: &Space) -> bool {
+        self.pruning.kept(space, &self.alphas) <= space.limit()
+    }
+
     fn is_done(&self) -> bool {
         self.pruning.is_done()
     }
@@ -211,10 +223,20 @@ impl Searcher for Bipeft {
         serde_json::to_value(self).unwrap_or_default()
     }
 
-    fn load(&mut self, saved: &Value) -> bool {
-        let fits = |read: &Self| read.alphas.binary.len() == self.alphas.binary.len();
-        let read = serde_json::from_value::<Self>(saved.clone()).ok().filter(fits);
-        read.map(|read| *self = read).is_some()
+    fn load(&mut self, space: &Space, saved: &Value) -> bool {
+        let lengths = |alphas: &Alphas| alphas.sizes.iter().map(Vec::len).collect::<Vec<_>>();
+        let count = |stage| self.places(stage).last().map_or(0, |place| place.end);
+        let fits = |read: &Self| {
+            read.alphas.binary.len() == space.modules.len()
+                && lengths(&read.alphas) == lengths(&self.alphas)
+                && read.adams[0].fits(count(Stage::Binary))
+                && read.adams[1].fits(count(Stage::Dimension))
+                && read.pruning.fits(space, &self.alphas, self.pruning.rounds)
+        };
+        let Some(mut read) = serde_json::from_value::<Self>(saved.clone()).ok().filter(fits) else { return false };
+        read.pruning.rounds = self.pruning.rounds;
+        *self = Self { rate: self.rate, begin: self.begin, ..read };
+        true
     }
 }
 
@@ -235,13 +257,15 @@ impl Bipeft {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::space::tests::{config, model};
 
     fn search() -> (Space, Bipeft) {
         let space = Space::new(&config(300), &model()).unwrap();
         let search = Bipeft::new(&SearchConfig { prunings: 4, begin: 0.0, ..SearchConfig::default() }, &space, 3);
-        (space, search)
+        (space, search.unwrap())
     }
 
     fn slopes(space: &Space) -> Vec<Slopes> {
@@ -314,9 +338,59 @@ mod tests {
             search.learn(at, &gates, &slopes(&space));
         }
         let text = search.save().to_string();
-        let mut again = Bipeft::new(&SearchConfig::default(), &space, 9);
-        assert!(again.load(&serde_json::from_str(&text).unwrap()));
+        let (_, mut again) = self::search();
+        assert!(again.load(&space, &serde_json::from_str(&text).unwrap()));
         assert_eq!((&again.alphas, &again.adams, &again.pruning), (&search.alphas, &search.adams, &search.pruning));
-        assert!(!again.load(&Value::Null));
+        assert!(!again.load(&space, &Value::Null));
+    }
+
+    /// Whatever number of a state is another, it is refused, or a step of the search goes on without a panic.
+    #[test]
+    fn a_state_that_was_changed_is_no_panic() {
+        let (space, mut search) = search();
+        for step in 0..3 {
+            step_of(&space, &mut search, step);
+        }
+        let sound = search.save();
+        let (mut refused, mut taken) = (0, 0);
+        for at in places_in(&sound) {
+            for other in [json!(-1), json!(1e300), json!(u64::MAX), json!([]), Value::Null, json!(i32::MAX)] {
+                let mut changed = sound.clone();
+                *changed.pointer_mut(&at).unwrap() = other;
+                let mut again = self::search().1;
+                match again.load(&space, &changed) {
+                    false => refused += 1,
+                    true => {
+                        taken += 1;
+                        (3..5).for_each(|step| step_of(&space, &mut again, step));
+                        assert!(again.found(&space).len() == space.modules.len(), "{at}");
+                    }
+                }
+            }
+        }
+        assert!(refused > 50 && taken > 50, "{refused} {taken}");
+    }
+
+    fn step_of(space: &Space, search: &mut Bipeft, step: usize) {
+        let at = Moment { space, step, steps: 6, seed: 3 };
+        let gates = search.explore(at).unwrap();
+        search.learn(at, &gates, &slopes(space));
+        search.gates(at);
+        search.weigh(at, &vec![Sensitivity { train: 1.0, apart: 0.5, cosine: 0.1 }; space.modules.len()]);
+        search.chances(space);
+    }
+
+    /// Where values are: of each list the first and the last.
+    fn places_in(value: &Value) -> Vec<String> {
+        let below = |name: String, value: &Value| places_in(value).into_iter().map(move |at| format!("/{name}{at}"));
+        let inner: Vec<String> = match value {
+            Value::Object(fields) => fields.iter().flat_map(|(name, of)| below(name.clone(), of)).collect(),
+            Value::Array(list) => {
+                let ends = [0, list.len().saturating_sub(1)].into_iter().filter(|i| *i < list.len());
+                ends.flat_map(|i| below(i.to_string(), &list[i])).collect()
+            }
+            _ => Vec::new(),
+        };
+        inner.into_iter().chain([String::new()]).collect()
     }
 }

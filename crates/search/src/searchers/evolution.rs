@@ -21,18 +21,35 @@ use crate::supernet::Gate;
 /// How likely a module of a changed child is drawn anew.
 const MUTATION: f64 = 0.1;
 
-/// The best of all generations, and how they are bred.
+/// What was judged, and how it is bred.
 #[derive(Clone, Debug)]
 pub(crate) struct Evolution {
     population: usize,
     generations: usize,
-    best: Option<(Sizes, f64)>,
+    /// Structures and their losses. Breeding is the same each time, but for what of it is known: one that was stopped goes on.
+    judged: Vec<(Sizes, f64)>,
 }
 
 impl Evolution {
     /// Before the first generation.
     pub fn new(config: &SearchConfig) -> Self {
-        Self { population: config.population, generations: config.generations, best: None }
+        Self { population: config.population, generations: config.generations, judged: Vec::new() }
+    }
+
+    /// The loss of a structure, which is measured once.
+    async fn judge(&mut self, space: &Space, sizes: &Sizes, look: &mut Look<'_, '_>) -> Result<f64, Problem> {
+        if let Some((_, loss)) = self.judged.iter().find(|(there, _)| there == sizes) {
+            return Ok(*loss);
+        }
+        let loss = look.loss(space, sizes).await?;
+        self.judged.push((sizes.clone(), loss));
+        Ok(loss)
+    }
+
+    /// The best that is within the budget.
+    fn best(&self, space: &Space) -> Option<&Sizes> {
+        let fit = self.judged.iter().filter(|(sizes, _)| space.count(sizes) <= space.limit());
+        fit.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(sizes, _)| sizes)
     }
 
     async fn breed(&mut self, at: Moment<'_>, look: &mut Look<'_, '_>) -> Result<(), Problem> {
@@ -42,7 +59,7 @@ impl Evolution {
         for generation in 0..self.generations {
             for sizes in born.drain(..) {
                 if !judged.iter().any(|(there, _)| *there == sizes) {
-                    let loss = look.loss(&sizes).await?;
+                    let loss = self.judge(at.space, &sizes, look).await?;
                     judged.push((sizes, loss));
                 }
             }
@@ -57,7 +74,6 @@ impl Evolution {
                 }
             }
         }
-        self.best = judged.into_iter().next();
         Ok(())
     }
 }
@@ -81,14 +97,14 @@ fn fitted(space: &Space, mut sizes: Sizes, rng: &mut ChaCha8Rng) -> Sizes {
     let mut order: Vec<usize> = (0..sizes.len()).collect();
     order.shuffle(rng);
     for i in &order {
-        if space.count(&sizes) <= space.budget {
+        if space.count(&sizes) <= space.limit() {
             break;
         }
         sizes[*i] = 0;
     }
     for i in order.into_iter().rev().filter(|i| sizes[*i] == 0).collect::<Vec<_>>() {
         sizes[i] = any(&space.modules[i], rng);
-        if space.count(&sizes) > space.budget {
+        if space.count(&sizes) > space.limit() {
             sizes[i] = 0;
         }
     }
@@ -120,24 +136,25 @@ impl Searcher for Evolution {
     }
 
     fn found(&self, space: &Space) -> Sizes {
-        match &self.best {
-            Some((sizes, _)) => sizes.clone(),
+        match self.best(space) {
+            Some(sizes) => sizes.clone(),
             // Before the first generation there is a draw.
             None => random(space, &mut draws(0, "evolution", [0, 0])),
         }
     }
 
     fn chances(&self, space: &Space) -> Vec<f32> {
-        self.best.as_ref().map_or_else(|| vec![1.0; space.modules.len()], |(sizes, _)| there(sizes))
+        self.best(space).map_or_else(|| vec![1.0; space.modules.len()], |sizes| there(sizes))
     }
 
     fn save(&self) -> Value {
-        json!({ "best": self.best })
+        json!({ "judged": self.judged })
     }
 
-    fn load(&mut self, saved: &Value) -> bool {
-        let best = serde_json::from_value(saved["best"].clone());
-        best.map(|best| self.best = best).is_ok()
+    fn load(&mut self, space: &Space, saved: &Value) -> bool {
+        let fits = |judged: &Vec<(Sizes, f64)>| judged.iter().all(|(sizes, _)| space.has(sizes));
+        let judged = serde_json::from_value(saved["judged"].clone()).ok().filter(fits);
+        judged.map(|judged| self.judged = judged).is_some()
     }
 }
 

@@ -8,10 +8,14 @@
 //!
 //! **How much.** Of what is expected to stay beyond the budget one Z-th, Z the prunings that are left; the lowest S first.
 //!
+//! Relaxed, which the code has not: pruning r of R takes all that is expected beyond a budget of its own,
+//! `B + (N − B) (1 − r/R)^k`, N the numbers of all modules.
+//!
 //! **Sizes.** Between two prunings the sizes' parameters move; those that move least and end where they began are fixed at
 //! their likeliest: of those not fixed yet one Z-th, times the cosine of the likeliest sizes then and now.
 
 use serde::{Deserialize, Serialize};
+use stratune_protocol::SearchConfig;
 
 use super::bipeft::Alphas;
 use super::gumbel::{argmax, softmax};
@@ -41,6 +45,8 @@ pub(crate) struct Pruning {
     listed: usize,
     /// Prunings left, Z.
     left: usize,
+    #[serde(skip)]
+    pub rounds: Rounds,
     /// The sizes' parameters after the last pruning.
     begun: Vec<Vec<f64>>,
     /// Since then: steps, and of each parameter the sum and the sum of squares.
@@ -48,16 +54,33 @@ pub(crate) struct Pruning {
     sums: Vec<Vec<[f64; 2]>>,
 }
 
+/// How the budget is gone down to.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Rounds {
+    /// Prunings in all.
+    count: usize,
+    /// The power of the budget's own way down; 0: it stays.
+    relaxation: f64,
+}
+
+impl Rounds {
+    /// Of a configuration.
+    pub fn of(config: &SearchConfig) -> Self {
+        Self { count: config.prunings, relaxation: f64::from(config.relaxation) }
+    }
+}
+
 impl Pruning {
-    /// Of so many modules in so many prunings.
-    pub fn new(modules: usize, prunings: usize, alphas: &Alphas) -> Self {
+    /// Of so many modules in these prunings.
+    pub fn new(modules: usize, rounds: Rounds, alphas: &Alphas) -> Self {
         let mut new = Self {
             keep: vec![true; modules],
             fixed: vec![None; modules],
             sensitivity: vec![0.0; modules],
             lists: Vec::new(),
             listed: 0,
-            left: prunings,
+            left: rounds.count,
+            rounds,
             begun: Vec::new(),
             steps: 0,
             sums: Vec::new(),
@@ -92,6 +115,27 @@ impl Pruning {
         space.filled(kept.map(|i| (i, sizes[i])))
     }
 
+    /// Numbers of all that is kept.
+    pub fn kept(&self, space: &Space, alphas: &Alphas) -> u64 {
+        let sizes = self.sizes(space, alphas);
+        (0..sizes.len()).filter(|i| self.keep[*i]).map(|i| space.modules[i].count(sizes[i])).sum()
+    }
+
+    /// Whether it can be of this space and of parameters of these lengths: what a file says is not believed.
+    pub fn fits(&self, space: &Space, alphas: &Alphas, rounds: Rounds) -> bool {
+        let modules = space.modules.len();
+        let lengths = |lists: &[Vec<f64>]| lists.iter().map(Vec::len).collect::<Vec<_>>();
+        let size = |(fixed, module): (&Option<usize>, &crate::Module)| fixed.is_none_or(|at| at < module.sizes.len());
+        [self.keep.len(), self.fixed.len(), self.sensitivity.len()] == [modules; 3]
+            && self.fixed.iter().zip(&space.modules).all(size)
+            && self.lists.len() == self.listed.min(WINDOW)
+            && self.lists.iter().all(|list| list.len() == modules)
+            && self.left <= rounds.count
+            && lengths(&self.begun) == lengths(&alphas.sizes)
+            && self.sums.iter().map(Vec::len).eq(alphas.sizes.iter().map(Vec::len))
+            && self.steps.max(self.listed) < usize::MAX / 2
+    }
+
     /// Takes notice of the sizes' parameters after they have moved.
     pub fn remember(&mut self, alphas: &Alphas) {
         self.steps += 1;
@@ -122,7 +166,9 @@ impl Pruning {
         if may && time && !self.is_done() {
             self.prune(space, alphas);
             self.fix(alphas);
-            self.left -= 1;
+            // A soft budget is met as soon as what is left is within it.
+            let met = space.tolerance > 0.0 && self.kept(space, alphas) <= space.limit();
+            self.left = if met { 0 } else { self.left - 1 };
             self.watch(alphas);
         }
     }
@@ -143,8 +189,17 @@ impl Pruning {
         space.modules.iter().enumerate().filter(|(i, _)| self.keep[*i]).map(of).sum()
     }
 
+    /// The budget of this pruning.
+    fn budget(&self, space: &Space) -> f64 {
+        let Rounds { count, relaxation } = self.rounds;
+        let left = (self.left - 1) as f64 / count.max(1) as f64;
+        let (all, budget) = (space.all() as f64, space.budget as f64);
+        if relaxation > 0.0 { budget + (all - budget) * left.powf(relaxation) } else { budget }
+    }
+
     fn prune(&mut self, space: &Space, alphas: &Alphas) {
-        let amount = (self.expected(space, alphas) - space.budget as f64) / self.left as f64;
+        let beyond = self.expected(space, alphas) - self.budget(space);
+        let amount = if self.rounds.relaxation > 0.0 { beyond } else { beyond / self.left as f64 };
         let (sizes, mut gone) = (self.sizes(space, alphas), 0.0);
         for i in ranked(&self.sensitivity).into_iter().rev() {
             if gone >= amount {
@@ -212,7 +267,8 @@ mod tests {
         let space = Space::new(&config(300), &model()).unwrap();
         let sizes = space.modules.iter().map(|m| if m.has_sizes() { vec![0.0, 0.5, 0.1] } else { Vec::new() });
         let alphas = Alphas { binary: vec![[0.0, 0.0]; space.modules.len()], sizes: sizes.collect() };
-        let pruning = Pruning::new(space.modules.len(), prunings, &alphas);
+        let rounds = Rounds { count: prunings, relaxation: 0.0 };
+        let pruning = Pruning::new(space.modules.len(), rounds, &alphas);
         (space, alphas, pruning)
     }
 
@@ -243,6 +299,47 @@ mod tests {
         let found = pruning.within_budget(&space, &alphas);
         assert!(space.count(&found) <= 300);
         assert_eq!(found[space.modules.len() - 1], 1);
+    }
+
+    /// With a tolerance it ends at the first pruning that leaves no more than that; without it takes all of them.
+    #[test]
+    fn a_soft_budget_is_met_early() {
+        let prunings = |tolerance: f64| {
+            let (mut space, alphas, mut pruning) = start(20);
+            space.tolerance = tolerance;
+            let mut taken = 0;
+            for _ in 0..60 {
+                let before = (pruning.left, pruning.kept(&space, &alphas));
+                pruning.weigh(&space, &alphas, &weights(&space), true);
+                taken += usize::from(pruning.left != before.0);
+                if pruning.is_done() && before.0 > 0 && tolerance > 0.0 {
+                    assert!(before.1 > space.limit() && pruning.kept(&space, &alphas) <= space.limit());
+                }
+            }
+            assert!(pruning.is_done());
+            (taken, space.count(&pruning.within_budget(&space, &alphas)))
+        };
+        let (hard, soft) = (prunings(0.0), prunings(0.5));
+        assert!(hard.0 == 20 && hard.1 <= 300, "{hard:?}");
+        assert!(soft.0 < 20 && soft.1 <= 450, "{soft:?}");
+    }
+
+    /// By hand: of four prunings at the power 2 the budgets are 9/16, 4/16, 1/16 and none of what is beyond; after each no
+    /// more is expected than that.
+    #[test]
+    fn a_relaxed_budget_falls_by_its_schedule() {
+        let (space, alphas, mut pruning) = start(4);
+        pruning.rounds.relaxation = 2.0;
+        let beyond = (space.all() - 300) as f64;
+        for share in [9.0, 4.0, 1.0, 0.0] {
+            let budget = 300.0 + beyond * share / 16.0;
+            assert!((pruning.budget(&space) - budget).abs() < 1e-9);
+            (pruning.sensitivity, pruning.lists) = ((0..30).map(f64::from).collect(), Vec::new());
+            pruning.prune(&space, &alphas);
+            assert!(pruning.kept(&space, &alphas) as f64 <= budget + 224.0, "by one module's worth");
+            pruning.left -= 1;
+        }
+        assert!(pruning.expected(&space, &alphas) <= 300.0);
     }
 
     #[test]

@@ -1,17 +1,18 @@
 //! S3Delta (Hu et al. 2022, arXiv 2206.07382): gates whose expected size is the budget at each step.
 //!
-//! Each module i of `nᵢ` numbers has a parameter αᵢ, 0 at the start, and is there with `pᵢ = σ(αᵢ − b)`, where the shift b,
+//! Each module i of `nᵢ` numbers has a parameter αᵢ, 0 at the start unless IST has scored its block, and is there with `pᵢ = σ(αᵢ − b)`, where the shift b,
 //! the same for all, makes `Σ pᵢ nᵢ` the budget. What it adds is multiplied by `z = σ(log(u p / ((1 − u)(1 − p))))` with u
 //! drawn evenly. On the way back b counts as a constant and p as `p / Σp · Σp`, the second sum a constant. At the end the
 //! modules with the largest p are taken that fit. Modules are whole or not there.
 //!
-//! The released code takes a second-order step of the architecture; this is the first-order one.
+//! The step of the architecture is a first-order one, or, as released, a [second-order](crate::second_order_slopes) one.
 
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use stratune_protocol::{SearchConfig, draws};
+use stratune_protocol::{Problem, SearchConfig, draws};
 
+use super::prior;
 use crate::adam::Adam;
 use crate::searcher::{Moment, Searcher};
 use crate::space::{Sizes, Space};
@@ -27,13 +28,20 @@ const BEYOND: f64 = 64.0;
 pub struct S3Delta {
     alpha: Vec<f64>,
     adam: Adam,
+    #[serde(skip)]
     rate: f64,
+    #[serde(skip)]
+    second_order: bool,
 }
 
 impl S3Delta {
     /// At its start.
-    pub fn new(config: &SearchConfig, space: &Space) -> Self {
-        Self { alpha: vec![0.0; space.modules.len()], adam: Adam::default(), rate: config.learning_rate }
+    ///
+    /// # Errors
+    /// There are scores, and not one for each block.
+    pub fn new(config: &SearchConfig, space: &Space) -> Result<Self, Problem> {
+        let (rate, second_order) = (config.learning_rate, config.second_order);
+        Ok(Self { alpha: prior(config, space)?, adam: Adam::default(), rate, second_order })
     }
 
     /// p of each module.
@@ -71,6 +79,10 @@ impl Searcher for S3Delta {
         Some(self.relaxed(at, "s3delta_architecture"))
     }
 
+    fn is_second_order(&self) -> bool {
+        self.second_order
+    }
+
     fn learn(&mut self, at: Moment<'_>, gates: &[Gate], slopes: &[Slopes]) {
         let p = self.probabilities(at.space);
         let of_p = |((gate, slopes), p): ((&Gate, &Slopes), &f64)| {
@@ -101,9 +113,11 @@ impl Searcher for S3Delta {
         serde_json::to_value(self).unwrap_or_default()
     }
 
-    fn load(&mut self, saved: &Value) -> bool {
-        let read = serde_json::from_value::<Self>(saved.clone()).ok().filter(|s| s.alpha.len() == self.alpha.len());
-        read.map(|read| *self = read).is_some()
+    fn load(&mut self, space: &Space, saved: &Value) -> bool {
+        let count = space.modules.len();
+        let fits = |read: &Self| read.alpha.len() == count && read.adam.fits(count);
+        let read = serde_json::from_value::<Self>(saved.clone()).ok().filter(fits);
+        read.map(|read| *self = Self { rate: self.rate, second_order: self.second_order, ..read }).is_some()
     }
 }
 
@@ -118,7 +132,7 @@ mod tests {
     fn the_expected_size_is_the_budget() {
         for (budget, spread) in [(4, 0.0), (300, 0.0), (300, 5.0), (300, 40.0), (2300, 3.0)] {
             let space = Space::new(&config(budget), &model()).unwrap();
-            let mut search = S3Delta::new(&SearchConfig::default(), &space);
+            let mut search = S3Delta::new(&SearchConfig::default(), &space).unwrap();
             search.alpha.iter_mut().enumerate().for_each(|(i, alpha)| *alpha = spread * (i as f64 * 1.7).sin());
             let p = search.probabilities(&space);
             let expected: f64 = space.modules.iter().zip(&p).map(|(m, p)| m.count(m.largest()) as f64 * p).sum();
@@ -131,7 +145,7 @@ mod tests {
     #[test]
     fn what_helps_gains() {
         let space = Space::new(&config(300), &model()).unwrap();
-        let mut search = S3Delta::new(&SearchConfig { learning_rate: 0.1, ..SearchConfig::default() }, &space);
+        let mut search = S3Delta::new(&SearchConfig { learning_rate: 0.1, ..SearchConfig::default() }, &space).unwrap();
         let mut slopes = vec![Slopes::default(); space.modules.len()];
         (slopes[2].rest, slopes[3].rest) = (-1.0, 1.0);
         for step in 0..20 {

@@ -50,7 +50,7 @@ impl Searcher for Scored {
 
     fn finish<'a>(&'a mut self, at: Moment<'a>, look: &'a mut Look<'_, '_>) -> LocalBoxFuture<'a, Result<(), Problem>> {
         Box::pin(async move {
-            if self.by == By::Magnitude {
+            if self.by == By::Magnitude && self.scores.is_empty() {
                 let sums = look.squared_magnitudes().await?;
                 self.set(at.space, &sums);
             }
@@ -78,8 +78,9 @@ impl Searcher for Scored {
         json!({ "scores": self.scores })
     }
 
-    fn load(&mut self, saved: &Value) -> bool {
-        let scores = serde_json::from_value(saved["scores"].clone());
-        scores.map(|scores| self.scores = scores).is_ok()
+    fn load(&mut self, space: &Space, saved: &Value) -> bool {
+        let fits = |scores: &Vec<f64>| scores.is_empty() || scores.len() == space.modules.len();
+        let scores = serde_json::from_value(saved["scores"].clone()).ok().filter(fits);
+        scores.map(|scores| self.scores = scores).is_some()
     }
 }
