@@ -12,10 +12,10 @@ use stratune_peft::{Gradients, Structure, snapshot};
 use stratune_protocol::{ModelReport, Problem, SearchReport, draws};
 use stratune_train::{Event, Hook, HookState, Rows, Run, RunConfig, Saved, Selection};
 
-use crate::Space;
 use crate::searcher::{Look, Moment, Searcher};
 use crate::searchers::searcher;
 use crate::supernet::{Gate, Products, Raw, Supernet};
+use crate::{Module, Space};
 
 /// Steps between reports when nothing has been pruned.
 const REPORT_EVERY: usize = 10;
@@ -95,13 +95,17 @@ impl Search {
         if first || changed || self.finished || run.step.is_multiple_of(REPORT_EVERY) {
             let modules =
                 if first { self.space.modules.iter().map(|module| module.name()).collect() } else { Vec::new() };
+            let places = if first { self.space.modules.iter().map(Module::place).collect() } else { Vec::new() };
+            let chances = self.searcher.chances(&self.space);
             (run.emit)(Event::Search(SearchReport {
                 step: run.step,
                 budget: self.space.budget,
                 parameters: self.space.count(&sizes),
-                chances: self.searcher.chances(&self.space),
+                left: self.space.left(&chances),
+                chances,
                 sizes: sizes.clone(),
                 modules,
+                places,
                 front: Vec::new(),
                 done: self.finished,
             }));
