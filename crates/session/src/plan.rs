@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 use stratune_peft::{MethodConfig, MethodPreset, Methods};
 use stratune_protocol::{AdapterInfo, DataReport, IstConfig, IstMode, ModelReport, Plan, Problem, RunSize};
+use stratune_search::in_blocks;
 use stratune_train::RunConfig;
 
 use crate::Conditions;
@@ -38,8 +39,11 @@ impl Known {
     /// What a run of this configuration would be.
     pub fn plan_of(&self, config: &RunConfig) -> Plan {
         let link = to_link(config);
-        let config = &as_search(config.clone());
         let model = self.model.as_ref();
+        let config = &match (as_search(config.clone()), model) {
+            (config, Some(model)) if config.search.is_some() => in_blocks(config, model),
+            (config, _) => config,
+        };
         let searched = model.filter(|_| config.search.is_some()).map(|model| search_size(config, model));
         let layers = model.map(|model| model.layers);
         let combination = combination(&config.method, model);

@@ -6,7 +6,7 @@ use leptos::prelude::*;
 use serde_json::Value;
 use stratune_protocol::{
     AdapterInfo, Asset, Catalogue, Choices, DataReport, ExportForm, GenerateRequest, LabelledColumns, ModelReport,
-    ModelVariant, Plan, Problem, StructureReport,
+    ModelVariant, Plan, Problem, StructureReport, Values,
 };
 
 use super::activity::Activity;
@@ -122,8 +122,8 @@ pub struct Run {
     pub(super) data_files: StoredValue<Vec<Picked>, LocalStorage>,
     /// What the model is called, if a person has chosen one.
     pub(super) model_name: StoredValue<String>,
-    /// The methods that were chosen before a search or a structure.
-    pub(super) methods_before: StoredValue<Option<Value>>,
+    /// What was chosen before a search or a structure: methods, and layers of a step.
+    pub(super) before_structure: StoredValue<Option<Values>>,
     pub(super) sent_data: StoredValue<Option<DataSettings>>,
 }
 
@@ -172,7 +172,7 @@ impl Run {
             model_files: StoredValue::new_local(Vec::new()),
             data_files: StoredValue::new_local(Vec::new()),
             model_name: StoredValue::new(STARTER.into()),
-            methods_before: StoredValue::new(None),
+            before_structure: StoredValue::new(None),
             sent_data: StoredValue::new(None),
         }
     }

@@ -2,13 +2,12 @@
 
 use leptos::prelude::*;
 use leptos::task::spawn_local;
-use serde_json::Value;
-use stratune_protocol::{Problem, StructureReport};
+use stratune_protocol::{IstMode, Problem, StructureReport, Values};
 use wasm_bindgen_futures::JsFuture;
 
 use super::run::{Card, Run};
 use super::search::{BUDGET, SEARCH, is_search, share};
-use super::settings::Command;
+use super::settings::{Command, MODE, Settings};
 use crate::bridge::browser;
 use crate::bridge::files::Picked;
 
@@ -56,26 +55,24 @@ impl Run {
 
     /// Makes the next run train the methods that were chosen before a search or a structure.
     pub fn train_a_method(self) {
-        let before = self.methods_before.get_value();
+        let before = self.before_structure.get_value();
         let first = || {
-            self.catalogue.with_untracked(|c| {
-                Some(Value::from(c.methods.iter().find(|m| !m.methods.is_empty())?.methods.clone()))
-            })
+            let first = self.catalogue.with_untracked(|c| c.methods.iter().find(|m| !m.methods.is_empty()).cloned());
+            first.map(|first| Values::from([("method".to_string(), first.methods.into())]))
         };
-        self.methods_before.set_value(None);
+        self.before_structure.set_value(None);
         self.config.update(|c| {
             c.set(SEARCH, None);
-            if let Some(methods) = before.or_else(first) {
-                c.put("method", methods);
-            }
+            c.put_all(&before.or_else(first).unwrap_or_default());
         });
     }
 
     /// What is chosen now is there again when neither a search nor a structure is wanted.
     fn keep_methods(self) {
         if !untrack(|| self.searches() || self.has_structure()) {
-            let methods = self.config.with_untracked(|c| c.get("method").cloned());
-            self.methods_before.set_value(methods);
+            let of = |c: &Settings| ["method", "ist"].map(|name| Some((name.to_string(), c.get(name)?.clone())));
+            let values = self.config.with_untracked(of).into_iter().flatten().collect();
+            self.before_structure.set_value(Some(values));
         }
     }
 
@@ -98,6 +95,8 @@ impl Run {
             c.set(SEARCH, None);
             c.put("method", methods.into());
         });
+        // It may leave a layer without a module, and then there is nothing for IST to choose there.
+        self.choose(MODE, serde_json::to_value(IstMode::All).unwrap_or_default());
         self.open.set(Some(Card::Method));
     }
 
