@@ -57,7 +57,7 @@ fn what_a_search_finds_is_told_and_trains() {
     let told = reports(&events);
     let (first, last) = (told[0], *told.last().unwrap());
     assert_eq!((first.places.len(), first.modules.len(), first.left), (size.modules, size.modules, size.all));
-    assert!(last.done && last.left < size.all && last.parameters <= 5000, "{last:?}");
+    assert!(last.done && last.left <= size.all && last.parameters <= 5000, "{last:?}");
     assert!(
         first.places.iter().any(|of| of.block == 1 && of.name == "q_proj" && of.method == "LoRA" && of.largest == 2)
     );

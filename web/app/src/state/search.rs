@@ -116,7 +116,11 @@ impl Search {
     pub fn now(&self, module: usize) -> (f32, usize) {
         let last = self.moments.last();
         let of = |m: &Moment| Some((*m.chances.get(module)?, *m.sizes.get(module)?));
-        last.and_then(of).unwrap_or((0.5, 0))
+        match last.and_then(of) {
+            // In the end it is decided.
+            Some((_, 0)) if self.done => (0.0, 0),
+            known => known.unwrap_or((0.5, 0)),
+        }
     }
 
     /// How likely a module was to stay, and its size, at each step that was told.
@@ -236,6 +240,10 @@ mod tests {
         // A run that goes on tells its earlier reports again.
         search.hear(&report(10, &[0.75, 0.5, 0.5], &[8, 0, 1]));
         assert_eq!((search.moments.len(), search.prunings().len()), (2, 0));
+        search.hear(&SearchReport { done: true, ..report(20, &[1.0, 0.0, 0.0], &[8, 0, 0]) });
+        assert_eq!((search.now(0), search.now(2)), ((1.0, 8), (0.0, 0)));
+        search.hear(&SearchReport { done: true, ..report(20, &[0.5, 0.0, 0.0], &[0, 0, 0]) });
+        assert_eq!(search.now(0), (0.0, 0), "in the end it is decided");
         search.hear(&SearchReport { done: true, ..report(20, &[1.0, 0.0, 0.0], &[8, 0, 0]) });
         assert_eq!(search.sentence(), "Found: 1 of 3 modules, 60 of 100 numbers.");
         assert_eq!(search.prunings(), [(20, 2)]);
