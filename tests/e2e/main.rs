@@ -20,6 +20,7 @@ mod page;
 mod pictures;
 mod policy;
 mod requests;
+mod search;
 mod server;
 mod tabs;
 

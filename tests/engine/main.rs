@@ -5,6 +5,7 @@
 mod labels;
 mod packed;
 mod page;
+mod search;
 mod taken;
 mod talk;
 

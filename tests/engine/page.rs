@@ -8,12 +8,19 @@ pub(super) struct Heard {
     pub(super) all: RefCell<Vec<(Event, Option<Vec<u8>>)>>,
     /// Presses stop at the next piece of an answer, once.
     pub(super) stops_at_a_token: Cell<Option<ImmediateCommands>>,
+    /// Presses stop at the next step, once.
+    pub(super) stops_at_a_step: Cell<Option<ImmediateCommands>>,
 }
 
 impl Outbox for Heard {
     fn send(&self, event: &Event, bytes: Option<Vec<u8>>) {
         if let Event::Token { .. } = event
             && let Some(immediate) = self.stops_at_a_token.take()
+        {
+            immediate.handle(&Command::Stop);
+        }
+        if let Event::Step(_) = event
+            && let Some(immediate) = self.stops_at_a_step.take()
         {
             immediate.handle(&Command::Stop);
         }

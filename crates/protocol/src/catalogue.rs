@@ -25,6 +25,20 @@ pub struct Catalogue {
     pub preset_of_others: String,
     /// The settings of a run besides those of its methods, in the order in which they are shown.
     pub fields: Vec<Field>,
+    /// What there is to choose from for a search under a budget.
+    #[serde(default)]
+    pub search: SearchChoices,
+}
+
+/// What there is to choose from for a search under a budget.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SearchChoices {
+    /// What a configuration's `search` says to begin with.
+    pub begin: Value,
+    /// Who may search, each with the settings that it starts from; the budget and the sizes stay.
+    pub searchers: Vec<Mode>,
+    /// What may be searched among: each sets `method`.
+    pub spaces: Vec<Preset>,
 }
 
 /// A method, or a combination of methods.
@@ -47,7 +61,7 @@ pub struct MethodEntry {
     pub modes: Vec<String>,
 }
 
-/// A way to choose the layers of a step.
+/// A way to choose the layers of a step, or to search.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Mode {
     /// As configurations write it.
@@ -173,6 +187,9 @@ pub struct Choices {
     pub targets: Vec<String>,
     /// What a configuration's `method` says for each combination, by its name.
     pub combinations: Vec<(String, Vec<Value>)>,
+    /// Numbers that all modules of each [space](SearchChoices::spaces) of a search have together.
+    #[serde(default)]
+    pub spaces: Vec<u64>,
 }
 
 #[cfg(test)]

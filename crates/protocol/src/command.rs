@@ -28,6 +28,13 @@ pub enum Command<C> {
         /// The configuration.
         config: Box<C>,
     },
+    /// Read a structure's file, for the loaded model. Answered at once. Answer: [`Event::Structure`](crate::Event::Structure).
+    ReadStructure {
+        /// What it is called.
+        name: String,
+        /// Its text.
+        text: String,
+    },
     /// Choose the device, test it, say which it is. Answer: [`Event::Ready`](crate::Event::Ready).
     Start {
         /// Where to compute.

@@ -2,6 +2,7 @@
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{
     Catalogue, Choices, ComputeDtype, DataReport, LabelMetrics, LabelledColumns, Limits, ModelReport, ModelVariant,
@@ -73,6 +74,8 @@ pub enum Event<C> {
     },
     /// How a search for a structure stands.
     Search(SearchReport),
+    /// A structure: what a search has found, or a file that was given.
+    Structure(StructureReport),
     /// Held-out rows have been measured.
     Validation {
         /// Steps done.
@@ -248,12 +251,47 @@ pub struct SearchReport {
     /// What the modules are, method and place; told once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub modules: Vec<String>,
+    /// Where they stand in a picture of blocks and modules; told once, with them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub places: Vec<SearchPlace>,
+    /// Numbers of all modules that may still stay, at their largest sizes.
+    #[serde(default)]
+    pub left: u64,
     /// The structures measured so far that no other is better than, whole, from the smallest to the largest: of two of them
     /// the larger has the lower loss. It is told when it changes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub front: Vec<FrontPoint>,
     /// Whether it is the last report.
     pub done: bool,
+}
+
+/// Where a module of a search stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SearchPlace {
+    /// The block.
+    pub block: usize,
+    /// The method, for people.
+    pub method: String,
+    /// The linear layer of the block, such as `q_proj`; empty for a method of blocks.
+    pub name: String,
+    /// The largest size that it may have.
+    pub largest: usize,
+}
+
+/// A structure as a front end has it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StructureReport {
+    /// What its file is called; empty if a search has found it.
+    #[serde(default)]
+    pub file: String,
+    /// The text of its file.
+    pub text: String,
+    /// What a configuration's `method` says for it on the loaded model.
+    pub methods: Vec<Value>,
+    /// Modules that it has.
+    pub modules: usize,
+    /// Numbers that it trains.
+    pub parameters: u64,
 }
 
 /// A structure that a search has measured.

@@ -22,19 +22,22 @@ mod storage;
 #[doc(hidden)]
 pub use architecture::testing;
 pub use architecture::{Module, Role, ends_with};
-pub use catalogue::{Catalogue, Choices, Field, FieldKind, MethodEntry, Mode, Preset, Range, Values};
+pub use catalogue::{Catalogue, Choices, Field, FieldKind, MethodEntry, Mode, Preset, Range, SearchChoices, Values};
 pub use command::{Asset, Command, ExportForm, GenerateRequest, ModelVariant};
 pub use config::{
     BaseDtype, ClassWeights, ComputeDtype, DataConfig, DataFormat, DeviceChoice, IstConfig, IstMode, Labels, Objective,
     OptimiserKind, PromptTemplate, Schedule, SearchBy, SearchConfig, Targets, TrainConfig, command_line, whole,
 };
 pub use draw::{draws, normals};
-pub use event::{AdapterInfo, Candidate, EndReason, Event, FrontPoint, SavedRun, SearchReport, StepReport, TunedRun};
+pub use event::{
+    AdapterInfo, Candidate, EndReason, Event, FrontPoint, SavedRun, SearchPlace, SearchReport, StepReport,
+    StructureReport, TunedRun,
+};
 pub use forecast::{Bytes, Limits, Pace, Remedy, Verdict, advice, loss_rows, scaled};
 pub use hub_id::{HubId, check_path, is_commit};
 pub use hub_message::{HubCommand, HubEvent, HubReport, KeptFiles};
 pub use label_metrics::{Confusion, LabelMetrics};
-pub use plan::{MemoryPlan, Plan, RunSize};
+pub use plan::{MemoryPlan, Plan, RunSize, SearchSize};
 pub use problem::{Problem, ProblemKind};
 pub use report::{DataReport, LabelledColumns, ModelReport, PreviewRow, PreviewToken, SkippedRow, WeightBytes};
 pub use storage::WeightStorage;

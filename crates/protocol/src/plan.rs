@@ -25,6 +25,9 @@ pub struct Plan {
     pub steps: Option<usize>,
     /// How much it trains; none before there is a model.
     pub size: Option<RunSize>,
+    /// What a search chooses from; none before there is a model, and where nothing is searched for.
+    #[serde(default)]
+    pub search: Option<SearchSize>,
     /// What it takes; none before there are model, data and device.
     pub memory: Option<MemoryPlan>,
 }
@@ -42,6 +45,19 @@ pub struct RunSize {
     pub targets: Vec<String>,
     /// Whether these are all that there are.
     pub all_targets: bool,
+}
+
+/// What a search chooses from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SearchSize {
+    /// Modules.
+    pub modules: usize,
+    /// Numbers of all of them, at their largest sizes.
+    pub all: u64,
+    /// Numbers of the smallest.
+    pub least: u64,
+    /// Bytes of a number of the adapter's file.
+    pub number_bytes: u64,
 }
 
 /// The memory of a run.

@@ -19,7 +19,7 @@ use crate::second_order::second_order_slopes;
 use crate::space::Sizes;
 use crate::start::Start;
 use crate::supernet::{Gate, Products, Raw, Supernet};
-use crate::{Front, Space};
+use crate::{Front, Module, Space};
 
 /// Steps between reports when nothing has been pruned.
 const REPORT_EVERY: usize = 10;
@@ -140,13 +140,17 @@ impl Search {
         if first || changed || self.finished || run.step.is_multiple_of(REPORT_EVERY) {
             let modules =
                 if first { self.space.modules.iter().map(|module| module.name()).collect() } else { Vec::new() };
+            let places = if first { self.space.modules.iter().map(Module::place).collect() } else { Vec::new() };
+            let chances = self.searcher.chances(&self.space);
             (run.emit)(Event::Search(SearchReport {
                 step: run.step,
                 budget: self.space.budget,
                 parameters: self.space.count(&sizes),
-                chances: self.searcher.chances(&self.space),
+                left: self.space.left(&chances),
+                chances,
                 sizes: sizes.clone(),
                 modules,
+                places,
                 front: if front { self.front.points().to_vec() } else { Vec::new() },
                 done: self.finished,
             }));

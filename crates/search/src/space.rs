@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use stratune_peft::{MethodConfig, MethodKind, Placed, Structure, Switched};
-use stratune_protocol::{ModelReport, Problem};
+use stratune_protocol::{ModelReport, Problem, SearchPlace};
 use stratune_train::RunConfig;
 
 /// A module of the space: a method at a place.
@@ -47,6 +47,17 @@ impl Module {
             (Some(site), _) => format!("{method} at {site}"),
             (None, Some(block)) => format!("{method} in block {block}"),
             (None, None) => method.to_string(),
+        }
+    }
+
+    /// Where it stands in a picture of blocks and modules.
+    pub fn place(&self) -> SearchPlace {
+        let Placed { site, method, .. } = &self.at.placed;
+        SearchPlace {
+            block: self.at.placed.block_number().unwrap_or_default(),
+            method: method.title().into(),
+            name: site.as_deref().and_then(|path| path.rsplit('.').next()).unwrap_or_default().into(),
+            largest: self.largest(),
         }
     }
 
@@ -151,7 +162,7 @@ impl Space {
         self.modules.iter().zip(sizes).map(|(module, size)| module.count(*size)).sum()
     }
 
-    /// Numbers of all modules at their largest.
+    /// Numbers of all modules at their largest sizes.
     pub fn all(&self) -> u64 {
         self.modules.iter().map(|module| module.count(module.largest())).sum()
     }
@@ -176,6 +187,17 @@ impl Space {
     /// Whether they are, and within the budget.
     pub fn allows(&self, sizes: &[usize]) -> bool {
         self.has(sizes) && self.count(sizes) <= self.limit()
+    }
+
+    /// Numbers of the smallest module at its smallest size.
+    pub fn least(&self) -> u64 {
+        self.modules.iter().map(|module| module.count(module.sizes[0])).min().unwrap_or(0)
+    }
+
+    /// Numbers of those that may stay, at their largest sizes.
+    pub(crate) fn left(&self, chances: &[f32]) -> u64 {
+        let may_stay = self.modules.iter().zip(chances).filter(|(_, chance)| **chance > 0.0);
+        may_stay.map(|(module, _)| module.count(module.largest())).sum()
     }
 
     /// Takes of these modules, in this order and at these sizes, what fits into the budget; the one that fills it may exceed it

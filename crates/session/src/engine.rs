@@ -8,6 +8,7 @@ use stratune_data::{Dataset, recognise};
 use stratune_models::CachedText;
 use stratune_protocol::{BaseDtype, DataConfig, DataFormat, DeviceChoice, EndReason, Objective, Problem, ProblemKind};
 use stratune_runtime::{Control, Opened};
+use stratune_search::Found;
 use stratune_store::{Checkpoint, EventLog, Folder, WriteSeek};
 use stratune_train::{Command, Event, ProgressReporter, RunConfig, Trainer};
 
@@ -16,7 +17,8 @@ use crate::copies::{Copies, Place, Source};
 use crate::labels::{learns_labels, read_dataset};
 use crate::recorder::{Saving, unsaved};
 use crate::rows_files::rows_files;
-use crate::run::{prompts, saved_run, watched_trainer};
+use crate::run::{prompts, saved_run, watched_search, watched_trainer};
+use crate::search::{as_search, structure_event};
 use crate::starter::{EXAMPLE, STARTER};
 use crate::tuned::Tuned;
 use crate::{Base, Conditions, ImmediateCommands, Recorder, RunLog, Samples, open_device, pace};
@@ -117,6 +119,7 @@ impl Engine {
             Command::Catalogue { .. }
             | Command::Plan { .. }
             | Command::WriteConfig { .. }
+            | Command::ReadStructure { .. }
             | Command::Pause
             | Command::Resume
             | Command::Stop => {
@@ -231,7 +234,8 @@ impl Engine {
         Ok(())
     }
 
-    async fn estimate(&mut self, mut config: RunConfig) -> Result<(), Problem> {
+    async fn estimate(&mut self, config: RunConfig) -> Result<(), Problem> {
+        let mut config = as_search(config);
         self.read_as(&mut config).await?;
         let base = &self.base.as_ref().ok_or_else(no_model)?.value;
         let dataset = self.data.as_ref().ok_or_else(no_data)?.0.value.clone();
@@ -249,14 +253,15 @@ impl Engine {
         Conditions { model, device: &opened.info, width }.explain(config, problem)
     }
 
-    async fn train(&mut self, mut config: RunConfig) -> Result<(), Problem> {
+    async fn train(&mut self, config: RunConfig) -> Result<(), Problem> {
+        let mut config = as_search(config);
         if self.base.as_ref().is_some_and(|base| base.value.dtype != config.base_dtype) {
             // It would hold the weights as they were beside those of the new run.
             self.keep_tuned(None);
         }
         self.read_as(&mut config).await?;
         // Until it is ready to begin, nothing of the run before is touched.
-        let Some(trainer) = self.ready(&config, None).await? else { return Ok(()) };
+        let Some((trainer, found)) = self.ready(&config, None).await? else { return Ok(()) };
         let kept = match self.keep_files().await {
             Ok(kept) => Some(kept),
             Err(problem) if problem.kind == ProblemKind::Storage => {
@@ -265,15 +270,26 @@ impl Engine {
             }
             Err(problem) => return Err(problem),
         };
-        self.run(config, trainer, kept).await
+        self.run(config, (trainer, found), kept).await
     }
 
-    /// A trainer of a run; none if a person has stopped it meanwhile.
-    async fn ready(&self, config: &RunConfig, checkpoint: Option<&Checkpoint>) -> Result<Option<Trainer>, Problem> {
+    /// A trainer of a run, and where a search puts what it finds; none if a person has stopped it meanwhile.
+    async fn ready(
+        &self,
+        config: &RunConfig,
+        checkpoint: Option<&Checkpoint>,
+    ) -> Result<Option<(Trainer, Option<Found>)>, Problem> {
         let base = &self.base.as_ref().ok_or_else(no_model)?.value;
         let dataset = self.data.as_ref().ok_or_else(no_data)?.0.value.clone();
         let watch = ProgressReporter::new(&self.control, |event| self.out.send(&event, None));
-        match watched_trainer(config.clone(), base, dataset, checkpoint, &watch).await {
+        let ready = match config.search {
+            Some(_) => {
+                let ready = watched_search(config.clone(), base, dataset, checkpoint, &watch).await;
+                ready.map(|(trainer, found)| (trainer, Some(found)))
+            }
+            None => watched_trainer(config.clone(), base, dataset, checkpoint, &watch).await.map(|run| (run, None)),
+        };
+        match ready {
             Err(problem) if problem.kind == ProblemKind::Stopped => {
                 self.control.resume();
                 let step = checkpoint.and_then(|c| saved_run(c).ok()).map_or(0, |run| run.step);
@@ -317,22 +333,24 @@ impl Engine {
             false => self.copies.source(place.data.as_deref()).await?,
         };
         self.load_data(&config, data_files).await?;
-        let Some(trainer) = self.ready(&config, Some(&checkpoint)).await? else { return Ok(()) };
+        let Some((trainer, found)) = self.ready(&config, Some(&checkpoint)).await? else { return Ok(()) };
         let checkpoints = self.copies.checkpoints.clone();
         let log = RunLog::resume(checkpoints, &place.events, &checkpoint, trainer.progress().0).await?;
-        self.run(config, trainer, Some((place, log))).await
+        self.run(config, (trainer, found), Some((place, log))).await
     }
 
-    /// Trains to the end. A run that is kept nowhere is not saved.
+    /// Trains or searches to the end. A run that is kept nowhere is not saved.
     async fn run(
         &mut self,
         config: RunConfig,
-        mut trainer: Trainer,
+        (mut trainer, found): (Trainer, Option<Found>),
         kept: Option<(Place, RunLog)>,
     ) -> Result<(), Problem> {
         let base = &self.base.as_ref().ok_or_else(no_model)?.value;
         let dataset = &self.data.as_ref().ok_or_else(no_data)?.0.value;
-        let samples = Samples::new(prompts(&config, dataset), &base.tokenizer, &base.template);
+        // Before there is a structure nothing is worth reading.
+        let prompts = if found.is_some() { Vec::new() } else { prompts(&config, dataset) };
+        let samples = Samples::new(prompts, &base.tokenizer, &base.template);
         let saving = if kept.is_some() { Saving::Optional { told: false } } else { Saving::Off };
         let (place, log) = kept.unzip();
         let out = self.out.clone();
@@ -352,6 +370,16 @@ impl Engine {
         }
         self.control.resume();
         let ended = ended.map_err(|problem| self.explain(&config, problem));
+        if let Some(found) = found {
+            // However it has ended: the best that it knew.
+            if let Some(structure) = found.structure().filter(|_| trainer.progress().0 > 0 || ended.is_ok()) {
+                self.out.send(
+                    &structure_event(&structure, &self.base.as_ref().ok_or_else(no_model)?.value.report(), "")?,
+                    None,
+                );
+            }
+            return ended.map(|_| ());
+        }
         match Tuned::of(trainer, &ended, config).await {
             Ok(Some(tuned)) => self.keep_tuned(Some(tuned)),
             // What was there before is there still.

@@ -3,13 +3,17 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use stratune_peft::Structure;
+use stratune_protocol::ModelReport;
 use stratune_runtime::Control;
 use stratune_train::{Command, Event};
 
 use crate::Outbox;
 use crate::catalogue::{catalogue, page_default};
+use crate::engine::no_model;
 use crate::link::from_link;
 use crate::plan::Known;
+use crate::search::{as_search, structure_event};
 
 /// Takes the commands that need not wait for the one in hand: questions whose answer is known, and what steers a run. A
 /// front end has it hear every command as it comes. Clones are the same.
@@ -41,7 +45,16 @@ impl ImmediateCommands {
                 let plan = self.known.borrow().plan(config);
                 self.out.send(&Event::Plan(Box::new(plan)), None);
             }
-            Command::WriteConfig { config } => match config.to_toml() {
+            Command::ReadStructure { name, text } => {
+                let read = |model: &ModelReport| {
+                    let structure = Structure::from_json(text.as_bytes(), name)?;
+                    structure_event(&structure, model, name).map_err(|problem| problem.at(name))
+                };
+                let known = self.known.borrow();
+                let told = known.model.as_ref().ok_or_else(no_model).and_then(read);
+                self.out.send(&told.unwrap_or_else(Event::Problem), None);
+            }
+            Command::WriteConfig { config } => match as_search((**config).clone()).to_toml() {
                 Ok(text) => {
                     let (name, media_type) = ("run.toml".to_string(), "application/toml".to_string());
                     let file = Event::File { name, media_type, bytes: text.len() as u64, stored: None };

@@ -28,6 +28,7 @@ mod rows_files;
 mod run;
 mod run_log;
 mod samples;
+mod search;
 mod served;
 mod starter;
 mod told;
@@ -59,6 +60,7 @@ pub use reply::{FinishReason, Reply, prompt_tokens};
 pub use run::{data_fingerprint, hooks_for, prompts, saved_run, set_apart, trainer, watched_search, watched_trainer};
 pub use run_log::{RunLog, happened_by};
 pub use samples::Samples;
+pub use search::as_search;
 pub use served::{Progress, ServedBatch, ServedModels};
 #[cfg(feature = "starter")]
 pub use starter::starter_folder;

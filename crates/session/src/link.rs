@@ -5,7 +5,8 @@
 
 use serde::Serialize;
 use serde_json::Value;
-use stratune_protocol::Problem;
+use stratune_peft::MethodConfig;
+use stratune_protocol::{Problem, SearchConfig, Targets};
 use stratune_train::RunConfig;
 
 use crate::catalogue::page_default;
@@ -16,8 +17,23 @@ const PRIVATE: [&str; 3] = ["model", "device", "data.files"];
 /// The part of the address after `#` for these settings; empty for the defaults.
 pub fn to_link(config: &RunConfig) -> String {
     let mut pairs = Vec::new();
-    differences("", &tree(config), &tree(&page_default()), &mut pairs);
+    let (mut values, mut defaults) = (tree(config), tree(&page_default()));
+    if let Some(search) = &config.search {
+        // Who searches is always said, for the rest of what is searched for depends on it; and what for.
+        defaults["search"] = tree(&SearchConfig::preset(search.by));
+        ["by", "budget"].iter().for_each(|name| defaults["search"][*name] = Value::Null);
+    }
+    if config.method.iter().any(is_placed) {
+        values["method"] = defaults["method"].clone();
+    }
+    differences("", &values, &defaults, &mut pairs);
     pairs.join("&")
+}
+
+/// Whether a method is at some modules by their paths, as a structure has it: that is a file, and no part of an address.
+fn is_placed(method: &MethodConfig) -> bool {
+    let is_path = |word: &String| word.split('.').any(|part| part.parse::<usize>().is_ok());
+    matches!(&method.targets, Some(Targets::Listed(words)) if words.iter().any(is_path))
 }
 
 /// The settings of an address.
@@ -26,7 +42,12 @@ pub fn from_link(link: &str) -> Result<RunConfig, Problem> {
         Err(Problem::input(what).at(at).next("check the link, or go on with the page's defaults"))
     };
     let mut values = tree(&page_default());
-    for pair in link.trim_start_matches('#').split('&').filter(|p| !p.is_empty()) {
+    let pairs = || link.trim_start_matches('#').split('&').filter(|p| !p.is_empty());
+    if pairs().any(|pair| pair.starts_with("search.")) {
+        let by = pairs().find_map(|pair| decode(pair.strip_prefix("search.by=")?).parse().ok());
+        values["search"] = tree(&SearchConfig::preset(by.unwrap_or_default()));
+    }
+    for pair in pairs() {
         let (path, text) = pair.split_once('=').unwrap_or((pair, ""));
         let slot = values.pointer_mut(&format!("/{}", path.replace('.', "/")));
         let (Some(slot), false) = (slot, PRIVATE.contains(&path)) else {
@@ -102,7 +123,7 @@ fn decode(text: &str) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use stratune_peft::{MethodConfig, MethodKind, Methods, TargetOverride};
-    use stratune_protocol::{Schedule, Targets};
+    use stratune_protocol::{Schedule, SearchBy};
 
     use super::*;
 
@@ -130,6 +151,20 @@ mod tests {
         assert!(hash.contains("train.steps=400") && hash.contains("ist.fraction=0.3"), "{hash}");
         assert!(hash.is_ascii() && !hash.contains([' ', '"', '#']), "{hash}");
         assert_eq!(from_link(&hash).unwrap(), config);
+    }
+
+    #[test]
+    fn a_search_is_said_by_who_and_how_much() {
+        for (by, learning_rate) in [(SearchBy::Bipeft, 0.01), (SearchBy::S3delta, 0.1), (SearchBy::Evolution, 0.05)] {
+            let search = SearchConfig { budget: 2500, learning_rate, ..SearchConfig::preset(by) };
+            let config = RunConfig { search: Some(search), ..page_default() };
+            let hash = to_link(&config);
+            let plain = format!("search.budget=2500&search.by={}", by.name());
+            assert_eq!(hash, if by == SearchBy::Evolution { plain + "&search.learning_rate=0.05" } else { plain });
+            assert_eq!(from_link(&hash).unwrap(), config);
+        }
+        assert_eq!(from_link("search.by=nobody").unwrap_err().at, "search.by");
+        assert_eq!(from_link("search.budgets=3").unwrap_err().at, "search.budgets");
     }
 
     #[test]

@@ -7,18 +7,22 @@ use stratune_data::Dataset;
 use stratune_models::Model;
 use stratune_protocol::{Pace, Problem};
 use stratune_store::Checkpoint;
-use stratune_train::{Event, RunConfig, TrainerCallback};
+use stratune_train::{Event, ProgressReporter, RunConfig, TrainerCallback};
 
-use crate::run::{prompts, trainer};
+use crate::run::{prompts, trainer, watched_search};
 use crate::{Base, Samples};
 
-/// Times a few steps of a run of `config`, on a copy of the model whose weights are shared: no other run sees them.
+/// Times a few steps of a run or a search of `config`, on a copy of the model whose weights are shared: no other run sees them.
 ///
 /// # Errors
 /// Those of [`trainer`], and those of its steps.
 pub async fn pace(config: RunConfig, base: &Base, dataset: Rc<Dataset>) -> Result<Pace, Problem> {
     let mut callback = NoOutput(Samples::new(prompts(&config, &dataset), &base.tokenizer, &base.template));
-    trainer(config, base, dataset, None).await?.pace(&mut callback).await
+    let run = match config.search {
+        Some(_) => watched_search(config, base, dataset, None, &ProgressReporter::silent()).await?.0,
+        None => trainer(config, base, dataset, None).await?,
+    };
+    run.pace(&mut callback).await
 }
 
 /// The host of steps that nobody follows: it continues prompts, which takes its time.

@@ -5,14 +5,13 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 use stratune_peft::{MethodConfig, MethodPreset, Methods};
 use stratune_protocol::{AdapterInfo, DataReport, IstConfig, IstMode, ModelReport, Plan, Problem, RunSize};
+use stratune_search::in_blocks;
 use stratune_train::RunConfig;
 
 use crate::Conditions;
 use crate::catalogue::name_of;
 use crate::link::to_link;
-
-/// Bytes of a number of an adapter's file.
-const NUMBER: u64 = 4;
+use crate::search::{NUMBER, as_search, search_size};
 
 /// What is known of a run's model, data and device, as far as they are there.
 #[derive(Clone, Debug, Default)]
@@ -39,7 +38,13 @@ impl Known {
 
     /// What a run of this configuration would be.
     pub fn plan_of(&self, config: &RunConfig) -> Plan {
+        let link = to_link(config);
         let model = self.model.as_ref();
+        let config = &match (as_search(config.clone()), model) {
+            (config, Some(model)) if config.search.is_some() => in_blocks(config, model),
+            (config, _) => config,
+        };
+        let searched = model.filter(|_| config.search.is_some()).map(|model| search_size(config, model));
         let layers = model.map(|model| model.layers);
         let combination = combination(&config.method, model);
         let first = config.method.first();
@@ -47,20 +52,24 @@ impl Known {
         let read_as = self.data.as_ref().map(|data| format!("read as: {}", data.format));
         let notes = [("ist.fraction", drawn_then), ("data.format", read_as)];
         Plan {
-            problem: config.validate().err(),
+            problem: config.validate().err().or_else(|| searched.as_ref()?.1.clone()),
             method: match combination {
                 Some(preset) => preset.name().to_string(),
                 None => first.map(|method| method.kind.name().to_string()).unwrap_or_default(),
             },
-            title: config.method.title(),
+            title: match &config.search {
+                Some(search) => format!("Search by {}", search.by.title()),
+                None => config.method.title(),
+            },
             layers: drawn(&config.ist, layers),
             notes: notes.into_iter().filter_map(|(path, note)| Some((path.to_string(), note?))).collect(),
-            link: Some(to_link(config)),
+            link: Some(link),
             steps: self.data.as_ref().map(|data| {
                 let rows = data.train_rows;
                 steps(config, rows - config.rows_apart(rows))
             }),
             size: model.map(|model| size(&config.method, model)),
+            search: searched.map(|(size, _)| size),
             memory: self.memory_report(config).map(Into::into),
         }
     }

@@ -7,6 +7,7 @@ mod logits;
 mod methods;
 mod packing;
 mod pieces;
+mod search;
 mod seq2seq;
 mod slopes;
 mod stories;
@@ -30,6 +31,7 @@ pub use logits::{
 pub use methods::methods_learn;
 pub use packing::{examples, packed_is_apart, packing_changes_nothing};
 pub use pieces::pieces_are_the_whole;
+pub use search::a_search_keeps_its_budget;
 pub use seq2seq::{
     SEQ2SEQ, SEQ2SEQ_ADAPTERS, seq2seq_agrees_with_transformers, seq2seq_finite_differences,
     seq2seq_gradients_agree_with_peft,
@@ -43,7 +45,7 @@ pub async fn all(device: &Device) {
     let formats = stratune_kernels::BlockFormat::ALL.map(stratune_kernels::WeightFormat::from);
     assert_eq!(stratune_kernels::formats_are_read(device, &formats, 48).await, Ok(()));
     // Each by itself: the frames of all of them together would fill the stack of a thread.
-    let checks: [Pin<Box<dyn Future<Output = ()> + '_>>; 19] = [
+    let checks: [Pin<Box<dyn Future<Output = ()> + '_>>; 20] = [
         Box::pin(logits_agree_with_transformers(device)),
         Box::pin(parts_are_the_whole(device)),
         Box::pin(rows_by_themselves_say_the_same(device)),
@@ -63,6 +65,7 @@ pub async fn all(device: &Device) {
         Box::pin(finite_differences(device)),
         Box::pin(training_follows_pytorch(device)),
         Box::pin(methods_learn(device)),
+        Box::pin(a_search_keeps_its_budget(device)),
     ];
     for check in checks {
         check.await;

@@ -113,6 +113,46 @@ impl SearchBy {
     }
 }
 
+impl SearchBy {
+    /// As people write it.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Bipeft => "BIPEFT",
+            Self::S3delta => "S3Delta",
+            Self::Evolution => "evolution",
+            Self::Magnitude => "magnitude",
+            Self::GradientNorm => "gradient norm",
+            Self::Autopeft => "AutoPEFT",
+            Self::Random => "chance",
+            Self::Uniform => "one rank everywhere",
+            Self::S4 => "S4",
+            Self::Ist => "scores of IST",
+        }
+    }
+
+    /// How it decides, in one sentence for who chooses.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::Bipeft => {
+                "Gates on and off and sizes learn in turn, and what matters least is pruned again and again: the default."
+            }
+            Self::S3delta => "Gates learn which modules stay, and at each step they are worth the budget on average.",
+            Self::Evolution => {
+                "Each step trains a random part of the network; then structures are bred by their loss on rows set apart."
+            }
+            Self::Magnitude => "All modules train, and those stay that have moved most for their size.",
+            Self::GradientNorm => "Decided before anything trains, by the gradients of the first rows: takes a moment.",
+            Self::Autopeft => {
+                "Structures are trained for a few steps one after another, each chosen by what the others came to."
+            }
+            Self::Random => "Drawn: the yardstick for all others. Takes a moment.",
+            Self::Uniform => "No search: the largest rank that fits the budget, everywhere. Takes a moment.",
+            Self::S4 => "Four groups of layers, wide in the middle, each with methods of its own. Takes a moment.",
+            Self::Ist => "The layers that a run under IST has scored highest.",
+        }
+    }
+}
+
 impl std::str::FromStr for SearchBy {
     type Err = Problem;
 

@@ -2,6 +2,7 @@
 
 mod method_fields;
 mod run_fields;
+mod search_choices;
 
 use serde_json::{Value, json};
 use stratune_peft::{MethodKind, MethodPreset, Methods};
@@ -52,6 +53,7 @@ pub fn catalogue() -> Catalogue {
         preset_of_starter: OF_STARTER.into(),
         preset_of_others: OF_OTHERS.into(),
         fields: run_fields::all(),
+        search: search_choices::all(),
     }
 }
 
@@ -61,6 +63,7 @@ pub fn choices(model: &ModelReport) -> Choices {
     Choices {
         targets: model.linear_names().into_iter().map(str::to_string).collect(),
         combinations: MethodPreset::ALL.into_iter().map(of).collect(),
+        spaces: search_choices::counts(model),
     }
 }
 
@@ -154,7 +157,7 @@ fn list(methods: &Methods) -> Vec<Value> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use stratune_models::ModelConfig;
-    use stratune_protocol::{Field, FieldKind};
+    use stratune_protocol::{Field, FieldKind, SearchChoices};
 
     use super::*;
 
@@ -169,6 +172,12 @@ mod tests {
             }
             None => *tree.pointer_mut(&format!("/{}", path.replace('.', "/"))).unwrap() = value,
         }
+    }
+
+    /// A configuration that has the setting at a path.
+    fn with(path: &str) -> Value {
+        let search = path.starts_with("search.").then(stratune_protocol::SearchConfig::default);
+        tree(&RunConfig { search, ..RunConfig::default() })
     }
 
     fn read(tree: &Value) -> Result<RunConfig, String> {
@@ -217,7 +226,7 @@ mod tests {
             }
         };
         for field in &catalogue.fields {
-            let mut config = tree(&RunConfig::default());
+            let mut config = with(&field.path);
             if let Some((path, values)) = &field.only {
                 put(&mut config, path, json!(values[0]));
             }
@@ -241,7 +250,7 @@ mod tests {
     fn every_setting_has_a_field_or_is_known_to_have_none() {
         let catalogue = catalogue();
         let paths: Vec<&str> = catalogue.fields.iter().map(|field| field.path.as_str()).collect();
-        let config = tree(&RunConfig::default());
+        let config = with("search.by");
         for group in ["data", "ist", "train"] {
             for name in config[group].as_object().unwrap().keys() {
                 let path = format!("{group}.{name}");
@@ -266,7 +275,7 @@ mod tests {
     #[test]
     fn choices_are_values_that_configurations_take() {
         let catalogue = catalogue();
-        let all = catalogue.fields.iter().map(|field| (tree(&RunConfig::default()), field));
+        let all = catalogue.fields.iter().map(|field| (with(&field.path), field));
         let of_methods = catalogue.methods.iter().flat_map(|entry| {
             entry.fields.iter().map(|field| {
                 let mut config = tree(&RunConfig::default());
@@ -312,6 +321,26 @@ mod tests {
             let config = read(&config).unwrap();
             assert_eq!(config == page_default(), preset.name == catalogue.preset_of_starter, "{}", preset.name);
             assert_eq!(config.train == RunConfig::default().train, preset.name == catalogue.preset_of_others);
+        }
+    }
+
+    #[test]
+    fn searchers_and_spaces_make_sound_searches() {
+        let SearchChoices { begin, searchers, spaces } = catalogue().search;
+        let model = stratune_protocol::testing::model(2, [8, 20, 8, 4]);
+        let counts = choices(&model).spaces;
+        assert!(searchers.len() > 5 && spaces.len() == counts.len());
+        for (space, all) in spaces.iter().zip(counts) {
+            for searcher in &searchers {
+                let mut config = with("search.by");
+                config["search"] = begin.clone();
+                let values = space.values.iter().chain(&searcher.values);
+                values.for_each(|(path, value)| put(&mut config, path, value.clone()));
+                put(&mut config, "search.budget", json!(all / 4));
+                let config = crate::as_search(read(&config).unwrap());
+                assert_eq!(config.search.as_ref().unwrap().by.name(), searcher.name);
+                assert_eq!(crate::search::search_size(&config, &model).1, None, "{} {}", space.name, searcher.name);
+            }
         }
     }
 

@@ -45,6 +45,7 @@ pub fn all() -> Vec<Field> {
     fields.extend(of_data());
     fields.extend(of_ist());
     fields.extend(of_train());
+    fields.extend(super::search_choices::fields());
     fields
 }
 

@@ -3,8 +3,11 @@
 use leptos::prelude::*;
 use stratune_protocol::{Catalogue, Field, FieldKind, MethodEntry, Plan, Preset};
 
+use super::search_card::SearchFields;
 use crate::parts::card::Card;
+use crate::parts::drop_zone::DropZone;
 use crate::parts::field::{Fields, These};
+use crate::state::search::BUDGET;
 use crate::state::settings::Settings;
 use crate::state::{Card as Which, Run, use_run};
 use crate::units;
@@ -27,25 +30,76 @@ pub fn MethodCard() -> impl IntoView {
             </button>
         }
     };
+    let way = Memo::new(move |_| match (run.searches(), run.has_structure()) {
+        (true, _) => Way::Search,
+        (false, true) => Way::Structure,
+        (false, false) => Way::Method,
+    });
     let presets = move || run.catalogue.with(|c| c.presets.clone()).into_iter().map(preset).collect_view();
     view! {
         <Card which=Which::Method summary=Signal::derive(move || summary(run))>
-            <div class="choices" role="group" aria-label="Presets">{presets}</div>
+            <Ways way />
+            <Show when=move || way.get() == Way::Method>
+                <div class="choices" role="group" aria-label="Presets">{presets}</div>
+            </Show>
+            <Show when=move || way.get() == Way::Search><SearchFields /></Show>
             <div class="fields">
-                <Picker />
-                <Fields group="ist." />
+                <Show when=move || way.get() == Way::Method><Picker /></Show>
+                <Show when=move || way.get() != Way::Search><Fields group="ist." /></Show>
             </div>
-            <div class="fields"><MethodFields part=Part::Plain /></div>
-            <MethodFields part=Part::Targets />
+            <Show when=move || way.get() == Way::Method>
+                <div class="fields"><MethodFields part=Part::Plain /></div>
+                <MethodFields part=Part::Targets />
+            </Show>
             <p class="explain size" id="adapter-size" role="status">{move || run.plan.with(size_sentence)}</p>
             <details class="advanced">
                 <summary>"Advanced"</summary>
-                <div class="fields">
-                    <MethodFields part=Part::Advanced />
-                    <Fields group="ist." advanced=true />
-                </div>
+                <Show when=move || way.get() != Way::Search>
+                    <div class="fields">
+                        <Show when=move || way.get() == Way::Method><MethodFields part=Part::Advanced /></Show>
+                        <Fields group="ist." advanced=true />
+                    </div>
+                </Show>
+                <DropZone
+                    id="structure-drop"
+                    input_id="structure-file"
+                    button="Load a structure …"
+                    hint="structure.json, in the place of the method"
+                    on_files=move |files| run.choose_structure(files)
+                />
             </details>
         </Card>
+    }
+}
+
+/// What says which modules train.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Method,
+    Search,
+    Structure,
+}
+
+/// Whether a method is chosen, or a search under a budget, or the structure that one has.
+#[component]
+fn Ways(way: Memo<Way>) -> impl IntoView {
+    let run = use_run();
+    let button = move |of: Way, id: &'static str, name: &'static str, choose: fn(Run)| {
+        let press = move |_| {
+            if way.get_untracked() != of {
+                choose(run);
+            }
+        };
+        view! { <button type="button" id=id aria-pressed=move || (way.get() == of).to_string() on:click=press>{name}</button> }
+    };
+    view! {
+        <div class="choices" role="group" aria-label="What decides which modules train">
+            {button(Way::Method, "by-method", "A method", Run::train_a_method)}
+            {button(Way::Search, "by-search", "Search under a budget", Run::search_instead)}
+            <Show when=move || run.structure.with(Option::is_some)>
+                {button(Way::Structure, "by-structure", "The structure", Run::use_structure)}
+            </Show>
+        </div>
     }
 }
 
@@ -153,6 +207,14 @@ fn MethodFields(part: Part) -> impl IntoView {
 }
 
 fn summary(run: Run) -> String {
+    if run.searches() {
+        let budget = run.config.with(|c| c.number(BUDGET)) as u64;
+        return run.plan.with(|plan| plan.as_ref().map(|plan| search_of(plan, budget)).unwrap_or_default());
+    }
+    if run.has_structure() {
+        let structure = run.structure.with(|s| s.as_ref().map(|s| (s.modules, s.parameters)));
+        return run.plan.with(|plan| plan.as_ref().zip(structure).map(|(p, s)| structure_of(p, s)).unwrap_or_default());
+    }
     let has_targets = run.config.with(|c| c.get("method.targets").is_some());
     run.plan.with(|plan| plan.as_ref().map(|plan| summary_of(plan, has_targets)).unwrap_or_default())
 }
@@ -172,8 +234,29 @@ fn summary_of(plan: &Plan, has_targets: bool) -> String {
     format!("{}{}, {}{}", plan.title, places.unwrap_or_default(), plan.layers, share.unwrap_or_default())
 }
 
+/// A search in one line.
+fn search_of(plan: &Plan, budget: u64) -> String {
+    let of = plan.search.as_ref().filter(|of| of.modules > 0).map(|of| {
+        let modules = units::plural(of.modules, "module", "modules");
+        format!(" of the {} in {modules}", units::grouped(of.all))
+    });
+    format!("{}: at most {} numbers{}", plan.title, units::grouped(budget), of.unwrap_or_default())
+}
+
+/// A structure in one line: its modules and numbers.
+fn structure_of(plan: &Plan, (modules, parameters): (usize, u64)) -> String {
+    let (modules, numbers) = (units::plural(modules, "module", "modules"), units::grouped(parameters));
+    format!("a structure of {modules}, {numbers} numbers, {}", plan.layers)
+}
+
 fn size_sentence(plan: &Option<Plan>) -> Option<String> {
     let size = plan.as_ref()?.size.as_ref()?;
+    if plan.as_ref()?.search.is_some() {
+        let all = units::grouped(size.trainable);
+        return Some(format!(
+            "While it searches, the {all} numbers of all modules train together; what it finds is smaller."
+        ));
+    }
     Some(format!(
         "{} trainable parameters, {} of the model; as a file about {}.",
         units::grouped(size.trainable),
@@ -185,7 +268,7 @@ fn size_sentence(plan: &Option<Plan>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use stratune_protocol::RunSize;
+    use stratune_protocol::{RunSize, SearchSize};
 
     use super::*;
     use crate::state::settings::tests::settings;
@@ -214,6 +297,16 @@ mod tests {
         assert_eq!(of(&[], false, false), "LoRA r8, all layers, 0.4 % of the parameters");
         let plan = Plan { title: "LoRA r8".into(), layers: "practical".into(), ..Plan::default() };
         assert_eq!(summary_of(&plan, true), "LoRA r8, practical");
+    }
+
+    #[test]
+    fn searches_and_structures_in_one_line() {
+        let of = SearchSize { modules: 120, all: 95_232, least: 64, number_bytes: 4 };
+        let plan = Plan { title: "Search by BIPEFT".into(), search: Some(of), ..Plan::default() };
+        assert_eq!(search_of(&plan, 9500), "Search by BIPEFT: at most 9,500 numbers of the 95,232 in 120 modules");
+        assert_eq!(search_of(&Plan { search: None, ..plan }, 9500), "Search by BIPEFT: at most 9,500 numbers");
+        let plan = Plan { layers: "all layers".into(), ..Plan::default() };
+        assert_eq!(structure_of(&plan, (23, 9412)), "a structure of 23 modules, 9,412 numbers, all layers");
     }
 
     #[test]

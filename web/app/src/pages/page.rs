@@ -13,6 +13,7 @@ use super::model::ModelCard;
 use super::notices::NoticeArea;
 use super::run::RunCard;
 use super::samples::Samples;
+use super::search::SearchPanel;
 use super::status::Status;
 use super::strata::StrataPanel;
 use super::take_it::TakeIt;
@@ -33,6 +34,11 @@ pub fn Page() -> impl IntoView {
     provide_context(run);
     follow_settings(run);
     run.start();
+    // What the run is, or the next one would be.
+    let searches = Memo::new(move |_| match run.history.with(|h| h.config.is_some()) && !untrack(|| run.searches()) {
+        true => run.history.with(|h| h.search.is_one),
+        false => run.searches() || run.history.with(|h| h.search.is_one),
+    });
     let state = move || run.activity.get().word(run.is_loaded());
     view! {
         <Header />
@@ -47,7 +53,8 @@ pub fn Page() -> impl IntoView {
                 </div>
                 <div class="charts">
                     <Loss />
-                    <StrataPanel />
+                    <div class="in-place" hidden=move || searches.get()><StrataPanel /></div>
+                    <div class="in-place" hidden=move || !searches.get()><SearchPanel /></div>
                 </div>
                 <TryIt />
                 <TakeIt />

@@ -25,8 +25,10 @@ pub fn RunCard() -> impl IntoView {
                 on:click=move |_| run.train()
             >
                 {move || match run.activity.get() {
-                    Activity::Starting { .. } | Activity::Training => "Training",
                     Activity::Paused => "Paused",
+                    Activity::Starting { .. } | Activity::Training if run.searches() => "Searching",
+                    Activity::Starting { .. } | Activity::Training => "Training",
+                    Activity::Idle | Activity::Done if run.searches() => "Search",
                     Activity::Idle | Activity::Done => "Train",
                 }}
             </button>

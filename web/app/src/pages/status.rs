@@ -101,15 +101,21 @@ pub fn Status() -> impl IntoView {
 pub fn outcome(activity: Activity, history: &History, has_adapter: bool) -> String {
     match (activity, &history.ending) {
         (Activity::Paused, _) => "Paused. Go on, or stop to try and to take what it has learned.".into(),
-        (Activity::Done, None) if has_adapter => "Ended by a problem; what was good until then is kept.".into(),
+        (Activity::Done, None) if has_adapter && !history.search.is_one => {
+            "Ended by a problem; what was good until then is kept.".into()
+        }
         (Activity::Done, None) => "Ended by a problem before anything was learned.".into(),
         (Activity::Done, Some(ending)) => {
             let why = match ending.reason {
                 EndReason::Steps => "Finished",
+                EndReason::EarlyStop if history.search.is_one => "Finished",
                 EndReason::EarlyStop => "Stopped early: no more progress",
                 EndReason::Stopped => "Stopped",
             };
             let time = units::clock(ending.seconds);
+            if history.search.is_one {
+                return format!("{why} in {time}. {}", history.search.sentence());
+            }
             match history.before_and_after() {
                 Some((before, after)) => {
                     format!(

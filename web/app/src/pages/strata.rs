@@ -195,7 +195,7 @@ fn Now(layer: usize, layers: Memo<usize>) -> impl IntoView {
 
 /// What the colours mean.
 #[component]
-fn Legend() -> impl IntoView {
+pub(super) fn Legend() -> impl IntoView {
     let run = use_run();
     let patch = move |i: u32| {
         let colour = move || ramp::css(ramp::colour(f64::from(i) / 15.0, run.dark.get()));

@@ -9,6 +9,7 @@ use stratune_protocol::{ExportForm, command_line};
 use crate::bridge::browser;
 use crate::state::history::History;
 use crate::state::settings::{Settings, TunedRun};
+use crate::state::structure::STRUCTURE_JSON;
 use crate::state::use_run;
 
 /// What can be taken away.
@@ -70,6 +71,15 @@ pub fn TakeIt() -> impl IntoView {
                     on:click=move |_| run.export_config()
                 >
                     "run.toml"
+                </button>
+                <button
+                    type="button"
+                    id="download-structure"
+                    prop:disabled=move || run.structure.with(Option::is_none)
+                    title="the structure that was found or loaded last: train --method structure.json"
+                    on:click=move |_| run.download_structure()
+                >
+                    {STRUCTURE_JSON}
                 </button>
             </div>
             <p class="caption">"With run.toml, the same run from a command line:"</p>

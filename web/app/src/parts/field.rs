@@ -6,7 +6,7 @@ use stratune_protocol::{Field, FieldKind, Problem};
 
 use super::targets::Targets;
 use crate::state::labels::{COLUMNS, OBJECTIVE, is_read};
-use crate::state::settings::{MODE, Settings, meant, written};
+use crate::state::settings::{Settings, meant, modes_of, written};
 use crate::state::use_run;
 
 /// The field of a setting; it is there while the setting does something.
@@ -74,9 +74,10 @@ fn is_shown(field: &Field, group: &str, labels: bool) -> Option<bool> {
     (its.starts_with(group) && is_read(&field.path, labels)).then_some(field.advanced && !first)
 }
 
-/// The id of the field at a path: its name; with IST's in front, whose names others have as well.
+/// The id of the field at a path: its name; with the group in front where others have such names as well.
 pub fn id_of(path: &str) -> String {
-    let named = path.strip_prefix("ist.").map(|name| format!("ist-{name}"));
+    let group = ["ist", "search"].into_iter().find(|group| path.starts_with(&format!("{group}.")));
+    let named = group.map(|_| path.replace('.', "-"));
     named.unwrap_or_else(|| path.rsplit('.').next().unwrap_or(path).to_string()).replace('_', "-")
 }
 
@@ -85,8 +86,8 @@ fn below(path: String, help: String) -> impl Fn() -> String + Clone {
     let run = use_run();
     move || {
         let mode = || {
-            let name = (path == MODE).then(|| run.config.with(|c| c.text(MODE).to_string()))?;
-            run.catalogue.with(|c| c.modes.iter().find(|mode| mode.name == name).map(|mode| mode.sentence.clone()))
+            let name = run.config.with(|c| c.text(&path).to_string());
+            run.catalogue.with(|c| modes_of(c, &path).iter().find(|m| m.name == name).map(|mode| mode.sentence.clone()))
         };
         let note = run.plan.with(|plan| plan.as_ref().and_then(|plan| plan.notes.get(&path).cloned()));
         note.or_else(mode).unwrap_or_else(|| help.clone())
@@ -310,6 +311,7 @@ mod tests {
         for (path, id) in [
             ("train.checkpoint_every", "checkpoint-every"),
             ("ist.interval", "ist-interval"),
+            ("search.learning_rate", "search-learning-rate"),
             ("method.interval", "interval"),
             ("base_dtype", "base-dtype"),
         ] {

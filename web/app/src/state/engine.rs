@@ -113,7 +113,11 @@ impl Run {
     pub fn send(self, command: &Command, files: &[web_sys::File]) {
         let early = matches!(
             command,
-            Command::Start { .. } | Command::Catalogue { .. } | Command::Plan { .. } | Command::WriteConfig { .. }
+            Command::Start { .. }
+                | Command::Catalogue { .. }
+                | Command::Plan { .. }
+                | Command::WriteConfig { .. }
+                | Command::ReadStructure { .. }
         );
         let sent = self.link.with_value(|l| {
             let engine = l.engine.as_ref().filter(|_| l.ready || (early && l.up));
@@ -240,6 +244,7 @@ impl Run {
                     }
                 });
             }
+            Event::Structure(structure) => self.take_structure(structure),
             Event::Pace(pace) => self.timing.update(|t| t.hear(pace)),
             Event::Notice { text } => self.tell(text, "", None),
             Event::Problem(problem) => self.went_wrong(problem),
@@ -389,6 +394,7 @@ fn is_of_a_run(event: &Event) -> bool {
         Event::Begun { .. }
             | Event::Step(_)
             | Event::Importance { .. }
+            | Event::Search(_)
             | Event::Validation { .. }
             | Event::Sample { .. }
             | Event::Saved { .. }

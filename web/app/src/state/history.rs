@@ -3,6 +3,7 @@
 use stratune_protocol::{EndReason, LabelMetrics, StepReport};
 
 use crate::parts::series::{Point, smooth, span_for};
+use crate::state::search::Search;
 use crate::state::settings::{Event, Settings};
 use crate::state::strata::Strata;
 
@@ -62,6 +63,8 @@ pub struct History {
     pub samples: Vec<Sampled>,
     /// The layers' story.
     pub strata: Strata,
+    /// The modules' story, where a structure is searched for.
+    pub search: Search,
     /// Step of the last checkpoint.
     pub saved: Option<usize>,
     /// How it ended; none while it runs.
@@ -82,6 +85,7 @@ impl History {
             Event::Importance { step, scores, probabilities, candidates } => {
                 self.strata.moved(*step, scores, probabilities, candidates);
             }
+            Event::Search(report) => self.search.hear(report),
             Event::Validation { step, loss, best, labels, .. } => {
                 self.validations.retain(|v| v.step != *step);
                 let labels = labels.clone();
@@ -115,6 +119,7 @@ impl History {
             step,
             steps,
             strata: Strata::begin(config, layers, steps),
+            search: Search::begin(config),
             previous,
             ..Self::default()
         };

@@ -159,6 +159,8 @@ impl Run {
         }
         self.model.set(None);
         self.choices.set(None);
+        // A structure is of a model's modules.
+        self.leave_structure();
         // The adapter belonged to the model before this one.
         self.activity.set(Activity::Idle);
         self.reading_model.set(true);

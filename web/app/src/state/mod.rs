@@ -11,8 +11,10 @@ pub mod labels;
 pub mod model_files;
 pub mod notices;
 pub mod run;
+pub mod search;
 pub mod settings;
 pub mod strata;
+pub mod structure;
 pub mod timing;
 pub mod webgpu;
 

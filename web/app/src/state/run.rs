@@ -6,7 +6,7 @@ use leptos::prelude::*;
 use serde_json::Value;
 use stratune_protocol::{
     AdapterInfo, Asset, Catalogue, Choices, DataReport, ExportForm, GenerateRequest, LabelledColumns, ModelReport,
-    ModelVariant, Plan, Problem,
+    ModelVariant, Plan, Problem, StructureReport, Values,
 };
 
 use super::activity::Activity;
@@ -16,7 +16,7 @@ use super::history::History;
 use super::hub::Hub;
 use super::labels::{OBJECTIVE, Said};
 use super::notices::{Notices, Offer};
-use super::settings::{Command, MODE, SavedRun, Settings, TunedRun};
+use super::settings::{Command, MODE, SavedRun, Settings, TunedRun, modes_of};
 use super::timing::Timing;
 use crate::bridge::files::Picked;
 
@@ -91,6 +91,8 @@ pub struct Run {
     pub plan: RwSignal<Option<Plan>>,
     /// Fields whose text is no value, by their paths.
     pub typos: RwSignal<BTreeMap<String, Problem>>,
+    /// The structure that was found or read last.
+    pub structure: RwSignal<Option<StructureReport>>,
     /// The run so far.
     pub history: RwSignal<History>,
     /// How long the next run would take.
@@ -120,6 +122,8 @@ pub struct Run {
     pub(super) data_files: StoredValue<Vec<Picked>, LocalStorage>,
     /// What the model is called, if a person has chosen one.
     pub(super) model_name: StoredValue<String>,
+    /// What was chosen before a search or a structure: methods, and layers of a step.
+    pub(super) before_structure: StoredValue<Option<Values>>,
     pub(super) sent_data: StoredValue<Option<DataSettings>>,
 }
 
@@ -151,6 +155,7 @@ impl Run {
             config: RwSignal::default(),
             plan: RwSignal::default(),
             typos: RwSignal::default(),
+            structure: RwSignal::default(),
             history: RwSignal::default(),
             timing: RwSignal::default(),
             notices: RwSignal::default(),
@@ -167,6 +172,7 @@ impl Run {
             model_files: StoredValue::new_local(Vec::new()),
             data_files: StoredValue::new_local(Vec::new()),
             model_name: StoredValue::new(STARTER.into()),
+            before_structure: StoredValue::new(None),
             sent_data: StoredValue::new(None),
         }
     }
@@ -237,8 +243,8 @@ impl Run {
             let encoder = untrack(|| self.is_encoder());
             return self.config.update(|c| c.learn(objective, encoder));
         }
-        let modes = self.catalogue.with_untracked(|c| c.modes.clone());
-        let mode = modes.into_iter().find(|mode| path == MODE && value == mode.name.as_str());
+        let modes = self.catalogue.with_untracked(|c| modes_of(c, path).to_vec());
+        let mode = modes.into_iter().find(|mode| value == mode.name.as_str());
         self.config.update(|c| match mode {
             Some(mode) => c.put_all(&mode.values),
             None => c.put(path, value),

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use stratune_protocol::{FieldKind, Values};
+use stratune_protocol::{Catalogue, FieldKind, Mode, Values};
 
 /// What the page asks of an engine.
 pub type Command = stratune_protocol::Command<Settings>;
@@ -16,6 +16,15 @@ pub type TunedRun = stratune_protocol::TunedRun<Settings>;
 
 /// Where the way to choose the layers of a step is.
 pub const MODE: &str = "ist.mode";
+
+/// The values of the setting at a path that bring others along.
+pub fn modes_of<'a>(catalogue: &'a Catalogue, path: &str) -> &'a [Mode] {
+    match path {
+        MODE => &catalogue.modes,
+        "search.by" => &catalogue.search.searchers,
+        _ => &[],
+    }
+}
 
 /// The settings of a run. Empty until an engine has sent some.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -49,6 +58,15 @@ impl Settings {
             }
         } else if let Some(slot) = path.split('.').try_fold(&mut self.0, |value, name| value.get_mut(name)) {
             *slot = value;
+        }
+    }
+
+    /// Sets a value of the top level, there or not; none takes it away.
+    pub fn set(&mut self, name: &str, value: Option<Value>) {
+        let Value::Object(fields) = &mut self.0 else { return };
+        match value {
+            Some(value) => _ = fields.insert(name.into(), value),
+            None => _ = fields.remove(name),
         }
     }
 
@@ -168,7 +186,12 @@ pub mod tests {
         all.put("train.stepz", json!(1));
         assert_eq!((all.number("train.steps"), all.number("method.rank")), (4.0, 2.0));
         assert_eq!((all.get("method.alpha"), all.get("train.stepz"), all.methods()[0].get("rank")), (None, None, None));
+        all.set("search", Some(json!({ "budget": 3 })));
+        assert_eq!(all.number("search.budget"), 3.0);
+        all.set("search", None);
+        assert_eq!(all.get("search"), None);
         let mut none = Settings::default();
+        none.set("search", Some(json!(1)));
         none.put("train.steps", json!(1));
         assert!(none.is_empty() && none.text("model").is_empty() && none.methods().is_empty());
     }

@@ -1,0 +1,121 @@
+//! A search as front ends have it: what of a configuration it settles itself, and what it finds.
+
+use stratune_peft::Structure;
+use stratune_protocol::{IstMode, ModelReport, Problem, SearchSize, StructureReport};
+use stratune_search::{Space, in_blocks};
+use stratune_train::{Event, RunConfig};
+
+use crate::link::tree;
+
+/// Bytes of a number of an adapter's file.
+pub(crate) const NUMBER: u64 = 4;
+
+/// A configuration as it searches, if it does: the methods at the largest size, all layers, and nothing measured in between,
+/// which would be of all modules together.
+pub fn as_search(mut config: RunConfig) -> RunConfig {
+    let Some(search) = &config.search else { return config };
+    let largest = search.largest();
+    let sized = config.method.iter_mut().filter(|method| method.size().is_some());
+    sized.for_each(|method| *method = method.resized(largest));
+    config.ist.mode = IstMode::All;
+    (config.train.eval_every, config.train.patience) = (0, 0);
+    config
+}
+
+/// What a search chooses from, and what keeps it from being one.
+pub(crate) fn search_size(config: &RunConfig, model: &ModelReport) -> (SearchSize, Option<Problem>) {
+    let config = in_blocks(config.clone(), model);
+    let size = |space: &Space| SearchSize {
+        modules: space.modules.len(),
+        all: space.all(),
+        least: space.least(),
+        number_bytes: NUMBER,
+    };
+    match Space::new(&config, model) {
+        Ok(space) => (size(&space), None),
+        Err(problem) => {
+            // What there is to choose from does not depend on the budget: one that nobody could object to tells it.
+            let all = config.method.trainable(model);
+            let mut other = config;
+            other.search.iter_mut().for_each(|search| search.budget = all.saturating_sub(1).max(1));
+            (Space::new(&other, model).map(|space| size(&space)).unwrap_or_default(), Some(problem))
+        }
+    }
+}
+
+/// A structure on a model, as it is told. `file` is what it was read from; empty if it was found.
+///
+/// # Errors
+/// The model lacks what it names.
+pub(crate) fn structure_event(structure: &Structure, model: &ModelReport, file: &str) -> Result<Event, Problem> {
+    let methods = structure.methods(model)?;
+    Ok(Event::Structure(StructureReport {
+        file: file.into(),
+        text: structure.to_json()?,
+        modules: structure.sites.len(),
+        parameters: methods.trainable(model),
+        methods: methods.iter().map(tree).collect(),
+    }))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use stratune_peft::{MethodKind, MethodNames, Placed};
+    use stratune_protocol::SearchConfig;
+
+    use super::*;
+
+    fn model() -> ModelReport {
+        stratune_protocol::testing::model(2, [8, 20, 8, 4])
+    }
+
+    fn config(budget: u64) -> RunConfig {
+        let names: MethodNames = "lora,bitfit,layer_norm".parse().unwrap();
+        let search = SearchConfig { budget, sizes: vec![1, 4], ..SearchConfig::default() };
+        as_search(RunConfig { method: names.methods(&model()), search: Some(search), ..RunConfig::default() })
+    }
+
+    #[test]
+    fn a_search_is_sized_whatever_its_budget() {
+        let (size, problem) = search_size(&config(300), &model());
+        assert_eq!((size.modules, problem), (2 * (7 + 7 + 1), None));
+        assert!(size.least > 0 && size.least < 300 && size.all > 300);
+        for budget in [1, size.all] {
+            let (same, problem) = search_size(&config(budget), &model());
+            assert_eq!((same, problem.unwrap().at.as_str()), (size, "search.budget"));
+        }
+    }
+
+    #[test]
+    fn a_search_trains_all_layers_at_the_largest_size() {
+        let config = config(300);
+        config.validate().unwrap();
+        assert_eq!((config.method[0].rank, config.ist.mode), (Some(4), IstMode::All));
+        let plain = RunConfig::default();
+        assert_eq!(as_search(plain.clone()), plain);
+    }
+
+    /// What is told of a structure is enough for a run's file, without the structure beside it.
+    #[test]
+    fn a_structure_is_told_as_methods() {
+        let site = |rank, block, name| Placed {
+            rank: Some(rank),
+            alpha: Some(rank as f32),
+            ..Placed::at(&format!("model.layers.{block}.{name}"), MethodKind::Lora)
+        };
+        let sites =
+            vec![site(4, 0, "self_attn.q_proj"), site(1, 1, "mlp.up_proj"), Placed::in_block(1, MethodKind::LayerNorm)];
+        let structure = Structure::new(&model(), sites);
+        let Event::Structure(told) = structure_event(&structure, &model(), "").unwrap() else { panic!() };
+        let mut config = RunConfig::default();
+        config.method = serde_json::from_value(told.methods.clone().into()).unwrap();
+        assert_eq!((config.method.clone(), told.modules), (structure.methods(&model()).unwrap(), 3));
+        assert_eq!(told.parameters, 4 * 16 + 28 + 2 * 8);
+        assert_eq!(RunConfig::from_toml(&config.to_toml().unwrap()).unwrap(), config);
+        assert_eq!(crate::to_link(&config).contains("method"), false, "a structure is no part of an address");
+        let other = stratune_protocol::testing::model(2, [8, 20, 8, 4]);
+        let lacking = ModelReport { modules: Vec::new(), ..other };
+        assert!(structure_event(&structure, &lacking, "a.json").is_err());
+    }
+}
