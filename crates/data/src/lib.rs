@@ -16,6 +16,7 @@ mod continuation;
 mod dataset;
 mod fields;
 mod gguf;
+mod images;
 mod importance;
 mod jinja;
 mod json;
@@ -46,6 +47,9 @@ pub use batch::{Batch, PackedRows, collate, delimited, pack};
 pub use continuation::continuation;
 pub use dataset::{Dataset, load};
 pub use gguf::{GgufTokenizer, WrittenTokenizer};
+#[cfg(feature = "unpack")]
+pub use images::decode;
+pub use images::{ImageFolder, ImageProcessor, LabelledImage, Pixels, Resample, image_folder};
 pub use packed::is_packed;
 pub use plan::Plan;
 pub use row::{Conversation, Role, Row, Turn};
