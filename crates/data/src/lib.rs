@@ -18,6 +18,7 @@ mod encode_text;
 mod encoded;
 mod fields;
 mod gguf;
+mod images;
 mod importance;
 mod jinja;
 mod json;
@@ -57,6 +58,9 @@ pub use continuation::continuation;
 pub use dataset::{Dataset, load};
 pub use encode_text::{Reads, Wanted, encode_text};
 pub use gguf::{GgufTokenizer, WrittenTokenizer};
+#[cfg(feature = "unpack")]
+pub use images::decode;
+pub use images::{ImageFolder, ImageProcessor, LabelledImage, Pixels, Resample, image_folder};
 pub use labelled::load_labelled;
 pub use labels::LabelKind;
 pub use packed::is_packed;

@@ -51,7 +51,7 @@ fn write_plain(name: &str, bytes: Cow<'_, [u8]>, format: DataFormat, to: &mut Li
 }
 
 /// What `read` gives; none if it panics.
-fn guarded<T>(read: impl FnOnce() -> T) -> Option<T> {
+pub(crate) fn guarded<T>(read: impl FnOnce() -> T) -> Option<T> {
     std::panic::catch_unwind(AssertUnwindSafe(read)).ok()
 }
 
