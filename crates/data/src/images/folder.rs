@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use stratune_protocol::Problem;
+use stratune_protocol::{FOLDER_MARK, Problem};
 
 const ENDINGS: [&str; 3] = [".jpg", ".jpeg", ".png"];
 const TRAIN: [&str; 2] = ["train", "training"];
@@ -50,7 +50,7 @@ pub fn image_folder(paths: &[impl AsRef<str>]) -> Result<ImageFolder, Problem> {
     let mut folder = ImageFolder::default();
     let mut found = Vec::new();
     for (file, path) in paths.iter().map(AsRef::as_ref).enumerate() {
-        let parts: Vec<&str> = path.split(['/', '\\']).filter(|part| !matches!(*part, "" | ".")).collect();
+        let parts: Vec<&str> = path.split(['/', '\\', FOLDER_MARK]).filter(|part| !matches!(*part, "" | ".")).collect();
         if parts.iter().any(|part| part.starts_with('.') || *part == "__MACOSX") {
             continue;
         }

@@ -6,14 +6,21 @@
 #[cfg(feature = "unpack")]
 mod decode;
 mod folder;
+mod load;
 #[cfg(feature = "unpack")]
 mod orientation;
+mod patches;
+mod plain;
 mod processor;
 mod resize;
 
 #[cfg(feature = "unpack")]
 pub use decode::decode;
 pub use folder::{ImageFolder, LabelledImage, image_folder};
+pub use load::{image_patches, load_images};
+pub use patches::{Normalization, Patches};
+pub use plain::is_image;
+pub(crate) use plain::no_text;
 pub use processor::ImageProcessor;
 pub use resize::Resample;
 
@@ -85,7 +92,7 @@ mod tests {
         let processor = ImageProcessor::read_config(&file("tiny-vit/preprocessor_config.json")).unwrap();
         for row in serde_json::from_slice::<Answers>(&file("tiny-vit/logits.json")).unwrap().rows {
             let image = processor.read(&row.file, &file(&format!("images/{}", row.file))).unwrap();
-            let pixels = processor.patches(&image, 16).unwrap();
+            let pixels = processor.patches(&image, 16).unwrap().normalized();
             assert_eq!(pixels.len(), row.pixel_values.len());
             let off = pixels.iter().zip(&row.pixel_values).map(|(ours, theirs)| (ours - theirs).abs());
             let off = off.fold(0.0_f32, f32::max);

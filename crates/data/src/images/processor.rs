@@ -5,7 +5,7 @@ use serde_json::Value;
 use stratune_protocol::Problem;
 
 use super::resize::resize;
-use super::{CHANNELS, Pixels, Resample};
+use super::{CHANNELS, Normalization, Patches, Pixels, Resample};
 
 /// Longest side that images are made.
 const LONGEST: usize = 4096;
@@ -20,19 +20,16 @@ pub struct ImageProcessor {
     pub width: usize,
     /// How values between pixels are found.
     pub resample: Resample,
-    /// What eight-bit values are multiplied by.
-    pub rescale: f32,
-    /// What is then taken off red, green and blue.
-    pub mean: [f32; CHANNELS],
-    /// What they are then divided by.
-    pub std: [f32; CHANNELS],
+    /// How its values become numbers.
+    pub normalization: Normalization,
 }
 
 impl Default for ImageProcessor {
     /// As transformers' `ViTImageProcessor` where a folder says nothing.
     fn default() -> Self {
         let half = [0.5; CHANNELS];
-        Self { height: 224, width: 224, resample: Resample::Bilinear, rescale: 1.0 / 255.0, mean: half, std: half }
+        let normalization = Normalization { rescale: 1.0 / 255.0, mean: half, std: half };
+        Self { height: 224, width: 224, resample: Resample::Bilinear, normalization }
     }
 }
 
@@ -84,16 +81,19 @@ impl ImageProcessor {
         };
         let rescale = match config.do_rescale {
             Some(false) => 1.0,
-            _ => config.rescale_factor.unwrap_or(default.rescale),
+            _ => config.rescale_factor.unwrap_or(default.normalization.rescale),
         };
         let (mean, std) = match config.do_normalize {
             Some(false) => ([0.0; CHANNELS], [1.0; CHANNELS]),
-            _ => (config.image_mean.unwrap_or(default.mean), config.image_std.unwrap_or(default.std)),
+            _ => (
+                config.image_mean.unwrap_or(default.normalization.mean),
+                config.image_std.unwrap_or(default.normalization.std),
+            ),
         };
         if !mean.iter().chain(&std).chain([&rescale]).all(|number| number.is_finite()) || std.contains(&0.0) {
             return Err(wrong("rescale_factor, image_mean and image_std are not numbers to compute with".into()));
         }
-        Ok(Self { height, width, resample, rescale, mean, std })
+        Ok(Self { height, width, resample, normalization: Normalization { rescale, mean, std } })
     }
 
     /// The image in this processor's size.
@@ -101,47 +101,54 @@ impl ImageProcessor {
         resize(image, self.height, self.width, self.resample)
     }
 
-    /// Reads a PNG or JPEG in this processor's size. `name` is the file's, for errors.
+    /// Reads an image in this processor's size: a PNG or JPEG, or [plain](Pixels::to_plain). `name` is the file's, for errors.
     ///
     /// # Errors
-    /// As [`decode`](crate::decode).
-    #[cfg(feature = "unpack")]
+    /// It is no such image, is damaged or too large; or this program was built without what decodes it.
     pub fn read(&self, name: &str, bytes: &[u8]) -> Result<Pixels, Problem> {
-        super::decode(name, bytes).map(|image| self.resized(&image))
+        match Pixels::of_plain(bytes) {
+            Some(image) if (image.height, image.width) == (self.height, self.width) => Ok(image),
+            Some(image) => Ok(self.resized(&image)),
+            None => decoded(name, bytes).map(|image| self.resized(&image)),
+        }
     }
 
-    /// What the model reads: [patches, 3 · patch · patch], the patches row by row, each as its channels, and these by rows:
-    /// the order of the weights of `patch_embeddings.projection`.
+    /// The patches of an image.
     ///
     /// # Errors
-    /// The image is not made of whole patches.
-    pub fn patches(&self, image: &Pixels, patch: usize) -> Result<Vec<f32>, Problem> {
+    /// It is not made of whole patches.
+    pub fn patches(&self, image: &Pixels, side: usize) -> Result<Patches, Problem> {
         let Pixels { height, width, values } = image;
-        if patch == 0 || height % patch != 0 || width % patch != 0 {
+        if side == 0 || height % side != 0 || width % side != 0 {
             return Err(Problem::input(format!(
-                "{height} x {width} pixels are not made of patches of {patch} x {patch}"
+                "{height} x {width} pixels are not made of patches of {side} x {side}"
             ))
             .at(FILE)
             .next("its size is a multiple of patch_size of config.json"));
         }
         let mut patches = Vec::with_capacity(values.len());
-        for top in (0..*height).step_by(patch) {
-            for left in (0..*width).step_by(patch) {
+        for top in (0..*height).step_by(side) {
+            for left in (0..*width).step_by(side) {
                 for channel in 0..CHANNELS {
-                    for row in top..top + patch {
-                        let of_row =
-                            (left..left + patch).map(|column| values[(row * width + column) * CHANNELS + channel]);
-                        patches.extend(of_row.map(|value| self.normalized(value, channel)));
+                    for row in top..top + side {
+                        let of_row = left..left + side;
+                        patches.extend(of_row.map(|column| values[(row * width + column) * CHANNELS + channel]));
                     }
                 }
             }
         }
-        Ok(patches)
+        Ok(Patches { values: patches.into(), side, normalization: self.normalization })
     }
+}
 
-    fn normalized(&self, value: u8, channel: usize) -> f32 {
-        (f32::from(value) * self.rescale - self.mean[channel]) / self.std[channel]
-    }
+#[cfg(feature = "unpack")]
+fn decoded(name: &str, bytes: &[u8]) -> Result<Pixels, Problem> {
+    super::decode(name, bytes)
+}
+
+#[cfg(not(feature = "unpack"))]
+fn decoded(name: &str, _: &[u8]) -> Result<Pixels, Problem> {
+    Err(Problem::input("the file is no image that this program reads").at(name).next("give a PNG or a JPEG"))
 }
 
 /// Height and width; files of 2021 have one number for both.
@@ -179,7 +186,7 @@ mod tests {
             br#"{"do_rescale": false, "do_normalize": false, "resample": 3, "size": {"height": 8, "width": 12}}"#;
         let plain = ImageProcessor::read_config(plain).unwrap();
         assert_eq!((plain.height, plain.width, plain.resample), (8, 12, Resample::Bicubic));
-        assert_eq!(plain.normalized(200, 2), 200.0);
+        assert_eq!(plain.normalization.apply(200, 2), 200.0);
     }
 
     #[test]
@@ -204,8 +211,11 @@ mod tests {
     #[test]
     fn patches_go_by_rows_and_each_by_channels() {
         let image = Pixels { height: 4, width: 6, values: (0..72).collect() };
-        let processor = ImageProcessor { rescale: 1.0, mean: [0.0; 3], std: [1.0; 3], ..ImageProcessor::default() };
+        let normalization = Normalization { rescale: 1.0, mean: [0.0; 3], std: [1.0; 3] };
+        let processor = ImageProcessor { normalization, ..ImageProcessor::default() };
         let patches = processor.patches(&image, 2).unwrap();
+        assert_eq!((patches.count(), patches.numbers()), (6, 12));
+        let patches = patches.normalized();
         let value = |row: usize, column: usize, channel: usize| ((row * 6 + column) * 3 + channel) as f32;
         // The fifth patch: rows 2 and 3, columns 2 and 3.
         let expected: Vec<f32> = (0..12).map(|i| value(2 + i / 2 % 2, 2 + i % 2, i / 4)).collect();
