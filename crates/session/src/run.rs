@@ -98,6 +98,10 @@ async fn with_search(
             .at("data.max_length")
             .next(format!("set max_length to {room}, or use a shorter length")));
     }
+    if base.model.config.image.is_some() && config.method.virtual_tokens() > 0 {
+        let what = format!("{} adds positions, and a model of images has one for each patch", config.method.title());
+        return Err(Problem::input(what).at("method").next("use a method that adds none, such as lora"));
+    }
     let (batch_size, compute) = (config.train.batch_size, config.compute_dtype);
     let (mut model, objective) = for_dataset(&base.model, &dataset, &config)?;
     let what = match config.method.iter().any(|method| method.kind.method().few_bits) {
@@ -171,6 +175,7 @@ pub fn data_fingerprint(dataset: &Dataset) -> String {
             row.loss_mask.iter().for_each(|l| eat(u8::from(*l)));
             row.source.iter().flat_map(|t| t.to_le_bytes()).for_each(&mut eat);
             row.type_ids.iter().for_each(|id| eat(*id as u8));
+            row.patches.iter().flat_map(|patches| patches.values.iter()).for_each(|value| eat(*value));
             if let Some(Label { at, target }) = row.label {
                 eat(at as u8);
                 let value = match target {
