@@ -35,7 +35,7 @@ fn labels(said: &str) -> Vec<(String, f64)> {
 #[test]
 fn a_classifier_of_images_from_a_folder_to_labels() {
     let dir = tempfile::tempdir().unwrap();
-    let [data, out, again, merged] = ["pictures", "run", "again", "merged"].map(|name| dir.path().join(name));
+    let [data, out, again, merged] = [".kept/pictures", "run", "again", "merged"].map(|name| dir.path().join(name));
     pictures(&data, 4);
     let model = fixture("tiny-vit");
     let of_model = ["--model", path(&model), "--device", "cpu"];

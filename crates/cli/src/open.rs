@@ -174,15 +174,18 @@ pub fn files(names: &[String]) -> Result<Vec<SourceFile>, Problem> {
     Ok(files)
 }
 
-/// The images in a folder, and in folders within it, by path.
+/// The images in a folder, and in folders within it, by path; hidden ones are none. What the folder itself is in is no part of
+/// their names: it says nothing of their classes.
 fn images_within(folder: &Path) -> Result<Vec<SourceFile>, Problem> {
     let mut paths = Vec::new();
     let mut folders = vec![folder.to_path_buf()];
     while let Some(folder) = folders.pop() {
         let entries = std::fs::read_dir(&folder).map_err(|error| unreadable(&folder, &error))?;
         for entry in entries {
-            let path = entry.map_err(|error| unreadable(&folder, &error))?.path();
+            let entry = entry.map_err(|error| unreadable(&folder, &error))?;
+            let path = entry.path();
             match path.is_dir() {
+                _ if entry.file_name().to_string_lossy().starts_with('.') => {}
                 true => folders.push(path),
                 false => paths.extend(Some(path).filter(|path| is_image_file(path))),
             }
@@ -194,8 +197,11 @@ fn images_within(folder: &Path) -> Result<Vec<SourceFile>, Problem> {
             .next("name the files with rows, or a folder with one of images for each class"));
     }
     paths.sort();
-    let file =
-        |path: PathBuf| Ok(SourceFile { name: path.display().to_string(), bytes: read(&path)?, held_out: false });
+    let above = folder.file_name().and_then(|_| folder.parent()).unwrap_or(folder);
+    let file = |path: PathBuf| {
+        let name = path.strip_prefix(above).unwrap_or(&path).display().to_string();
+        Ok(SourceFile { name, bytes: read(&path)?, held_out: false })
+    };
     paths.into_iter().map(file).collect()
 }
 

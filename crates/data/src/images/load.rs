@@ -1,6 +1,6 @@
 //! Folders of images by class to a data set.
 
-use stratune_protocol::{DataConfig, DataReport, LabelledColumns, PreviewRow, Problem, SkippedRow};
+use stratune_protocol::{DataConfig, DataReport, FOLDER_MARK, LabelledColumns, PreviewRow, Problem, SkippedRow};
 
 use super::{ImageProcessor, LabelledImage, image_folder};
 use crate::dataset::{LISTED_SKIPPED, Split, held_out};
@@ -98,13 +98,15 @@ pub fn image_patches(file: &SourceFile, processor: &ImageProcessor, side: usize)
     processor.patches(&processor.read(&file.name, &file.bytes)?, side)
 }
 
+/// What parts the folders of a path.
+const PARTS: [char; 3] = ['/', '\\', FOLDER_MARK];
+
 /// What all of the paths are in; their number, where that is nothing.
 fn common_folder(paths: &[&str]) -> String {
-    let folders = |path: &str| path.rsplit_once(['/', '\\']).map_or(String::new(), |(folders, _)| folders.to_string());
+    let folders = |path: &str| path.rsplit_once(PARTS).map_or(String::new(), |(folders, _)| folders.to_string());
     let mut common = paths.first().map(|path| folders(path)).unwrap_or_default();
     for path in paths {
-        while !(folders(path) == common || path.strip_prefix(&common).is_some_and(|rest| rest.starts_with(['/', '\\'])))
-        {
+        while !(folders(path) == common || path.strip_prefix(&common).is_some_and(|rest| rest.starts_with(PARTS))) {
             common = folders(&common);
             if common.is_empty() {
                 return format!("{} files", paths.len());
@@ -176,6 +178,7 @@ mod tests {
         for (paths, common) in [
             (["a/b/cat/1.png", "a/b/dog/2.png"], "a/b"),
             (["a/cat/1.png", "a/cat/2.png"], "a/cat"),
+            (["pets\u{2215}cat\u{2215}1.png", "pets\u{2215}dog\u{2215}2.png"], "pets"),
             (["cat/1.png", "category/2.png"], "2 files"),
         ] {
             assert_eq!(common_folder(&paths), common);
