@@ -60,7 +60,7 @@ fn a_classifier_of_images_from_a_folder_to_labels() {
     assert_eq!(right, 12, "the same images: {last}");
 
     // IST, too: what is written is what PEFT reads of images, which has no task of them.
-    train(&again, &["--ist", "faithful"]);
+    train(&again, &["--ist=faithful"]);
     let config: Value = serde_json::from_slice(&fs::read(out.join("adapter_config.json")).unwrap()).unwrap();
     assert_eq!((&config["task_type"], &config["modules_to_save"]), (&Value::Null, &json!(["classifier"])));
 
@@ -109,11 +109,12 @@ fn what_are_no_images_or_no_texts_is_refused() {
     for file in ["config.json", "model.safetensors"] {
         fs::copy(vit.join(file), bare.join(file)).unwrap();
     }
-    let cases: [(&Path, &Path, &[&str], &str); 7] = [
+    let cases: [(&Path, &Path, &[&str], &str); 8] = [
         (&vit, &damaged, &[], "0-photo.jpg"),
         (&vit, &rows, &[], "none of the files is an image"),
         (&vit, &one, &[], "one class"),
-        (&vit, &data, &["--method", "prompt"], "positions"),
+        (&vit, &data, &["--method", "prompt"], "one for each patch"),
+        (&vit, &data, &["--method", "prefix", "--length", "4"], "one for each patch"),
         (&vit, &data, &["--objective", "next_token"], "encoder"),
         (&bare, &data, &[], "preprocessor_config.json"),
         (Path::new("starter"), &data, &[], "the file is an image"),

@@ -85,6 +85,10 @@ async fn with_search(
     search: Option<Box<dyn Hook>>,
 ) -> Result<Trainer, Problem> {
     config.validate()?;
+    if base.model.config.image.is_some() && config.method.virtual_tokens() > 0 {
+        let what = format!("{} adds positions, and a model of images has one for each patch", config.method.title());
+        return Err(Problem::input(what).at("method").next("use a method that adds none, such as lora"));
+    }
     let dataset = set_apart(dataset, &config)?;
     let rows = dataset.train.iter().chain(&dataset.validation).chain(&dataset.importance);
     let longest = rows.map(Sequence::width).max().unwrap_or(0);
@@ -97,10 +101,6 @@ async fn with_search(
         return Err(Problem::input(what)
             .at("data.max_length")
             .next(format!("set max_length to {room}, or use a shorter length")));
-    }
-    if base.model.config.image.is_some() && config.method.virtual_tokens() > 0 {
-        let what = format!("{} adds positions, and a model of images has one for each patch", config.method.title());
-        return Err(Problem::input(what).at("method").next("use a method that adds none, such as lora"));
     }
     let (batch_size, compute) = (config.train.batch_size, config.compute_dtype);
     let (mut model, objective) = for_dataset(&base.model, &dataset, &config)?;
