@@ -17,6 +17,7 @@ use crate::damage::survives;
 fn images() {
     let processor = ImageProcessor::read_config(bytes("tiny-vit", "preprocessor_config.json")).unwrap();
     let plain = processor.read("gray.png", bytes("images", "gray.png")).unwrap().to_plain();
+    let config = DataConfig { validation_split: 0.0, ..DataConfig::default() };
     let of = |name| (name, bytes("images", name));
     for (name, file) in [of("photo.jpg"), of("drawing.png"), of("clear.png"), ("plain", plain.as_slice())] {
         survives(name, file, 400, |damaged| {
@@ -24,7 +25,7 @@ fn images() {
                 |name: &str, bytes: &[u8]| SourceFile { name: name.into(), bytes: bytes.to_vec(), held_out: false };
             let files = [image("a/1.png", damaged), image("b/2.png", bytes("images", "gray.png"))];
             let wanted = Wanted { objective: Objective::Auto, reads: Reads::First, type_ids: false, known: &[] };
-            load_images(&files, &DataConfig::default(), (&processor, 4), &wanted, 0).map(|_| ())
+            load_images(&files, &config, (&processor, 4), &wanted, 0).map(|_| ())
         });
     }
 }
