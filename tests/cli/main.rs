@@ -4,6 +4,7 @@
 mod bad_input;
 mod chat;
 mod hub;
+mod images;
 mod interrupted;
 mod labels;
 #[allow(dead_code)]

@@ -8,6 +8,7 @@
 mod adapter;
 mod damage;
 mod data;
+mod images;
 mod model;
 mod run;
 mod tokenizer;

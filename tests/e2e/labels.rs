@@ -71,6 +71,53 @@ async fn a_classifier_is_trained_and_asked_in_the_page() {
     browser.quit().await;
 }
 
+/// A vision transformer and a folder of images, the same way.
+#[tokio::test]
+async fn images_are_learned_and_labelled_in_the_page() {
+    let Some(dist) = std::env::var_os("STRATUNE_DIST").map(PathBuf::from) else {
+        return skipped("STRATUNE_DIST is not set");
+    };
+    let site = Site::serve(&dist);
+    let browser = Browser::start().await;
+    let page = Page::new(browser.driver());
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
+    let folders = ["tiny-vit", "pictures"].map(|name| browser.folder().join(name));
+    let [model, pictures] = &folders;
+    std::fs::create_dir_all(model).unwrap();
+    for file in ["config.json", "preprocessor_config.json", "model.safetensors"] {
+        std::fs::copy(fixtures.join("tiny-vit").join(file), model.join(file)).unwrap();
+    }
+    for (class, file) in [("drawn", "drawing.png"), ("photo", "photo.jpg")] {
+        std::fs::create_dir_all(pictures.join(class)).unwrap();
+        for copy in 0..10 {
+            std::fs::copy(fixtures.join("images").join(file), pictures.join(class).join(format!("{copy}-{file}")))
+                .unwrap();
+        }
+    }
+
+    page.open(&format!("{}/?device=cpu", site.origin)).await;
+    page.until("the page is ready", 300, |seen| seen.state == "ready").await;
+    page.click("change-model").await;
+    page.choose_file("model-files", model).await;
+    page.until("the model is read", 120, |seen| seen.model.contains("tiny-vit, labels images")).await;
+    page.click("change-data").await;
+    page.until_so("#body-data", "images are asked for", |text| text.contains("The model reads images")).await;
+    page.choose_file("image-folder", pictures).await;
+    page.until("images are read", 60, |seen| seen.can_train && seen.data.contains("20 images")).await;
+    page.until_so(".shares", "classes are counted", |text| text.contains("photo") && text.contains("10")).await;
+    page.fits(380, "the data of images").await;
+
+    let (accuracy, sum) = train(&page, 20, ("0.01", None)).await;
+    assert!((1..=2).contains(&sum) && (0.0..=100.0).contains(&accuracy), "{accuracy} % of {sum}");
+    page.choose_file("image", &fixtures.join("images/photo.jpg")).await;
+    page.click("label-it").await;
+    let said = page.until_so("#labels", "the image is labelled", |text| text.contains('%')).await;
+    assert!(said.contains("photo") && said.contains("drawn"), "{said}");
+    let errors = browser.console_errors().await;
+    assert!(errors.is_empty(), "the console has errors: {errors:#?}");
+    browser.quit().await;
+}
+
 /// All-MiniLM-L6-v2 on rows of SST-2, in the tab: it learns.
 #[tokio::test]
 async fn minilm_learns_sst2_in_the_page() {

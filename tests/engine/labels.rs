@@ -20,7 +20,7 @@ fn load_rows(page: &mut Page, config: &RunConfig) -> Vec<Event> {
 /// What a model says of a text.
 fn labels(page: &mut Page, text: &str) -> Vec<(String, f32)> {
     page.events();
-    page.send(Command::Classify { text: text.into(), text_pair: String::new() });
+    page.send(Command::Classify { text: text.into(), text_pair: String::new(), files: Vec::new() });
     match page.events().pop() {
         Some(Event::Classified { labels, number: false }) => labels,
         other => panic!("no labels but {other:?}"),

@@ -97,6 +97,18 @@ fn every_method_passes_every_check_on_an_encoder() {
     });
 }
 
+/// The same on blocks that read the patches of images.
+#[test]
+fn every_method_passes_every_check_on_images() {
+    let device = Device::flex();
+    stratune_tests::runs::with_family("vit", || {
+        for (name, methods) in table() {
+            println!("vit: {name}");
+            block_on(suite::all(&name, &methods, &device));
+        }
+    });
+}
+
 #[test]
 fn packing_is_a_matter_of_layout() {
     let device = Device::flex();

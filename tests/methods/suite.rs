@@ -20,7 +20,8 @@ use stratune_tests::fixtures::ids;
 use stratune_tests::runs::{RecordingCallback, counting, family, small};
 use stratune_tests::worst;
 use stratune_train::{
-    Batching, Classification, Identity, NextToken, Objective, RunConfig, SweepOptions, Trainer, evaluate, prune, sweep,
+    Batching, Classification, Identity, NextToken, Objective, RunConfig, SweepOptions, Trainer, classify, evaluate,
+    prune, sweep,
 };
 
 use super::suited;
@@ -100,6 +101,12 @@ async fn trained(methods: &Methods, device: &Device) -> Model {
 /// What a model says to a text at each position, reading its beginning, if it has what reads: an encoder by its classifier.
 pub async fn says(model: &Model) -> Vec<f32> {
     let device = model.device();
+    if model.config.image.is_some() {
+        let rows = counting(4, 0).train;
+        let rows: Vec<&Sequence> = rows.iter().collect();
+        let said = classify(&Classification::default(), model, &rows, Batching::packed(4), &mut |_| {}).await;
+        return said.expect("logits").0.concat();
+    }
     let text = ids(&TEXT, &device);
     if !model.config.is_encoder() {
         return read_f32(model.reading(&TEXT[..7]).logits(text)).await.expect("logits");
@@ -161,7 +168,7 @@ async fn counts_as_its_formula(name: &str, methods: &Methods, device: &Device) {
 /// Rows for a gradient: of different lengths, with tokens that are no labels; for an encoder labelled as a whole.
 fn some_rows(model: &Model) -> Vec<Sequence> {
     let mut rows = counting(3, 0).train;
-    if model.config.is_encoder() {
+    if model.config.is_encoder() && model.config.image.is_none() {
         for (class, row) in rows.iter_mut().enumerate() {
             row.loss_mask.fill(false);
             row.label = Some(Label { at: class % 2, target: Target::Class(class as u32 % 2) });
@@ -173,6 +180,11 @@ fn some_rows(model: &Model) -> Vec<Sequence> {
 /// What their loss is.
 fn objective(model: &Model) -> Box<dyn Objective> {
     if model.config.is_encoder() { Box::new(Classification::default()) } else { Box::new(NextToken) }
+}
+
+/// What runs minimise: at the tokens of counting rows, and of images at their classes.
+fn of_runs(model: &Model) -> Rc<dyn Objective> {
+    if model.config.image.is_some() { Rc::new(Classification::default()) } else { Rc::new(NextToken) }
 }
 
 async fn gradients(model: &Model) -> BTreeMap<String, Vec<f32>> {
@@ -380,7 +392,9 @@ async fn resumed_is_uninterrupted(name: &str, methods: &Methods, optimiser: Opti
     let new = async || {
         let model = fresh(methods, device).await;
         let hooks = hooks_for(&config, LAYERS);
-        Trainer::new(config.clone(), model, dataset.clone(), hooks, Identity::default()).expect("a run")
+        let objective = of_runs(&model);
+        let trainer = Trainer::new(config.clone(), model, dataset.clone(), hooks, Identity::default());
+        trainer.expect("a run").with_objective(objective)
     };
     let of = async |trainer: &mut Trainer| {
         let base = trainer.model.config.base_paths();
@@ -415,7 +429,9 @@ async fn obeys_ist(name: &str, methods: &Methods, device: &Device) {
     let dataset = Rc::new(counting(40, 12));
     let hooks = hooks_for(&config, LAYERS);
     config.train.steps = 4;
-    let mut trainer = Trainer::new(config.clone(), model, dataset.clone(), hooks, Identity::default()).expect("a run");
+    let objective = of_runs(&model);
+    let trainer = Trainer::new(config.clone(), model, dataset.clone(), hooks, Identity::default()).expect("a run");
+    let mut trainer = trainer.with_objective(objective);
     trainer.prepare(&mut RecordingCallback::default()).await.expect("a choice");
     let mut before = read(snapshot(&mut trainer.model)).await;
     for step in 0..4 {
@@ -446,12 +462,13 @@ async fn obeys_ist(name: &str, methods: &Methods, device: &Device) {
     }
     let model = moved(methods, device).await;
     let rows: Vec<&Sequence> = dataset.train.iter().take(6).collect();
-    let base = evaluate(&NextToken, &base_of(methods, device).await, &rows, Batching::packed(8), None)
+    let objective = &*of_runs(&model);
+    let base = evaluate(objective, &base_of(methods, device).await, &rows, Batching::packed(8), None)
         .await
         .expect("a loss")
         .loss;
     let damped =
-        evaluate(&NextToken, &model, &rows, Batching::packed(8), Some(&[0.0; LAYERS])).await.expect("a loss").loss;
+        evaluate(objective, &model, &rows, Batching::packed(8), Some(&[0.0; LAYERS])).await.expect("a loss").loss;
     // The last norm belongs to no block and is not damped.
     let mut whole = methods.iter().all(|m| m.kind != MethodKind::LayerNorm);
     // A prefix moves the text to later positions, which only learned ones show.
@@ -460,8 +477,8 @@ async fn obeys_ist(name: &str, methods: &Methods, device: &Device) {
     }
     assert!(!whole || (damped - base).abs() < 1e-6 * base.abs(), "{name}: damped to nothing {damped}, base {base}");
     let full =
-        evaluate(&NextToken, &model, &rows, Batching::packed(8), Some(&[1.0; LAYERS])).await.expect("a loss").loss;
-    let plain = evaluate(&NextToken, &model, &rows, Batching::packed(8), None).await.expect("a loss").loss;
+        evaluate(objective, &model, &rows, Batching::packed(8), Some(&[1.0; LAYERS])).await.expect("a loss").loss;
+    let plain = evaluate(objective, &model, &rows, Batching::packed(8), None).await.expect("a loss").loss;
     assert_eq!(full, plain, "{name}: undamped is untouched");
     assert!(damped != plain, "{name}: damping does something");
 }

@@ -10,6 +10,16 @@ fn classifiers_agree_with_transformers() {
 }
 
 #[test]
+fn image_classifiers_agree_with_transformers() {
+    block_on(checks::image_classifiers_agree_with_transformers(&Device::flex()));
+}
+
+#[test]
+fn image_gradients_agree_with_peft() {
+    block_on(checks::image_gradients_agree_with_peft(&Device::flex()));
+}
+
+#[test]
 fn classifier_gradients_agree_with_peft() {
     block_on(checks::classifier_gradients_agree_with_peft(&Device::flex()));
     block_on(checks::class_weights_weigh(&Device::flex()));

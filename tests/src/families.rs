@@ -3,7 +3,10 @@
 use serde_json::Value;
 use stratune_models::families::FAMILIES;
 
-use crate::checks::{CLASSIFIERS, ENCODERS, FAMILY_FOLDERS, MODELS, PEFT_FOLDERS, SEQ2SEQ, SEQ2SEQ_ADAPTERS};
+use crate::checks::{
+    CLASSIFIERS, ENCODERS, FAMILY_FOLDERS, IMAGE_ADAPTERS, IMAGE_MODELS, MODELS, PEFT_FOLDERS, SEQ2SEQ,
+    SEQ2SEQ_ADAPTERS,
+};
 use crate::fixtures;
 
 /// The folders `tiny-NAME` whose GGUF files, made by llama.cpp, are beside them.
@@ -27,8 +30,10 @@ pub const GGUF: [&str; 15] = [
 
 /// A row for each family, a column for each way in which it is proven, in Markdown.
 pub fn table() -> String {
-    let logits: Vec<String> = MODELS.into_iter().chain(ENCODERS).chain(SEQ2SEQ).map(model_type).collect();
+    let logits: Vec<String> =
+        MODELS.into_iter().chain(ENCODERS).chain(SEQ2SEQ).chain(IMAGE_MODELS).map(model_type).collect();
     let adapters = PEFT_FOLDERS.into_iter().chain(FAMILY_FOLDERS).chain(CLASSIFIERS).chain(SEQ2SEQ_ADAPTERS);
+    let adapters = adapters.chain(IMAGE_ADAPTERS);
     let peft: Vec<String> = adapters.map(|adapter| model_type(&base(adapter))).collect();
     let gguf = GGUF.map(|name| model_type(&format!("tiny-{name}")));
     let mut table =

@@ -18,7 +18,7 @@ macro_rules! folder {
 
 type Files = &'static [(&'static str, &'static [u8])];
 
-const FOLDERS: [(&str, Files); 65] = [
+const FOLDERS: [(&str, Files); 68] = [
     folder!("tiny-llama": "config.json", "model.safetensors", "logits.json"),
     folder!("tiny-llama3": "config.json", "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors",
         "model.safetensors.index.json", "logits.json"),
@@ -69,6 +69,9 @@ const FOLDERS: [(&str, Files); 65] = [
     folder!("tiny-t5-gated": "config.json", "model.safetensors", "logits.json"),
     folder!("peft-t5": "adapter_config.json", "adapter_model.safetensors", "logits.json", "gradients.json"),
     folder!("peft-t5-gated": "adapter_config.json", "adapter_model.safetensors", "logits.json", "gradients.json"),
+    folder!("images": "photo.jpg", "drawing.png", "gray.png", "clear.png"),
+    folder!("tiny-vit": "config.json", "preprocessor_config.json", "model.safetensors", "logits.json"),
+    folder!("peft-vit": "adapter_config.json", "adapter_model.safetensors", "logits.json", "gradients.json"),
     folder!("peft-lora": "adapter_config.json", "adapter_model.safetensors", "logits.json"),
     folder!("peft-rslora": "adapter_config.json", "adapter_model.safetensors", "logits.json"),
     folder!("peft-all": "adapter_config.json", "adapter_model.safetensors"),

@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use futures::future::{FutureExt, LocalBoxFuture};
 use rand::RngExt;
 use serde_json::{Value, json};
-use stratune_data::{Dataset, Sequence};
+use stratune_data::{Dataset, ImageProcessor, Label, Patches, Sequence, Target};
 use stratune_models::{Model, ModelConfig};
 use stratune_peft::Param;
 use stratune_protocol::{BaseDtype, Problem, draws, normals};
@@ -89,6 +89,8 @@ pub fn geometry(width: usize, layers: usize) -> ModelConfig {
         // Of two stacks, where there are such: the first block is the encoder's.
         json["num_layers"] = 1.into();
         json["num_decoder_layers"] = (layers - 1).into();
+        // Of images, where they are read: of four patches.
+        (json["image_size"], json["patch_size"]) = (8.into(), 4.into());
     }
     of_json(json)
 }
@@ -111,9 +113,15 @@ pub fn with_biases(layers: usize, device: &Device) -> Model {
 }
 
 /// Rows in which every token is the one before plus a step of the row's own: something to learn. Where an encoder reads, it has
-/// the beginning of another such row to read.
+/// the beginning of another such row to read. A model that reads images has images of noise, with classes.
 pub fn counting(train: usize, validation: usize) -> Dataset {
-    let reads = family().is_some() && geometry(16, 2).seq2seq.is_some();
+    let config = family().map(|_| geometry(16, 2));
+    if config.as_ref().is_some_and(|config| config.image.is_some()) {
+        let rows: Vec<Sequence> = (0..train + validation).map(image_row).collect();
+        let (train, validation) = rows.split_at(train);
+        return Dataset { train: train.to_vec(), validation: validation.to_vec(), ..Dataset::default() };
+    }
+    let reads = config.is_some_and(|config| config.seq2seq.is_some());
     let row = |i: usize| {
         let mut rng = draws(5, "counting", [i as u64, 0]);
         let (start, step, length) = (rng.random_range(0..32_u32), rng.random_range(1..4_u32), rng.random_range(8..20));
@@ -124,6 +132,16 @@ pub fn counting(train: usize, validation: usize) -> Dataset {
     let all: Vec<Sequence> = (0..train + validation).map(row).collect();
     let (train, validation) = all.split_at(train);
     Dataset { train: train.to_vec(), validation: validation.to_vec(), ..Dataset::default() }
+}
+
+/// An image of noise in one of two classes.
+fn image_row(i: usize) -> Sequence {
+    let mut rng = draws(5, "images", [i as u64, 0]);
+    let values: Vec<u8> = (0..8 * 8 * 3).map(|_| rng.random_range(0..=255_u8)).collect();
+    let normalization = ImageProcessor::default().normalization;
+    let patches = Patches { values: values.into(), side: 4, normalization };
+    let label = Label { at: 0, target: Target::Class(rng.random_range(0..2_u32)) };
+    Sequence { label: Some(label), ..Sequence::of_image(patches) }
 }
 
 /// A run of `config` on a small model and counting rows.

@@ -12,7 +12,7 @@ use crate::arguments::{choose, set};
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Data")]
 pub struct DataFlags {
-    /// Data files: JSONL, JSON, CSV, TSV, Parquet or text, also as .gz or .zst; or a dataset on the hub: owner/name[:split]
+    /// Data files: JSONL, JSON, CSV, TSV, Parquet or text, also as .gz or .zst; for vision models a folder with one of images for each class; or a dataset on the hub: owner/name[:split]
     #[arg(long, num_args = 1.., value_name = "FILE")]
     pub data: Vec<PathBuf>,
     /// Train on the rows of this task, such as glue/rte; --data is the folder of its files then

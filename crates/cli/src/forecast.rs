@@ -5,7 +5,8 @@ use std::rc::Rc;
 use serde_json::{Value, json};
 use stratune_protocol::{Bytes, Pace, Problem};
 use stratune_session::{
-    Base, Conditions, MemoryReport, model_config, open_device, pace, read_dataset_for, read_tokenizer, report_of,
+    Base, Conditions, MemoryReport, model_config, open_device, pace, read_dataset_for, read_image_processor,
+    read_tokenizer, report_of,
 };
 use stratune_store::ModelFolder;
 use stratune_train::RunConfig;
@@ -36,7 +37,9 @@ impl Forecast {
             false => {
                 let tokenizer = read_tokenizer(files, &geometry).await?;
                 let sources = open::data(&config.data)?;
-                Some(Rc::new(read_dataset_for(&sources, &config, (&geometry, &[]), &tokenizer, model.context)?))
+                let images = read_image_processor(files, &geometry).await?;
+                let reads = (&tokenizer, images.as_ref());
+                Some(Rc::new(read_dataset_for(&sources, &config, (&geometry, &[]), reads, model.context)?))
             }
         };
         let width = dataset.as_ref().map(|data| data.report.width);

@@ -165,6 +165,8 @@ pub fn files(names: &[String]) -> Result<Vec<SourceFile>, Problem> {
             for (name, path) in kept {
                 files.push(SourceFile { name, bytes: read(&path)?, held_out: false });
             }
+        } else if path.is_dir() {
+            files.extend(images_within(path)?);
         } else {
             files.push(SourceFile { name: name.clone(), bytes: read(path)?, held_out: false });
         }
@@ -172,13 +174,53 @@ pub fn files(names: &[String]) -> Result<Vec<SourceFile>, Problem> {
     Ok(files)
 }
 
+/// The images in a folder, and in folders within it, by path; hidden ones are none. What the folder itself is in is no part of
+/// their names: it says nothing of their classes.
+fn images_within(folder: &Path) -> Result<Vec<SourceFile>, Problem> {
+    let mut paths = Vec::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        let entries = std::fs::read_dir(&folder).map_err(|error| unreadable(&folder, &error))?;
+        for entry in entries {
+            let entry = entry.map_err(|error| unreadable(&folder, &error))?;
+            let path = entry.path();
+            match path.is_dir() {
+                _ if entry.file_name().to_string_lossy().starts_with('.') => {}
+                true => folders.push(path),
+                false => paths.extend(Some(path).filter(|path| is_image_file(path))),
+            }
+        }
+    }
+    if paths.is_empty() {
+        return Err(Problem::input("the folder has no images (.png, .jpg or .jpeg)")
+            .at(folder.display().to_string())
+            .next("name the files with rows, or a folder with one of images for each class"));
+    }
+    paths.sort();
+    let above = folder.file_name().and_then(|_| folder.parent()).unwrap_or(folder);
+    let file = |path: PathBuf| {
+        let name = path.strip_prefix(above).unwrap_or(&path).display().to_string();
+        Ok(SourceFile { name, bytes: read(&path)?, held_out: false })
+    };
+    paths.into_iter().map(file).collect()
+}
+
+fn is_image_file(path: &Path) -> bool {
+    let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default().to_ascii_lowercase();
+    ["png", "jpg", "jpeg"].contains(&ending.as_str())
+}
+
 /// Reads a file whole.
 pub fn read(path: &Path) -> Result<Vec<u8>, Problem> {
-    std::fs::read(path).map_err(|e| {
-        let next =
-            if e.kind() == std::io::ErrorKind::NotFound { "check the path" } else { "check that it can be read" };
-        Problem::input(format!("cannot read the file: {e}")).at(path.display().to_string()).next(next)
-    })
+    std::fs::read(path).map_err(|error| unreadable(path, &error))
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Problem {
+    let next = match error.kind() {
+        std::io::ErrorKind::NotFound => "check the path",
+        _ => "check that it can be read",
+    };
+    Problem::input(format!("cannot read the file: {error}")).at(path.display().to_string()).next(next)
 }
 
 /// A problem with writing to `path`.

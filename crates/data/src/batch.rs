@@ -1,6 +1,6 @@
 //! Rows side by side: the batch that a step reads.
 
-use crate::{Sequence, Target, pack::Layout};
+use crate::{Patches, Sequence, Target, pack::Layout};
 
 /// Widths are multiples of this, so that few different shapes reach the device.
 pub(crate) const WIDTH_STEP: usize = 32;
@@ -18,6 +18,8 @@ pub struct Batch {
     pub longest: usize,
     /// rows × width: which text of a pair each token is of; empty where all are of the first.
     pub type_ids: Vec<u32>,
+    /// The images of the rows, if they are such.
+    pub images: Option<PatchRows>,
     /// What an encoder reads of each row, if one does.
     pub sources: Option<SourceRows>,
     /// Where each label is predicted from: index r × width + t − 1 for the token at t in row r, ascending; for the label
@@ -57,6 +59,15 @@ impl SourceRows {
     }
 }
 
+/// The images that stand in the places of the tokens behind the first of each row.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PatchRows {
+    /// rows × patches × numbers of a patch.
+    pub values: Vec<f32>,
+    /// Numbers of a patch.
+    pub numbers: usize,
+}
+
 /// What tells the examples of a row from each other. Each token of padding counts as an example of its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PackedRows {
@@ -88,6 +99,17 @@ pub fn pack(examples: &[&Sequence]) -> Batch {
     let (layout, apart) = (Layout::packed(&lengths), Layout::apart(&lengths));
     let shared = (layout != apart).then(|| shared_rows(&lengths, &layout, apart.width));
     Batch { shared, ..laid(examples, &layout) }
+}
+
+/// Puts images side by side, one a row. All have as many patches, so none is padded; their numbers are made here.
+pub fn images(examples: &[&Sequence]) -> Batch {
+    let lengths = lengths(examples);
+    let width = lengths.iter().copied().max().unwrap_or(0);
+    let layout = Layout { width, ..Layout::apart(&lengths) };
+    let of_rows = || examples.iter().filter_map(|example| example.patches.as_ref());
+    let numbers = of_rows().map(Patches::numbers).max().unwrap_or(0);
+    let values = of_rows().flat_map(Patches::normalized).collect();
+    Batch { images: Some(PatchRows { values, numbers }), ..laid(examples, &layout) }
 }
 
 impl PackedRows {

@@ -11,7 +11,7 @@ use crate::source::read_all;
 use crate::{Row, Sequence, Source, SourceFile, Template, Tokenizer, summary};
 
 /// How many left-out rows a report lists.
-const LISTED_SKIPPED: usize = 50;
+pub(crate) const LISTED_SKIPPED: usize = 50;
 
 /// How many prompts are kept to show what the model answers.
 const PROMPTS: usize = 3;
@@ -159,7 +159,7 @@ impl Sources {
 }
 
 /// Which of `rows` units are held out: a share of them, at least one, never all.
-fn held_out(rows: usize, Split { share, seed }: Split) -> Vec<bool> {
+pub(crate) fn held_out(rows: usize, Split { share, seed }: Split) -> Vec<bool> {
     let mut flags = vec![false; rows];
     if share > 0.0 && rows >= 2 {
         let count = ((f64::from(share) * rows as f64).round() as usize).clamp(1, rows - 1);

@@ -70,7 +70,7 @@ fn sequence(
 }
 
 /// Counts the rows of each class, and says which has none to train on.
-fn count_classes(dataset: &mut Dataset, column: &str) -> Result<(), Problem> {
+pub(crate) fn count_classes(dataset: &mut Dataset, column: &str) -> Result<(), Problem> {
     let Some(kind @ LabelKind::Classes(names)) = &dataset.labels else { return Ok(()) };
     let (train, apart) = (kind.counts(&dataset.train), kind.counts(&dataset.validation));
     let counts = train.iter().zip(&apart).map(|(train, apart)| train + apart);

@@ -18,6 +18,7 @@ mod encode_text;
 mod encoded;
 mod fields;
 mod gguf;
+mod images;
 mod importance;
 mod jinja;
 mod json;
@@ -52,11 +53,17 @@ mod tools;
 #[cfg(feature = "unpack")]
 mod unpack;
 
-pub use batch::{Batch, PackedRows, SourceRows, collate, delimited, pack};
+pub use batch::{Batch, PackedRows, PatchRows, SourceRows, collate, delimited, images as image_batch, pack};
 pub use continuation::continuation;
 pub use dataset::{Dataset, load};
 pub use encode_text::{Reads, Wanted, encode_text};
 pub use gguf::{GgufTokenizer, WrittenTokenizer};
+#[cfg(feature = "unpack")]
+pub use images::decode;
+pub use images::{
+    ImageFolder, ImageProcessor, LabelledImage, Normalization, Patches, Pixels, Resample, image_folder, image_patches,
+    is_image, load_images,
+};
 pub use labelled::load_labelled;
 pub use labels::LabelKind;
 pub use packed::is_packed;

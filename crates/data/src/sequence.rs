@@ -1,5 +1,7 @@
 //! A row as the model sees it: tokens, and what is learned of them.
 
+use crate::Patches;
+
 /// A row as the model sees it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sequence {
@@ -12,6 +14,8 @@ pub struct Sequence {
     pub type_ids: Vec<u32>,
     /// What an encoder reads, for models that have one beside a decoder, whose tokens are the others; else empty.
     pub source: Vec<u32>,
+    /// The image that stands in the places of the tokens behind the first, for models that read such.
+    pub patches: Option<Patches>,
     /// What the row as a whole is labelled with.
     pub label: Option<Label>,
 }
@@ -35,6 +39,12 @@ pub enum Target {
 }
 
 impl Sequence {
+    /// The row of an image: a token that the classifier reads, and a place for each patch.
+    pub fn of_image(patches: Patches) -> Self {
+        let places = 1 + patches.count();
+        Self { tokens: vec![0; places], loss_mask: vec![false; places], patches: Some(patches), ..Self::default() }
+    }
+
     /// Appends tokens, all of them labels or none.
     pub(crate) fn extend(&mut self, tokens: impl IntoIterator<Item = u32>, is_label: bool) {
         for token in tokens {

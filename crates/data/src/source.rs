@@ -2,6 +2,7 @@
 
 use stratune_protocol::{DataConfig, DataFormat, Problem, SkippedRow};
 
+use crate::images::{is_image, no_text};
 use crate::{Row, fields::Reading, json, packed, row::line_feeds, shape, shape::Shape, table};
 
 /// Most names of unread fields that are kept, and that a notice lists.
@@ -128,6 +129,9 @@ pub(crate) fn read_all<'a>(files: impl Iterator<Item = &'a SourceFile>, reading:
 
 fn read_file(name: &str, bytes: &[u8], reading: Reading) -> Result<Source, Problem> {
     let format = reading.config.format;
+    if is_image(bytes) {
+        return Err(no_text(name));
+    }
     let bytes = packed::unpacked(name, bytes, format)?;
     let name = packed::plain_name(name);
     let text = std::str::from_utf8(&bytes).map_err(|error| {

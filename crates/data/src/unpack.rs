@@ -7,13 +7,13 @@ use std::panic::AssertUnwindSafe;
 use stratune_protocol::{DataFormat, Problem};
 
 use crate::packed::{PARQUET, is_parquet};
-use crate::{compressed, parquet};
+use crate::{compressed, decode, is_image, parquet};
 
 /// Most bytes that a file may have when it is unpacked: what a few bytes unpack to would else have no end.
 const MOST: u64 = if cfg!(target_family = "wasm") { 512 << 20 } else { 4 << 30 };
 
 /// Unpacks a file, and writes part after part of what it holds: a compressed one is what it was made of, a table in Parquet
-/// a text of its rows. [`read_rows`](crate::read_rows) reads either under the name of the packed file.
+/// a text of its rows, an image its values. [`read_rows`](crate::read_rows) reads either under the name of the packed file.
 ///
 /// # Errors
 /// It is damaged, or larger than is read. A few damages that no check finds make decoders panic, which is an error as well;
@@ -39,6 +39,9 @@ fn write_plain(name: &str, bytes: Cow<'_, [u8]>, format: DataFormat, to: &mut Li
         return parquet::write_rows(name, bytes.into_owned(), to);
     }
     let failed = |error: io::Error| failed(name, &error);
+    if is_image(&bytes) {
+        return to.write_all(&decode(name, &bytes)?.to_plain()).map_err(failed);
+    }
     let mut reader = compressed::reader(&bytes).map_err(failed)?;
     let mut head = Vec::new();
     reader.by_ref().take(PARQUET.len() as u64).read_to_end(&mut head).map_err(failed)?;
@@ -51,7 +54,7 @@ fn write_plain(name: &str, bytes: Cow<'_, [u8]>, format: DataFormat, to: &mut Li
 }
 
 /// What `read` gives; none if it panics.
-fn guarded<T>(read: impl FnOnce() -> T) -> Option<T> {
+pub(crate) fn guarded<T>(read: impl FnOnce() -> T) -> Option<T> {
     std::panic::catch_unwind(AssertUnwindSafe(read)).ok()
 }
 

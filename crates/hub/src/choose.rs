@@ -13,9 +13,10 @@ const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 const TOKENIZER: &str = "tokenizer.json";
 /// What belongs to a model beside its weights, if it is there.
-const BESIDE: [&str; 10] = [
+const BESIDE: [&str; 11] = [
     "config.json",
     "generation_config.json",
+    "preprocessor_config.json",
     TOKENIZER,
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -177,6 +178,13 @@ pub(crate) mod tests {
         let sharded = entries(&["config.json", INDEX, "model-00001-of-00002.safetensors"]);
         let Chosen::Indexed(files, index) = choose(&sharded, None).unwrap() else { panic!() };
         assert_eq!((paths(&files), index.path.as_str()), (vec!["config.json", INDEX], INDEX));
+    }
+
+    #[test]
+    fn a_model_of_images_comes_with_what_makes_numbers_of_them() {
+        let names = ["config.json", "preprocessor_config.json", "model.safetensors", "pytorch_model.bin"];
+        let Chosen::Files(files) = choose(&entries(&names), None).unwrap() else { panic!() };
+        assert_eq!(paths(&files), &names[..3]);
     }
 
     #[test]

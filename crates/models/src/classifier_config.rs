@@ -76,6 +76,9 @@ pub(crate) fn classifies(json: &Value) -> bool {
 
 /// The class of transformers for the same family that classifies texts.
 pub(crate) fn classifying(class: &str) -> String {
+    if class.ends_with("ForImageClassification") {
+        return class.into();
+    }
     let family = class.find("For").or(class.find("LMHead")).or(class.strip_suffix("Model").map(str::len));
     format!("{}ForSequenceClassification", &class[..family.unwrap_or(class.len())])
 }

@@ -8,6 +8,7 @@ use stratune_protocol::{ModelReport, Module, Problem, Role};
 
 use crate::classifier_config::{ClassifierConfig, classifies, classifying};
 use crate::families::{self, Family, Fields};
+use crate::image_config::ImageConfig;
 use crate::nn::{AttentionKind, Rope};
 use crate::seq2seq::Seq2Seq;
 
@@ -56,6 +57,8 @@ pub struct ModelConfig {
     pub unplaced_token: Option<u32>,
     /// The head that classifies, in models that have one.
     pub classifier: Option<ClassifierConfig>,
+    /// The images that it reads, in models that read such.
+    pub image: Option<ImageConfig>,
     /// Its two stacks, in models that read a text and write another.
     pub seq2seq: Option<Seq2Seq>,
     /// Of the feed-forward layers.
@@ -96,6 +99,10 @@ pub struct Entry {
     pub role: Role,
     /// Whether files have it as `[in, out]`.
     pub transposed: bool,
+    /// Its name in files that are written.
+    pub file_name: String,
+    /// Its dimensions in files where these are others, turned aside.
+    file_dims: Option<Vec<usize>>,
 }
 
 impl Entry {
@@ -111,7 +118,7 @@ impl Entry {
 
     /// Its shape in files.
     pub fn file_shape(&self) -> Vec<usize> {
-        let mut shape = self.shape.clone();
+        let mut shape = self.file_dims.clone().unwrap_or_else(|| self.shape.clone());
         if self.transposed {
             shape.reverse();
         }
@@ -191,13 +198,32 @@ impl ModelConfig {
     pub fn names_in_files(&self, name: &str) -> Vec<String> {
         let others = self.family.file_names.iter();
         let others = others.filter_map(|(begins, other)| Some(format!("{other}{}", name.strip_prefix(begins)?)));
-        let short = name.split_once('.').map(|(_, behind)| behind.to_string());
-        let mut names: Vec<String> = std::iter::once(name.to_string()).chain(others).chain(short).collect();
+        let own = [Some(self.file_name(name)), self.family.file_name.map(|_| name.to_string())];
+        let own: Vec<String> = own.into_iter().flatten().collect();
+        let short: Vec<String> =
+            own.iter().filter_map(|name| name.split_once('.')).map(|(_, behind)| behind.to_string()).collect();
+        let mut names: Vec<String> = own.into_iter().chain(others).chain(short).collect();
         for (ending, old) in TENSORFLOW {
             let older = names.iter().filter_map(|name| Some(format!("{}{old}", name.strip_suffix(ending)?)));
             names.extend(older.collect::<Vec<_>>());
         }
         names
+    }
+
+    /// What a tensor is called in files that are written.
+    fn file_name(&self, name: &str) -> String {
+        self.family.file_name.map_or_else(|| name.to_string(), |of| of(name))
+    }
+
+    /// The dimensions that files have of a tensor of an image's embeddings: of a table one in front, of the patches' layer
+    /// those of a patch.
+    fn file_dims(&self, role: Role, shape: &[usize]) -> Option<Vec<usize>> {
+        let side = self.image?.patch_size;
+        match (role, shape) {
+            (Role::Embedding | Role::PositionEmbedding, _) => Some([&[1], shape].concat()),
+            (Role::PatchEmbedding, &[out, inputs]) => Some(vec![out, inputs / (side * side), side, side]),
+            _ => None,
+        }
     }
 
     /// How scores are made in block `i`.
@@ -235,7 +261,8 @@ impl ModelConfig {
             let role = module.role;
             let of = move |(name, shape): (String, Vec<usize>)| {
                 let transposed = module.transposed && shape.len() == 2;
-                Entry { name, shape, role, transposed }
+                let (file_name, file_dims) = (self.file_name(&name), self.file_dims(role, &shape));
+                Entry { name, shape, role, transposed, file_name, file_dims }
             };
             module.tensors().map(of).collect::<Vec<_>>()
         };

@@ -66,6 +66,7 @@ impl Ladder {
             first_position: 0,
             unplaced_token: None,
             classifier: None,
+            image: None,
             seq2seq: None,
             centring_norms: false,
             zero_centered_norms: false,

@@ -113,13 +113,13 @@ pub fn quantized_dtype(dtype: BaseDtype) -> Option<QuantizedDtype> {
 impl TensorLoader {
     /// A piece, of this shape, of which nothing has come yet: matrices as `dtype` has them, vectors as floats.
     pub fn new(role: Role, shape: &[usize], dtype: BaseDtype, device: &Device) -> Self {
-        let dtype = if matches!(
-            role,
-            Role::Embedding | Role::PositionEmbedding | Role::TokenTypeEmbedding | Role::RelativeBias | Role::Head
-        ) {
-            dtype.of_embeddings()
-        } else {
-            dtype
+        let dtype = match role {
+            Role::Embedding | Role::PositionEmbedding | Role::TokenTypeEmbedding | Role::RelativeBias | Role::Head => {
+                dtype.of_embeddings()
+            }
+            // Small, and its rows are as long as a patch has numbers, which may be anything.
+            Role::PatchEmbedding => BaseDtype::F32,
+            _ => dtype,
         };
         match (shape, quantized_dtype(dtype)) {
             (&[rows, columns], Some(dtype)) => Self::Quantized(Quantizer::new([rows, columns], dtype, device)),

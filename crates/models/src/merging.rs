@@ -134,6 +134,9 @@ impl MergingModel {
         if let Some(classifier) = self.model.classifier.as_ref().filter(|_| module.role.is_of_classifier()) {
             return classifier.clone().layers_mut().find(|layer| *layer.id.path == *path).cloned();
         }
+        if module.role == Role::PatchEmbedding {
+            return self.model.embed_patches.clone();
+        }
         // A copy, whose tensors are shared.
         let mut block = self.model.layers.get(module.block?)?.clone();
         block.linear_mut(module.role).cloned()

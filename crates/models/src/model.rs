@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use stratune_kernels::{Compute, Matrix, WeightFormat, linear_by_pieces};
-use stratune_peft::{Embedding, ForwardContext, Param, ParamId, Parameters, Shared, Visitor};
+use stratune_peft::{Embedding, ForwardContext, Linear, Param, ParamId, Parameters, Shared, Visitor};
 use stratune_protocol::WeightBytes;
 
 use crate::nn::{Classifier, KvCache, Norm, PackedTexts, Positions, Rotaries, scaled};
@@ -23,6 +23,8 @@ pub struct Model {
     pub embed_positions: Option<Embedding>,
     /// `[types, hidden]`, where texts of a pair have embeddings that are added, too.
     pub embed_token_types: Option<Embedding>,
+    /// The patches of images to vectors, in models that read such.
+    pub embed_patches: Option<Linear>,
     /// Of what enters the first block.
     pub embed_norm: Option<Norm>,
     /// What a model has that reads a text and writes another.
@@ -200,7 +202,7 @@ impl Model {
 
     /// The same before it is normalised, where models do that.
     pub fn input(&self, tokens: Tensor<2, Int>, at: &Positions) -> Tensor<3> {
-        let x = self.embed(tokens);
+        let x = self.with_patches(tokens, at);
         let x = match &self.prompt {
             None => x,
             Some(prompt) => {
@@ -212,6 +214,17 @@ impl Model {
             }
         };
         self.placed(x, at)
+    }
+
+    /// The vectors of tokens; of an image that of its first token, and behind it those of its patches.
+    fn with_patches(&self, tokens: Tensor<2, Int>, at: &Positions) -> Tensor<3> {
+        match self.embed_patches.as_ref().zip(at.patches.as_ref()) {
+            None => self.embed(tokens),
+            Some((embed, patches)) => {
+                let patches = embed.forward(patches.clone(), &self.inference_context(0));
+                Tensor::cat(vec![self.embed(tokens.narrow(1, 0, 1)), patches], 1)
+            }
+        }
     }
 
     /// What enters the first block: `x` and the embeddings of its positions, where the model has such.
@@ -420,6 +433,7 @@ impl Parameters for Model {
         self.embed_tokens.each(visitor);
         self.embed_positions.each(visitor);
         self.embed_token_types.each(visitor);
+        self.embed_patches.each(visitor);
         self.embed_norm.each(visitor);
         self.stacks.each(visitor);
         for block in &mut self.layers {

@@ -235,6 +235,7 @@ impl Model {
         let embed_tokens = reader.embedding(Role::Embedding)?;
         let embed_positions = reader.table(Role::PositionEmbedding)?;
         let embed_token_types = reader.table(Role::TokenTypeEmbedding)?;
+        let embed_patches = config.image.map(|_| reader.linear(None, Role::PatchEmbedding)).transpose()?;
         let lm_head = reader.table(Role::Head)?;
         // Matrices before vectors: what was read for them makes room before anything small is put there.
         let parts = (0..config.num_hidden_layers).map(|i| Ok((reader.attention(i)?, reader.mlp(i)?)));
@@ -270,6 +271,7 @@ impl Model {
             embed_tokens,
             embed_positions,
             embed_token_types,
+            embed_patches,
             embed_norm,
             stacks,
             layers,

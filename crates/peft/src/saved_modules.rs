@@ -41,10 +41,14 @@ impl SavedModules {
     /// What a configuration says of them, and of the task.
     pub(crate) fn fields(&self, model: &ModelReport) -> Value {
         let task = if model.has(Role::CrossQuery) { "SEQ_2_SEQ_LM" } else { "CAUSAL_LM" };
-        match self.names.is_empty() {
-            true => json!({ "task_type": task, "modules_to_save": null }),
-            false => json!({ "task_type": "SEQ_CLS", "modules_to_save": self.names }),
-        }
+        // PEFT has no task of images: its models of tasks read tokens.
+        let task = match (self.names.is_empty(), model.has(Role::PatchEmbedding)) {
+            (_, true) => Value::Null,
+            (true, false) => task.into(),
+            (false, false) => "SEQ_CLS".into(),
+        };
+        let names = if self.names.is_empty() { Value::Null } else { json!(self.names) };
+        json!({ "task_type": task, "modules_to_save": names })
     }
 }
 

@@ -12,6 +12,8 @@ pub enum Role {
     PositionEmbedding,
     /// Which text of a pair a token is of, to vectors, which are added too: `[type_vocab_size, hidden_size]`.
     TokenTypeEmbedding,
+    /// Patches of images to vectors, which stand behind that of a token: `[hidden_size, channels · side · side]`.
+    PatchEmbedding,
     /// The norm of what enters the first block.
     EmbeddingNorm,
     /// The norm of what the attention reads.
@@ -93,6 +95,7 @@ impl Role {
             Self::Embedding => "embedding",
             Self::PositionEmbedding => "position_embedding",
             Self::TokenTypeEmbedding => "token_type_embedding",
+            Self::PatchEmbedding => "patch_embedding",
             Self::EmbeddingNorm => "embedding_norm",
             Self::AttentionNorm => "attention_norm",
             Self::Query => "query",

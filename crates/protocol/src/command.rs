@@ -81,12 +81,14 @@ pub enum Command<C> {
     /// Continue a prompt or a conversation; [`Command::Stop`] ends the answer.
     /// Answer: [`Event::Token`](crate::Event::Token)s.
     Generate(GenerateRequest),
-    /// Label a text with the tuned model. Answer: [`Event::Classified`](crate::Event::Classified).
+    /// Label a text, or an image, with the tuned model. Answer: [`Event::Classified`](crate::Event::Classified).
     Classify {
-        /// The text.
+        /// The text; empty where an image is labelled.
         text: String,
         /// The second text, where pairs are labelled; empty: there is none.
         text_pair: String,
+        /// The image's file; empty where a text is labelled.
+        files: Vec<Asset>,
     },
     /// Put an adapter that a person has into a copy of the model, as the tuned one.
     /// Answer: [`Event::Tuned`](crate::Event::Tuned).
@@ -139,6 +141,9 @@ impl ExportForm {
         }
     }
 }
+
+/// What parts the folders of a path in an [`Asset`]'s name, as an engine's folder has no folders in it.
+pub const FOLDER_MARK: char = '\u{2215}';
 
 /// A file that travels beside a message: its path inside the dropped folder, and its size.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

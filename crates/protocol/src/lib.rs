@@ -23,7 +23,7 @@ mod storage;
 pub use architecture::testing;
 pub use architecture::{Module, Role, ends_with};
 pub use catalogue::{Catalogue, Choices, Field, FieldKind, MethodEntry, Mode, Preset, Range, SearchChoices, Values};
-pub use command::{Asset, Command, ExportForm, GenerateRequest, ModelVariant};
+pub use command::{Asset, Command, ExportForm, FOLDER_MARK, GenerateRequest, ModelVariant};
 pub use config::{
     BaseDtype, ClassWeights, ComputeDtype, DataConfig, DataFormat, DeviceChoice, IstConfig, IstMode, Labels, Objective,
     OptimiserKind, PromptTemplate, Schedule, SearchBy, SearchConfig, Targets, TrainConfig, command_line, whole,

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use burn::tensor::Device;
-use stratune_data::{BesideSentencePiece, Template, Tokenizer, from_sentence_piece};
+use stratune_data::{BesideSentencePiece, ImageProcessor, Template, Tokenizer, from_sentence_piece};
 use stratune_kernels::{BlockFormat, BlockLoader, QuantizedDtype, Sizes, WeightFormat, self_test};
 use stratune_models::{Entry, LoadedTensor, Model, ModelConfig, TensorLoader, Weights, pieces};
 use stratune_protocol::{BaseDtype, ComputeDtype, ModelReport, Problem, Role, WeightBytes, WeightStorage};
@@ -12,6 +12,7 @@ use stratune_runtime::{chunk_length, synchronize};
 use stratune_store::{BlockType, Folder, ModelFolder};
 use stratune_train::Event;
 
+use crate::images::{image_tokenizer, read_image_processor};
 use crate::open_model::open_model;
 
 /// A model with its tokenizer, as it came from its folder.
@@ -21,6 +22,8 @@ pub struct Base {
     pub model: Model,
     /// Text to tokens and back.
     pub tokenizer: Tokenizer,
+    /// How images become what the model reads, if it reads such.
+    pub images: Option<ImageProcessor>,
     /// How rows and prompts become text.
     pub template: Template,
     /// What tells this model from another.
@@ -50,12 +53,13 @@ impl Base {
         let files = open_model(folder).await?;
         let config = model_config(&files)?;
         let tokenizer = read_tokenizer(&files, &config).await?;
+        let images = read_image_processor(&files, &config).await?;
         let template = Template::of(&tokenizer)?;
         let model = read_model(&files, storage, device, emit).await?;
         let fingerprint = files.fingerprint().await?;
         let in_file = report_of(&files, name)?.in_file;
         let (name, tested) = (name.to_string(), RefCell::new(None));
-        Ok(Self { model, tokenizer, template, fingerprint, name, in_file, dtype: storage.dtype, tested })
+        Ok(Self { model, tokenizer, images, template, fingerprint, name, in_file, dtype: storage.dtype, tested })
     }
 
     /// Tests the arithmetic of the device at the sizes of this model, and of batches of `rows` examples of `seq` tokens, with
@@ -71,7 +75,8 @@ impl Base {
             heads: config.num_attention_heads,
             kv_heads: config.num_key_value_heads,
             head_dim: config.head_dim,
-            vocabulary: config.vocab_size,
+            // Of models that read images it is a token alone.
+            vocabulary: config.vocab_size.max(2),
             seq: seq.max(2),
             positions: (rows * seq).max(1),
             formats: self.model.formats(),
@@ -138,8 +143,11 @@ fn kept_as(written: Option<BlockType>) -> Option<WeightFormat> {
 /// The tokenizer of a folder: `tokenizer.json`, or what SentencePiece's `tokenizer.model` says where that is missing.
 ///
 /// # Errors
-/// It is missing or damaged, or knows more tokens than the model.
+/// It is missing or damaged, or knows more tokens than the model. One that reads images needs none.
 pub async fn read_tokenizer(files: &ModelFolder, config: &ModelConfig) -> Result<Tokenizer, Problem> {
+    if config.image.is_some() {
+        return image_tokenizer();
+    }
     let (json, config_json) = match files.older_tokenizer("tokenizer.model").await? {
         None => files.tokenizer().await?,
         Some(model) => {
@@ -163,7 +171,7 @@ fn is_turned(files: &ModelFolder, entry: &Entry) -> bool {
 /// What a tensor is called in a folder's files.
 fn name_in_files(files: &ModelFolder, config: &ModelConfig, entry: &Entry) -> Result<String, Problem> {
     let name = &entry.name;
-    let shape = if is_turned(files, entry) { entry.file_shape() } else { entry.shape.clone() };
+    let shape = if files.is_gguf() { entry.shape.clone() } else { entry.file_shape() };
     let names = config.names_in_files(name);
     let found = names.into_iter().find_map(|name| Some((files.shape(&name)?, name)));
     match found {

@@ -131,7 +131,7 @@ impl Engine {
             Command::Discard => self.discard().await,
             Command::Generate(request) => self.generate(&request).await,
             Command::Export { form } => self.export(form).await,
-            Command::Classify { text, text_pair } => self.classify(&text, &text_pair).await,
+            Command::Classify { text, text_pair, .. } => self.classify(&text, &text_pair, files).await,
             Command::LoadAdapter { name, .. } => self.load_adapter(&name, files).await,
         };
         if let Err(problem) = done {
@@ -193,7 +193,7 @@ impl Engine {
         name_files(config, files.as_ref());
         let base = &self.base.as_ref().ok_or_else(no_model)?.value;
         let folder = files.as_ref().map(|files| files.folder.as_ref());
-        let sources = rows_files(folder, config, self.assets.as_ref()).await?;
+        let sources = rows_files(folder, config, self.assets.as_ref(), base.images.as_ref()).await?;
         let labels = learns_labels(&run, &base.model.config)?;
         let dataset = read_dataset(&sources, &run, base, base.context()).inspect_err(|_| {
             if let Some(columns) = recognise(&sources, &run.data).filter(|_| !labels) {

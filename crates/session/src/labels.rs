@@ -3,8 +3,8 @@
 use std::rc::Rc;
 
 use stratune_data::{
-    Dataset, Label, LabelKind, Reads, Sequence, SourceFile, Target, Tokenizer, Wanted, encode_text, load,
-    load_labelled, recognise,
+    Dataset, ImageProcessor, Label, LabelKind, Reads, Sequence, SourceFile, Target, Tokenizer, Wanted, encode_text,
+    load, load_images, load_labelled, recognise,
 };
 use stratune_models::{Model, ModelConfig};
 use stratune_protocol::{LabelMetrics, Objective as Kind, Problem};
@@ -49,10 +49,11 @@ fn known(model: &Model) -> &[String] {
 /// # Errors
 /// A file cannot be read, no row is left to train on, or rows have no labels that could be learned.
 pub fn read_dataset(files: &[SourceFile], config: &RunConfig, base: &Base, room: usize) -> Result<Dataset, Problem> {
-    read_dataset_for(files, config, (&base.model.config, known(&base.model)), &base.tokenizer, room)
+    let reads = (&base.tokenizer, base.images.as_ref());
+    read_dataset_for(files, config, (&base.model.config, known(&base.model)), reads, room)
 }
 
-/// The same for a model of which no weight is read, that tells these labels apart.
+/// The same for a model of which no weight is read, that tells these labels apart; by its tokenizer, or what it makes of images.
 ///
 /// # Errors
 /// As [`read_dataset`].
@@ -60,11 +61,16 @@ pub fn read_dataset_for(
     files: &[SourceFile],
     config: &RunConfig,
     (model, known): (&ModelConfig, &[String]),
-    tokenizer: &Tokenizer,
+    (tokenizer, images): (&Tokenizer, Option<&ImageProcessor>),
     room: usize,
 ) -> Result<Dataset, Problem> {
     let (data, seed) = (&config.data, config.train.seed);
-    match learns_labels(config, model)? {
+    let learns_labels = learns_labels(config, model)?;
+    if let Some((processor, image)) = images.zip(model.image) {
+        let wanted = wanted(model, known, config.train.objective);
+        return load_images(files, data, (processor, image.patch_size), &wanted, seed);
+    }
+    match learns_labels {
         false => {
             let columns = recognise(files, data);
             let mut dataset = load(files, data, tokenizer, room, seed).map_err(|problem| match &columns {
@@ -121,14 +127,20 @@ pub async fn label_text(
     text: &str,
     text_pair: Option<&str>,
 ) -> Result<Vec<(String, f32)>, Problem> {
-    let Some(of) = &model.config.classifier else {
-        return Err(Problem::input("this model labels no texts").next("train it on rows with labels first"));
-    };
+    if model.config.classifier.is_none() {
+        return Err(no_classifier());
+    }
     let said = classify_texts(model, tokenizer, &[(text, text_pair)], &mut |_| {}).await?.pop().unwrap_or_default();
+    named_labels(model, &said)
+}
+
+/// What a classifier has said, by its labels.
+pub(crate) fn named_labels(model: &Model, said: &[f32]) -> Result<Vec<(String, f32)>, Problem> {
+    let Some(of) = &model.config.classifier else { return Err(no_classifier()) };
     if model.config.is_regression() {
         return Ok(said.first().map(|value| ("value".to_string(), *value)).into_iter().collect());
     }
-    let mut labels: Vec<(String, f32)> = of.labels.iter().cloned().zip(softmax(&said)).collect();
+    let mut labels: Vec<(String, f32)> = of.labels.iter().cloned().zip(softmax(said)).collect();
     labels.sort_by(|a, b| b.1.total_cmp(&a.1));
     Ok(labels)
 }
@@ -144,9 +156,8 @@ pub(crate) async fn classify_texts(
     texts: &[(&str, Option<&str>)],
     tell: &mut dyn FnMut(usize),
 ) -> Result<Vec<Vec<f32>>, Problem> {
-    if model.config.is_multi_label() {
-        return Err(Problem::input("problem_type is multi_label_classification, which is not computed")
-            .next("train a classifier of single labels on the model"));
+    if model.config.image.is_some() {
+        return Err(Problem::input("this model reads images, and was given a text").next("give a PNG or a JPEG"));
     }
     let wanted = wanted(&model.config, known(model), Kind::Auto);
     let row = |(text, pair): &(&str, Option<&str>)| {
@@ -156,6 +167,22 @@ pub(crate) async fn classify_texts(
         Ok(row)
     };
     let rows = texts.iter().map(row).collect::<Result<Vec<Sequence>, Problem>>()?;
+    classify_rows(model, &rows, tell).await
+}
+
+/// The same of rows with any label.
+///
+/// # Errors
+/// The model gives several labels at once, or the device does not answer.
+pub(crate) async fn classify_rows(
+    model: &Model,
+    rows: &[Sequence],
+    tell: &mut dyn FnMut(usize),
+) -> Result<Vec<Vec<f32>>, Problem> {
+    if model.config.is_multi_label() {
+        return Err(Problem::input("problem_type is multi_label_classification, which is not computed")
+            .next("train a classifier of single labels on the model"));
+    }
     let mut order: Vec<usize> = (0..rows.len()).collect();
     order.sort_by_key(|row| rows[*row].tokens.len());
     let sorted: Vec<&Sequence> = order.iter().map(|row| &rows[*row]).collect();
@@ -163,6 +190,10 @@ pub(crate) async fn classify_texts(
     let mut of_rows = vec![Vec::new(); rows.len()];
     order.into_iter().zip(said).for_each(|(row, said)| of_rows[row] = said);
     Ok(of_rows)
+}
+
+fn no_classifier() -> Problem {
+    Problem::input("this model labels no texts").next("train it on rows with labels first")
 }
 
 fn softmax(logits: &[f32]) -> Vec<f32> {
@@ -215,8 +246,13 @@ pub async fn evaluate_labels(
             .next("name these in this order, or leave them out"));
     }
     let wanted = wanted(&model.config, known(model), objective);
-    let dataset = load_labelled(files, &data, &base.tokenizer, &wanted, base.context(), config.train.seed)?;
-    let mut rows: Vec<&Sequence> = dataset.train.iter().collect();
+    let dataset = match base.images.as_ref().zip(model.config.image) {
+        Some((images, image)) => load_images(files, &data, (images, image.patch_size), &wanted, config.train.seed)?,
+        None => load_labelled(files, &data, &base.tokenizer, &wanted, base.context(), config.train.seed)?,
+    };
+    // A folder may have some to measure on beside others to train on.
+    let measured = if dataset.validation.is_empty() { &dataset.train } else { &dataset.validation };
+    let mut rows: Vec<&Sequence> = measured.iter().collect();
     rows.sort_by_key(|row| row.tokens.len());
     let objective: &dyn Objective = if regression { &Regression } else { &Classification::default() };
     let mut tell = |done: usize| tell(done, rows.len());

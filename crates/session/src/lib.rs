@@ -14,6 +14,7 @@ mod engine;
 mod eval_set;
 mod export;
 mod forecast;
+mod images;
 mod immediate;
 mod judge;
 mod labels;
@@ -47,6 +48,7 @@ pub use export::{
     write_gguf_adapter, write_licences, write_model_folder,
 };
 pub use forecast::{Conditions, Forecast, MemoryReport};
+pub use images::{label_image, read_image_processor};
 pub use immediate::ImmediateCommands;
 pub use judge::{JudgeOptions, Judged, TaskReport, judge, judge_labels};
 pub use labels::{LabelEvaluation, evaluate_labels, label_text, learns_labels, read_dataset, read_dataset_for};

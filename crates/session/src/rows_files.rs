@@ -1,13 +1,13 @@
 //! The files that an engine reads rows from.
 
-use stratune_data::{SourceFile, is_packed};
+use stratune_data::{ImageProcessor, SourceFile, is_image, is_packed};
 use stratune_protocol::{DataConfig, Problem};
 use stratune_store::Folder;
 
 use crate::Assets;
 use crate::starter::EXAMPLE;
 
-/// The files in a folder, packed ones unpacked; without a folder, the example. Those are held out whose names `config` says.
+/// The files in a folder, packed ones unpacked, images in the size of the model that reads them; without a folder, the example. Those are held out whose names `config` says.
 ///
 /// # Errors
 /// One cannot be read, or cannot be unpacked.
@@ -15,6 +15,7 @@ pub(crate) async fn rows_files(
     folder: Option<&dyn Folder>,
     config: &DataConfig,
     assets: &dyn Assets,
+    images: Option<&ImageProcessor>,
 ) -> Result<Vec<SourceFile>, Problem> {
     let Some(folder) = folder else {
         return Ok(vec![SourceFile {
@@ -26,8 +27,13 @@ pub(crate) async fn rows_files(
     let mut files = Vec::new();
     for name in folder.names() {
         let mut bytes = folder.read(&name, None).await?;
-        if is_packed(&bytes, config.format) {
+        let image = images.filter(|_| is_image(&bytes));
+        if image.is_some() || is_packed(&bytes, config.format) {
             bytes = assets.unpacked(&name, bytes, config.format).await?;
+        }
+        if let Some(processor) = image {
+            // Of all of them no more is held than the model reads.
+            bytes = processor.read(&name, &bytes)?.to_plain();
         }
         let held_out = config.validation_files.contains(&name);
         files.push(SourceFile { name, bytes, held_out });

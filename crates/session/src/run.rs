@@ -85,6 +85,10 @@ async fn with_search(
     search: Option<Box<dyn Hook>>,
 ) -> Result<Trainer, Problem> {
     config.validate()?;
+    if base.model.config.image.is_some() && config.method.virtual_tokens() > 0 {
+        let what = format!("{} adds positions, and a model of images has one for each patch", config.method.title());
+        return Err(Problem::input(what).at("method").next("use a method that adds none, such as lora"));
+    }
     let dataset = set_apart(dataset, &config)?;
     let rows = dataset.train.iter().chain(&dataset.validation).chain(&dataset.importance);
     let longest = rows.map(Sequence::width).max().unwrap_or(0);
@@ -169,6 +173,7 @@ pub fn data_fingerprint(dataset: &Dataset) -> String {
             row.loss_mask.iter().for_each(|l| eat(u8::from(*l)));
             row.source.iter().flat_map(|t| t.to_le_bytes()).for_each(&mut eat);
             row.type_ids.iter().for_each(|id| eat(*id as u8));
+            row.patches.iter().flat_map(|patches| patches.values.iter()).for_each(|value| eat(*value));
             if let Some(Label { at, target }) = row.label {
                 eat(at as u8);
                 let value = match target {

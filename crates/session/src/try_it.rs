@@ -2,15 +2,16 @@
 
 use std::rc::Rc;
 
-use stratune_protocol::{ExportForm, GenerateRequest, ModelVariant, Problem};
+use stratune_protocol::{DataConfig, ExportForm, GenerateRequest, ModelVariant, Problem};
 use stratune_runtime::RunRequest;
 use stratune_store::{Folder, ZipSink, unzip, zip};
 use stratune_train::Event;
 
 use crate::engine::{Engine, Loaded, no_model, no_run};
 use crate::export::{export_of, write_archive, zip_name};
+use crate::rows_files::rows_files;
 use crate::tuned::Tuned;
-use crate::{Outgoing, adapter_of, answer_after, label_text, read_adapter};
+use crate::{Outgoing, adapter_of, answer_after, label_image, label_text, read_adapter};
 
 impl Engine {
     /// Continues a prompt or a conversation; what was said before in it is not computed again.
@@ -37,11 +38,27 @@ impl Engine {
         given.map(|_| ())
     }
 
-    /// Labels a text.
-    pub(crate) async fn classify(&self, text: &str, text_pair: &str) -> Result<(), Problem> {
+    /// Labels a text, or the image that came in a file.
+    pub(crate) async fn classify(
+        &self,
+        text: &str,
+        text_pair: &str,
+        files: Option<Rc<dyn Folder>>,
+    ) -> Result<(), Problem> {
         let base = &self.base.as_ref().ok_or_else(no_model)?.value;
         let model = self.tuned.as_ref().map_or(&base.model, |tuned| &tuned.model);
-        let labels = label_text(model, &base.tokenizer, text, Some(text_pair).filter(|pair| !pair.is_empty())).await?;
+        let pair = Some(text_pair).filter(|pair| !pair.is_empty());
+        let image = match files {
+            None => None,
+            Some(folder) => {
+                let (config, assets) = (DataConfig::default(), self.assets.as_ref());
+                rows_files(Some(folder.as_ref()), &config, assets, base.images.as_ref()).await?.pop()
+            }
+        };
+        let labels = match &image {
+            Some(image) => label_image(base, model, image).await?,
+            None => label_text(model, &base.tokenizer, text, pair).await?,
+        };
         self.out.send(&Event::Classified { labels, number: model.config.is_regression() }, None);
         Ok(())
     }

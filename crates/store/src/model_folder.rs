@@ -24,7 +24,7 @@ const DOWNLOAD: &str = "download or copy the whole model folder again";
 
 /// Files that decide, beside the weights and the geometry, what a model says, and its licence: a model that is made of
 /// another has them too.
-const BESIDE: [&str; 20] = [
+const BESIDE: [&str; 21] = [
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -39,6 +39,7 @@ const BESIDE: [&str; 20] = [
     "chat_template.jinja",
     "chat_template.json",
     "generation_config.json",
+    "preprocessor_config.json",
     "LICENSE",
     "LICENSE.txt",
     "LICENSE.md",
@@ -266,6 +267,17 @@ impl ModelFolder {
             return Ok(None);
         }
         self.folder.read(name, None).await.map(Some)
+    }
+
+    /// A file beside its weights, if it is there.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub async fn file(&self, name: &str) -> Result<Option<Vec<u8>>, Problem> {
+        match self.folder.size(name) {
+            None => Ok(None),
+            Some(_) => self.folder.read(name, None).await.map(Some),
+        }
     }
 
     /// `tokenizer_config.json` if there is one, with the template of `chat_template.jinja`.

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use stratune_data::{Batch, Sequence, collate, delimited, pack};
+use stratune_data::{Batch, Sequence, collate, delimited, image_batch, pack};
 use stratune_models::nn::{PackedTexts, Positions};
 use stratune_models::{Model, SourceTexts};
 use stratune_protocol::TrainConfig;
@@ -37,6 +37,8 @@ pub struct DeviceBatch {
     pub values: Tensor<1>,
     /// Which text of a pair each token is of, `[rows, width]`, if that is known.
     pub type_ids: Option<Tensor<2, Int>>,
+    /// The patches of the images that are its rows, `[rows, patches, numbers of a patch]`, if they are such.
+    pub patches: Option<Tensor<3>>,
     /// What an encoder reads of each row, in models that have one beside a decoder.
     pub source: Option<SourceTexts>,
     /// How many labels there are.
@@ -57,6 +59,7 @@ impl Batching {
     pub fn to_device(self, model: &Model, examples: &[&Sequence]) -> DeviceBatch {
         let packed = self.packing && model.can_pack();
         let mut batch = match (model.config.is_encoder(), packed) {
+            _ if model.config.image.is_some() => image_batch(examples),
             (true, _) => delimited(examples, packed),
             (false, true) => pack(examples),
             (false, false) => collate(examples),
@@ -94,6 +97,10 @@ impl DeviceBatch {
             targets: Tensor::from_data(TensorData::new(ids(&batch.targets), [batch.targets.len()]), device),
             values: Tensor::from_data(TensorData::new(batch.values.clone(), [batch.values.len()]), device),
             type_ids: (!batch.type_ids.is_empty()).then(|| grid(&batch.type_ids)),
+            patches: batch.images.as_ref().map(|images| {
+                let shape = [batch.rows, batch.width.saturating_sub(1), images.numbers];
+                Tensor::from_data(TensorData::new(images.values.clone(), shape), device)
+            }),
             source: batch.sources.as_ref().map(|rows| SourceTexts::new(&rows.tokens, &rows.lengths, device)),
             labelled,
             examples: batch.examples.as_slice().into(),
@@ -107,6 +114,7 @@ impl DeviceBatch {
             None => model.padded_positions(self.tokens.dims()[1], self.longest),
             Some(texts) => model.packed_positions(texts),
         };
+        at.patches = self.patches.clone();
         at.type_ids = self.type_ids.as_ref().map(|ids| match model.prompt_length() {
             0 => ids.clone(),
             length => {

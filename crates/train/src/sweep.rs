@@ -12,7 +12,7 @@ use stratune_kernels::backward_from;
 use stratune_models::nn::{Norm, Positions, scaled};
 use stratune_models::{Block, Ladder, Model};
 use stratune_peft::{
-    Dropout, Embedding, ForwardContext, Gradients, Shared, collect_gradients, count_trainable, require_grad,
+    Dropout, Embedding, ForwardContext, Gradients, Linear, Shared, collect_gradients, count_trainable, require_grad,
 };
 
 use crate::objective::add;
@@ -52,7 +52,8 @@ pub fn sweep(model: &Model, batch: &DeviceBatch, options: &SweepOptions<'_>) -> 
     let layers = model.layers.len();
     let tables = [Some(&model.embed_tokens), model.embed_positions.as_ref(), model.embed_token_types.as_ref()];
     let trains_table = tables.into_iter().flatten().any(Embedding::trains);
-    let trains_norm = count_trainable(&mut model.embed_norm.clone()) > 0;
+    let trains_norm =
+        count_trainable(&mut model.embed_norm.clone()) + count_trainable(&mut model.embed_patches.clone()) > 0;
     let trains_bias = model.stacks.as_ref().is_some_and(|stacks| stacks.trains_bias());
     let trains_input = trains_table || trains_norm || trains_bias || model.prompt.as_ref().is_some_and(|p| p.trainable);
     // A block that is to train and in which no method trains anything has nothing to give.
@@ -302,12 +303,18 @@ fn input_gradients(model: &Model, tokens: &Tensor<2, Int>, at: &Positions, dy: T
         let dy = dy.clone().narrow(1, 0, length).sum_dim(0).squeeze_dim(0);
         add(into, &Model::prompt_id(), scaled(dy, model.config.prompt_multiplier()));
     }
+    let (mut tokens, mut dy) = (tokens.clone(), model.without_prompt(dy));
+    if let Some((embed, patches)) = model.embed_patches.as_ref().zip(at.patches.as_ref()) {
+        let count = patches.dims()[1];
+        through_patches(embed, patches, dy.clone().narrow(1, 1, count), &model.inference_context(0), into);
+        (tokens, dy) = (tokens.narrow(1, 0, 1), dy.narrow(1, 0, 1));
+    }
     if !model.embed_tokens.trains() {
         return;
     }
-    let dy = scaled(model.without_prompt(dy), model.config.embedding_multiplier);
+    let dy = scaled(dy, model.config.embedding_multiplier);
     let embedding = &model.embed_tokens;
-    add(into, &embedding.id.param("weight"), scattered(embedding, tokens.clone(), dy));
+    add(into, &embedding.id.param("weight"), scattered(embedding, tokens, dy));
 }
 
 /// The gradient with respect to what a norm has read, `x`; those of the norm itself are added to `into`.
@@ -318,6 +325,17 @@ fn through_norm(norm: &Norm, x: Tensor<3>, dy: Tensor<3>, context: &ForwardConte
     let mut tape = backward_from(norm.forward(x.clone(), context), dy.clone());
     collect_gradients(&mut norm, &mut tape, into);
     x.grad_remove(&mut tape).map_or(dy, Tensor::inner)
+}
+
+/// Adds the gradients of the layer that makes vectors of patches, if it trains.
+fn through_patches(embed: &Linear, patches: &Tensor<3>, dy: Tensor<3>, context: &ForwardContext, into: &mut Gradients) {
+    let mut embed = embed.clone();
+    if count_trainable(&mut embed) == 0 {
+        return;
+    }
+    require_grad(&mut embed);
+    let mut tape = backward_from(embed.forward(patches.clone(), context), dy);
+    collect_gradients(&mut embed, &mut tape, into);
 }
 
 /// The gradient of a table: to each row that of the places where it stands.

@@ -16,7 +16,7 @@ use super::worst;
 use crate::fixtures::{adapted, json, model};
 
 /// Both sides compute in f32, in another order: 1e-4 of logits that reach a few units.
-const TOLERANCE: f32 = 1e-4;
+pub(super) const TOLERANCE: f32 = 1e-4;
 
 /// Encoders of each family, with types of tokens and without, and one named as sentence-transformers names it.
 pub const ENCODERS: [&str; 4] = ["tiny-bert", "tiny-roberta", "tiny-distilbert", "tiny-bert-bare"];
@@ -60,7 +60,8 @@ fn sequence(ids: &[u32], type_ids: &[u32], target: Target) -> Sequence {
     }
 }
 
-fn hidden(model: &Model, batch: &DeviceBatch) -> Tensor<3> {
+/// What leaves the last block.
+pub(super) fn hidden(model: &Model, batch: &DeviceBatch) -> Tensor<3> {
     let at = batch.model_positions(model);
     let options = ForwardOptions { context: &|i| model.inference_context(i), alter: None };
     let x = model.forward_blocks(model.embed_with_prompt(batch.tokens.clone(), &at), &at, None, options);
@@ -131,8 +132,9 @@ struct Expected {
     gradients: BTreeMap<String, Gradient>,
 }
 
+/// A gradient as PEFT has it.
 #[derive(Deserialize)]
-struct Gradient {
+pub(super) struct Gradient {
     values: Vec<f32>,
 }
 
@@ -153,28 +155,36 @@ pub async fn classifier_gradients_agree_with_peft(device: &Device) {
             Target::Value(_) => &Regression,
         };
         for packing in [false, true] {
-            let batch = Batching { size: rows.len(), packing }.to_device(&model, &rows.iter().collect::<Vec<_>>());
-            let active = vec![true; model.layers.len()];
-            let scale = 1.0 / rows.len() as f64;
-            let swept = sweep(
-                &model,
-                &batch,
-                &SweepOptions { objective, active: &active, dropout: None, keep_graphs: 0, scale },
-            );
-            let loss = read_scalars(vec![swept.loss]).await.expect("a loss")[0] * scale;
-            assert!((loss - expected.loss).abs() <= 1e-4, "{name}: loss {loss}, PEFT's {}", expected.loss);
-            let forward = objective.loss(&model, hidden(&model, &batch), &batch);
-            let forward = read_scalars(vec![forward]).await.expect("a loss")[0] * scale;
-            assert!((loss - forward).abs() <= 1e-5, "{name}: {loss} with gradients, {forward} without");
-            assert_eq!(swept.gradients.len(), expected.gradients.len(), "{name}: {:?}", swept.gradients.keys());
-            for (path, gradient) in swept.gradients {
-                let want = &expected.gradients[&format!("base_model.model.{path}")].values;
-                let got = read_f32(gradient).await.expect("a gradient");
-                let scale = want.iter().fold(1.0_f32, |m, v| m.max(v.abs()));
-                let off = worst(&got, want);
-                assert!(off <= 1e-4 * scale, "{name}, {path}: off by {off:e} where the largest is {scale}");
-            }
+            same_gradients(name, (&model, objective), &rows, (expected.loss, &expected.gradients), packing).await;
         }
+    }
+}
+
+/// Loss and gradients of one batch are these, within 1e-4.
+pub(super) async fn same_gradients(
+    name: &str,
+    (model, objective): (&Model, &dyn Objective),
+    rows: &[Sequence],
+    (expected_loss, expected): (f64, &BTreeMap<String, Gradient>),
+    packing: bool,
+) {
+    let batch = Batching { size: rows.len(), packing }.to_device(model, &rows.iter().collect::<Vec<_>>());
+    let active = vec![true; model.layers.len()];
+    let scale = 1.0 / rows.len() as f64;
+    let options = SweepOptions { objective, active: &active, dropout: None, keep_graphs: 0, scale };
+    let swept = sweep(model, &batch, &options);
+    let loss = read_scalars(vec![swept.loss]).await.expect("a loss")[0] * scale;
+    assert!((loss - expected_loss).abs() <= 1e-4, "{name}: loss {loss}, PEFT's {expected_loss}");
+    let forward = objective.loss(model, hidden(model, &batch), &batch);
+    let forward = read_scalars(vec![forward]).await.expect("a loss")[0] * scale;
+    assert!((loss - forward).abs() <= 1e-5, "{name}: {loss} with gradients, {forward} without");
+    assert_eq!(swept.gradients.len(), expected.len(), "{name}: {:?}", swept.gradients.keys());
+    for (path, gradient) in swept.gradients {
+        let want = &expected[&format!("base_model.model.{path}")].values;
+        let got = read_f32(gradient).await.expect("a gradient");
+        let scale = want.iter().fold(1.0_f32, |m, v| m.max(v.abs()));
+        let off = worst(&got, want);
+        assert!(off <= 1e-4 * scale, "{name}, {path}: off by {off:e} where the largest is {scale}");
     }
 }
 

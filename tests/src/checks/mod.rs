@@ -3,6 +3,7 @@
 mod classifiers;
 mod curve;
 mod gradients;
+mod images;
 mod logits;
 mod methods;
 mod packing;
@@ -23,6 +24,9 @@ pub use classifiers::{
 pub use curve::training_follows_pytorch;
 pub use gradients::{
     finite_differences, gradients_agree_with_burns_lora, gradients_agree_with_peft, keeping_graphs_changes_nothing,
+};
+pub use images::{
+    IMAGE_ADAPTERS, IMAGE_MODELS, image_classifiers_agree_with_transformers, image_gradients_agree_with_peft,
 };
 pub use logits::{
     FAMILY_FOLDERS, MODELS, PEFT_FOLDERS, adapters_agree_with_peft, logits_agree_with_transformers,
@@ -45,13 +49,15 @@ pub async fn all(device: &Device) {
     let formats = stratune_kernels::BlockFormat::ALL.map(stratune_kernels::WeightFormat::from);
     assert_eq!(stratune_kernels::formats_are_read(device, &formats, 48).await, Ok(()));
     // Each by itself: the frames of all of them together would fill the stack of a thread.
-    let checks: [Pin<Box<dyn Future<Output = ()> + '_>>; 20] = [
+    let checks: [Pin<Box<dyn Future<Output = ()> + '_>>; 22] = [
         Box::pin(logits_agree_with_transformers(device)),
         Box::pin(parts_are_the_whole(device)),
         Box::pin(rows_by_themselves_say_the_same(device)),
         Box::pin(adapters_agree_with_peft(device)),
         Box::pin(classifiers_agree_with_transformers(device)),
         Box::pin(classifier_gradients_agree_with_peft(device)),
+        Box::pin(image_classifiers_agree_with_transformers(device)),
+        Box::pin(image_gradients_agree_with_peft(device)),
         Box::pin(class_weights_weigh(device)),
         Box::pin(seq2seq_agrees_with_transformers(device)),
         Box::pin(seq2seq_gradients_agree_with_peft(device)),

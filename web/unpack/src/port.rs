@@ -1,4 +1,4 @@
-//! The worker's end of the wire. It posts `up` when it listens, and is posted `{ name, format, bytes }`: a file, its format
+//! The worker's end of the wire. It posts `up` when it listens, and is posted `{ name, format, bytes }`, one after another: a file, its format
 //! as JSON, and what it holds. It posts what that unpacks to, part after part, and at the end a
 //! [`Problem`](stratune_protocol::Problem) or `null` as JSON.
 
@@ -14,7 +14,7 @@ use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
 /// Bytes of a part.
 const PART: usize = 1 << 20;
 
-/// Waits for the file, and unpacks it.
+/// Waits for files, and unpacks each.
 pub fn listen() {
     let scope = scope();
     let hear = Closure::<dyn Fn(MessageEvent)>::new(|event: MessageEvent| answer(&event.data()));

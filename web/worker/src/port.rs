@@ -62,6 +62,7 @@ fn read(data: &JsValue) -> Result<Message, Problem> {
     let (label, names) = match &command {
         Command::LoadModel { config, files } => (config.model.as_str(), files.as_slice()),
         Command::LoadData { files, .. } => ("data", files.as_slice()),
+        Command::Classify { files, .. } => ("image", files.as_slice()),
         Command::LoadAdapter { name, files } => (name.as_str(), files.as_slice()),
         _ => ("", [].as_slice()),
     };

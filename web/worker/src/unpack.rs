@@ -1,5 +1,7 @@
-//! Packed files, which another worker unpacks (`web/unpack`): the engine is smaller without, and a decoder that a damaged
+//! Packed files and images, which another worker unpacks (`web/unpack`): the engine is smaller without, and a decoder that a damaged
 //! file ends does not end the engine.
+
+use std::cell::RefCell;
 
 use futures::StreamExt;
 use futures::channel::mpsc::{UnboundedReceiver, unbounded};
@@ -14,13 +16,26 @@ use crate::files::beside_page;
 /// What the worker starts with.
 const SCRIPT: &str = "./unpack_loader.js";
 
+/// A worker that has unpacked more bytes than this is not kept: its memory does not shrink.
+const KEPT: usize = 64 << 20;
+
+thread_local! {
+    /// The worker that unpacked the file before, for the next one: a folder of images has many.
+    static IDLE: RefCell<Option<(Unpacker, UnboundedReceiver<Heard>)>> = const { RefCell::new(None) };
+}
+
 /// What a packed file holds.
 pub async fn unpacked(name: &str, bytes: Vec<u8>, format: DataFormat) -> Result<Vec<u8>, Problem> {
-    let (unpacker, mut heard) = Unpacker::start().map_err(|error| not_started(&reason(&error)))?;
-    // It says that it listens.
-    if let Err(why) = next(&mut heard).await {
-        return Err(not_started(&why));
-    }
+    let idle = IDLE.with_borrow_mut(Option::take);
+    let (unpacker, mut heard) = match idle {
+        Some(idle) => idle,
+        None => {
+            let (unpacker, mut heard) = Unpacker::start().map_err(|error| not_started(&reason(&error)))?;
+            // It says that it listens.
+            next(&mut heard).await.map_err(|why| not_started(&why))?;
+            (unpacker, heard)
+        }
+    };
     unpacker.send(name, &bytes, format).map_err(|error| ended(name, &reason(&error)))?;
     drop(bytes);
     let mut parts = Vec::new();
@@ -31,7 +46,13 @@ pub async fn unpacked(name: &str, bytes: Vec<u8>, format: DataFormat) -> Result<
         }
     };
     match serde_json::from_str::<Option<Problem>>(&end) {
-        Ok(None) => Ok(whole(parts)),
+        Ok(None) => {
+            let whole = whole(parts);
+            if whole.len() <= KEPT {
+                IDLE.set(Some((unpacker, heard)));
+            }
+            Ok(whole)
+        }
         Ok(Some(problem)) => Err(problem),
         Err(error) => Err(ended(name, &error.to_string())),
     }

@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use stratune_data::SourceFile;
 use stratune_protocol::{BaseDtype, DeviceChoice, Problem};
-use stratune_session::label_text;
+use stratune_session::{label_image, label_text};
 
 use crate::arguments::choose;
 use crate::{hub, open};
 
-/// Label texts with a model that was trained on labels.
+/// Label texts, or images, with a model that was trained on labels.
 #[derive(Args)]
 pub struct Classify {
     /// The model: a folder in Hugging Face form, or the id of a model on the Hugging Face hub, owner/name[@revision]
@@ -30,7 +31,7 @@ pub struct Classify {
     /// How many labels are shown, the likeliest first
     #[arg(long, default_value_t = 3)]
     top: usize,
-    /// The texts to label
+    /// The texts to label, or the files of images
     #[arg(required = true, value_name = "TEXT")]
     texts: Vec<String>,
 }
@@ -43,7 +44,13 @@ impl Classify {
         let mut base = open::base(&model, self.base_dtype, &opened, json).await?;
         open::adapters(&mut base, self.adapter.as_slice(), &[]).await?;
         for text in &self.texts {
-            let labels = label_text(&base.model, &base.tokenizer, text, self.text_pair.as_deref()).await?;
+            let labels = match base.images.is_some() {
+                true => {
+                    let file = SourceFile { name: text.clone(), bytes: open::read(text.as_ref())?, held_out: false };
+                    label_image(&base, &base.model, &file).await?
+                }
+                false => label_text(&base.model, &base.tokenizer, text, self.text_pair.as_deref()).await?,
+            };
             let shown = &labels[..labels.len().min(self.top.max(1))];
             if json {
                 println!("{}", serde_json::json!({ "text": text, "text_pair": self.text_pair, "labels": shown }));

@@ -121,7 +121,7 @@ impl Merge {
                 let notices = write_gguf(source, &merging, ftype, model, sink, emit).await?;
                 notices.iter().for_each(|notice| eprintln!("         {notice}"));
             }
-            Export::Folder | Export::Classifier | Export::GgufAdapter => {
+            Export::Folder | Export::Classifier | Export::ImageClassifier | Export::GgufAdapter => {
                 let stored = match self.dtype {
                     None | Some(Dtype::F32) => Stored::F32,
                     Some(Dtype::F16) => Stored::F16,
@@ -169,7 +169,7 @@ impl Merge {
         let base = base.display().to_string();
         let base_name = file.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
         let serves = match export {
-            Export::Folder | Export::Classifier => Serves::Folder,
+            Export::Folder | Export::Classifier | Export::ImageClassifier => Serves::Folder,
             Export::Gguf(_) => Serves::Model,
             Export::GgufAdapter => Serves::Adapter { base: &base },
         };

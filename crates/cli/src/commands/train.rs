@@ -163,7 +163,8 @@ pub(super) fn foretell(conditions: &Conditions<'_>, config: &RunConfig, json: bo
 pub(super) fn read_data(config: &RunConfig, base: &Base, json: bool) -> Result<Rc<Dataset>, Problem> {
     let files = open::data(&config.data)?;
     let room = base.context().saturating_sub(config.method.virtual_tokens());
-    if room < 2 {
+    // An image has as many positions as it has, and the run says what does not go with that.
+    if room < 2 && base.images.is_none() {
         let what = format!("{} leaves {room} positions of the context to a row", config.method.title());
         return Err(Problem::input(what).at("method.length").next("use a shorter length"));
     }

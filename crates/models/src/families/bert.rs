@@ -12,4 +12,5 @@ pub const FAMILY: Family = Family {
     bias_keys: &[],
     gguf: None,
     file_names: &[],
+    file_name: None,
 };

@@ -118,6 +118,7 @@ pub(super) fn read(family: &'static Family, fields: &Fields<'_>, of: &Decoder) -
         first_position: 0,
         unplaced_token: None,
         classifier: None,
+        image: None,
         seq2seq: None,
         activation: activation(fields, of.activation)?,
         centring_norms: false,

@@ -13,6 +13,7 @@ pub const FAMILY: Family = Family {
     bias_keys: &[],
     gguf: None,
     file_names: &[],
+    file_name: None,
 };
 
 const DISTILBERT: Encoder = Encoder {

@@ -16,6 +16,7 @@ pub const FAMILY: Family = Family {
     bias_keys: &[ATTENTION_BIAS],
     file_names: &[],
     gguf: Some(&GGUF),
+    file_name: None,
 };
 
 /// Files hold what norms multiply by.

@@ -14,6 +14,7 @@ pub const FAMILY: Family = Family {
     bias_keys: &[ATTENTION_BIAS],
     file_names: &[],
     gguf: Some(&GGUF),
+    file_name: None,
 };
 
 /// No key says what scores are divided by: the root of a head's width, but in the largest model.

@@ -15,6 +15,7 @@ pub const FAMILY: Family = Family {
     bias_keys: &[ATTENTION_BIAS],
     file_names: &[],
     gguf: Some(&GGUF),
+    file_name: None,
 };
 
 const GGUF: GgufForm = GgufForm {

@@ -21,6 +21,7 @@ pub const FAMILY: Family = Family {
         ("lm_head.", "language_model.lm_head."),
     ],
     gguf: None,
+    file_name: None,
 };
 
 /// What stands before the names of its modules.

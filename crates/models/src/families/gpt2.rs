@@ -10,8 +10,15 @@ use super::{Family, Fields};
 use crate::ModelConfig;
 
 /// Biases everywhere. The masks that old files have beside them (`attn.bias`, `attn.masked_bias`) are not read.
-pub const FAMILY: Family =
-    Family { model_type: "gpt2", class: "GPT2LMHeadModel", read, bias_keys: &[], file_names: &[], gguf: Some(&GGUF) };
+pub const FAMILY: Family = Family {
+    model_type: "gpt2",
+    class: "GPT2LMHeadModel",
+    read,
+    bias_keys: &[],
+    file_names: &[],
+    file_name: None,
+    gguf: Some(&GGUF),
+};
 
 /// Matrices are `[out, in]` there. The width of the feed-forward that the metadata say is four times the model's, whatever it is.
 const GGUF: GgufForm = GgufForm {

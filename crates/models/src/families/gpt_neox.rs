@@ -18,6 +18,7 @@ pub const FAMILY: Family = Family {
     bias_keys: &[ATTENTION_BIAS],
     file_names: &[("embed_out.", "lm_head.")],
     gguf: Some(&GGUF),
+    file_name: None,
 };
 
 /// No key says the base of the wavelengths.

@@ -14,6 +14,7 @@ pub const FAMILY: Family = Family {
     bias_keys: &[ATTENTION_BIAS, MLP_BIAS],
     file_names: &[],
     gguf: Some(&GGUF),
+    file_name: None,
 };
 
 const GGUF: GgufForm = GgufForm {

@@ -14,6 +14,7 @@ pub const FAMILY: Family = Family {
     bias_keys: &[ATTENTION_BIAS, MLP_BIAS],
     file_names: &[],
     gguf: Some(&GGUF),
+    file_name: None,
 };
 
 /// Rows alternate. Files made before the factors of Llama 3.1 were written into them would be wrong beyond 8192 tokens.

@@ -5,8 +5,15 @@ use super::{Family, Fields};
 use crate::ModelConfig;
 
 /// Without biases. llama.cpp's files say that they are Llama.
-pub const FAMILY: Family =
-    Family { model_type: "mistral", class: "MistralForCausalLM", read, bias_keys: &[], file_names: &[], gguf: None };
+pub const FAMILY: Family = Family {
+    model_type: "mistral",
+    class: "MistralForCausalLM",
+    read,
+    bias_keys: &[],
+    file_names: &[],
+    file_name: None,
+    gguf: None,
+};
 
 fn read(family: &'static Family, fields: &Fields<'_>) -> Result<ModelConfig, String> {
     let mistral = Decoder { num_key_value_heads: |_| 8, max_position_embeddings: 131_072, ..LLAMA };

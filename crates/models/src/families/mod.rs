@@ -26,6 +26,7 @@ mod roberta;
 mod rope;
 mod smollm3;
 mod t5;
+mod vit;
 
 pub(crate) use common::plain_modules;
 pub use fields::{Fields, Given};
@@ -50,10 +51,12 @@ pub struct Family {
     pub gguf: Option<&'static GgufForm>,
     /// What else the beginnings of paths are called in files: a beginning, and another one for it.
     pub file_names: &'static [(&'static str, &'static str)],
+    /// What files call a tensor, where that is more than another beginning.
+    pub file_name: Option<fn(&str) -> String>,
 }
 
 /// All of them.
-pub const FAMILIES: [&Family; 19] = [
+pub const FAMILIES: [&Family; 20] = [
     &llama::FAMILY,
     &mistral::FAMILY,
     &qwen2::FAMILY,
@@ -73,4 +76,5 @@ pub const FAMILIES: [&Family; 19] = [
     &roberta::FAMILY,
     &distilbert::FAMILY,
     &t5::FAMILY,
+    &vit::FAMILY,
 ];

@@ -13,6 +13,7 @@ pub const FAMILY: Family = Family {
     bias_keys: &[ATTENTION_BIAS],
     file_names: &[],
     gguf: Some(&GGUF),
+    file_name: None,
 };
 
 const GGUF: GgufForm = GgufForm { architecture: "olmo2", ..gguf::PLAIN };

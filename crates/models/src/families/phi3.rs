@@ -9,8 +9,15 @@ use super::{Family, Fields, rope};
 use crate::ModelConfig;
 
 /// No biases.
-pub const FAMILY: Family =
-    Family { model_type: "phi3", class: "Phi3ForCausalLM", read, bias_keys: &[], file_names: &[], gguf: Some(&GGUF) };
+pub const FAMILY: Family = Family {
+    model_type: "phi3",
+    class: "Phi3ForCausalLM",
+    read,
+    bias_keys: &[],
+    file_names: &[],
+    file_name: None,
+    gguf: Some(&GGUF),
+};
 
 /// The window of these files counts, though llama.cpp leaves it out: the model was made with it. Where there is none they say 0.
 const GGUF: GgufForm = GgufForm {

@@ -9,8 +9,15 @@ use super::{Family, Fields};
 use crate::ModelConfig;
 
 /// No key gives other layers biases.
-pub const FAMILY: Family =
-    Family { model_type: "qwen2", class: "Qwen2ForCausalLM", read, bias_keys: &[], file_names: &[], gguf: Some(&GGUF) };
+pub const FAMILY: Family = Family {
+    model_type: "qwen2",
+    class: "Qwen2ForCausalLM",
+    read,
+    bias_keys: &[],
+    file_names: &[],
+    file_name: None,
+    gguf: Some(&GGUF),
+};
 
 const GGUF: GgufForm = GgufForm { architecture: "qwen2", ..gguf::PLAIN };
 

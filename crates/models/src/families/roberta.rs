@@ -12,6 +12,7 @@ pub const FAMILY: Family = Family {
     bias_keys: &[],
     gguf: None,
     file_names: &[],
+    file_name: None,
 };
 
 const ROBERTA: Encoder =

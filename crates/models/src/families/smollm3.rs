@@ -13,6 +13,7 @@ pub const FAMILY: Family = Family {
     bias_keys: &[ATTENTION_BIAS, MLP_BIAS],
     file_names: &[],
     gguf: Some(&GGUF),
+    file_name: None,
 };
 
 /// llama.cpp leaves every fourth block without positions, as the family does unless it is told otherwise.

@@ -24,6 +24,7 @@ pub const FAMILY: Family = Family {
         ("lm_head.", "shared."),
         ("lm_head.", "encoder.embed_tokens."),
     ],
+    file_name: None,
 };
 
 /// Its keys, and what its decoder's reader calls the same. The blocks are counted by both stacks' keys.

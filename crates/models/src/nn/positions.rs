@@ -117,6 +117,8 @@ pub struct Positions {
     pub position_ids: Option<Tensor<2, Int>>,
     /// Which text of a pair each token is of, `[batch, seq]`; none: all are of the first.
     pub type_ids: Option<Tensor<2, Int>>,
+    /// The patches of images, `[batch, patches, numbers of a patch]`, which stand in the places behind the first token.
+    pub patches: Option<Tensor<3>>,
     /// What a decoder's blocks read of another text; none: nothing.
     pub encoded: Option<Encoded>,
 }

@@ -62,7 +62,7 @@ pub(crate) async fn write_archive(
             Vec::new()
         }
         Export::Gguf(ftype) => write_gguf(&source, &merging()?, ftype, &base.name, zip, emit).await?,
-        Export::Folder | Export::Classifier => {
+        Export::Folder | Export::Classifier | Export::ImageClassifier => {
             write_model_folder(&source, config, &merging()?, Stored::F32, zip, emit).await?;
             Vec::new()
         }
@@ -70,7 +70,7 @@ pub(crate) async fn write_archive(
     // A file of the base is where the person has it; of a folder, there has to be one first.
     let base_file = if source.is_gguf() { base.name.as_str() } else { GGUF_MODEL };
     let serves = match export {
-        Export::Folder | Export::Classifier => Serves::Folder,
+        Export::Folder | Export::Classifier | Export::ImageClassifier => Serves::Folder,
         Export::Gguf(_) => Serves::Model,
         Export::GgufAdapter => Serves::Adapter { base: base_file },
     };

@@ -14,6 +14,8 @@ pub enum Export {
     Folder,
     /// The same of a model that labels texts.
     Classifier,
+    /// The same of a model that labels images.
+    ImageClassifier,
     /// A GGUF model, its matrices written so.
     Gguf(stratune_store::Ftype),
     /// A GGUF adapter.
@@ -23,19 +25,25 @@ pub enum Export {
 impl Export {
     /// The folder of such a model.
     pub fn folder_of(config: &ModelConfig) -> Self {
-        if config.classifier.is_some() { Self::Classifier } else { Self::Folder }
+        match (&config.classifier, config.image) {
+            (None, _) => Self::Folder,
+            (Some(_), None) => Self::Classifier,
+            (Some(_), Some(_)) => Self::ImageClassifier,
+        }
     }
 
     /// The commands that use it, in the folder that it lies in; `base` is what its base is called.
     pub fn commands(self, name: &str, base: &str) -> Vec<String> {
+        let pipeline = |task: &str, input: &str| {
+            vec![format!(
+                "python -c 'from transformers import pipeline; print(pipeline(\"{task}\", \".\")(\"{input}\"))'"
+            )]
+        };
         let ollama = format!("ollama create {name} -f Modelfile && ollama run {name}");
         match self {
-            Self::Folder => vec![format!(
-                "python -c 'from transformers import pipeline; print(pipeline(\"text-generation\", \".\")(\"Hello\"))'"
-            )],
-            Self::Classifier => vec![format!(
-                "python -c 'from transformers import pipeline; print(pipeline(\"text-classification\", \".\")(\"Hello\"))'"
-            )],
+            Self::Folder => pipeline("text-generation", "Hello"),
+            Self::Classifier => pipeline("text-classification", "Hello"),
+            Self::ImageClassifier => pipeline("image-classification", "photo.jpg"),
             Self::Gguf(_) => vec![format!("llama-cli -m {GGUF_MODEL}"), ollama],
             Self::GgufAdapter => vec![format!("llama-cli -m {base} --lora {GGUF_ADAPTER}"), ollama],
         }
@@ -56,7 +64,7 @@ pub fn card(
     // A path is nobody else's business.
     let named = if revision.is_some() { repository.as_str() } else { short_name(base) };
     let (library, relation) = match export {
-        Export::Folder | Export::Classifier => ("transformers", "finetune"),
+        Export::Folder | Export::Classifier | Export::ImageClassifier => ("transformers", "finetune"),
         Export::Gguf(_) => ("gguf", "finetune"),
         Export::GgufAdapter => ("gguf", "adapter"),
     };
@@ -77,7 +85,7 @@ pub fn card(
     rows.push((
         "Form",
         match export {
-            Export::Folder | Export::Classifier => "safetensors, merged".into(),
+            Export::Folder | Export::Classifier | Export::ImageClassifier => "safetensors, merged".into(),
             Export::Gguf(ftype) => format!("GGUF, merged, {}", ftype.name()),
             Export::GgufAdapter => "GGUF adapter (LoRA)".into(),
         },

@@ -29,7 +29,7 @@ pub async fn write_model_folder(
         write_whole(sink, &name, &bytes).await?;
     }
     let own: BTreeMap<String, Entry> =
-        merging.config().layout().into_iter().map(|entry| (entry.name.clone(), entry)).collect();
+        merging.config().layout().into_iter().map(|entry| (entry.file_name.clone(), entry)).collect();
     let mut tensors: BTreeMap<String, Vec<usize>> =
         own.iter().map(|(name, entry)| (name.clone(), entry.file_shape())).collect();
     for name in names_of_others(source, before) {
@@ -62,9 +62,9 @@ async fn write_own(merging: &MergingModel, entry: &Entry, writer: &mut Safetenso
             [rows, columns] if entry.transposed => {
                 let column = |c: usize| (0..rows).map(move |r| r * columns + c);
                 let turned: Vec<f32> = (0..columns).flat_map(column).map(|at| numbers[at]).collect();
-                writer.add(&entry.name, &turned).await?;
+                writer.add(&entry.file_name, &turned).await?;
             }
-            _ => writer.add(&entry.name, &numbers).await?,
+            _ => writer.add(&entry.file_name, &numbers).await?,
         }
     }
     Ok(())

@@ -63,11 +63,11 @@ pub async fn write_beside(
     let Beside { export, serves, model, methods, facts, commands } = beside;
     let text = card(export, model, methods, facts, licence(source).as_deref(), commands);
     write_whole(sink, "README.md", text.as_bytes()).await?;
-    if export != Export::Classifier {
+    if !matches!(export, Export::Classifier | Export::ImageClassifier) {
         write_whole(sink, "Modelfile", modelfile(serves, tokenizer, template).as_bytes()).await?;
     }
     // The folder's own go along with its other files.
-    if !matches!(export, Export::Folder | Export::Classifier) {
+    if !matches!(export, Export::Folder | Export::Classifier | Export::ImageClassifier) {
         write_licences(source, sink).await?;
     }
     Ok(())

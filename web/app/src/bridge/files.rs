@@ -30,7 +30,10 @@ pub fn from_input(input: &HtmlInputElement) -> Vec<Picked> {
     picked
 }
 
-/// The dropped files; of dropped folders the files directly inside them.
+/// Folders within a dropped one whose files come with it: images may be in `pets/train/cat`.
+const DEEPEST: usize = 3;
+
+/// The dropped files; of dropped folders the files inside them, in their own folders too.
 ///
 /// The event's list is only there while the event is handled, so it is read before the future is first polled.
 pub fn from_drop(event: &DragEvent) -> impl Future<Output = Vec<Picked>> + use<> {
@@ -40,13 +43,13 @@ pub fn from_drop(event: &DragEvent) -> impl Future<Output = Vec<Picked>> + use<>
         (0..items.as_ref().map_or(0, |items| items.length())).filter_map(entry).collect();
     async move {
         let mut picked = Vec::new();
-        for entry in entries {
+        let mut left: Vec<(usize, FileSystemEntry)> = entries.into_iter().rev().map(|entry| (0, entry)).collect();
+        while let Some((depth, entry)) = left.pop() {
             match entry.dyn_into::<FileSystemDirectoryEntry>() {
-                Ok(folder) => {
-                    for child in children(&folder).await {
-                        picked.extend(file_of(child).await);
-                    }
+                Ok(folder) if depth <= DEEPEST => {
+                    left.extend(children(&folder).await.into_iter().rev().map(|child| (depth + 1, child)));
                 }
+                Ok(_) => {}
                 Err(entry) => picked.extend(file_of(entry).await),
             }
         }

@@ -5,10 +5,10 @@ use stratune_protocol::{DataReport, LabelledColumns, SkippedRow};
 
 use super::hub::FromHub;
 use super::model::progress;
-use super::preview::{Lengths, Preview};
+use super::preview::{Images, Lengths, Preview};
 use crate::parts::bars::bars;
 use crate::parts::card::Card;
-use crate::parts::drop_zone::DropZone;
+use crate::parts::drop_zone::{ChooseFiles, DropZone};
 use crate::parts::field::Fields;
 use crate::state::labels::OBJECTIVE;
 use crate::state::settings::Settings;
@@ -32,6 +32,14 @@ pub fn DataCard() -> impl IntoView {
                         on_files=move |picked| run.choose_data(picked)
                     />
                     <div class="choices">
+                        {move || run.reads_images().then(|| view! {
+                            <ChooseFiles
+                                id="image-folder"
+                                button="Choose a folder of images"
+                                folder=true
+                                on_files=move |picked| run.choose_data(picked)
+                            />
+                        })}
                         <button
                             type="button"
                             id="use-example"
@@ -83,7 +91,10 @@ fn Other() -> impl IntoView {
     };
     view! {
         <p class="explain" hidden=move || !lacks()>
-            "Labels are to be learned, and the example has none: choose rows with a text and a label."
+            {move || match run.reads_images() {
+                true => "The model reads images: choose a folder with one of PNG or JPEG images for each class.",
+                false => "Labels are to be learned, and the example has none: choose rows with a text and a label.",
+            }}
         </p>
         {choose}
     }
@@ -120,15 +131,23 @@ fn summary(run: Run) -> String {
                 0 => String::new(),
                 n => format!(", {} skipped", units::grouped(n as u64)),
             };
-            format!("{source}, {}{skipped}", plural(d.train_rows + d.validation_rows, "row", "rows"))
+            let count = d.train_rows + d.validation_rows;
+            let rows = if is_of_images(d) { plural(count, "image", "images") } else { plural(count, "row", "rows") };
+            format!("{source}, {rows}{skipped}")
         }
         None => "no data".into(),
     })
 }
 
+/// Whether its rows are images.
+fn is_of_images(report: &DataReport) -> bool {
+    report.format == "images"
+}
+
 /// How much there is, and what was left out.
 #[component]
 fn Facts(report: DataReport) -> impl IntoView {
+    let images = is_of_images(&report);
     let learned = report.labelled.as_ref().filter(|_| report.preview.iter().any(|row| !row.label.is_empty()));
     let labels = match learned {
         None => units::percent(report.label_tokens as f64 / report.tokens.max(1) as f64),
@@ -143,7 +162,12 @@ fn Facts(report: DataReport) -> impl IntoView {
         let row = |s: SkippedRow| view! { <li title=s.raw><span>{s.why}</span><span class="figure">{s.at}</span></li> };
         view! {
             <details id="skipped">
-                <summary>{format!("{} skipped: see why", plural(report.skipped_rows, "row", "rows"))}</summary>
+                <summary>
+                    {format!("{} skipped: see why", match images {
+                        true => plural(report.skipped_rows, "file", "files"),
+                        false => plural(report.skipped_rows, "row", "rows"),
+                    })}
+                </summary>
                 <ul class="listing">
                     {report.skipped.into_iter().map(row).collect_view()}
                     {(more > 0).then(|| view! { <li>{format!("and {} more", units::grouped(more as u64))}</li> })}
@@ -153,11 +177,16 @@ fn Facts(report: DataReport) -> impl IntoView {
     });
     view! {
         <dl class="facts">
-            <div><dt>"Training rows"</dt><dd>{units::grouped(report.train_rows as u64)}</dd></div>
+            <div>
+                <dt>{if images { "Training images" } else { "Training rows" }}</dt>
+                <dd>{units::grouped(report.train_rows as u64)}</dd>
+            </div>
             <div><dt>"Held out"</dt><dd>{units::grouped(report.validation_rows as u64)}</dd></div>
-            <div><dt>"Tokens"</dt><dd>{units::count(report.tokens)}</dd></div>
+            {(!images).then(|| view! { <div><dt>"Tokens"</dt><dd>{units::count(report.tokens)}</dd></div> })}
             <div><dt>"Labels"</dt><dd>{labels}</dd></div>
-            <div><dt>"Cut"</dt><dd>{plural(report.truncated, "row", "rows")}</dd></div>
+            {(!images).then(|| view! {
+                <div><dt>"Cut"</dt><dd>{plural(report.truncated, "row", "rows")}</dd></div>
+            })}
         </dl>
         {(!classes.is_empty()).then(|| bars(classes))}
         {skipped}
@@ -168,12 +197,16 @@ fn Facts(report: DataReport) -> impl IntoView {
 #[component]
 fn Rows(report: DataReport) -> impl IntoView {
     let limit = use_run().config.with_untracked(|c| c.number("data.max_length")) as usize;
+    if is_of_images(&report) {
+        return view! { <div><Images rows=report.preview /></div> }.into_any();
+    }
     view! {
         <div>
             <Preview rows=report.preview />
             <Lengths lengths=report.lengths limit=limit truncated=report.truncated />
         </div>
     }
+    .into_any()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use leptos::prelude::*;
 use serde_json::Value;
-use stratune_protocol::{Field, FieldKind};
+use stratune_protocol::{Field, FieldKind, ModelReport, Role};
 
 use super::hub::FromHub;
 use crate::parts::card::Card;
@@ -68,8 +68,8 @@ pub fn ModelCard() -> impl IntoView {
             </ul>
             {move || run.model.get().map(|m| view! {
                 <dl class="facts">
+                    {does(&m).map(|does| view! { <div><dt>"What it does"</dt><dd>{does}</dd></div> })}
                     <div><dt>"Family"</dt><dd>{m.family}</dd></div>
-                    {m.encoder.then(|| view! { <div><dt>"What it does"</dt><dd>"labels texts"</dd></div> })}
                     <div><dt>"Parameters"</dt><dd>{units::count(m.parameters)}</dd></div>
                     <div><dt>"Layers"</dt><dd>{m.layers}</dd></div>
                     <div><dt>"Width"</dt><dd>{units::grouped(m.hidden_size as u64)}</dd></div>
@@ -118,13 +118,19 @@ fn summary(run: Run) -> String {
         Some(m) => format!(
             "{}, {}{} parameters, {} layers, {} tokens of context",
             m.name,
-            if m.encoder { "labels texts, " } else { "" },
+            does(m).map(|does| format!("{does}, ")).unwrap_or_default(),
             units::count(m.parameters),
             m.layers,
             units::grouped(m.context as u64)
         ),
         None => "no model".into(),
     })
+}
+
+/// What a model does that writes no text.
+fn does(model: &ModelReport) -> Option<&'static str> {
+    let images = model.has(Role::PatchEmbedding);
+    model.encoder.then_some(if images { "labels images" } else { "labels texts" })
 }
 
 /// What is under way and how far it is.

@@ -43,6 +43,30 @@ pub fn Preview(rows: Vec<PreviewRow>) -> impl IntoView {
     })
 }
 
+/// The first images, by their files, with their labels.
+#[component]
+pub fn Images(rows: Vec<PreviewRow>) -> impl IntoView {
+    let row = |(i, row): (usize, PreviewRow)| {
+        view! {
+            <tr>
+                <th scope="row">{i + 1}</th>
+                <td>{row.raw}" "<mark class="label">{row.label}</mark></td>
+            </tr>
+        }
+    };
+    view! {
+        <div class="preview" tabindex="0" role="region" aria-label="First images">
+            <table>
+                <thead class="hidden-text"><tr><th scope="col">"Row"</th><th scope="col">"Image"</th></tr></thead>
+                <tbody>{rows.into_iter().take(ROWS).enumerate().map(row).collect_view()}</tbody>
+            </table>
+        </div>
+        <p class="caption">
+            "The model reads the image and learns its label, the name of its folder, which is " <mark>"highlighted"</mark> "."
+        </p>
+    }
+}
+
 fn token(token: PreviewToken) -> AnyView {
     // A line break is shown where it is, and still breaks the line.
     let text = token.text.replace('\n', "↵\n");

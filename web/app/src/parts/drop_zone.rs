@@ -80,3 +80,37 @@ pub fn DropZone(
         </div>
     }
 }
+
+/// A button that has files chosen, or a folder.
+#[component]
+pub fn ChooseFiles(
+    /// The name of the hidden file field.
+    id: &'static str,
+    /// What the button says.
+    button: &'static str,
+    /// Whether a folder is wanted; else it is one file.
+    folder: bool,
+    /// The kinds of files that are offered; empty: all.
+    #[prop(optional)]
+    accept: &'static str,
+    on_files: impl Fn(Vec<Picked>) + Copy + 'static,
+) -> impl IntoView {
+    let input = NodeRef::<html::Input>::new();
+    let chosen = move |_| {
+        let picked = input.get_untracked().map(|input| files::from_input(&input)).unwrap_or_default();
+        if !picked.is_empty() {
+            on_files(picked);
+        }
+    };
+    input.on_load(move |input| {
+        if folder {
+            let _ = input.set_attribute("webkitdirectory", "");
+        }
+    });
+    view! {
+        <input node_ref=input id=id type="file" accept=accept multiple=folder hidden tabindex="-1" aria-label=button on:change=chosen />
+        <button type="button" on:click=move |_| if let Some(input) = input.get_untracked() { input.click() }>
+            {button}
+        </button>
+    }
+}

@@ -31,7 +31,7 @@ impl Run {
         let missing = model_files::missing(files.iter().map(|p| p.path.as_str()));
         if !missing.is_empty() {
             let problem = Problem::input(format!("the folder lacks {}", missing.join(" and "))).at(folder).next(
-                "choose a folder in Hugging Face form: config.json, *.safetensors, tokenizer.json; or a GGUF file",
+                "choose a folder in Hugging Face form: config.json, *.safetensors, tokenizer.json (of a vision model preprocessor_config.json); or a GGUF file",
             );
             return self.alert(problem, None);
         }
@@ -208,7 +208,7 @@ impl Run {
 }
 
 /// What a command says of files, and the files.
-fn parcel(picked: &[Picked]) -> (Vec<Asset>, Vec<web_sys::File>) {
+pub(super) fn parcel(picked: &[Picked]) -> (Vec<Asset>, Vec<web_sys::File>) {
     let asset = |p: &Picked| Asset { name: p.path.clone(), bytes: p.file.size() as u64 };
     (picked.iter().map(asset).collect(), picked.iter().map(|p| p.file.clone()).collect())
 }

@@ -2,10 +2,12 @@
 
 use leptos::prelude::*;
 use serde_json::Value;
-use stratune_protocol::Confusion;
+use stratune_protocol::{Confusion, Role};
 
+use super::inputs::parcel;
 use super::run::Run;
 use super::settings::{Command, Settings};
+use crate::bridge::files::Picked;
 
 /// Where it stands what is learned of a row.
 pub const OBJECTIVE: &str = "train.objective";
@@ -74,6 +76,11 @@ impl Run {
         self.model.with(|model| model.as_ref().is_some_and(|model| model.encoder))
     }
 
+    /// Whether the loaded model reads images.
+    pub fn reads_images(self) -> bool {
+        self.model.with(|model| model.as_ref().is_some_and(|model| model.has(Role::PatchEmbedding)))
+    }
+
     /// Whether the next run learns labels.
     pub fn learns_labels(self) -> bool {
         let encoder = self.is_encoder();
@@ -104,7 +111,15 @@ impl Run {
     /// Has a text labelled; the second one may be empty.
     pub fn classify(self, text: String, text_pair: String) {
         self.said.update(|said| said.asked = true);
-        self.send(&Command::Classify { text, text_pair }, &[]);
+        self.send(&Command::Classify { text, text_pair, files: Vec::new() }, &[]);
+    }
+
+    /// Has an image labelled.
+    pub fn classify_image(self, image: Picked) {
+        self.said.update(|said| said.asked = true);
+        let (text, text_pair) = Default::default();
+        let (files, image) = parcel(&[image]);
+        self.send(&Command::Classify { text, text_pair, files }, &image);
     }
 }
 

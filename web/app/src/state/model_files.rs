@@ -13,7 +13,8 @@ pub fn missing<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Vec<&'static
     if !has(|n| n.ends_with(".safetensors")) {
         missing.push("*.safetensors");
     }
-    if !has(|n| n == "tokenizer.json") {
+    // A model that reads images has no tokenizer.
+    if !has(|n| n == "tokenizer.json") && !has(|n| n == "preprocessor_config.json") {
         missing.push("tokenizer.json");
     }
     missing
@@ -51,6 +52,8 @@ mod tests {
         assert_eq!(missing(all.into_iter()), Vec::<&str>::new());
         assert_eq!(missing(["x/config.json", "model.bin"].into_iter()), ["*.safetensors", "tokenizer.json"]);
         assert_eq!(missing([].into_iter()).len(), 3);
+        let of_images = ["config.json", "model.safetensors", "preprocessor_config.json"];
+        assert_eq!(missing(of_images.into_iter()), Vec::<&str>::new());
         assert_eq!(missing(["model.Q4_1.gguf"].into_iter()), Vec::<&str>::new());
     }
 

@@ -13,6 +13,7 @@ pub(super) fn name(role: Role) -> &'static str {
     match role {
         Role::Embedding => "token_embd",
         Role::PositionEmbedding => "position_embd",
+        Role::PatchEmbedding => "v.patch_embd",
         Role::FinalNorm => "output_norm",
         Role::Head => "output",
         Role::AttentionNorm => "attn_norm",
