@@ -21,7 +21,7 @@ pub fn to_link(config: &RunConfig) -> String {
     if let Some(search) = &config.search {
         // Who searches is always said, for the rest of what is searched for depends on it; and what for.
         defaults["search"] = tree(&SearchConfig::preset(search.by));
-        ["by", "budget"].iter().for_each(|name| defaults["search"][*name] = Value::Null);
+        (defaults["search"]["by"], defaults["search"]["budget"]) = ("".into(), Value::Null);
     }
     if config.method.iter().any(is_placed) {
         values["method"] = defaults["method"].clone();
@@ -159,7 +159,7 @@ mod tests {
             let search = SearchConfig { budget: 2500, learning_rate, ..SearchConfig::preset(by) };
             let config = RunConfig { search: Some(search), ..page_default() };
             let hash = to_link(&config);
-            let plain = format!("search.budget=2500&search.by={}", by.name());
+            let plain = format!("search.by={}&search.budget=2500", by.name());
             assert_eq!(hash, if by == SearchBy::Evolution { plain + "&search.learning_rate=0.05" } else { plain });
             assert_eq!(from_link(&hash).unwrap(), config);
         }

@@ -17,9 +17,9 @@ struct Budget {
 
 /// Where a file is above what it should be, its budget is what it measured and 3 % more.
 const BUDGETS: [Budget; 5] = [
-    // Should be 300 kB: 396 kB were measured by gzip, 371 before labels of texts, 340 before the hub's part of two cards and
+    // Should be 300 kB: 436 kB were measured by gzip, 396 before the search under a budget, 371 before labels of texts, 340 before the hub's part of two cards and
     // conversations.
-    Budget { file: "stratune-app_bg.wasm", gzip: 408_000, brotli: 300_000 },
+    Budget { file: "stratune-app_bg.wasm", gzip: 449_000, brotli: 330_000 },
     // The hub in its worker, loaded when it is asked for: 219 kB were measured by gzip, 180 by brotli.
     Budget { file: "hub_bg.wasm", gzip: 225_000, brotli: 185_000 },
     // Should be 4 MB: 3,323 kB were measured by gzip, 3,134 before encoders, T5 and the search.

@@ -8,6 +8,7 @@ use stratune_protocol::{ExportForm, command_line};
 
 use crate::bridge::browser;
 use crate::state::history::History;
+use crate::state::search::is_search;
 use crate::state::settings::{Settings, TunedRun};
 use crate::state::structure::STRUCTURE_JSON;
 use crate::state::use_run;
@@ -18,7 +19,11 @@ pub fn TakeIt() -> impl IntoView {
     let run = use_run();
     let form = RwSignal::new(ExportForm::default());
     let copied = RwSignal::new(None::<bool>);
-    let command = Memo::new(move |_| command_line(run.shown_config().texts("data.files").into_iter(), "run"));
+    let command = Memo::new(move |_| {
+        let config = run.shown_config();
+        let train = command_line(config.texts("data.files").into_iter(), "run");
+        if is_search(&config) { train.replacen(" train ", " search ", 1) } else { train }
+    });
     let copy = move |_| {
         spawn_local(async move {
             copied.set(Some(browser::copy(&command.get_untracked()).await));
