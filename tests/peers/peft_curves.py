@@ -2,11 +2,11 @@
 """The same run in Hugging Face PEFT: the same rows in the same order from the same adapter, and how far its losses are apart.
 
     cargo run --release -p stratune-session --example batches -- run.toml peer
-    stratune train --config run.toml --out run --overwrite --json > peer/events.jsonl
+    stratune train --config run.toml --out run --overwrite
     pip install torch transformers peft
-    python tests/peers/peft_curves.py --run run.toml --peer peer
+    python tests/peers/peft_curves.py --run run --peer peer
 
-AdamW with the learning rates that the events tell, f32, no dropout, rows padded to the longest of their batch. Prints one line
+AdamW with the learning rates that the run tells, f32, no dropout, rows padded to the longest of their batch. Prints one line
 of JSON: the largest and the mean difference of the losses, as a share, and seconds of both.
 """
 
@@ -19,8 +19,8 @@ import time
 import tomllib
 
 parser = argparse.ArgumentParser()
-parser.add_argument("--run", required=True, help="the run's configuration")
-parser.add_argument("--peer", required=True, help="folder of begin, batches.jsonl and events.jsonl")
+parser.add_argument("--run", required=True, help="the run's folder, of run.toml and metrics.jsonl")
+parser.add_argument("--peer", required=True, help="folder of begin and batches.jsonl")
 parser.add_argument("--threads", type=int, default=2)
 given = parser.parse_args()
 
@@ -31,9 +31,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceC
 
 torch.set_num_threads(given.threads)
 peer = pathlib.Path(given.peer)
-run = tomllib.loads(pathlib.Path(given.run).read_text())
+folder = pathlib.Path(given.run)
+run = tomllib.loads((folder / "run.toml").read_text())
 batches = [json.loads(line) for line in (peer / "batches.jsonl").open()]
-events = [json.loads(line) for line in (peer / "events.jsonl").open() if line.startswith("{")]
+events = [json.loads(line) for line in (folder / "metrics.jsonl").open()]
 steps = [event for event in events if event["event"] == "step"]
 
 labelled = batches[0][0]["label"] is not None

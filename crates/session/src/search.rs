@@ -108,12 +108,12 @@ mod tests {
             vec![site(4, 0, "self_attn.q_proj"), site(1, 1, "mlp.up_proj"), Placed::in_block(1, MethodKind::LayerNorm)];
         let structure = Structure::new(&model(), sites);
         let Event::Structure(told) = structure_event(&structure, &model(), "").unwrap() else { panic!() };
-        let mut config = RunConfig::default();
-        config.method = serde_json::from_value(told.methods.clone().into()).unwrap();
+        let method = serde_json::from_value(told.methods.clone().into()).unwrap();
+        let config = RunConfig { method, ..RunConfig::default() };
         assert_eq!((config.method.clone(), told.modules), (structure.methods(&model()).unwrap(), 3));
         assert_eq!(told.parameters, 4 * 16 + 28 + 2 * 8);
         assert_eq!(RunConfig::from_toml(&config.to_toml().unwrap()).unwrap(), config);
-        assert_eq!(crate::to_link(&config).contains("method"), false, "a structure is no part of an address");
+        assert!(!crate::to_link(&config).contains("method"), "a structure is no part of an address");
         let other = stratune_protocol::testing::model(2, [8, 20, 8, 4]);
         let lacking = ModelReport { modules: Vec::new(), ..other };
         assert!(structure_event(&structure, &lacking, "a.json").is_err());
