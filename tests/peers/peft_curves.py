@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The same run in Hugging Face PEFT: the same rows in the same order from the same adapter, and how far its losses are apart.
 
-    cargo run --release -p stratune-session --example batches -- run.toml peer
-    stratune train --config run.toml --out run --overwrite
+    cargo run --release -p stratune-session --example batches -- tests/peers/minilm-sst2.toml peer
+    stratune train --config tests/peers/minilm-sst2.toml --out run --overwrite
     pip install torch transformers peft
     python tests/peers/peft_curves.py --run run --peer peer
 

@@ -17,18 +17,18 @@ struct Budget {
 
 /// Where a file is above what it should be, its budget is what it measured and 3 % more.
 const BUDGETS: [Budget; 5] = [
-    // Should be 300 kB: 436 kB were measured by gzip, 396 before the search under a budget, 371 before labels of texts, 340 before the hub's part of two cards and
-    // conversations.
-    Budget { file: "stratune-app_bg.wasm", gzip: 449_000, brotli: 330_000 },
+    // Should be 300 kB: 443 kB were measured by gzip, 341 by brotli; by gzip 396 before the search under a budget and images, 371
+    // before labels of texts, 340 before the hub's part of two cards and conversations.
+    Budget { file: "stratune-app_bg.wasm", gzip: 456_000, brotli: 352_000 },
     // The hub in its worker, loaded when it is asked for: 219 kB were measured by gzip, 180 by brotli.
     Budget { file: "hub_bg.wasm", gzip: 225_000, brotli: 185_000 },
-    // Should be 4 MB: 3,323 kB were measured by gzip, 3,134 before encoders, T5 and the search.
+    // Should be 4 MB: 3,543 kB were measured by gzip, 3,323 before images and all that searches, 3,134 before encoders and T5.
     Budget { file: "engine_cpu_bg.wasm", gzip: 4_000_000, brotli: 4_000_000 },
-    // Should be 4 MB: 6,014 kB were measured by gzip, 5,816 before encoders, T5 and the search, 5,334 before GGUF, four families,
-    // and what is taken away.
-    Budget { file: "engine_gpu_bg.wasm", gzip: 6_194_000, brotli: 4_000_000 },
-    // Only for compressed files and Parquet: 312 kB were measured by gzip.
-    Budget { file: "unpack_bg.wasm", gzip: 321_000, brotli: 321_000 },
+    // Should be 4 MB: 6,234 kB were measured by gzip, 3,970 by brotli; by gzip 6,014 before images and all that searches, 5,816 before
+    // encoders and T5, 5,334 before GGUF, four families, and what is taken away.
+    Budget { file: "engine_gpu_bg.wasm", gzip: 6_421_000, brotli: 4_089_000 },
+    // Only for compressed files, Parquet and images: 385 kB were measured by gzip, 312 before images.
+    Budget { file: "unpack_bg.wasm", gzip: 397_000, brotli: 321_000 },
 ];
 
 /// Prints the sizes of the built page and refuses one above its budget. A packer that is not installed is left out.
