@@ -62,7 +62,7 @@ fn Budget() -> impl IntoView {
     let typo = move || run.typos.with(|t| t.get(BUDGET).map(|problem| problem.next.clone()));
     Effect::new(move |_| {
         let set = set.get();
-        if untrack(&typo).is_none() && untrack(|| text.with(|t| budget(t, bytes()))) != Some(set) {
+        if untrack(typo).is_none() && untrack(|| text.with(|t| budget(t, bytes()))) != Some(set) {
             text.set(units::grouped(set));
         }
     });
