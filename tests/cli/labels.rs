@@ -104,6 +104,43 @@ fn a_classifier_from_rows_to_labels() {
     assert!(card.contains("text-classification") && !merged.join("Modelfile").exists(), "{card}");
 }
 
+/// A linear probe: no method, and the classifier alone trains, is kept, and is merged.
+#[test]
+fn a_classifier_trains_alone() {
+    let Some(model) = minilm() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let [rows, out, merged] = ["rows.csv", "run", "merged"].map(|name| dir.path().join(name));
+    fs::write(&rows, opinions(96)).unwrap();
+    let of_model = ["--model", path(&model), "--device", "cpu"];
+    let trained = ["train", "--json", "--data", path(&rows), "--out", path(&out), "--method", "none", "--steps", "12"];
+    let events = done(&[&trained[..], &of_model, &["--batch-size", "8", "--learning-rate", "1e-2"]].concat());
+    let begun: Value = events.lines().find(|line| line.contains("\"begun\"")).unwrap().parse().unwrap();
+    // Two labels of 384 numbers and a bias, behind a pooler of 384 by 384 and its bias.
+    assert_eq!(begun["trainable"], 2 * 385 + 384 * 385, "{begun}");
+    let measured = [&["eval", "--json", "--adapter", path(&out), "--data", path(&rows)], &of_model[..]].concat();
+    let of =
+        |said: &str| serde_json::from_str::<Value>(said.lines().last().unwrap()).unwrap()["loss"].as_f64().unwrap();
+    let loss = of(&done(&measured));
+    assert!(loss < 0.6, "half of the rows are of either label: {loss}");
+    done(&["merge", "--model", path(&model), "--adapter", path(&out), "--out", path(&merged)]);
+    let again = of(&done(&["eval", "--json", "--model", path(&merged), "--device", "cpu", "--data", path(&rows)]));
+    assert!((again - loss).abs() < 1e-5, "{again} {loss}");
+
+    let refused = run(&[
+        "train",
+        "--data",
+        "example",
+        "--method",
+        "none",
+        "--device",
+        "cpu",
+        "--out",
+        path(&dir.path().join("no")),
+    ]);
+    let error = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && error.contains("no method is named"), "{error}");
+}
+
 /// What cannot be learned is told before anything is written.
 #[test]
 fn what_is_no_classification_is_refused() {

@@ -67,11 +67,13 @@ fn a_task_is_judged_by_likelihood_and_by_what_is_written() {
 /// Two ways of choosing layers with two seeds, judged by held-out rows and a task.
 fn study(dir: &Path) -> String {
     task_folder(dir);
+    let talk = |i: usize| json!({ "messages": [{ "role": "user", "content": format!("the king {i}") }, { "role": "assistant", "content": "the fire" }] });
+    fs::write(dir.join("held-out.jsonl"), (0..3).map(|i| format!("{}\n", talk(i))).collect::<String>()).unwrap();
     format!(
         r#"
         name = "layers of the starter"
         seeds = [0, 1]
-        held_out = "example-held-out"
+        held_out = {:?}
         [run]
         model = "starter"
         device = "cpu"
@@ -92,6 +94,7 @@ fn study(dir: &Path) -> String {
         data = {:?}
         limit = 4
         "#,
+        path(&dir.join("held-out.jsonl")),
         path(dir)
     )
 }
@@ -112,6 +115,7 @@ fn a_study_is_done_run_by_run_and_goes_on_where_it_was() {
     assert_eq!((&first["id"], &first["training"]["steps"]), (&json!("all_seed0"), &json!(3)));
     assert!(first["training"]["trainable"].as_u64().unwrap() > 0, "{first}");
     assert!(first["held_out"]["loss"].as_f64().unwrap() > 0.0, "{first}");
+    assert!(first["held_out"]["exact_match"].is_number() && first["searched"].is_null(), "{first}");
     assert_eq!(first["scores"][0]["value"], json!(1.0), "{first}");
 
     // A run that was killed in the middle of its record, and another that has a checkpoint but no end.
@@ -139,6 +143,48 @@ fn a_study_is_done_run_by_run_and_goes_on_where_it_was() {
     fs::write(&file, study(dir.path()).replace("run.ist.interval = 2", "run.ist.interval = 3")).unwrap();
     done(&["study", path(&file), "--limit", "1"]);
     assert_eq!(records_of(&out).len(), before + 1);
+}
+
+/// A value of an axis that searches: its structure is what trains, and what both took is told.
+#[test]
+fn a_study_trains_what_its_searches_find() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("found.toml");
+    let text = r#"
+        name = "by chance and by hand"
+        seeds = [3]
+        [run]
+        model = "starter"
+        device = "cpu"
+        data.files = ["example"]
+        data.max_length = 64
+        train = { steps = 2, batch_size = 2 }
+        method = [{ kind = "lora", rank = 4, alpha = 8.0 }]
+        [[axis]]
+        name = "structure"
+        baseline = "whole"
+        [[axis.value]]
+        name = "whole"
+        [[axis.value]]
+        name = "chance"
+        run.search = { by = "random", budget = 4000, sizes = [1, 4] }
+    "#;
+    fs::write(&file, text).unwrap();
+    let table = done(&["study", path(&file)]);
+    let out = dir.path().join("found");
+    let [whole, found] = &records_of(&out)[..] else { panic!("{table}") };
+    assert!(whole["searched"].is_null() && found["searched"]["seconds"].as_f64().unwrap() > 0.0, "{found}");
+    let trainable = |record: &Value| record["training"]["trainable"].as_u64().unwrap();
+    assert!((1..=4000).contains(&trainable(found)) && trainable(whole) > 4000, "{found}");
+    assert!(table.contains("search ×"), "{table}");
+    let structure = out.join("chance_seed3.search/structure.json");
+    assert!(done(&["inspect", path(&structure)]).contains("lora"));
+    // Without the structure its search is done again.
+    fs::remove_file(&structure).unwrap();
+    fs::remove_file(out.join("results.jsonl")).unwrap();
+    done(&["study", path(&file)]);
+    assert!(structure.exists());
+    assert_eq!(records_of(&out)[1]["training"]["best"], found["training"]["best"]);
 }
 
 /// The records of a study; a line that was cut off is none.

@@ -1,15 +1,19 @@
 //! What is written as GGUF is read again as the same model, and with an adapter as the model with that.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use serde_json::{Value, json};
 use stratune_data::{GgufTokenizer, Tokenizer, WrittenTokenizer};
+use stratune_models::Model;
 use stratune_models::families::FAMILIES;
 use stratune_peft::{Adapter, TargetOverride};
 use stratune_protocol::BaseDtype;
 use stratune_runtime::block_on;
-use stratune_session::{attach, model_config, open_model, read_adapter, write_gguf_adapter};
-use stratune_store::{BlockType, Ftype, Gguf, MemoryFolder, MemorySink, ModelFolder, RowOrder, View};
+use stratune_session::{attach, model_config, open_model, read_adapter, read_gguf_adapter, write_gguf_adapter};
+use stratune_store::{
+    BlockType, Ftype, Gguf, GgufMetadata, GgufTensor, GgufWriter, MemoryFolder, MemorySink, ModelFolder, RowOrder, View,
+};
 use stratune_tests::{fixtures, skipped, worst};
 
 use crate::made::{as_gguf, changed, folder, logits, model};
@@ -146,7 +150,9 @@ fn an_adapter_applied_by_hand_is_the_merged_model() {
         block_on(attach(&mut tuned, &adapter)).unwrap();
         let mut sink = MemorySink::default();
         block_on(write_gguf_adapter(&source, &config, &adapter, "toy", &mut sink)).unwrap();
-        let (adapter, metadata) = tensors(sink.files.remove(0).1);
+        let (file, bytes) = sink.files.remove(0);
+        read_back(&file, &bytes, &base, &tuned, name);
+        let (adapter, metadata) = tensors(bytes);
         assert_eq!((&metadata["general.type"], &metadata["adapter.type"]), (&json!("adapter"), &json!("lora")));
         let alpha = metadata["adapter.lora.alpha"].as_f64().unwrap() as f32;
         let (before, after) = (file_of(&source, base), file_of(&source, tuned));
@@ -171,6 +177,61 @@ fn an_adapter_applied_by_hand_is_the_merged_model() {
         }
         assert_eq!(2 * changed, adapter.names().len(), "{name}");
         assert!(changed > 0, "{name}");
+    }
+}
+
+/// An adapter's file, put on the base again, gives the model that it was written of.
+fn read_back(file: &str, bytes: &[u8], base: &Model, tuned: &Model, name: &str) {
+    let folder = Rc::new(MemoryFolder::new("written", vec![(file.to_string(), bytes.to_vec().into())]));
+    let adapter = block_on(read_gguf_adapter(folder, file, &base.config)).unwrap_or_else(|p| panic!("{name}: {p}"));
+    let mut again = base.clone();
+    block_on(attach(&mut again, &adapter)).unwrap();
+    let (wanted, largest) = logits(tuned);
+    let off = worst(&logits(&again).0, &wanted);
+    // The scale of each layer is in B, and multiplied once more.
+    assert!(off <= 1e-5 * largest, "{name}: {off:e} of {largest}");
+}
+
+#[test]
+fn what_is_no_adapter_of_this_model_is_refused() {
+    let of = |architecture: &str, kind: &str, tensors: &[(&str, [usize; 2])]| {
+        let text = |text: &str| Value::from(text).into();
+        let metadata: GgufMetadata = [
+            ("general.architecture".to_string(), text(architecture)),
+            ("general.type".to_string(), text(kind)),
+            ("adapter.type".to_string(), text("lora")),
+        ]
+        .into();
+        let described: Vec<GgufTensor> = tensors
+            .iter()
+            .map(|(name, shape)| GgufTensor { name: (*name).into(), shape: (*shape).into(), kind: BlockType::F32 })
+            .collect();
+        let mut sink = MemorySink::default();
+        block_on(async {
+            let mut writer = GgufWriter::begin(&mut sink, "a.gguf", &metadata, &described).await.unwrap();
+            for (_, shape) in tensors {
+                writer.add(&vec![0; 4 * shape[0] * shape[1]]).await.unwrap();
+            }
+            writer.finish().unwrap();
+        });
+        let (name, bytes) = sink.files.remove(0);
+        let folder = Rc::new(MemoryFolder::new("made", vec![(name, bytes.into())]));
+        let config = model_config(&changed("tiny-llama", json!({}))).unwrap();
+        block_on(read_gguf_adapter(folder, "a.gguf", &config)).unwrap_err()
+    };
+    let config = model_config(&changed("tiny-llama", json!({}))).unwrap();
+    let hidden = config.hidden_size;
+    let [a, b] = ["blk.0.attn_q.weight.lora_a", "blk.0.attn_q.weight.lora_b"];
+    for (problem, named) in [
+        (of("llama", "model", &[]), "no LoRA adapter"),
+        (of("qwen3", "adapter", &[]), "models of qwen3"),
+        (of("llama", "adapter", &[]), "no layer"),
+        (of("llama", "adapter", &[(a, [2, hidden])]), "lora_b"),
+        (of("llama", "adapter", &[(a, [2, hidden + 1]), (b, [hidden, 2])]), "where the model has"),
+        (of("llama", "adapter", &[(a, [2, hidden]), (b, [hidden, 3])]), "where the model has"),
+        (of("llama", "adapter", &[("token_embd.weight.lora_x", [2, hidden])]), "token_embd.weight.lora_x"),
+    ] {
+        assert!(problem.what.contains(named) && !problem.at.is_empty(), "{named}: {problem:?}");
     }
 }
 

@@ -49,7 +49,8 @@ pub struct RunFlags {
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Method (`stratune methods` lists them with their settings)")]
 pub struct MethodFlags {
-    /// A method, a combination such as mam, several with commas between, or a structure's file [default: lora]
+    /// A method, a combination such as mam, several with commas between, none (a classifier alone), or a structure's file
+    /// [default: lora]
     #[arg(long, value_parser = choose::<Chosen>)]
     method: Option<Chosen>,
     /// The settings that other flags start from: usual, or paper for those of the method's paper [default: usual]

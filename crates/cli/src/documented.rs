@@ -5,6 +5,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use clap::Parser;
+use stratune_protocol::SearchConfig;
+use stratune_train::RunConfig;
 
 use crate::Cli;
 
@@ -41,6 +43,34 @@ fn documented_commands_are_complete() {
         }
     }
     assert!(checked > 20, "only {checked} commands were found");
+}
+
+/// Every field of a configuration has its line in the reference, under its section, with its default where it is a number.
+#[test]
+fn every_field_is_in_the_reference() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let page = fs::read_to_string(root.join("crates/cli/README.md")).unwrap();
+    let search = Some(SearchConfig::default());
+    let config = serde_json::to_value(RunConfig { search, ..RunConfig::default() }).unwrap();
+    for section in ["data", "ist", "search", "train"] {
+        let head = format!("| **`[{section}]`");
+        let of_section: Vec<&str> = page
+            .lines()
+            .skip_while(|line| !line.starts_with(&head))
+            .skip(1)
+            .take_while(|line| line.starts_with("| `"))
+            .collect();
+        for (name, value) in config[section].as_object().unwrap() {
+            let line = of_section
+                .iter()
+                .find(|line| line.split('|').nth(1).unwrap_or_default().contains(&format!("`{name}`")));
+            let line = line.unwrap_or_else(|| panic!("[{section}] {name} is not in the reference"));
+            if let Some(number) = value.as_f64() {
+                let told: f64 = line.split('`').nth(3).unwrap().parse().unwrap();
+                assert!((told - number).abs() < 1e-6, "{line}: it is {number}");
+            }
+        }
+    }
 }
 
 /// The words of a line of shell, without a comment behind it.

@@ -4,11 +4,13 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use stratune_data::SourceFile;
+use stratune_models::ModelConfig;
 use stratune_peft::Adapter;
 use stratune_protocol::{BaseDtype, DataConfig, DeviceChoice, ModelReport, Objective, Problem, ProblemKind};
 use stratune_runtime::Opened;
 use stratune_session::{
-    Base, EXAMPLE, EXAMPLE_HELD_OUT, STARTER, attach, mix, open_device, open_model, read_adapter, report_of,
+    Base, EXAMPLE, EXAMPLE_HELD_OUT, STARTER, attach, mix, open_device, open_model, read_adapter, read_gguf_adapter,
+    report_of,
 };
 use stratune_store::{DiskFolder, Folder, GgufFolder};
 use stratune_tasks::{Labelled, Split, task};
@@ -64,7 +66,7 @@ pub fn folder(model: &str) -> Result<Rc<dyn Folder>, Problem> {
 }
 
 /// The folder and the name of a GGUF file; none of anything else.
-fn gguf(path: &Path) -> Option<(&Path, &str)> {
+pub fn gguf(path: &Path) -> Option<(&Path, &str)> {
     let name = path.file_name()?.to_str().filter(|name| name.ends_with(".gguf") && !path.is_dir())?;
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
     Some((dir.unwrap_or(Path::new(".")), name))
@@ -81,9 +83,12 @@ fn starter() -> Result<Rc<dyn Folder>, Problem> {
         .next("build with the cargo feature 'starter', or name a folder"))
 }
 
-/// Reads an adapter folder.
-pub async fn adapter(dir: &Path) -> Result<Adapter, Problem> {
-    read_adapter(&DiskFolder::new(dir)?).await
+/// Reads the folder of an adapter, or its GGUF file, for a model.
+pub async fn adapter(path: &Path, model: &ModelConfig) -> Result<Adapter, Problem> {
+    match gguf(path) {
+        Some((dir, name)) => read_gguf_adapter(Rc::new(DiskFolder::new(dir)?), name, model).await,
+        None => read_adapter(&DiskFolder::new(path)?).await,
+    }
 }
 
 /// Puts the adapters of some folders into a model: one as it is, several weighted, each by one unless told otherwise. Gives what
@@ -99,7 +104,7 @@ pub async fn adapters(base: &mut Base, dirs: &[PathBuf], weights: &[f32]) -> Res
     match (dirs, weights) {
         ([], _) => Ok(None),
         ([dir], []) => {
-            let adapter = adapter(dir).await?;
+            let adapter = adapter(dir, &base.model.config).await?;
             attach(&mut base.model, &adapter).await?;
             Ok(Some(adapter.methods.title()))
         }
@@ -107,7 +112,7 @@ pub async fn adapters(base: &mut Base, dirs: &[PathBuf], weights: &[f32]) -> Res
             let mut read = Vec::new();
             for (k, dir) in dirs.iter().enumerate() {
                 let weight = weights.get(k).copied().unwrap_or(1.0);
-                read.push((adapter(dir).await?, weight));
+                read.push((adapter(dir, &base.model.config).await?, weight));
             }
             base.model = mix(&base.model, &read).await?;
             let titles: Vec<String> = read.iter().map(|(adapter, _)| adapter.methods.title()).collect();

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::Args;
-use stratune_protocol::{Problem, Schedule, SearchBy, SearchConfig};
+use stratune_protocol::{Problem, SearchBy, SearchConfig};
+use stratune_session::settle_search;
 use stratune_train::{Event, RunConfig};
 
 use crate::arguments::{choose, set};
@@ -153,10 +154,6 @@ impl SearchFlags {
         if let Some(run) = &self.scores {
             search.scores = last_scores(run)?;
         }
-        if search.by == SearchBy::Autopeft {
-            // Each structure has the same learning rate, whenever it trains.
-            (config.train.schedule, config.train.warmup_steps) = (Schedule::Constant, 0);
-        }
         let largest = search.largest();
         if !sized {
             config
@@ -166,8 +163,7 @@ impl SearchFlags {
                 .for_each(|method| *method = method.resized(largest));
         }
         config.search = Some(search);
-        // What is measured in between would be of all modules together.
-        (config.train.eval_every, config.train.patience) = (0, 0);
+        settle_search(config);
         config.validate()
     }
 

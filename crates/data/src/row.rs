@@ -68,6 +68,23 @@ impl Conversation {
         Ok(Self { turns, tools })
     }
 
+    /// What is said before its last answer, and that answer; none unless somebody asks and it ends with words in answer.
+    pub fn last_answer(&self) -> Option<(Self, &str)> {
+        let (last, before) = self.turns.split_last()?;
+        let asked = before.last().is_some_and(|turn| matches!(turn.role, Role::User | Role::Tool));
+        let answers = last.role == Role::Assistant && last.beside.is_empty();
+        (asked && answers).then(|| (Self { turns: before.to_vec(), tools: self.tools.clone() }, last.content.as_str()))
+    }
+
+    /// Its messages, as [`read`](Self::read) takes them.
+    pub fn messages(&self) -> Vec<Value> {
+        let message = |turn: &Turn| {
+            let own = [("role", turn.role.name()), ("content", &turn.content)].map(|(k, v)| (k.into(), v.into()));
+            Value::Object(own.into_iter().chain(turn.beside.clone()).collect())
+        };
+        self.turns.iter().map(message).collect()
+    }
+
     /// Whether more than answers are labels.
     pub(crate) fn is_label_throughout(&self) -> bool {
         self.turns.iter().any(|turn| turn.is_label && turn.role != Role::Assistant)

@@ -165,7 +165,7 @@ fn spindle(layers: usize) -> [Vec<usize>; 4] {
     [0..bound(1), bound(1)..bound(3), bound(3)..bound(5), bound(5)..layers].map(Iterator::collect)
 }
 
-/// Names of methods and combinations, with commas between: `lora,bitfit`, `mam`.
+/// Names of methods and combinations, with commas between: `lora,bitfit`, `mam`; `none` for no method.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MethodNames(Vec<Named>);
 
@@ -200,15 +200,24 @@ impl MethodNames {
             Named::Method(kind) => kind.name(),
             Named::Preset(preset) => preset.name(),
         };
-        self.0.iter().map(of).collect::<Vec<_>>().join(",")
+        match self.0.is_empty() {
+            true => NONE.into(),
+            false => self.0.iter().map(of).collect::<Vec<_>>().join(","),
+        }
     }
 }
+
+/// The name of no method: what reads labels trains alone.
+const NONE: &str = "none";
 
 impl std::str::FromStr for MethodNames {
     type Err = Problem;
 
     fn from_str(text: &str) -> Result<Self, Problem> {
         let plain = |name: &str| name.to_lowercase().replace('-', "_");
+        if plain(text.trim()) == NONE {
+            return Ok(Self(Vec::new()));
+        }
         let named = |name: &str| match MethodPreset::ALL.into_iter().find(|p| p.name() == plain(name)) {
             Some(preset) => Ok(Named::Preset(preset)),
             None => name.parse().map(Named::Method),
@@ -241,6 +250,7 @@ mod tests {
             text.parse::<MethodNames>().unwrap().methods(&model()).iter().map(|m| m.kind).collect::<Vec<_>>()
         };
         assert_eq!(kinds("lora"), [MethodKind::Lora]);
+        assert_eq!((kinds("None"), "none".parse::<MethodNames>().unwrap().title()), (Vec::new(), "none".into()));
         assert_eq!(kinds("lora+, bitfit"), [MethodKind::LoraPlus, MethodKind::Bitfit]);
         assert!("loora".parse::<MethodNames>().is_err());
     }

@@ -7,7 +7,8 @@ use stratune_protocol::{IstMode, Problem};
 use crate::method::{Enters, Method};
 use crate::{MethodConfig, MethodKind, TargetOverride};
 
-/// The methods of a run, each entering on top of the ones before. In a file: `[method]`, or `[[method]]` for each.
+/// The methods of a run, each entering on top of the ones before. In a file: `[method]`, or `[[method]]` for each; `method = []`
+/// where nothing trains but the classifier, which is a linear probe.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct Methods(pub Vec<MethodConfig>);
@@ -105,7 +106,10 @@ impl Methods {
             Some(rank) => format!("{} r{rank}", m.kind.method().title),
             None => m.kind.method().title.to_string(),
         };
-        self.0.iter().map(one).collect::<Vec<_>>().join(" + ")
+        match self.0.is_empty() {
+            true => "no method".into(),
+            false => self.0.iter().map(one).collect::<Vec<_>>().join(" + "),
+        }
     }
 
     /// Another rank or alpha at some layers of the first method.
@@ -120,9 +124,6 @@ impl Methods {
     /// # Errors
     /// Names the first setting that is out of range, or what does not go together.
     pub fn check(&self, ist: IstMode) -> Result<(), Problem> {
-        if self.0.is_empty() {
-            return Err(Problem::input("no method is named").at("method").next("name one, such as lora"));
-        }
         self.0.iter().try_for_each(MethodConfig::check)?;
         let methods = || self.0.iter().map(|m| m.kind.method());
         for (i, method) in methods().enumerate().filter(|(_, method)| method.unique) {
@@ -202,7 +203,7 @@ mod tests {
             (&[Full, MethodKind::Galore], IstMode::All, false),
             (&[MethodKind::Lisa], IstMode::All, true),
             (&[MethodKind::Lisa], IstMode::Random, false),
-            (&[], IstMode::All, false),
+            (&[], IstMode::All, true),
         ] {
             assert_eq!(list(kinds).check(ist).is_ok(), fits, "{kinds:?} {ist:?}");
         }

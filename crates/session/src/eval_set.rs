@@ -1,6 +1,6 @@
 //! Evaluation on rows: loss, and exact match of whole answers.
 
-use stratune_data::{Role, Row, Sequence, Source, Template, Tokenizer};
+use stratune_data::{Conversation, Row, Sequence, Source, Template, Tokenizer};
 use stratune_models::Model;
 use stratune_protocol::{GenerateRequest, Problem, ProblemKind, SkippedRow};
 use stratune_train::{Batching, NextToken, evaluate};
@@ -16,11 +16,11 @@ pub struct EvalSet {
     left_out: Vec<SkippedRow>,
 }
 
-/// A row with one question and one answer.
+/// A row that ends with an answer.
 #[derive(Debug)]
 struct EvalPrompt {
     at: String,
-    asked: String,
+    asked: Conversation,
     right: String,
 }
 
@@ -33,7 +33,7 @@ pub struct EvalMetrics {
     pub loss: f64,
     /// exp(loss).
     pub perplexity: f64,
-    /// Rows with one question and one answer.
+    /// Rows that end with an answer.
     pub questions: usize,
     /// Of these, answers that are equal to the row's, spaces at the ends aside, decoded greedily.
     pub exact: usize,
@@ -129,7 +129,8 @@ impl EvalSet {
             let is_right = given.trim() == right;
             exact += usize::from(is_right);
             questions += 1;
-            progress(questions, asked, given.trim(), is_right);
+            let question = asked.turns.last().map_or("", |turn| &turn.content);
+            progress(questions, question, given.trim(), is_right);
         }
         let exact_match = (questions > 0).then(|| exact as f64 / questions as f64);
         Ok(EvalMetrics { rows: rows.len(), loss, perplexity: loss.exp(), questions, exact, exact_match, left_out })
@@ -141,20 +142,61 @@ async fn ask(
     model: &Model,
     tokenizer: &Tokenizer,
     template: &Template,
-    question: &str,
+    asked: &Conversation,
     right: &str,
 ) -> Result<String, Problem> {
     // An answer twice as long as the right one is wrong, however it ends.
     let max_tokens = 2 * tokenizer.encode(right)?.len() + 8;
-    let prompt = question.to_string();
-    let request = GenerateRequest { prompt, as_instruction: true, max_tokens, ..GenerateRequest::default() };
+    let (messages, tools) = (asked.messages(), asked.tools.clone());
+    let request = GenerateRequest { messages, tools, max_tokens, ..GenerateRequest::default() };
     answer(model, tokenizer, template, &request, &mut |_| {}).await
 }
 
-/// A row as a question, if it is one question and one answer.
+/// A row as a question, if it ends with an answer.
 fn question(at: &str, row: &Row) -> Option<EvalPrompt> {
     let Row::Turns(talk) = row else { return None };
-    let [question, right] = &talk.turns[..] else { return None };
-    let is_one = (question.role, right.role) == (Role::User, Role::Assistant);
-    is_one.then(|| EvalPrompt { at: at.into(), asked: question.content.clone(), right: right.content.trim().into() })
+    let (asked, right) = talk.last_answer()?;
+    Some(EvalPrompt { at: at.into(), asked, right: right.trim().into() })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_row_that_ends_with_an_answer_is_a_question() {
+        let asks = |messages: serde_json::Value| {
+            let talk = Conversation::read(messages.as_array().unwrap(), &[]).unwrap();
+            let is_question = question("a row", &Row::Turns(talk.clone()));
+            is_question.map(|found| (found.asked.turns.len(), found.right, found.asked == talk))
+        };
+        let (system, user) = (json!({"role": "system", "content": "s"}), json!({"role": "user", "content": "u"}));
+        let assistant = json!({"role": "assistant", "content": " a "});
+        for (messages, asked) in [
+            (json!([user, assistant]), Some(1)),
+            (json!([system, user, assistant]), Some(2)),
+            (json!([user, assistant, user, assistant]), Some(3)),
+            (json!([user]), None),
+            (json!([assistant]), None),
+            (json!([system, assistant]), None),
+            (json!([user, assistant, assistant]), None),
+        ] {
+            assert_eq!(asks(messages.clone()), asked.map(|turns| (turns, "a".to_string(), false)), "{messages}");
+        }
+    }
+
+    #[test]
+    fn a_question_is_asked_as_it_stands() {
+        let call = json!([{"id": "1", "type": "function", "function": {"name": "f", "arguments": {}}}]);
+        let messages = [
+            json!({"role": "user", "content": "u"}),
+            json!({"role": "assistant", "content": "", "tool_calls": call}),
+            json!({"role": "tool", "content": "t", "tool_call_id": "1"}),
+        ];
+        let talk = Conversation::read(&messages, &[]).unwrap();
+        assert_eq!(Conversation::read(&talk.messages(), &[]).unwrap(), talk);
+    }
 }

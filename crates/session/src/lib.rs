@@ -14,6 +14,7 @@ mod engine;
 mod eval_set;
 mod export;
 mod forecast;
+mod gguf_adapter;
 mod images;
 mod immediate;
 mod judge;
@@ -48,6 +49,7 @@ pub use export::{
     write_gguf_adapter, write_licences, write_model_folder,
 };
 pub use forecast::{Conditions, Forecast, MemoryReport};
+pub use gguf_adapter::read_gguf_adapter;
 pub use images::{label_image, read_image_processor};
 pub use immediate::ImmediateCommands;
 pub use judge::{JudgeOptions, Judged, TaskReport, judge, judge_labels};
@@ -62,7 +64,7 @@ pub use reply::{FinishReason, Reply, prompt_tokens};
 pub use run::{data_fingerprint, hooks_for, prompts, saved_run, set_apart, trainer, watched_search, watched_trainer};
 pub use run_log::{RunLog, happened_by};
 pub use samples::Samples;
-pub use search::as_search;
+pub use search::{as_search, settle_search};
 pub use served::{Progress, ServedBatch, ServedModels};
 #[cfg(feature = "starter")]
 pub use starter::starter_folder;

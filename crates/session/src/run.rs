@@ -104,6 +104,11 @@ async fn with_search(
     }
     let (batch_size, compute) = (config.train.batch_size, config.compute_dtype);
     let (mut model, objective) = for_dataset(&base.model, &dataset, &config)?;
+    if config.method.is_empty() && dataset.labels.is_none() {
+        return Err(Problem::input("no method is named, and there is no classifier that could train alone")
+            .at("method")
+            .next("name one, such as lora"));
+    }
     let what = match config.method.iter().any(|method| method.kind.method().few_bits) {
         true => format!("quantizing the model's matrices and attaching {}", config.method.title()),
         false => format!("attaching {}", config.method.title()),

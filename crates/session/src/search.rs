@@ -1,7 +1,7 @@
 //! A search as front ends have it: what of a configuration it settles itself, and what it finds.
 
 use stratune_peft::Structure;
-use stratune_protocol::{IstMode, ModelReport, Problem, SearchSize, StructureReport};
+use stratune_protocol::{IstMode, ModelReport, Problem, Schedule, SearchBy, SearchSize, StructureReport};
 use stratune_search::{Space, in_blocks};
 use stratune_train::{Event, RunConfig};
 
@@ -10,16 +10,25 @@ use crate::link::tree;
 /// Bytes of a number of an adapter's file.
 pub(crate) const NUMBER: u64 = 4;
 
-/// A configuration as it searches, if it does: the methods at the largest size, all layers, and nothing measured in between,
-/// which would be of all modules together.
+/// A configuration as it searches, if it does: the methods at the largest size, all layers, and what every search settles.
 pub fn as_search(mut config: RunConfig) -> RunConfig {
     let Some(search) = &config.search else { return config };
     let largest = search.largest();
     let sized = config.method.iter_mut().filter(|method| method.size().is_some());
     sized.for_each(|method| *method = method.resized(largest));
     config.ist.mode = IstMode::All;
-    (config.train.eval_every, config.train.patience) = (0, 0);
+    settle_search(&mut config);
     config
+}
+
+/// What every search settles of its run: nothing is measured in between, which would be of all modules together; and where one
+/// structure trains after the other, each has the same learning rate.
+pub fn settle_search(config: &mut RunConfig) {
+    let Some(search) = &config.search else { return };
+    (config.train.eval_every, config.train.patience) = (0, 0);
+    if search.by == SearchBy::Autopeft {
+        (config.train.schedule, config.train.warmup_steps) = (Schedule::Constant, 0);
+    }
 }
 
 /// What a search chooses from, and what keeps it from being one.
@@ -94,6 +103,13 @@ mod tests {
         assert_eq!((config.method[0].rank, config.ist.mode), (Some(4), IstMode::All));
         let plain = RunConfig::default();
         assert_eq!(as_search(plain.clone()), plain);
+        for by in SearchBy::ALL {
+            let mut config = RunConfig { search: Some(SearchConfig::preset(by)), ..RunConfig::default() };
+            config.train.warmup_steps = 3;
+            let train = as_search(config).train;
+            let is_steady = (train.schedule, train.warmup_steps) == (Schedule::Constant, 0);
+            assert_eq!((is_steady, train.eval_every), (by == SearchBy::Autopeft, 0), "{by:?}");
+        }
     }
 
     /// What is told of a structure is enough for a run's file, without the structure beside it.

@@ -11,7 +11,7 @@ use crate::engine::{Engine, Loaded, no_model, no_run};
 use crate::export::{export_of, write_archive, zip_name};
 use crate::rows_files::rows_files;
 use crate::tuned::Tuned;
-use crate::{Outgoing, adapter_of, answer_after, label_image, label_text, read_adapter};
+use crate::{Outgoing, adapter_of, answer_after, label_image, label_text, read_adapter, read_gguf_adapter};
 
 impl Engine {
     /// Continues a prompt or a conversation; what was said before in it is not computed again.
@@ -66,11 +66,14 @@ impl Engine {
     /// Puts an adapter that a person has beside the base.
     pub(crate) async fn load_adapter(&mut self, name: &str, files: Option<Rc<dyn Folder>>) -> Result<(), Problem> {
         let base = &self.base.as_ref().ok_or_else(no_model)?.value;
-        let wanted = "choose the folder of an adapter as Hugging Face PEFT has it, or a zip of it";
+        let wanted = "choose the folder of an adapter as Hugging Face PEFT has it, a zip of it, or a GGUF file of LoRA";
         let files = files.ok_or_else(|| Problem::input("no files came with the adapter").next(wanted))?;
         let adapter = match files.names().as_slice() {
             [one] if one.to_ascii_lowercase().ends_with(".zip") => {
                 read_adapter(&unzip(one, &files.read(one, None).await?)?).await?
+            }
+            [one] if one.to_ascii_lowercase().ends_with(".gguf") => {
+                read_gguf_adapter(files.clone(), one, &base.model.config).await?
             }
             _ => read_adapter(files.as_ref()).await?,
         };

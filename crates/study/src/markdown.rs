@@ -20,8 +20,12 @@ pub fn markdown(study: &Study, summary: &Summary, records: &[Record], command: &
             head.push(format!("− {}", baselines.join(", ")));
         }
     }
+    let searches = summary.rows.iter().any(|row| row.search_times.is_some());
     let agrees = summary.rows.iter().any(|row| row.agreement.is_some());
     head.extend(["runs", "trainable", "seconds", "tokens/s", "memory"].map(String::from));
+    if searches {
+        head.push("search ×".into());
+    }
     if agrees {
         head.push("agreement".into());
     }
@@ -41,6 +45,9 @@ pub fn markdown(study: &Study, summary: &Summary, records: &[Record], command: &
         cells.push(row.seconds.map_or("–".into(), |seconds| format!("{:.1}", seconds.mean)));
         cells.push(row.tokens_per_second.map_or("–".into(), |speed| format!("{:.0}", speed.mean)));
         cells.push(format!("{:.0} MB", row.memory_bytes as f64 / 1e6));
+        if searches {
+            cells.push(row.search_times.map_or("–".into(), |times| format!("{:.2}", times.mean)));
+        }
         if agrees {
             cells.push(row.agreement.map_or("–".into(), |agreement| format!("{agreement:.2}")));
         }
@@ -50,6 +57,9 @@ pub fn markdown(study: &Study, summary: &Summary, records: &[Record], command: &
         "\nMeans over seeds, ± half the width of their 95 % interval (Student's t). Differences are of runs with the same \
          seed.",
     );
+    if searches {
+        out.push_str(" Search ×: its seconds as a multiple of those of training what it found.");
+    }
     if agrees {
         out.push_str(" Agreement: how alike the seeds rank the layers, mean of Spearman's correlations.");
     }

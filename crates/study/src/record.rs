@@ -18,6 +18,9 @@ pub struct Record {
     pub seed: u64,
     /// Of its configuration, and of what it is judged by.
     pub fingerprint: String,
+    /// What the search took that found what was trained, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub searched: Option<Searched>,
     /// What its training told.
     pub training: Training,
     /// Loss and exact answers on the study's held-out rows.
@@ -49,6 +52,17 @@ pub struct Training {
     pub curve: Vec<(usize, f64)>,
     /// What was learned about the layers last: one score each.
     pub layer_scores: Vec<f32>,
+}
+
+/// What a search took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Searched {
+    /// Steps done.
+    pub steps: usize,
+    /// Seconds.
+    pub seconds: f64,
+    /// Most memory that was in use after a step.
+    pub memory_bytes: u64,
 }
 
 /// On the study's held-out rows.

@@ -97,9 +97,11 @@ pub struct Row {
     pub trainable: u64,
     /// Seconds of training.
     pub seconds: Option<Estimate>,
+    /// Of runs whose structure was searched for: the search's seconds as a multiple of the training's.
+    pub search_times: Option<Estimate>,
     /// Tokens a second.
     pub tokens_per_second: Option<Estimate>,
-    /// Most memory, in bytes.
+    /// Most memory of training, or of the search before it, in bytes.
     pub memory_bytes: u64,
     /// By measure: what it is, and how it differs from the baseline with the same seeds.
     pub measures: Vec<(Option<Estimate>, Option<Estimate>)>,
@@ -149,8 +151,9 @@ impl Summary {
                 runs: here.len(),
                 trainable: first.training.trainable,
                 seconds: mean(&|record| record.training.seconds),
+                search_times: Estimate::of(&here.iter().filter_map(|r| search_times(r)).collect::<Vec<_>>()),
                 tokens_per_second: mean(&|record| record.training.tokens_per_second),
-                memory_bytes: here.iter().map(|record| record.training.memory_bytes).max().unwrap_or(0),
+                memory_bytes: here.iter().map(|record| memory(record)).max().unwrap_or(0),
                 measures: measures.iter().map(each).collect(),
                 agreement: agreement(&here),
                 values,
@@ -159,6 +162,17 @@ impl Summary {
         let rows = study.combinations().into_iter().filter_map(row).collect();
         Self { rows, measures }
     }
+}
+
+/// How often a run could have trained in the time that its search took, if there was one.
+fn search_times(record: &Record) -> Option<f64> {
+    let training = record.training.seconds;
+    record.searched.filter(|_| training > 0.0).map(|searched| searched.seconds / training)
+}
+
+/// Most memory of a run's search and its training.
+fn memory(record: &Record) -> u64 {
+    record.training.memory_bytes.max(record.searched.map_or(0, |searched| searched.memory_bytes))
 }
 
 /// Mean over all pairs of runs of Spearman's correlation of their scores of layers.
@@ -201,7 +215,7 @@ fn correlation(a: &[f64], b: &[f64]) -> Option<f64> {
 pub(crate) mod tests {
     use super::*;
     use crate::study::tests::TWO_AXES;
-    use crate::{HeldOut, TaskScore, Training};
+    use crate::{HeldOut, Searched, TaskScore, Training};
 
     pub(crate) fn record(values: [&str; 2], seed: u64, loss: f64) -> Record {
         Record {
@@ -254,6 +268,21 @@ pub(crate) mod tests {
         let difference = practical.measures[0].1.unwrap();
         assert_eq!((difference.mean, difference.count), (0.5, 1));
         assert_eq!((alone.measures[1].0.map(|e| e.mean), alone.measures[1].1), (Some(7.1), None));
+    }
+
+    #[test]
+    fn a_search_is_measured_in_runs() {
+        let study = Study::from_toml(TWO_AXES).unwrap();
+        let searched = |seconds| Some(Searched { steps: 4, seconds, memory_bytes: 90 });
+        let records = [
+            Record { searched: searched(1.0), ..record(["r4", "all"], 0, 1.0) },
+            Record { searched: searched(4.0), ..record(["r4", "all"], 1, 1.0) },
+            record(["r8", "all"], 0, 1.0),
+        ];
+        let summary = Summary::of(&study, &records);
+        let [found, plain] = &summary.rows[..] else { panic!("{:?}", summary.rows) };
+        assert_eq!((found.search_times.unwrap().mean, found.memory_bytes), (1.25, 90));
+        assert_eq!((plain.search_times, plain.memory_bytes), (None, 0));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use stratune_peft::{Method, Methods};
 use stratune_protocol::{
     BaseDtype, ComputeDtype, DataConfig, DeviceChoice, IstConfig, IstMode, OptimiserKind, Problem, ProblemKind,
-    Schedule, SearchBy, SearchConfig, TrainConfig,
+    SearchConfig, TrainConfig,
 };
 
 /// What an engine is asked, with the configuration as it knows it.
@@ -108,14 +108,6 @@ impl RunConfig {
             return Err(Problem::input("a search trains all layers at each step")
                 .at("ist.mode")
                 .next("use --ist=all while searching; train what it finds under IST"));
-        }
-        if search.by == SearchBy::Autopeft && (self.train.schedule != Schedule::Constant || self.train.warmup_steps > 0)
-        {
-            return Err(Problem::input(
-                "autopeft trains one structure after the other, each at the same learning rate",
-            )
-            .at("train.schedule")
-            .next("use a constant schedule and no warmup"));
         }
         search.check()
     }

@@ -22,7 +22,7 @@ pub struct Chat {
     /// The model: `starter`, a folder in Hugging Face form, a GGUF file, or the id of a model on the Hugging Face hub, owner/name[@revision][:file.gguf]
     #[arg(long, default_value = "starter")]
     model: String,
-    /// An adapter folder
+    /// An adapter: its folder, or a GGUF file of LoRA
     #[arg(long)]
     adapter: Option<PathBuf>,
     /// What the assistant is told first [default: the system prompt that the adapter's run has in its run.toml]
@@ -59,7 +59,7 @@ impl Chat {
         let mut tuned = None;
         if let Some(adapter) = &self.adapter {
             let mut model = base.model.clone();
-            stratune_session::attach(&mut model, &open::adapter(adapter).await?).await?;
+            stratune_session::attach(&mut model, &open::adapter(adapter, &base.model.config).await?).await?;
             tuned = Some(model);
         }
         let answering = Answering::watch()?;

@@ -16,7 +16,7 @@ pub struct Classify {
     /// The model: a folder in Hugging Face form, or the id of a model on the Hugging Face hub, owner/name[@revision]
     #[arg(long)]
     model: String,
-    /// An adapter folder with a classifier; none if the model has one
+    /// The folder of an adapter with a classifier; none if the model has one
     #[arg(long)]
     adapter: Option<PathBuf>,
     /// What the model's matrices are kept as: file (a GGUF's blocks in their own bits), f32, f16, int8 or int4

@@ -18,7 +18,7 @@ pub struct Generate {
     /// The model: `starter`, a folder in Hugging Face form, a GGUF file, or the id of a model on the Hugging Face hub, owner/name[@revision][:file.gguf]
     #[arg(long, default_value = "starter")]
     model: String,
-    /// An adapter folder; several are weighted and added up
+    /// An adapter: its folder, or a GGUF file of LoRA; several are weighted and added up
     #[arg(long, num_args = 1..)]
     adapter: Vec<PathBuf>,
     /// How much of each adapter's change is added [default: 1]

@@ -7,8 +7,8 @@ use stratune_data::Template;
 use stratune_models::MergingModel;
 use stratune_protocol::{BaseDtype, DeviceChoice, Problem};
 use stratune_session::{
-    Beside, Export, GGUF_MODEL, RunFacts, Serves, model_config, open_model, read_adapter, read_tokenizer, write_beside,
-    write_gguf, write_gguf_adapter, write_model_folder,
+    Beside, Export, GGUF_MODEL, RunFacts, Serves, model_config, open_model, read_tokenizer, write_beside, write_gguf,
+    write_gguf_adapter, write_model_folder,
 };
 use stratune_store::{DiskFolder, DiskSink, Ftype, ModelFolder, Stored};
 use stratune_train::Event;
@@ -23,7 +23,7 @@ pub struct Merge {
     /// The model: `starter`, a folder in Hugging Face form, a GGUF file, or the id of a model on the Hugging Face hub, owner/name[@revision][:file.gguf]
     #[arg(long)]
     model: String,
-    /// An adapter folder; several are weighted and added up; none: the model as it is
+    /// An adapter: its folder, or a GGUF file of LoRA; several are weighted and added up; none: the model as it is
     #[arg(long, num_args = 1..)]
     adapter: Vec<PathBuf>,
     /// How much of each adapter's change is added [default: 1]
@@ -141,8 +141,9 @@ impl Merge {
                 .at("--adapter")
                 .next("name one, or merge several into a model: --format gguf"));
         };
-        let adapter = read_adapter(&DiskFolder::new(dir)?).await?;
-        write_gguf_adapter(source, &model_config(source)?, &adapter, model, sink).await?;
+        let config = model_config(source)?;
+        let adapter = open::adapter(dir, &config).await?;
+        write_gguf_adapter(source, &config, &adapter, model, sink).await?;
         Ok(adapter.methods.title())
     }
 
@@ -159,7 +160,7 @@ impl Merge {
         let tokenizer = read_tokenizer(source, &config).await?;
         let template = Template::of(&tokenizer)?;
         let facts = match &self.adapter[..] {
-            [dir] => RunFacts::read(&DiskFolder::new(dir)?).await?,
+            [dir] if open::gguf(dir).is_none() => RunFacts::read(&DiskFolder::new(dir)?).await?,
             _ => RunFacts::default(),
         };
         // What an adapter is put on has to be a GGUF file, too.

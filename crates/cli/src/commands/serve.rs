@@ -16,7 +16,7 @@ pub struct Serve {
     /// The model: `starter`, a folder in Hugging Face form, a GGUF file, or the id of a model on the Hugging Face hub, owner/name[@revision][:file.gguf]
     #[arg(long, default_value = "starter")]
     model: String,
-    /// An adapter folder, NAME=FOLDER or FOLDER; each is a model of that name beside the base
+    /// An adapter, NAME=FOLDER or FOLDER, or a GGUF file in its place; each is a model of that name beside the base
     #[arg(long, num_args = 1..)]
     adapter: Vec<String>,
     /// The port on 127.0.0.1; 0 takes any that is free
@@ -47,13 +47,17 @@ impl Serve {
                     .at("--adapter")
                     .next("give each a name of its own: NAME=FOLDER"));
             }
-            adapters.push((name.clone(), open::adapter(&folder).await?));
+            adapters.push((name.clone(), folder));
             names.push(name);
         }
         let opened = open::device(self.device, json).await?;
         let model = hub::fetched(&self.model, json).await?;
         let base = open::base(&model, self.base_dtype, &opened, json).await?;
-        let served = ServedModels::new(base, &adapters).await?;
+        let mut read = Vec::new();
+        for (name, path) in adapters {
+            read.push((name, open::adapter(&path, &base.model.config).await?));
+        }
+        let served = ServedModels::new(base, &read).await?;
         let (engine, address) = listen(self.port, names.clone(), self.cors, self.parallel as usize)?;
         match json {
             true => println!("{}", serde_json::json!({"serving": format!("http://{address}/v1"), "models": names})),

@@ -19,6 +19,7 @@ use stratune_protocol::{Problem, ProblemKind};
 use stratune_runtime::unix_millis;
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use super::calls::{Call, CallReader};
 use super::engine::{Asker, Engine, Told};
 use super::openai::{Head, Usage, error, error_json, models};
 use super::request::{Asked, Form};
@@ -186,6 +187,7 @@ async fn completion(
         let problem = Problem::input(what).at("model").next(format!("use one of: {}", server.names.join(", ")));
         return reply(StatusCode::NOT_FOUND, &error_json(&problem, "invalid_request_error", Some("model_not_found")));
     };
+    let calls = CallReader::new(&asked.request.tools);
     let mut told = match server.asker.ask(which, asked.request) {
         Ok(told) => told,
         Err(problem) => return failed(&problem),
@@ -196,7 +198,8 @@ async fn completion(
         _ => return failed(&ended()),
     };
     let head = Head { form, id, created: unix_millis() / 1000, model: asked.model };
-    let answer = Answer { told, head, usage: Usage { prompt, completion: 0 }, started: false, over: false };
+    let usage = Usage { prompt, completion: 0 };
+    let answer = Answer { told, head, calls: Some(calls), usage, started: false, over: false };
     match asked.stream {
         false => answer.whole().await,
         true => answer.streamed(asked.with_usage),
@@ -216,6 +219,8 @@ fn failed(problem: &Problem) -> Response {
 struct Answer {
     told: UnboundedReceiver<Told>,
     head: Head,
+    /// What tells calls of tools from text; none once it is over.
+    calls: Option<CallReader>,
     usage: Usage,
     /// Whether any text has come.
     started: bool,
@@ -223,6 +228,21 @@ struct Answer {
 }
 
 impl Answer {
+    /// What of the next piece is text.
+    fn told(&mut self, piece: String) -> String {
+        let text = match &mut self.calls {
+            Some(calls) => calls.text(piece),
+            None => piece,
+        };
+        self.text(text)
+    }
+
+    /// What is left at the end: text, and calls of tools.
+    fn rest(&mut self) -> (String, Vec<Call>) {
+        let (text, calls) = self.calls.take().map(CallReader::end).unwrap_or_default();
+        (self.text(text), calls)
+    }
+
     /// A message's text without the space before it, which belongs to how it is written after the speaker's name.
     fn text(&mut self, text: String) -> String {
         let text = if self.started || self.head.form == Form::Completion { text } else { text.trim_start().into() };
@@ -234,10 +254,12 @@ impl Answer {
         let mut said = String::new();
         loop {
             match self.told.recv().await {
-                Some(Told::Text(text)) => said += &self.text(text),
+                Some(Told::Text(text)) => said += &self.told(text),
                 Some(Told::Done { finish, tokens }) => {
                     self.usage.completion = tokens;
-                    return reply(StatusCode::OK, &self.head.whole(&said, finish, self.usage));
+                    let (rest, calls) = self.rest();
+                    said += &rest;
+                    return reply(StatusCode::OK, &self.head.whole(&said, &calls, finish, self.usage));
                 }
                 Some(Told::Begun { .. }) => {}
                 Some(Told::Failed(problem)) => return failed(&problem),
@@ -248,7 +270,7 @@ impl Answer {
 
     /// Server-sent events, one for each piece.
     fn streamed(self, with_usage: bool) -> Response {
-        let first = self.head.piece(Some(""), true, None);
+        let first = self.head.piece(Some(""), true);
         let pieces = unfold((self, Some(event(&first))), move |(mut answer, first)| async move {
             if let Some(first) = first {
                 return Some((Ok::<_, Infallible>(first), (answer, None)));
@@ -256,19 +278,25 @@ impl Answer {
             while !answer.over {
                 let events = match answer.told.recv().await {
                     Some(Told::Text(text)) => {
-                        let text = answer.text(text);
+                        let text = answer.told(text);
                         if text.is_empty() {
                             continue;
                         }
-                        event(&answer.head.piece(Some(&text), false, None))
+                        event(&answer.head.piece(Some(&text), false))
                     }
                     Some(Told::Begun { .. }) => continue,
                     Some(Told::Done { finish, tokens }) => {
                         answer.over = true;
                         answer.usage.completion = tokens;
-                        let counted =
-                            if with_usage { event(&answer.head.counted(answer.usage)) } else { String::new() };
-                        format!("{}{counted}data: [DONE]\n\n", event(&answer.head.piece(None, false, Some(finish))))
+                        let (rest, calls) = answer.rest();
+                        let mut events = vec![answer.head.last(&calls, finish)];
+                        if !rest.is_empty() {
+                            events.insert(0, answer.head.piece(Some(&rest), false));
+                        }
+                        if with_usage {
+                            events.push(answer.head.counted(answer.usage));
+                        }
+                        format!("{}data: [DONE]\n\n", events.iter().map(event).collect::<String>())
                     }
                     Some(Told::Failed(problem)) => {
                         answer.over = true;

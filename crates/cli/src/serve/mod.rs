@@ -1,5 +1,6 @@
 //! An OpenAI-compatible server: what HTTP asks for, an engine answers in one batch.
 
+mod calls;
 mod engine;
 mod http;
 mod openai;

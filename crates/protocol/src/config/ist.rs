@@ -1,12 +1,14 @@
 //! Which layers train at each step.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::preset;
 use crate::Problem;
 
-/// Which layers train at each step: importance-aware sparse tuning (arXiv 2410.11772).
+/// Which layers train at each step: importance-aware sparse tuning (arXiv 2410.11772). Read, what is left out is as in the
+/// mode's [preset](Self::preset).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, remote = "Self")]
 pub struct IstConfig {
     /// How layers are chosen.
     pub mode: IstMode,
@@ -58,6 +60,18 @@ impl Default for IstConfig {
             rate_limit: 8.0,
             depth: 0.5,
         }
+    }
+}
+
+impl<'de> Deserialize<'de> for IstConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        preset::read(deserializer, "mode", Self::preset, Self::deserialize)
+    }
+}
+
+impl Serialize for IstConfig {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
     }
 }
 
@@ -192,5 +206,24 @@ impl IstConfig {
             return bad("ist.importance_rows", "importance_rows is 0".into(), "use 1 or more, or the mode faithful");
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_file_leaves_out_is_as_its_mode_has_it() {
+        use IstMode::{All, CostAware, Faithful, Practical, Random, Scored};
+        for mode in [All, Scored, Random, Faithful, Practical, CostAware] {
+            let read: IstConfig = serde_json::from_value(serde_json::json!({ "mode": mode, "interval": 7 })).unwrap();
+            assert_eq!(read, IstConfig { interval: 7, ..IstConfig::preset(mode) });
+            let whole = serde_json::to_value(&read).unwrap();
+            assert_eq!(serde_json::from_value::<IstConfig>(whole).unwrap(), read);
+        }
+        assert_eq!(serde_json::from_str::<IstConfig>("{}").unwrap(), IstConfig::default());
+        assert!(serde_json::from_str::<IstConfig>(r#"{"depht": 1}"#).unwrap_err().to_string().contains("depht"));
     }
 }

@@ -7,6 +7,7 @@ mod data;
 mod device;
 mod ist;
 mod objective;
+mod preset;
 mod prompt_template;
 mod search;
 mod targets;

@@ -1,13 +1,14 @@
 //! How a structure is searched for under a budget.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::preset;
 use crate::Problem;
 
 /// A search for the modules that a budget is best spent on. The methods of the run are what is searched among: each as large
-/// as it can become, at every place that it enters.
+/// as it can become, at every place that it enters. Read, what is left out is as in the [preset](Self::preset) of who searches.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, remote = "Self")]
 pub struct SearchConfig {
     /// Who searches.
     pub by: SearchBy,
@@ -46,6 +47,18 @@ pub struct SearchConfig {
     pub scores: Vec<f32>,
     /// `bipeft` and `s3delta`: what a block's logit is at the start for each deviation that its score is above the mean.
     pub prior: f64,
+}
+
+impl<'de> Deserialize<'de> for SearchConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        preset::read(deserializer, "by", Self::preset, Self::deserialize)
+    }
+}
+
+impl Serialize for SearchConfig {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
+    }
 }
 
 impl Default for SearchConfig {
@@ -281,6 +294,20 @@ mod tests {
             SearchConfig { scores, ..SearchConfig::preset(by) }.check().unwrap();
         }
         assert!("darts".parse::<SearchBy>().unwrap_err().next.contains("s3delta"));
+    }
+
+    #[test]
+    fn what_a_file_leaves_out_is_as_who_searches_has_it() {
+        for by in SearchBy::ALL {
+            let read: SearchConfig = serde_json::from_value(serde_json::json!({ "by": by, "budget": 7 })).unwrap();
+            assert_eq!(read, SearchConfig { budget: 7, ..SearchConfig::preset(by) });
+            let whole = serde_json::to_value(&read).unwrap();
+            assert_eq!(serde_json::from_value::<SearchConfig>(whole).unwrap(), read);
+        }
+        assert_eq!(serde_json::from_str::<SearchConfig>("{}").unwrap(), SearchConfig::default());
+        for (text, named) in [(r#"{"by": "darts"}"#, "darts"), (r#"{"colour": 3}"#, "colour"), ("3", "map")] {
+            assert!(serde_json::from_str::<SearchConfig>(text).unwrap_err().to_string().contains(named), "{text}");
+        }
     }
 
     #[test]

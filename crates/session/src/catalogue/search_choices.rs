@@ -9,10 +9,11 @@ use crate::link::tree;
 use crate::search::search_size;
 
 /// Those that a page can begin: the scores that `ist` wants are in the folder of another run.
-const SEARCHERS: [SearchBy; 8] = [
+const SEARCHERS: [SearchBy; 9] = [
     SearchBy::Bipeft,
     SearchBy::S3delta,
     SearchBy::Evolution,
+    SearchBy::Autopeft,
     SearchBy::Magnitude,
     SearchBy::GradientNorm,
     SearchBy::S4,
@@ -125,5 +126,6 @@ pub(super) fn fields() -> Vec<Field> {
         ),
         field("population", "Structures in a generation", "", whole(4.0), &["evolution"]),
         field("generations", "Generations", "", whole(1.0), &["evolution"]),
+        field("evaluation_steps", "Steps that each structure trains", "", whole(1.0), &["autopeft"]),
     ]
 }

@@ -6,7 +6,7 @@ use stratune_protocol::Problem;
 
 use super::block_type::BlockType;
 use super::file::Gguf;
-use crate::tensor::first_not_finite;
+use crate::tensor::{HostTensor, first_not_finite};
 
 /// Where a tensor of a checkpoint is in a GGUF file, and what is different there.
 #[derive(Clone, Debug, PartialEq)]
@@ -126,6 +126,16 @@ impl Gguf {
         let view = View { tensor: name.into(), first_row: 0, shape: vec![count], order: RowOrder::Same, added: 0.0 };
         self.check(&view)?;
         self.numbers(&view, name, 0..count).await
+    }
+
+    /// All numbers of what a view says, in the order of the checkpoint.
+    ///
+    /// # Errors
+    /// The file has it not, or otherwise; a number is not finite.
+    pub async fn tensor(&self, view: &View) -> Result<HostTensor, Problem> {
+        self.check(view)?;
+        let data = self.numbers(view, &view.tensor, 0..view.count()).await?;
+        Ok(HostTensor { shape: view.shape.clone(), data })
     }
 
     /// Checks that a tensor of the file is as a view says.

@@ -38,9 +38,9 @@ pub fn TryIt() -> impl IntoView {
                     id="adapter-drop"
                     input_id="adapter-input"
                     folder=true
-                    file=("adapter-file", "a .zip …")
+                    file=("adapter-file", "a .zip or .gguf …")
                     button="Load an adapter …"
-                    hint="in PEFT's form, in the place of what was tuned"
+                    hint="in PEFT's form or llama.cpp's, in the place of what was tuned"
                     on_files=move |files| run.choose_adapter(files)
                 />
             </details>

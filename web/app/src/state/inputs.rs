@@ -135,7 +135,7 @@ impl Run {
         self.load_data();
     }
 
-    /// Has the engine put an adapter into the model: a folder as PEFT has it, or a zip of one.
+    /// Has the engine put an adapter into the model: a folder as PEFT has it, a zip of one, or a GGUF file.
     pub fn choose_adapter(self, picked: Vec<Picked>) {
         self.notices.update(Notices::clear_alerts);
         let Some(first) = picked.first() else { return };
