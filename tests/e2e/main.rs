@@ -180,14 +180,20 @@ async fn story(page: &Page, site: &Site, folder: &Path) {
     page.pick("export-form", "GgufQ8").await;
     page.click("download-adapter").await;
     adapter::check_model(&adapter::downloaded(folder, "model-q8_0.zip").await).await;
+    page.pick("export-form", "GgufAdapter").await;
+    page.click("download-adapter").await;
+    let gguf = adapter::downloaded(folder, "adapter-gguf.zip").await;
+    let (_, alone) = adapter::unzipped(&gguf).into_iter().find(|(name, _)| name == "adapter.gguf").expect("an adapter");
     // What was taken away can be brought back, beside the base.
-    let again = folder.join("taken.zip");
-    std::fs::write(&again, &zip).unwrap();
-    page.choose_file("adapter-file", &again).await;
-    let began = Instant::now();
-    while !page.text("beside").await.contains("taken.zip") {
-        assert!(began.elapsed().as_secs() < 60, "the adapter is not loaded: {}", page.see().await.problem);
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    for (name, bytes) in [("taken.zip", &zip[..]), ("taken-gguf.zip", &gguf), ("taken.gguf", &alone)] {
+        let again = folder.join(name);
+        std::fs::write(&again, bytes).unwrap();
+        page.choose_file("adapter-file", &again).await;
+        let began = Instant::now();
+        while !page.text("beside").await.contains(name) {
+            assert!(began.elapsed().as_secs() < 60, "{name} is not loaded: {}", page.see().await.problem);
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
     }
 
     // The browser's storage takes no more: that is said, with what to do about it, and the run goes on without being saved.

@@ -68,14 +68,14 @@ impl Engine {
         let base = &self.base.as_ref().ok_or_else(no_model)?.value;
         let wanted = "choose the folder of an adapter as Hugging Face PEFT has it, a zip of it, or a GGUF file of LoRA";
         let files = files.ok_or_else(|| Problem::input("no files came with the adapter").next(wanted))?;
-        let adapter = match files.names().as_slice() {
-            [one] if one.to_ascii_lowercase().ends_with(".zip") => {
-                read_adapter(&unzip(one, &files.read(one, None).await?)?).await?
-            }
-            [one] if one.to_ascii_lowercase().ends_with(".gguf") => {
-                read_gguf_adapter(files.clone(), one, &base.model.config).await?
-            }
-            _ => read_adapter(files.as_ref()).await?,
+        let folder: Rc<dyn Folder> = match files.names().as_slice() {
+            [one] if one.to_ascii_lowercase().ends_with(".zip") => Rc::new(unzip(one, &files.read(one, None).await?)?),
+            _ => files,
+        };
+        let gguf = folder.names().into_iter().find(|name| name.to_ascii_lowercase().ends_with(".gguf"));
+        let adapter = match gguf {
+            Some(file) => read_gguf_adapter(folder, &file, &base.model.config).await?,
+            None => read_adapter(folder.as_ref()).await?,
         };
         let said = adapter.base_model.clone().unwrap_or_default();
         let tuned = Tuned::with_adapter(base, name, adapter).await?;
