@@ -168,6 +168,7 @@ fn a_study_trains_what_its_searches_find() {
         [[axis.value]]
         name = "chance"
         run.search = { by = "random", budget = 4000, sizes = [1, 4] }
+        run.ist.mode = "random"
     "#;
     fs::write(&file, text).unwrap();
     let table = done(&["study", path(&file)]);
@@ -185,6 +186,11 @@ fn a_study_trains_what_its_searches_find() {
     done(&["study", path(&file)]);
     assert!(structure.exists());
     assert_eq!(records_of(&out)[1]["training"]["best"], found["training"]["best"]);
+    // Another structure is trained anew, though the run has the same name.
+    fs::write(&file, text.replace("budget = 4000", "budget = 8000")).unwrap();
+    done(&["study", path(&file)]);
+    let larger = records_of(&out).remove(2);
+    assert!(trainable(&larger) > trainable(found) && trainable(&larger) <= 8000, "{larger}");
 }
 
 /// The records of a study; a line that was cut off is none.

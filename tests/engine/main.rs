@@ -8,6 +8,7 @@ mod page;
 mod search;
 mod taken;
 mod talk;
+mod tool_calls;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;

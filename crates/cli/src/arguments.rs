@@ -348,6 +348,10 @@ impl MethodFlags {
             (methods.set(self.reduction, |m| &mut m.reduction), "--reduction"),
             (methods.set(self.gated, |m| &mut m.gated), "--gated"),
         ] {
+            if !reached && methods.is_empty() {
+                let what = "no method trains, so that there is nothing to set";
+                return Err(Problem::input(what).at(flag).next("leave it out, or name a method"));
+            }
             if !reached {
                 let what = format!("{} has no such setting", methods.title());
                 return Err(Problem::input(what).at(flag).next("leave it out; `stratune methods` lists the settings"));

@@ -263,6 +263,11 @@ impl Tokenizer {
         self.inner.token_to_id(token)
     }
 
+    /// The number of a special token that is written so: of one that texts leave out.
+    pub fn special(&self, token: &str) -> Option<u32> {
+        self.id(token).filter(|_| self.inner.get_added_vocabulary().is_special_token(token))
+    }
+
     /// Decodes an answer token by token.
     pub fn stream(&self) -> TextStream<'_> {
         TextStream { tokenizer: self, ids: Vec::new(), told: 0 }

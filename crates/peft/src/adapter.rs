@@ -55,7 +55,7 @@ impl Adapter {
                 (methods, 0, tensors)
             }
         };
-        if tensors.is_empty() && whole.is_empty() {
+        if tensors.is_empty() && (whole.is_empty() || !methods.is_empty()) {
             return Err(Problem::input("the adapter holds no layer").at(weights_at).next("export the adapter again"));
         }
         tensors.extend(unprefixed(whole).map_err(|p| p.at(&weights_at))?);

@@ -34,6 +34,7 @@ mod search;
 mod served;
 mod starter;
 mod told;
+mod tool_calls;
 mod try_it;
 mod tuned;
 
@@ -70,3 +71,4 @@ pub use served::{Progress, ServedBatch, ServedModels};
 pub use starter::starter_folder;
 pub use starter::{EXAMPLE, EXAMPLE_HELD_OUT, STARTER};
 pub use stratune_train::{Command, Event};
+pub use tool_calls::{Call, CallReader};

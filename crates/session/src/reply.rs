@@ -5,6 +5,7 @@ use stratune_models::{CachedText, Model, Sampling, room};
 use stratune_protocol::{GenerateRequest, Problem};
 
 use crate::told::Told;
+use crate::tool_calls::KEPT;
 
 /// Why an answer is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub struct Reply<'a> {
     sampling: Sampling,
     stream: TextStream<'a>,
     told: Told,
+    /// Special tokens that are told all the same, and how.
+    kept: Vec<(u32, &'static str)>,
 }
 
 /// The tokens that are to be continued: of messages, of a prompt in the form of the training rows, or of one as it stands.
@@ -78,9 +81,11 @@ impl<'a> Reply<'a> {
         let most = request.max_tokens.min(room(model, &prompt)?);
         let (told, stream) = (Told::new(&request.stop), tokenizer.stream());
         let (made, sampling) = (0, sampling(request));
+        let marks = KEPT.iter().filter(|_| !request.tools.is_empty());
+        let kept = marks.filter_map(|mark| Some((tokenizer.special(mark)?, *mark))).collect();
         let length = prompt.len();
         text.begin(model, prompt);
-        Ok(Self { tokenizer, template, text, prompt: length, most, made, sampling, stream, told })
+        Ok(Self { tokenizer, template, text, prompt: length, most, made, sampling, stream, told, kept })
     }
 
     /// Tokens of the prompt.
@@ -114,7 +119,10 @@ impl<'a> Reply<'a> {
         self.made += 1;
         let ends = self.template.ends(self.tokenizer, token);
         let goes_on = !ends && {
-            let new = self.stream.push(token)?;
+            let new = match self.kept.iter().find(|(kept, _)| *kept == token) {
+                Some((_, mark)) => std::mem::replace(&mut self.stream, self.tokenizer.stream()).finish()? + mark,
+                None => self.stream.push(token)?,
+            };
             self.told.add(&new)
         };
         let finish = match goes_on {

@@ -72,7 +72,9 @@ impl Engine {
             [one] if one.to_ascii_lowercase().ends_with(".zip") => Rc::new(unzip(one, &files.read(one, None).await?)?),
             _ => files,
         };
-        let gguf = folder.names().into_iter().find(|name| name.to_ascii_lowercase().ends_with(".gguf"));
+        let names = folder.names();
+        let is_peft = names.iter().any(|name| name == "adapter_config.json");
+        let gguf = names.into_iter().find(|name| !is_peft && name.to_ascii_lowercase().ends_with(".gguf"));
         let adapter = match gguf {
             Some(file) => read_gguf_adapter(folder, &file, &base.model.config).await?,
             None => read_adapter(folder.as_ref()).await?,

@@ -12,7 +12,7 @@ mod variables;
 
 pub use markdown::markdown;
 pub use plot::plot;
-pub use record::{HeldOut, Made, Record, Searched, TaskScore, Training, fingerprint, read_records};
+pub use record::{HeldOut, Made, Record, Searched, TaskScore, Training, fingerprint, read_records, short_hash};
 pub use study::{Axis, AxisValue, PlannedRun, Study, StudyTask};
 pub use summary::{CONFIDENCE, Estimate, Measure, Row, Summary};
 pub use variables::{filled, filled_table};

@@ -98,6 +98,13 @@ pub struct Made {
     pub date: String,
 }
 
+impl Record {
+    /// Most memory of the run, its search's among it, in bytes.
+    pub fn memory_bytes(&self) -> u64 {
+        self.training.memory_bytes.max(self.searched.map_or(0, |searched| searched.memory_bytes))
+    }
+}
+
 impl Training {
     /// Reads a run's events, as `stratune train --json` prints them. Lines that are no events are left out.
     pub fn of<'a>(lines: impl Iterator<Item = &'a str>) -> Self {
@@ -135,7 +142,12 @@ fn median(values: &mut [f64]) -> f64 {
 pub fn fingerprint(study: &Study, run: &PlannedRun) -> String {
     let tasks = serde_json::to_string(&study.tasks).unwrap_or_default();
     let text = format!("{}\n{tasks}\n{:?}", toml::to_string(&run.config).unwrap_or_default(), study.held_out);
-    Sha256::digest(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    short_hash(text.as_bytes())
+}
+
+/// A short hash of what something depends on.
+pub fn short_hash(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The records of a `results.jsonl`. Its last line may be half written: a study that was killed leaves it so.

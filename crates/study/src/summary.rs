@@ -153,7 +153,7 @@ impl Summary {
                 seconds: mean(&|record| record.training.seconds),
                 search_times: Estimate::of(&here.iter().filter_map(|r| search_times(r)).collect::<Vec<_>>()),
                 tokens_per_second: mean(&|record| record.training.tokens_per_second),
-                memory_bytes: here.iter().map(|record| memory(record)).max().unwrap_or(0),
+                memory_bytes: here.iter().map(|record| record.memory_bytes()).max().unwrap_or(0),
                 measures: measures.iter().map(each).collect(),
                 agreement: agreement(&here),
                 values,
@@ -168,11 +168,6 @@ impl Summary {
 fn search_times(record: &Record) -> Option<f64> {
     let training = record.training.seconds;
     record.searched.filter(|_| training > 0.0).map(|searched| searched.seconds / training)
-}
-
-/// Most memory of a run's search and its training.
-fn memory(record: &Record) -> u64 {
-    record.training.memory_bytes.max(record.searched.map_or(0, |searched| searched.memory_bytes))
 }
 
 /// Mean over all pairs of runs of Spearman's correlation of their scores of layers.

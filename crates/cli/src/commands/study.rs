@@ -12,9 +12,8 @@ use clap::Args;
 use stratune_protocol::{Problem, ProblemKind};
 use stratune_runtime::{Control, RunRequest, free_memory};
 use stratune_study::{PlannedRun, Record, Study, Summary, filled, fingerprint, markdown, plot, read_records};
-use stratune_train::RunConfig;
 
-use self::one_run::toml_of;
+use self::one_run::check;
 use crate::{interrupt, open};
 
 mod one_run;
@@ -65,13 +64,7 @@ impl StudyCommand {
         }
         for run in &runs {
             // What no run could be made of is told before the first.
-            let config = toml_of(run)
-                .and_then(|toml| RunConfig::from_toml(&toml))
-                .map_err(|problem| within(&run.id, problem))?;
-            config.validate().map_err(|problem| within(&run.id, problem))?;
-            if config.data.files.is_empty() {
-                return Err(Problem::input("no data is named").at(&run.id).next("name files: [run.data] files = […]"));
-            }
+            check(run).map_err(|problem| within(&run.id, problem))?;
         }
         let out = self.out.unwrap_or_else(|| self.study.with_extension(""));
         fs::create_dir_all(&out).map_err(|e| open::cannot_write(&out, &e))?;
@@ -93,7 +86,7 @@ impl StudyCommand {
             out: &out,
             results: results.clone(),
             todo: Mutex::new(todo),
-            running: Mutex::new((0, there.iter().map(|record| record.training.memory_bytes).max().unwrap_or(0))),
+            running: Mutex::new((0, there.iter().map(Record::memory_bytes).max().unwrap_or(0))),
             failed: Mutex::new(Vec::new()),
             stopped: AtomicBool::new(false),
             json,
@@ -146,7 +139,7 @@ impl Going<'_> {
             let mut running = unlocked(&self.running);
             running.0 -= 1;
             match came {
-                Ok(Some(record)) => running.1 = running.1.max(record.training.memory_bytes),
+                Ok(Some(record)) => running.1 = running.1.max(record.memory_bytes()),
                 Ok(None) => self.stopped.store(true, Ordering::Relaxed),
                 Err(problem) => unlocked(&self.failed).push(within(&run.id, problem)),
             }

@@ -17,9 +17,9 @@ use futures::stream::unfold;
 use serde_json::{Value, json};
 use stratune_protocol::{Problem, ProblemKind};
 use stratune_runtime::unix_millis;
+use stratune_session::{Call, CallReader};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::calls::{Call, CallReader};
 use super::engine::{Asker, Engine, Told};
 use super::openai::{Head, Usage, error, error_json, models};
 use super::request::{Asked, Form};

@@ -1,6 +1,5 @@
 //! An OpenAI-compatible server: what HTTP asks for, an engine answers in one batch.
 
-mod calls;
 mod engine;
 mod http;
 mod openai;

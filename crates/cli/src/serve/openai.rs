@@ -2,9 +2,8 @@
 
 use serde_json::{Value, json};
 use stratune_protocol::{Problem, ProblemKind};
-use stratune_session::FinishReason;
+use stratune_session::{Call, FinishReason};
 
-use super::calls::Call;
 use super::request::Form;
 
 /// What all parts of one answer have in common.
@@ -152,7 +151,8 @@ pub(super) fn error_json(problem: &Problem, kind: &str, code: Option<&str>) -> V
 
 #[cfg(test)]
 mod tests {
-    use super::super::calls::CallReader;
+    use stratune_session::CallReader;
+
     use super::*;
 
     #[test]

@@ -224,6 +224,10 @@ mod tests {
             assert_eq!(serde_json::from_value::<IstConfig>(whole).unwrap(), read);
         }
         assert_eq!(serde_json::from_str::<IstConfig>("{}").unwrap(), IstConfig::default());
-        assert!(serde_json::from_str::<IstConfig>(r#"{"depht": 1}"#).unwrap_err().to_string().contains("depht"));
+        for (text, named) in
+            [(r#"{"depht": 1}"#, "depht"), (r#"{"interval": 7.5}"#, "interval"), (r#"{"depth": null}"#, "depth")]
+        {
+            assert!(serde_json::from_str::<IstConfig>(text).unwrap_err().to_string().contains(named), "{text}");
+        }
     }
 }

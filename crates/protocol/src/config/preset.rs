@@ -20,10 +20,25 @@ where
     T: Serialize,
 {
     let given = Map::deserialize(deserializer)?;
-    let chosen = given.get(chooses).cloned().map(serde_json::from_value).transpose().map_err(D::Error::custom)?;
-    let mut whole = serde_json::to_value(preset(chosen.unwrap_or_default())).map_err(D::Error::custom)?;
-    if let Value::Object(whole) = &mut whole {
-        whole.extend(given);
+    // JSON has no such number, and nothing here may be null.
+    if let Some((name, _)) = given.iter().find(|(_, value)| value.is_null()) {
+        return Err(D::Error::custom(format!("{name} is not a finite number")));
     }
-    read(whole).map_err(D::Error::custom)
+    let chosen = given.get(chooses).cloned().map(serde_json::from_value).transpose().map_err(D::Error::custom)?;
+    let whole = written(&preset(chosen.unwrap_or_default())).map_err(D::Error::custom)?;
+    let with = |fields: Map<String, Value>| {
+        let mut whole = whole.clone();
+        whole.extend(fields);
+        read(whole.into())
+    };
+    // Each by itself first: an error says which.
+    for (name, value) in &given {
+        with([(name.clone(), value.clone())].into_iter().collect())
+            .map_err(|error| D::Error::custom(format!("{name}: {error}")))?;
+    }
+    with(given).map_err(D::Error::custom)
+}
+
+fn written(settings: &impl Serialize) -> Result<Map<String, Value>, serde_json::Error> {
+    serde_json::from_value(serde_json::to_value(settings)?)
 }

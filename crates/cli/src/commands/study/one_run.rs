@@ -11,7 +11,9 @@ use serde_json::Value;
 use stratune_peft::STRUCTURE_JSON;
 use stratune_protocol::{EndReason, Problem, ProblemKind};
 use stratune_runtime::RunRequest;
-use stratune_study::{HeldOut, PlannedRun, Record, Searched, TaskScore, Training, filled, filled_table, fingerprint};
+use stratune_study::{
+    HeldOut, PlannedRun, Record, Searched, TaskScore, Training, filled, filled_table, fingerprint, short_hash,
+};
 use stratune_train::{Event, RunConfig};
 use toml::Table;
 
@@ -28,14 +30,13 @@ impl Going<'_> {
     pub(super) fn one(&self, run: &PlannedRun) -> Result<Option<Record>, Problem> {
         let folder = self.out.join(&run.id);
         let config = filled_table(&run.config, &variable)?;
-        let (searched, config) = match config.contains_key("search") {
-            false => (None, config),
-            true => {
-                let Some((searched, config)) = self.search(run, config)? else { return Ok(None) };
-                (Some(searched), config)
+        let (searched, wanted) = match phases(&config) {
+            (None, training) => (None, toml::to_string(&training).map_err(unreadable)?),
+            (Some(searching), training) => {
+                let Some((searched, wanted)) = self.search(run, &searching, training)? else { return Ok(None) };
+                (Some(searched), wanted)
             }
         };
-        let wanted = toml::to_string(&config).map_err(unreadable)?;
         let Some(events) = self.phase("train", &run.id, "training", &wanted, &folder)? else { return Ok(None) };
         let mut record = Record {
             id: run.id.clone(),
@@ -81,16 +82,23 @@ impl Going<'_> {
     }
 
     /// Searches, and gives what that took and the configuration that trains what was found. None if it was interrupted.
-    fn search(&self, run: &PlannedRun, mut config: Table) -> Result<Option<(Searched, Table)>, Problem> {
+    fn search(
+        &self,
+        run: &PlannedRun,
+        searching: &Table,
+        mut training: Table,
+    ) -> Result<Option<(Searched, String)>, Problem> {
         let id = format!("{}.search", run.id);
         let structure = self.out.join(&id).join(STRUCTURE_JSON);
-        let wanted = toml::to_string(&config).map_err(unreadable)?;
+        let wanted = toml::to_string(searching).map_err(unreadable)?;
         let Some(events) = self.phase("search", &id, "searching", &wanted, &structure)? else { return Ok(None) };
         let Training { steps, seconds, memory_bytes, .. } = Training::of(events.lines());
-        config.remove("search");
         // The configuration is read from the study's folder, and names what is beside it.
-        config.insert("method".into(), format!("{id}/{STRUCTURE_JSON}").into());
-        Ok(Some((Searched { steps, seconds, memory_bytes }, config)))
+        training.insert("method".into(), format!("{id}/{STRUCTURE_JSON}").into());
+        let found = short_hash(&open::read(&structure)?);
+        // With another structure it is another run, though its configuration says the same.
+        let wanted = format!("# structure {found}\n{}", toml::to_string(&training).map_err(unreadable)?);
+        Ok(Some((Searched { steps, seconds, memory_bytes }, wanted)))
     }
 
     /// Runs `train` or `search` on a configuration, or goes on where an earlier study was interrupted, or takes the `result`
@@ -174,6 +182,15 @@ impl Going<'_> {
     }
 }
 
+/// A configuration as it searches, if it does: all layers train then. And as it trains, which may be under IST.
+pub(super) fn phases(config: &Table) -> (Option<Table>, Table) {
+    let mut training = config.clone();
+    let searches = training.remove("search").is_some();
+    let mut searching = config.clone();
+    searching.remove("ist");
+    (searches.then_some(searching), training)
+}
+
 /// Whether a run's events tell that it came to its end.
 fn is_complete(events: &str) -> bool {
     let ended = |line: &str| match Event::from_line(line) {
@@ -211,8 +228,21 @@ fn scores(task: &str, report: &Value) -> Vec<TaskScore> {
 }
 
 /// A run's configuration, as this machine has its files.
-pub(super) fn toml_of(run: &PlannedRun) -> Result<String, Problem> {
+fn toml_of(run: &PlannedRun) -> Result<String, Problem> {
     toml::to_string(&filled_table(&run.config, &variable)?).map_err(unreadable)
+}
+
+/// Checks what a run is made of: its search, if it has one, and its training.
+pub(super) fn check(run: &PlannedRun) -> Result<(), Problem> {
+    let (searching, training) = phases(&filled_table(&run.config, &variable)?);
+    for config in searching.iter().chain([&training]) {
+        let config = RunConfig::from_toml(&toml::to_string(config).map_err(unreadable)?)?;
+        config.validate()?;
+        if config.data.files.is_empty() {
+            return Err(Problem::input("no data is named").next("name files: [run.data] files = […]"));
+        }
+    }
+    Ok(())
 }
 
 fn text(path: &Path) -> Result<&str, Problem> {

@@ -5,6 +5,8 @@ use serde_json::{Deserializer, Value, json};
 
 /// What calls begin with.
 const MARKS: [&str; 4] = [QWEN, MISTRAL, "<|tool_call|>", "<|python_tag|>"];
+/// What a stream of text has to keep, though a tokenizer may have it among what is no text.
+pub(crate) const KEPT: [&str; 6] = [QWEN, QWEN_END, MISTRAL, MISTRAL_ARGUMENTS, MARKS[2], MARKS[3]];
 const QWEN: &str = "<tool_call>";
 const QWEN_END: &str = "</tool_call>";
 const MISTRAL: &str = "[TOOL_CALLS]";
@@ -13,15 +15,15 @@ const MISTRAL_ARGUMENTS: &str = "[ARGS]";
 
 /// A call of a tool.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Call {
+pub struct Call {
     name: String,
     /// A JSON object, as text.
     arguments: String,
 }
 
 impl Call {
-    /// In OpenAI's form. Templates of Mistral's models want an id of nine letters and digits.
-    pub(super) fn json(&self, id: u64) -> Value {
+    /// In OpenAI's form, with an id made of this number. Templates of Mistral's models want an id of nine letters and digits.
+    pub fn json(&self, id: u64) -> Value {
         let Self { name, arguments } = self;
         let id = format!("{:09x}", id & 0xf_ffff_ffff);
         json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}})
@@ -30,7 +32,7 @@ impl Call {
 
 /// Tells calls from text while an answer is written.
 #[derive(Debug)]
-pub(super) struct CallReader {
+pub struct CallReader {
     /// Names of the tools. Nothing else is a call.
     tools: Vec<String>,
     /// What may be a call, or the beginning of a mark.
@@ -41,13 +43,13 @@ pub(super) struct CallReader {
 
 impl CallReader {
     /// Of an answer that may call these tools, as a request describes them.
-    pub(super) fn new(tools: &[Value]) -> Self {
+    pub fn new(tools: &[Value]) -> Self {
         let name = |tool: &Value| Some(tool["function"]["name"].as_str().or(tool["name"].as_str())?.to_string());
         Self { tools: tools.iter().filter_map(name).collect(), held: String::new(), told: false }
     }
 
     /// The next piece of the answer; gives what is surely text.
-    pub(super) fn text(&mut self, piece: String) -> String {
+    pub fn text(&mut self, piece: String) -> String {
         if self.tools.is_empty() {
             return piece;
         }
@@ -72,19 +74,26 @@ impl CallReader {
     }
 
     /// The answer is over: text that has not been given, and the calls.
-    pub(super) fn end(self) -> (String, Vec<Call>) {
-        match calls(&self.held).filter(|calls| calls.iter().all(|call| self.tools.contains(&call.name))) {
-            Some(calls) => (String::new(), calls),
+    pub fn end(self) -> (String, Vec<Call>) {
+        match calls(&self.held).filter(|(_, calls)| calls.iter().all(|call| self.tools.contains(&call.name))) {
+            Some(read) => read,
             None => (self.held, Vec::new()),
         }
     }
 }
 
-/// The calls of a text that is nothing else.
-fn calls(text: &str) -> Option<Vec<Call>> {
+/// The calls of a text that begins with one, and what else it says.
+fn calls(text: &str) -> Option<(String, Vec<Call>)> {
     let text = text.trim();
+    let mut beside = String::new();
     let calls = if let Some(text) = text.strip_prefix(QWEN) {
-        text.split(QWEN).map(|one| of_json(one.split(QWEN_END).next()?)).collect::<Option<Vec<_>>>()?.concat()
+        let mut calls = Vec::new();
+        for one in text.split(QWEN) {
+            let (call, behind) = one.split_once(QWEN_END).unwrap_or((one, ""));
+            calls.extend(of_json(call)?);
+            beside.push_str(if behind.trim().is_empty() { "" } else { behind });
+        }
+        calls
     } else if let Some(text) = text.strip_prefix(MISTRAL) {
         match text.trim_start().starts_with(['[', '{']) {
             true => of_json(text)?,
@@ -93,7 +102,7 @@ fn calls(text: &str) -> Option<Vec<Call>> {
     } else {
         of_json(MARKS.iter().find_map(|mark| text.strip_prefix(mark)).unwrap_or(text))?
     };
-    (!calls.is_empty()).then_some(calls)
+    (!calls.is_empty()).then_some((beside, calls))
 }
 
 /// A name, and its arguments behind it.
@@ -164,6 +173,11 @@ mod tests {
                 "[TOOL_CALLS] [{\"name\": \"f\", \"arguments\": {\"x\": 1}}, {\"name\": \"g\", \"arguments\": {}}]",
                 "",
                 &two,
+            ),
+            (
+                "<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": 1}}</tool_call> I am checking.",
+                " I am checking.",
+                &one,
             ),
             ("[TOOL_CALLS]f{\"x\": 1}[TOOL_CALLS]g[ARGS]{}", "", &two),
             ("<|tool_call|>[{\"name\": \"f\", \"arguments\": {\"x\": 1}}]", "", &one),
