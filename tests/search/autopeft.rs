@@ -99,5 +99,6 @@ fn too_few_steps_are_refused() {
     let problem = block_on(RecordingCallback::default().watch(&mut search(&config, lively()).0)).unwrap_err();
     assert!(problem.at == "search.evaluation_steps" && problem.next.contains("50 steps"), "{problem}");
     config.train.warmup_steps = 3;
-    assert_eq!(config.validate().unwrap_err().at, "train.schedule");
+    let refused = Search::new(&config, &report()).err().unwrap();
+    assert_eq!(refused.at, "train.schedule");
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use stratune_data::Sequence;
 use stratune_peft::{Gradients, Structure, snapshot};
-use stratune_protocol::{ModelReport, Problem, SearchBy, SearchReport, draws};
+use stratune_protocol::{ModelReport, Problem, Schedule, SearchBy, SearchReport, draws};
 use stratune_train::{Event, Hook, HookState, Rows, Run, RunConfig, Saved, Selection, learning_rate};
 
 use crate::searcher::{Look, Moment, Searcher};
@@ -87,10 +87,15 @@ impl Search {
     /// The search that a configuration asks for, on this model.
     ///
     /// # Errors
-    /// Those of [`Space::new`], or the searcher cannot work on the space.
+    /// Those of [`Space::new`], the searcher cannot work on the space, or the learning rate moves where one structure trains
+    /// after the other.
     pub fn new(config: &RunConfig, model: &ModelReport) -> Result<Self, Problem> {
         let space = Space::new(config, model)?;
         let searcher = searcher(config, &space)?;
+        if searcher.trains_alone() && (config.train.schedule != Schedule::Constant || config.train.warmup_steps > 0) {
+            let what = "one structure trains after the other, each at the same learning rate";
+            return Err(Problem::input(what).at("train.schedule").next("use a constant schedule and no warmup"));
+        }
         let by = config.search.as_ref().map(|search| search.by).unwrap_or_default();
         let wider = space.larger.iter().rev().map(|budget| (space.under(*budget), None)).collect();
         Ok(Self {
