@@ -5,7 +5,7 @@ use stratune_data::{Template, Tokenizer};
 use stratune_models::CachedText;
 use stratune_protocol::GenerateRequest;
 use stratune_runtime::block_on;
-use stratune_session::{CallReader, FinishReason, Reply};
+use stratune_session::{FinishReason, Reply, ToolCallReader};
 use stratune_tests::runs::small;
 
 const MARK: &str = "[TOOL_CALLS]";
@@ -47,7 +47,7 @@ fn a_mark_that_is_a_special_token_is_told_where_tools_may_be_called() {
             finish = over;
         }
         assert_eq!((said.as_str(), finish), (wanted.as_str(), Some(FinishReason::Length)));
-        let mut reader = CallReader::new(&tools);
+        let mut reader = ToolCallReader::new(&tools);
         let text = reader.text(said);
         let (rest, calls) = reader.end();
         assert_eq!(calls.len(), tools.len(), "{text:?} {rest:?}");

@@ -71,4 +71,4 @@ pub use served::{Progress, ServedBatch, ServedModels};
 pub use starter::starter_folder;
 pub use starter::{EXAMPLE, EXAMPLE_HELD_OUT, STARTER};
 pub use stratune_train::{Command, Event};
-pub use tool_calls::{Call, CallReader};
+pub use tool_calls::{ToolCall, ToolCallReader};

@@ -15,13 +15,13 @@ const MISTRAL_ARGUMENTS: &str = "[ARGS]";
 
 /// A call of a tool.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Call {
+pub struct ToolCall {
     name: String,
     /// A JSON object, as text.
     arguments: String,
 }
 
-impl Call {
+impl ToolCall {
     /// In OpenAI's form, with an id made of this number. Templates of Mistral's models want an id of nine letters and digits.
     pub fn json(&self, id: u64) -> Value {
         let Self { name, arguments } = self;
@@ -32,7 +32,7 @@ impl Call {
 
 /// Tells calls from text while an answer is written.
 #[derive(Debug)]
-pub struct CallReader {
+pub struct ToolCallReader {
     /// Names of the tools. Nothing else is a call.
     tools: Vec<String>,
     /// What may be a call, or the beginning of a mark.
@@ -41,7 +41,7 @@ pub struct CallReader {
     told: bool,
 }
 
-impl CallReader {
+impl ToolCallReader {
     /// Of an answer that may call these tools, as a request describes them.
     pub fn new(tools: &[Value]) -> Self {
         let name = |tool: &Value| Some(tool["function"]["name"].as_str().or(tool["name"].as_str())?.to_string());
@@ -74,7 +74,7 @@ impl CallReader {
     }
 
     /// The answer is over: text that has not been given, and the calls.
-    pub fn end(self) -> (String, Vec<Call>) {
+    pub fn end(self) -> (String, Vec<ToolCall>) {
         match calls(&self.held).filter(|(_, calls)| calls.iter().all(|call| self.tools.contains(&call.name))) {
             Some(read) => read,
             None => (self.held, Vec::new()),
@@ -83,7 +83,7 @@ impl CallReader {
 }
 
 /// The calls of a text that begins with one, and what else it says.
-fn calls(text: &str) -> Option<(String, Vec<Call>)> {
+fn calls(text: &str) -> Option<(String, Vec<ToolCall>)> {
     let text = text.trim();
     let mut beside = String::new();
     let calls = if let Some(text) = text.strip_prefix(QWEN) {
@@ -106,7 +106,7 @@ fn calls(text: &str) -> Option<(String, Vec<Call>)> {
 }
 
 /// A name, and its arguments behind it.
-fn with_name_before(text: &str) -> Option<Call> {
+fn with_name_before(text: &str) -> Option<ToolCall> {
     let (name, arguments) =
         text.split_once(MISTRAL_ARGUMENTS).or_else(|| text.find('{').map(|at| text.split_at(at)))?;
     let arguments: Value = serde_json::from_str(arguments.trim()).ok()?;
@@ -114,7 +114,7 @@ fn with_name_before(text: &str) -> Option<Call> {
 }
 
 /// Objects with a name and arguments, one after another or in a list.
-fn of_json(text: &str) -> Option<Vec<Call>> {
+fn of_json(text: &str) -> Option<Vec<ToolCall>> {
     let mut calls = Vec::new();
     let mut left = text.trim();
     while !left.is_empty() {
@@ -131,13 +131,13 @@ fn of_json(text: &str) -> Option<Vec<Call>> {
     Some(calls)
 }
 
-fn call(name: &str, arguments: &Value) -> Option<Call> {
+fn call(name: &str, arguments: &Value) -> Option<ToolCall> {
     let arguments = match arguments {
         Value::String(text) => serde_json::from_str::<Value>(text).ok().filter(Value::is_object)?.to_string(),
         Value::Object(_) => arguments.to_string(),
         _ => return None,
     };
-    Some(Call { name: name.into(), arguments })
+    Some(ToolCall { name: name.into(), arguments })
 }
 
 #[cfg(test)]
@@ -150,7 +150,7 @@ mod tests {
 
     /// Text and calls of an answer that comes in pieces of so many characters.
     fn read(answer: &str, size: usize) -> (String, Vec<(String, String)>) {
-        let mut reader = CallReader::new(&tools());
+        let mut reader = ToolCallReader::new(&tools());
         let characters: Vec<char> = answer.chars().collect();
         let mut text: String = characters.chunks(size).map(|piece| reader.text(piece.iter().collect())).collect();
         let (rest, calls) = reader.end();
@@ -205,13 +205,13 @@ mod tests {
 
     #[test]
     fn without_tools_all_is_text_at_once() {
-        let mut reader = CallReader::new(&[]);
+        let mut reader = ToolCallReader::new(&[]);
         assert_eq!(reader.text("<tool_call>".into()), "<tool_call>");
     }
 
     #[test]
     fn a_call_has_openais_form() {
-        let call = Call { name: "f".into(), arguments: "{}".into() };
+        let call = ToolCall { name: "f".into(), arguments: "{}".into() };
         let json = call.json(u64::MAX);
         assert_eq!(json["function"], json!({"name": "f", "arguments": "{}"}));
         assert_eq!(json["id"].as_str().map(str::len), Some(9));

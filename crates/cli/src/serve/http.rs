@@ -17,7 +17,7 @@ use futures::stream::unfold;
 use serde_json::{Value, json};
 use stratune_protocol::{Problem, ProblemKind};
 use stratune_runtime::unix_millis;
-use stratune_session::{Call, CallReader};
+use stratune_session::{ToolCall, ToolCallReader};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::engine::{Asker, Engine, Told};
@@ -187,7 +187,7 @@ async fn completion(
         let problem = Problem::input(what).at("model").next(format!("use one of: {}", server.names.join(", ")));
         return reply(StatusCode::NOT_FOUND, &error_json(&problem, "invalid_request_error", Some("model_not_found")));
     };
-    let calls = CallReader::new(&asked.request.tools);
+    let calls = ToolCallReader::new(&asked.request.tools);
     let mut told = match server.asker.ask(which, asked.request) {
         Ok(told) => told,
         Err(problem) => return failed(&problem),
@@ -220,7 +220,7 @@ struct Answer {
     told: UnboundedReceiver<Told>,
     head: Head,
     /// What tells calls of tools from text; none once it is over.
-    calls: Option<CallReader>,
+    calls: Option<ToolCallReader>,
     usage: Usage,
     /// Whether any text has come.
     started: bool,
@@ -238,8 +238,8 @@ impl Answer {
     }
 
     /// What is left at the end: text, and calls of tools.
-    fn rest(&mut self) -> (String, Vec<Call>) {
-        let (text, calls) = self.calls.take().map(CallReader::end).unwrap_or_default();
+    fn rest(&mut self) -> (String, Vec<ToolCall>) {
+        let (text, calls) = self.calls.take().map(ToolCallReader::end).unwrap_or_default();
         (self.text(text), calls)
     }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use stratune_protocol::{Problem, ProblemKind};
-use stratune_session::{Call, FinishReason};
+use stratune_session::{FinishReason, ToolCall};
 
 use super::request::Form;
 
@@ -31,7 +31,7 @@ impl Usage {
     }
 }
 
-fn reason(finish: FinishReason, calls: &[Call]) -> &'static str {
+fn reason(finish: FinishReason, calls: &[ToolCall]) -> &'static str {
     match finish {
         _ if !calls.is_empty() => "tool_calls",
         FinishReason::Stop => "stop",
@@ -50,13 +50,13 @@ impl Head {
     }
 
     /// The calls of an answer, each with an id.
-    fn calls(&self, calls: &[Call]) -> Vec<Value> {
+    fn calls(&self, calls: &[ToolCall]) -> Vec<Value> {
         let first = (self.created << 16).wrapping_add(self.id.wrapping_mul(CALLS));
         calls.iter().zip(first..).map(|(call, id)| call.json(id)).collect()
     }
 
     /// A whole answer.
-    pub(super) fn whole(&self, text: &str, calls: &[Call], finish: FinishReason, usage: Usage) -> Value {
+    pub(super) fn whole(&self, text: &str, calls: &[ToolCall], finish: FinishReason, usage: Usage) -> Value {
         let (object, mut choice) = match self.form {
             Form::Chat => {
                 let mut message = json!({"role": "assistant", "content": text, "refusal": null});
@@ -79,7 +79,7 @@ impl Head {
     }
 
     /// The last piece of an answer: what tools it calls, and why it ends.
-    pub(super) fn last(&self, calls: &[Call], finish: FinishReason) -> Value {
+    pub(super) fn last(&self, calls: &[ToolCall], finish: FinishReason) -> Value {
         let mut piece = self.piece(None, false);
         let choice = &mut piece["choices"][0];
         for (index, mut call) in self.calls(calls).into_iter().enumerate() {
@@ -151,14 +151,14 @@ pub(super) fn error_json(problem: &Problem, kind: &str, code: Option<&str>) -> V
 
 #[cfg(test)]
 mod tests {
-    use stratune_session::CallReader;
+    use stratune_session::ToolCallReader;
 
     use super::*;
 
     #[test]
     fn calls_come_in_place_of_text() {
         let head = Head { form: Form::Chat, id: 3, created: 1_800_000_000, model: "m".into() };
-        let mut reader = CallReader::new(&[json!({"name": "f"})]);
+        let mut reader = ToolCallReader::new(&[json!({"name": "f"})]);
         let said = reader.text("<tool_call>{\"name\": \"f\", \"arguments\": {}}</tool_call><tool_call>".into());
         assert_eq!(said, "");
         assert_eq!(reader.text("{\"name\": \"f\", \"arguments\": {\"x\": 1}}</tool_call>".into()), "");
