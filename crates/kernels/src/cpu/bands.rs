@@ -39,10 +39,7 @@ impl<'a> QuantizedMatrix<'a> {
         let of_row = self.of_row();
         let words = &self.words[rows[0] * of_row..rows[1] * of_row];
         for (i, x) in x.iter().enumerate() {
-            widest(
-                #[inline(always)]
-                || dots(words, of_row, self.format, x, |row, dot| out(i, rows[0] + row, dot)),
-            );
+            dots(words, of_row, self.format, x, |row, dot| out(i, rows[0] + row, dot));
         }
     }
 
@@ -95,7 +92,7 @@ impl Right<'_> {
 #[derive(Clone, Copy)]
 struct Output(*mut f32);
 
-// SAFETY: `sum_of_products` gives every band to one core, and bands share no number.
+// SAFETY: every band is given to one core, and bands share no number.
 unsafe impl Send for Output {}
 // SAFETY: as above.
 unsafe impl Sync for Output {}
@@ -125,28 +122,80 @@ pub struct Term<'a> {
 /// The sum of the terms' `scale · a b`, in row-major order: the first makes each band, the others are added while it is
 /// in the cache.
 pub fn sum_of_products(terms: &[Term]) -> Vec<f32> {
-    let Some([m, n]) = terms.first().map(|term| [term.a.sides[0], term.b.sides()[1]]) else { return Vec::new() };
-    let mut out: Vec<f32> = Vec::with_capacity(m * n);
-    let begun = m * n == 0 || terms[0].a.sides[1] == 0;
-    if begun {
-        out.resize(m * n, 0.0);
+    sums_of_products(&[terms]).pop().unwrap_or_default()
+}
+
+/// Several such sums, of which all bands are worked on together: cores are woken once.
+pub fn sums_of_products(sums: &[&[Term]]) -> Vec<Vec<f32>> {
+    let mut sums: Vec<Sum> = sums.iter().map(|terms| Sum::new(terms)).collect();
+    let to: Vec<Output> = sums.iter_mut().map(|sum| Output(sum.out.as_mut_ptr())).collect();
+    let of_sum = |(sum, to): (_, Output)| Sum::bands(sum).into_iter().map(move |band| (sum, to, band));
+    let bands: Vec<(&Sum, Output, Band)> = sums.iter().zip(to).flat_map(of_sum).collect();
+    // SAFETY: each band is of one sum, and within its output, which outlives the call; no other writes to it.
+    each(bands, |(sum, to, band)| unsafe { sum.make(band, to) });
+    sums.into_iter().map(Sum::made).collect()
+}
+
+/// Rows and columns of an output.
+type Band = [[usize; 2]; 2];
+
+/// A sum of products that is made.
+struct Sum<'a> {
+    terms: &'a [Term<'a>],
+    /// The rows of each term's left side as its words are unpacked, if these are.
+    spread: Vec<Option<Vec<Spread>>>,
+    sides: [usize; 2],
+    out: Vec<f32>,
+    /// Whether the output has numbers already, to which all terms are added.
+    begun: bool,
+}
+
+impl<'a> Sum<'a> {
+    fn new(terms: &'a [Term<'a>]) -> Self {
+        let sides @ [m, n] = terms.first().map_or([0, 0], |term| [term.a.sides[0], term.b.sides()[1]]);
+        let mut out: Vec<f32> = Vec::with_capacity(m * n);
+        let begun = m * n == 0 || terms.first().is_none_or(|term| term.a.sides[1] == 0);
+        if begun {
+            out.resize(m * n, 0.0);
+        }
+        let spread = |term: &Term| match term.b {
+            Right::Quantized(b) => b.spread(term.a),
+            Right::Floats(_) => None,
+        };
+        Self { terms, spread: terms.iter().map(spread).collect(), sides, out, begun }
     }
-    let to = Output(out.as_mut_ptr());
-    let spread = |term: &Term| match term.b {
-        Right::Quantized(b) => b.spread(term.a),
-        Right::Floats(_) => None,
-    };
-    let spread: Vec<_> = terms.iter().map(spread).collect();
-    let band = |rows: [usize; 2], columns: [usize; 2]| {
-        // SAFETY: the band is within the output, which outlives the call; no other call writes to it.
-        let piece = |columns: [usize; 2], a: Matrix, b: Matrix, scale: f32, adds: bool| unsafe {
-            product_at(to.at(rows[0] * n + columns[0]), n, a.rows(rows[0]..rows[1]), b, scale, adds);
+
+    /// What each core makes by itself.
+    fn bands(&self) -> Vec<Band> {
+        let [m, n] = self.sides;
+        let work: usize = self.terms.iter().map(|term| m * n * term.a.sides[1]).sum();
+        let cores = cores().min(work / WORTH_A_CORE).max(1);
+        // What is quantized is dequantized once if no two bands share columns.
+        let blocks = self.terms.iter().filter_map(|term| match term.b {
+            Right::Quantized(matrix) => Some(if matrix.transposed { 16 } else { matrix.format.block() }),
+            Right::Floats(_) => None,
+        });
+        let block = blocks.max();
+        let across = block.is_some() || n >= m;
+        // Whole vectors to each core, and whole blocks of what is quantized.
+        let (long, unit) = if across { (n, block.unwrap_or(16)) } else { (m, 8) };
+        let parts = parts([0, long], long.div_ceil(cores).next_multiple_of(unit));
+        parts.map(|part| if across { [[0, m], part] } else { [part, [0, n]] }).collect()
+    }
+
+    /// # Safety
+    /// `to` is the output, and nothing else reads or writes this band of it meanwhile.
+    unsafe fn make(&self, [rows, columns]: Band, to: Output) {
+        let [_, n] = self.sides;
+        let piece = |columns: [usize; 2], a: Matrix, b: Matrix, scale: f32, adds: bool| {
+            // SAFETY: the caller's.
+            unsafe { product_at(to.at(rows[0] * n + columns[0]), n, a.rows(rows[0]..rows[1]), b, scale, adds) };
         };
         let mut dequantized = Vec::new();
-        for (i, Term { a, b, scale }) in terms.iter().copied().enumerate().filter(|(_, term)| term.a.sides[1] > 0) {
-            let adds = begun || i > 0;
+        for (i, Term { a, b, scale }) in self.terms.iter().copied().enumerate().filter(|(_, t)| t.a.sides[1] > 0) {
+            let adds = self.begun || i > 0;
             match b {
-                Right::Quantized(b) if let Some(x) = &spread[i] => b.dots(columns, x, |row, column, dot| {
+                Right::Quantized(b) if let Some(x) = &self.spread[i] => b.dots(columns, x, |row, column, dot| {
                     // SAFETY: the place is within the band, and written before anything is added to it.
                     unsafe {
                         let place = to.at(row * n + column);
@@ -172,23 +221,15 @@ pub fn sum_of_products(terms: &[Term]) -> Vec<f32> {
                 }
             }
         }
-    };
-    let work: usize = terms.iter().map(|term| m * n * term.a.sides[1]).sum();
-    let cores = cores().min(work / WORTH_A_CORE).max(1);
-    // What is quantized is dequantized once if no two bands share columns.
-    let blocks = terms.iter().filter_map(|term| match term.b {
-        Right::Quantized(matrix) => Some(if matrix.transposed { 16 } else { matrix.format.block() }),
-        Right::Floats(_) => None,
-    });
-    let block = blocks.max();
-    let across = block.is_some() || n >= m;
-    // Whole vectors to each core, and whole blocks of what is quantized.
-    let (long, unit) = if across { (n, block.unwrap_or(16)) } else { (m, 8) };
-    let bands = parts([0, long], long.div_ceil(cores).next_multiple_of(unit)).collect();
-    each(bands, |part| if across { band([0, m], part) } else { band(part, [0, n]) });
-    // SAFETY: the room is there, and what is not begun has been written by the first term, band by band.
-    unsafe { out.set_len(m * n) };
-    out
+    }
+
+    /// The output, all of whose bands are made.
+    fn made(mut self) -> Vec<f32> {
+        let [m, n] = self.sides;
+        // SAFETY: the room is there, and what is not begun has been written by the first term, band by band.
+        unsafe { self.out.set_len(m * n) };
+        self.out
+    }
 }
 
 /// `from..to` in parts of this width, but for the last.

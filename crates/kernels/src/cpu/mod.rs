@@ -3,7 +3,7 @@
 mod bands;
 mod product;
 
-pub use bands::{QuantizedMatrix, Right, Term, sum_of_products};
+pub use bands::{QuantizedMatrix, Right, Term, sum_of_products, sums_of_products};
 pub use product::{Matrix, product, product_at};
 
 use burn::tensor::{Shape, TensorData};

@@ -9,7 +9,7 @@ use super::group::{Group, PerLayer};
 use super::reference::{self, LinearOps};
 use super::weight::{Weight, Weights};
 use crate::Compute;
-use crate::cpu::{Matrix, QuantizedMatrix, Right, Term, floats, integers, sum_of_products, tensor};
+use crate::cpu::{Matrix, QuantizedMatrix, Right, Term, floats, integers, sum_of_products, sums_of_products, tensor};
 use crate::tensor_list::TensorList;
 
 fn matrix(tensor: &FloatTensor<Flex>) -> Option<Matrix<'_>> {
@@ -72,21 +72,24 @@ impl LinearOps for Flex {
         let rows = x.shape()[0];
         let t = group.a.clone().map(|a| Self::linear_forward(x.clone(), Weight::Floats(a), group.compute));
         let ones = vec![1.0; if group.bias.some().next().is_some() { rows } else { 0 }];
-        let one = |(i, weight): (usize, &Weight<Self>)| {
+        let terms = group.weights.0.iter().enumerate().map(|(i, weight)| {
             let mut terms = vec![Term { a: matrix(&x)?, b: right(weight)?.transposed(), scale: 1.0 }];
             if let (Some(t), Some(b)) = (&t[i], &group.b.0[i]) {
                 terms.push(Term { a: matrix(t)?, b: Right::Floats(matrix(b)?.transposed()), scale: group.scales[i] });
             }
-            let [out, _] = weight.sides();
             if let Some(bias) = &group.bias.0[i] {
                 // The same for every row: a product of ones, which is added while the output is in the cache.
-                let bias = Right::Floats(Matrix::new(floats(bias)?, [1, out]));
+                let bias = Right::Floats(Matrix::new(floats(bias)?, [1, weight.sides()[0]]));
                 terms.push(Term { a: Matrix::new(&ones, [rows, 1]), b: bias, scale: 1.0 });
             }
-            Some(tensor(sum_of_products(&terms), [rows, out].into()))
+            Some(terms)
+        });
+        let Some(terms) = terms.collect::<Option<Vec<_>>>() else {
+            return reference::grouped_forward::<Self>(x, group, TensorList(residual));
         };
-        let all: Option<Vec<_>> = group.weights.0.iter().enumerate().map(one).collect();
-        let Some(mut all) = all else { return reference::grouped_forward::<Self>(x, group, TensorList(residual)) };
+        let sums = sums_of_products(&terms.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        let sums = sums.into_iter().zip(&group.weights.0);
+        let mut all: Vec<_> = sums.map(|(y, weight)| tensor(y, [rows, weight.sides()[0]].into())).collect();
         for (y, residual) in all.iter_mut().zip(residual) {
             *y = Self::float_add(y.clone(), residual);
         }

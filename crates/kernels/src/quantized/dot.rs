@@ -7,11 +7,43 @@
 
 use super::blocks::{BlockFormat, Layout, Scales};
 use super::{QuantizedDtype, WeightFormat};
+use crate::cpu::widest;
 
 /// Words side by side.
-const LANES: usize = 16;
+pub const LANES: usize = 16;
 
-type Lanes = [f32; LANES];
+pub type Lanes = [f32; LANES];
+
+/// How the numbers of a group of words meet those of a row.
+pub trait Steps {
+    /// Σ x q of each lane, over the integers that a word holds.
+    ///
+    /// # Safety
+    /// The machine has the instructions that these steps are made of.
+    unsafe fn steps(layout: Layout, low_bits: &[i32; LANES], high_bits: &[i32; LANES], x: &[Lanes]) -> Lanes;
+}
+
+/// As loops, which become vectors of what they are compiled for.
+pub struct Loops;
+
+impl Steps for Loops {
+    #[inline(always)]
+    unsafe fn steps(layout: Layout, low_bits: &[i32; LANES], high_bits: &[i32; LANES], x: &[Lanes]) -> Lanes {
+        let Layout { low, high, .. } = layout;
+        let mut sums = [0.0; LANES];
+        for (t, x) in x.iter().enumerate() {
+            for lane in 0..LANES {
+                let bits = low_bits[lane];
+                // The sign of bytes comes along.
+                let lower =
+                    if low == 8 { (bits << (24 - 8 * t)) >> 24 } else { (bits >> (low * t)) & ((1 << low) - 1) };
+                let upper = if high > 0 { ((high_bits[lane] >> (high * t)) & ((1 << high) - 1)) << low } else { 0 };
+                sums[lane] += (lower | upper) as f32 * x[lane];
+            }
+        }
+        sums
+    }
+}
 
 /// A row in the order in which words are unpacked.
 pub struct Spread {
@@ -69,14 +101,53 @@ impl WeightFormat {
 }
 
 /// The products of a row with each row of a matrix, whose `words` are so many to a row, one after the other.
+pub fn dots(words: &[i32], of_row: usize, format: WeightFormat, x: &Spread, out: impl FnMut(usize, f32)) {
+    #[cfg(target_arch = "x86_64")]
+    if let pulp::Arch::V3(_) = pulp::Arch::new() {
+        // SAFETY: this level of pulp's has both.
+        return unsafe {
+            with_avx2(
+                #[inline(always)]
+                || dots_by::<super::dot_avx2::Avx2>(words, of_row, format, x, out),
+            )
+        };
+    }
+    widest(
+        #[inline(always)]
+        // SAFETY: loops run on any machine.
+        || unsafe { dots_by::<Loops>(words, of_row, format, x, out) },
+    );
+}
+
+/// Work that is compiled for AVX2 and FMA.
+///
+/// # Safety
+/// The machine has them.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn with_avx2(work: impl FnOnce()) {
+    work();
+}
+
+/// The same by these steps.
+///
+/// # Safety
+/// The machine has what the steps need.
 #[inline(always)]
-pub fn dots(words: &[i32], of_row: usize, format: WeightFormat, x: &Spread, mut out: impl FnMut(usize, f32)) {
+unsafe fn dots_by<S: Steps>(
+    words: &[i32],
+    of_row: usize,
+    format: WeightFormat,
+    x: &Spread,
+    mut out: impl FnMut(usize, f32),
+) {
     // Each with a layout that is known when this is compiled.
     macro_rules! of_form {
         ($form:expr) => {{
             const FORM: Form = $form;
             for (i, row) in words.chunks_exact(of_row).enumerate() {
-                out(i, dot(FORM, row, x));
+                // SAFETY: the caller's.
+                out(i, unsafe { dot::<S>(FORM, row, x) });
             }
         }};
     }
@@ -105,37 +176,53 @@ pub fn dots(words: &[i32], of_row: usize, format: WeightFormat, x: &Spread, mut 
 const MOST_WORDS: usize = 32;
 
 #[inline(always)]
-fn dot(form: Form, row: &[i32], x: &Spread) -> f32 {
+unsafe fn dot<S: Steps>(form: Form, row: &[i32], x: &Spread) -> f32 {
     let layout = form.layout;
     let of_word = 32 / layout.low;
     // A group is of several blocks, or a block of several groups.
     let (blocks, groups) = ((LANES / layout.low_words()).max(1), layout.low_words().div_ceil(LANES));
     let together = blocks * layout.words();
     let mut sums = [0.0; LANES];
-    for (i, some) in row.chunks(together).enumerate() {
+    let (whole, of_groups) = (row.chunks_exact(together), groups * of_word);
+    let last = row.len() / together;
+    let rest = whole.remainder();
+    for ((words, x), of_x) in whole.zip(x.numbers.chunks_exact(of_groups)).zip(x.sums.chunks_exact(groups)) {
+        // SAFETY: the caller's.
+        unsafe { add::<S>(&mut sums, form, words, x, of_x) };
+    }
+    // Of a block of several groups nothing is left over.
+    if !rest.is_empty() && together <= MOST_WORDS {
         let mut padded = [0; MOST_WORDS];
-        let some = if some.len() == together || together > MOST_WORDS {
-            some
-        } else {
-            padded[..some.len()].copy_from_slice(some);
-            &padded[..together]
-        };
-        for g in 0..groups {
-            let at = i * groups + g;
-            let parts = unpacked(form, some, g, &x.numbers[at * of_word..(at + 1) * of_word]);
-            let (scales, minimums) = shared(form, some, g);
-            for lane in 0..LANES {
-                sums[lane] += scales[lane] * parts[lane] - minimums[lane] * x.sums[at][lane];
-            }
-        }
+        padded[..rest.len()].copy_from_slice(rest);
+        let (x, of_x) = (&x.numbers[last * of_groups..], &x.sums[last * groups..]);
+        // SAFETY: the caller's.
+        unsafe { add::<S>(&mut sums, form, &padded[..together], x, of_x) };
     }
     sums.iter().sum()
 }
 
-/// Σ x (q − zero) of each lane.
+/// Adds the products of as many words as fill a group, or several, with the numbers and sums that they meet.
 #[inline(always)]
-fn unpacked(form: Form, words: &[i32], g: usize, x: &[Lanes]) -> Lanes {
-    let layout @ Layout { low, high, zero, .. } = form.layout;
+unsafe fn add<S: Steps>(sums: &mut Lanes, form: Form, words: &[i32], x: &[Lanes], sums_of_x: &[Lanes]) {
+    let layout = form.layout;
+    let of_word = 32 / layout.low;
+    for g in 0..layout.low_words().div_ceil(LANES) {
+        let (x, of_x) = (&x[g * of_word..(g + 1) * of_word], &sums_of_x[g]);
+        let (low_bits, high_bits) = gathered(form, words, g);
+        // SAFETY: the caller's.
+        let parts = unsafe { S::steps(layout, &low_bits, &high_bits, x) };
+        let (scales, minimums) = shared(form, words, g);
+        for lane in 0..LANES {
+            let parts = parts[lane] - layout.zero as f32 * of_x[lane];
+            sums[lane] += scales[lane] * parts - minimums[lane] * of_x[lane];
+        }
+    }
+}
+
+/// The low bits of each lane's numbers, and their high bits from the lowest bit of a word.
+#[inline(always)]
+fn gathered(form: Form, words: &[i32], g: usize) -> ([i32; LANES], [i32; LANES]) {
+    let layout @ Layout { low, high, .. } = form.layout;
     let (of_word, of_block) = (32 / low, layout.low_words());
     let lanes = of_block.min(LANES);
     let mut low_bits = [0; LANES];
@@ -148,25 +235,17 @@ fn unpacked(form: Form, words: &[i32], g: usize, x: &[Lanes]) -> Lanes {
     let mut high_bits = [0; LANES];
     if high > 0 {
         // What belongs to a word of low bits is a byte or two of them.
-        let of_lane = high * of_word;
+        let a_word = 32 / (high * of_word);
         for (bits, block) in high_bits.chunks_exact_mut(lanes).zip(words.chunks_exact(layout.words())) {
-            for (lane, bits) in bits.iter_mut().enumerate() {
-                let bit = of_lane * (LANES * g + lane);
-                *bits = block[layout.head() + of_block + bit / 32] >> (bit % 32);
+            let words = &block[layout.head() + of_block + LANES * g / a_word..][..lanes / a_word];
+            for (bits, word) in bits.chunks_exact_mut(a_word).zip(words) {
+                for (i, bits) in bits.iter_mut().enumerate() {
+                    *bits = (word >> (32 / a_word * i)) & ((1 << (32 / a_word)) - 1);
+                }
             }
         }
     }
-    let mut sums = [0.0; LANES];
-    for (t, x) in x.iter().enumerate().take(of_word) {
-        for lane in 0..LANES {
-            let bits = low_bits[lane];
-            // The sign of bytes comes along.
-            let lower = if low == 8 { (bits << (24 - 8 * t)) >> 24 } else { (bits >> (low * t)) & ((1 << low) - 1) };
-            let upper = if high > 0 { ((high_bits[lane] >> (high * t)) & ((1 << high) - 1)) << low } else { 0 };
-            sums[lane] += ((lower | upper) - zero) as f32 * x[lane];
-        }
-    }
-    sums
+    (low_bits, high_bits)
 }
 
 /// Scales and minimums of each lane.
@@ -250,7 +329,8 @@ mod tests {
                 let (rows, x) = (3, (0..columns).map(|i| (i as f32 * 0.7).sin()).collect::<Vec<_>>());
                 let words = words(format, rows, columns);
                 let (of_row, mut seen) = (words.len() / rows, Vec::new());
-                dots(&words, of_row, format, &Spread::new(&x, format.of_word().unwrap()), |row, dot| {
+                let spread = Spread::new(&x, format.of_word().unwrap());
+                let mut check = |row: usize, dot: f32| {
                     let mut numbers = vec![0.0; columns];
                     dequantize_row(&words[row * of_row..][..of_row], format, &mut numbers);
                     let products = numbers.iter().zip(&x).map(|(a, b)| f64::from(*a) * f64::from(*b));
@@ -258,8 +338,11 @@ mod tests {
                     let off = (f64::from(dot) - want).abs();
                     assert!(off <= 1e-6 * most, "{format:?}, {columns} numbers, row {row}: {dot} for {want}");
                     seen.push(row);
-                });
-                assert_eq!(seen, [0, 1, 2]);
+                };
+                dots(&words, of_row, format, &spread, &mut check);
+                // SAFETY: loops run on any machine.
+                unsafe { dots_by::<Loops>(&words, of_row, format, &spread, &mut check) };
+                assert_eq!(seen, [0, 1, 2, 0, 1, 2]);
             }
         }
     }

@@ -12,6 +12,8 @@ mod blocks;
 pub(crate) mod cube;
 #[cfg(feature = "cpu")]
 mod dot;
+#[cfg(all(feature = "cpu", target_arch = "x86_64"))]
+mod dot_avx2;
 #[cfg(feature = "cpu")]
 mod flex;
 mod format;

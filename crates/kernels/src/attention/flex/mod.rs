@@ -145,6 +145,13 @@ fn added_up(of_heads: Vec<f32>, groups: usize, size: usize) -> Vec<f32> {
     sums
 }
 
+/// Queries, keys, values and first keys as the kernels read them: none if one is not of f32.
+fn operands([q, k, v, first]: [&FloatTensor<Flex>; 4], options: Options) -> Option<Operands<'_>> {
+    let Options { scores, bidirectional, .. } = options;
+    let sides = Sides::of(&q.shape(), &k.shape());
+    Some(Operands { q: floats(q)?, k: floats(k)?, v: floats(v)?, first: floats(first)?, sides, scores, bidirectional })
+}
+
 impl AttentionOps for Flex {
     fn attention_forward(
         q: FloatTensor<Self>,
@@ -154,20 +161,10 @@ impl AttentionOps for Flex {
         options: Options,
     ) -> FloatTensor<Self> {
         let [q, k, v, first] = [q, k, v, first].map(|t| t.to_contiguous());
-        let (Some(of_q), Some(of_k), Some(of_v), Some(firsts)) = (floats(&q), floats(&k), floats(&v), floats(&first))
-        else {
+        let Some(operands) = operands([&q, &k, &v, &first], options) else {
             return reference::forward::<Self>(q, k, v, first, options);
         };
-        let sides = Sides::of(&q.shape(), &k.shape());
-        let y = forward(Operands {
-            q: of_q,
-            k: of_k,
-            v: of_v,
-            first: firsts,
-            sides,
-            scores: options.scores,
-            bidirectional: options.bidirectional,
-        });
+        let y = forward(operands);
         tensor(y, q.shape())
     }
 
@@ -181,20 +178,9 @@ impl AttentionOps for Flex {
         options: Options,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let [q, k, v, first, y, dy] = [q, k, v, first, y, dy].map(|t| t.to_contiguous());
-        let (Some(of_q), Some(of_k), Some(of_v), Some(firsts), Some(of_y), Some(of_dy)) =
-            (floats(&q), floats(&k), floats(&v), floats(&first), floats(&y), floats(&dy))
-        else {
+        let given = operands([&q, &k, &v, &first], options).zip(floats(&y)).zip(floats(&dy));
+        let Some(((operands, of_y), of_dy)) = given else {
             return reference::backward::<Self>(q, k, v, first, y, dy, options);
-        };
-        let sides = Sides::of(&q.shape(), &k.shape());
-        let operands = Operands {
-            q: of_q,
-            k: of_k,
-            v: of_v,
-            first: firsts,
-            sides,
-            scores: options.scores,
-            bidirectional: options.bidirectional,
         };
         let [dq, dk, dv] = backward(&Given { operands, y: of_y, dy: of_dy });
         (tensor(dq, q.shape()), tensor(dk, k.shape()), tensor(dv, v.shape()))

@@ -4,6 +4,8 @@
 mod gradients;
 #[cfg(feature = "wgpu")]
 mod kernels;
+#[cfg(feature = "wgpu")]
+mod tiles;
 
 use burn::tensor::{Device, Tensor};
 
