@@ -45,7 +45,7 @@ pub fn continuation(
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::tokenizer::tests::{fixture, fixture_with_bos};
+    use crate::testing::{fixture, fixture_with_bos};
 
     fn labels(tokenizer: &Tokenizer, sequence: &Sequence) -> String {
         let labels = sequence.tokens.iter().zip(&sequence.loss_mask).filter(|(_, is_label)| **is_label);

@@ -179,7 +179,7 @@ mod tests {
     use stratune_protocol::Labels;
 
     use super::*;
-    use crate::tokenizer::tests::{fixture, fixture_with_bos};
+    use crate::testing::{fixture, fixture_with_bos};
 
     fn config(max_length: usize, validation_split: f32) -> DataConfig {
         DataConfig { max_length, validation_split, ..DataConfig::default() }

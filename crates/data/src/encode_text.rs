@@ -138,7 +138,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::tokenizer::tests::{fixture, fixture_with_bos};
+    use crate::testing::{fixture, fixture_with_bos};
 
     const TOKENIZER: &[u8] = include_bytes!("../../../tests/fixtures/tokenizer/tokenizer.json");
     const FIRST: Wanted = Wanted { objective: Objective::Auto, reads: Reads::First, type_ids: true, known: &[] };

@@ -95,7 +95,7 @@ mod tests {
     use stratune_protocol::Objective;
 
     use super::*;
-    use crate::tokenizer::tests::fixture;
+    use crate::testing::fixture;
     use crate::{Reads, Target, load};
 
     const WANTED: Wanted = Wanted { objective: Objective::Auto, reads: Reads::Last, type_ids: false, known: &[] };

@@ -47,6 +47,9 @@ mod source;
 mod summary;
 mod table;
 mod template;
+#[cfg(test)]
+mod testing;
+mod text_stream;
 mod tokenizer;
 mod tokenizer_file;
 mod tools;
@@ -74,6 +77,7 @@ pub use sentence_piece::{BesideSentencePiece, from_sentence_piece};
 pub use sequence::{Label, Sequence, Target};
 pub use source::{Source, SourceFile, read_rows};
 pub use template::Template;
-pub use tokenizer::{TextStream, Tokenizer};
+pub use text_stream::TextStream;
+pub use tokenizer::Tokenizer;
 #[cfg(feature = "unpack")]
 pub use unpack::{contradicts_itself, unpack};

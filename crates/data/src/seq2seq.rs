@@ -75,7 +75,7 @@ pub(crate) fn nothing_to_read() -> Problem {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::tokenizer::tests::fixture;
+    use crate::testing::fixture;
     use crate::{Conversation, Role, Row, Template};
 
     fn turn(role: Role, text: &str) -> Turn {

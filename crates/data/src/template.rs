@@ -208,7 +208,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::tokenizer::tests::{fixture, fixture_with_bos, fixture_with_turns};
+    use crate::testing::{fixture, fixture_with_bos, fixture_with_turns};
 
     const CHAT: &str = "{% for m in messages %}{{ m.role }}> {{ m.content }}{{ eos_token }}\n{% endfor %}\
         {% if add_generation_prompt %}assistant> {% endif %}";

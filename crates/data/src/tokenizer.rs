@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 use stratune_protocol::Problem;
 
-use crate::tokenizer_file;
+use crate::{TextStream, chat, tokenizer_file};
 
 /// Names of end tokens that known models use, for checkpoints that do not say which is theirs.
 const KNOWN_EOS: [&str; 5] = ["</s>", "<|endoftext|>", "<|end_of_text|>", "<eos>", "<|im_end|>"];
@@ -79,7 +79,7 @@ impl Tokenizer {
         for (name, value) in config.as_object().into_iter().flatten().filter(|(name, _)| name.ends_with("_token")) {
             special.extend(token_name(value).map(|text| (name.clone(), text.to_owned())));
         }
-        let (chat_template, tool_template) = chat_templates(&config["chat_template"]);
+        let (chat_template, tool_template) = chat::sources(&config["chat_template"]);
         let (known, ends, eos_is_stated) = (usize::MAX, eos.into_iter().collect(), stated.is_some());
         Ok(Self {
             inner,
@@ -270,7 +270,7 @@ impl Tokenizer {
 
     /// Decodes an answer token by token.
     pub fn stream(&self) -> TextStream<'_> {
-        TextStream { tokenizer: self, ids: Vec::new(), told: 0 }
+        TextStream::new(self)
     }
 }
 
@@ -291,98 +291,13 @@ fn token_name(value: &Value) -> Option<&str> {
     value.as_str().or_else(|| value["content"].as_str())
 }
 
-/// The chat templates in `tokenizer_config.json`: a text, or a list in which one is called `default`, and one for
-/// conversations with tools perhaps `tool_use`.
-fn chat_templates(value: &Value) -> (Option<String>, Option<String>) {
-    let named = |name: &str| value.as_array()?.iter().find(|entry| entry["name"] == name)?["template"].as_str();
-    (value.as_str().or_else(|| named("default")).map(str::to_owned), named("tool_use").map(str::to_owned))
-}
-
-/// Decodes an answer token by token; a character that spans tokens comes out whole.
-#[derive(Clone, Debug)]
-pub struct TextStream<'a> {
-    tokenizer: &'a Tokenizer,
-    /// The tokens of the last piece, which tell how the next ones join on, and those still to be told.
-    ids: Vec<u32>,
-    /// How many of them have been told.
-    told: usize,
-}
-
-impl TextStream<'_> {
-    /// The new piece of text that this token completes; empty while a character is incomplete.
-    ///
-    /// # Errors
-    /// The tokenizer's decoder cannot put the tokens together.
-    pub fn push(&mut self, id: u32) -> Result<String, Problem> {
-        self.ids.push(id);
-        let piece = self.rest()?;
-        if piece.is_empty() || piece.ends_with(char::REPLACEMENT_CHARACTER) {
-            return Ok(String::new());
-        }
-        self.ids.drain(..self.told);
-        self.told = self.ids.len();
-        Ok(piece)
-    }
-
-    /// What is left: an incomplete character, shown as a replacement mark.
-    ///
-    /// # Errors
-    /// The tokenizer's decoder cannot put the tokens together.
-    pub fn finish(self) -> Result<String, Problem> {
-        self.rest()
-    }
-
-    /// The text of the tokens not yet told.
-    fn rest(&self) -> Result<String, Problem> {
-        let before = self.tokenizer.decode(&self.ids[..self.told])?;
-        let all = self.tokenizer.decode(&self.ids)?;
-        Ok(all.get(before.len()..).unwrap_or_default().to_owned())
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
+    use crate::testing::{CONFIG, JSON, fixture, fixture_with_bos};
 
-    const JSON: &[u8] = include_bytes!("../../../tests/fixtures/tokenizer/tokenizer.json");
-    const CONFIG: &[u8] = include_bytes!("../../../tests/fixtures/tokenizer/tokenizer_config.json");
     const SAMPLES: &[u8] = include_bytes!("../../../tests/fixtures/tokenizer/samples.json");
-
-    /// The fixture, with some settings changed.
-    pub(crate) fn fixture(config: &[(&str, Value)]) -> Tokenizer {
-        let mut settings: Value = serde_json::from_slice(CONFIG).unwrap();
-        for (name, value) in config {
-            settings[name] = value.clone();
-        }
-        Tokenizer::from_json(JSON, Some(&serde_json::to_vec(&settings).unwrap()), "tokenizer.json").unwrap()
-    }
-
-    /// The fixture with a post-processor that puts `<|endoftext|>` first.
-    pub(crate) fn fixture_with_bos() -> Tokenizer {
-        let mut json: Value = serde_json::from_slice(JSON).unwrap();
-        let (bos, text) = (
-            serde_json::json!({"SpecialToken": {"id": "<|endoftext|>", "type_id": 0}}),
-            |id: &str| serde_json::json!({"Sequence": {"id": id, "type_id": 0}}),
-        );
-        json["post_processor"] = serde_json::json!({
-            "type": "TemplateProcessing", "single": [bos, text("A")], "pair": [bos, text("A"), text("B")],
-            "special_tokens": {"<|endoftext|>": {"id": "<|endoftext|>", "ids": [0], "tokens": ["<|endoftext|>"]}},
-        });
-        Tokenizer::from_json(&serde_json::to_vec(&json).unwrap(), Some(CONFIG), "tokenizer.json").unwrap()
-    }
-
-    /// The fixture with the tokens of ChatML added and a chat template.
-    pub(crate) fn fixture_with_turns(template: &str) -> Tokenizer {
-        let mut json: Value = serde_json::from_slice(JSON).unwrap();
-        for (id, content) in [(320, "<|im_start|>"), (321, "<|im_end|>")] {
-            let token = serde_json::json!({"id": id, "content": content, "single_word": false, "lstrip": false,
-                "rstrip": false, "normalized": false, "special": true});
-            json["added_tokens"].as_array_mut().unwrap().push(token);
-        }
-        let config = serde_json::json!({"chat_template": template, "eos_token": "<|endoftext|>"});
-        Tokenizer::from_json(&serde_json::to_vec(&json).unwrap(), Some(config.to_string().as_bytes()), "").unwrap()
-    }
 
     #[test]
     fn samples_encode_as_the_reference_does_and_decode_back() {
@@ -394,24 +309,6 @@ pub(crate) mod tests {
             assert_eq!(tokenizer.encode(text).unwrap(), ids, "{text:?}");
             assert_eq!(tokenizer.decode(&ids).unwrap(), text.replace("<|endoftext|>", ""));
         }
-    }
-
-    #[test]
-    fn a_stream_never_tells_half_a_character_and_tells_all() {
-        let tokenizer = fixture(&[]);
-        let text = "naïve 東京, 🦀!";
-        let mut stream = tokenizer.stream();
-        let mut told = String::new();
-        for id in tokenizer.encode(text).unwrap() {
-            let piece = stream.push(id).unwrap();
-            assert!(!piece.contains(char::REPLACEMENT_CHARACTER), "{piece:?}");
-            told += &piece;
-        }
-        assert_eq!(told, text);
-        assert_eq!(stream.finish().unwrap(), "");
-        let mut half = tokenizer.stream();
-        assert_eq!(half.push(tokenizer.encode("🦀").unwrap()[0]).unwrap(), "");
-        assert!(!half.finish().unwrap().is_empty());
     }
 
     #[test]
