@@ -10,8 +10,8 @@ use stratune_peft::Weight;
 use stratune_protocol::{BaseDtype, Role, WeightStorage};
 use stratune_runtime::TensorBuilder;
 
+use crate::Entry;
 use crate::ModelConfig;
-use crate::config::Entry;
 
 /// Tensors on the device by checkpoint name, each in its [`pieces`]. Matrices of layers that read the same input are put
 /// where one dispatch can read all of them as soon as they are there: those of one block at a time are held twice.

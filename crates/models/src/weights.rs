@@ -8,7 +8,7 @@ use stratune_kernels::Compute;
 use stratune_peft::{Embedding, Linear, ModuleId, Param, Shared};
 use stratune_protocol::{BaseDtype, Module, Problem, Role, WeightStorage, draws, normals};
 
-use crate::config::Entry;
+use crate::Entry;
 use crate::load::{LoadedTensor, TensorLoader, Weights, pieces};
 use crate::nn::{
     Attention, Classifier, CrossAttention, FusedRows, Mlp, Norm, Projections, QkNorm, RelativeBias, Rotaries,

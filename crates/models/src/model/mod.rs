@@ -1,14 +1,17 @@
 //! The whole model, block by block.
 
+mod input;
+mod positions;
+
 use std::iter;
 use std::rc::Rc;
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor};
 use stratune_kernels::{Compute, Matrix, WeightFormat, linear_by_pieces};
 use stratune_peft::{Embedding, ForwardContext, Linear, Param, ParamId, Parameters, Shared, Visitor};
 use stratune_protocol::WeightBytes;
 
-use crate::nn::{Classifier, KvCache, Norm, PackedTexts, Positions, Rotaries, scaled};
+use crate::nn::{Classifier, KvCache, Norm, Positions, Rotaries, scaled};
 use crate::{Block, Ladder, ModelConfig, Stacks};
 
 /// A model. Its training loop takes it apart: [`embed`](Self::embed), the [`layers`](Self::layers) one by one,
@@ -97,73 +100,10 @@ impl Model {
         counted.into_iter().map(|(format, _)| format).collect()
     }
 
-    /// What the blocks need for `seq` new tokens after `past` earlier ones. A prompt counts among the new tokens at the
-    /// beginning of a text, prefixes among the earlier ones.
-    pub fn positions(&self, seq: usize, past: usize) -> Positions {
-        self.positions_of([seq, 0], past)
-    }
-
-    /// The same for rows from their beginning, of `width` tokens of which at most `longest` are of a text.
-    pub fn padded_positions(&self, width: usize, longest: usize) -> Positions {
-        self.positions_of([width, width.saturating_sub(longest)], 0)
-    }
-
-    fn positions_of(&self, [seq, padding]: [usize; 2], past: usize) -> Positions {
-        if let Some(at) = self.decoder_positions(seq, past) {
-            return at;
-        }
-        let (seq, past) = if past == 0 { (seq + self.prompt_length(), 0) } else { (seq, past + self.prompt_length()) };
-        let pasts = self.pasts(past);
-        let mut at = self.with_ladder(|rotaries| Positions::new(rotaries, [seq, padding], &pasts, &self.device()));
-        if self.embed_positions.is_some() {
-            let past = pasts.into_iter().max().unwrap_or(past);
-            // Those beyond the last can only be padding.
-            let (first, last) = (self.config.first_position, self.config.max_position_embeddings.saturating_sub(1));
-            let ids: Vec<i32> = (past..past + seq).map(|position| (first + position.min(last)) as i32).collect();
-            at.position_ids = Some(Tensor::from_data(TensorData::new(ids, [1, seq]), &self.device()));
-        }
-        at
-    }
-
-    /// How many positions come before the tokens that follow `past`, in each block.
-    pub(crate) fn pasts(&self, past: usize) -> Vec<usize> {
-        let prefixes = self.layers.iter().filter_map(|block| block.self_attn.prefix.as_ref());
-        prefixes.map(|prefix| past + prefix.length()).chain([past]).collect()
-    }
-
-    /// Whether what caches hold of a text of `before` tokens does for one of `after`: some models rotate the keys of long
-    /// texts otherwise.
-    pub fn caches_last(&self, before: usize, after: usize) -> bool {
-        let [before, after] = [before, after].map(|tokens| self.pasts(tokens + self.prompt_length()));
-        before.into_iter().zip(after).all(|(before, after)| !self.rotaries.differ(before, after))
-    }
-
-    /// What the blocks need for rows of several texts from their beginning, if the model [can_pack](Self::can_pack)
-    /// them.
-    pub fn packed_positions(&self, texts: &PackedTexts) -> Positions {
-        let pasts = self.pasts(0);
-        let texts = match self.prompt_length() {
-            0 => texts,
-            length => &texts.behind(length),
-        };
-        let mut at = self.with_ladder(|rotaries| Positions::of_packed(rotaries, texts, &pasts));
-        let (first, past) = (self.config.first_position, pasts.into_iter().max().unwrap_or(0));
-        let positions = || texts.position_ids.clone().add_scalar((first + past) as i64);
-        at.position_ids = self.embed_positions.as_ref().map(|_| positions());
-        at
-    }
-
     /// Whether a row of a batch may hold several texts: no method puts positions before a text, no row has an adapter of its
     /// own, and none reads another text.
     pub fn can_pack(&self) -> bool {
         self.virtual_tokens() == 0 && self.row_adapters.is_none() && self.stacks.is_none()
-    }
-
-    /// The same positions in the heads of the model, and in those of the ladder beside it.
-    pub(crate) fn with_ladder(&self, of: impl Fn(&Rotaries) -> Positions) -> Positions {
-        let mut at = of(&self.rotaries);
-        at.side = self.ladder.as_ref().map(|ladder| Box::new(of(&ladder.rotaries)));
-        at
     }
 
     /// Which parameter the prompt is.
@@ -180,89 +120,6 @@ impl Model {
     pub fn virtual_tokens(&self) -> usize {
         let prefix = |block: &Block| block.self_attn.prefix.as_ref().map_or(0, |p| p.length());
         self.prompt_length() + self.layers.iter().map(prefix).max().unwrap_or(0)
-    }
-
-    /// # Shapes
-    /// - `tokens`: `[batch, seq]`
-    /// - output: `[batch, seq, hidden]`
-    pub fn embed(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
-        let [batch, seq] = tokens.dims();
-        let rows = self.embed_tokens.rows(tokens.reshape([batch * seq]));
-        scaled(rows.reshape([batch, seq, self.config.hidden_size]), self.config.embedding_multiplier)
-    }
-
-    /// The embedded beginning of a text: its prompt, if the model has one, and the tokens, where they are.
-    ///
-    /// # Shapes
-    /// - `tokens`: `[batch, seq]`
-    /// - output: `[batch, prompt + seq, hidden]`
-    pub fn embed_with_prompt(&self, tokens: Tensor<2, Int>, at: &Positions) -> Tensor<3> {
-        self.normed_input(self.input(tokens, at))
-    }
-
-    /// The same before it is normalised, where models do that.
-    pub fn input(&self, tokens: Tensor<2, Int>, at: &Positions) -> Tensor<3> {
-        let x = self.with_patches(tokens, at);
-        let x = match &self.prompt {
-            None => x,
-            Some(prompt) => {
-                let [batch, _, hidden] = x.dims();
-                let length = self.prompt_length();
-                let before = scaled(prompt.value.clone().unsqueeze::<3>(), self.config.prompt_multiplier());
-                let before = before.expand([batch, length, hidden]);
-                Tensor::cat(vec![before, x], 1)
-            }
-        };
-        self.placed(x, at)
-    }
-
-    /// The vectors of tokens; of an image that of its first token, and behind it those of its patches.
-    fn with_patches(&self, tokens: Tensor<2, Int>, at: &Positions) -> Tensor<3> {
-        match self.embed_patches.as_ref().zip(at.patches.as_ref()) {
-            None => self.embed(tokens),
-            Some((embed, patches)) => {
-                let patches = embed.forward(patches.clone(), &self.inference_context(0));
-                Tensor::cat(vec![self.embed(tokens.narrow(1, 0, 1)), patches], 1)
-            }
-        }
-    }
-
-    /// What enters the first block: `x` and the embeddings of its positions, where the model has such.
-    pub(crate) fn at_positions(&self, x: Tensor<3>, at: &Positions) -> Tensor<3> {
-        self.normed_input(self.placed(x, at))
-    }
-
-    fn normed_input(&self, x: Tensor<3>) -> Tensor<3> {
-        match &self.embed_norm {
-            None => x,
-            Some(norm) => norm.forward(x, &self.inference_context(0)),
-        }
-    }
-
-    /// `x` and the embeddings of its positions, and of which text of a pair it is of.
-    fn placed(&self, x: Tensor<3>, at: &Positions) -> Tensor<3> {
-        let rows = |table: &Embedding, ids: &Tensor<2, Int>| {
-            let [batch, seq] = ids.dims();
-            table.rows(ids.clone().reshape([batch * seq])).reshape([batch, seq, self.config.hidden_size])
-        };
-        let x = match self.embed_positions.as_ref().zip(at.position_ids.as_ref()) {
-            None => x,
-            Some((table, ids)) => x + rows(table, ids),
-        };
-        let Some(table) = &self.embed_token_types else { return x };
-        let ids = at.type_ids.clone().unwrap_or_else(|| Tensor::zeros([1, 1], &x.device()));
-        x + rows(table, &ids)
-    }
-
-    /// `x` without the positions of the prompt.
-    pub fn without_prompt(&self, x: Tensor<3>) -> Tensor<3> {
-        match self.prompt_length() {
-            0 => x,
-            length => {
-                let seq = x.dims()[1] - length;
-                x.narrow(1, length, seq)
-            }
-        }
     }
 
     /// The context of evaluation and generation through block `i`.
@@ -365,15 +222,6 @@ impl Model {
             x = self.without_prompt(x);
         }
         self.final_norm(x)
-    }
-
-    /// Tokens of the text that caches hold.
-    pub(crate) fn text_length(&self, caches: &[KvCache]) -> usize {
-        let (Some(cache), Some(block)) = (caches.first(), self.layers.get(self.config.encoder_layers())) else {
-            return 0;
-        };
-        let prefix = block.self_attn.prefix.as_ref().map_or(0, |p| p.length());
-        cache.len().saturating_sub(prefix + self.prompt_length())
     }
 
     /// What the output layer reads.
