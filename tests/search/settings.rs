@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 use stratune_protocol::{SearchBy, SearchConfig};
 use stratune_runtime::block_on;
+use stratune_session::settle_search;
 use stratune_tests::runs::RecordingCallback;
 use stratune_train::{Event, RunConfig};
 
@@ -14,7 +15,9 @@ type Turn = fn(&mut SearchConfig);
 
 /// What a search told, and the losses of its steps.
 fn seen(config: &RunConfig) -> (Vec<Event>, Vec<f64>, Value) {
-    let (mut trainer, found) = search(config, lively());
+    let mut config = config.clone();
+    settle_search(&mut config);
+    let (mut trainer, found) = search(&config, lively());
     let mut recording = RecordingCallback::default();
     block_on(recording.watch(&mut trainer)).unwrap();
     let losses = recording.losses();
@@ -24,7 +27,7 @@ fn seen(config: &RunConfig) -> (Vec<Event>, Vec<f64>, Value) {
 
 #[test]
 fn every_setting_acts() {
-    let turns: [(&str, SearchBy, Turn); 16] = [
+    let turns: [(&str, SearchBy, Turn); 17] = [
         ("by", SearchBy::Bipeft, |s| s.by = SearchBy::S3delta),
         ("budget", SearchBy::Random, |s| s.budget = 300),
         ("larger_budgets", SearchBy::Bipeft, |s| s.larger_budgets = vec![600]),
@@ -32,6 +35,7 @@ fn every_setting_acts() {
         ("relaxation", SearchBy::Bipeft, |s| s.relaxation = 3.0),
         ("sizes", SearchBy::Bipeft, |s| s.sizes = vec![3, 4]),
         ("share", SearchBy::S3delta, |s| s.share = 0.25),
+        ("steps", SearchBy::Bipeft, |s| s.steps = 12),
         ("learning_rate", SearchBy::S3delta, |s| s.learning_rate = 0.5),
         ("second_order", SearchBy::S3delta, |s| s.second_order = true),
         ("prunings", SearchBy::Bipeft, |s| s.prunings = 2),

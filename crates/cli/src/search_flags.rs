@@ -31,6 +31,9 @@ pub struct SearchFlags {
     /// Share of the training rows that the architecture learns on [default: 0.5]
     #[arg(long)]
     search_share: Option<f32>,
+    /// Steps of the search [default: those of the run]
+    #[arg(long)]
+    search_steps: Option<usize>,
     /// bipeft, s3delta: learning rate of the architecture [default: 0.01; s3delta 0.1]
     #[arg(long)]
     search_learning_rate: Option<f64>,
@@ -143,6 +146,7 @@ impl SearchFlags {
             search.sizes = self.sizes;
         }
         set(&mut search.share, self.search_share);
+        set(&mut search.steps, self.search_steps);
         set(&mut search.learning_rate, self.search_learning_rate);
         search.second_order |= self.second_order;
         set(&mut search.prunings, self.prunings);

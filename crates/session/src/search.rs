@@ -21,11 +21,14 @@ pub fn as_search(mut config: RunConfig) -> RunConfig {
     config
 }
 
-/// What every search settles of its run: nothing is measured in between, which would be of all modules together; and where one
-/// structure trains after the other, each has the same learning rate.
+/// What every search settles of its run: its own number of steps, if it has one; nothing is measured in between, which would be
+/// of all modules together; and where one structure trains after the other, each has the same learning rate.
 pub fn settle_search(config: &mut RunConfig) {
     let Some(search) = &config.search else { return };
     (config.train.eval_every, config.train.patience) = (0, 0);
+    if search.steps > 0 {
+        config.train.steps = search.steps;
+    }
     if search.by == SearchBy::Autopeft {
         (config.train.schedule, config.train.warmup_steps) = (Schedule::Constant, 0);
     }
@@ -101,6 +104,12 @@ mod tests {
         let config = config(300);
         config.validate().unwrap();
         assert_eq!((config.method[0].rank, config.ist.mode), (Some(4), IstMode::All));
+        for (own, steps) in [(0, 40), (15, 15)] {
+            let search = SearchConfig { steps: own, ..SearchConfig::default() };
+            let mut config = RunConfig { search: Some(search), ..RunConfig::default() };
+            config.train.steps = 40;
+            assert_eq!(as_search(config).train.steps, steps);
+        }
         let plain = RunConfig::default();
         assert_eq!(as_search(plain.clone()), plain);
         for by in SearchBy::ALL {

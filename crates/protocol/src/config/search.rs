@@ -24,6 +24,8 @@ pub struct SearchConfig {
     pub sizes: Vec<usize>,
     /// Share of the training rows that are set apart: what they say of the architecture, the others do not decide.
     pub share: f32,
+    /// Steps that the search takes; 0: as many as the run, whose steps are those of the structure's training.
+    pub steps: usize,
     /// `bipeft` and `s3delta`: learning rate of the architecture.
     pub learning_rate: f64,
     /// `s3delta`: the architecture learns of the loss behind a step of the weights, as released, which takes as long again.
@@ -187,6 +189,7 @@ impl SearchConfig {
             budget: 100_000,
             sizes: vec![1, 4, 8],
             share: 0.5,
+            steps: 0,
             learning_rate: if by == SearchBy::S3delta { 0.1 } else { 0.01 },
             larger_budgets: Vec::new(),
             tolerance: 0.0,

@@ -110,6 +110,13 @@ pub(super) fn fields() -> Vec<Field> {
             &[],
         ),
         field(
+            "steps",
+            "Steps of the search",
+            "0: as many as the run",
+            FieldKind::Number(Range { whole: true, least: Some(0.0), ..Range::default() }),
+            &[],
+        ),
+        field(
             "learning_rate",
             "Learning rate of the architecture",
             "",
