@@ -2,14 +2,13 @@
 
 use std::rc::Rc;
 
-use futures::future::LocalBoxFuture;
 use serde_json::Value;
 use stratune_data::{Dataset, recognise};
 use stratune_models::CachedText;
-use stratune_protocol::{BaseDtype, DataConfig, DataFormat, DeviceChoice, EndReason, Objective, Problem, ProblemKind};
+use stratune_protocol::{BaseDtype, DataConfig, DeviceChoice, EndReason, Objective, Problem, ProblemKind};
 use stratune_runtime::{Control, Opened};
 use stratune_search::Found;
-use stratune_store::{Checkpoint, EventLog, Folder, WriteSeek};
+use stratune_store::{Checkpoint, EventLog, Folder};
 use stratune_train::{Command, Event, ProgressReporter, RunConfig, Trainer};
 
 use crate::catalogue::choices;
@@ -21,45 +20,7 @@ use crate::run::{prompts, saved_run, watched_search, watched_trainer};
 use crate::search::{as_search, structure_event};
 use crate::starter::{EXAMPLE, STARTER};
 use crate::tuned::Tuned;
-use crate::{Base, Conditions, ImmediateCommands, Recorder, RunLog, Samples, open_device, pace};
-
-/// Where an engine's events go.
-pub trait Outbox {
-    /// Sends an event, and the bytes of a file beside it.
-    fn send(&self, event: &Event, bytes: Option<Vec<u8>>);
-}
-
-/// The files an engine lives with: the built-in model, the files of the run that would have to survive a reload, and what
-/// packed files hold.
-pub trait Assets {
-    /// The built-in model's folder.
-    fn starter(&self) -> LocalBoxFuture<'_, Result<Rc<dyn Folder>, Problem>>;
-    /// Keeps a copy of `folder` under `name` until [`forget`](Self::forget).
-    fn keep<'a>(&'a self, name: &'a str, folder: &'a dyn Folder) -> LocalBoxFuture<'a, Result<(), Problem>>;
-    /// The copy kept under `name`.
-    fn kept<'a>(&'a self, name: &'a str) -> LocalBoxFuture<'a, Result<Rc<dyn Folder>, Problem>>;
-    /// An empty file in storage for what is taken away, in the place of the one before.
-    fn outgoing<'a>(&'a self, name: &'a str) -> LocalBoxFuture<'a, Result<Outgoing, Problem>>;
-    /// Drops the copy under `name`.
-    fn forget<'a>(&'a self, name: &'a str) -> LocalBoxFuture<'a, Result<(), Problem>>;
-    /// What a [packed](stratune_data::is_packed) file of this format holds; the file itself where it is unpacked as its rows are read.
-    fn unpacked<'a>(
-        &'a self,
-        _name: &'a str,
-        bytes: Vec<u8>,
-        _format: DataFormat,
-    ) -> LocalBoxFuture<'a, Result<Vec<u8>, Problem>> {
-        Box::pin(async { Ok(bytes) })
-    }
-}
-
-/// A file in storage that is written, to be taken away.
-pub struct Outgoing {
-    /// What is written.
-    pub file: Box<dyn WriteSeek>,
-    /// Its folder and its name there.
-    pub stored: [String; 2],
-}
+use crate::{Assets, Base, Conditions, ImmediateCommands, Outbox, Recorder, RunLog, Samples, open_device, pace};
 
 /// Does what commands say, one after the other. What is heard [at once](ImmediateCommands) reaches it while it trains.
 pub struct Engine {

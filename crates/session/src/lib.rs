@@ -11,6 +11,7 @@ mod catalogue;
 mod choose;
 mod copies;
 mod engine;
+mod engine_host;
 mod eval_set;
 mod export;
 mod forecast;
@@ -43,7 +44,8 @@ pub use answer::{answer, answer_after, answer_each};
 pub use base::{Base, missing_tensors, model_config, read_model, read_tokenizer, report_of};
 pub use catalogue::{catalogue, choices, page_default};
 pub use choose::{open_device, test_compute};
-pub use engine::{Assets, Engine, Outbox, Outgoing};
+pub use engine::Engine;
+pub use engine_host::{Assets, Outbox, Outgoing};
 pub use eval_set::{EvalMetrics, EvalSet};
 pub use export::{
     Beside, Export, GGUF_ADAPTER, GGUF_MODEL, RunFacts, Serves, card, licence, modelfile, write_beside, write_gguf,
