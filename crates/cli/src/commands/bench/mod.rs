@@ -33,7 +33,8 @@ use series::{median, most};
 use traffic::{StepTraffic, Traffic};
 use work::{Step, Work};
 
-use crate::arguments::{MethodFlags, choose};
+use crate::arguments::choose;
+use crate::method_flags::MethodFlags;
 
 /// Steps that are not measured: the first ones prepare kernels and memory.
 const WARM_UP: usize = 2;
