@@ -13,8 +13,8 @@ use stratune_tests::worst;
 use stratune_train::{Batching, Identity, NextToken, RunConfig, Trainer, evaluate};
 
 use super::suited;
+use crate::models::{LAYERS, moved, says};
 use crate::proofs::config;
-use crate::suite::{LAYERS, moved, says};
 
 /// Trained at all ranks at once, the slice of each rank gains at least half of what a LoRA of that rank gains: on a model
 /// that has learned to count upwards and is to count downwards.

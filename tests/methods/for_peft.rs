@@ -18,7 +18,7 @@ use stratune_tests::worst;
 use stratune_train::RunConfig;
 
 use super::suited;
-use crate::suite::moved_on;
+use crate::models::moved_on;
 
 macro_rules! theirs {
     ($($base:literal),+) => {

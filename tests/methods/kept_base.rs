@@ -13,7 +13,7 @@ use stratune_tests::runs::{small, small_as};
 use stratune_tests::worst;
 use stratune_train::{Batching, NextToken, RunConfig, SweepOptions, sweep};
 
-use super::suite::{LAYERS, moved_on, says};
+use super::models::{LAYERS, moved_on, says};
 
 /// What a method says and learns on a quantized base, and on floats of the same numbers: the same sums, of which the
 /// CPU's product may make a row in another order, within 2e-5 of the largest. A method that moves the base is refused.

@@ -1,8 +1,10 @@
 //! Every method of the table, by the same checks: a new method is tested by being listed.
 
+mod diff_pruning;
 mod dylora;
 mod for_peft;
 mod kept_base;
+mod models;
 mod packing;
 mod pairs;
 mod proofs;
@@ -10,6 +12,7 @@ mod references;
 mod selective;
 mod suite;
 mod together;
+mod training;
 mod two_stacks;
 mod without_gradient;
 
@@ -31,7 +34,7 @@ fn table() -> Vec<(String, Methods)> {
             let of = suited(m.kind);
             MethodConfig { length: of.length, width: of.width, rank: of.rank, ..m.clone() }
         };
-        let model = stratune_tests::runs::small(suite::LAYERS, &Device::flex()).config.report("small", 0);
+        let model = stratune_tests::runs::small(models::LAYERS, &Device::flex()).config.report("small", 0);
         table.push((preset.name().into(), Methods(preset.methods(&model).iter().map(small).collect())));
     }
     for kind in [MethodKind::Lora, MethodKind::Pfeiffer] {
@@ -145,6 +148,7 @@ fn what_is_written_out_by_hand() {
 #[test]
 fn what_trains_some_of_the_weights() {
     block_on(selective::all(&Device::flex()));
+    block_on(diff_pruning::all(&Device::flex()));
 }
 
 #[test]

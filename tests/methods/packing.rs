@@ -9,7 +9,7 @@ use stratune_tests::checks::{examples, packed_is_apart};
 use stratune_tests::runs::{RecordingCallback, trainer};
 use stratune_train::{Batching, DeviceBatch, Event, RunConfig};
 
-use super::suite::moved;
+use super::models::moved;
 use super::suited;
 
 /// Loss and gradients of every method, packed and apart: 165 tokens' f32 sums in another order, within 2e-5 of the largest.

@@ -11,7 +11,7 @@ use stratune_tests::worst;
 use stratune_train::{RunConfig, prune};
 
 use super::suited;
-use crate::suite::{SEED, move_what_trains, says};
+use crate::models::{SEED, move_what_trains, says};
 
 /// In both orders, on a base without and with biases. What a pair computes, what merging makes of it, and what its folder
 /// says on a fresh base are the same model.

@@ -17,7 +17,7 @@ use stratune_tests::worst;
 use stratune_train::{Batching, Identity, NextToken, RunConfig, Trainer, evaluate};
 
 use super::{dylora, suited};
-use crate::suite::{LAYERS, TEXT, fresh, moved, moved_on, says};
+use crate::models::{LAYERS, TEXT, fresh, moved, moved_on, says};
 
 pub async fn all(device: &Device) {
     rslora_scales_by_the_root_of_the_rank(device).await;

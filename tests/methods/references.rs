@@ -15,8 +15,8 @@ use stratune_tests::worst;
 use stratune_train::{AdaLora, AdamW, StepKey};
 
 use super::suited;
+use crate::models::{LAYERS, moved};
 use crate::proofs::numbers;
-use crate::suite::{LAYERS, moved};
 
 pub async fn all(device: &Device) {
     adaloras_penalty_is_its_formulas_slope(device).await;

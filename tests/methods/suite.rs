@@ -1,37 +1,25 @@
 //! The checks that every method passes.
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
 
-use burn::tensor::{Device, Int, Tensor};
-use rand::RngExt;
+use burn::tensor::{Device, Tensor};
 use stratune_data::{Label, Sequence, Target};
 use stratune_models::{CachedText, Model, Sampling, generate, next_logits};
 use stratune_peft::{
-    Dora, Form, Ia3, Linear, Merges, MethodConfig, MethodKind, Methods, Param, Values, adapter_values, count_trainable,
-    restore, snapshot,
+    Dora, Form, Ia3, Linear, Merges, MethodKind, Methods, Param, adapter_values, count_trainable, snapshot,
 };
-use stratune_protocol::{IstConfig, IstMode, OptimiserKind, Role, draws};
+use stratune_protocol::OptimiserKind;
 use stratune_runtime::read_f32;
-use stratune_session::{adapter_of, attach, hooks_for, read_adapter};
+use stratune_session::{adapter_of, attach, read_adapter};
 use stratune_store::MemoryFolder;
 use stratune_tests::checks::slopes_along_random_directions;
 use stratune_tests::fixtures::ids;
-use stratune_tests::runs::{RecordingCallback, counting, family, small};
+use stratune_tests::runs::{counting, family, small};
 use stratune_tests::worst;
-use stratune_train::{
-    Batching, Classification, Identity, NextToken, Objective, RunConfig, SweepOptions, Trainer, classify, evaluate,
-    prune, sweep,
-};
+use stratune_train::{Batching, Classification, NextToken, Objective, RunConfig, SweepOptions, evaluate, sweep};
 
-use super::suited;
-
-/// Blocks of the model that the checks use.
-pub const LAYERS: usize = 3;
-/// Seed of what is drawn for the methods.
-pub const SEED: u64 = 4;
-/// A text.
-pub const TEXT: [u32; 12] = [1, 9, 17, 4, 30, 2, 2, 8, 11, 25, 3, 19];
+use super::models::{LAYERS, SEED, TEXT, fresh, in_place, moved, says, trained};
+use super::training::{learns, obeys_ist, resumed_is_uninterrupted};
 
 /// All of them. Panics with the first that fails.
 pub async fn all(name: &str, methods: &Methods, device: &Device) {
@@ -56,78 +44,6 @@ pub async fn all(name: &str, methods: &Methods, device: &Device) {
         resumed_is_uninterrupted(name, methods, optimiser, device).await;
     }
     obeys_ist(name, methods, device).await;
-}
-
-/// The model with the methods, as they start.
-pub async fn fresh(methods: &Methods, device: &Device) -> Model {
-    let mut model = small(LAYERS, device);
-    model.attach(methods, SEED).await.expect("methods that fit");
-    model
-}
-
-/// The same with every trainable number moved: as if it had trained.
-pub async fn moved(methods: &Methods, device: &Device) -> Model {
-    moved_on(small(LAYERS, device), methods).await
-}
-
-/// The same on another model.
-pub async fn moved_on(mut model: Model, methods: &Methods) -> Model {
-    model.attach(methods, SEED).await.expect("methods that fit");
-    move_what_trains(&mut model).await;
-    model
-}
-
-/// Moves every number that trains.
-pub async fn move_what_trains(model: &mut Model) {
-    let device = &model.device();
-    let mut values = BTreeMap::new();
-    for (i, (path, (_, value))) in snapshot(model).into_iter().enumerate() {
-        let mut rng = draws(9, "moved", [i as u64, 0]);
-        let there = read_f32(value).await.expect("a value");
-        let there: Vec<f32> = there.iter().map(|v| v + rng.random_range(-0.1..0.1)).collect();
-        values.insert(path, Tensor::<1>::from_floats(there.as_slice(), device));
-    }
-    restore(model, &values).expect("the same parameters");
-}
-
-/// As in the last steps of a run: what a method prunes is pruned.
-async fn trained(methods: &Methods, device: &Device) -> Model {
-    let mut model = fresh(methods, device).await;
-    prune(&mut model).await.expect("differences");
-    move_what_trains(&mut model).await;
-    model
-}
-
-/// What a model says to a text at each position, reading its beginning, if it has what reads: an encoder by its classifier.
-pub async fn says(model: &Model) -> Vec<f32> {
-    let device = model.device();
-    if model.config.image.is_some() {
-        let rows = counting(4, 0).train;
-        let rows: Vec<&Sequence> = rows.iter().collect();
-        let said = classify(&Classification::default(), model, &rows, Batching::packed(4), &mut |_| {}).await;
-        return said.expect("logits").0.concat();
-    }
-    let text = ids(&TEXT, &device);
-    if !model.config.is_encoder() {
-        return read_f32(model.reading(&TEXT[..7]).logits(text)).await.expect("logits");
-    }
-    let each = Tensor::<1, Int>::arange(0..TEXT.len() as i64, &device);
-    let said = model.classify(model.hidden_states(text, None), each).expect("a classifier");
-    read_f32(said).await.expect("logits")
-}
-
-/// The base that methods stand on: in few bits, where they keep it so.
-async fn base_of(methods: &Methods, device: &Device) -> Model {
-    let mut base = small(LAYERS, device);
-    if let Some(method) = methods.iter().find(|m| m.kind.method().few_bits) {
-        let bits = MethodConfig { bits: method.bits, ..suited(MethodKind::Qlora) };
-        base.attach(&[bits], SEED).await.expect("LoRA fits");
-    }
-    base
-}
-
-fn in_place(methods: &Methods) -> bool {
-    methods.iter().all(|m| m.kind.method().in_place())
 }
 
 fn quantised(methods: &Methods) -> bool {
@@ -180,11 +96,6 @@ fn some_rows(model: &Model) -> Vec<Sequence> {
 /// What their loss is.
 fn objective(model: &Model) -> Box<dyn Objective> {
     if model.config.is_encoder() { Box::new(Classification::default()) } else { Box::new(NextToken) }
-}
-
-/// What runs minimise: at the tokens of counting rows, and of images at their classes.
-fn of_runs(model: &Model) -> Rc<dyn Objective> {
-    if model.config.image.is_some() { Rc::new(Classification::default()) } else { Rc::new(NextToken) }
 }
 
 async fn gradients(model: &Model) -> BTreeMap<String, Vec<f32>> {
@@ -356,138 +267,4 @@ async fn says_the_same_through_the_cache(name: &str, methods: &Methods, device: 
             row.push(*next);
         }
     }
-}
-
-async fn learns(name: &str, methods: &Methods, device: &Device) {
-    let mut config = RunConfig { method: methods.clone(), ..RunConfig::default() };
-    config.train.steps = 40;
-    config.train.learning_rate = 0.02;
-    config.train.eval_every = 0;
-    let dataset = Rc::new(counting(40, 12));
-    let model = fresh(methods, device).await;
-    let rows: Vec<&Sequence> = dataset.train.iter().collect();
-    let before = evaluate(&NextToken, &model, &rows, Batching::packed(8), None).await.expect("a loss").loss;
-    let mut trainer = Trainer::new(config, model, dataset.clone(), Vec::new(), Identity::default()).expect("a run");
-    RecordingCallback::default().watch(&mut trainer).await.expect("a run to its end");
-    let after = evaluate(&NextToken, &trainer.model, &rows, Batching::packed(8), None).await.expect("a loss").loss;
-    assert!(after < before - 5e-4, "{name}: from {before} to {after}");
-}
-
-/// Stopped before its first step, after its third or its fifth, and resumed: bit for bit the run that was not, with all that a method
-/// keeps beside its parameters (what data have chosen, AdaLoRA's budget, GaLore's directions).
-async fn resumed_is_uninterrupted(name: &str, methods: &Methods, optimiser: OptimiserKind, device: &Device) {
-    let mut config = RunConfig { method: methods.clone(), ..RunConfig::default() };
-    config.train.steps = 7;
-    config.train.eval_every = 0;
-    config.train.optimiser = optimiser;
-    match optimiser {
-        OptimiserKind::Adamw => config.train.weight_decay = 0.01,
-        OptimiserKind::Mezo => config.train.perturbation = 1e-2,
-    }
-    if let Err(problem) = config.validate() {
-        assert!(optimiser == OptimiserKind::Mezo && problem.at == "train.optimiser", "{name}: {problem}");
-        return;
-    }
-    let dataset = Rc::new(counting(40, 0));
-    let new = async || {
-        let model = fresh(methods, device).await;
-        let hooks = hooks_for(&config, LAYERS);
-        let objective = of_runs(&model);
-        let trainer = Trainer::new(config.clone(), model, dataset.clone(), hooks, Identity::default());
-        trainer.expect("a run").with_objective(objective)
-    };
-    let of = async |trainer: &mut Trainer| {
-        let base = trainer.model.config.base_paths();
-        read(adapter_values(&mut trainer.model, &base)).await
-    };
-    let mut whole = new().await;
-    RecordingCallback::default().watch(&mut whole).await.expect("a run to its end");
-    for stop in [1, 3, 5] {
-        let mut first = RecordingCallback { stop_after: Some(stop), ..RecordingCallback::default() };
-        first.watch(&mut new().await).await.expect("a run until it is stopped");
-        let mut again = new().await;
-        again.resume(first.last()).unwrap_or_else(|p| panic!("{name}: {p}"));
-        assert_eq!(again.progress(), (stop, 7), "{name}");
-        RecordingCallback::default().watch(&mut again).await.expect("a run to its end");
-        let same = of(&mut again).await == of(&mut whole).await;
-        assert!(same, "{name} with {optimiser:?}: stopped after {stop}, it is another run");
-    }
-}
-
-/// Under IST only the drawn blocks move; a block damped to nothing says what the base says. A method without numbers of
-/// each block's own is refused.
-async fn obeys_ist(name: &str, methods: &Methods, device: &Device) {
-    let mut config = RunConfig { method: methods.clone(), ..RunConfig::default() };
-    config.ist = IstConfig::preset(if in_place(methods) { IstMode::Random } else { IstMode::Faithful });
-    config.ist.interval = 2;
-    if methods.iter().any(|m| !m.kind.method().per_layer) {
-        assert_eq!(config.validate().expect_err("no blocks to choose among").at, "ist.mode", "{name}");
-        return;
-    }
-    config.validate().unwrap_or_else(|p| panic!("{name}: {p}"));
-    let model = fresh(methods, device).await;
-    let dataset = Rc::new(counting(40, 12));
-    let hooks = hooks_for(&config, LAYERS);
-    config.train.steps = 4;
-    let objective = of_runs(&model);
-    let trainer = Trainer::new(config.clone(), model, dataset.clone(), hooks, Identity::default()).expect("a run");
-    let mut trainer = trainer.with_objective(objective);
-    trainer.prepare(&mut RecordingCallback::default()).await.expect("a choice");
-    let mut before = read(snapshot(&mut trainer.model)).await;
-    for step in 0..4 {
-        let mut recording = RecordingCallback::default();
-        trainer.advance(&mut recording).await.expect("a step");
-        let sampled = recording.sampled().pop().expect("a step's report");
-        let after = read(snapshot(&mut trainer.model)).await;
-        for (path, value) in &after {
-            // The first number of a path is that of its block, but for a ladder's; a decoder's begin behind the encoder's.
-            let block = path.split('.').find_map(|part| part.parse().ok()).filter(|_| !path.starts_with("ladder."));
-            let Some(block): Option<usize> = block else { continue };
-            let decoder = path.starts_with("decoder.");
-            let block = if decoder { block + trainer.model.config.encoder_layers() } else { block };
-            // AdaLoRA's budget is the whole model's: it may close a direction of any block.
-            if path.ends_with("lora_E") {
-                continue;
-            }
-            // Where the gradient is zero nothing moves: U = 0 stops D's at the first step. What is left of pruned differences
-            // is new.
-            if let Some(there) = before.get(path).filter(|_| !sampled.contains(&block)) {
-                assert_eq!(value, there, "{name}, step {step}: {path} moved though its block was not drawn");
-            }
-        }
-        before = after;
-    }
-    if in_place(methods) {
-        return;
-    }
-    let model = moved(methods, device).await;
-    let rows: Vec<&Sequence> = dataset.train.iter().take(6).collect();
-    let objective = &*of_runs(&model);
-    let base = evaluate(objective, &base_of(methods, device).await, &rows, Batching::packed(8), None)
-        .await
-        .expect("a loss")
-        .loss;
-    let damped =
-        evaluate(objective, &model, &rows, Batching::packed(8), Some(&[0.0; LAYERS])).await.expect("a loss").loss;
-    // The last norm belongs to no block and is not damped.
-    let mut whole = methods.iter().all(|m| m.kind != MethodKind::LayerNorm);
-    // A prefix moves the text to later positions, which only learned ones show.
-    if model.config.module(None, Role::PositionEmbedding).is_some() {
-        whole &= methods.iter().all(|m| m.kind != MethodKind::Prefix);
-    }
-    assert!(!whole || (damped - base).abs() < 1e-6 * base.abs(), "{name}: damped to nothing {damped}, base {base}");
-    let full =
-        evaluate(objective, &model, &rows, Batching::packed(8), Some(&[1.0; LAYERS])).await.expect("a loss").loss;
-    let plain = evaluate(objective, &model, &rows, Batching::packed(8), None).await.expect("a loss").loss;
-    assert_eq!(full, plain, "{name}: undamped is untouched");
-    assert!(damped != plain, "{name}: damping does something");
-}
-
-/// Values as numbers.
-pub async fn read(values: Values) -> BTreeMap<String, Vec<f32>> {
-    let mut read = BTreeMap::new();
-    for (path, (_, value)) in values {
-        read.insert(path, read_f32(value).await.expect("a value"));
-    }
-    read
 }

@@ -17,8 +17,8 @@ use stratune_tests::worst;
 use stratune_train::{AdaLora, DeviceBatch, Identity, NextToken, SweepOptions, Trainer, sweep};
 
 use super::suited;
+use crate::models::{LAYERS, TEXT, fresh, moved, says};
 use crate::proofs::{config, numbers};
-use crate::suite::{LAYERS, TEXT, fresh, moved, says};
 
 pub async fn all(device: &Device) {
     mam_is_a_prefix_and_a_scaled_bottleneck(device).await;

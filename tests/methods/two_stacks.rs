@@ -15,7 +15,7 @@ use stratune_tests::runs::{RecordingCallback, of_json};
 use stratune_train::{Batching, Identity, NextToken, RunConfig, Trainer, evaluate};
 
 use super::suited;
-use crate::suite::read;
+use crate::models::read;
 
 /// Two blocks that read, three that write.
 const ENCODER: usize = 2;

@@ -14,8 +14,8 @@ use stratune_train::{
 };
 
 use super::suited;
+use crate::models::{LAYERS, fresh, moved};
 use crate::proofs::{config, numbers};
-use crate::suite::{LAYERS, fresh, moved};
 
 pub async fn all(device: &Device) {
     estimates_come_nearer_the_gradient(device).await;
