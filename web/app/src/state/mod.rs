@@ -4,6 +4,7 @@ pub mod activity;
 pub mod answers;
 pub mod data_files;
 pub mod engine;
+mod failure;
 pub mod history;
 pub mod hub;
 pub mod inputs;

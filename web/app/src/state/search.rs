@@ -87,7 +87,7 @@ impl Search {
             step: report.step,
             left: report.left,
             parameters: report.parameters,
-            chances: report.chances.clone(),
+            chances: decided(report),
             sizes: report.sizes.clone(),
         });
     }
@@ -114,13 +114,8 @@ impl Search {
 
     /// How likely a module is to stay, and its size in the best structure so far.
     pub fn now(&self, module: usize) -> (f32, usize) {
-        let last = self.moments.last();
         let of = |m: &Moment| Some((*m.chances.get(module)?, *m.sizes.get(module)?));
-        match last.and_then(of) {
-            // In the end it is decided.
-            Some((_, 0)) if self.done => (0.0, 0),
-            known => known.unwrap_or((0.5, 0)),
-        }
+        self.moments.last().and_then(of).unwrap_or((0.5, 0))
     }
 
     /// How likely a module was to stay, and its size, at each step that was told.
@@ -165,6 +160,12 @@ impl Search {
             }
         }
     }
+}
+
+/// How likely each module is to stay; in the end it is decided, and one that is not in the structure is out.
+fn decided(report: &SearchReport) -> Vec<f32> {
+    let of = report.chances.iter().zip(&report.sizes);
+    of.map(|(chance, size)| if report.done && *size == 0 { 0.0 } else { *chance }).collect()
 }
 
 /// Whether these settings are of a search.
@@ -244,6 +245,7 @@ mod tests {
         assert_eq!((search.now(0), search.now(2)), ((1.0, 8), (0.0, 0)));
         search.hear(&SearchReport { done: true, ..report(20, &[0.5, 0.0, 0.0], &[0, 0, 0]) });
         assert_eq!(search.now(0), (0.0, 0), "in the end it is decided");
+        assert_eq!(search.history(0).last(), Some((20, 0.0, 0)), "its history says so too");
         search.hear(&SearchReport { done: true, ..report(20, &[1.0, 0.0, 0.0], &[8, 0, 0]) });
         assert_eq!(search.sentence(), "Found: 1 of 3 modules, 60 of 100 numbers.");
         assert_eq!(search.prunings(), [(20, 2)]);
