@@ -1,14 +1,11 @@
 //! In a browser whose software adapter does not say that it is one: what a GPU is given to do, by the browser's own compiler.
-#![cfg(target_family = "wasm")]
-
-mod common;
 
 use stratune_kernels::{BlockFormat, Sizes, WeightFormat, formats_are_read, self_test};
 use stratune_runtime::open_wgpu;
 use stratune_tests::checks;
-use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
+use wasm_bindgen_test::wasm_bindgen_test;
 
-wasm_bindgen_test_configure!(run_in_dedicated_worker);
+use crate::common;
 
 /// The self-test, which names the operation that is wrong, and gradients of whole models; all of the checks would take a
 /// software adapter many minutes.

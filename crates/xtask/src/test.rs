@@ -11,6 +11,13 @@ use crate::{browser, size, tools, web};
 /// Seconds that all tests of one browser test binary may take together.
 const BROWSER_SECONDS: &str = "900";
 
+/// The modules of the browser tests, which are run each by itself.
+const IN_BROWSER: [(&str, &str); 3] = [
+    ("browser tests on the CPU", "on_cpu::"),
+    ("browser tests on WebGPU", "on_gpu::"),
+    ("browser tests as a GPU is given them", "as_a_gpu::"),
+];
+
 /// What one runs while working: a name, and what `cargo test` is told to run.
 const FAST: [(&str, &[&str]); 4] = [
     ("lint and crates by themselves", &["--lib", "--bins"]),
@@ -86,10 +93,12 @@ fn parts(places: &Places, only: Option<Part>, record: &mut Record) -> Result<(),
         step("size of the page", || size::check(places))?;
     }
     if wanted(Part::Browser) {
-        let mut cargo = in_browser(places);
-        // So that tests that are skipped are heard.
-        cargo.args(["--", "--nocapture"]);
-        step("browser tests", || record.run(&mut cargo))?;
+        for (name, module) in IN_BROWSER {
+            let mut cargo = in_browser(places);
+            // So that tests that are skipped are heard.
+            cargo.args(["--", "--nocapture", module]);
+            step(name, || record.run(&mut cargo))?;
+        }
     }
     if wanted(Part::E2e) {
         step("end-to-end test", || record.run(&mut end_to_end(places)))?;
@@ -157,7 +166,7 @@ fn in_browser(places: &Places) -> Command {
     let mut cargo = places.cargo();
     // The profile of the page's engines, so that their dependencies are compiled once for both.
     cargo.args(["test", "--profile", "engine", "--package", "stratune-tests", "--target", tools::WASM]);
-    cargo.args(["--test", "browser_cpu", "--test", "browser_gpu", "--test", "browser_as_a_gpu"]);
+    cargo.args(["--test", "browser"]);
     cargo.env("WASM_BINDGEN_TEST_TIMEOUT", BROWSER_SECONDS);
     with_driver(cargo)
 }
@@ -178,14 +187,15 @@ pub fn speed_in_tab(places: &Places) -> Result<(), Failure> {
     step("speed in a tab", || shell::run(&mut cargo))
 }
 
-/// Runs the test that measures what the page holds beside the model in this folder.
-pub fn memory_of_page(places: &Places, folder: &Path) -> Result<(), Failure> {
+/// Runs the test that measures the page with this model: a folder's on a GPU in 4 bits, a GGUF file's on the CPU.
+pub fn page_with_model(places: &Places, model: &Path) -> Result<(), Failure> {
     browser::ensure_chromium()?;
     web::prepare(places)?;
     step("page", || web::build(places))?;
     let mut cargo = end_to_end(places);
-    cargo.args(["--ignored", "the_page_beside_a_large_model"]).env("STRATUNE_LARGE_MODEL", folder);
-    step("memory of the page", || shell::run(&mut cargo))
+    let test = if model.is_dir() { "the_page_beside_a_large_model" } else { "the_page_on_the_cpu_with_a_gguf_file" };
+    cargo.args(["--ignored", test]).env("STRATUNE_LARGE_MODEL", model);
+    step("the page with a model", || shell::run(&mut cargo))
 }
 
 /// The same selection of crates as for the native tests, so that nothing is compiled again.

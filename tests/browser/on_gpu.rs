@@ -1,7 +1,4 @@
 //! In a browser's worker, on WebGPU: whatever adapter the browser offers, a software one too.
-#![cfg(target_family = "wasm")]
-
-mod common;
 
 use burn::tensor::{Distribution, Tensor};
 use stratune_protocol::{IstConfig, IstMode};
@@ -9,9 +6,9 @@ use stratune_runtime::{Stopwatch, open_wgpu, read_f32};
 use stratune_tests::runs::{RecordingCallback, trainer};
 use stratune_tests::{checks, skipped};
 use stratune_train::RunConfig;
-use wasm_bindgen_test::{console_log, wasm_bindgen_test, wasm_bindgen_test_configure};
+use wasm_bindgen_test::{console_log, wasm_bindgen_test};
 
-wasm_bindgen_test_configure!(run_in_dedicated_worker);
+use crate::common;
 
 #[wasm_bindgen_test]
 async fn numbers_are_right() {

@@ -1,7 +1,4 @@
 //! In a browser's worker, on the CPU device: the same proofs as natively, and the browser's own storage.
-#![cfg(target_family = "wasm")]
-
-mod common;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -13,9 +10,9 @@ use stratune_store::{Checkpoint, CheckpointStore, EventLog, Folder, HostTensor, 
 use stratune_tests::runs::{RecordingCallback, trainer};
 use stratune_tests::{checks, fixtures, skipped};
 use stratune_train::RunConfig;
-use wasm_bindgen_test::{console_log, wasm_bindgen_test, wasm_bindgen_test_configure};
+use wasm_bindgen_test::{console_log, wasm_bindgen_test};
 
-wasm_bindgen_test_configure!(run_in_dedicated_worker);
+use crate::common;
 
 #[wasm_bindgen_test]
 async fn numbers_are_right() {
