@@ -1,9 +1,10 @@
 //! What a large model costs the page in memory while it is quantized and goes to the device.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::browser::Browser;
 use crate::page::Page;
@@ -53,6 +54,50 @@ async fn the_page_beside_a_large_model() {
     let peak = mebibytes(watch.peak());
     println!("at most {peak} MiB after a step");
     assert!(peak <= MAX, "the page held {peak} MiB, and should hold {MAX}");
+}
+
+/// Steps of the measurement on the CPU.
+const STEPS: usize = 12;
+
+/// A measurement: a GGUF file is read and trained on its own bits, on the CPU of the page. Needs `STRATUNE_LARGE_MODEL`, the
+/// file, and Linux.
+#[tokio::test]
+#[ignore = "a measurement: cargo xtask bench page"]
+async fn the_page_on_the_cpu_with_a_gguf_file() {
+    let named = |name| std::env::var_os(name).map(PathBuf::from);
+    let [dist, model] = ["STRATUNE_DIST", "STRATUNE_LARGE_MODEL"].map(|name| named(name).expect(name));
+    let site = Site::serve(&dist);
+    let browser = Browser::start().await;
+    let page = Page::new(browser.driver());
+    page.open(&format!("{}/?device=cpu", site.origin)).await;
+    page.until("the page is ready", 300, |seen| seen.state == "ready").await;
+    let watch = Watch::begin(browser.process());
+    page.click("change-model").await;
+    let name = model.file_stem().expect("a file").to_string_lossy().into_owned();
+    let clock = Instant::now();
+    page.choose_file("model-gguf", &model).await;
+    page.until("the model is read", 600, |seen| seen.can_train && seen.model.contains(&name)).await;
+    let mebibytes = |bytes: u64| bytes >> 20;
+    println!(
+        "{name}: read, with the example's rows, after {:.1} s; the page held at most {} MiB",
+        clock.elapsed().as_secs_f64(),
+        mebibytes(watch.peak())
+    );
+
+    page.click("change-run").await;
+    page.write("steps", &STEPS.to_string()).await;
+    page.until("Train can be pressed", 30, |seen| seen.can_train).await;
+    page.click("train").await;
+    let mut speeds = BTreeMap::new();
+    let end = page
+        .until("it has trained", 3600, |seen| {
+            speeds.insert(seen.step, seen.speed.clone());
+            seen.state == "done"
+        })
+        .await;
+    assert!(end.step == STEPS && end.loss.is_some(), "{end:?}");
+    println!("tokens a second by steps done: {speeds:?}; the page held at most {} MiB", mebibytes(watch.peak()));
+    browser.quit().await;
 }
 
 /// The most that pages hold while it lives.

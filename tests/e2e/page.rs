@@ -16,6 +16,8 @@ pub struct Seen {
     pub can_train: bool,
     /// Steps done.
     pub step: usize,
+    /// Tokens a second, as they are written.
+    pub speed: String,
     /// The latest loss.
     pub loss: Option<f64>,
     /// Columns of the strata.
@@ -50,6 +52,7 @@ const SEE: &str = r##"
         state: data("main", "state") ?? "",
         can_train: one("#train")?.disabled === false,
         step: Number(data("#step", "step") ?? 0),
+        speed: text("#speed"),
         loss: loss === null ? null : Number(loss),
         columns: Number(data("#strata", "columns") ?? 0),
         table_rows: document.querySelectorAll("#strata-table tr").length,

@@ -28,7 +28,7 @@ cargo xtask ci    the same as test
 cargo xtask families   print how each family is proven, and write it into crates/models/README.md
 cargo xtask bench --geometry CONFIG.JSON [--batch N] [--seq N] …   `stratune bench`, built with optimisation
 cargo xtask bench tab   a step of a small model in a browser, on its CPU and on WebGPU
-cargo xtask bench page FOLDER   the memory that the page takes beside a large model (Linux)";
+cargo xtask bench page MODEL   memory and speed of the page with a large model, a folder or a GGUF file (Linux)";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

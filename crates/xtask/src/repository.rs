@@ -16,6 +16,9 @@ const LARGE: &str = "crates/session/assets/starter/";
 /// Lines that the README may have.
 const README_LINES: usize = 150;
 
+/// Lines that a file of code may have: a longer one answers a second question.
+const CODE_LINES: usize = 400;
+
 /// The files that git tracks; none, with a word, where there is no git or no checkout of it.
 fn tracked(root: &Path) -> Vec<PathBuf> {
     let list = shell::output(Command::new("git").current_dir(root).args(["ls-files", "-z"])).unwrap_or_default();
@@ -33,6 +36,17 @@ fn no_tracked_file_is_large() {
     let large: Vec<_> = tracked(&root).into_iter().filter(|name| size(name) > LARGEST).collect();
     let others: Vec<_> = large.iter().filter(|name| !name.starts_with(LARGE)).collect();
     assert!(others.is_empty(), "larger than {LARGEST} bytes: {others:?}");
+}
+
+#[test]
+fn a_file_of_code_answers_one_question() {
+    let root = Places::find().unwrap().root;
+    let is_code =
+        |name: &PathBuf| name.extension().is_some_and(|e| ["rs", "wgsl", "css"].iter().any(|code| e == *code));
+    for name in tracked(&root).into_iter().filter(is_code) {
+        let lines = fs::read_to_string(root.join(&name)).map_or(0, |text| text.lines().count());
+        assert!(lines <= CODE_LINES, "{name:?} has {lines} lines: what second thing does it do?");
+    }
 }
 
 #[test]
