@@ -1,12 +1,11 @@
 //! The kernels of `shaders/linear*.wgsl` against products made on the host.
 
 use burn::backend::ops::FloatTensorOps;
-use burn::tensor::{FloatDType, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::{QUANTIZED, assert_close, matrix};
-use crate::compute::Half;
 use crate::linear::bind::Operands;
 use crate::linear::epilogue::Epilogue;
 use crate::linear::products::{LowRank, Made, Product, Products};
@@ -14,7 +13,7 @@ use crate::linear::size::{Orientation, Reading};
 use crate::linear::weight::{Weight, Weights};
 use crate::linear::{LinearOps, linear};
 use crate::tensor_list::copied_to_one_buffer;
-use crate::testing::{self, noise, values_of, wgpu};
+use crate::testing::{noise, values_of, wgpu};
 use crate::{BlockFormat, Quantized, QuantizedDtype};
 
 /// Blocks of GGUF files by every way to read a matrix, alone and beside another, as the same numbers in floats.
