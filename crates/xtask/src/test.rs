@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::thread;
 
 use crate::places::Places;
 use crate::record::Record;
@@ -88,20 +89,28 @@ fn parts(places: &Places, only: Option<Part>, record: &mut Record) -> Result<(),
         Some(Part::Native) => native(places, "native tests", &[], record)?,
         Some(Part::Browser | Part::E2e) => {}
     }
-    if wanted(Part::E2e) {
-        step("page", || web::build(places))?;
-        step("size of the page", || size::check(places))?;
-    }
-    if wanted(Part::Browser) {
-        for (name, module) in IN_BROWSER {
-            let mut cargo = in_browser(places);
-            // So that tests that are skipped are heard.
-            cargo.args(["--", "--nocapture", module]);
-            step(name, || record.run(&mut cargo))?;
+    thread::scope(|threads| {
+        // Beside the tests in a browser: of each engine of the page, one core makes the code for minutes.
+        let page = wanted(Part::E2e).then(|| threads.spawn(|| step("page", || web::build(places))));
+        if wanted(Part::Browser) {
+            engine_in_browser(places, record)?;
         }
-    }
+        page.map_or(Ok(()), |page| page.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })?;
     if wanted(Part::E2e) {
+        step("size of the page", || size::check(places))?;
         step("end-to-end test", || record.run(&mut end_to_end(places)))?;
+    }
+    Ok(())
+}
+
+/// The tests of the engine in a browser, without the page.
+fn engine_in_browser(places: &Places, record: &mut Record) -> Result<(), Failure> {
+    for (name, module) in IN_BROWSER {
+        let mut cargo = in_browser(places, "browser");
+        // So that tests that are skipped are heard.
+        cargo.args(["--", "--nocapture", module]);
+        step(name, || record.run(&mut cargo))?;
     }
     Ok(())
 }
@@ -162,10 +171,10 @@ fn linted(places: &Places) -> Command {
     cargo
 }
 
-fn in_browser(places: &Places) -> Command {
+/// The tests in a browser, built with a profile: `browser`, or the page's `engine` to measure its speed.
+fn in_browser(places: &Places, profile: &str) -> Command {
     let mut cargo = places.cargo();
-    // The profile of the page's engines, so that their dependencies are compiled once for both.
-    cargo.args(["test", "--profile", "engine", "--package", "stratune-tests", "--target", tools::WASM]);
+    cargo.args(["test", "--profile", profile, "--package", "stratune-tests", "--target", tools::WASM]);
     cargo.args(["--test", "browser"]);
     cargo.env("WASM_BINDGEN_TEST_TIMEOUT", BROWSER_SECONDS);
     with_driver(cargo)
@@ -182,7 +191,7 @@ pub fn table_of_families(places: &Places) -> Result<(), Failure> {
 pub fn speed_in_tab(places: &Places) -> Result<(), Failure> {
     browser::ensure_chromium()?;
     web::prepare(places)?;
-    let mut cargo = in_browser(places);
+    let mut cargo = in_browser(places, "engine");
     cargo.args(["--", "--include-ignored", "--nocapture", "speed"]);
     step("speed in a tab", || shell::run(&mut cargo))
 }

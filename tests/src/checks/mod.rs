@@ -16,6 +16,7 @@ mod stories;
 use std::pin::Pin;
 
 use burn::tensor::Device;
+use stratune_runtime::Stopwatch;
 
 pub use classifiers::{
     CLASSIFIERS, ENCODERS, class_weights_weigh, classifier_gradients_agree_with_peft,
@@ -43,39 +44,64 @@ pub use seq2seq::{
 pub use slopes::slopes_along_random_directions;
 pub use stories::stories_are_told;
 
-/// All of them. Panics with the first that fails.
+/// These proofs, each with its name, and by itself: the frames of all of them together would fill the stack of a thread.
+macro_rules! named {
+    ($device:expr; $($check:ident),* $(,)?) => {
+        [$((stringify!($check), Box::pin($check($device)) as Pin<Box<dyn Future<Output = ()> + '_>>)),*]
+    };
+}
+
+/// All of them, each with the seconds that it took in what the test prints. Panics with the first that fails.
 pub async fn all(device: &Device) {
+    let checks = named![
+        device;
+        self_test_passes,
+        formats_are_read,
+        logits_agree_with_transformers,
+        parts_are_the_whole,
+        rows_by_themselves_say_the_same,
+        adapters_agree_with_peft,
+        classifiers_agree_with_transformers,
+        classifier_gradients_agree_with_peft,
+        image_classifiers_agree_with_transformers,
+        image_gradients_agree_with_peft,
+        class_weights_weigh,
+        seq2seq_agrees_with_transformers,
+        seq2seq_gradients_agree_with_peft,
+        seq2seq_finite_differences,
+        merging_changes_nothing,
+        gradients_agree_with_peft,
+        gradients_agree_with_burns_lora,
+        keeping_graphs_changes_nothing,
+        packing_changes_nothing,
+        pieces_are_the_whole,
+        finite_differences,
+        training_follows_pytorch,
+        methods_learn,
+        a_search_keeps_its_budget,
+    ];
+    for (name, check) in checks {
+        let clock = Stopwatch::start();
+        check.await;
+        told(format_args!("{name}: {:.1} s", clock.seconds()));
+    }
+}
+
+async fn self_test_passes(device: &Device) {
     assert_eq!(stratune_kernels::self_test(device, &stratune_kernels::Sizes::default()).await, Ok(()));
+}
+
+async fn formats_are_read(device: &Device) {
     let formats = stratune_kernels::BlockFormat::ALL.map(stratune_kernels::WeightFormat::from);
     assert_eq!(stratune_kernels::formats_are_read(device, &formats, 48).await, Ok(()));
-    // Each by itself: the frames of all of them together would fill the stack of a thread.
-    let checks: [Pin<Box<dyn Future<Output = ()> + '_>>; 22] = [
-        Box::pin(logits_agree_with_transformers(device)),
-        Box::pin(parts_are_the_whole(device)),
-        Box::pin(rows_by_themselves_say_the_same(device)),
-        Box::pin(adapters_agree_with_peft(device)),
-        Box::pin(classifiers_agree_with_transformers(device)),
-        Box::pin(classifier_gradients_agree_with_peft(device)),
-        Box::pin(image_classifiers_agree_with_transformers(device)),
-        Box::pin(image_gradients_agree_with_peft(device)),
-        Box::pin(class_weights_weigh(device)),
-        Box::pin(seq2seq_agrees_with_transformers(device)),
-        Box::pin(seq2seq_gradients_agree_with_peft(device)),
-        Box::pin(seq2seq_finite_differences(device)),
-        Box::pin(merging_changes_nothing(device)),
-        Box::pin(gradients_agree_with_peft(device)),
-        Box::pin(gradients_agree_with_burns_lora(device)),
-        Box::pin(keeping_graphs_changes_nothing(device)),
-        Box::pin(packing_changes_nothing(device)),
-        Box::pin(pieces_are_the_whole(device)),
-        Box::pin(finite_differences(device)),
-        Box::pin(training_follows_pytorch(device)),
-        Box::pin(methods_learn(device)),
-        Box::pin(a_search_keeps_its_budget(device)),
-    ];
-    for check in checks {
-        check.await;
-    }
+}
+
+/// A line of what a test prints.
+fn told(line: std::fmt::Arguments<'_>) {
+    #[cfg(target_family = "wasm")]
+    wasm_bindgen_test::console_log!("{line}");
+    #[cfg(not(target_family = "wasm"))]
+    println!("{line}");
 }
 
 /// The largest difference between two lists of the same length.
