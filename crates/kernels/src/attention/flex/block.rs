@@ -5,6 +5,9 @@
 
 use std::ops::Range;
 
+use burn::tensor::DType;
+use burn_flex::FlexTensor;
+
 use crate::attention::Scores;
 use crate::cpu::{LANES, Matrix, exp, product, tanh};
 
@@ -27,9 +30,35 @@ impl Sides {
     }
 
     /// Of a tensor of keys or values, those in `rows` that a head reads.
-    fn keys_of(self, of: &[f32], head: usize, rows: Range<usize>) -> &[f32] {
-        let before = head / self.groups * self.keys;
-        &of[(before + rows.start) * self.head_dim..(before + rows.end) * self.head_dim]
+    fn keys_of<'a>(self, of: Keys<'a>, head: usize, rows: Range<usize>) -> &'a [f32] {
+        let of = &of.numbers[head / self.groups * of.between..];
+        &of[rows.start * self.head_dim..rows.end * self.head_dim]
+    }
+}
+
+/// Keys or values, those of a key head one after another.
+#[derive(Clone, Copy)]
+pub struct Keys<'a> {
+    pub numbers: &'a [f32],
+    /// Numbers from a head's first to the next head's: more than its keys have where they are part of a larger memory.
+    pub between: usize,
+}
+
+impl<'a> Keys<'a> {
+    /// Those of `[batch, kv_heads, keys, head_dim]`, none if they lie otherwise or are not of f32.
+    pub fn of(tensor: &'a FlexTensor) -> Option<Self> {
+        let layout = tensor.layout();
+        let (Some([batch, heads, _, head_dim]), Some(strides)) =
+            (layout.shape().as_slice().as_array().copied(), layout.strides().as_array().copied())
+        else {
+            return None;
+        };
+        let [of_batch, of_head, of_key, of_number]: [isize; 4] = strides;
+        let between = if heads == 1 { of_batch } else { of_head };
+        let one_after_another = (of_key, of_number) == (head_dim as isize, 1)
+            && (batch == 1 || heads == 1 || of_batch == heads as isize * of_head);
+        let numbers = (one_after_another && tensor.dtype() == DType::F32).then(|| tensor.storage::<f32>())?;
+        Some(Self { numbers: numbers.get(layout.start_offset()..)?, between: usize::try_from(between).ok()? })
     }
 }
 
@@ -37,8 +66,8 @@ impl Sides {
 #[derive(Clone, Copy)]
 pub struct Operands<'a> {
     pub q: &'a [f32],
-    pub k: &'a [f32],
-    pub v: &'a [f32],
+    pub k: Keys<'a>,
+    pub v: Keys<'a>,
     /// The first key that each query sees, `[batch or 1, seq]`.
     pub first: &'a [f32],
     pub sides: Sides,

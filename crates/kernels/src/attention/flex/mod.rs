@@ -15,7 +15,7 @@ use burn::tensor::Shape;
 use super::reference::{self, AttentionOps};
 use super::{Options, Scores};
 use crate::cpu::{Matrix, WORTH_A_CORE, add_scaled, dot, each, floats, product, tensor, widest};
-use block::{Operands, Sides};
+use block::{Keys, Operands, Sides};
 
 /// Queries of a block. Every block gives up what its queries do not see of its keys, and reads all of its keys anew; from
 /// 32 to 64, what one costs is what the other gains.
@@ -149,7 +149,13 @@ fn added_up(of_heads: Vec<f32>, groups: usize, size: usize) -> Vec<f32> {
 fn operands([q, k, v, first]: [&FloatTensor<Flex>; 4], options: Options) -> Option<Operands<'_>> {
     let Options { scores, bidirectional, .. } = options;
     let sides = Sides::of(&q.shape(), &k.shape());
-    Some(Operands { q: floats(q)?, k: floats(k)?, v: floats(v)?, first: floats(first)?, sides, scores, bidirectional })
+    let [k, v] = [Keys::of(k)?, Keys::of(v)?];
+    Some(Operands { q: floats(q)?, k, v, first: floats(first)?, sides, scores, bidirectional })
+}
+
+/// Keys or values as the kernels read them: those of a cache that has room for more stay where they are.
+fn one_after_another(keys: FloatTensor<Flex>) -> FloatTensor<Flex> {
+    if Keys::of(&keys).is_some() { keys } else { keys.to_contiguous() }
 }
 
 impl AttentionOps for Flex {
@@ -160,7 +166,8 @@ impl AttentionOps for Flex {
         first: FloatTensor<Self>,
         options: Options,
     ) -> FloatTensor<Self> {
-        let [q, k, v, first] = [q, k, v, first].map(|t| t.to_contiguous());
+        let [q, first] = [q, first].map(|t| t.to_contiguous());
+        let [k, v] = [k, v].map(one_after_another);
         let Some(operands) = operands([&q, &k, &v, &first], options) else {
             return reference::forward::<Self>(q, k, v, first, options);
         };
@@ -177,7 +184,8 @@ impl AttentionOps for Flex {
         dy: FloatTensor<Self>,
         options: Options,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        let [q, k, v, first, y, dy] = [q, k, v, first, y, dy].map(|t| t.to_contiguous());
+        let [q, first, y, dy] = [q, first, y, dy].map(|t| t.to_contiguous());
+        let [k, v] = [k, v].map(one_after_another);
         let given = operands([&q, &k, &v, &first], options).zip(floats(&y)).zip(floats(&dy));
         let Some(((operands, of_y), of_dy)) = given else {
             return reference::backward::<Self>(q, k, v, first, y, dy, options);
@@ -189,6 +197,9 @@ impl AttentionOps for Flex {
 
 #[cfg(test)]
 mod tests {
+    use burn::backend::ops::FloatTensorOps;
+    use burn::tensor::Slice;
+
     use super::*;
     use crate::cpu::{assert_close, assert_close_among, wave};
 
@@ -237,7 +248,12 @@ mod tests {
                 }
                 let keys = past + seq;
                 let q = wave([batch, heads, seq, head_dim], 0.1, most);
-                let [k, v] = [0.7, 1.9].map(|seed| wave([batch, kv_heads, keys, head_dim], seed, most));
+                // Part of a larger memory, as those of a cache.
+                let [k, v] = [0.7, 1.9].map(|seed| {
+                    let memory = wave([batch, kv_heads, keys + 7, head_dim], seed, most);
+                    let all = |side: usize| Slice::from(0..side);
+                    Flex::float_slice(memory, &[all(batch), all(kv_heads), Slice::from(2..2 + keys), all(head_dim)])
+                });
                 let dy = wave([batch, heads, seq, head_dim], 2.3, 1.0);
                 let options = Options { scores, window, bidirectional };
                 let begins = |t: usize| window.map_or(0.0, |window| (past + t + 1).saturating_sub(window) as f32);
@@ -275,8 +291,8 @@ mod tests {
         let sides = Sides { heads: 1, groups: 1, seq, keys: past + seq, head_dim: 4 };
         let [q, k] = [seq, past + seq].map(|rows| vec![0.0; rows * 4]);
         let first: Vec<f32> = (0..seq).map(|t| (past + t + 1 - window) as f32).collect();
-        let operands =
-            Operands { q: &q, k: &k, v: &k, first: &first, sides, scores: Scores::of(4), bidirectional: false };
+        let k = Keys { numbers: &k, between: k.len() };
+        let operands = Operands { q: &q, k, v: k, first: &first, sides, scores: Scores::of(4), bidirectional: false };
         for from in (0..seq).step_by(QUERIES) {
             let to = (from + QUERIES).min(seq);
             assert_eq!(operands.block(0, from..to).keys, past + from + 1 - window..past + to);
