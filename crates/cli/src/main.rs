@@ -13,6 +13,7 @@ mod machine;
 mod method_flags;
 mod open;
 mod out_of_memory;
+mod pace;
 mod records;
 mod report;
 mod run_folder;
@@ -77,6 +78,7 @@ fn main() -> ExitCode {
     // SAFETY: there is no other thread yet.
     unsafe { stratune_runtime::without_displays() };
     stratune_runtime::keep_heap();
+    stratune_runtime::work_on_this_thread();
     let Cli { command, json } = Cli::parse();
     out_of_memory::watch(json);
     let done = stratune_runtime::block_on(run(command, json));

@@ -3,6 +3,7 @@
 //! Nothing above this crate asks which platform it is on.
 
 mod control;
+mod cores;
 mod device;
 mod launches;
 mod memory;
@@ -15,6 +16,7 @@ mod tensor_builder;
 mod time;
 
 pub use control::{Control, RunRequest};
+pub use cores::work_on_this_thread;
 pub use device::{Opened, open_cpu, open_cuda, open_wgpu, without_displays};
 pub use launches::{Launches, Profile};
 pub use memory::{

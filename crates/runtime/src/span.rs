@@ -71,6 +71,7 @@ impl Drop for Span {
 }
 
 /// Names the innermost open span of this thread.
+#[cfg(any(test, feature = "wgpu", feature = "cuda"))]
 pub(crate) fn innermost() -> Option<&'static str> {
     OPEN.with_borrow(|open| open.last().map(|o| o.name))
 }

@@ -9,6 +9,7 @@ use stratune_session::{answer, answer_each};
 use stratune_train::Event;
 
 use crate::arguments::choose;
+use crate::pace::Pace;
 use crate::sampling_flags::SamplingFlags;
 use crate::{hub, open, report};
 
@@ -77,8 +78,17 @@ impl Generate {
                 let _ = std::io::stdout().flush();
             }
         };
-        answer(&base.model, &base.tokenizer, &base.template, &request, &mut |text| tell(text, false)).await?;
+        let mut pace = Pace::start();
+        let mut piece = |text: &str| {
+            pace.token();
+            tell(text, false);
+        };
+        answer(&base.model, &base.tokenizer, &base.template, &request, &mut piece).await?;
         tell("", true);
+        // A search for the likeliest text tells it in one piece.
+        if !json && request.num_beams == 1 {
+            eprintln!("pace     {pace}");
+        }
         Ok(())
     }
 }
