@@ -107,6 +107,12 @@ impl Record {
         }
     }
 
+    /// Takes up what ran beside.
+    pub fn add(&mut self, beside: Self) {
+        self.took.extend(beside.took);
+        self.skipped.extend(beside.skipped);
+    }
+
     /// Names the slowest tests, and in the last line how many were skipped and why.
     pub fn print(&self) {
         if !self.took.is_empty() {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 
 use crate::places::Places;
 use crate::record::Record;
@@ -10,7 +10,7 @@ use crate::shell::{self, Failure, step};
 use crate::{browser, size, tools, web};
 
 /// Seconds that all tests of one browser test binary may take together.
-const BROWSER_SECONDS: &str = "900";
+const BROWSER_SECONDS: &str = "1800";
 
 /// The modules of the browser tests, which are run each by itself.
 const IN_BROWSER: [(&str, &str); 3] = [
@@ -95,7 +95,7 @@ fn parts(places: &Places, only: Option<Part>, record: &mut Record) -> Result<(),
         if wanted(Part::Browser) {
             engine_in_browser(places, record)?;
         }
-        page.map_or(Ok(()), |page| page.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        page.map_or(Ok(()), joined)
     })?;
     if wanted(Part::E2e) {
         step("size of the page", || size::check(places))?;
@@ -104,15 +104,28 @@ fn parts(places: &Places, only: Option<Part>, record: &mut Record) -> Result<(),
     Ok(())
 }
 
-/// The tests of the engine in a browser, without the page.
+/// The tests of the engine in a browser, without the page. Its modules run side by side: on WebGPU a software adapter compiles
+/// shaders most of the time, on one core.
 fn engine_in_browser(places: &Places, record: &mut Record) -> Result<(), Failure> {
-    for (name, module) in IN_BROWSER {
+    step("tests for a browser", || shell::run(in_browser(places, "browser").arg("--no-run")))?;
+    let module = |(name, module)| {
+        let mut record = Record::new();
         let mut cargo = in_browser(places, "browser");
         // So that tests that are skipped are heard.
         cargo.args(["--", "--nocapture", module]);
-        step(name, || record.run(&mut cargo))?;
-    }
-    Ok(())
+        let done = step(name, || record.run(&mut cargo));
+        (record, done)
+    };
+    let all = thread::scope(|threads| IN_BROWSER.map(|of| threads.spawn(move || module(of))).map(joined));
+    all.into_iter().try_for_each(|(of_module, done)| {
+        record.add(of_module);
+        done
+    })
+}
+
+/// What a thread comes to. If it panics, so does this one.
+fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// What one runs while working, in at most three minutes once it is built: formatting, lints, what crates prove by
