@@ -10,7 +10,7 @@ use crate::shell::{self, Failure, step};
 use crate::{browser, size, tools, web};
 
 /// Seconds that all tests of one browser test binary may take together.
-const BROWSER_SECONDS: &str = "1800";
+const BROWSER_SECONDS: &str = "3600";
 
 /// The modules of the browser tests, which are run each by itself.
 const IN_BROWSER: [(&str, &str); 3] = [
