@@ -15,7 +15,7 @@ pub struct Length {
     pub step_seconds: f64,
     /// Floating-point operations of a step, by formula.
     pub step_flops: f64,
-    /// Most bytes of a step, beside what was there before it.
+    /// Bytes of a step at its peak, beside what was there before it.
     pub peak_bytes: f64,
 }
 

@@ -10,6 +10,11 @@ pub fn most(values: &[f64]) -> f64 {
     values.iter().copied().fold(0.0, f64::max)
 }
 
+/// The least; 0 of none.
+pub fn least(values: &[f64]) -> f64 {
+    values.iter().copied().reduce(f64::min).unwrap_or(0.0)
+}
+
 /// The one in the middle.
 pub fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
