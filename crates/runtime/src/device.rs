@@ -85,9 +85,8 @@ pub async fn open_wgpu() -> Result<Opened, Problem> {
 
 #[cfg(feature = "wgpu")]
 mod wgpu_device {
-    use std::sync::{Mutex, OnceLock};
-
     use burn::tensor::{Device, wgpu::wgpu};
+    use futures::lock::Mutex;
     use stratune_protocol::{AdapterInfo, Limits, Problem, ProblemKind};
 
     use super::Opened;
@@ -96,12 +95,14 @@ mod wgpu_device {
     /// would leave the GPU idle while they are written down.
     const TOGETHER: usize = 128;
 
-    static FIRST: OnceLock<Mutex<Option<Opened>>> = OnceLock::new();
+    /// The device, once there is one.
+    static OPENED: Mutex<Option<Opened>> = Mutex::new(None);
 
     pub async fn open() -> Result<Opened, Problem> {
-        let first = FIRST.get_or_init(|| Mutex::new(None));
-        if let Some(opened) = first.lock().ok().and_then(|o| o.clone()) {
-            return Ok(opened);
+        // Held until the device is there: who asks meanwhile waits for it, as a second runtime would be refused.
+        let mut there = OPENED.lock().await;
+        if let Some(opened) = &*there {
+            return Ok(opened.clone());
         }
         super::read_without_waiting();
         let (device, setup) =
@@ -117,11 +118,7 @@ mod wgpu_device {
         let buffer = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
         let limits = Limits { memory: None, buffer: Some(buffer) };
         let info = AdapterInfo { device: "wgpu".into(), name, software, limits, ..AdapterInfo::default() };
-        let opened = Opened { device, info };
-        if let Ok(mut slot) = first.lock() {
-            *slot = Some(opened.clone());
-        }
-        Ok(opened)
+        Ok(there.insert(Opened { device, info }).clone())
     }
 
     /// Software adapters by the names they give themselves; a browser does not always tell their type.
@@ -187,8 +184,20 @@ pub fn open_cuda(index: usize) -> Result<Opened, Problem> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    /// Who asks while the device is being opened gets the same one, or is told the same.
+    #[test]
+    #[cfg(feature = "wgpu")]
+    fn a_gpu_is_opened_once_for_all_who_ask() {
+        let ask = || crate::block_on(open_wgpu()).map(|opened| opened.info.name).map_err(|problem| problem.what);
+        let told = std::thread::scope(|threads| {
+            [ask, ask, ask].map(|ask| threads.spawn(ask)).map(|thread| thread.join().unwrap())
+        });
+        assert!(told.iter().all(|one| *one == told[0]), "{told:?}");
+    }
 
     #[test]
     fn the_mathematics_of_cuda_is_looked_for_where_the_compiler_does() {
