@@ -60,7 +60,8 @@ pub const WORTH_A_CORE: usize = 1 << 16;
 #[cfg(not(target_family = "wasm"))]
 pub fn each<T: Send>(parts: Vec<T>, work: impl Fn(T) + Send + Sync) {
     use rayon::iter::{IntoParallelIterator, ParallelIterator};
-    if parts.len() > 1 {
+    // With one thread in the pool, this one would wake it and sleep, and no more would be done at a time.
+    if parts.len() > 1 && rayon::current_num_threads() > 1 {
         parts.into_par_iter().for_each(work);
     } else {
         parts.into_iter().for_each(work);
