@@ -103,7 +103,56 @@ fn one_search_writes_a_structure_for_each_budget() {
     assert!(!front.is_empty() && front.iter().all(|numbers| (1..=3150).contains(numbers)), "{front:?}");
 
     let again = run(&["search", "--resume", "--budget", "2000", "--out", path(&found)]);
-    assert!(String::from_utf8_lossy(&again.stderr).contains("2000,3000"), "{again:?}");
+    assert!(String::from_utf8_lossy(&again.stderr).contains("2000 numbers, 3000 numbers"), "{again:?}");
+}
+
+/// What a step takes is measured where the budget is in time: too little and too much are told by it. Measured before, the
+/// same budget finds the same structure, and goes on with it.
+#[test]
+fn a_budget_may_be_the_time_of_a_step() {
+    let dir = tempfile::tempdir().unwrap();
+    for (budget, named) in [("0.01ms", "without any module it is"), ("9000s", "all modules together come to")] {
+        let out = dir.path().join("refused");
+        let refused = run(&short(&["--budget", budget, "--out", path(&out)]));
+        let error = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(refused.status.code() == Some(2) && error.contains(named) && error.contains("ms a step"), "{error}");
+        assert!(!out.exists());
+    }
+
+    let linear = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
+    let of = |method: &str, name: &str, fixed: u64, each: u64| {
+        format!("{{ method = \"{method}\", name = \"{name}\", fixed = {fixed}, each = {each} }}")
+    };
+    let modules = linear.iter().flat_map(|name| [of("lora", name, 100, 20), of("bitfit", name, 50, 0)]);
+    let modules: Vec<String> = modules.chain([of("layer_norm", "", 70, 0)]).collect();
+    let file = dir.path().join("search.toml");
+    let text = format!(
+        "[search]\nby = \"magnitude\"\nunit = \"step_time\"\nbudget = 12000\n[search.step_time]\nbase = 10000\nmodules = [{}]\n",
+        modules.join(", ")
+    );
+    fs::write(&file, text).unwrap();
+    let found = dir.path().join("found");
+    let told = done(&short(&["--config", path(&file), "--json", "--out", path(&found)]));
+    let events = told.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let last = events.rev().find(|event| event["event"] == "search").unwrap();
+    assert!(last["done"] == true && last["budget"] == 12_000 && last["unit"] == "step_time", "{last}");
+    let takes = last["parameters"].as_u64().unwrap();
+    let structure: Value = serde_json::from_slice(&fs::read(found.join("structure.json")).unwrap()).unwrap();
+    let each = structure["sites"].as_array().unwrap().iter().map(|site| match site["method"].as_str().unwrap() {
+        "lora" => 100 + 20 * site["rank"].as_u64().unwrap(),
+        "bitfit" => 50,
+        _ => 70,
+    });
+    assert_eq!(takes, 10_000 + each.sum::<u64>());
+    assert!((11_900..=12_000).contains(&takes), "{takes}");
+    let again = run(&["search", "--resume", "--budget", "11ms", "--out", path(&found)]);
+    assert!(String::from_utf8_lossy(&again.stderr).contains("12.00 ms a step"), "{again:?}");
+}
+
+/// A search of two steps.
+fn short<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    let data = ["search", "--data", "example", "--device", "cpu", "--max-length", "48", "--batch-size", "2"];
+    [&data[..], &["--sizes", "1,2", "--by", "magnitude", "--steps", "2", "--checkpoint-every", "1"], more].concat()
 }
 
 #[test]
@@ -114,6 +163,8 @@ fn what_cannot_be_searched_is_refused_and_nothing_is_written() {
         (&["--budget", "1"][..], "search.budget"),
         (&["--budget", "100000000000"], "search.budget"),
         (&["--budget", "many"], "no budget"),
+        (&["--budget", "0"], "no budget"),
+        (&["--budget", "2000,5ms"], "--budget"),
         (&["--by", "darts"], "darts"),
         (&["--sizes", "4,2"], "search.sizes"),
         (&["--search-share", "0"], "search.share"),

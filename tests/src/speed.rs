@@ -3,37 +3,21 @@
 use std::rc::Rc;
 
 use burn::tensor::Device;
-use futures::future::{FutureExt, LocalBoxFuture};
+use futures::future::FutureExt;
 use rand::RngExt;
 use serde_json::json;
 use stratune_data::{Dataset, Sequence};
 use stratune_models::Model;
 use stratune_peft::MethodConfig;
-use stratune_protocol::{Problem, draws};
+use stratune_protocol::draws;
 use stratune_runtime::Stopwatch;
 use stratune_session::hooks_for;
-use stratune_store::Checkpoint;
-use stratune_train::{Event, Identity, RunConfig, Trainer, TrainerCallback};
+use stratune_train::{Identity, NoOutput, RunConfig, Trainer};
 
 use crate::runs::of_json;
 
 /// Rows of a batch, and tokens of a row.
 const BATCH: [usize; 2] = [8, 256];
-
-/// Hears nothing and keeps nothing.
-struct NoOutput;
-
-impl TrainerCallback for NoOutput {
-    fn emit(&mut self, _: Event) {}
-
-    fn save_checkpoint(&mut self, _: Checkpoint) -> LocalBoxFuture<'_, Result<(), Problem>> {
-        Box::pin(async { Ok(()) })
-    }
-
-    fn sample<'a>(&'a mut self, _: &'a Model, _: usize, _: f64) -> LocalBoxFuture<'a, Result<(), Problem>> {
-        Box::pin(async { Ok(()) })
-    }
-}
 
 /// Tokens a second of LoRA steps, rank 8 on all linear layers, of a model of the geometry of stories260K: the median of
 /// `steps`, after two that prepare kernels and memory.
@@ -68,7 +52,7 @@ pub async fn tokens_per_second(device: &Device, steps: usize) -> f64 {
     let mut seconds = Vec::new();
     for step in 0..steps + 2 {
         let clock = Stopwatch::start();
-        trainer.advance(&mut NoOutput).await.expect("a step");
+        trainer.advance(&mut NoOutput::default()).await.expect("a step");
         if step >= 2 {
             seconds.push(clock.seconds());
         }

@@ -103,15 +103,13 @@ impl Bar {
             Event::Search(s) => {
                 let left = s.chances.iter().filter(|chance| **chance > 0.0).count();
                 let best = s.sizes.iter().filter(|size| **size > 0).count();
-                let (all, parameters, budget) = (s.sizes.len(), s.parameters, s.budget);
-                self.search = format!("  {left} of {all} modules left  best: {best} with {parameters} of {budget}");
+                let (all, share) = (s.sizes.len(), s.unit.share(s.parameters, s.budget));
+                self.search = format!("  {left} of {all} modules left  best: {best} with {share}");
                 if s.done {
-                    self.line(format!(
-                        "step {}: found {best} of {all} modules, {parameters} of {budget} numbers",
-                        s.step
-                    ));
+                    self.line(format!("step {}: found {best} of {all} modules, {share}", s.step));
                     for point in &s.front {
-                        self.line(format!("  {} numbers: loss {:.4} on rows set apart", point.parameters, point.loss));
+                        let has = s.unit.words(point.parameters);
+                        self.line(format!("  {has}: loss {:.4} on rows set apart", point.loss));
                     }
                 }
             }

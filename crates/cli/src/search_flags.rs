@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::Args;
-use stratune_protocol::{Problem, SearchBy, SearchConfig};
+use stratune_protocol::{Budget, Problem, SearchBy, SearchConfig};
 use stratune_session::settle_search;
 use stratune_train::{Event, RunConfig};
 
@@ -15,8 +15,8 @@ use crate::open;
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Search")]
 pub struct SearchFlags {
-    /// What the structure may have: numbers that train, such as 100000, or bytes of the adapter, such as 400KB; several, upwards:
-    /// a structure for each [default: 100000]
+    /// What the structure may have or take: numbers that train, such as 100000, bytes of the adapter, such as 400KB, or the time
+    /// of a step, such as 250ms, which is measured; several, upwards: a structure for each [default: 100000]
     #[arg(long, value_parser = choose::<Budget>, value_delimiter = ',')]
     budget: Vec<Budget>,
     /// By how much a structure may exceed its budget, such as 5% [default: 0]
@@ -66,10 +66,6 @@ pub struct SearchFlags {
     prior: Option<f64>,
 }
 
-/// Numbers that a structure may train.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Budget(u64);
-
 /// A share, in per cent or as it is.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Share(f64);
@@ -82,27 +78,6 @@ impl FromStr for Share {
         let read = number.trim().parse::<f64>().ok().filter(|n| n.is_finite());
         read.map(|n| Self(n / whole))
             .ok_or_else(|| Problem::input(format!("'{text}' is no share")).next("give one such as 5% or 0.05"))
-    }
-}
-
-/// Bytes of a number of an adapter's file.
-const NUMBER: u64 = 4;
-
-impl FromStr for Budget {
-    type Err = Problem;
-
-    fn from_str(text: &str) -> Result<Self, Problem> {
-        let upper = text.trim().to_uppercase();
-        let units = [("KB", 1000), ("MB", 1_000_000), ("B", 1)];
-        let unit = units.into_iter().find_map(|(name, bytes)| Some((upper.strip_suffix(name)?.trim(), bytes)));
-        let read = match unit {
-            Some((number, bytes)) => number.parse::<u64>().ok().and_then(|n| n.checked_mul(bytes)).map(|n| n / NUMBER),
-            None => upper.replace('_', "").parse().ok(),
-        };
-        read.map(Self).ok_or_else(|| {
-            Problem::input(format!("'{text}' is no budget"))
-                .next("give a number of parameters, such as 100000, or bytes of the adapter, such as 400KB")
-        })
     }
 }
 
@@ -134,11 +109,17 @@ impl SearchFlags {
         let begun = config.search.take();
         let mut search = begun.unwrap_or_default();
         if let Some(by) = self.by.filter(|by| *by != search.by) {
-            let SearchConfig { budget, larger_budgets, tolerance, sizes, .. } = search;
-            search = SearchConfig { budget, larger_budgets, tolerance, sizes, ..SearchConfig::preset(by) };
+            let SearchConfig { budget, larger_budgets, unit, tolerance, sizes, .. } = search;
+            search = SearchConfig { budget, larger_budgets, unit, tolerance, sizes, ..SearchConfig::preset(by) };
         }
         if let [budget, larger @ ..] = &self.budget[..] {
-            (search.budget, search.larger_budgets) = (budget.0, larger.iter().map(|budget| budget.0).collect());
+            if larger.iter().any(|other| other.unit != budget.unit) {
+                return Err(Problem::input("some budgets are of one kind and some of another")
+                    .at("--budget")
+                    .next("give all of them in numbers or bytes, or all as times"));
+            }
+            (search.budget, search.unit, search.step_time) = (budget.amount, budget.unit, None);
+            search.larger_budgets = larger.iter().map(|budget| budget.amount).collect();
         }
         set(&mut search.tolerance, self.tolerance.map(|share| share.0));
         set(&mut search.relaxation, self.relaxation);
@@ -179,8 +160,11 @@ impl SearchFlags {
                 .next("go on with it by `stratune train`"));
         };
         let by = self.by.unwrap_or(search.by);
-        let all = |budgets: &mut dyn Iterator<Item = u64>| budgets.map(|b| b.to_string()).collect::<Vec<_>>().join(",");
-        let (begun, asked) = (all(&mut search.budgets()), all(&mut self.budget.iter().map(|budget| budget.0)));
+        let all = |budgets: &mut dyn Iterator<Item = Budget>| {
+            budgets.map(|budget| budget.unit.words(budget.amount)).collect::<Vec<_>>().join(", ")
+        };
+        let mut begun = search.budgets().map(|amount| Budget { amount, unit: search.unit });
+        let (begun, asked) = (all(&mut begun), all(&mut self.budget.iter().copied()));
         let another = |what: &str, here: String, there: String, flag: &str| {
             let text = format!("the search was begun with {what} {there}, and goes on with {what} {here}");
             Err(Problem::input(text).at(flag).next("leave it out, or start a search in another --out"))
@@ -201,20 +185,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn budgets_are_numbers_or_bytes() {
-        for (text, numbers) in
-            [("100000", 100_000), ("100_000", 100_000), ("400KB", 100_000), ("2 mb", 500_000), ("8b", 2)]
-        {
-            assert_eq!(text.parse::<Budget>().unwrap(), Budget(numbers), "{text}");
-        }
+    fn shares_are_per_cent_or_not() {
         for (text, share) in [("5%", 0.05), ("0.05", 0.05), (" 12.5 % ", 0.125), ("0", 0.0)] {
             assert_eq!(text.parse::<Share>().unwrap(), Share(share), "{text}");
         }
         for text in ["", "%", "few", "NaN"] {
             assert!(text.parse::<Share>().unwrap_err().next.contains("5%"), "{text}");
-        }
-        for text in ["", "many", "-3", "1.5", "KB", "99999999999999999999"] {
-            assert!(text.parse::<Budget>().unwrap_err().next.contains("400KB"), "{text}");
         }
     }
 }

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    Catalogue, Choices, ComputeDtype, DataReport, LabelMetrics, LabelledColumns, Limits, ModelReport, ModelVariant,
-    Pace, Plan, Problem,
+    BudgetUnit, Catalogue, Choices, ComputeDtype, DataReport, LabelMetrics, LabelledColumns, Limits, ModelReport,
+    ModelVariant, Pace, Plan, Problem,
 };
 
 /// What an engine tells a front end. Over a worker's port and in checkpoints its JSON is `{"step": {…}}`: with the name
@@ -240,9 +240,12 @@ pub struct StepReport {
 pub struct SearchReport {
     /// Steps done.
     pub step: usize,
-    /// Numbers that the structure may train.
+    /// What the structure may have or take.
     pub budget: u64,
-    /// Numbers that the best structure so far trains.
+    /// What that counts, here and below.
+    #[serde(default)]
+    pub unit: BudgetUnit,
+    /// What the best structure so far has or takes.
     pub parameters: u64,
     /// How likely each module is to stay: 0 if it is out.
     pub chances: Vec<f32>,
@@ -254,7 +257,7 @@ pub struct SearchReport {
     /// Where they stand in a picture of blocks and modules; told once, with them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub places: Vec<SearchPlace>,
-    /// Numbers of all modules that may still stay, at their largest sizes.
+    /// The same of all modules that may still stay, at their largest sizes.
     #[serde(default)]
     pub left: u64,
     /// The structures measured so far that no other is better than, whole, from the smallest to the largest: of two of them
@@ -297,7 +300,7 @@ pub struct StructureReport {
 /// A structure that a search has measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FrontPoint {
-    /// Numbers that it trains.
+    /// What it has or takes, as [`SearchReport::unit`] counts it.
     pub parameters: u64,
     /// Mean loss on rows that are set apart, always the same ones.
     pub loss: f64,

@@ -25,8 +25,9 @@ pub use architecture::{Module, Role, ends_with};
 pub use catalogue::{Catalogue, Choices, Field, FieldKind, MethodEntry, Mode, Preset, Range, SearchChoices, Values};
 pub use command::{Asset, Command, ExportForm, FOLDER_MARK, GenerateRequest, ModelVariant};
 pub use config::{
-    BaseDtype, ClassWeights, ComputeDtype, DataConfig, DataFormat, DeviceChoice, IstConfig, IstMode, Labels, Objective,
-    OptimiserKind, PromptTemplate, Schedule, SearchBy, SearchConfig, Targets, TrainConfig, command_line, whole,
+    BaseDtype, Budget, BudgetUnit, ClassWeights, ComputeDtype, DataConfig, DataFormat, DeviceChoice, IstConfig,
+    IstMode, Labels, ModuleTime, NUMBER_BYTES, Objective, OptimiserKind, PromptTemplate, Schedule, SearchBy,
+    SearchConfig, StepTime, Targets, TrainConfig, command_line, whole,
 };
 pub use draw::{draws, normals};
 pub use event::{

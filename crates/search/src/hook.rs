@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use stratune_data::Sequence;
 use stratune_peft::{Gradients, Structure, snapshot};
-use stratune_protocol::{ModelReport, Problem, Schedule, SearchBy, SearchReport, draws};
+use stratune_protocol::{FrontPoint, ModelReport, Problem, Schedule, SearchBy, SearchReport, draws};
 use stratune_train::{Event, Hook, HookState, Rows, Run, RunConfig, Saved, Selection, learning_rate};
 
 use crate::searcher::{Look, Moment, Searcher};
@@ -147,16 +147,19 @@ impl Search {
                 if first { self.space.modules.iter().map(|module| module.name()).collect() } else { Vec::new() };
             let places = if first { self.space.modules.iter().map(Module::place).collect() } else { Vec::new() };
             let chances = self.searcher.chances(&self.space);
+            let whole =
+                |point: &FrontPoint| FrontPoint { parameters: self.space.whole(point.parameters), ..point.clone() };
             (run.emit)(Event::Search(SearchReport {
                 step: run.step,
-                budget: self.space.budget,
-                parameters: self.space.count(&sizes),
-                left: self.space.left(&chances),
+                budget: self.space.whole(self.space.budget),
+                unit: self.space.unit,
+                parameters: self.space.whole(self.space.count(&sizes)),
+                left: self.space.whole(self.space.left(&chances)),
                 chances,
                 sizes: sizes.clone(),
                 modules,
                 places,
-                front: if front { self.front.points().to_vec() } else { Vec::new() },
+                front: if front { self.front.points().iter().map(whole).collect() } else { Vec::new() },
                 done: self.finished,
             }));
         }
@@ -169,10 +172,10 @@ impl Search {
         let sizes = self.searcher.found(&self.space);
         let wider = self.wider.iter().rev().map(|(space, noted)| {
             let sizes = noted.clone().unwrap_or_else(|| self.searcher.found(space));
-            (space.budget, space.structure(&sizes))
+            (space.whole(space.budget), space.structure(&sizes))
         });
-        *self.found.0.borrow_mut() =
-            std::iter::once((self.space.budget, self.space.structure(&sizes))).chain(wider).collect();
+        let least = (self.space.whole(self.space.budget), self.space.structure(&sizes));
+        *self.found.0.borrow_mut() = std::iter::once(least).chain(wider).collect();
         sizes
     }
 

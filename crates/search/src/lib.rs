@@ -14,6 +14,7 @@ mod searchers;
 mod second_order;
 mod space;
 mod start;
+mod step_time;
 pub mod supernet;
 
 pub use front::Front;

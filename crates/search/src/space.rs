@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use stratune_peft::{MethodConfig, MethodKind, Placed, Structure, Switched};
-use stratune_protocol::{ModelReport, Problem, SearchPlace};
+use stratune_protocol::{BudgetUnit, ModelReport, Problem, SearchPlace};
 use stratune_train::RunConfig;
+
+use crate::step_time::timed;
 
 /// A module of the space: a method at a place.
 #[derive(Clone, Debug)]
@@ -15,12 +17,12 @@ pub struct Module {
     method: MethodConfig,
     /// The sizes that it may have, upwards; of what is there or is not: 1.
     pub sizes: Vec<usize>,
-    /// Numbers that train whatever its size, and for each unit of it.
-    counts: [u64; 2],
+    /// What it takes of the budget whatever its size, and for each unit of it.
+    pub(crate) counts: [u64; 2],
 }
 
 impl Module {
-    /// Numbers that train at this size; none at 0.
+    /// What it takes of the budget at this size: numbers that train, or microseconds of a step; none at 0.
     pub fn count(&self, size: usize) -> u64 {
         if size == 0 { 0 } else { self.counts[0] + self.counts[1] * size as u64 }
     }
@@ -78,8 +80,12 @@ pub type Sizes = Vec<usize>;
 pub struct Space {
     /// Where a decision is made, method by method, from the first block to the last.
     pub modules: Vec<Module>,
-    /// Numbers that may train.
+    /// What all modules together may take.
     pub budget: u64,
+    /// What budgets count.
+    pub unit: BudgetUnit,
+    /// What is taken before there is a module: by a step, if the budget is in time.
+    base: u64,
     /// Larger budgets of the same search, upwards.
     pub larger: Vec<u64>,
     /// Share of the budget that the last module to be taken may exceed it by.
@@ -91,8 +97,8 @@ impl Space {
     /// The space of a search on this model.
     ///
     /// # Errors
-    /// A method cannot be switched off, is of another size than the largest, or the budget is below the smallest module or
-    /// not below all of them.
+    /// A method cannot be switched off, is of another size than the largest, the budget is below the smallest module or
+    /// not below all of them, or it is in time and that of a module is not known.
     pub fn new(config: &RunConfig, model: &ModelReport) -> Result<Self, Problem> {
         let Some(search) = &config.search else {
             return Err(Problem::input("nothing is searched for").at("search").next("give a budget"));
@@ -132,24 +138,44 @@ impl Space {
                 modules.push(Module { at, method: method.clone(), sizes, counts });
             }
         }
-        let (budget, larger) = (search.budget, search.larger_budgets.clone());
-        let space = Self { modules, budget, larger, tolerance: search.tolerance, model: model.clone() };
-        let largest = space.larger.last().copied().unwrap_or(budget);
+        let base = match search.unit {
+            BudgetUnit::Numbers => 0,
+            BudgetUnit::StepTime => timed(&mut modules, search)?,
+        };
+        let beyond = |budget: u64| {
+            budget.checked_sub(base).filter(|left| *left > 0).ok_or_else(|| {
+                let [budget, base] = [budget, base].map(|amount| search.unit.words(amount));
+                Problem::input(format!("the budget is {budget}, and without any module it is {base}"))
+                    .at("search.budget")
+                    .next("give more, or train fewer rows a step")
+            })
+        };
+        let budget = beyond(search.budget)?;
+        let larger = search.larger_budgets.iter().map(|budget| beyond(*budget)).collect::<Result<Vec<u64>, _>>()?;
+        let largest = larger.last().copied().unwrap_or(budget);
+        let space = Self {
+            modules,
+            budget,
+            unit: search.unit,
+            base,
+            larger,
+            tolerance: search.tolerance,
+            model: model.clone(),
+        };
         let smallest = space.modules.iter().min_by_key(|module| module.count(module.sizes[0]));
         let all = space.all();
         match smallest {
             None => Err(Problem::input("the methods enter no module of this model").at("method").next("name others")),
             Some(module) if module.count(module.sizes[0]) > space.limit() => {
-                let least = module.count(module.sizes[0]);
-                let what = format!(
-                    "the budget is {}, and the smallest module, {}, has {least} numbers",
-                    space.budget,
-                    module.name()
-                );
+                let least = space.words(module.count(module.sizes[0]));
+                let budget = space.words(space.budget);
+                let what =
+                    format!("the budget is {budget}, and with the smallest module, {}, it is {least}", module.name());
                 Err(Problem::input(what).at("search.budget").next(format!("give {least} or more")))
             }
             Some(_) if largest >= all => {
-                let what = format!("the budget is {largest}, and all modules together have {all} numbers");
+                let [largest, all] = [largest, all].map(|amount| space.words(amount));
+                let what = format!("the budget is {largest}, and all modules together come to {all}");
                 let next = format!("give less than {all}, or train the methods without a search");
                 Err(Problem::input(what).at("search.budget").next(next))
             }
@@ -157,17 +183,27 @@ impl Space {
         }
     }
 
-    /// Numbers that train in modules of these sizes.
+    /// What modules of these sizes take of the budget.
     pub fn count(&self, sizes: &[usize]) -> u64 {
         self.modules.iter().zip(sizes).map(|(module, size)| module.count(*size)).sum()
     }
 
-    /// Numbers of all modules at their largest sizes.
+    /// With what is there before them, modules that take so much of the budget.
+    pub fn whole(&self, count: u64) -> u64 {
+        self.base + count
+    }
+
+    /// The same in words.
+    pub(crate) fn words(&self, count: u64) -> String {
+        self.unit.words(self.whole(count))
+    }
+
+    /// What all modules take at their largest sizes.
     pub fn all(&self) -> u64 {
         self.modules.iter().map(|module| module.count(module.largest())).sum()
     }
 
-    /// Numbers that no structure exceeds: the budget, and what is tolerated beyond.
+    /// What no structure exceeds: the budget, and what is tolerated beyond.
     pub fn limit(&self) -> u64 {
         self.budget + (self.budget as f64 * self.tolerance + 1e-9) as u64
     }
@@ -189,12 +225,12 @@ impl Space {
         self.has(sizes) && self.count(sizes) <= self.limit()
     }
 
-    /// Numbers of the smallest module at its smallest size.
+    /// What the smallest module takes at its smallest size.
     pub fn least(&self) -> u64 {
         self.modules.iter().map(|module| module.count(module.sizes[0])).min().unwrap_or(0)
     }
 
-    /// Numbers of those that may stay, at their largest sizes.
+    /// What those take that may stay, at their largest sizes.
     pub(crate) fn left(&self, chances: &[f32]) -> u64 {
         let may_stay = self.modules.iter().zip(chances).filter(|(_, chance)| **chance > 0.0);
         may_stay.map(|(module, _)| module.count(module.largest())).sum()

@@ -34,6 +34,7 @@ mod samples;
 mod search;
 mod served;
 mod starter;
+mod step_time;
 mod told;
 mod tool_calls;
 mod try_it;

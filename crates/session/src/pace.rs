@@ -10,6 +10,7 @@ use stratune_store::Checkpoint;
 use stratune_train::{Event, ProgressReporter, RunConfig, TrainerCallback};
 
 use crate::run::{prompts, trainer, watched_search};
+use crate::search::of_any_budget;
 use crate::{Base, Samples};
 
 /// Times a few steps of a run or a search of `config`, on a copy of the model whose weights are shared: no other run sees them.
@@ -19,7 +20,11 @@ use crate::{Base, Samples};
 pub async fn pace(config: RunConfig, base: &Base, dataset: Rc<Dataset>) -> Result<Pace, Problem> {
     let mut callback = NoOutput(Samples::new(prompts(&config, &dataset), &base.tokenizer, &base.template));
     let run = match config.search {
-        Some(_) => watched_search(config, base, dataset, None, &ProgressReporter::silent()).await?.0,
+        Some(_) => {
+            // How long it takes does not depend on the budget, and one in time would be measured first.
+            let config = of_any_budget(config, &base.report());
+            watched_search(config, base, dataset, None, &ProgressReporter::silent()).await?.0
+        }
         None => trainer(config, base, dataset, None).await?,
     };
     run.pace(&mut callback).await

@@ -4,14 +4,16 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 use stratune_peft::{MethodConfig, MethodPreset, Methods};
-use stratune_protocol::{AdapterInfo, DataReport, IstConfig, IstMode, ModelReport, Plan, Problem, RunSize};
+use stratune_protocol::{
+    AdapterInfo, DataReport, IstConfig, IstMode, ModelReport, NUMBER_BYTES, Plan, Problem, RunSize,
+};
 use stratune_search::in_blocks;
 use stratune_train::RunConfig;
 
 use crate::Conditions;
 use crate::catalogue::name_of;
 use crate::link::to_link;
-use crate::search::{NUMBER, as_search, search_size};
+use crate::search::{as_search, search_size};
 
 /// What is known of a run's model, data and device, as far as they are there.
 #[derive(Clone, Debug, Default)]
@@ -101,7 +103,7 @@ fn size(methods: &Methods, model: &ModelReport) -> RunSize {
     RunSize {
         trainable,
         share: trainable as f64 / model.parameters.max(1) as f64,
-        adapter_bytes: trainable.saturating_mul(NUMBER),
+        adapter_bytes: trainable.saturating_mul(NUMBER_BYTES),
         all_targets: targets.len() == names.len(),
         targets,
     }

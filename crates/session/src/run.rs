@@ -9,8 +9,8 @@ use stratune_search::{Found, Search, in_blocks};
 use stratune_store::Checkpoint;
 use stratune_train::{Hook, Identity, ProgressReporter, Record, RunConfig, SavedRun, Trainer};
 
-use crate::Base;
 use crate::labels::for_dataset;
+use crate::{Base, step_time};
 
 /// How many held-out prompts are continued while training when the configuration names none.
 const DEFAULT_PROMPTS: usize = 2;
@@ -71,6 +71,8 @@ pub async fn watched_search(
     let report = base.report();
     let config = in_blocks(config, &report);
     config.validate()?;
+    let dataset = set_apart(dataset, &config)?;
+    let config = step_time::with_step_time(config, base, &dataset, watch).await?;
     let search = Search::new(&config, &report)?;
     let found = search.found();
     Ok((with_search(config, base, dataset, checkpoint, watch, Some(Box::new(search))).await?, found))

@@ -1,14 +1,13 @@
 //! A search as front ends have it: what of a configuration it settles itself, and what it finds.
 
 use stratune_peft::Structure;
-use stratune_protocol::{IstMode, ModelReport, Problem, Schedule, SearchBy, SearchSize, StructureReport};
+use stratune_protocol::{
+    BudgetUnit, IstMode, ModelReport, NUMBER_BYTES, Problem, Schedule, SearchBy, SearchSize, StructureReport,
+};
 use stratune_search::{Space, in_blocks};
 use stratune_train::{Event, RunConfig};
 
 use crate::link::tree;
-
-/// Bytes of a number of an adapter's file.
-pub(crate) const NUMBER: u64 = 4;
 
 /// A configuration as it searches, if it does: the methods at the largest size, all layers, and what every search settles.
 pub fn as_search(mut config: RunConfig) -> RunConfig {
@@ -41,18 +40,34 @@ pub(crate) fn search_size(config: &RunConfig, model: &ModelReport) -> (SearchSiz
         modules: space.modules.len(),
         all: space.all(),
         least: space.least(),
-        number_bytes: NUMBER,
+        number_bytes: NUMBER_BYTES,
     };
+    if config.search.as_ref().is_some_and(|search| search.unit == BudgetUnit::StepTime) {
+        // What a step takes is measured when the search begins.
+        return match Space::new(&of_any_budget(config, model), model) {
+            Ok(space) => (size(&space), None),
+            Err(problem) => (SearchSize::default(), Some(problem)),
+        };
+    }
     match Space::new(&config, model) {
         Ok(space) => (size(&space), None),
+        // What there is to choose from does not depend on the budget.
         Err(problem) => {
-            // What there is to choose from does not depend on the budget: one that nobody could object to tells it.
-            let all = config.method.trainable(model);
-            let mut other = config;
-            other.search.iter_mut().for_each(|search| search.budget = all.saturating_sub(1).max(1));
-            (Space::new(&other, model).map(|space| size(&space)).unwrap_or_default(), Some(problem))
+            let space = Space::new(&of_any_budget(config, model), model);
+            (space.map(|space| size(&space)).unwrap_or_default(), Some(problem))
         }
     }
+}
+
+/// The same search for nearly all numbers, to which nobody could object.
+pub(crate) fn of_any_budget(mut config: RunConfig, model: &ModelReport) -> RunConfig {
+    let all = config.method.trainable(model);
+    if let Some(search) = &mut config.search {
+        search.budget = all.saturating_sub(1).max(1);
+        search.larger_budgets.clear();
+        (search.unit, search.step_time) = (BudgetUnit::Numbers, None);
+    }
+    config
 }
 
 /// A structure on a model, as it is told. `file` is what it was read from; empty if it was found.
@@ -97,6 +112,9 @@ mod tests {
             let (same, problem) = search_size(&config(budget), &model());
             assert_eq!((same, problem.unwrap().at.as_str()), (size, "search.budget"));
         }
+        let mut in_time = config(1);
+        in_time.search.as_mut().unwrap().unit = BudgetUnit::StepTime;
+        assert_eq!(search_size(&in_time, &model()), (size, None), "what a step takes is not known yet");
     }
 
     #[test]

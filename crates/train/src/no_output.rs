@@ -1,13 +1,14 @@
-//! A host that says nothing.
+//! A host that nobody listens to.
 
 use futures::future::LocalBoxFuture;
 use stratune_models::Model;
 use stratune_protocol::Problem;
 use stratune_store::Checkpoint;
-use stratune_train::{Event, TrainerCallback};
 
-/// A host that only counts.
-#[derive(Default)]
+use crate::{Event, TrainerCallback};
+
+/// The host of steps that nobody follows: it keeps nothing but which layers trained.
+#[derive(Clone, Debug, Default)]
 pub struct NoOutput {
     /// Layers that the last step trained.
     pub sampled: Vec<usize>,

@@ -56,13 +56,26 @@ impl<'a> ProgressReporter<'a> {
         (self.emit.borrow_mut())(event);
     }
 
+    /// A part of a phase: what it is, and how far.
+    ///
+    /// # Errors
+    /// Its own, and that it was stopped.
+    pub async fn during_part<T>(
+        &self,
+        what: &str,
+        (done, total): (usize, usize),
+        part: impl Future<Output = Result<T, Problem>>,
+    ) -> Result<T, Problem> {
+        self.tell(what, done, total);
+        unless_stopped(&self.control, part).await
+    }
+
     /// A phase that says nothing of itself but what it is.
     ///
     /// # Errors
     /// Its own, and that it was stopped.
     pub async fn during<T>(&self, what: &str, phase: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
-        self.tell(what, 0, 0);
-        unless_stopped(&self.control, phase).await
+        self.during_part(what, (0, 0), phase).await
     }
 }
 

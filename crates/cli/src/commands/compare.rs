@@ -9,9 +9,8 @@ use stratune_peft::{MethodKind, MethodNames, MethodPreset, Methods};
 use stratune_protocol::Problem;
 use stratune_runtime::{Stopwatch, memory_in_use, peak_host_memory, reset_peak_host_memory};
 use stratune_session::{Base, trainer};
-use stratune_train::{RunConfig, Trainer};
+use stratune_train::{NoOutput, RunConfig, Trainer};
 
-use super::bench::NoOutput;
 use crate::arguments::{RunFlags, choose};
 use crate::report;
 use crate::trial::Trial;

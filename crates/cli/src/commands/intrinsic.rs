@@ -8,9 +8,8 @@ use stratune_data::Dataset;
 use stratune_peft::{MethodConfig, MethodKind, Methods};
 use stratune_protocol::Problem;
 use stratune_session::trainer;
-use stratune_train::RunConfig;
+use stratune_train::{NoOutput, RunConfig};
 
-use super::bench::NoOutput;
 use crate::arguments::RunFlags;
 use crate::report;
 use crate::trial::Trial;

@@ -1,6 +1,7 @@
 //! What a run's configuration is made of, but for its methods.
 
 mod base_dtype;
+mod budget;
 mod command_line;
 mod compute_dtype;
 mod data;
@@ -14,6 +15,7 @@ mod targets;
 mod train;
 
 pub use base_dtype::BaseDtype;
+pub use budget::{Budget, BudgetUnit, ModuleTime, NUMBER_BYTES, StepTime};
 pub use command_line::command_line;
 pub use compute_dtype::ComputeDtype;
 pub use data::{DataConfig, DataFormat, Labels};

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::budget::{BudgetUnit, StepTime};
 use super::preset;
 use crate::Problem;
 
@@ -12,8 +13,10 @@ use crate::Problem;
 pub struct SearchConfig {
     /// Who searches.
     pub by: SearchBy,
-    /// Numbers that the structure may train, at most.
+    /// What the structure may have or take, at most.
     pub budget: u64,
+    /// What budgets count: numbers that train, or microseconds of a step.
+    pub unit: BudgetUnit,
     /// Larger budgets, upwards, whose structures the same search finds on its way.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub larger_budgets: Vec<u64>,
@@ -49,6 +52,9 @@ pub struct SearchConfig {
     pub scores: Vec<f32>,
     /// `bipeft` and `s3delta`: what a block's logit is at the start for each deviation that its score is above the mean.
     pub prior: f64,
+    /// Of budgets in time: what a step takes with each module; measured before the search begins where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step_time: Option<StepTime>,
 }
 
 impl<'de> Deserialize<'de> for SearchConfig {
@@ -202,6 +208,8 @@ impl SearchConfig {
             evaluation_steps: 50,
             scores: Vec::new(),
             prior: 1.0,
+            unit: BudgetUnit::Numbers,
+            step_time: None,
         }
     }
 
@@ -228,7 +236,11 @@ impl SearchConfig {
         let bad =
             |field: &str, what: String, next: &str| Err(Problem::input(what).at(format!("search.{field}")).next(next));
         if self.budget == 0 {
-            return bad("budget", "the budget is 0".into(), "give the numbers that may train");
+            return bad(
+                "budget",
+                "the budget is 0".into(),
+                "give the numbers that may train, or microseconds of a step",
+            );
         }
         let budgets: Vec<u64> = self.budgets().collect();
         if budgets.windows(2).any(|pair| pair[0] >= pair[1]) {
@@ -264,6 +276,15 @@ impl SearchConfig {
             let what = format!("{} scores of blocks are given, and {} searches", self.scores.len(), self.by.name());
             let next = "give those of a run under IST with `ist`, and with `bipeft` or `s3delta` if you like";
             return bad("scores", what, next);
+        }
+        if let Some(step_time) = &self.step_time {
+            let next = "leave it out: it is measured before a search whose budget is in time";
+            if self.unit != BudgetUnit::StepTime {
+                return bad("step_time", "the budget is in numbers, and times of a step are given".into(), next);
+            }
+            if let Some(time) = step_time.unbelievable() {
+                return bad("step_time", format!("a module takes {time} µs a step"), next);
+            }
         }
         if !(0.0..=10.0).contains(&self.prior) {
             let what = format!("the strength of the scores is {}", self.prior);
@@ -316,7 +337,7 @@ mod tests {
     #[test]
     fn bad_values_name_their_field() {
         type Spoil = fn(&mut SearchConfig);
-        let cases: [(&str, Spoil); 19] = [
+        let cases: [(&str, Spoil); 21] = [
             ("budget", |c| c.budget = 0),
             ("larger_budgets", |c| c.larger_budgets = vec![c.budget]),
             ("larger_budgets", |c| c.larger_budgets = vec![300_000, 200_000]),
@@ -336,6 +357,11 @@ mod tests {
             ("scores", |c| c.scores = vec![f32::NAN]),
             ("prior", |c| c.prior = -1.0),
             ("evaluation_steps", |c| c.evaluation_steps = 0),
+            ("step_time", |c| c.step_time = Some(StepTime::default())),
+            ("step_time", |c| {
+                c.unit = BudgetUnit::StepTime;
+                c.step_time = Some(StepTime { base: u64::MAX, modules: Vec::new() });
+            }),
         ];
         for (field, spoil) in cases {
             let mut config = SearchConfig::default();

@@ -52,9 +52,9 @@ impl AutoPeft {
         let now = among.smallest(space);
         let least = space.count(&among.spread(&now));
         if least > space.limit() {
+            let [budget, least] = [space.budget, least].map(|amount| space.words(amount));
             let what = format!(
-                "the budget is {}, and autopeft's smallest structure, one method in one block, has {least} numbers",
-                space.budget
+                "the budget is {budget}, and autopeft's smallest structure, one method in one block, comes to {least}"
             );
             return Err(Problem::input(what)
                 .at("search.budget")

@@ -55,7 +55,10 @@ pub(crate) fn uniform(space: &Space) -> Result<Sizes, Problem> {
         let least = space.count(&of(1));
         let what = match least {
             0 => "none of the methods has a rank or a width to make uniform".to_string(),
-            _ => format!("a rank of 1 everywhere has {least} numbers, and the budget is {}", space.budget),
+            _ => {
+                let [budget, least] = [space.budget, least].map(|amount| space.words(amount));
+                format!("a rank of 1 everywhere comes to {least}, and the budget is {budget}")
+            }
         };
         Problem::input(what).at("search.budget").next("give more, or let another search")
     })

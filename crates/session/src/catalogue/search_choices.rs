@@ -78,7 +78,7 @@ fn searcher(by: SearchBy) -> Mode {
     let mut values = stratune_protocol::Values::new();
     if let Value::Object(settings) = tree(&SearchConfig::preset(by)) {
         // How much, and of what sizes, stays what a person has chosen.
-        let settings = settings.into_iter().filter(|(name, _)| !["budget", "sizes"].contains(&name.as_str()));
+        let settings = settings.into_iter().filter(|(name, _)| !["budget", "unit", "sizes"].contains(&name.as_str()));
         values.extend(settings.map(|(name, value)| (format!("search.{name}"), value)));
     }
     Mode { name: by.name().into(), sentence: by.sentence().into(), values }
@@ -100,7 +100,13 @@ pub(super) fn fields() -> Vec<Field> {
     let share = |range| FieldKind::Number(range);
     vec![
         field("by", "Who searches", "", FieldKind::Choice(named.into()), &[]),
-        field("budget", "Budget", "numbers that train, such as 20000, or bytes, such as 80KB", whole(1.0), &[]),
+        field(
+            "budget",
+            "Budget",
+            "numbers that train, such as 20000, bytes, such as 80KB, or the time of a step, such as 250ms",
+            whole(1.0),
+            &[],
+        ),
         field("sizes", "Rank or width of a module", "", FieldKind::Choice(sizes.into()), &[]),
         field(
             "share",

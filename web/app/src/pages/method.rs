@@ -1,13 +1,13 @@
 //! The third card: what is trained.
 
 use leptos::prelude::*;
-use stratune_protocol::{Catalogue, Field, FieldKind, MethodEntry, Plan, Preset};
+use stratune_protocol::{Budget, BudgetUnit, Catalogue, Field, FieldKind, MethodEntry, Plan, Preset};
 
 use super::search_card::SearchFields;
 use crate::parts::card::Card;
 use crate::parts::drop_zone::DropZone;
 use crate::parts::field::{Fields, These};
-use crate::state::search::BUDGET;
+use crate::state::search::{budget_of, written};
 use crate::state::settings::Settings;
 use crate::state::{Card as Which, Run, use_run};
 use crate::units;
@@ -208,7 +208,7 @@ fn MethodFields(part: Part) -> impl IntoView {
 
 fn summary(run: Run) -> String {
     if run.searches() {
-        let budget = run.config.with(|c| c.number(BUDGET)) as u64;
+        let budget = run.config.with(budget_of);
         return run.plan.with(|plan| plan.as_ref().map(|plan| search_of(plan, budget)).unwrap_or_default());
     }
     if run.has_structure() {
@@ -235,12 +235,15 @@ fn summary_of(plan: &Plan, has_targets: bool) -> String {
 }
 
 /// A search in one line.
-fn search_of(plan: &Plan, budget: u64) -> String {
+fn search_of(plan: &Plan, budget: Budget) -> String {
+    if budget.unit == BudgetUnit::StepTime {
+        return format!("{}: steps of at most {}", plan.title, written(budget));
+    }
     let of = plan.search.as_ref().filter(|of| of.modules > 0).map(|of| {
         let modules = units::plural(of.modules, "module", "modules");
         format!(" of the {} in {modules}", units::grouped(of.all))
     });
-    format!("{}: at most {} numbers{}", plan.title, units::grouped(budget), of.unwrap_or_default())
+    format!("{}: at most {} numbers{}", plan.title, units::grouped(budget.amount), of.unwrap_or_default())
 }
 
 /// A structure in one line: its modules and numbers.
@@ -303,8 +306,12 @@ mod tests {
     fn searches_and_structures_in_one_line() {
         let of = SearchSize { modules: 120, all: 95_232, least: 64, number_bytes: 4 };
         let plan = Plan { title: "Search by BIPEFT".into(), search: Some(of), ..Plan::default() };
-        assert_eq!(search_of(&plan, 9500), "Search by BIPEFT: at most 9,500 numbers of the 95,232 in 120 modules");
-        assert_eq!(search_of(&Plan { search: None, ..plan }, 9500), "Search by BIPEFT: at most 9,500 numbers");
+        let budget = |amount, unit| Budget { amount, unit };
+        let numbers = budget(9500, BudgetUnit::Numbers);
+        assert_eq!(search_of(&plan, numbers), "Search by BIPEFT: at most 9,500 numbers of the 95,232 in 120 modules");
+        let time = budget(250_000, BudgetUnit::StepTime);
+        assert_eq!(search_of(&plan, time), "Search by BIPEFT: steps of at most 250 ms");
+        assert_eq!(search_of(&Plan { search: None, ..plan }, numbers), "Search by BIPEFT: at most 9,500 numbers");
         let plan = Plan { layers: "all layers".into(), ..Plan::default() };
         assert_eq!(structure_of(&plan, (23, 9412)), "a structure of 23 modules, 9,412 numbers, all layers");
     }

@@ -1,10 +1,10 @@
 //! The part of the third card where a budget decides what is trained.
 
 use leptos::prelude::*;
-use stratune_protocol::{Field, Preset, Problem};
+use stratune_protocol::{Budget, BudgetUnit, Field, Preset, Problem};
 
 use crate::parts::field::{These, id_of};
-use crate::state::search::{BUDGET, budget, share};
+use crate::state::search::{BUDGET, budget_of, set_budget, share, written};
 use crate::state::use_run;
 use crate::units;
 
@@ -41,7 +41,7 @@ pub fn SearchFields() -> impl IntoView {
     view! {
         <div class="choices" role="group" aria-label="What is searched among">{spaces}</div>
         <div class="fields">
-            <Budget />
+            <BudgetField />
             <These fields=fields(false) />
         </div>
         <details class="advanced">
@@ -51,31 +51,32 @@ pub fn SearchFields() -> impl IntoView {
     }
 }
 
-/// The budget: a text that is numbers, or bytes with a unit, and shares of all to choose from.
+/// What may be written as a budget.
+const EXAMPLES: &str = "numbers that train, such as 20000, bytes, such as 80KB, or the time of a step, such as 250ms";
+
+/// The budget: a text that is numbers, bytes or a time with a unit, and shares of all to choose from.
 #[component]
-fn Budget() -> impl IntoView {
+fn BudgetField() -> impl IntoView {
     let run = use_run();
-    let set = Memo::new(move |_| run.config.with(|c| c.number(BUDGET)) as u64);
+    let set = Memo::new(move |_| run.config.with(budget_of));
     let size = Memo::new(move |_| run.plan.with(|p| p.as_ref().and_then(|p| p.search)).unwrap_or_default());
-    let bytes = move || size.get().number_bytes.max(1);
-    let text = RwSignal::new(units::grouped(set.get_untracked()));
+    let text = RwSignal::new(written(set.get_untracked()));
     let typo = move || run.typos.with(|t| t.get(BUDGET).map(|problem| problem.next.clone()));
     Effect::new(move |_| {
         let set = set.get();
-        if untrack(typo).is_none() && untrack(|| text.with(|t| budget(t, bytes()))) != Some(set) {
-            text.set(units::grouped(set));
+        if untrack(typo).is_none() && untrack(|| text.with(|t| t.parse::<Budget>())) != Ok(set) {
+            text.set(written(set));
         }
     });
     let typed = move |event| {
         let new = event_target_value(&event);
-        match budget(&new, untrack(bytes)) {
-            Some(numbers) => {
+        match new.parse::<Budget>() {
+            Ok(budget) => {
                 run.typos.update(|t| drop(t.remove(BUDGET)));
-                run.config.update(|c| c.put(BUDGET, numbers.into()));
+                run.config.update(|c| set_budget(c, budget));
             }
-            None => {
-                let next = "use numbers that train, such as 20000, or bytes, such as 80KB";
-                let problem = Problem::input(format!("'{new}' is no budget")).at(BUDGET).next(next);
+            Err(Problem { what, .. }) => {
+                let problem = Problem::input(what).at(BUDGET).next(format!("use {EXAMPLES}"));
                 run.typos.update(|t| drop(t.insert(BUDGET.into(), problem)));
             }
         }
@@ -85,11 +86,14 @@ fn Budget() -> impl IntoView {
     let below = move || {
         let (set, size) = (set.get(), size.get());
         match size.modules {
-            0 => "numbers that train, such as 20000, or bytes, such as 80KB".to_string(),
+            0 => EXAMPLES.to_string(),
+            _ if set.unit == BudgetUnit::StepTime => {
+                "what a step takes with each module is measured before the search begins".to_string()
+            }
             modules => format!(
                 "{} numbers, {} as a file; all {} modules have {}, {}",
-                units::grouped(set),
-                units::bytes(set.saturating_mul(size.number_bytes)),
+                units::grouped(set.amount),
+                units::bytes(set.amount.saturating_mul(size.number_bytes)),
                 units::grouped(modules as u64),
                 units::grouped(size.all),
                 units::bytes(size.all.saturating_mul(size.number_bytes)),
@@ -97,11 +101,14 @@ fn Budget() -> impl IntoView {
         }
     };
     let preset = move |percent: u64| {
-        let numbers = Memo::new(move |_| share(size.get().all, percent).max(size.get().least));
+        let numbers = Memo::new(move |_| {
+            let amount = share(size.get().all, percent).max(size.get().least);
+            Budget { amount, unit: BudgetUnit::Numbers }
+        });
         let choose = move |_| {
             run.typos.update(|t| drop(t.remove(BUDGET)));
-            run.config.update(|c| c.put(BUDGET, numbers.get_untracked().into()));
-            text.set(units::grouped(numbers.get_untracked()));
+            run.config.update(|c| set_budget(c, numbers.get_untracked()));
+            text.set(written(numbers.get_untracked()));
         };
         view! {
             <button

@@ -1,9 +1,11 @@
 //! The small charts of a search: what is left against the budget, the history of a module, and the structures measured.
 
+use stratune_protocol::BudgetUnit;
+
 use crate::parts::axis::{self, Axis};
 use crate::parts::canvas::Surface;
 use crate::state::history::History;
-use crate::state::search::Search;
+use crate::state::search::{Search, told};
 use crate::units;
 
 /// Room around a plot, in CSS pixels.
@@ -60,12 +62,12 @@ pub fn budget(surface: &Surface, history: &History) {
     let shown = axis::horizon(last.step, history.steps) as f64;
     let most =
         search.moments.iter().map(|m| m.left.max(m.parameters)).max().unwrap_or(0).max(search.budget).max(1) as f64;
-    let plot = Plot::of(surface, "numbers");
+    let plot = Plot::of(surface, if search.unit == BudgetUnit::Numbers { "numbers" } else { "time of a step" });
     let at = |step: usize, numbers: u64| plot.at(step as f64 / shown, numbers as f64 / most);
     let ink = &surface.ink;
     let line = plot.at(0.0, search.budget as f64 / most).1.round() + 0.5;
     surface.line((LEFT, line), (surface.width - RIGHT, line), &ink.muted, 1.0);
-    surface.text(&units::count(search.budget), (LEFT - 6.0, line), &ink.muted, "right");
+    surface.text(&told(search.unit, search.budget), (LEFT - 6.0, line), &ink.muted, "right");
     for (step, _) in search.prunings() {
         let (x, bottom) = plot.at(step as f64 / shown, 0.0);
         surface.line((x, bottom - 7.0), (x, bottom), &ink.text, 1.5);
@@ -77,7 +79,7 @@ pub fn budget(surface: &Surface, history: &History) {
     surface.path(points(|m| m.parameters).into_iter(), &ink.accent, 1.75);
     let end = at(last.step, last.left);
     if (end.1 - line).abs() > 12.0 {
-        surface.text(&units::count(last.left), (LEFT - 6.0, end.1), &ink.text, "right");
+        surface.text(&told(search.unit, last.left), (LEFT - 6.0, end.1), &ink.text, "right");
     }
     plot.below(surface, ["step 0".into(), units::grouped(shown as u64)]);
 }
@@ -127,7 +129,11 @@ pub fn front(surface: &Surface, search: &Search) {
         surface.circle(*point, 4.0, &ink.accent, None);
         surface.text(&units::loss(of.loss), (point.0, point.1 - 10.0), &ink.muted, "center");
     }
-    plot.below(surface, ["0".into(), units::grouped(most as u64)]);
+    let end = match search.unit {
+        BudgetUnit::Numbers => units::grouped(most as u64),
+        BudgetUnit::StepTime => told(search.unit, most as u64),
+    };
+    plot.below(surface, ["0".into(), end]);
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! A search for a structure: what its grid, its budget line and its cells' histories show, built from its reports.
 
 use serde_json::Value;
-use stratune_protocol::{FrontPoint, SearchPlace, SearchReport};
+use stratune_protocol::{Budget, BudgetUnit, FrontPoint, SearchPlace, SearchReport};
 
 use super::settings::Settings;
 
@@ -9,15 +9,17 @@ use super::settings::Settings;
 pub const SEARCH: &str = "search";
 /// Where it says how much that may be.
 pub const BUDGET: &str = "search.budget";
+/// And what that counts.
+pub const UNIT: &str = "search.unit";
 
 /// How a search stood after a step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Moment {
     /// Steps done.
     pub step: usize,
-    /// Numbers of all modules that may still stay.
+    /// What all modules have or take that may still stay.
     pub left: u64,
-    /// Numbers of the best structure so far.
+    /// What the best structure so far has or takes.
     pub parameters: u64,
     /// How likely each module is to stay; 0 if it is out.
     pub chances: Vec<f32>,
@@ -37,8 +39,10 @@ impl Moment {
 pub struct Search {
     /// Whether the run is a search.
     pub is_one: bool,
-    /// Numbers that the structure may train.
+    /// What the structure may have or take.
     pub budget: u64,
+    /// What budgets count.
+    pub unit: BudgetUnit,
     /// Where the modules stand.
     pub places: Vec<SearchPlace>,
     /// In order of their steps.
@@ -81,7 +85,7 @@ impl Search {
         if !report.front.is_empty() {
             self.front.clone_from(&report.front);
         }
-        (self.budget, self.done) = (report.budget, report.done);
+        (self.budget, self.unit, self.done) = (report.budget, report.unit, report.done);
         self.moments.retain(|moment| moment.step < report.step);
         self.moments.push(Moment {
             step: report.step,
@@ -149,14 +153,20 @@ impl Search {
     /// How the search stands, in a sentence.
     pub fn sentence(&self) -> String {
         let Some(last) = self.moments.last() else { return String::new() };
-        let grouped = crate::units::grouped;
         let chosen = last.sizes.iter().filter(|size| **size > 0).count();
-        let (all, numbers, budget) = (self.places.len(), grouped(last.parameters), grouped(self.budget));
+        let all = self.places.len();
+        let share = match self.unit {
+            BudgetUnit::Numbers => {
+                let [numbers, budget] = [last.parameters, self.budget].map(crate::units::grouped);
+                format!("{numbers} of {budget} numbers")
+            }
+            BudgetUnit::StepTime => self.unit.share(last.parameters, self.budget),
+        };
         match self.done {
-            true => format!("Found: {chosen} of {all} modules, {numbers} of {budget} numbers."),
+            true => format!("Found: {chosen} of {all} modules, {share}."),
             false => {
                 let there = last.there();
-                format!("{there} of {all} modules left; the best so far has {chosen}, {numbers} of {budget} numbers.")
+                format!("{there} of {all} modules left; the best so far has {chosen}, {share}.")
             }
         }
     }
@@ -173,17 +183,33 @@ pub fn is_search(config: &Settings) -> bool {
     config.get(SEARCH).is_some_and(Value::is_object)
 }
 
-/// A budget as people write it: numbers, or bytes of the adapter with a unit; a number of it has so many bytes.
-pub fn budget(text: &str, number_bytes: u64) -> Option<u64> {
-    let upper = text.trim().to_uppercase();
-    let units = [("KB", 1000), ("MB", 1_000_000), ("B", 1)];
-    let unit = units.into_iter().find_map(|(name, bytes)| Some((upper.strip_suffix(name)?.trim(), bytes)));
-    let read = |text: &str| text.replace([',', '_', ' '], "").parse::<u64>().ok();
-    let numbers = match unit {
-        Some((number, bytes)) => read(number)?.checked_mul(bytes)? / number_bytes.max(1),
-        None => read(&upper)?,
-    };
-    (numbers > 0).then_some(numbers)
+/// The budget of these settings.
+pub fn budget_of(config: &Settings) -> Budget {
+    let in_time = config.get(UNIT).and_then(Value::as_str) == Some(BudgetUnit::StepTime.name());
+    let unit = if in_time { BudgetUnit::StepTime } else { BudgetUnit::Numbers };
+    Budget { amount: config.number(BUDGET) as u64, unit }
+}
+
+/// Gives these settings another budget.
+pub fn set_budget(config: &mut Settings, budget: Budget) {
+    config.put(BUDGET, budget.amount.into());
+    config.put(UNIT, budget.unit.name().into());
+}
+
+/// A budget as it stands in its field.
+pub fn written(budget: Budget) -> String {
+    match budget.unit {
+        BudgetUnit::Numbers => crate::units::grouped(budget.amount),
+        BudgetUnit::StepTime => format!("{} ms", budget.amount as f64 / 1e3),
+    }
+}
+
+/// So much of what a budget counts, in a word.
+pub fn told(unit: BudgetUnit, amount: u64) -> String {
+    match unit {
+        BudgetUnit::Numbers => crate::units::count(amount),
+        BudgetUnit::StepTime => format!("{:.1} ms", amount as f64 / 1e3),
+    }
 }
 
 /// A share of all numbers, with two digits that are not nought.
@@ -252,14 +278,20 @@ mod tests {
     }
 
     #[test]
-    fn budgets_are_numbers_or_bytes() {
-        for (text, numbers) in [("20000", 20_000), ("20,000", 20_000), (" 80KB", 20_000), ("2 mb", 500_000), ("8b", 2)]
+    fn a_budget_is_what_its_field_says() {
+        let mut config = settings(json!({ "search": { "budget": 7, "unit": "numbers" } }));
+        for (text, amount, unit) in
+            [("20,000", 20_000, BudgetUnit::Numbers), ("250.5 ms", 250_500, BudgetUnit::StepTime)]
         {
-            assert_eq!(budget(text, 4), Some(numbers), "{text}");
+            let budget = Budget { amount, unit };
+            assert_eq!((written(budget), text.parse()), (text.to_string(), Ok(budget)));
+            set_budget(&mut config, budget);
+            assert_eq!(budget_of(&config), budget);
         }
-        for text in ["", "many", "-3", "1.5", "KB", "0", "99999999999999999999"] {
-            assert_eq!(budget(text, 4), None, "{text}");
-        }
+        assert_eq!(
+            (&told(BudgetUnit::Numbers, 20_000)[..], &told(BudgetUnit::StepTime, 20_000)[..]),
+            ("20.0 k", "20.0 ms")
+        );
         assert_eq!((share(95_232, 10), share(95_232, 5), share(3, 10), share(0, 5)), (9500, 4700, 1, 1));
     }
 }

@@ -2,11 +2,11 @@
 
 use leptos::prelude::*;
 use leptos::task::spawn_local;
-use stratune_protocol::{IstMode, Problem, StructureReport, Values};
+use stratune_protocol::{Budget, BudgetUnit, IstMode, Problem, StructureReport, Values};
 use wasm_bindgen_futures::JsFuture;
 
 use super::run::{Card, Run};
-use super::search::{BUDGET, SEARCH, is_search, share};
+use super::search::{SEARCH, is_search, set_budget, share};
 use super::settings::{Command, MODE, Settings};
 use crate::bridge::browser;
 use crate::bridge::files::Picked;
@@ -48,7 +48,7 @@ impl Run {
                 c.put_all(&space.values);
             }
             if let Some(all) = all.filter(|all| *all > 0) {
-                c.put(BUDGET, share(all, USUAL).into());
+                set_budget(c, Budget { amount: share(all, USUAL), unit: BudgetUnit::Numbers });
             }
         });
     }

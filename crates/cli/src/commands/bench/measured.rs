@@ -6,10 +6,9 @@ use stratune_protocol::{IstMode, Problem};
 use stratune_runtime::{
     Opened, Stopwatch, memory_in_use, memory_reserved, peak_host_memory, reset_peak_host_memory, resident_memory,
 };
-use stratune_train::Trainer;
+use stratune_train::{NoOutput, Trainer};
 
 use super::long_run::{Held, LongRun};
-use super::no_output::NoOutput;
 use super::peaks::Peaks;
 use super::series::{mean, median, mib, most};
 use super::traffic::StepTraffic;

@@ -3,7 +3,6 @@
 mod growth;
 mod long_run;
 mod measured;
-mod no_output;
 mod peaks;
 mod profile;
 mod series;
@@ -27,7 +26,6 @@ use stratune_train::{Classification, Identity, NextToken, Objective, RunConfig, 
 
 use growth::{Growth, Length};
 use measured::Measured;
-pub use no_output::NoOutput;
 use peaks::Peaks;
 use series::{least, median};
 use traffic::{StepTraffic, Traffic};
