@@ -1,4 +1,5 @@
-//! A search under a budget in the page: asked for, watched to its end, and what it found trained and taken away.
+//! A search under a budget in the page: asked for, watched to its end with a reload in the middle, and what it found trained
+//! and taken away.
 
 use std::path::PathBuf;
 
@@ -13,6 +14,9 @@ use crate::server::Site;
 
 /// What the structure may have.
 const BUDGET: &str = "3000";
+
+/// Eight blocks of LoRA and biases at seven layers, and norms.
+const MODULES: usize = 8 * 15;
 
 #[tokio::test]
 async fn a_structure_is_found_under_a_budget_and_trained() {
@@ -50,21 +54,27 @@ async fn a_structure_is_found_under_a_budget_and_trained() {
     assert!(address.contains("search.budget=3000") && address.contains("search.by=bipeft"), "{address}");
 
     page.click("change-run").await;
-    page.write("steps", "12").await;
+    page.write("steps", "16").await;
+    page.open_advanced("body-run").await;
+    page.write("checkpoint-every", "2").await;
     page.until("Search can be pressed", 30, |seen| seen.can_train).await;
     page.click("train").await;
-    page.until("the search is under way", 300, |seen| seen.step >= 2).await;
+    page.until("the search is under way", 300, |seen| seen.step >= 3).await;
     // Paused, it can be looked at.
     page.click("pause").await;
-    page.until("the search pauses", 60, |seen| seen.state == "paused" || seen.state == "done").await;
-    let cells: usize = page.ask("return document.querySelectorAll('#modules button').length;").await;
-    assert_eq!(cells, 8 * 15, "eight blocks of LoRA and biases at seven layers, and norms");
+    page.until("the search pauses", 60, |seen| seen.state == "paused").await;
+    assert_eq!(cells(&page).await, MODULES);
     page.press("#module-9").await;
     page.until_so("#module-words", "a module tells how it stands", |text| text.contains("probability")).await;
     pictures::take(&page, "search-running").await;
     page.fits(380, "a search").await;
-    page.click("pause").await;
+
+    page.reload().await;
+    page.until("the interrupted search is offered", 300, |seen| seen.found.contains("at step")).await;
+    page.click("continue").await;
+    page.until("the search goes on", 300, |seen| seen.state == "training" || seen.state == "done").await;
     page.until("the search is done", 900, |seen| seen.state == "done").await;
+    assert_eq!(cells(&page).await, MODULES, "what was told before the reload is shown");
     let said = page.until_so("#search-sentence", "something is found", |text| text.starts_with("Found")).await;
     let words: Vec<&str> = said.split_whitespace().collect();
     let at = words.iter().position(|word| *word == "of").unwrap();
@@ -102,11 +112,17 @@ async fn a_structure_is_found_under_a_budget_and_trained() {
     // A structure's file in the place of a method, and a method again.
     page.click("change-method").await;
     page.click("by-method").await;
-    page.until_so("#card-method .summary", "a method again", |text| text.starts_with("LoRA r16")).await;
+    // The page has forgotten with the reload what was chosen before the search.
+    page.until_so("#card-method .summary", "a method again", |text| text.starts_with("LoRA r8")).await;
     let path = browser.folder().join("structure.json");
     page.choose_file("structure-file", &path).await;
     page.until_so("#card-method .summary", "the file is the method", |text| text.starts_with("a structure of")).await;
     let errors = browser.console_errors().await;
     assert!(errors.is_empty(), "the console has errors: {errors:#?}");
     browser.quit().await;
+}
+
+/// Modules in the picture.
+async fn cells(page: &Page) -> usize {
+    page.ask("return document.querySelectorAll('#modules button').length;").await
 }
