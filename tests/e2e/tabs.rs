@@ -19,7 +19,7 @@ async fn two_tabs_leave_each_other_their_runs() {
     let page = Page::new(driver.clone());
     let address = format!("{}/?device=cpu#train.steps=500&train.checkpoint_every=2", site.origin);
     page.open(&address).await;
-    page.until("the first tab is ready", 300, |seen| seen.state == "ready").await;
+    page.until("the first tab is ready", 300, |seen| seen.state == "ready" && seen.can_train).await;
     page.click("train").await;
     page.until("its run is saved", 300, |seen| seen.state == "training" && seen.step >= 4).await;
     page.click("pause").await;
@@ -29,7 +29,7 @@ async fn two_tabs_leave_each_other_their_runs() {
     let second = driver.new_tab().await.unwrap();
     driver.switch_to_window(second).await.unwrap();
     page.open(&address).await;
-    let ready = page.until("the second tab is ready", 300, |seen| seen.state == "ready").await;
+    let ready = page.until("the second tab is ready", 300, |seen| seen.state == "ready" && seen.can_train).await;
     assert!(ready.found.is_empty(), "the run of the first tab is offered: {}", ready.found);
     page.click("train").await;
     let told = page.until("the second tab trains", 300, |seen| seen.step >= 1).await.told;
