@@ -20,8 +20,6 @@ async fn two_tabs_leave_each_other_their_runs() {
     let address = format!("{}/?device=cpu#train.steps=500&train.checkpoint_every=2", site.origin);
     page.open(&address).await;
     page.until("the first tab is ready", 300, |seen| seen.state == "ready" && seen.can_train).await;
-    // What the address asks for may still be on its way to the form, and a press before that is lost.
-    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
     page.click("train").await;
     page.until("its run is saved", 300, |seen| seen.state == "training" && seen.step >= 4).await;
     page.click("pause").await;
@@ -33,8 +31,6 @@ async fn two_tabs_leave_each_other_their_runs() {
     page.open(&address).await;
     let ready = page.until("the second tab is ready", 300, |seen| seen.state == "ready" && seen.can_train).await;
     assert!(ready.found.is_empty(), "the run of the first tab is offered: {}", ready.found);
-    // What the address asks for may still be on its way to the form, and a press before that is lost.
-    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
     page.click("train").await;
     let told = page.until("the second tab trains", 300, |seen| seen.step >= 1).await.told;
     assert!(told.contains("without being saved") && told.contains("another tab"), "{told}");

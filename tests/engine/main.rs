@@ -276,3 +276,21 @@ fn events_are_kept_beside_the_checkpoint() {
         assert_eq!((problem(&events), steps(&events)), (None, vec![1, 2]));
     }
 }
+
+/// Beyond the model's context rows are cut to that, whatever length is asked for: they are read once.
+#[test]
+fn rows_are_read_again_only_if_they_come_out_otherwise() {
+    let mut page = Page::ready();
+    let of_length = |max_length| {
+        let mut config = config();
+        config.data.max_length = max_length;
+        config
+    };
+    let reads = |page: &Page| page.events().iter().filter(|event| matches!(event, Event::Data(_))).count();
+    page.send(Command::LoadData { config: Box::new(of_length(512)), files: Vec::new() });
+    assert_eq!(reads(&page), 2, "what is loaded at first, and this");
+    for (max_length, again) in [(256, 0), (1000, 0), (64, 1), (64, 0)] {
+        page.send(train(&of_length(max_length)));
+        assert_eq!(reads(&page), again, "{max_length}");
+    }
+}

@@ -166,6 +166,7 @@ impl Engine {
         for text in &dataset.notices {
             self.out.send(&Event::Notice { text: text.clone() }, None);
         }
+        run.data.max_length = run.data.max_length.min(base.context());
         let read_for = (run.train.seed, run.train.objective);
         self.data = Some((Loaded { value: Rc::new(dataset), files }, run.data, read_for));
         Ok(())
@@ -178,6 +179,7 @@ impl Engine {
         }
         config.validate()?;
         let base = self.base.as_ref().ok_or_else(no_model)?;
+        config.data.max_length = config.data.max_length.min(base.value.context());
         let now = base.value.dtype;
         if now != config.base_dtype {
             let (name, files) = (base.value.name.clone(), base.files.clone());

@@ -190,10 +190,7 @@ impl Run {
             Event::Model(report) => {
                 self.progress.set(None);
                 self.reading_model.set(false);
-                let longest = "data.max_length";
-                if report.context > 0 && self.config.with_untracked(|c| c.number(longest) > report.context as f64) {
-                    self.config.update(|c| c.put(longest, report.context.into()));
-                }
+                self.shorten_rows(report.context);
                 if report.encoder {
                     // What only a model that writes reads would stand in the way, unseen.
                     let objective = self.config.with_untracked(|c| c.text(OBJECTIVE).to_string());

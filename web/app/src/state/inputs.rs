@@ -192,11 +192,29 @@ impl Run {
         self.alert(problem.next("choose them again"), None);
     }
 
+    /// Whether the data was sent to be read, and the settings are such that it would come out otherwise now.
+    fn data_is_stale(self) -> bool {
+        let now = self.config.with_untracked(of_data);
+        self.sent_data.with_value(|sent| sent.as_ref().is_some_and(|sent| *sent != now))
+    }
+
+    /// Has the settings say what the engine does in any case: no row is longer than the model's context. So that is nothing to
+    /// read the data again for, during which nobody could press Train.
+    pub(super) fn shorten_rows(self, context: usize) {
+        let longest = "data.max_length";
+        if context == 0 || self.config.with_untracked(|c| c.number(longest) <= context as f64) {
+            return;
+        }
+        let is_read = self.sent_data.with_value(Option::is_some) && !self.data_is_stale();
+        self.config.update(|c| c.put(longest, context.into()));
+        if is_read {
+            self.accept_data_settings();
+        }
+    }
+
     /// Has the data read again if the settings say that it would come out otherwise.
     pub fn refresh_data(self) {
-        let now = self.config.with_untracked(of_data);
-        let stale = self.sent_data.with_value(|sent| sent.as_ref().is_some_and(|sent| *sent != now));
-        if stale && self.problem().is_none() && !self.activity.get_untracked().runs() {
+        if self.data_is_stale() && self.problem().is_none() && !self.activity.get_untracked().runs() {
             self.load_data();
         }
     }
